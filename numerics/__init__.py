@@ -1,0 +1,1 @@
+"""What survives rounding: measurements and exact searches over floating-point states."""

@@ -1,0 +1,22 @@
+"""The exceptions of the three packages: misuse is raised, mathematics is returned.
+
+An undecided, ambiguous or negative answer is a value (`proofs.Verdict`), never an exception. What is raised here
+is input that cannot be worked with; its message is one sentence that says what was expected, what came, and the
+way out. The command line prints it and ends with exit status 2.
+"""
+
+
+class SipitError(Exception):
+    """Root of every exception that the project raises on purpose."""
+
+
+class InvalidInput(SipitError, ValueError):
+    """An argument or a file that is not what the call needs."""
+
+
+class Unsupported(SipitError, NotImplementedError):
+    """A model or an operation outside what can be treated soundly; the message lists every reason."""
+
+
+class MissingResource(SipitError, LookupError):
+    """Something that can be installed or downloaded is not there; the message names the command that gets it."""

@@ -1,0 +1,135 @@
+"""Records: one JSON object per command run, and every page is a view of it.
+
+A record is written whole or not at all, and read back without running anything that is in it.
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from proofs.errors import InvalidInput
+from proofs.verdict import Verdict
+
+SCHEMA = "sipit/1"
+LARGEST_RECORD = 256 * 2**20  # bytes; a certificate for a deep model takes some twenty million
+
+
+class Evidence(Protocol):
+    """A result that knows its verdict and can be written to a record."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What was found."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """The `result` field of a record."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one command found, by what arithmetic, in how many wall-clock seconds."""
+
+    command: str
+    verdict: Verdict
+    result: dict[str, Any]
+    provenance: dict[str, Any] = field(default_factory=dict[str, Any])
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as a JSON object."""
+        return {
+            "schema": SCHEMA,
+            "command": self.command,
+            "verdict": self.verdict.value,
+            "result": self.result,
+            "provenance": self.provenance,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def dumps(self) -> str:
+        """The record as text: strict JSON, without NaN or infinities."""
+        return json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False, indent=1)
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Record":
+        """The record in a parsed JSON object.
+
+        Raises:
+            InvalidInput: not an object of this schema, or one with a field missing or of the wrong type.
+        """
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+            raise InvalidInput(
+                f"Expected a record of schema {SCHEMA!r}, but got {found!r}; write one with -o FILE.json."
+            )
+        fields = {name: data.get(name) for name in ("command", "verdict", "result", "provenance", "seconds")}
+        kinds = {"command": str, "verdict": str, "result": dict, "provenance": dict, "seconds": (int, float)}
+        wrong = [name for name, kind in kinds.items() if not isinstance(fields[name], kind)]
+        if fields["verdict"] not in set(Verdict):
+            wrong.append("verdict")
+        if wrong:
+            names = ", ".join(dict.fromkeys(wrong))
+            raise InvalidInput(f"Expected a complete record, but these fields are missing or wrong: {names}.")
+        return cls(
+            command=data["command"],
+            verdict=Verdict(data["verdict"]),
+            result=data["result"],
+            provenance=data["provenance"],
+            seconds=float(data["seconds"]),
+        )
+
+
+def read_record(path: Path) -> Record:
+    """Reads a record from a file.
+
+    Raises:
+        InvalidInput: no such file, too large, not JSON, or not a record.
+    """
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_RECORD:
+            raise InvalidInput(
+                f"Expected a record of at most {LARGEST_RECORD} bytes, but {path} has {size}; name another file."
+            )
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(
+            f"Expected a readable record, but {path} is not: {error.strerror}; check the path."
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(
+            f"Expected a JSON record, but {path} is not JSON ({error}); write it with -o FILE.json."
+        ) from None
+    return Record.from_json(data)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all: to a temporary file beside it, which then takes its name.
+
+    Raises:
+        InvalidInput: the folder is missing or cannot be written.
+    """
+    temporary: str | None = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes it private; the file should be as any other new file
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise InvalidInput(
+            f"Expected a file that can be written, but {path} is not: {error.strerror}; choose another with -o."
+        ) from None
+    finally:
+        if temporary is not None:
+            os.unlink(temporary)
