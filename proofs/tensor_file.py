@@ -1,0 +1,97 @@
+"""The header of a safetensors file, checked before a byte of its data is read.
+
+A safetensors file is eight bytes of header length, a JSON header, then the data. Whoever reads one from a stranger
+wants the sizes in the header held against the size of the file before anything is allocated.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proofs.errors import InvalidInput
+
+LARGEST_HEADER = 100 * 2**20  # bytes; the limit of the safetensors library
+ITEM_SIZE = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
+    "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor of a file: `start` and `end` are byte offsets from the beginning of the file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorHeader:
+    """What a safetensors file says it holds."""
+
+    tensors: tuple[StoredTensor, ...]
+    metadata: dict[str, str]
+
+
+def read_header(path: Path) -> TensorHeader:
+    """Reads and checks the header of a safetensors file.
+
+    Raises:
+        InvalidInput: not readable, not safetensors, truncated, or sizes that contradict each other.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if size < 8 or length > min(LARGEST_HEADER, size - 8):
+                raise InvalidInput(
+                    f"Expected a safetensors file, but {path} ({size} bytes) has no header that fits it; "
+                    "pickle and other formats are never read."
+                )
+            header = json.loads(stream.read(length))
+    except OSError as error:
+        raise InvalidInput(f"Expected a readable file, but {path} is not: {error.strerror}; check the path.") from None
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(
+            f"Expected a safetensors file, but the header of {path} is not JSON; "
+            "pickle and other formats are never read."
+        ) from None
+    return _checked(path, header, data_start=8 + length, size=size)
+
+
+def _checked(path: Path, header: Any, *, data_start: int, size: int) -> TensorHeader:
+    if not isinstance(header, dict):
+        raise InvalidInput(f"Expected a safetensors header that is an object, but {path} has another; write it again.")
+    metadata = header.pop("__metadata__", {})
+    if not (isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())):
+        raise InvalidInput(f"Expected metadata of text fields, but {path} has others; write the file again.")
+    tensors: list[StoredTensor] = []
+    for name, entry in header.items():
+        tensor = _stored_tensor(name, entry, data_start)
+        if tensor is None or tensor.end > size:
+            raise InvalidInput(
+                f"Expected tensors whose sizes fit the file, but {name!r} in {path} does not; "
+                "the file is truncated or damaged: copy it again."
+            )
+        tensors.append(tensor)
+    return TensorHeader(tensors=tuple(tensors), metadata=metadata)
+
+
+def _stored_tensor(name: str, entry: Any, data_start: int) -> StoredTensor | None:
+    """The tensor an entry describes, or None where its type, shape and offsets contradict each other."""
+    try:
+        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        sound = (
+            all(isinstance(number, int) and number >= 0 for number in (*shape, begin, end))
+            and end - begin == math.prod(shape) * ITEM_SIZE[dtype]
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    return StoredTensor(name, dtype, tuple(shape), data_start + begin, data_start + end) if sound else None

@@ -1,0 +1,56 @@
+"""The digest that names a model: sha256 over its configuration and its stored tensors.
+
+It is taken over what is stored, before any cast, so that a model loaded in bfloat16 and in float32 has one digest,
+and states captured by one can be told from states of another model.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from proofs.tensor_file import read_header
+
+# Fields of a configuration that say who wrote it, not what the model computes.
+_VOLATILE = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache"}
+_PIECE = 2**24  # bytes hashed at a time
+_STORED = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+
+
+def canonical_config(config: Any) -> bytes:
+    """The fields of a `transformers` configuration that the computation depends on, as sorted JSON."""
+    fields = {name: value for name, value in config.to_dict().items() if name not in _VOLATILE}
+    return json.dumps(fields, sort_keys=True, default=str).encode()
+
+
+def digest_of_tensors(config: Any, tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """The digest of a model in memory; `tensors` are its named floating-point parameters, in any order."""
+    total = hashlib.sha256(canonical_config(config))
+    for name, tensor in sorted(tensors, key=lambda item: item[0]):
+        data = tensor.detach().cpu().contiguous()
+        total.update(f"{name}|{_STORED[data.dtype]}|{list(data.shape)}".encode())
+        total.update(data.reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
+
+
+def digest_of_files(config: Any, files: list[Path]) -> str:
+    """The digest of a model in safetensors files, read in pieces; it does not depend on how they are sharded.
+
+    Raises:
+        InvalidInput: a file is not safetensors, or its header does not fit its size.
+    """
+    total = hashlib.sha256(canonical_config(config))
+    entries = [(tensor.name, tensor, path) for path in files for tensor in read_header(path).tensors]
+    for name, tensor, path in sorted(entries, key=lambda entry: entry[0]):
+        total.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}".encode())
+        with path.open("rb") as stream:
+            stream.seek(tensor.start)
+            left = tensor.end - tensor.start
+            while left > 0:
+                piece = stream.read(min(left, _PIECE))
+                total.update(piece)
+                left -= len(piece)
+    return total.hexdigest()

@@ -1,0 +1,75 @@
+"""`LanguageModel`: a model with its tokenizer, digest and parts."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from sipit.models.structure import Decoder
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A decoder-only language model, ready to run.
+
+    `module` is the torch module, `tokenizer` the `transformers` tokenizer (None where a folder has none), `digest`
+    the sha256 of configuration and stored weights, `dtype` the type that it computes in.
+    """
+
+    name: str
+    module: Any
+    tokenizer: Any
+    digest: str
+    decoder: Decoder
+    dtype: torch.dtype
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows of the embedding: the candidates of an inversion (the tokenizer may know fewer or more)."""
+        return self.decoder.tables[0].num_embeddings
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks, L."""
+        return len(self.decoder.blocks)
+
+    @property
+    def width(self) -> int:
+        """Width d of the residual stream."""
+        return self.decoder.width
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding lies; states and candidates are kept there."""
+        return self.decoder.tables[0].weight.device
+
+    @property
+    def context(self) -> int | None:
+        """The longest prompt that the model takes, in tokens; None where it has no limit."""
+        limit = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
+        return limit if isinstance(limit, int) else None
+
+    @cached_property
+    def token_classes(self) -> torch.Tensor:
+        """For every token the smallest id with the same embedding rows, shape (V,), int64.
+
+        Tokens of one class have equal states after every prefix at every layer, so no method can tell them apart.
+        """
+        rows = torch.cat([table.weight.detach() for table in self.decoder.tables], dim=1)
+        rows = (rows + 0.0).cpu().contiguous()  # -0.0 becomes 0.0: the same value
+        first: dict[bytes, int] = {}
+        packed = rows.view(torch.uint8).numpy()
+        classes = [first.setdefault(row.tobytes(), token) for token, row in enumerate(packed)]
+        return torch.tensor(classes, device=self.device)
+
+    def members(self, token: int) -> list[int]:
+        """All tokens whose embedding rows are identical to this token's, itself included, ascending."""
+        classes = self.token_classes
+        return torch.nonzero(classes == classes[token]).flatten().tolist()
+
+    def decode(self, token_ids: list[int]) -> str:
+        """The text of ids; without a tokenizer, the ids themselves in brackets."""
+        if self.tokenizer is None:
+            return "".join(f"[{token}]" for token in token_ids)
+        return self.tokenizer.decode(token_ids)

@@ -1,0 +1,146 @@
+"""Runs the blocks 1..l of a model and nothing beyond them.
+
+The residual stream is read with hooks, and the run is ended by an exception inside the last hook, so that no block
+after l, no final norm and no unembedding is computed. Every run is counted.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from proofs.errors import InvalidInput
+from sipit.models import LanguageModel
+from sipit.models.structure import hidden_of
+
+Layer = int | Literal["final"]
+
+
+class _Reached(Exception):  # noqa: N818 - control flow, not an error: the wanted state has been read
+    """Ends a run once the state at the wanted layer is there."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What has been computed: runs of the model, and tokens pushed through blocks in them."""
+
+    forward_passes: int = 0
+    token_positions: int = 0
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model read at one layer: the map from token ids to the states h^l, shape (batch, T, d).
+
+    `layer` 0 is what enters the first block, l the residual stream after block l before the final norm, and
+    "final" the state after the final norm.
+    """
+
+    model: LanguageModel
+    layer: Layer
+    work: Work = field(default_factory=Work)
+
+    def __post_init__(self) -> None:
+        check_layer(self.model, self.layer)
+
+    def run(self, token_ids: torch.Tensor, **arguments: Any) -> torch.Tensor:
+        """The states of one batch of ids, shape (batch, T); further arguments go to the model's body.
+
+        Raises:
+            InvalidInput: the device ran out of memory.
+        """
+        self.work.forward_passes += 1
+        self.work.token_positions += token_ids.numel()
+        decoder = self.model.decoder
+        arguments = {name: value for name, value in arguments.items() if value is not None}
+        with torch.inference_mode():
+            try:
+                if self.layer == "final":
+                    return decoder.body(input_ids=token_ids, **arguments)[0]
+                with self._reading() as state:
+                    decoder.body(input_ids=token_ids, **arguments)
+            except _Reached:
+                return state[0]
+            except torch.OutOfMemoryError:
+                raise InvalidInput(
+                    f"Expected {token_ids.numel()} tokens to fit into memory, but the device ran out of it; "
+                    "use shorter prompts or a smaller batch."
+                ) from None
+        raise RuntimeError("the model ended without calling the block that is read")
+
+    @contextmanager
+    def _reading(self) -> Iterator[list[torch.Tensor]]:
+        """Hooks the block whose output, or at layer 0 whose input, is the wanted state."""
+        state: list[torch.Tensor] = []
+
+        def keep(hidden: torch.Tensor) -> None:
+            state.append(hidden)
+            raise _Reached
+
+        def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            keep(arguments[0] if arguments else named["hidden_states"])
+
+        def after(_module: Any, _arguments: Any, output: Any) -> None:
+            keep(hidden_of(output))
+
+        blocks = self.model.decoder.blocks
+        if self.layer == 0:
+            handle = blocks[0].register_forward_pre_hook(before, with_kwargs=True)
+        else:
+            handle = blocks[int(self.layer) - 1].register_forward_hook(after)
+        try:
+            yield state
+        finally:
+            handle.remove()
+
+    def next_token_logits(self, states: torch.Tensor) -> torch.Tensor:
+        """What the rest of the model predicts from observed states: logits of the next token, shape (T, V).
+
+        Pushes states h^l, shape (T, d), through blocks l+1..L, the final norm and the unembedding; blocks up to l
+        are passed over. This is the one place where the model is computed beyond layer l. Needs l >= 1.
+        """
+        self.work.forward_passes += 1
+        self.work.token_positions += len(states)
+        model = self.model
+        head = model.module.get_output_embeddings()
+        states = states.to(device=model.device, dtype=model.dtype)
+        with torch.inference_mode():
+            if self.layer == "final":
+                return head(states)
+            with _replaced_blocks(model, int(self.layer), states[None]):
+                ids = torch.zeros(1, len(states), dtype=torch.long, device=model.device)
+                return model.module(input_ids=ids, use_cache=False).logits[0]
+
+
+@contextmanager
+def _replaced_blocks(model: LanguageModel, count: int, states: torch.Tensor) -> Iterator[None]:
+    """Lets the first `count` blocks hand on the given states, each in the form that its own output has."""
+
+    def constant(extra: int) -> Callable[..., Any]:
+        output = (states, *[None] * extra) if extra else states
+        return lambda *_arguments, **_named: output
+
+    decoder = model.decoder
+    replaced = decoder.blocks[:count]
+    previous = [vars(block).get("forward") for block in replaced]
+    for block, extra in zip(replaced, decoder.extra_outputs, strict=False):
+        block.forward = constant(extra)  # an attribute of the instance hides the method of the class
+    try:
+        yield
+    finally:
+        for block, forward in zip(replaced, previous, strict=True):
+            if forward is None:
+                del block.forward
+            else:
+                block.forward = forward  # accelerate had put its own there
+
+
+def check_layer(model: LanguageModel, layer: Layer) -> None:
+    """Raises InvalidInput where the model has no such layer."""
+    if layer != "final" and not (isinstance(layer, int) and 0 <= layer <= model.layers):
+        raise InvalidInput(
+            f"Expected a layer from 0 to {model.layers} or 'final' for {model.name}, but got layer={layer!r}; "
+            "choose one of these."
+        )

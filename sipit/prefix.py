@@ -1,0 +1,179 @@
+"""States of candidate tokens behind a working prompt, sharing what can be shared.
+
+`extend` runs the working prompt once; `candidates` then gives F(v; pi, t) = h^l_t(pi v) for many pairs (t, v) in one
+batch, where pi is the working prompt up to t. With a key-value cache each row gets the keys of its own prefix, aligned
+to the right behind padding, which is the layout that every attention scheme of `transformers` understands (learned,
+rotary and ALiBi positions, sliding windows). Models without such a cache, and models whose cached states do not
+agree with plain ones when tried, have every row run with its whole prefix: slower, and right for any causal model.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from sipit.network import Network
+
+MEMORY = 512 * 2**20  # bytes that one batch of candidates may take
+_AGREE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.3}  # relative, self-check
+
+
+class Prefix(Protocol):
+    """A working prompt that can be extended, cut back, and tried with other tokens at any of its positions."""
+
+    network: Network
+
+    def extend(self, start: int, token_ids: torch.Tensor) -> torch.Tensor:
+        """Cuts the working prompt to `start` tokens, appends these; their states, shape (len(token_ids), d)."""
+        ...
+
+    def candidates(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+        """States of candidate n in place of token positions[n] of the working prompt, shape (N, d)."""
+        ...
+
+
+def open_prefix(network: Network) -> Prefix:
+    """The prefix that shares keys and values where that is right for this model, else the one that recomputes."""
+    return CachedPrefix(network) if _cache_agrees(network) else RecomputedPrefix(network)
+
+
+class RecomputedPrefix:
+    """Runs every row with its whole prefix, padded to the right; later tokens cannot change an earlier state."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._prompt = torch.zeros(0, dtype=torch.long, device=network.model.device)
+
+    def extend(self, start: int, token_ids: torch.Tensor) -> torch.Tensor:
+        """See `Prefix.extend`."""
+        self._prompt = torch.cat([self._prompt[:start], token_ids])
+        return self.network.run(self._prompt[None], use_cache=False)[0, start:]
+
+    def candidates(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+        """See `Prefix.candidates`."""
+        width = self.network.model.width
+        length = int(positions.max()) + 1
+        states: list[torch.Tensor] = []
+        for rows in _chunks(len(positions), _row_bytes(self.network, length) * length):
+            at, token = positions[rows], token_ids[rows]
+            longest = int(at.max()) + 1
+            ids = torch.zeros(len(at), longest, dtype=torch.long, device=token.device)
+            known = min(longest, len(self._prompt))
+            ids[:, :known] = self._prompt[:known]
+            ids.scatter_(1, at[:, None], token[:, None])
+            run = self.network.run(ids, use_cache=False)
+            states.append(run.gather(1, at[:, None, None].expand(-1, 1, width))[:, 0])
+        return torch.cat(states)
+
+
+class CachedPrefix:
+    """Keeps keys and values of the working prompt; a candidate costs one token."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._cache = DynamicCache()
+        self._length = 0
+
+    def extend(self, start: int, token_ids: torch.Tensor) -> torch.Tensor:
+        """See `Prefix.extend`."""
+        for layer in self._cache.layers:
+            _cut(layer, start)
+        self._length = start + len(token_ids)
+        positions = torch.arange(start, self._length, device=token_ids.device)[None]
+        return self.network.run(
+            token_ids[None], past_key_values=self._cache, use_cache=True, **self._positions(positions)
+        )[0]
+
+    def candidates(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+        """See `Prefix.candidates`."""
+        order = torch.argsort(positions, stable=True)  # rows of like length share a batch and little padding
+        states: list[torch.Tensor] = []
+        for rows in _chunks(len(order), _row_bytes(self.network, int(positions.max()) + 1)):
+            chosen = order[rows]
+            states.append(self._run_rows(positions[chosen], token_ids[chosen]))
+        return torch.cat(states)[torch.argsort(order)]
+
+    def _run_rows(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+        """One batch: row n is [padding, prompt[:t_n], v_n], of which only v_n is computed."""
+        longest = int(positions.max())
+        slots = torch.arange(longest + 1, device=positions.device)
+        mask = slots >= longest - positions[:, None]
+        source = (slots[:-1] - (longest - positions[:, None])).clamp_min(0)  # which position of the prompt, by slot
+        aligned = bool((positions == longest).all())
+        layers = [_PrefixLayer(layer, longest, None if aligned else source) for layer in self._cache.layers]
+        return self.network.run(
+            token_ids[:, None],
+            past_key_values=Cache(layers=layers) if longest else None,
+            use_cache=bool(longest),
+            attention_mask=None if aligned else mask.long(),
+            **self._positions(positions[:, None]),
+        )[:, 0]
+
+    def _positions(self, positions: torch.Tensor) -> dict[str, Any]:
+        return {"position_ids": positions} if self.network.model.decoder.takes_positions else {}
+
+
+class _PrefixLayer(DynamicLayer):
+    """Hands every row the keys and values of its own prefix; what the row adds is not kept."""
+
+    def __init__(self, stored: Any, length: int, source: torch.Tensor | None) -> None:
+        super().__init__()
+        self._length, self._source = length, source
+        self.keys, self.values = stored.keys, stored.values
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_arguments: Any, **_named: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._joined(self.keys, key_states), self._joined(self.values, value_states)
+
+    def _joined(self, stored: torch.Tensor | None, new: torch.Tensor) -> torch.Tensor:
+        assert stored is not None  # the prompt was run before its candidates
+        if self._source is None:
+            prefix = stored[:, :, : self._length].expand(len(new), -1, -1, -1)
+        else:
+            prefix = stored[0].transpose(0, 1)[self._source.to(stored.device)].transpose(1, 2)
+        return torch.cat([prefix, new], dim=-2)
+
+    def get_seq_length(self) -> int:
+        return self._length
+
+
+def _cut(layer: Any, length: int) -> None:
+    if layer.is_initialized:
+        layer.keys, layer.values = layer.keys[..., :length, :], layer.values[..., :length, :]
+
+
+def _cache_agrees(network: Network) -> bool:
+    """Tries both ways on a short prompt, so that no model is trusted or refused by its name."""
+    model = network.model
+    trial = Network(model, network.layer)  # its runs are set-up, not work of an inversion
+    prompt = torch.arange(1, 20, device=model.device) % model.vocabulary_size
+    positions = torch.tensor([0, 3, 17, 18, 18], device=model.device)
+    tokens = torch.tensor([5, 0, 2, 1, 3], device=model.device) % model.vocabulary_size
+    plain, cached = RecomputedPrefix(trial), CachedPrefix(trial)
+    try:
+        pairs = [
+            (plain.extend(0, prompt), cached.extend(0, prompt)),
+            (plain.extend(9, prompt[5:15]), cached.extend(9, prompt[5:15])),
+            (plain.candidates(positions, tokens), cached.candidates(positions, tokens)),
+            (plain.candidates(positions[3:], tokens[3:]), cached.candidates(positions[3:], tokens[3:])),
+        ]
+    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        return False  # the model keeps another kind of cache, such as a recurrent state
+    bound = _AGREE[model.dtype]
+    return all(bool(((a - b).norm(dim=-1) <= bound * a.norm(dim=-1)).all()) for a, b in pairs)
+
+
+def _row_bytes(network: Network, length: int) -> int:
+    """Memory that one candidate takes in one block: its activations, and keys and values of `length` positions."""
+    model = network.model
+    # Keys and values are at most d wide and are copied a few times; an MLP is about 4 d wide, gated ones twice.
+    return (16 + 6 * length) * model.width * model.dtype.itemsize
+
+
+def _chunks(count: int, row_bytes: int) -> Iterator[slice]:
+    size = max(1, MEMORY // row_bytes)
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
