@@ -1,0 +1,294 @@
+"""One capture of a network for every number system: from a config, a folder or a module to `proofs.Graph`.
+
+The model is built on the meta device, so that a config of 70 billion parameters costs no memory; `torch.export`
+records what it does to one prompt of a fixed length, and `numerics.lowering` turns that into operations with a
+meaning. Nothing is cut but what lies behind the layer asked for: every block is visited.
+"""
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from numerics.lowering import lower
+from proofs.errors import InvalidInput, Unsupported
+from proofs.graph import Graph
+
+LARGEST_BYTES = 16 * 2**20  # of a config file
+MOST_BLOCKS = 1024
+# Operators for which one lemma is better than their expansion; they are left whole.
+WHOLE = {
+    "softmax", "_softmax", "silu", "gelu", "softplus", "log_sigmoid_forward", "logsumexp", "mish", "leaky_relu",
+    "hardswish", "hardsigmoid", "hardtanh", "linalg_vector_norm", "scaled_dot_product_attention", "layer_norm",
+    "linear", "rms_norm", "matmul", "relu6", "elu", "reshape", "dropout",
+}  # fmt: skip
+
+
+class _UpTo(torch.nn.Module):
+    """input_ids -> the residual stream after `layer` blocks, before any final norm."""
+
+    def __init__(self, model: torch.nn.Module, blocks: list[torch.nn.Module], layer: int) -> None:
+        super().__init__()
+        self.model = model
+        self._blocks = [blocks]  # a list in a list: the blocks are not registered twice
+        self._layer = layer
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """The states, shape (1, length, width)."""
+        blocks = self._blocks[0]
+        reached: list[Any] = []
+
+        def before(module: torch.nn.Module, arguments: Any, keywords: dict[str, Any]) -> None:
+            reached.append(arguments[0] if arguments else keywords["hidden_states"])
+
+        def after(module: torch.nn.Module, arguments: Any, output: Any) -> None:
+            reached.append(output[0] if isinstance(output, tuple) else output)
+
+        if self._layer == 0:
+            handle = blocks[0].register_forward_pre_hook(before, with_kwargs=True)
+        else:
+            handle = blocks[self._layer - 1].register_forward_hook(after)
+        try:
+            self.model(input_ids=input_ids, use_cache=False)
+        finally:
+            handle.remove()
+        if not reached:
+            raise Unsupported("Expected the model to run its blocks in order, but the layer was never reached.")
+        return reached[0]
+
+
+class _Direct(torch.nn.Module):
+    """A plain module from ids to states, or to a tuple that begins with them."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """What the module gives."""
+        result = self.model(input_ids)
+        return result[0] if isinstance(result, tuple) else result
+
+
+def capture_graph(
+    source: Any,
+    layer: int | None = None,
+    attention: Literal["eager", "sdpa"] = "eager",
+    *,
+    length: int = 8,
+) -> Graph:
+    """The network from token ids and parameters to the residual stream after `layer` blocks.
+
+    Args:
+        source: a path to a config.json or to a folder with one, a transformers config, or a torch module that maps
+            ids of shape (1, length) to states; a transformers model is cut like its config, in the mode it is in.
+        layer: blocks passed; None for all of them, 0 for the embeddings alone.
+        attention: the attention implementation to capture.
+        length: number of tokens of the prompt; the graph, and what is proved of it, is for this length.
+
+    Raises:
+        InvalidInput: no such config, not JSON, not a decoder, absurd sizes, or a layer it does not have.
+        Unsupported: the architecture needs code outside the library, or cannot be traced.
+    """
+    if length < 1:
+        raise InvalidInput(f"Expected at least one token, but got length={length}.")
+    if isinstance(source, torch.nn.Module) and not hasattr(source, "config"):
+        return _export(_Direct(source), source, length, layer=layer or 0, vocabulary=2**31, about={"module": type(source).__name__})
+    model = source if isinstance(source, torch.nn.Module) else build(read_config(source), attention)
+    blocks = find_blocks(model)
+    chosen = len(blocks) if layer is None else layer
+    if not 0 <= chosen <= len(blocks):
+        raise InvalidInput(f"Expected a layer from 0 to {len(blocks)}, but got layer={layer}.")
+    config = model.config.get_text_config()
+    about = {
+        "architecture": type(model).__name__,
+        "model_type": model.config.model_type,
+        "layers": len(blocks),
+        "width": getattr(config, "hidden_size", None),
+        "vocabulary": config.vocab_size,
+        "attention": str(getattr(model.config, "_attn_implementation", None)),
+        "length": length,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+    return _export(_UpTo(model, blocks, chosen), model, length, layer=chosen, vocabulary=config.vocab_size, about=about)
+
+
+def read_config(source: Any) -> Any:
+    """A transformers config from a path, a folder, or as it is.
+
+    Raises:
+        InvalidInput: no such file, not a JSON object, not a known decoder, or absurd sizes.
+        Unsupported: the config asks for code outside the library.
+    """
+    import transformers
+
+    if isinstance(source, transformers.PretrainedConfig):
+        return _plausible(source)
+    path = Path(source)
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise InvalidInput(f"Expected a config of at most {LARGEST_BYTES} bytes, but {path} is larger.")
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"Expected a config.json, but {path} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError):
+        raise InvalidInput(f"Expected a config in JSON, but {path} is not; give the config.json of a model.") from None
+    if not isinstance(data, dict) or not isinstance(data.get("model_type"), str):
+        raise InvalidInput(f"Expected a config with a model_type, but {path} has none; give a transformers config.")
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    kind = data["model_type"]
+    if kind not in CONFIG_MAPPING:
+        if data.get("auto_map"):
+            raise Unsupported(
+                f"Expected an architecture of the library, but {kind!r} brings its own code, which is never run here."
+            )
+        raise InvalidInput(f"Expected a known model_type, but got {kind!r}; transformers has no such class.")
+    try:
+        config = CONFIG_MAPPING[kind].from_dict(data)
+    except Exception as error:  # noqa: BLE001 - a config class may refuse values with any exception
+        raise InvalidInput(f"Expected a config that {kind!r} accepts, but it refuses: {_first_line(error)}.") from None
+    return _plausible(config)
+
+
+def _plausible(config: Any) -> Any:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or getattr(config, "is_encoder_decoder", False):
+        raise InvalidInput(
+            f"Expected a decoder-only language model, but {config.model_type!r} is none; give a causal architecture."
+        )
+    text = config.get_text_config()
+    sizes = {name: getattr(text, name, None) for name in ("vocab_size", "hidden_size", "num_hidden_layers")}
+    limits = {"vocab_size": 2**24, "hidden_size": 2**18, "num_hidden_layers": MOST_BLOCKS}
+    for name, size in sizes.items():
+        if isinstance(size, int) and not 1 <= size <= limits[name]:
+            raise InvalidInput(f"Expected {name} from 1 to {limits[name]}, but got {name}={size}.")
+    return config
+
+
+def build(config: Any, attention: str = "eager", *, device: str = "meta") -> torch.nn.Module:
+    """The causal language model of a config, in evaluation mode; on the meta device it holds no numbers.
+
+    Raises:
+        Unsupported: the class cannot be built from this config, or not with this attention implementation.
+    """
+    import copy
+
+    import transformers
+
+    config = copy.deepcopy(config)
+    config.use_cache = False
+    for part in {id(c): c for c in (config, config.get_text_config())}.values():
+        part._experts_implementation = "batched_mm"  # the loop over experts depends on data and cannot be traced
+        if getattr(part, "is_decoder", None) is False and part.model_type in _TWO_WAY:
+            part.is_decoder = True
+    try:
+        with torch.device(device), quiet():
+            model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.float32)
+    except Exception as error:  # noqa: BLE001 - model classes refuse configs with any exception
+        raise Unsupported(
+            f"Expected a config that builds with attention={attention!r}, but {config.model_type!r} does not: "
+            f"{_first_line(error)}"
+        ) from None
+    return model.eval()
+
+
+_TWO_WAY: frozenset[str] = frozenset()
+
+
+def find_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The blocks of a decoder: the module list that holds as many as the config says, the one with most parameters.
+
+    Raises:
+        Unsupported: there is no such list.
+    """
+    config: Any = model.config
+    text = config.get_text_config()
+    wanted = {getattr(text, name, None) for name in ("num_hidden_layers", "n_layer", "num_layers", "n_layers")}
+    lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m)]
+    fitting = [m for m in lists if len(m) in wanted] or lists
+    if not fitting:
+        raise Unsupported(f"Expected a stack of blocks, but {type(model).__name__} has no list of modules.")
+    return list(max(fitting, key=lambda m: sum(p.numel() for p in m.parameters())))
+
+
+def _export(
+    wrapper: torch.nn.Module, model: torch.nn.Module, length: int, *, layer: int, vocabulary: int, about: dict[str, Any]
+) -> Graph:
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    ids = torch.zeros(1, length, dtype=torch.long, device=device)
+    wrapper.training = model.training
+    try:
+        with torch.no_grad(), quiet():
+            program = torch.export.export(wrapper, (ids,), strict=False)
+            program = program.run_decompositions(_decompositions())
+    except Exception as error:  # noqa: BLE001 - tracing fails with whatever the model's code raises
+        raise Unsupported(
+            f"Expected a network that can be traced, but {type(model).__name__} cannot: {_first_line(error)}"
+        ) from None
+    builder, output = lower(program, buffer_values(model), vocabulary=vocabulary)
+    return builder.finish(output, layer=layer, about=about)
+
+
+def _decompositions() -> dict[Any, Any]:
+    table = torch.export.default_decompositions()
+    for operator in [op for op in table if op.name().split("::")[-1].split(".")[0] in WHOLE]:
+        del table[operator]
+    return table
+
+
+def buffer_values(model: torch.nn.Module) -> dict[str, torch.Tensor | None]:
+    """The values of all buffers by full name; on the meta device they are set anew on the CPU by the model's own code.
+
+    A buffer that the model's initialisation does not set is not known: None. It is found by filling it beforehand
+    with two different values.
+    """
+    real = {name: b for name, b in model.named_buffers() if not b.is_meta}
+    if all(not b.is_meta for b in model.buffers()):
+        return dict(real)
+    initialise = getattr(model, "_init_weights", None)
+    runs: list[dict[str, torch.Tensor]] = []
+    for filler in (0, 1):
+        found: dict[str, torch.Tensor] = {}
+        for path, module in model.named_modules():
+            own = {name: b for name, b in module.named_buffers(recurse=False) if b.is_meta}
+            if not own or initialise is None:
+                continue
+            for name, b in own.items():
+                module._buffers[name] = torch.full_like(b, filler, device="cpu")
+            try:
+                with torch.no_grad(), quiet(), contextlib.suppress(Exception):
+                    initialise(module)
+                found |= {f"{path}.{name}" if path else name: module._buffers[name] for name in own}  # type: ignore[misc]
+            finally:
+                module._buffers.update(own)
+        runs.append(found)
+    first, second = runs
+    same = {name: torch.equal(first[name], second[name]) for name in first}
+    return {**real, **{name: first[name] if same[name] else None for name in first}}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """The library's own warnings are about running models, not about reading them."""
+    import transformers
+
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers.logging.set_verbosity(level)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]

@@ -1,0 +1,1 @@
+"""The number systems in which one graph is evaluated."""

@@ -1,0 +1,147 @@
+"""Arb balls: every number is a midpoint and a radius that holds the true value."""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import flint
+import numpy as np
+
+from proofs.arithmetic.base import Discrete, Reals, Undecided
+from proofs.arithmetic.objects import ObjectArithmetic
+from proofs.errors import InvalidInput
+from proofs.graph import Number
+
+UNDECIDED = "Expected enclosures narrow enough to compare, but got overlapping ones; raise the number of bits."
+
+
+class Balls(ObjectArithmetic):
+    """Ball arithmetic of a fixed number of bits.
+
+    Use it as a context manager: Arb's precision is global, and is set on entering and restored on leaving.
+    """
+
+    def __init__(self, bits: int = 128) -> None:
+        if bits < 24:
+            raise InvalidInput(f"Expected at least 24 bits, but got bits={bits}.")
+        self.bits = bits
+        self._outside = 0
+
+    def __enter__(self) -> "Balls":
+        self._outside = flint.ctx.prec
+        flint.ctx.prec = self.bits
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        flint.ctx.prec = self._outside
+
+    def number(self, value: Number) -> flint.arb:
+        """A rational as the narrowest ball; an infinity as itself."""
+        if isinstance(value, float):
+            return flint.arb(str(value))
+        fraction = Fraction(value)
+        return flint.arb(flint.fmpq(fraction.numerator, fraction.denominator))
+
+    def elementary(self, name: str) -> Callable[[Any], Any]:
+        """An elementary function of one ball."""
+        return _ELEMENTARY[name]
+
+    def matmul(self, x: Reals, y: Reals) -> Reals:
+        """Matrix products by Arb's own matrices, which are several times faster than a loop."""
+        batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        left = np.broadcast_to(x, (*batch, *x.shape[-2:]))
+        right = np.broadcast_to(y, (*batch, *y.shape[-2:]))
+        result = np.empty((*batch, x.shape[-2], y.shape[-1]), dtype=object)
+        if 0 in x.shape[-2:] or 0 in result.shape:
+            result[...] = flint.arb(0)
+            return result
+        matrices: dict[int, flint.arb_mat] = {}
+        for place in np.ndindex(*batch):
+            first, second = (_matrix(part[place], matrices) for part in (left, right))
+            result[place] = np.array((first * second).entries(), dtype=object).reshape(result.shape[-2:])
+        return result
+
+    def shift(self, x: Reals, axis: int) -> Reals:
+        """The largest midpoint of each row, exactly."""
+        middle = np.frompyfunc(lambda b: b.mid(), 1, 1)(x)
+        return np.max(middle, axis=axis, keepdims=True)
+
+    def greater(self, x: Reals, y: Reals) -> Discrete:
+        """x > y where the enclosure of the difference decides it."""
+        return np.frompyfunc(_greater, 2, 1)(x, y).astype(np.bool_)
+
+    def order(self, x: Reals, axis: int) -> Discrete:
+        """Indices from largest to smallest; neighbours in the order must be decided, or be the same exact number."""
+        middle = np.frompyfunc(lambda b: b.mid(), 1, 1)(x)
+        result = np.argsort(-middle, axis=axis, kind="stable")
+        ordered = np.take_along_axis(x, result, axis)
+        size = x.shape[axis]
+        first = self.slice(ordered, axis, 0, size - 1, 1)
+        second = self.slice(ordered, axis, 1, size, 1)
+        decided = np.frompyfunc(lambda a, b: a > b or (a.is_exact() and b.is_exact() and a == b), 2, 1)(first, second)
+        if not np.all(decided):
+            raise Undecided(UNDECIDED)
+        return result
+
+    def floor(self, x: Reals) -> Discrete:
+        """The greatest integer at most x where the enclosure decides it."""
+        return np.frompyfunc(_floor, 1, 1)(x).astype(np.int64)
+
+    def midpoints(self, x: Reals) -> "np.ndarray[Any, np.dtype[np.float64]]":
+        """The midpoints, rounded to double."""
+        return np.frompyfunc(lambda b: float(b.mid()), 1, 1)(x).astype(np.float64)
+
+    def radius(self, x: Reals) -> float:
+        """The largest radius, rounded up to double."""
+        return max((float(b.rad().upper()) for b in np.ravel(x)), default=0)
+
+
+def _matrix(block: Any, cache: dict[int, Any]) -> Any:
+    key = block.__array_interface__["data"][0] if block.size > 4096 else -1
+    if key in cache:
+        return cache[key]
+    matrix = flint.arb_mat(block.shape[0], block.shape[1], list(block.ravel()))
+    if key >= 0:
+        cache[key] = matrix
+    return matrix
+
+
+def _greater(x: Any, y: Any) -> bool:
+    difference = x - y
+    if difference > 0:
+        return True
+    if difference <= 0:
+        return False
+    raise Undecided(UNDECIDED)
+
+
+def _floor(x: Any) -> int:
+    whole = x.floor().unique_fmpz()
+    if whole is None:
+        raise Undecided(UNDECIDED)
+    return int(whole)
+
+
+def _softplus(x: Any) -> Any:
+    return x + (-x).exp().log1p() if x > 0 else x.exp().log1p()
+
+
+_ELEMENTARY: dict[str, Callable[[Any], Any]] = {
+    "exp": lambda x: x.exp(),
+    "expm1": lambda x: x.expm1(),
+    "log": lambda x: x.log(),
+    "log1p": lambda x: x.log1p(),
+    "sin": lambda x: x.sin(),
+    "cos": lambda x: x.cos(),
+    "tanh": lambda x: x.tanh(),
+    "sigmoid": lambda x: ((x / 2).tanh() + 1) / 2,
+    "softplus": _softplus,
+    "erf": lambda x: x.erf(),
+    "sqrt": lambda x: x.sqrt(),
+    "rsqrt": lambda x: x.rsqrt(),
+}
+
+
+def exact_balls(values: Sequence[Any]) -> list[Any]:
+    """Floats as balls of radius 0."""
+    return [flint.arb(float(value)) for value in values]

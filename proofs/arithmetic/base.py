@@ -1,0 +1,135 @@
+"""What a number system has to offer so that every operation can be evaluated in it.
+
+Real tensors are whatever the system likes (numpy arrays of balls, torch tensors ...); integers and truth values are
+numpy arrays in every system, because they steer the evaluation. A comparison that a system cannot decide raises
+`Undecided`; nothing else asks a ball for a truth value.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from proofs.errors import SipitError
+from proofs.graph import Constant
+
+Reals = Any
+Discrete = np.ndarray[Any, Any]
+
+ELEMENTARY = (
+    "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "sigmoid", "softplus", "erf", "sqrt", "rsqrt", "absolute",
+)  # fmt: skip
+
+
+class Undecided(SipitError, ArithmeticError):
+    """An enclosure is too wide to say which branch is taken; more bits may help."""
+
+
+class Arithmetic(ABC):
+    """A number system; tensors have numpy's broadcasting rules."""
+
+    @abstractmethod
+    def constant(self, value: Constant) -> Any:
+        """A tensor of known entries; integers and truth values as numpy arrays."""
+
+    @abstractmethod
+    def scalar(self, value: Fraction) -> Reals:
+        """A rational number as a tensor without axes."""
+
+    @abstractmethod
+    def real(self, value: Discrete) -> Reals:
+        """Integers or truth values as real numbers."""
+
+    @abstractmethod
+    def reshape(self, x: Any, shape: Sequence[int]) -> Any:
+        """The same entries, row-major, in another shape."""
+
+    @abstractmethod
+    def permute(self, x: Any, order: Sequence[int]) -> Any:
+        """Axes in another order."""
+
+    @abstractmethod
+    def expand(self, x: Any, shape: Sequence[int]) -> Any:
+        """Repeated along axes of size one."""
+
+    @abstractmethod
+    def slice(self, x: Any, axis: int, start: int, stop: int, step: int) -> Any:
+        """Every step-th entry along one axis."""
+
+    @abstractmethod
+    def concatenate(self, parts: Sequence[Any], axis: int) -> Any:
+        """Tensors one after the other along an axis."""
+
+    @abstractmethod
+    def take(self, x: Any, index: Discrete, axis: int) -> Any:
+        """x along `axis` at the entries of `index`, whose axes replace that axis."""
+
+    @abstractmethod
+    def gather(self, x: Any, index: Discrete, axis: int) -> Any:
+        """result[..i..] = x[..index[..i..]..], the other axes unchanged."""
+
+    @abstractmethod
+    def select(self, condition: Discrete, x: Any, y: Any) -> Any:
+        """x where the condition holds, else y."""
+
+    @abstractmethod
+    def add(self, x: Any, y: Any) -> Any:
+        """x + y."""
+
+    @abstractmethod
+    def subtract(self, x: Any, y: Any) -> Any:
+        """x - y."""
+
+    @abstractmethod
+    def multiply(self, x: Any, y: Any) -> Any:
+        """x * y, entry by entry."""
+
+    @abstractmethod
+    def divide(self, x: Reals, y: Reals) -> Reals:
+        """x / y, entry by entry."""
+
+    @abstractmethod
+    def power(self, x: Any, exponent: int) -> Any:
+        """x to a whole power >= 0."""
+
+    @abstractmethod
+    def matmul(self, x: Reals, y: Reals) -> Reals:
+        """Matrix product over the last two axes, broadcast over the others."""
+
+    @abstractmethod
+    def sum(self, x: Any, axes: Sequence[int], keep: bool) -> Any:
+        """The sum over some axes."""
+
+    @abstractmethod
+    def cumulative_sum(self, x: Any, axis: int) -> Any:
+        """Partial sums along an axis."""
+
+    @abstractmethod
+    def apply(self, name: str, x: Reals) -> Reals:
+        """One of the ELEMENTARY functions, entry by entry."""
+
+    @abstractmethod
+    def shift(self, x: Reals, axis: int) -> Reals:
+        """Any finite tensor to subtract before exponentials, one per row, so that they do not overflow."""
+
+    @abstractmethod
+    def greater(self, x: Reals, y: Reals) -> Discrete:
+        """Whether x > y, entry by entry; raises Undecided."""
+
+    @abstractmethod
+    def order(self, x: Reals, axis: int) -> Discrete:
+        """Indices that sort each row from largest to smallest (the first of equals first); raises Undecided."""
+
+    @abstractmethod
+    def floor(self, x: Reals) -> Discrete:
+        """The greatest integer at most x; raises Undecided."""
+
+    def negate(self, x: Any) -> Any:
+        """-x."""
+        return self.subtract(self.scalar(Fraction(0)), x)
+
+    def constant_like(self, value: Fraction, shape: Sequence[int]) -> Reals:
+        """A tensor of one number."""
+        return self.expand(self.reshape(self.scalar(value), [1] * len(shape)), shape)
