@@ -221,19 +221,50 @@ def find_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
 def _export(
     wrapper: torch.nn.Module, model: torch.nn.Module, length: int, *, layer: int, vocabulary: int, about: dict[str, Any]
 ) -> Graph:
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    ids = torch.zeros(1, length, dtype=torch.long, device=device)
+    buffers = buffer_values(model)
     wrapper.training = model.training
     try:
-        with torch.no_grad(), quiet():
+        with torch.no_grad(), quiet(), _weightless(model, buffers):
+            ids = torch.zeros(1, length, dtype=torch.long)
             program = torch.export.export(wrapper, (ids,), strict=False)
             program = program.run_decompositions(_decompositions())
     except Exception as error:  # noqa: BLE001 - tracing fails with whatever the model's code raises
         raise Unsupported(
             f"Expected a network that can be traced, but {type(model).__name__} cannot: {_first_line(error)}"
         ) from None
-    builder, output = lower(program, buffer_values(model), vocabulary=vocabulary)
+    builder, output = lower(program, buffers, vocabulary=vocabulary)
     return builder.finish(output, layer=layer, about=about)
+
+
+@contextlib.contextmanager
+def _weightless(model: torch.nn.Module, buffers: dict[str, torch.Tensor | None]) -> Iterator[None]:
+    """Within, a model on the meta device seems to be on the CPU, where its code can make constants of its own."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    if not any(p.is_meta for p in model.parameters()):
+        yield
+        return
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    modules = dict(model.named_modules())
+    before = {path: (dict(m._parameters), dict(m._buffers)) for path, m in modules.items()}
+    parameters: dict[int, torch.nn.Parameter] = {}  # tied ones stay tied
+    try:
+        with mode:
+            for path, module in modules.items():
+                for name, p in module._parameters.items():
+                    if p is not None:
+                        fake = parameters.get(id(p))
+                        fake = torch.nn.Parameter(torch.empty(p.shape), requires_grad=False) if fake is None else fake
+                        module._parameters[name] = parameters[id(p)] = fake
+                for name, b in module._buffers.items():
+                    if b is not None:
+                        known = buffers.get(f"{path}.{name}" if path else name)
+                        module._buffers[name] = torch.empty_like(b, device="cpu") if known is None else mode.from_tensor(known)
+            yield
+    finally:
+        for path, module in modules.items():
+            module._parameters.update(before[path][0])
+            module._buffers.update(before[path][1])
 
 
 def _decompositions() -> dict[Any, Any]:

@@ -267,6 +267,7 @@ _MOVES = {
     "split_with_sizes", "minimum", "maximum", "clamp", "copy", "slice_scatter", "select_scatter", "scatter", "unbind",
     "split", "chunk", "view_copy", "new_full", "new_zeros", "new_ones",
 }  # fmt: skip
+_WHOLE_NUMBERS = {"cumsum", "sum"}  # exact on floats that hold whole numbers
 _EXACT_IF_CHECKED = {"add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b}
 _LARGEST_CHECKED = 2**14
 
@@ -302,6 +303,8 @@ def _double(value: torch.Tensor) -> torch.Tensor:
 
 def _exactly(fx: Any, name: str, arguments: Any) -> bool:
     """Whether a sum, difference or product of constants is exact in double precision; -inf stays -inf."""
+    if name in _WHOLE_NUMBERS:
+        return bool((arguments[0] == arguments[0].round()).all() and arguments[0].abs().sum() < 2**53)
     rule = _EXACT_IF_CHECKED.get(name)
     if rule is None or len(arguments) != 2:
         return False
@@ -324,8 +327,8 @@ def _place(fx: Any) -> Place:
 
 
 def _plain(name: str) -> str:
-    """A module or parameter path without the capturing wrapper and without the quotes of a subscript."""
-    return re.sub(r"^(L\['self'\]\.)?model_\.?", "", name)
+    """A module or parameter path without the wrapper's own `model`."""
+    return "" if name == "model" else name.removeprefix("model.")
 
 
 def _source(trace: str) -> str:

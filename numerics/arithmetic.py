@@ -1,0 +1,173 @@
+"""The captured graph in torch's float64, without any cast: the reference for rounded runs of the same network."""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+
+from proofs.arithmetic.base import Arithmetic, Discrete
+from proofs.errors import InvalidInput
+from proofs.graph import Constant, Graph
+from proofs.interpreter import evaluate
+
+_ELEMENTARY = {
+    "exp": torch.exp, "expm1": torch.expm1, "log": torch.log, "log1p": torch.log1p, "sin": torch.sin,
+    "cos": torch.cos, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "erf": torch.erf, "sqrt": torch.sqrt,
+    "rsqrt": torch.rsqrt,
+}  # fmt: skip
+
+
+class TorchArithmetic(Arithmetic):
+    """Tensors of one float type; integers and truth values stay numpy arrays."""
+
+    def __init__(self, dtype: torch.dtype = torch.float64, device: str = "cpu") -> None:
+        self.dtype = dtype
+        self.device = device
+
+    def constant(self, value: Constant) -> Any:
+        """A tensor of known entries, rounded once."""
+        if value.kind == "real":
+            numbers = {v: float(v) for v in set(value.values)}
+            flat = torch.tensor([numbers[v] for v in value.entries()], dtype=torch.float64, device=self.device)
+            return flat.to(self.dtype).reshape(value.shape)
+        dtype = np.int64 if value.kind == "integer" else np.bool_
+        return np.array(value.entries(), dtype=dtype).reshape(value.shape)
+
+    def scalar(self, value: Fraction) -> torch.Tensor:
+        """A rational number, rounded once."""
+        return torch.tensor(float(value), dtype=self.dtype, device=self.device)
+
+    def real(self, value: Discrete) -> torch.Tensor:
+        """Integers or truth values as floats."""
+        return torch.as_tensor(np.ascontiguousarray(value)).to(self.device, self.dtype)
+
+    def reshape(self, x: Any, shape: Sequence[int]) -> Any:
+        """The same entries in another shape."""
+        return x.reshape(tuple(shape))
+
+    def permute(self, x: Any, order: Sequence[int]) -> Any:
+        """Axes in another order."""
+        return x.permute(*order) if isinstance(x, torch.Tensor) else np.transpose(x, order)
+
+    def expand(self, x: Any, shape: Sequence[int]) -> Any:
+        """Repeated along axes of size one."""
+        return x.expand(tuple(shape)) if isinstance(x, torch.Tensor) else np.broadcast_to(x, tuple(shape))
+
+    def slice(self, x: Any, axis: int, start: int, stop: int, step: int) -> Any:
+        """Every step-th entry along one axis."""
+        return x[(slice(None),) * axis + (slice(start, stop, step),)]
+
+    def concatenate(self, parts: Sequence[Any], axis: int) -> Any:
+        """Tensors one after the other."""
+        return torch.cat(list(parts), axis) if isinstance(parts[0], torch.Tensor) else np.concatenate(parts, axis)
+
+    def take(self, x: Any, index: Discrete, axis: int) -> Any:
+        """Entries along an axis by index."""
+        if not isinstance(x, torch.Tensor):
+            return np.take(x, index, axis)
+        flat = torch.index_select(x, axis, self._index(index.reshape(-1)))
+        return flat.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+
+    def gather(self, x: Any, index: Discrete, axis: int) -> Any:
+        """One entry per index."""
+        if isinstance(x, torch.Tensor):
+            return torch.gather(x, axis, self._index(index))
+        cut = tuple(slice(None) if i == axis else slice(n) for i, n in enumerate(index.shape))
+        return np.take_along_axis(x[cut], index, axis)
+
+    def select(self, condition: Discrete, x: Any, y: Any) -> Any:
+        """x where the condition holds, else y."""
+        if isinstance(x, torch.Tensor):
+            return torch.where(torch.as_tensor(np.ascontiguousarray(condition), device=self.device), x, y)
+        return np.where(condition, x, y)
+
+    def add(self, x: Any, y: Any) -> Any:
+        """x + y."""
+        return x + y
+
+    def subtract(self, x: Any, y: Any) -> Any:
+        """x - y."""
+        return x - y
+
+    def multiply(self, x: Any, y: Any) -> Any:
+        """x * y."""
+        return x * y
+
+    def divide(self, x: Any, y: Any) -> Any:
+        """x / y."""
+        return x / y
+
+    def negate(self, x: Any) -> Any:
+        """-x."""
+        return -x
+
+    def power(self, x: Any, exponent: int) -> Any:
+        """x to a whole power."""
+        return x**exponent
+
+    def matmul(self, x: Any, y: Any) -> Any:
+        """Matrix products over the last two axes."""
+        return x @ y
+
+    def sum(self, x: Any, axes: Sequence[int], keep: bool) -> Any:
+        """The sum over some axes."""
+        if isinstance(x, torch.Tensor):
+            return x.sum(tuple(axes), keepdim=keep) if axes else x
+        return np.sum(x, axis=tuple(axes), keepdims=keep)
+
+    def cumulative_sum(self, x: Any, axis: int) -> Any:
+        """Partial sums along an axis."""
+        return torch.cumsum(x, axis) if isinstance(x, torch.Tensor) else np.cumsum(x, axis)
+
+    def apply(self, name: str, x: Any) -> torch.Tensor:
+        """An elementary function, entry by entry."""
+        if name == "softplus":
+            return torch.nn.functional.softplus(x, threshold=1e9) if x.max() < 700 else torch.logaddexp(x, x * 0)
+        return _ELEMENTARY[name](x)
+
+    def shift(self, x: Any, axis: int) -> torch.Tensor:
+        """The largest entry of each row."""
+        return x.amax(axis, keepdim=True)
+
+    def greater(self, x: Any, y: Any) -> Discrete:
+        """x > y."""
+        return (x > y).cpu().numpy()
+
+    def order(self, x: Any, axis: int) -> Discrete:
+        """Indices from largest to smallest."""
+        return torch.sort(x, dim=axis, descending=True, stable=True).indices.cpu().numpy()
+
+    def floor(self, x: Any) -> Discrete:
+        """The greatest integer at most x."""
+        return torch.floor(x).to(torch.int64).cpu().numpy()
+
+    def _index(self, index: Discrete) -> torch.Tensor:
+        return torch.as_tensor(np.ascontiguousarray(index), dtype=torch.long, device=self.device)
+
+
+def evaluate_float64(
+    graph: Graph, parameters: Mapping[str, torch.Tensor], tokens: Sequence[int], *, device: str = "cpu"
+) -> torch.Tensor:
+    """The states of one prompt, shape (1, length, width), by the captured graph in float64 with every cast elided.
+
+    Args:
+        graph: captured for exactly `len(tokens)` tokens.
+        parameters: a module's `state_dict()` or tensors by parameter name; they are widened to float64.
+        tokens: the prompt's ids.
+        device: where torch runs.
+
+    Raises:
+        InvalidInput: a parameter is missing, or the prompt has another length.
+    """
+    if len(tokens) != graph.length:
+        raise InvalidInput(f"Expected {graph.length} tokens, as captured, but got {len(tokens)}; capture that length.")
+    arithmetic = TorchArithmetic(device=device)
+    inputs: dict[str, Any] = {"tokens": np.array([tokens], dtype=np.int64)}
+    for name, _ in graph.parameters():
+        if name not in parameters:
+            raise InvalidInput(f"Expected the parameter {name!r}, but got none; give the state of the captured model.")
+        inputs[name] = parameters[name].detach().to(device, torch.float64)
+    with torch.no_grad():
+        return evaluate(graph, inputs, arithmetic)
