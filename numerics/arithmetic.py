@@ -135,9 +135,10 @@ class TorchArithmetic(Arithmetic):
         """x > y."""
         return (x > y).cpu().numpy()
 
-    def order(self, x: Any, axis: int) -> Discrete:
-        """Indices from largest to smallest."""
-        return torch.sort(x, dim=axis, descending=True, stable=True).indices.cpu().numpy()
+    def top(self, x: Any, axis: int, count: int) -> Discrete:
+        """Places of the largest entries of each row."""
+        places = torch.sort(x, dim=axis, descending=True, stable=True).indices
+        return places.narrow(axis, 0, count).cpu().numpy()
 
     def floor(self, x: Any) -> Discrete:
         """The greatest integer at most x."""

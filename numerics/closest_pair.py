@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numerics.bit_identity import equal_rows
-from numerics.exact_distance import UNDERFLOW, distances, exact_squares, relative_error, within
-from numerics.pair_harvest import Harvest, Nearest, Rows, WithinReach
+from numerics.exact_distance import UNDERFLOW, Rows, distances, exact_squares, relative_error, within
+from numerics.pair_harvest import Harvest, Nearest, WithinReach
 from numerics.pair_product import search_products
 from numerics.pair_sketch import sketch
 from numerics.pair_tree import pair_tree, probe, search_tree

@@ -10,12 +10,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from numerics.exact_distance import UNDERFLOW, exact_squares, relative_error
+from numerics.exact_distance import UNDERFLOW, Rows, exact_order, relative_error
 from numerics.point_set import PointSet
 
 ROOM = 1 << 16  # pairs kept beside the k closest before ties are settled exactly
-
-Rows = NDArray[np.int64]
 
 
 class Harvest(Protocol):
@@ -99,7 +97,5 @@ class Nearest:
         chosen = self._keys[self._in_order()[: self._count]]
         return chosen // len(self._points.values), chosen % len(self._points.values)
 
-    def _in_order(self) -> list[int]:
-        firsts, seconds = np.divmod(self._keys, len(self._points.values))
-        squares = exact_squares(self._points, firsts, seconds)
-        return sorted(range(len(squares)), key=lambda pair: (squares[pair], self._keys[pair]))
+    def _in_order(self) -> Rows:
+        return exact_order(self._points, *np.divmod(self._keys, len(self._points.values)))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numerics.compiled import Array, compiled_sums
-from numerics.exact_distance import scaled_distances
+from numerics.exact_distance import UNDERFLOW, Rows, scaled_distances
 from numerics.pair_harvest import Harvest
 from numerics.pair_sketch import Sketch
 from numerics.pair_tree import PairTree
@@ -30,7 +30,6 @@ NEVER = 2.0**60  # half squared norm given to right rows that are excluded befor
 
 Singles = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
 
 def search_products(tree: PairTree, harvest: Harvest) -> None:
@@ -61,14 +60,9 @@ class _LeftBlock:
         self._points, self._rows = sketched.points, rows
         self._dimensions = self._points.values.shape[1]
         self._centre = np.zeros(self._dimensions)
-        for start in range(0, len(rows), 256):  # in parts, so that no float64 copy of the block is made
-            self._centre += (self._points.values[rows[start : start + 256]] * np.float64(self._points.unit)).sum(axis=0)
-        self._centre /= len(rows)
-        self._factor = 1.0
-        largest = float(np.sqrt(2 * self._centred(rows, np.inf)[1].max()))
-        if math.isfinite(bound):
-            largest = max(largest, bound)
-        self._factor = math.ldexp(1.0, -math.frexp(largest)[1]) if largest else 1.0
+        largest = _centre(self._points.values, rows, self._points.unit, self._centre) * math.sqrt(self._dimensions)
+        largest = max(largest, bound if math.isfinite(bound) else 0.0, UNDERFLOW)
+        self._factor = math.ldexp(1.0, -math.frexp(largest)[1])
         self._block, self._halves = self._centred(rows, np.inf)
         self._block[:, -1] = 1.0
         self._norms = np.sqrt(2 * self._halves)
@@ -121,6 +115,22 @@ class _LeftBlock:
         error = gamma * (self._norms * right_norm + largest_half) + terms * SINGLE_UNDERFLOW
         limits = self._halves * (1 - 2.0**-40) - reach**2 * (0.5 + 2.0**-40) - 1.01 * error
         return np.nextafter(limits.astype(np.float32), np.float32(-np.inf))
+
+
+@compiled_sums
+def _centre(values: Array, rows: Array, unit: float, centre: Array) -> float:
+    """Writes the mean of the scaled rows to `centre`; returns the largest magnitude that a coordinate has from it."""
+    for entry in range(rows.shape[0]):
+        stored = values[rows[entry]]
+        for column in range(centre.shape[0]):
+            centre[column] += np.float64(stored[column]) * unit
+    centre /= rows.shape[0]
+    largest = 0.0
+    for entry in range(rows.shape[0]):
+        stored = values[rows[entry]]
+        for column in range(centre.shape[0]):
+            largest = max(largest, abs(np.float64(stored[column]) * unit - centre[column]))
+    return largest
 
 
 @compiled_sums

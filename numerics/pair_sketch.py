@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numerics.compiled import Array, compiled_sums
-from numerics.exact_distance import UNDERFLOW, UNIT_ROUNDOFF
+from numerics.exact_distance import UNIT_ROUNDOFF
 from numerics.point_set import ROWS_AT_A_TIME, PointSet, in_parallel
 
 AXES = 16
@@ -21,6 +21,7 @@ RESIDUAL_GROUPS = 8
 LANES = 8  # sketches are filled up with zeros to a multiple of this, for loops of constant length
 SAMPLE = 2000  # rows from which the centre and the axes are taken; any choice is sound
 POWER_STEPS = 3
+UNDERFLOW = 2.0**-500  # more than all squares in a sketch can lose by underflow
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from proofs.checker import STATEMENT
 from proofs.graph import Graph
 from proofs.operations import REGISTRY, Application, prove
 from proofs.operations.normalization import unshifted
 from proofs.regularity import ANALYTIC, CONSTANT, DISCONTINUOUS, UNPROVED, Condition, Facts, Regularity
 from proofs.verdict import Verdict
-
-STATEMENT = (
-    "For every prompt of {length} tokens the map from the parameters, embedding rows included, to the states after "
-    "{layer} blocks is {regularity} on the whole parameter space."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Obstruction:

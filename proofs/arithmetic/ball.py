@@ -70,18 +70,20 @@ class Balls(ObjectArithmetic):
         """x > y where the enclosure of the difference decides it."""
         return np.frompyfunc(_greater, 2, 1)(x, y).astype(np.bool_)
 
-    def order(self, x: Reals, axis: int) -> Discrete:
-        """Indices from largest to smallest; neighbours in the order must be decided, or be the same exact number."""
+    def top(self, x: Reals, axis: int, count: int) -> Discrete:
+        """Places of the largest entries; neighbours in the order must be decided, or be the same exact number."""
         middle = np.frompyfunc(lambda b: b.mid(), 1, 1)(x)
-        result = np.argsort(-middle, axis=axis, kind="stable")
-        ordered = np.take_along_axis(x, result, axis)
-        size = x.shape[axis]
-        first = self.slice(ordered, axis, 0, size - 1, 1)
-        second = self.slice(ordered, axis, 1, size, 1)
-        decided = np.frompyfunc(lambda a, b: a > b or (a.is_exact() and b.is_exact() and a == b), 2, 1)(first, second)
-        if not np.all(decided):
+        places = np.argsort(-middle, axis=axis, kind="stable")
+        ordered = np.take_along_axis(x, places, axis)
+        last = min(count, x.shape[axis] - 1)
+        first, second = (self.slice(ordered, axis, start, start + last, 1) for start in (0, 1))
+        if not np.all(np.frompyfunc(_in_order, 2, 1)(first, second)):
             raise Undecided(UNDECIDED)
-        return result
+        # Beyond the chosen ones the order by midpoints need not hold: each must be proved smaller than the last chosen.
+        rest = self.slice(ordered, axis, count, x.shape[axis], 1)
+        if not np.all(np.frompyfunc(_in_order, 2, 1)(self.slice(ordered, axis, count - 1, count, 1), rest)):
+            raise Undecided(UNDECIDED)
+        return self.slice(places, axis, 0, count, 1)
 
     def floor(self, x: Reals) -> Discrete:
         """The greatest integer at most x where the enclosure decides it."""
@@ -104,6 +106,10 @@ def _matrix(block: Any, cache: dict[int, Any]) -> Any:
     if key >= 0:
         cache[key] = matrix
     return matrix
+
+
+def _in_order(x: Any, y: Any) -> bool:
+    return bool(x > y) or (x.is_exact() and y.is_exact() and bool(x == y))
 
 
 def _greater(x: Any, y: Any) -> bool:

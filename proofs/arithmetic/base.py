@@ -119,8 +119,8 @@ class Arithmetic(ABC):
         """Whether x > y, entry by entry; raises Undecided."""
 
     @abstractmethod
-    def order(self, x: Reals, axis: int) -> Discrete:
-        """Indices that sort each row from largest to smallest (the first of equals first); raises Undecided."""
+    def top(self, x: Reals, axis: int, count: int) -> Discrete:
+        """Places of the largest entries of each row, in order, the first of equals first; raises Undecided."""
 
     @abstractmethod
     def floor(self, x: Reals) -> Discrete:

@@ -44,9 +44,9 @@ class Multiprecision(ObjectArithmetic):
         """x > y."""
         return np.frompyfunc(lambda a, b: a > b, 2, 1)(x, y).astype(np.bool_)
 
-    def order(self, x: Reals, axis: int) -> Discrete:
-        """Indices from largest to smallest."""
-        return np.argsort(-x, axis=axis, kind="stable")
+    def top(self, x: Reals, axis: int, count: int) -> Discrete:
+        """Places of the largest entries of each row."""
+        return self.slice(np.argsort(-x, axis=axis, kind="stable"), axis, 0, count, 1)
 
     def floor(self, x: Reals) -> Discrete:
         """The greatest integer at most x."""

@@ -140,8 +140,7 @@ def _largest(at: Application) -> Proved:
 def _largest_value(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:
     """The entry that is first in order; as a mere shift of a softmax any choice gives the same result."""
     axis = integers(p, "axes")[0]
-    first = a.slice(a.order(v[0], axis), axis, 0, 1, 1)
-    result = a.gather(v[0], first, axis)
+    result = a.gather(v[0], a.top(v[0], axis, 1), axis)
     if flag(p, "keep"):
         return result
     return a.reshape(result, [n for i, n in enumerate(result.shape) if i != axis])

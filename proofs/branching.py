@@ -1,0 +1,387 @@
+"""Is a kink or a jump real? Certified witnesses that a network is not analytic, or not continuous.
+
+Comparisons, maxima and top-k choose a *branch*: with every choice held fixed, the network is an analytic function on
+the whole parameter space (checked: `fixed_branches_are_analytic`).
+
+Not analytic. Let every choice be decided strictly at one point, so that the network equals the branch F near it. If
+the network were analytic, it would equal F everywhere, since the parameter space is connected. So one more point,
+at which a ball shows it to differ from F, is a proof.
+
+Not continuous. On a short segment of parameters let exactly one choice be undecided, between two neighbours, and
+everything after it be decided either way. Then the network takes its values in two enclosures, and both occur, one at
+each end; if they are disjoint it jumps in between.
+
+Points are exact dyadic numbers drawn from a seed, so that a witness is a few integers that anyone can re-evaluate.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import flint
+import numpy as np
+
+from proofs.analyticity import Obstructions
+from proofs.arithmetic.ball import Balls
+from proofs.arithmetic.base import Discrete, Reals, Undecided
+from proofs.arithmetic.bounds import EVERYTHING, Interval
+from proofs.errors import InvalidInput, Unsupported
+from proofs.graph import Graph
+from proofs.interpreter import evaluate, live
+from proofs.operations import REGISTRY, Application, prove
+from proofs.regularity import ANALYTIC, CONSTANT, DISCONTINUOUS, UNPROVED, Facts
+
+BITS = 128
+LARGEST_SUBJECT = 400_000  # parameters; above, a witness is searched in a smaller copy of the architecture
+ATTEMPTS = 6
+HALVINGS = 48
+
+
+class Choices(Balls):
+    """Balls that write down every choice, and can be told which ones to make."""
+
+    def __init__(self, bits: int, script: Mapping[int, Discrete] | None = None) -> None:
+        super().__init__(bits)
+        self.script = script or {}
+        self.made: list[Discrete] = []
+        self._ranked: list[tuple[Any, int, int, Discrete]] = []
+
+    def greater(self, x: Reals, y: Reals) -> Discrete:
+        """x > y, told or decided strictly: a tie is undecided, because it is not so nearby."""
+        return self._choose(lambda: np.frompyfunc(_strictly, 2, 1)(x, y).astype(np.bool_))
+
+    def top(self, x: Reals, axis: int, count: int) -> Discrete:
+        """The largest entries, told or decided; their values and their places are one choice, not two."""
+        for tensor, *rest, made in self._ranked:
+            if tensor is x and rest == [axis, count]:
+                return made
+        made = self._choose(lambda: super(Choices, self).top(x, axis, count))
+        self._ranked.append((x, axis, count, made))
+        return made
+
+    def floor(self, x: Reals) -> Discrete:
+        """The integer below, told or decided."""
+        return self._choose(lambda: super(Choices, self).floor(x))
+
+    def _choose(self, decide: Any) -> Discrete:
+        told = self.script.get(len(self.made))
+        self.made.append(decide() if told is None else told)
+        return self.made[-1]
+
+
+def _strictly(x: Any, y: Any) -> bool:
+    difference = x - y
+    if difference > 0:
+        return True
+    if difference < 0:
+        return False
+    raise Undecided("Expected a strict order, but got enclosures that overlap; take another point.")
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Re-evaluable evidence that a graph is not analytic, or jumps.
+
+    Attributes:
+        claim: `not analytic` or `discontinuous`.
+        seeds: the two end points of the segment.
+        segment: the part of it, as two dyadic numbers in [0, 1]: the points compared, or the jump between them.
+        tokens: the prompt.
+        choice: number of the choice that is undecided at a jump, else -1.
+        node: the node that makes the choice that differs first.
+        separation: a lower bound on the distance that was shown, largest coordinate.
+    """
+
+    claim: str
+    seeds: tuple[int, int]
+    segment: tuple[Fraction, Fraction]
+    tokens: tuple[int, ...]
+    choice: int
+    separation: str
+    bits: int = BITS
+
+    def to_json(self) -> dict[str, Any]:
+        """The witness as a JSON object."""
+        return {
+            "claim": self.claim,
+            "seeds": list(self.seeds),
+            "segment": [str(end) for end in self.segment],
+            "tokens": list(self.tokens),
+            "choice": self.choice,
+            "separation": self.separation,
+            "bits": self.bits,
+            "parameters": "entry = round(2^16 u) / 2^16, u uniform on [-1, 1) from the seed and the parameter's name",
+        }
+
+
+def parameters_at(graph: Graph, seed: int) -> dict[str, list[Fraction]]:
+    """A dyadic point of parameter space: sixteen bits per entry, from a seed and each parameter's name."""
+    return {name: _dyadics(name, seed, type.size) for name, type in graph.parameters()}
+
+
+def _dyadics(name: str, seed: int, count: int) -> list[Fraction]:
+    source = random.Random(f"{seed}:{name}")
+    return [Fraction(source.getrandbits(17) - 2**16, 2**16) for _ in range(count)]
+
+
+def _inputs(graph: Graph, seeds: tuple[int, int], place: Any, tokens: tuple[int, ...]) -> dict[str, Any]:
+    """The leaves at first + place (second - first); `place` is a ball."""
+    inputs: dict[str, Any] = {"tokens": np.array([tokens], dtype=np.int64)}
+    for name, type in graph.parameters():
+        ends = [_dyadics(name, seed, type.size) for seed in seeds]
+        balls = np.empty(type.size, dtype=object)
+        balls[:] = [_ball(a) + place * _ball(b - a) for a, b in zip(*ends, strict=True)]
+        inputs[name] = balls.reshape(type.shape)
+    return inputs
+
+
+def _ball(value: Fraction) -> Any:
+    return flint.arb(flint.fmpq(value.numerator, value.denominator))
+
+
+def fixed_branches_are_analytic(graph: Graph) -> bool:
+    """Whether the network with every choice held fixed is analytic on the whole parameter space."""
+    facts: list[Facts] = []
+    for index, node in enumerate(graph.nodes):
+        operation = REGISTRY.get(node.operation)
+        at = Application(graph, index, facts)
+        fixed = _fixed(at)
+        if fixed is None:
+            fixed = prove(operation, at).facts if operation else Facts(UNPROVED)
+        facts.append(fixed)
+    return facts[graph.output].regularity <= ANALYTIC
+
+
+def _fixed(at: Application) -> Facts | None:
+    """The facts of a deciding operation when its choices are constants; None for every other one."""
+    operation, arguments = at.node.operation, at.node.arguments
+    known = [at.facts[i] for i in arguments]
+    if any(fact.excluded is not None for fact in known):
+        return None
+    worst = at.worst()
+    if operation in ("relu", "absolute", "leaky_relu", "clamp"):
+        return Facts(worst)  # x, -x, a x or a constant: nothing is known of its sign any more
+    if operation == "elu":
+        return Facts(CONSTANT if worst == CONSTANT else max(worst, ANALYTIC))
+    if operation in ("maximum", "minimum"):
+        return Facts(worst, known[0].bounds.hull(known[1].bounds))
+    if operation in ("largest", "top_values"):
+        return Facts(worst, known[0].bounds)
+    if operation == "top_indices":
+        size = at.argument(0).type.shape[at.integer("axis")]
+        return Facts(CONSTANT if worst < DISCONTINUOUS else worst, Interval(Fraction(0), False, Fraction(size - 1)))
+    if operation in ("greater", "at_most", "equal", "floor"):
+        return Facts(CONSTANT if worst < DISCONTINUOUS else worst, EVERYTHING)
+    return None
+
+
+def find_witness(graph: Graph, *, seed: int = 0) -> Witness | None:
+    """A witness against continuity where one is found, else against analyticity, else None.
+
+    Raises nothing for a graph that cannot be evaluated: it has no witness.
+    """
+    size = sum(type.size for _, type in graph.parameters())
+    if size > LARGEST_SUBJECT or not fixed_branches_are_analytic(graph):
+        return None
+    deciding = {graph.nodes[i].operation for i in live(graph)}
+    jumps = deciding & {"top_indices", "greater", "at_most", "equal", "floor"}
+    weaker: Witness | None = None
+    for attempt in range(ATTEMPTS):
+        seeds = (seed + 2 * attempt, seed + 2 * attempt + 1)
+        try:
+            weaker = weaker or _not_analytic(graph, seeds)
+            if jumps:
+                found = _jump(graph, seeds)
+                if found is not None:
+                    return found
+            elif weaker is not None:
+                return weaker
+        except (Undecided, Unsupported, InvalidInput, ArithmeticError):
+            continue
+    return weaker
+
+
+def _tokens(graph: Graph) -> tuple[int, ...]:
+    for node in graph.nodes:
+        if node.operation == "tokens":
+            vocabulary = node.attributes["vocabulary"]
+            most = vocabulary if isinstance(vocabulary, int) else 1
+            return tuple(i % most for i in range(1, graph.length + 1))
+    return ()
+
+
+def _run(graph: Graph, inputs: dict[str, Any], bits: int, script: Mapping[int, Discrete]) -> tuple[Any, list[Discrete]]:
+    with Choices(bits, script) as arithmetic:
+        return evaluate(graph, inputs, arithmetic), arithmetic.made
+
+
+def _not_analytic(graph: Graph, seeds: tuple[int, int]) -> Witness | None:
+    tokens = _tokens(graph)
+    witness = Witness("not analytic", seeds, (Fraction(0), Fraction(1)), tokens, -1, "0")
+    separation = _shown(graph, witness)
+    return None if separation is None else Witness("not analytic", seeds, witness.segment, tokens, -1, separation)
+
+
+def _jump(graph: Graph, seeds: tuple[int, int]) -> Witness | None:
+    """Halves the segment until both ends differ in one choice alone, then compares both sides."""
+    tokens = _tokens(graph)
+    low, high = Fraction(0), Fraction(1)
+    first, last = (_choices(graph, seeds, end, tokens) for end in (low, high))
+    if _same(first, last):
+        return None
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        chosen = _choices(graph, seeds, middle, tokens)
+        if _same(first, chosen):
+            low = middle
+        else:
+            high, last = middle, chosen
+    choice = next(i for i, (a, b) in enumerate(zip(first, last, strict=True)) if not np.array_equal(a, b))
+    witness = Witness("discontinuous", seeds, (low, high), tokens, choice, "0")
+    separation = _shown(graph, witness)
+    return None if separation is None else Witness("discontinuous", seeds, (low, high), tokens, choice, separation)
+
+
+def _same(first: list[Discrete], second: list[Discrete]) -> bool:
+    """Equal as sets of chosen places: two chosen entries that swap do not make a jump."""
+    return all(np.array_equal(np.sort(a, axis=None), np.sort(b, axis=None)) if a.dtype != np.bool_ else np.array_equal(a, b)
+               for a, b in zip(first, second, strict=True))  # fmt: skip
+
+
+def _choices(graph: Graph, seeds: tuple[int, int], place: Fraction, tokens: tuple[int, ...]) -> list[Discrete]:
+    with Balls(BITS):
+        inputs = _inputs(graph, seeds, _ball(place), tokens)
+    return _run(graph, inputs, BITS, {})[1]
+
+
+def _shown(graph: Graph, witness: Witness) -> str | None:
+    """The separation that the witness shows, as a decimal below it, or None where it shows none."""
+    low, high = witness.segment
+    with Balls(witness.bits):
+        ends = [_inputs(graph, witness.seeds, _ball(end), witness.tokens) for end in (low, high)]
+        between = _inputs(graph, witness.seeds, _ball(low).union(_ball(high)), witness.tokens)
+    first = _run(graph, ends[0], witness.bits, {})[1]
+    value, last = _run(graph, ends[1], witness.bits, {})
+    if witness.claim == "not analytic":
+        branch, _ = _run(graph, ends[1], witness.bits, dict(enumerate(first)))
+        return _gap(value, branch, witness.bits)
+    if witness.claim != "discontinuous" or not 0 <= witness.choice < len(first):
+        return None
+    number = witness.choice
+    if any(not np.array_equal(a, b) for a, b in zip(first[:number], last[:number], strict=True)):
+        return None
+    with Ambiguous(witness.bits, number, first[number], last[number]) as judge:
+        evaluate(graph, between, judge)
+    if not judge.between_two:
+        return None
+    sides = [_run(graph, between, witness.bits, {number: made[number]}) for made in (first, last)]
+    for (_, made), reference in zip(sides, (first, last), strict=True):
+        if any(not np.array_equal(a, b) for a, b in zip(made, reference, strict=True)):
+            return None
+    return _gap(sides[0][0], sides[1][0], witness.bits)
+
+
+class Ambiguous(Choices):
+    """Runs with one choice told, and judges at it whether only two outcomes are possible there."""
+
+    def __init__(self, bits: int, number: int, first: Discrete, second: Discrete) -> None:
+        super().__init__(bits, {number: first})
+        self.asked, self.first, self.second = number, first, second
+        self.between_two = False
+
+    def greater(self, x: Reals, y: Reals) -> Discrete:
+        """Undecided in one entry at most."""
+        if len(self.made) == self.asked:
+            signs = np.frompyfunc(lambda a, b: 1 if a > b else -1 if a < b else 0, 2, 1)(x, y)
+            agree = np.all((signs == 0) | ((signs == 1) == self.first)) and np.all((signs == 0) | ((signs == 1) == self.second))
+            self.between_two = bool(agree) and int(np.sum(signs == 0)) == 1
+        return super().greater(x, y)
+
+    def top(self, x: Reals, axis: int, count: int) -> Discrete:
+        """One row in which the last chosen and one other are undecided, and nothing else is."""
+        if len(self.made) == self.asked:
+            rows = np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])
+            chosen = [np.moveaxis(c, axis, -1).reshape(-1, count) for c in (self.first, self.second)]
+            swapped = [i for i in range(len(rows)) if not np.array_equal(chosen[0][i], chosen[1][i])]
+            decided = all(_ranked(rows[i], list(chosen[0][i])) for i in range(len(rows)) if i not in swapped)
+            self.between_two = decided and len(swapped) == 1 and _swap(rows[swapped[0]], *(list(c[swapped[0]]) for c in chosen))
+        return super().top(x, axis, count)
+
+    def floor(self, x: Reals) -> Discrete:
+        """Undecided in one entry at most, between two neighbouring integers."""
+        if len(self.made) == self.asked:
+            inside = np.frompyfunc(lambda b, m, n: b > min(m, n) and b < max(m, n) + 1, 3, 1)(x, self.first, self.second)
+            apart = np.abs(self.first - self.second)
+            self.between_two = bool(np.all(inside)) and int(np.sum(apart)) == 1
+        return super().floor(x)
+
+
+def _ranked(row: Any, chosen: list[int]) -> bool:
+    """Whether the chosen entries are proved to be the largest, in that order."""
+    rest = [i for i in range(len(row)) if i not in chosen]
+    chain = all(row[a] > row[b] for a, b in zip(chosen, chosen[1:], strict=False))
+    return chain and all(row[chosen[-1]] > row[i] for i in rest)
+
+
+def _swap(row: Any, first: list[int], second: list[int]) -> bool:
+    """Whether both lists differ in their last entry alone, and all else is decided."""
+    if first[:-1] != second[:-1]:
+        return False
+    pair = {first[-1], second[-1]}
+    rest = [i for i in range(len(row)) if i not in pair and i not in first[:-1]]
+    above = all(row[a] > row[b] for a, b in zip(first[:-1], first[1:-1], strict=False))
+    last = first[-2:-1]
+    return above and all(row[a] > row[b] for a in last for b in pair) and all(row[a] > row[b] for a in pair for b in rest)
+
+
+def _gap(first: Any, second: Any, bits: int) -> str | None:
+    """The largest lower bound on |first - second| over the coordinates, rounded down, if it is positive."""
+    with Balls(bits):
+        lower = [abs(a - b).abs_lower() for a, b in zip(np.ravel(first), np.ravel(second), strict=True)]
+        best = max(lower, key=lambda b: float(b.mid()))
+        if not best > 0:
+            return None
+        return f"{np.nextafter(float(best.lower()), 0):.6g}"
+
+
+def recheck(graph: Graph, data: Mapping[str, Any]) -> bool:
+    """Whether a stored witness shows what it claims, re-evaluated in balls.
+
+    Raises:
+        InvalidInput: fields are missing or of the wrong type.
+    """
+    try:
+        seeds, ends, tokens = data["seeds"], data["segment"], data["tokens"]
+        witness = Witness(
+            claim=str(data["claim"]),
+            seeds=(int(seeds[0]), int(seeds[1])),
+            segment=(Fraction(ends[0]), Fraction(ends[1])),
+            tokens=tuple(int(token) for token in tokens),
+            choice=int(data["choice"]),
+            separation=str(data["separation"]),
+            bits=min(max(int(data["bits"]), 64), 4096),
+        )
+        claimed = Fraction(witness.separation)
+    except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError):
+        raise InvalidInput("Expected a complete witness, but fields are missing or wrong; the file is damaged.") from None
+    low, high = witness.segment
+    if not 0 <= low < high <= 1 or not fixed_branches_are_analytic(graph):
+        return False
+    try:
+        shown = _shown(graph, witness)
+    except (Undecided, Unsupported, InvalidInput, ArithmeticError):
+        return False
+    return shown is not None and 0 < claimed <= Fraction(shown)
+
+
+def with_witness(found: Obstructions, *, seed: int = 0) -> Obstructions:
+    """The same obstructions with a certified witness, if one is found in the graph itself."""
+    witness = find_witness(found.graph, seed=seed)
+    if witness is None:
+        return found
+    jump = witness.claim == "discontinuous"
+    regularity = DISCONTINUOUS if jump and found.regularity >= UNPROVED else found.regularity
+    data = {**witness.to_json(), "subject": "this graph"}
+    return Obstructions(found.graph, found.facts, found.conditions, found.obstructions, regularity, data)

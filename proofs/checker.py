@@ -1,0 +1,132 @@
+"""The kernel: re-checks a proof line by line, in exact arithmetic, with its own table of lemmas.
+
+It trusts the meaning of the operations and its table (`proofs.lemmas`), the exact bounds (`proofs.arithmetic.bounds`)
+and nothing that the certificate says. It needs neither torch nor the code that found the proof.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+from proofs.errors import InvalidInput
+from proofs.graph import Graph
+from proofs.lemmas import Line, Rejected, Step, softmax_source
+from proofs.lemmas_of_functions import establish
+from proofs.regularity import ANALYTIC, CONSTANT, DISCONTINUOUS, UNPROVED, Regularity
+from proofs.verdict import Verdict
+
+STATEMENT = (
+    "For every prompt of {length} tokens the map from the parameters, embedding rows included, to the states after "
+    "{layer} blocks is {regularity} on the whole parameter space."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """Accepted, or rejected with the reason."""
+
+    verdict: Verdict
+    reason: str
+    kind: str
+    lines: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The `result` field of a record."""
+        return {"reason": self.reason, "kind": self.kind, "lines": self.lines}
+
+
+def check_regularity(certificate: Mapping[str, Any]) -> CheckResult:
+    """Re-derives every line of a proof of regularity, and the claim.
+
+    Returns:
+        Accepted where every line follows and the claim is the class of the output; else rejected, with the first
+        line that does not follow.
+    """
+    try:
+        graph = Graph.from_json(certificate.get("graph"))
+        established = _lines(graph, certificate)
+        _claim(graph, established, certificate)
+        _obstructions(graph, established, certificate)
+    except (InvalidInput, Rejected) as fault:
+        return CheckResult(Verdict.REJECTED, str(fault), "regularity", 0)
+    return CheckResult(Verdict.ACCEPTED, "every line follows", "regularity", len(graph.nodes))
+
+
+def _lines(graph: Graph, certificate: Mapping[str, Any]) -> list[Line]:
+    claimed, lines = certificate.get("facts"), certificate.get("lines")
+    if not isinstance(claimed, list) or not isinstance(lines, list) or len(lines) != len(graph.nodes):
+        raise Rejected("the proof does not have one line per node")
+    established: list[Line] = []
+    for index, node in enumerate(graph.nodes):
+        arguments = tuple(established[i] for i in node.arguments)
+        step = Step(graph, node, arguments, tuple(graph.nodes[i] for i in node.arguments), established.__getitem__)
+        try:
+            line = establish(step)
+        except Rejected as fault:
+            raise Rejected(f"{graph.where(index)}: {fault}") from None
+        place = lines[index]
+        if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(claimed):
+            raise Rejected(f"{graph.where(index)}: there is no line {place!r}")
+        found = [str(line.regularity), *line.bounds.to_json(), line.mask is not None]
+        if claimed[place] != found:
+            raise Rejected(f"{graph.where(index)}: claimed {claimed[place]}, but {found} follows")
+        established.append(line)
+    return established
+
+
+def _claim(graph: Graph, established: list[Line], certificate: Mapping[str, Any]) -> None:
+    result = established[graph.output]
+    claim = certificate.get("claim")
+    claimed = Regularity.parse(claim.get("regularity")) if isinstance(claim, Mapping) else None
+    if claimed is None:
+        raise Rejected("the claim names no class")
+    if result.mask is not None:
+        raise Rejected("the output holds masked entries")
+    found = UNPROVED if result.regularity >= DISCONTINUOUS else result.regularity
+    if claimed == DISCONTINUOUS:
+        if certificate.get("witness") is None:
+            raise Rejected("a jump is claimed without a witness")
+    elif claimed != found:
+        raise Rejected(f"the claim is {claimed}, but {found} follows")
+    expected = STATEMENT.format(length=graph.length, layer=graph.layer, regularity=claimed)
+    if isinstance(claim, Mapping) and claim.get("statement") != expected:
+        raise Rejected("the statement is not the one that the proof is of")
+
+
+def _obstructions(graph: Graph, established: list[Line], certificate: Mapping[str, Any]) -> None:
+    """Exactly the nodes at which the class gets worse than analytic, named as they are in the graph."""
+    listed = certificate.get("obstructions")
+    if not isinstance(listed, list):
+        raise Rejected("the proof does not list its obstructions")
+    named = {entry.get("node"): entry for entry in listed if isinstance(entry, Mapping)}
+    found: set[int] = set()
+    for index in _reached(graph):
+        node, own = graph.nodes[index], established[index].regularity
+        inherited = max((established[i].regularity for i in node.arguments), default=CONSTANT)
+        open_here = own == UNPROVED and not any(established[i].regularity == UNPROVED for i in node.arguments)
+        if own > ANALYTIC and (own > inherited or open_here):
+            found.add(index)
+    if not found <= set(named):
+        missing = min(found - set(named))
+        raise Rejected(f"an obstruction is not listed: {graph.where(missing)}")
+    for index, entry in named.items():
+        if not isinstance(index, int) or not 0 <= index < len(graph.nodes):
+            raise Rejected(f"an obstruction is listed at {index!r}, where there is no node")
+        node = graph.nodes[index]
+        if [entry.get(n) for n in ("operation", "module", "source")] != [node.operation, node.module, node.source]:
+            raise Rejected(f"an obstruction is not what the graph has there: {graph.where(index)}")
+        if established[index].regularity <= ANALYTIC:
+            raise Rejected(f"an obstruction is listed where there is none: {graph.where(index)}")
+
+
+def _reached(graph: Graph) -> set[int]:
+    used = {graph.output}
+    for index in range(graph.output, -1, -1):
+        node = graph.nodes[index]
+        if index in used:
+            shifted = softmax_source(graph, node) if node.operation == "softmax" else None
+            used.update(node.arguments if shifted is None else (shifted,))
+    return used
+
+

@@ -1,0 +1,368 @@
+"""The kernel's own table: for every operation the shape it must have, the class it keeps, and exact bounds.
+
+Written apart from `proofs.operations`, which finds proofs: here they are only checked. A mask is a boolean numpy array
+of the node's shape (True where the entry is -inf), so that moving it is numpy's business. Anything that does not fit
+raises `Rejected` with the reason.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from proofs.arithmetic.bounds import EVERYTHING, Interval
+from proofs.graph import Graph, Node
+from proofs.regularity import (
+    ANALYTIC,
+    CONSTANT,
+    CONTINUOUS,
+    DISCONTINUOUS,
+    POLYNOMIAL,
+    UNPROVED,
+    Regularity,
+    smooth,
+)
+
+Mask = Any  # a boolean numpy array, or None
+Shape = tuple[int, ...]
+ZERO, ONE = Fraction(0), Fraction(1)
+UNIT = Interval(-ONE, False, ONE, False)
+
+
+class Rejected(Exception):
+    """A line of the proof that does not follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is established of one node."""
+
+    regularity: Regularity
+    bounds: Interval = EVERYTHING
+    mask: Mask = None
+
+
+OPEN = Line(UNPROVED)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One node, with what is established of its arguments."""
+
+    graph: Graph
+    node: Node
+    lines: tuple[Line, ...]
+    nodes: tuple[Node, ...]
+    before: Callable[[int], Line]
+
+    def get(self, name: str, kind: type) -> Any:
+        """An attribute of the right type."""
+        value = self.node.attributes.get(name)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise Rejected(f"attribute {name!r} of {self.node.operation} is missing or of the wrong type")
+        return value
+
+    @property
+    def worst(self) -> Regularity:
+        """The least regular argument."""
+        return max((line.regularity for line in self.lines), default=CONSTANT)
+
+    def at_best(self, regularity: Regularity) -> Regularity:
+        """A function of that class, composed with the arguments; of constants it is constant."""
+        return CONSTANT if self.worst == CONSTANT else max(self.worst, regularity)
+
+    def shapes(self, *kinds: str) -> list[Shape]:
+        """The shapes of the arguments, which must be of these kinds, one each."""
+        if len(kinds) != len(self.nodes) or any(n.type.kind not in k.split("|") for n, k in zip(self.nodes, kinds, strict=True)):
+            raise Rejected(f"{self.node.operation} is applied to the wrong number or kind of arguments")
+        return [n.type.shape for n in self.nodes]
+
+    def result(self, shape: Shape, kind: str) -> None:
+        """Rejects a node whose declared shape or kind is not the one that follows."""
+        if self.node.type.shape != tuple(shape) or self.node.type.kind != kind:
+            raise Rejected(f"{self.node.operation} has shape {self.node.type.shape}, but {tuple(shape)} follows")
+
+    def axis(self, shape: Shape, name: str = "axis") -> int:
+        """An attribute that names an axis."""
+        axis = self.get(name, int)
+        if not 0 <= axis < len(shape):
+            raise Rejected(f"{self.node.operation} has no axis {axis}")
+        return axis
+
+
+Rule = Callable[[Step], Line]
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """The common shape."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise Rejected(f"shapes {shapes} do not fit") from None
+
+
+def mask_of(step: Step, position: int, shape: Shape | None = None) -> Any:
+    """The mask of an argument, all False where it has none."""
+    found = step.lines[position].mask
+    return np.broadcast_to(np.False_ if found is None else found, shape or step.nodes[position].type.shape)
+
+
+def nonempty(mask: Any) -> Mask:
+    """A mask, or None where nothing is excluded."""
+    return mask if np.any(mask) else None
+
+
+def hull(lines: tuple[Line, ...]) -> Interval:
+    """The least interval around all."""
+    bounds = lines[0].bounds
+    for line in lines[1:]:
+        bounds = bounds.hull(line.bounds)
+    return bounds
+
+
+def leaf(step: Step) -> Line:
+    """Tokens are fixed, parameters are coordinates, constants are what they are."""
+    shape, kind = step.get("shape", tuple), step.get("kind", str)
+    step.shapes()
+    step.result(shape, kind)
+    if step.node.operation == "parameter":
+        if kind != "real":
+            raise Rejected("a parameter is not real")
+        step.get("name", str)
+        return Line(POLYNOMIAL)
+    if step.node.operation == "tokens":
+        if kind != "integer":
+            raise Rejected("tokens are not integers")
+        return Line(CONSTANT, Interval(ZERO, False, Fraction(step.get("vocabulary", int) - 1)))
+    value = step.graph.constant(step.node)
+    if value is None:
+        return Line(CONSTANT)
+    if value.shape != shape or value.kind != kind:
+        raise Rejected("a constant has another shape or kind than its node")
+    kinds = {"real": (Fraction, int, float), "integer": (int,), "boolean": (bool,)}[kind]
+    if any(not isinstance(v, kinds) or (isinstance(v, bool) and kind != "boolean") for v in value.values):
+        raise Rejected(f"a constant of kind {kind} holds something else")
+    finite = [Fraction(v) for v in value.values if not isinstance(v, float)]
+    if any(v == math.inf for v in value.values) or (not finite and kind != "real"):
+        return Line(CONSTANT)
+    mask = None
+    if kind == "real" and len(finite) < len(value.values):
+        mask = np.array([isinstance(v, float) for v in value.entries()]).reshape(shape)
+    return Line(CONSTANT, Interval(min(finite), False, max(finite)) if finite else EVERYTHING, mask)
+
+
+def moved(step: Step) -> Line:
+    """Reshaped, permuted, expanded, sliced, concatenated: the shape by arithmetic, the mask by numpy."""
+    node, shapes = step.node, [n.type.shape for n in step.nodes]
+    if not step.nodes or len({n.type.kind for n in step.nodes}) != 1 or (node.operation != "concatenate" and len(shapes) != 1):
+        raise Rejected(f"{node.operation} is applied to the wrong number or kind of arguments")
+    first, kind, move = shapes[0], step.nodes[0].type.kind, None
+    if node.operation == "reshape":
+        shape = step.get("shape", tuple)
+        if math.prod(shape) != math.prod(first) or any(n < 0 for n in shape):
+            raise Rejected("a reshape changes the number of entries")
+        move = lambda m: np.reshape(m[0], shape)  # noqa: E731
+    elif node.operation == "permute":
+        order = step.get("order", tuple)
+        if sorted(order) != list(range(len(first))):
+            raise Rejected("a permutation of axes is none")
+        shape = tuple(first[i] for i in order)
+        move = lambda m: np.transpose(m[0], order)  # noqa: E731
+    elif node.operation == "expand":
+        shape = step.get("shape", tuple)
+        if broadcast(first, shape) != tuple(shape):
+            raise Rejected("an expansion does not fit")
+        move = lambda m: np.broadcast_to(m[0], shape)  # noqa: E731
+    elif node.operation == "slice":
+        axis, (start, stop, stride) = step.axis(first), (step.get(n, int) for n in ("start", "stop", "step"))
+        if not (0 <= start <= stop <= first[axis] and stride >= 1):
+            raise Rejected("a slice leaves its axis")
+        shape = (*first[:axis], len(range(start, stop, stride)), *first[axis + 1 :])
+        move = lambda m: m[0][(slice(None),) * axis + (slice(start, stop, stride),)]  # noqa: E731
+    else:
+        axis = step.axis(first)
+        if any(len(s) != len(first) or s[:axis] != first[:axis] or s[axis + 1 :] != first[axis + 1 :] for s in shapes):
+            raise Rejected("concatenated parts do not fit")
+        shape = (*first[:axis], sum(s[axis] for s in shapes), *first[axis + 1 :])
+        move = lambda m: np.concatenate(m, axis)  # noqa: E731
+    step.result(shape, kind)
+    masked = any(line.mask is not None for line in step.lines)
+    mask = nonempty(move([mask_of(step, i) for i in range(len(shapes))])) if masked else None
+    return Line(step.worst, hull(step.lines), mask)
+
+
+def indexed(step: Step) -> Line:
+    """A table read at indices that are proved to lie in it."""
+    kind = step.nodes[0].type.kind if step.nodes else "real"
+    table, index = step.shapes(kind, "integer")
+    axis = step.axis(table)
+    if step.node.operation == "take":
+        step.result((*table[:axis], *index, *table[axis + 1 :]), kind)
+    else:
+        if len(table) != len(index) or any(i > n for a, (i, n) in enumerate(zip(index, table, strict=True)) if a != axis):
+            raise Rejected("indices do not fit the table")
+        step.result(index, kind)
+    places = step.lines[1].bounds
+    if step.lines[0].mask is not None or not (places.at_least(ZERO) and places.at_most(Fraction(table[axis] - 1))):
+        return OPEN
+    jumps = step.lines[1].regularity != CONSTANT
+    return Line(max(step.lines[0].regularity, DISCONTINUOUS if jumps else CONSTANT), step.lines[0].bounds)
+
+
+def scattered(step: Step) -> Line:
+    """Entries replaced at indices that are proved to lie in the tensor."""
+    kind = step.nodes[0].type.kind if step.nodes else "real"
+    shape, index, values = step.shapes(kind, "integer", kind)
+    axis = step.axis(shape)
+    fits = len(shape) == len(index) and all(i <= n for a, (i, n) in enumerate(zip(index, shape, strict=True)) if a != axis)
+    if not fits or values != index:
+        raise Rejected("scattered values do not fit")
+    step.result(shape, kind)
+    places = step.lines[1]
+    if not (places.bounds.at_least(ZERO) and places.bounds.at_most(Fraction(shape[axis] - 1))):
+        return OPEN
+    worst = max(step.lines[0].regularity, step.lines[2].regularity)
+    if places.regularity != CONSTANT:
+        worst = max(worst, DISCONTINUOUS, places.regularity)
+    return Line(worst, step.lines[0].bounds.hull(step.lines[2].bounds))
+
+
+def selected(step: Step) -> Line:
+    """One of two values, by a condition."""
+    kind = step.nodes[1].type.kind if len(step.nodes) == 3 else "real"
+    shape = broadcast(*step.shapes("boolean", kind, kind))
+    step.result(shape, kind)
+    condition, first, second = step.lines
+    worst = max(first.regularity, second.regularity)
+    if condition.regularity != CONSTANT:
+        worst = max(worst, DISCONTINUOUS, condition.regularity)
+    mask = None
+    if first.mask is not None or second.mask is not None:
+        value = step.graph.constant(step.nodes[0]) if step.nodes[0].operation == "constant" else None
+        if value is None:
+            return Line(max(UNPROVED, step.worst))
+        chosen = np.array(value.entries(), dtype=np.bool_).reshape(value.shape)
+        mask = nonempty(np.where(chosen, mask_of(step, 1), mask_of(step, 2)))
+    return Line(worst, first.bounds.hull(second.bounds), mask)
+
+
+def binary(step: Step) -> Line:
+    """Sums, differences and products of two tensors."""
+    kind = step.nodes[0].type.kind if step.nodes else "real"
+    if kind == "boolean":
+        raise Rejected("truth values are not numbers")
+    shape = broadcast(*step.shapes(kind, kind))
+    step.result(shape, kind)
+    first, second = step.lines
+    masks = [line.mask for line in step.lines if line.mask is not None]
+    if step.node.operation == "multiply":
+        if step.node.arguments[0] == step.node.arguments[1]:
+            return raised(step, 2)
+        return Line(step.worst, first.bounds * second.bounds)
+    if step.node.operation == "subtract" and second.mask is not None:
+        return Line(max(UNPROVED, step.worst))
+    mask = None
+    if masks:
+        mask = masks[0] if len(masks) == 1 else np.logical_or(*(np.broadcast_to(m, shape) for m in masks))
+    bounds = first.bounds + (second.bounds if step.node.operation == "add" else -second.bounds)
+    return Line(step.worst, bounds, mask)
+
+
+def raised(step: Step, exponent: int) -> Line:
+    """x^n, and (max(u, 0))^n, which is smoother than max(u, 0)."""
+    x = step.lines[0]
+    bounds = EVERYTHING
+    if exponent == 0:
+        bounds = Interval.point(1)
+    elif x.bounds.lower is not None and x.bounds.lower >= 0:
+        upper = None if x.bounds.upper is None else x.bounds.upper**exponent
+        bounds = Interval(x.bounds.lower**exponent, x.bounds.open_below, upper, x.bounds.open_above)
+    elif exponent % 2 == 0:
+        bounds = Interval(ZERO, x.bounds.negative)
+    inner = step.nodes[0]
+    if inner.operation == "relu" and exponent >= 2:
+        before = step.before(inner.arguments[0]).regularity
+        if x.regularity > before:
+            return Line(max(before, smooth(exponent - 1)), bounds)
+    return Line(x.regularity, bounds)
+
+
+def reduced(step: Step) -> Line:
+    """Sums and means over axes."""
+    kind = step.nodes[0].type.kind if step.nodes else "real"
+    (shape,) = step.shapes("real|integer")
+    axes, keep = step.get("axes", tuple), step.get("keep", bool)
+    if len(set(axes)) != len(axes) or any(not 0 <= axis < len(shape) for axis in axes):
+        raise Rejected("a reduction over axes that are not there")
+    step.result(tuple(1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes), kind)
+    count = math.prod(shape[axis] for axis in axes)
+    x = step.lines[0]
+    if step.node.operation == "mean":
+        if count == 0 or kind != "real":
+            raise Rejected("a mean of nothing")
+        return x
+    return Line(x.regularity, x.bounds.scaled(Fraction(count)) if count else Interval.point(0))
+
+
+def softmax_source(graph: Graph, node: Node) -> int | None:
+    """x where the argument of a softmax is x - max x along its axis: softmax(x - c) = softmax(x)."""
+    difference = graph.nodes[node.arguments[0]] if node.arguments else node
+    if difference.operation != "subtract" or len(difference.arguments) != 2:
+        return None
+    source, shift = difference.arguments
+    largest = graph.nodes[shift]
+    over = (largest.attributes.get("axes"), largest.attributes.get("keep"))
+    same = largest.operation == "largest" and largest.arguments == (source,)
+    return source if same and over == ((node.attributes.get("axis"),), True) else None
+
+
+def softmax(step: Step) -> Line:
+    """Positive sums of exponentials; a maximum along the axis may be subtracted before, whatever its kinks."""
+    (shape,) = step.shapes("real")
+    axis = step.axis(shape)
+    step.result(shape, "real")
+    source = softmax_source(step.graph, step.node)
+    x = step.lines[0] if source is None else step.before(source)
+    if shape[axis] < 1 or (x.mask is not None and np.any(np.all(np.broadcast_to(x.mask, shape), axis=axis))):
+        return Line(max(UNPROVED, step.worst))
+    lower = Interval(ONE, False) if shape[axis] == 1 else Interval(ZERO, x.mask is None)
+    worst = CONSTANT if x.regularity == CONSTANT else max(x.regularity, ANALYTIC)
+    return Line(worst, Interval(lower.lower, lower.open_below, ONE, x.mask is None and shape[axis] > 1))
+
+
+def layer_norm(step: Step) -> Line:
+    """Analytic for epsilon > 0."""
+    shape = step.nodes[0].type.shape if step.nodes else ()
+    axes, epsilon = step.get("axes", int), step.get("epsilon", Fraction)
+    if not 1 <= axes <= len(shape) or not 1 <= len(step.nodes) <= 3 or math.prod(shape[-axes:]) < 1:
+        raise Rejected("a layer norm over axes that are not there")
+    if any(s != shape[-axes:] for s in step.shapes(*["real"] * len(step.nodes))[1:]):
+        raise Rejected("scale or shift of a layer norm do not fit")
+    step.result(shape, "real")
+    return Line(step.at_best(ANALYTIC)) if epsilon > 0 else Line(max(UNPROVED, step.worst))
+
+
+def divided(step: Step) -> Line:
+    """Analytic where the denominator is proved to keep off 0."""
+    step.result(broadcast(*step.shapes("real", "real")), "real")
+    x, y = step.lines
+    if not (y.bounds.positive or y.bounds.negative):
+        return Line(max(UNPROVED, step.worst))
+    worst = step.worst if y.regularity == CONSTANT else max(step.worst, ANALYTIC)
+    return Line(worst, x.bounds * y.bounds.reciprocal())
+
+
+def matmul(step: Step) -> Line:
+    """Sums of as many products as the inner axis is long."""
+    x, y = step.shapes("real", "real")
+    if len(x) < 2 or len(y) < 2 or x[-1] != y[-2]:
+        raise Rejected(f"matrices of shapes {x} and {y} do not fit")
+    step.result((*broadcast(x[:-2], y[:-2]), x[-2], y[-1]), "real")
+    bounds = (step.lines[0].bounds * step.lines[1].bounds).scaled(Fraction(x[-1])) if x[-1] else Interval.point(0)
+    return Line(step.worst, bounds)
+
+
+Table = Mapping[str, Rule]
