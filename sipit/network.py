@@ -4,7 +4,7 @@ The residual stream is read with hooks, and the run is ended by an exception ins
 after l, no final norm and no unembedding is computed. Every run is counted.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from sipit.models.structure import hidden_of
 Layer = int | Literal["final"]
 
 
-class _Reached(Exception):  # noqa: N818 - control flow, not an error: the wanted state has been read
+class _Reached(Exception):
     """Ends a run once the state at the wanted layer is there."""
 
 
@@ -56,10 +56,11 @@ class Network:
         decoder = self.model.decoder
         arguments = {name: value for name, value in arguments.items() if value is not None}
         with torch.inference_mode():
+            state: list[torch.Tensor] = []
             try:
                 if self.layer == "final":
                     return decoder.body(input_ids=token_ids, **arguments)[0]
-                with self._reading() as state:
+                with self._reading(state):
                     decoder.body(input_ids=token_ids, **arguments)
             except _Reached:
                 return state[0]
@@ -71,9 +72,8 @@ class Network:
         raise RuntimeError("the model ended without calling the block that is read")
 
     @contextmanager
-    def _reading(self) -> Iterator[list[torch.Tensor]]:
-        """Hooks the block whose output, or at layer 0 whose input, is the wanted state."""
-        state: list[torch.Tensor] = []
+    def _reading(self, state: list[torch.Tensor]) -> Generator[None]:
+        """Hooks the block whose output, or at layer 0 whose input, is the wanted state, and appends that."""
 
         def keep(hidden: torch.Tensor) -> None:
             state.append(hidden)
@@ -91,7 +91,7 @@ class Network:
         else:
             handle = blocks[int(self.layer) - 1].register_forward_hook(after)
         try:
-            yield state
+            yield
         finally:
             handle.remove()
 
@@ -115,7 +115,7 @@ class Network:
 
 
 @contextmanager
-def _replaced_blocks(model: LanguageModel, count: int, states: torch.Tensor) -> Iterator[None]:
+def _replaced_blocks(model: LanguageModel, count: int, states: torch.Tensor) -> Generator[None]:
     """Lets the first `count` blocks hand on the given states, each in the form that its own output has."""
 
     def constant(extra: int) -> Callable[..., Any]:
@@ -139,7 +139,7 @@ def _replaced_blocks(model: LanguageModel, count: int, states: torch.Tensor) -> 
 
 def check_layer(model: LanguageModel, layer: Layer) -> None:
     """Raises InvalidInput where the model has no such layer."""
-    if layer != "final" and not (isinstance(layer, int) and 0 <= layer <= model.layers):
+    if layer != "final" and not 0 <= layer <= model.layers:
         raise InvalidInput(
             f"Expected a layer from 0 to {model.layers} or 'final' for {model.name}, but got layer={layer!r}; "
             "choose one of these."

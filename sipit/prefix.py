@@ -7,7 +7,7 @@ rotary and ALiBi positions, sliding windows). Models without such a cache, and m
 agree with plain ones when tried, have every row run with its whole prefix: slower, and right for any causal model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +15,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from sipit.network import Network
 
-MEMORY = 512 * 2**20  # bytes that one batch of candidates may take
+MEMORY = 2**30  # bytes that one batch of candidates may take
 _AGREE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.3}  # relative, self-check
 
 
@@ -33,9 +33,12 @@ class Prefix(Protocol):
         ...
 
 
-def open_prefix(network: Network) -> Prefix:
-    """The prefix that shares keys and values where that is right for this model, else the one that recomputes."""
-    return CachedPrefix(network) if _cache_agrees(network) else RecomputedPrefix(network)
+PrefixOpener = Callable[[Network], Prefix]
+
+
+def prefix_opener(network: Network) -> PrefixOpener:
+    """What opens a prefix: one that shares keys and values where that is right for this model, else recomputes."""
+    return CachedPrefix if _cache_agrees(network) else RecomputedPrefix
 
 
 class RecomputedPrefix:
@@ -55,7 +58,8 @@ class RecomputedPrefix:
         width = self.network.model.width
         length = int(positions.max()) + 1
         states: list[torch.Tensor] = []
-        for rows in _chunks(len(positions), _row_bytes(self.network, length) * length):
+        # An MLP is about 4 d wide, a gated one twice; states and projections come on top.
+        for rows in _chunks(len(positions), 16 * length * width * self.network.model.dtype.itemsize):
             at, token = positions[rows], token_ids[rows]
             longest = int(at.max()) + 1
             ids = torch.zeros(len(at), longest, dtype=torch.long, device=token.device)
@@ -89,7 +93,7 @@ class CachedPrefix:
         """See `Prefix.candidates`."""
         order = torch.argsort(positions, stable=True)  # rows of like length share a batch and little padding
         states: list[torch.Tensor] = []
-        for rows in _chunks(len(order), _row_bytes(self.network, int(positions.max()) + 1)):
+        for rows in _chunks(len(order), self._row_bytes(int(positions.max()) + 1)):
             chosen = order[rows]
             states.append(self._run_rows(positions[chosen], token_ids[chosen]))
         return torch.cat(states)[torch.argsort(order)]
@@ -101,7 +105,7 @@ class CachedPrefix:
         mask = slots >= longest - positions[:, None]
         source = (slots[:-1] - (longest - positions[:, None])).clamp_min(0)  # which position of the prompt, by slot
         aligned = bool((positions == longest).all())
-        layers = [_PrefixLayer(layer, longest, None if aligned else source) for layer in self._cache.layers]
+        layers: list[Any] = [_PrefixLayer(layer, longest, None if aligned else source) for layer in self._cache.layers]
         return self.network.run(
             token_ids[:, None],
             past_key_values=Cache(layers=layers) if longest else None,
@@ -110,8 +114,15 @@ class CachedPrefix:
             **self._positions(positions[:, None]),
         )[:, 0]
 
+    def _row_bytes(self, length: int) -> int:
+        """Memory of one candidate in one block: activations, its prefix's keys and values twice, once per query head."""
+        width = self.network.model.width
+        stored = next((layer.keys for layer in self._cache.layers if layer.is_initialized), None)
+        keys = stored.shape[1] * stored.shape[3] if stored is not None else width
+        return (16 * width + length * (4 * keys + 2 * width)) * self.network.model.dtype.itemsize
+
     def _positions(self, positions: torch.Tensor) -> dict[str, Any]:
-        return {"position_ids": positions} if self.network.model.decoder.takes_positions else {}
+        return {"position_ids": positions} if "position_ids" in self.network.model.decoder.accepts else {}
 
 
 class _PrefixLayer(DynamicLayer):
@@ -164,13 +175,6 @@ def _cache_agrees(network: Network) -> bool:
         return False  # the model keeps another kind of cache, such as a recurrent state
     bound = _AGREE[model.dtype]
     return all(bool(((a - b).norm(dim=-1) <= bound * a.norm(dim=-1)).all()) for a, b in pairs)
-
-
-def _row_bytes(network: Network, length: int) -> int:
-    """Memory that one candidate takes in one block: its activations, and keys and values of `length` positions."""
-    model = network.model
-    # Keys and values are at most d wide and are copied a few times; an MLP is about 4 d wide, gated ones twice.
-    return (16 + 6 * length) * model.width * model.dtype.itemsize
 
 
 def _chunks(count: int, row_bytes: int) -> Iterator[slice]:

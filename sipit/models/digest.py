@@ -32,7 +32,7 @@ def digest_of_tensors(config: Any, tensors: Iterable[tuple[str, torch.Tensor]]) 
     for name, tensor in sorted(tensors, key=lambda item: item[0]):
         data = tensor.detach().cpu().contiguous()
         total.update(f"{name}|{_STORED[data.dtype]}|{list(data.shape)}".encode())
-        total.update(data.reshape(-1).view(torch.uint8).numpy())
+        total.update(data.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

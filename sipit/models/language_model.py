@@ -63,6 +63,23 @@ class LanguageModel:
         classes = [first.setdefault(row.tobytes(), token) for token, row in enumerate(packed)]
         return torch.tensor(classes, device=self.device)
 
+    @cached_property
+    def _row_norms(self) -> torch.Tensor:
+        rows = self.decoder.tables[0].weight.detach()
+        return rows.float().norm(dim=1) ** 2 / 2
+
+    def nearest_rows(self, tokens: torch.Tensor, count: int) -> list[torch.Tensor]:
+        """For each token those of other classes whose embedding rows lie nearest to its own, nearest first."""
+        rows = self.decoder.tables[0].weight.detach()
+        found: list[torch.Tensor] = []
+        for part in tokens.split(64):
+            # Only an order is wanted, so the form that cancels will do, and no copy of the table is made.
+            closeness = (rows[part] @ rows.T).float() - self._row_norms
+            closeness[self.token_classes[part][:, None] == self.token_classes] = -torch.inf
+            leading = closeness.topk(min(count, self.vocabulary_size), dim=1)
+            found += [row[kept] for row, kept in zip(leading.indices, leading.values > -torch.inf, strict=True)]
+        return found
+
     def members(self, token: int) -> list[int]:
         """All tokens whose embedding rows are identical to this token's, itself included, ascending."""
         classes = self.token_classes

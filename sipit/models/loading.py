@@ -2,8 +2,8 @@
 
 import difflib
 import logging
+from collections.abc import Generator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +123,15 @@ def _pretrained(name: str, dtype: torch.dtype, device_map: Any) -> tuple[Any, An
         raise
     except OSError:
         if path.is_dir():
-            raise InvalidInput(f"Expected a complete model in {name}, but config or weights are missing there.") from None
+            raise InvalidInput(
+                f"Expected a complete model in {name}, but config or weights are missing there."
+            ) from None
         raise unknown_model(name) from None
     except (ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise Unsupported(f"Expected a causal language model that transformers loads, but {name} is not: {reason}") from None
+        raise Unsupported(
+            f"Expected a causal language model that transformers loads, but {name} is not: {reason}"
+        ) from None
     digest = digest_of_files(config, _weight_files(name))
     return module.requires_grad_(False).eval(), _tokenizer(name), digest
 
@@ -136,7 +140,7 @@ def _weight_files(name: str) -> list[Path]:
     """The safetensors shards of a directory or of a hub id that has just been loaded."""
     if Path(name).is_dir():
         return sorted(Path(name).glob("*.safetensors"))
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     return sorted(Path(str(cached_file(name, "config.json"))).parent.glob("*.safetensors"))
 
@@ -152,7 +156,7 @@ def _tokenizer(name: str) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Keeps the library's progress bars and warnings off the terminal, and leaves its settings as found."""
     from transformers.utils import logging as library
 

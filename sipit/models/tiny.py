@@ -30,7 +30,9 @@ class Family:
 
 
 FAMILIES = {
-    "gpt2": Family("gpt2", {"vocab_size": VOCABULARY, "n_embd": HIDDEN, "n_layer": LAYERS, "n_head": 4, "n_positions": 128}),
+    "gpt2": Family(
+        "gpt2", {"vocab_size": VOCABULARY, "n_embd": HIDDEN, "n_layer": LAYERS, "n_head": 4, "n_positions": 128}
+    ),
     "gpt-neo": Family(
         "gpt_neo",
         {"vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_layers": LAYERS, "num_heads": 4, "window_size": 16,
@@ -50,10 +52,12 @@ FAMILIES = {
         bos=True,
     ),
     "olmo2": Family("olmo2"),
-    "falcon": Family("falcon", {name: value for name, value in _SHAPE.items()} | {"new_decoder_architecture": False}),
+    "falcon": Family("falcon", _SHAPE | {"new_decoder_architecture": False}),
     "stablelm": Family("stablelm"),
     "mixtral": Family("mixtral", _GATED | {"num_local_experts": 4, "num_experts_per_tok": 2}, bos=True),
-    "mamba": Family("mamba", {"vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "state_size": 8}),
+    "mamba": Family(
+        "mamba", {"vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "state_size": 8}
+    ),
 }  # fmt: skip
 
 

@@ -1,0 +1,116 @@
+"""`capture`: the hidden states of prompts at one layer, in the ways that other programs would take them."""
+
+import platform
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+
+from proofs.errors import InvalidInput
+from sipit.models import LanguageModel
+from sipit.network import Layer, Network
+from sipit.prompts import Prompt, tokenize
+from sipit.states import Manifest, States
+
+Progress = Callable[[int, int], None]
+
+
+def capture(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    *,
+    layer: Layer | None = None,
+    cached: bool = False,
+    batch: int = 1,
+    padding: Literal["left", "right"] = "right",
+    special_tokens: bool = True,
+    progress: Progress | None = None,
+) -> States:
+    """The states of prompts at block `layer` (default: half depth), one tensor of shape (T, d) each.
+
+    Args:
+        model: who computes them; states keep its dtype and stay on its device.
+        prompts: texts or lists of token ids.
+        layer: 0 is the embedding, L the residual stream before the final norm, "final" the state after it.
+        cached: one token at a time with a key-value cache, as during generation.
+        batch: prompts that run together; the shorter ones are padded.
+        padding: on which side.
+        special_tokens: whether text gets the tokenizer's special tokens.
+        progress: called with (prompts done, prompts in all).
+
+    Raises:
+        InvalidInput: a bad prompt or layer, or `cached` together with a batch.
+    """
+    chosen: Layer = model.layers // 2 if layer is None else layer
+    network = Network(model, chosen)
+    if batch < 1 or (cached and batch > 1):
+        raise InvalidInput(f"Expected a batch of at least 1, and of 1 with a cache, but got batch={batch}; change it.")
+    token_ids = tokenize(model, prompts, special_tokens=special_tokens)
+    arrays: list[torch.Tensor] = []
+    for start in range(0, len(token_ids), batch):
+        group = token_ids[start : start + batch]
+        arrays += [_token_by_token(network, group[0])] if cached else _together(network, group, padding)
+        if progress is not None:
+            progress(len(arrays), len(token_ids))
+    return States(arrays=tuple(arrays), layer=chosen, manifest=_manifest(model, chosen, token_ids))
+
+
+def _together(network: Network, group: list[list[int]], padding: str) -> list[torch.Tensor]:
+    """One run of several prompts; a single prompt is one ordinary forward."""
+    model = network.model
+    longest = max(map(len, group))
+    if all(len(ids) == longest for ids in group):
+        return list(network.run(torch.tensor(group, device=model.device), use_cache=False).clone())
+    ids = torch.zeros(len(group), longest, dtype=torch.long, device=model.device)
+    mask = torch.zeros_like(ids)
+    spans: list[slice] = []
+    for row, tokens in enumerate(group):
+        span = slice(longest - len(tokens), longest) if padding == "left" else slice(0, len(tokens))
+        ids[row, span] = torch.tensor(tokens, device=model.device)
+        mask[row, span] = 1
+        spans.append(span)
+    accepts = model.decoder.accepts
+    states = network.run(
+        ids,
+        attention_mask=mask if "attention_mask" in accepts else None,
+        position_ids=(mask.cumsum(1) - 1).clamp_min(0) if "position_ids" in accepts else None,
+        use_cache=False,
+    )
+    return [states[row, span].clone() for row, span in enumerate(spans)]
+
+
+def _token_by_token(network: Network, token_ids: list[int]) -> torch.Tensor:
+    """One token per run over the library's own cache, as during generation."""
+    from transformers.cache_utils import DynamicCache
+
+    decoder, device = network.model.decoder, network.model.device
+    cache = DynamicCache(config=network.model.module.config.get_text_config())
+    # Recurrent models call the argument otherwise; the class is one.
+    name = "past_key_values" if "past_key_values" in decoder.accepts else "cache_params"
+    states: list[torch.Tensor] = []
+    for position, token in enumerate(token_ids):
+        at = torch.tensor([[position]], device=device) if "position_ids" in decoder.accepts else None
+        ids = torch.tensor([[token]], device=device)
+        states.append(network.run(ids, use_cache=True, position_ids=at, **{name: cache})[0])
+    return torch.cat(states)
+
+
+def _manifest(model: LanguageModel, layer: Layer, token_ids: list[list[int]]) -> Manifest:
+    bos = getattr(model.tokenizer, "bos_token_id", None)
+    return Manifest(
+        model=model.name,
+        digest=model.digest,
+        layer=layer,
+        norm="after" if layer == "final" else "before",
+        dtype=str(model.dtype).removeprefix("torch."),
+        bos=all(ids[0] == bos for ids in token_ids),
+        versions=versions(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes, for manifests and records."""
+    from importlib.metadata import version
+
+    names: Any = ("sipit", "torch", "transformers", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}

@@ -1,0 +1,47 @@
+"""Text that every Python carries: what probes are trained on, noise is measured on, and the demo inverts."""
+
+import pydoc_data.topics
+from collections.abc import Iterator
+
+import torch
+
+from sipit.models import LanguageModel
+
+
+def sections() -> list[str]:
+    """The sections of `pydoc_data.topics` (465 KB of English about Python), by name."""
+    return [text for _, text in sorted(pydoc_data.topics.topics.items())]
+
+
+def section_prompts(model: LanguageModel, *, count: int, length: int) -> list[list[int]]:
+    """The first `length` tokens of `count` sections spread over the corpus.
+
+    Fewer where the corpus has not as many sections of that length, or the model has no tokenizer.
+    """
+    if model.tokenizer is None:
+        return []
+    long = [ids for text in sections() if len(ids := _token_ids(model, text[: 8 * length])) >= length]
+    step = max(1, len(long) // count)
+    return [ids[:length] for ids in long[::step][:count]]
+
+
+def text_windows(model: LanguageModel, *, length: int, generator: torch.Generator) -> Iterator[list[int]]:
+    """Windows of `length` tokens at random places of the corpus, without end; none where there is no tokenizer."""
+    if model.tokenizer is None:
+        return
+    text = "\n".join(sections())
+    while True:
+        # A window is cut from the text before it is tokenised, so that the cost is that of the window.
+        start = int(torch.randint(len(text) - 8 * length, (1,), generator=generator))
+        ids = _token_ids(model, text[start : start + 8 * length])
+        if len(ids) >= length:
+            yield ids[:length]
+
+
+def random_tokens(model: LanguageModel, shape: tuple[int, ...], *, generator: torch.Generator) -> torch.Tensor:
+    """Token ids drawn uniformly from the rows of the embedding."""
+    return torch.randint(model.vocabulary_size, shape, generator=generator)
+
+
+def _token_ids(model: LanguageModel, text: str) -> list[int]:
+    return list(model.tokenizer(text, verbose=False).input_ids)

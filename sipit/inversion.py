@@ -1,0 +1,137 @@
+"""`invert`: the prompts from their states (SipIt, arXiv 2510.15511, Theorem 3.1), every token verified."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from proofs.errors import InvalidInput
+from sipit.models import LanguageModel
+from sipit.network import Network, Work
+from sipit.outcome import Inversion, Outcome, TokenResult
+from sipit.policies import Policy, make_policy
+from sipit.prefix import PrefixOpener, prefix_opener
+from sipit.search import RIVALS, Search
+from sipit.states import States
+from sipit.tolerance import Tolerance, derive_tolerance
+from sipit.verifier import Verifier
+
+Progress = Callable[[int, int], None]
+
+
+def invert(
+    model: LanguageModel,
+    states: States,
+    *,
+    policy: str = "draft",
+    tolerance: float | Tolerance | None = None,
+    full_margin: bool = False,
+    budget: float = 600.0,
+    progress: Progress | None = None,
+) -> list[Inversion]:
+    """Recovers the prompts from their states at one layer; never a silent wrong token.
+
+    Args:
+        model: the model that the states were captured from.
+        states: one (T, d) tensor per prompt, from `capture` or `read_states`.
+        policy: `draft`, `nearest` or `exhaustive`: the order in which tokens are tried, not which are accepted.
+        tolerance: relative L2 residual that a true token may have; None derives it from measured noise.
+        full_margin: test the whole vocabulary at every position.
+        budget: wall-clock seconds per prompt.
+        progress: called with (positions settled, positions) of the prompt at work.
+
+    Raises:
+        InvalidInput: states that cannot be this model's, or an argument out of range.
+    """
+    inverter = Inverter.open(model, states, policy=policy, tolerance=tolerance, full_margin=full_margin, budget=budget)
+    return [inverter.invert(array, progress=progress) for array in states]
+
+
+@dataclass(frozen=True)
+class Inverter:
+    """Everything that the inversions at one layer share."""
+
+    network: Network
+    open_prefix: PrefixOpener
+    policy: Policy
+    tolerance: Tolerance
+    rivals: int
+    budget: float
+
+    @classmethod
+    def open(
+        cls,
+        model: LanguageModel,
+        states: States,
+        *,
+        policy: str = "draft",
+        tolerance: float | Tolerance | None = None,
+        full_margin: bool = False,
+        budget: float = 600.0,
+        progress: Progress | None = None,
+    ) -> "Inverter":
+        """Checks the states, derives the tolerance and prepares the policy (probes may have to be trained)."""
+        if not budget > 0:
+            raise InvalidInput(f"Expected a budget of more than 0 seconds, but got {budget}; the default is 600.")
+        states.check(model)
+        network = Network(model, states.layer)
+        if not isinstance(tolerance, Tolerance):
+            tolerance = derive_tolerance(model, states) if tolerance is None else Tolerance.given(tolerance)
+        everything = full_margin or policy == "exhaustive"
+        return cls(
+            network=network,
+            open_prefix=prefix_opener(network),
+            policy=make_policy(policy, network, progress=progress),
+            tolerance=tolerance,
+            rivals=model.vocabulary_size if everything else RIVALS,
+            budget=budget,
+        )
+
+    def invert(self, observed: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
+        """The prompt of one tensor of states (T, d)."""
+        started = time.monotonic()
+        network = replace(self.network, work=Work())
+        search = Search(
+            verifier=Verifier(network.model, self.open_prefix(network), observed, self.tolerance.value),
+            proposal=self.policy.propose(observed, network),
+            rivals=self.rivals,
+            deadline=started + self.budget,
+            progress=progress,
+        )
+        search.run()
+        tokens = search.results
+        return Inversion(
+            outcome=_overall(tokens),
+            token_ids=[token.token_id for token in tokens],
+            text=_text(network.model, tokens),
+            alternatives=search.alternatives,
+            tokens=tokens,
+            forward_passes=network.work.forward_passes,
+            token_positions=network.work.token_positions,
+            candidates_tested=sum(token.candidates_tested for token in tokens),
+            seconds=time.monotonic() - started,
+        )
+
+
+def _overall(tokens: Sequence[TokenResult]) -> Outcome:
+    """The outcome of a prompt: the first token that was not found or not reached decides, then any ambiguity."""
+    found = {token.outcome for token in tokens}
+    for outcome in (Outcome.NOT_FOUND, Outcome.BUDGET_EXHAUSTED, Outcome.AMBIGUOUS):
+        if outcome in found:
+            return outcome
+    return Outcome.RECOVERED
+
+
+def _text(model: LanguageModel, tokens: Sequence[TokenResult]) -> str | None:
+    """The text of the prompt, classes by their smallest id; None where a position is unresolved."""
+    ids = [token.token_id for token in tokens if token.token_id is not None]
+    return model.decode(ids) if len(ids) == len(tokens) else None
+
+
+def matches_truth(model: LanguageModel, inversion: Inversion, truth: Sequence[int]) -> bool:
+    """Whether every position was resolved, and to the class of the true token; the lengths must agree."""
+    if len(inversion.token_ids) != len(truth) or None in inversion.token_ids:
+        return False
+    classes = model.token_classes
+    return all(int(classes[token]) == found for token, found in zip(truth, inversion.token_ids, strict=True))

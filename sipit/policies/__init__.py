@@ -1,0 +1,58 @@
+"""Policies: in which order the tokens of the vocabulary are tried. They only propose; `Verifier` decides."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from sipit.network import Network
+from sipit.policies.draft import DraftPolicy
+from sipit.policies.exhaustive import ExhaustivePolicy
+from sipit.policies.nearest import NearestPolicy
+
+Progress = Callable[[int, int], None]
+
+
+class Proposal(Protocol):
+    """What a policy proposes for the states of one prompt."""
+
+    @property
+    def draft(self) -> torch.Tensor | None:
+        """The likeliest token at every position, shape (T,), or None where the policy has no opinion."""
+        ...
+
+    def leading(self, position: int) -> torch.Tensor:
+        """The best few tokens (64, or the vocabulary if it is smaller), best first, at little cost."""
+        ...
+
+    def ranking(self, position: int, tried: int | None, tried_state: torch.Tensor | None) -> torch.Tensor:
+        """All tokens, best first, shape (V,); it may use the state of the nearest candidate tried there so far."""
+        ...
+
+
+class Policy(Protocol):
+    """Makes proposals for one model and layer."""
+
+    def propose(self, states: torch.Tensor, network: Network) -> Proposal:
+        """The proposal for observed states (T, d); runs of the model that it needs are counted by `network`."""
+        ...
+
+
+POLICIES = ("draft", "nearest", "exhaustive")
+
+
+def make_policy(name: str, network: Network, *, progress: Progress | None = None) -> Policy:
+    """The policy of a name for one model and layer.
+
+    Raises:
+        InvalidInput: no such policy.
+    """
+    from proofs.errors import InvalidInput
+
+    if name == "draft":
+        return DraftPolicy.prepare(network, progress=progress)
+    if name == "nearest":
+        return NearestPolicy(network.model)
+    if name == "exhaustive":
+        return ExhaustivePolicy(network.model.vocabulary_size, network.model.device)
+    raise InvalidInput(f"Expected a policy of {', '.join(POLICIES)}, but got {name!r}; choose one of them.")

@@ -1,0 +1,28 @@
+"""The plain algorithm: the whole vocabulary at every position, in batches over a prefix that grows by one token."""
+
+from dataclasses import dataclass
+
+import torch
+
+from sipit.network import Network
+
+
+@dataclass(frozen=True, slots=True)
+class ExhaustivePolicy:
+    """Has no opinion: tokens in the order of their ids, and every one of them."""
+
+    vocabulary_size: int
+    device: torch.device
+    draft: None = None
+
+    def propose(self, states: torch.Tensor, network: Network) -> "ExhaustivePolicy":
+        """The same for all states."""
+        return self
+
+    def leading(self, position: int) -> torch.Tensor:
+        """No token leads."""
+        return torch.zeros(0, dtype=torch.long, device=self.device)
+
+    def ranking(self, position: int, tried: int | None, tried_state: torch.Tensor | None) -> torch.Tensor:
+        """The ids in order."""
+        return torch.arange(self.vocabulary_size, device=self.device)

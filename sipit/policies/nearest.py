@@ -1,0 +1,45 @@
+"""Nearest embedding rows: the token whose embedding lies closest to the state. Good at shallow layers only."""
+
+from dataclasses import dataclass
+
+import torch
+
+from sipit.models import LanguageModel
+from sipit.network import Network
+
+
+@dataclass(frozen=True, slots=True)
+class NearestPolicy:
+    """Ranks tokens by the distance between what enters the first block for them and the observed state."""
+
+    model: LanguageModel
+
+    def propose(self, states: torch.Tensor, network: Network) -> "NearestProposal":
+        """Embeds the vocabulary as the model itself does (Gemma scales, some add positions) and compares."""
+        tokens = torch.arange(self.model.vocabulary_size, device=self.model.device)
+        embedding = Network(self.model, 0, network.work)
+        rows = torch.cat([embedding.run(part[:, None], use_cache=False)[:, 0] for part in tokens.split(8192)]).float()
+        targets = states.to(device=self.model.device, dtype=rows.dtype)
+        # Only an order is wanted, so the form that cancels is good enough here.
+        distances = (rows * rows).sum(1) - 2 * targets @ rows.T
+        return NearestProposal(distances)
+
+
+@dataclass(frozen=True, slots=True)
+class NearestProposal:
+    """Distances, shape (T, V), up to a constant per position."""
+
+    distances: torch.Tensor
+
+    @property
+    def draft(self) -> torch.Tensor:
+        """The nearest row at every position."""
+        return self.distances.argmin(1)
+
+    def leading(self, position: int) -> torch.Tensor:
+        """The nearest rows."""
+        return self.ranking(position, None, None)[:64]
+
+    def ranking(self, position: int, tried: int | None, tried_state: torch.Tensor | None) -> torch.Tensor:
+        """All tokens by distance."""
+        return self.distances[position].argsort(stable=True)

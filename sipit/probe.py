@@ -1,0 +1,191 @@
+"""A generative linear probe: which token a state speaks of.
+
+The normalised state x = (sqrt(d) h/|h| - mu) / sigma is modelled as x = A'(e_v - mean e) + noise, with A by ridge
+regression from embedding rows and the noise Gaussian with the covariance C of the residuals. With C^-1 = L L', the
+log-likelihood of token v is, up to a constant, (xL).G_v - |G_v|^2/2 with G_v = (e_v - mean e) A L: one matrix product
+for all tokens and positions. Position 0 has a probe of its own, because trained models keep their attention sink
+there. Scores only rank; nothing is believed before it has been verified.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from sipit.capturing import Progress
+from sipit.corpus import random_tokens, text_windows
+from sipit.models import LanguageModel
+from sipit.network import Network
+from sipit.storage import keep_tensors, kept_tensors
+
+_RIDGE = 1e-3  # of the mean squared singular value of the embedding rows
+_SHRINKAGE = 0.02  # of the mean variance, added to every variance
+_WINDOW = 128  # tokens of a training prompt
+_FIRST_TOKENS = 2304  # one-token prompts for position 0
+_HELD_OUT = 8  # every eighth window calibrates the temperature
+_SEED = 20251118
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """One fitted probe: `mean`, `scale` (d,), `rows` (V, d) = G, `whiten` (d, d) = L, and a calibrated temperature."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+    decode: torch.Tensor
+    whiten: torch.Tensor
+    temperature: torch.Tensor
+    embedding: torch.Tensor
+
+    @cached_property
+    def rows(self) -> torch.Tensor:
+        """G, shape (V, d)."""
+        return self.embedding @ (self.decode @ self.whiten)
+
+    @cached_property
+    def _offsets(self) -> torch.Tensor:
+        return (self.rows * self.rows).sum(1) / 2
+
+    def features(self, states: torch.Tensor) -> torch.Tensor:
+        """Whitened features x L of states (n, d)."""
+        states = states.to(device=self.mean.device, dtype=torch.float32)
+        direction = states / states.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+        return ((direction * states.shape[1] ** 0.5 - self.mean) / self.scale) @ self.whiten
+
+    def scores(self, features: torch.Tensor) -> torch.Tensor:
+        """Log-likelihoods of all tokens, up to a constant per row and divided by the temperature, shape (n, V)."""
+        return (features @ self.rows.T - self._offsets) / self.temperature
+
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """What has to be kept to have the probe again."""
+        names = ("mean", "scale", "decode", "whiten", "temperature")
+        return {name: getattr(self, name) for name in names}
+
+
+def fit_probe(states: torch.Tensor, tokens: torch.Tensor, embedding: torch.Tensor) -> LinearProbe:
+    """Fits a probe to states (n, d) of known tokens (n,); `embedding` holds the centred rows (V, e), float32."""
+    held_out = torch.arange(len(states), device=states.device) // _WINDOW % _HELD_OUT == _HELD_OUT - 1
+    if not bool(held_out.any()):
+        held_out = torch.arange(len(states), device=states.device) % _HELD_OUT == _HELD_OUT - 1
+    direction = states.double() / states.double().norm(dim=1, keepdim=True).clamp_min(1e-300)
+    inputs = direction * states.shape[1] ** 0.5
+    mean, scale = inputs[~held_out].mean(0), inputs[~held_out].std(0).clamp_min(1e-6)
+    x = ((inputs - mean) / scale)[~held_out]
+    e = embedding[tokens[~held_out]].double()
+    gram = e.T @ e
+    ridge = _RIDGE * gram.diagonal().mean() + torch.finfo(torch.float64).tiny
+    decode = torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device), e.T @ x)
+    residuals = x - e @ decode
+    covariance = residuals.T @ residuals / len(x)
+    shrinkage = _SHRINKAGE * covariance.diagonal().mean() + 1e-9
+    covariance += shrinkage * torch.eye(len(covariance), dtype=gram.dtype, device=gram.device)
+    # C = R R' gives C^-1 = R^-T R^-1, so L = R^-T.
+    factor = torch.linalg.cholesky(covariance)
+    identity = torch.eye(len(covariance), dtype=gram.dtype, device=gram.device)
+    whiten = torch.linalg.solve_triangular(factor, identity, upper=False).T
+    fitted = LinearProbe(
+        mean=mean.float(),
+        scale=scale.float(),
+        decode=decode.float(),
+        whiten=whiten.float().contiguous(),
+        temperature=torch.ones((), device=states.device),
+        embedding=embedding,
+    )
+    return _calibrated(fitted, states[held_out][:2048], tokens[held_out][:2048])
+
+
+def _calibrated(probe: LinearProbe, states: torch.Tensor, tokens: torch.Tensor) -> LinearProbe:
+    """The probe with the temperature that makes held-out tokens likeliest: the Gaussian alone is too sure of itself."""
+    temperatures = 2.0 ** torch.arange(-2, 7.5, 0.5)
+    losses = torch.zeros(len(temperatures))
+    for part, truth in zip(states.split(256), tokens.split(256), strict=True):
+        scores = probe.scores(probe.features(part))
+        for index, temperature in enumerate(temperatures.tolist()):
+            losses[index] += torch.nn.functional.cross_entropy(scores / temperature, truth, reduction="sum").cpu()
+    best = temperatures[losses.argmin()].to(probe.mean.device)
+    return LinearProbe(
+        mean=probe.mean,
+        scale=probe.scale,
+        decode=probe.decode,
+        whiten=probe.whiten,
+        temperature=best,
+        embedding=probe.embedding,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """The probe for position 0 and the one for all later positions."""
+
+    first: LinearProbe
+    later: LinearProbe
+
+    def features(self, states: torch.Tensor) -> torch.Tensor:
+        """Whitened features of all positions of one prompt, shape (T, d)."""
+        return torch.cat([self.first.features(states[:1]), self.later.features(states[1:])])
+
+    def at(self, position: int) -> LinearProbe:
+        """The probe of a position."""
+        return self.later if position else self.first
+
+
+def trained_probes(network: Network, *, progress: Progress | None = None) -> Probes:
+    """The probes of a model at a layer: kept ones, or new ones, trained on text and random tokens.
+
+    The training runs are counted nowhere: they are done once per model and layer.
+    """
+    model = network.model
+    embedding = centred_embedding(model)
+    key = f"probes/{model.digest[:32]}-{network.layer}-{model.dtype}.safetensors".replace("torch.", "")
+    kept = kept_tensors(key)
+    if kept is None:
+        first, later = _train(Network(model, network.layer), embedding, progress)
+        kept = {f"first.{name}": tensor for name, tensor in first.parameters().items()}
+        kept |= {f"later.{name}": tensor for name, tensor in later.parameters().items()}
+        keep_tensors(key, kept)
+    parts = {
+        part: {
+            name.partition(".")[2]: tensor.to(model.device) for name, tensor in kept.items() if name.startswith(part)
+        }
+        for part in ("first", "later")
+    }
+    return Probes(*(LinearProbe(**parts[part], embedding=embedding) for part in ("first", "later")))
+
+
+def centred_embedding(model: LanguageModel) -> torch.Tensor:
+    """The embedding rows less their mean, shape (V, e), float32."""
+    rows = model.decoder.tables[0].weight.detach().float()
+    return rows - rows.mean(0)
+
+
+def training_tokens(model: LanguageModel, layer: int | str) -> int:
+    """How many tokens a probe is trained on: late layers hide the token more deeply, small vocabularies need less."""
+    depth = 1.0 if layer == "final" else int(layer) / model.layers
+    return min(64 * model.vocabulary_size, 2**15 if depth <= 0.67 else 2**16)
+
+
+def _train(network: Network, embedding: torch.Tensor, progress: Progress | None) -> tuple[LinearProbe, LinearProbe]:
+    model = network.model
+    generator = torch.Generator().manual_seed(_SEED)
+    length = min(_WINDOW, model.context or _WINDOW)
+    count = max(16, training_tokens(model, network.layer) // length)
+    text = text_windows(model, length=length, generator=generator)
+    drawn = random_tokens(model, (count, length), generator=generator)
+    states: list[torch.Tensor] = []
+    tokens: list[torch.Tensor] = []
+    batch = 8
+    for start in range(0, count, batch):
+        # Batches of random tokens and of text take turns, so that both kinds are in what is held out.
+        ids = drawn[start : start + batch]
+        if start // batch % 2:
+            windows = [window for window, _ in zip(text, range(batch), strict=False)]
+            ids = torch.tensor(windows) if windows else ids
+        ids = ids.to(model.device)
+        states.append(network.run(ids, use_cache=False)[:, 1:].flatten(0, 1).float().clone())
+        tokens.append(ids[:, 1:].flatten())
+        if progress is not None:
+            progress(start + len(ids), count)
+    later = fit_probe(torch.cat(states), torch.cat(tokens), embedding)
+    some = torch.randperm(model.vocabulary_size, generator=generator)[:_FIRST_TOKENS].to(model.device)
+    alone = torch.cat([network.run(part[:, None], use_cache=False)[:, 0].float().clone() for part in some.split(256)])
+    return fit_probe(alone, some, embedding), later

@@ -1,0 +1,90 @@
+"""Prompts: from text or files to token ids, each checked against the model before anything is computed."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from proofs.errors import InvalidInput
+from sipit.models import LanguageModel
+
+Prompt = str | Sequence[int]
+LARGEST_FILE = 2**30  # bytes of a prompt file
+
+
+def tokenize(model: LanguageModel, prompts: Sequence[Prompt], *, special_tokens: bool = True) -> list[list[int]]:
+    """Token ids of prompts. Text is tokenised as the tokenizer does by default; ids are taken as given.
+
+    Raises:
+        InvalidInput: no prompts, an empty one, one beyond the context, an id out of range, or text without tokenizer.
+    """
+    if isinstance(prompts, str) or not prompts:
+        raise InvalidInput("Expected a list of one prompt or more, but got none; give --text or --prompts.")
+    return [_checked(model, _ids(model, prompt, special_tokens), f"prompt {n}") for n, prompt in enumerate(prompts)]
+
+
+def _ids(model: LanguageModel, prompt: Prompt, special_tokens: bool) -> list[int]:
+    if not isinstance(prompt, str):
+        return list(prompt)
+    if model.tokenizer is None:
+        raise InvalidInput(f"Expected token ids, because {model.name} has no tokenizer, but got text; give token_ids.")
+    # verbose=False: the library warns about long prompts, which are refused below in our own words
+    return list(model.tokenizer(prompt, add_special_tokens=special_tokens, verbose=False).input_ids)
+
+
+def _checked(model: LanguageModel, ids: list[Any], name: str) -> list[int]:
+    if not ids:
+        raise InvalidInput(f"Expected at least one token, but {name} is empty; remove it or give it text.")
+    for position, token in enumerate(ids):
+        if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < model.vocabulary_size:
+            raise InvalidInput(
+                f"Expected token ids from 0 to {model.vocabulary_size - 1}, but {name} has {token!r} at position "
+                f"{position}; check which model it was tokenised for."
+            )
+    if model.context is not None and len(ids) > model.context:
+        raise InvalidInput(
+            f"Expected at most {model.context} tokens, the context of {model.name}, but {name} has {len(ids)}; "
+            "shorten it."
+        )
+    return ids
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """Prompts of a file: one per line in `.txt`, an object with `text` or `token_ids` per line in `.jsonl`.
+
+    Raises:
+        InvalidInput: not readable, another ending, no prompt in it, or a line that is no prompt.
+    """
+    if path.suffix not in {".txt", ".jsonl"}:
+        raise InvalidInput(f"Expected a prompt file .txt or .jsonl, but got {path}; rename or convert it.")
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise InvalidInput(
+                f"Expected a prompt file of at most {LARGEST_FILE} bytes, but {path} is larger; split it."
+            )
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise InvalidInput(f"Expected a readable prompt file, but {path} is not: {error.strerror}; check it.") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"Expected a prompt file in UTF-8, but {path} is not; convert it.") from None
+    numbered = [(number, line.rstrip("\r")) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not numbered:
+        raise InvalidInput(f"Expected at least one prompt, but {path} has none; write one per line.")
+    if path.suffix == ".txt":
+        return [line for _, line in numbered]
+    return [_json_prompt(path, number, line) for number, line in numbered]
+
+
+def _json_prompt(path: Path, number: int, line: str) -> Prompt:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        entry = None
+    if isinstance(entry, dict):
+        if isinstance(entry.get("text"), str):
+            return entry["text"]
+        if isinstance(entry.get("token_ids"), list):
+            return entry["token_ids"]
+    raise InvalidInput(
+        f'Expected {{"text": …}} or {{"token_ids": […]}}, but line {number} of {path} is neither; correct that line.'
+    )

@@ -1,0 +1,217 @@
+"""The search for one prompt: draft, verify, repair.
+
+    repeat until every position is decided
+        advance   run the draft behind what is settled; settle the longest stretch that fits      one run
+        review    test rivals of what was settled, and first candidates where the stretch ended   one batch
+        repair    where it ended, test more candidates until one fits                             growing batches
+
+A policy only orders the candidates; `Verifier` decides. Whatever the order, a search ends at the whole vocabulary,
+so the worst case is the plain algorithm.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from sipit.outcome import Alternative, Outcome, TokenResult
+from sipit.policies import Proposal
+from sipit.verifier import PIECE, Verifier
+
+RIVALS = 16  # tested at every position: half by the ranking of the policy, half by nearest embedding rows
+FIRST = 32  # candidates in the first batch where the draft does not fit
+GROWTH = 3  # each further batch is this many times as large
+CONDITIONAL = 512  # candidates tried at most behind an unresolved token, whose working choice may be the error
+
+
+@dataclass
+class Search:
+    """One prompt at work.
+
+    `working` holds the token taken at every settled position, `results` the answers decided so far: a position is
+    first settled (a token fits), then decided (its rivals are tested too).
+    """
+
+    verifier: Verifier
+    proposal: Proposal
+    rivals: int
+    deadline: float
+    progress: Callable[[int, int], None] | None = None
+    working: list[int] = field(default_factory=list[int])
+    results: list[TokenResult] = field(default_factory=list[TokenResult])
+    alternatives: list[Alternative] = field(default_factory=list[Alternative])
+    _current: int = 0  # how many leading tokens of the prefix are those of `working`
+
+    @property
+    def length(self) -> int:
+        """Positions of the prompt."""
+        return len(self.verifier.observed)
+
+    def run(self) -> None:
+        """Decides every position, or says of the rest why not."""
+        while len(self.results) < self.length:
+            if len(self.working) < self.length:
+                self._advance()
+            self._review()
+            undecided = len(self.results) < len(self.working)
+            if not undecided and len(self.working) < self.length and not self._repair(len(self.working)):
+                return
+            if time.monotonic() > self.deadline:
+                self._stop(Outcome.BUDGET_EXHAUSTED, "the budget ended before this position was decided")
+                return
+            if self.progress is not None:
+                self.progress(len(self.results), self.length)
+
+    def _advance(self) -> None:
+        """Runs what is settled and not yet run, and the draft behind it; settles the longest stretch that fits."""
+        start, settled = self._current, len(self.working)
+        device = self.verifier.model.device
+        tokens = torch.tensor(self.working[start:], dtype=torch.long, device=device)
+        if self.proposal.draft is not None:
+            tokens = torch.cat([tokens, self.proposal.draft[settled:]])
+        if not len(tokens):
+            return
+        states, residuals = self.verifier.draft(start, tokens)
+        self._current = settled
+        for index in range(settled - start, len(tokens)):
+            position, one = start + index, slice(index, index + 1)
+            self.verifier.record(position, tokens[one], states[one], residuals[one])
+            if not self.verifier.fits(position):
+                break
+            self.working.append(int(tokens[index]))
+        self._current = len(self.working)
+
+    def _review(self) -> None:
+        """One batch for all positions that are settled and undecided, then decides them in order."""
+        pending = range(len(self.results), len(self.working))
+        tests = self._rivals_of(list(pending), self.rivals)
+        end = len(self.working)
+        if end < self.length:
+            tests.append((end, self._candidates(end, FIRST)))
+        self._test(tests)
+        for position in pending:
+            self._widen(position)
+            nearest = self.verifier.trials[position].nearest
+            classes = self.verifier.model.token_classes
+            self._decide(position)
+            if classes[nearest] != classes[self.working[position]]:
+                self._take_back(position, nearest)
+                return
+
+    def _widen(self, position: int) -> None:
+        """Tests more rivals for as long as the last batch brought one that is not clearly farther."""
+        count, crowd = self.rivals, self.verifier.crowded(position)
+        while len(crowd) and time.monotonic() < self.deadline:
+            count *= 4
+            fresh = self._rivals_of([position], count)
+            if not len(fresh[0][1]):
+                return
+            self._test(fresh)
+            before, crowd = crowd, self.verifier.crowded(position)
+            if bool(torch.isin(crowd, before).all()):
+                return
+
+    def _repair(self, position: int) -> bool:
+        """Tests candidates until one fits; False where none does, and then the rest is given up with its reason."""
+        conditional = self._unresolved() is not None
+        vocabulary = self.verifier.model.vocabulary_size
+        limit = min(CONDITIONAL, vocabulary) if conditional else vocabulary
+        batch = FIRST
+        while not self.verifier.fits(position) or (self.rivals == vocabulary and self._left(position)):
+            if not self._left(position) or len(self.verifier.trials[position].token_ids) >= limit:
+                break
+            if time.monotonic() > self.deadline:
+                self._stop(Outcome.BUDGET_EXHAUSTED, "the budget ended before this position was found")
+                return False
+            batch = min(batch * GROWTH, PIECE)
+            self._test([(position, self._candidates(position, batch))])
+        if self.verifier.fits(position):
+            self.working.append(self.verifier.trials[position].nearest)
+            return True
+        if conditional:
+            self._stop(Outcome.AMBIGUOUS, f"nothing near fits behind the working token at {self._unresolved()}")
+        else:
+            self._decide(position)
+            self._stop(Outcome.NOT_FOUND, f"not tried, because no token was found at position {position}")
+        return False
+
+    def _decide(self, position: int) -> None:
+        """Enters the answer at a position; behind an unresolved one it stays conditional."""
+        result, alternative = self.verifier.decide(position)
+        unresolved = self._unresolved()
+        if unresolved is not None and result.token_id is not None:
+            members = alternative.token_ids if alternative is not None else [result.token_id]
+            alternative = Alternative(position, members, f"conditional on the working token at position {unresolved}")
+            result = _without_token(result, Outcome.AMBIGUOUS)
+        self.results.append(result)
+        if alternative is not None:
+            self.alternatives.append(alternative)
+
+    def _take_back(self, position: int, token: int) -> None:
+        """A rival turned out nearer than the settled token: takes it, and drops all that was behind the other."""
+        del self.working[position:]
+        self.working.append(token)
+        self._current = position
+        for later in [key for key in self.verifier.trials if key > position]:
+            del self.verifier.trials[later]
+
+    def _stop(self, outcome: Outcome, reason: str) -> None:
+        """Gives the undecided rest no token, this outcome and the reason."""
+        for position in range(len(self.results), self.length):
+            trial = self.verifier.trials.get(position)
+            residual = float(trial.residuals.min()) if trial is not None else None
+            tested = len(trial.token_ids) if trial is not None else 0
+            self.results.append(TokenResult(position, None, outcome, residual, None, max(0, tested - 1), tested))
+            self.alternatives.append(Alternative(position, [], reason))
+
+    def _unresolved(self) -> int | None:
+        """The first position that several tokens fit."""
+        return next((result.position for result in self.results if result.token_id is None), None)
+
+    def _test(self, tests: list[tuple[int, torch.Tensor]]) -> None:
+        tokens = torch.cat([tokens for _, tokens in tests]) if tests else torch.zeros(0)
+        if len(tokens):
+            counts = torch.tensor([len(tokens) for _, tokens in tests])
+            positions = torch.tensor([position for position, _ in tests]).repeat_interleave(counts)
+            self.verifier.test(positions.to(tokens.device), tokens)
+
+    def _candidates(self, position: int, count: int) -> torch.Tensor:
+        """The next best tokens at a position that were not tested there."""
+        trial = self.verifier.trials.get(position)
+        if trial is None:
+            leading = self.proposal.leading(position)
+            order = leading if len(leading) >= count else self.proposal.ranking(position, None, None)
+            return order[:count]
+        order = self.proposal.ranking(position, trial.nearest, trial.nearest_state)
+        return order[~torch.isin(order, trial.token_ids)][:count]
+
+    def _rivals_of(self, positions: list[int], count: int) -> list[tuple[int, torch.Tensor]]:
+        """Rivals to test at positions: the policy's best, and the nearest embedding rows of the nearest token so far."""
+        model = self.verifier.model
+        nearest = torch.tensor([self.verifier.trials[position].nearest for position in positions], dtype=torch.long)
+        near = model.nearest_rows(nearest.to(model.device), count // 2)
+        return [(p, self._fresh(p, rows, count)) for p, rows in zip(positions, near, strict=True)]
+
+    def _fresh(self, position: int, near: torch.Tensor, count: int) -> torch.Tensor:
+        """Of the nearest rows and the policy's best, those not tested, until `count` rivals are."""
+        trial = self.verifier.trials[position]
+        ranked = self.proposal.leading(position)
+        if len(ranked) < count:
+            ranked = self.proposal.ranking(position, trial.nearest, trial.nearest_state)
+        wanted = torch.cat([near, ranked[:count]])
+        fresh = wanted[~torch.isin(wanted, trial.token_ids)].tolist()
+        missing = max(0, count + 1 - len(trial.token_ids))  # one of those tested is no rival but the token itself
+        chosen = list(dict.fromkeys(fresh))[:missing]
+        return torch.tensor(chosen, dtype=torch.long, device=near.device)
+
+    def _left(self, position: int) -> bool:
+        """Whether some token of the vocabulary has not been tested at a position."""
+        trial = self.verifier.trials.get(position)
+        return trial is None or len(trial.token_ids) < self.verifier.model.vocabulary_size
+
+
+def _without_token(result: TokenResult, outcome: Outcome) -> TokenResult:
+    return TokenResult(
+        result.position, None, outcome, result.residual, result.margin, result.rivals_tested, result.candidates_tested
+    )

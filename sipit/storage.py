@@ -1,0 +1,86 @@
+"""Where converted models, probes and measured noise are kept between runs.
+
+The cache only saves time: where it cannot be written or what it holds cannot be read, the work is done again.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+
+from proofs.errors import InvalidInput
+from proofs.evidence import write_atomically
+from proofs.tensor_file import read_header
+
+
+def cache_folder() -> Path:
+    """The cache: `$SIPIT_CACHE`, else the user's cache directory. It may be missing or read-only."""
+    chosen = os.environ.get("SIPIT_CACHE")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("sipit", appauthor=False))
+
+
+def keep_folder(target: Path, write: Callable[[Path], None]) -> bool:
+    """Fills a new folder whole and gives it its name; False where the cache cannot be written (never an error)."""
+    temporary: str | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.")
+        write(Path(temporary))
+        os.replace(temporary, target)
+    except OSError:
+        return target.is_dir()  # another process may have finished first
+    else:
+        temporary = None
+        return True
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(temporary)
+
+
+def kept_json(key: str) -> dict[str, Any] | None:
+    """The JSON object kept under a key, or None."""
+    try:
+        data = json.loads((cache_folder() / key).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def keep_json(key: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Keeps a JSON object under a key where the cache can be written, and hands it on."""
+    _keep(key, json.dumps(data).encode())
+    return data
+
+
+def kept_tensors(key: str) -> dict[str, torch.Tensor] | None:
+    """The tensors kept under a key, or None."""
+    from safetensors.torch import load_file
+
+    path = cache_folder() / key
+    try:
+        read_header(path)
+    except InvalidInput:
+        return None
+    return load_file(path)
+
+
+def keep_tensors(key: str, tensors: dict[str, torch.Tensor]) -> None:
+    """Keeps tensors under a key where the cache can be written."""
+    from safetensors.torch import save
+
+    _keep(key, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+def _keep(key: str, content: bytes) -> None:
+    path = cache_folder() / key
+    with contextlib.suppress(OSError, InvalidInput):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)

@@ -1,0 +1,128 @@
+"""The one verifier: every token that any policy proposes is accepted here or nowhere.
+
+At position t, behind the working prompt pi, candidate v has the residual |F(v; pi, t) - h_t| / |h_t| (Theorem 3.1 and
+3.2 of arXiv 2510.15511, with the relative norm because state norms differ by orders of magnitude). The nearest
+candidate is accepted if it lies within the tolerance and every tested rival of another class lies outside it and at
+least twice as far. Residuals are taken in float64.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from sipit.models import LanguageModel
+from sipit.outcome import Alternative, Outcome, TokenResult
+from sipit.prefix import Prefix
+
+CLEAR = 2.0  # a rival is clearly farther beyond this multiple of the accepted residual
+NEAR = 10.0  # a rival within this multiple of it widens the search
+LISTED = 32  # alternatives named at most
+PIECE = 8192  # candidates whose states are held at one time
+
+
+@dataclass(slots=True)
+class Trial:
+    """All candidates tested at one position: ids and relative residuals, and the state of the nearest."""
+
+    token_ids: torch.Tensor
+    residuals: torch.Tensor
+    nearest_state: torch.Tensor | None = None
+
+    @property
+    def nearest(self) -> int:
+        """The id with the smallest residual; of equals the smallest id, so that no order of testing matters."""
+        least = self.residuals.min()
+        return int(self.token_ids[self.residuals == least].min())
+
+
+@dataclass
+class Verifier:
+    """Tests candidates for the observed states (T, d) of one prompt and decides position by position."""
+
+    model: LanguageModel
+    prefix: Prefix
+    observed: torch.Tensor
+    tolerance: float
+    trials: dict[int, Trial] = field(default_factory=dict[int, Trial])
+
+    def __post_init__(self) -> None:
+        self.observed = self.observed.to(self.model.device).double()
+        self._norms = self.observed.norm(dim=1)
+
+    def draft(self, start: int, token_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Runs a draft of the positions from `start` on: its states (n, d) and relative residuals (n,)."""
+        states = self.prefix.extend(start, token_ids).double()
+        span = slice(start, start + len(token_ids))
+        return states, self._relative(states - self.observed[span], self._norms[span])
+
+    def record(self, position: int, token_ids: torch.Tensor, states: torch.Tensor, residuals: torch.Tensor) -> None:
+        """Enters candidates tested at a position; a token that was entered before keeps its first residual."""
+        trial = self.trials.setdefault(position, Trial(token_ids[:0], residuals[:0]))
+        new = ~torch.isin(token_ids, trial.token_ids)
+        trial.token_ids = torch.cat([trial.token_ids, token_ids[new]])
+        before = trial.residuals.min() if len(trial.residuals) else torch.inf
+        trial.residuals = torch.cat([trial.residuals, residuals[new]])
+        if bool(new.any()) and residuals[new].min() < before:
+            trial.nearest_state = states[new][residuals[new].argmin()]
+
+    def test(self, positions: torch.Tensor, token_ids: torch.Tensor) -> None:
+        """Computes and enters candidates: pair n is token_ids[n] in place of the token at positions[n]."""
+        for start in range(0, len(positions), PIECE):
+            at, tokens = positions[start : start + PIECE], token_ids[start : start + PIECE]
+            states = self.prefix.candidates(at, tokens).double()
+            residuals = self._relative(states - self.observed[at], self._norms[at])
+            for position in at.unique().tolist():
+                here = at == position
+                self.record(position, tokens[here], states[here], residuals[here])
+
+    def fits(self, position: int) -> bool:
+        """Whether some candidate tested there lies within the tolerance."""
+        trial = self.trials.get(position)
+        return trial is not None and bool(trial.residuals.min() <= self.tolerance)
+
+    def crowded(self, position: int) -> torch.Tensor:
+        """The rivals that call for a wider search: inside the tolerance, or within ten times the least residual."""
+        trial = self.trials[position]
+        zone = max(self.tolerance, NEAR * float(trial.residuals.min()))
+        return trial.token_ids[(trial.residuals <= zone) & ~self._own_class(trial)]
+
+    def decide(self, position: int) -> tuple[TokenResult, Alternative | None]:
+        """The answer at a position from everything tested there, and what else stays possible."""
+        trial = self.trials[position]
+        residual = float(trial.residuals.min())
+        rivals = ~self._own_class(trial)
+        margin = float(trial.residuals[rivals].min()) if bool(rivals.any()) else None
+        members = self.model.members(trial.nearest)
+        alternative = None
+        if residual > self.tolerance:
+            outcome, token = Outcome.NOT_FOUND, None
+            alternative = Alternative(
+                position, [trial.nearest], "the nearest of all candidates tested, outside the tolerance: not an answer"
+            )
+        elif margin is not None and margin <= max(self.tolerance, CLEAR * residual):
+            outcome, token = Outcome.AMBIGUOUS, None
+            alternative = Alternative(position, self._possible(trial, residual), "their states cannot be told apart")
+        elif len(members) > 1:
+            outcome, token = Outcome.AMBIGUOUS, members[0]
+            alternative = Alternative(position, members, "identical embedding rows")
+        else:
+            outcome, token = Outcome.RECOVERED, trial.nearest
+        tested, others = len(trial.token_ids), int(rivals.sum())
+        return TokenResult(position, token, outcome, residual, margin, others, tested), alternative
+
+    def _possible(self, trial: Trial, residual: float) -> list[int]:
+        """The candidates that are not clearly farther than the nearest, nearest first, each with its whole class."""
+        limit = max(self.tolerance, CLEAR * residual)
+        near = trial.token_ids[trial.residuals <= limit][trial.residuals[trial.residuals <= limit].argsort(stable=True)]
+        named = [member for token in near.tolist() for member in self.model.members(token)]
+        return list(dict.fromkeys(named))[:LISTED]
+
+    def _own_class(self, trial: Trial) -> torch.Tensor:
+        classes = self.model.token_classes
+        return classes[trial.token_ids] == classes[trial.nearest]
+
+    @staticmethod
+    def _relative(difference: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
+        """|difference| / norm row by row; a zero state is met by a zero difference alone."""
+        distance = difference.norm(dim=1)
+        return torch.where(norms > 0, distance / norms, torch.where(distance > 0, torch.inf, 0.0))
