@@ -1,1 +1,32 @@
-"""What survives rounding: measurements and exact searches over floating-point states."""
+"""What survives rounding: measurements and exact searches over floating-point states.
+
+Names are imported when they are first used, so that `import numerics` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numerics.bit_identity import bit_identical
+    from numerics.pair_search import ClosePairs, Pair, closest_pair, closest_pairs, pairs_within
+
+_HOMES = {
+    "ClosePairs": "numerics.pair_search",
+    "Pair": "numerics.pair_search",
+    "bit_identical": "numerics.bit_identity",
+    "closest_pair": "numerics.pair_search",
+    "closest_pairs": "numerics.pair_search",
+    "pairs_within": "numerics.pair_search",
+}
+
+__all__ = ["ClosePairs", "Pair", "bit_identical", "closest_pair", "closest_pairs", "pairs_within"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'numerics' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
