@@ -7,7 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from numerics.arithmetic import evaluate_float64
     from numerics.bit_identity import bit_identical
+    from numerics.capture import capture_graph
+    from numerics.embeddings import duplicate_rows, nearest_rows
     from numerics.pair_search import ClosePairs, Pair, closest_pair, closest_pairs, pairs_within
 
 _HOMES = {
@@ -16,10 +19,25 @@ _HOMES = {
     "bit_identical": "numerics.bit_identity",
     "closest_pair": "numerics.pair_search",
     "closest_pairs": "numerics.pair_search",
+    "capture_graph": "numerics.capture",
+    "duplicate_rows": "numerics.embeddings",
+    "evaluate_float64": "numerics.arithmetic",
+    "nearest_rows": "numerics.embeddings",
     "pairs_within": "numerics.pair_search",
 }
 
-__all__ = ["ClosePairs", "Pair", "bit_identical", "closest_pair", "closest_pairs", "pairs_within"]
+__all__ = [
+    "ClosePairs",
+    "Pair",
+    "bit_identical",
+    "capture_graph",
+    "closest_pair",
+    "closest_pairs",
+    "duplicate_rows",
+    "evaluate_float64",
+    "nearest_rows",
+    "pairs_within",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -80,6 +80,7 @@ def capture_graph(
     attention: Literal["eager", "sdpa"] = "eager",
     *,
     length: int = 8,
+    distinct: bool = False,
 ) -> Graph:
     """The network from token ids and parameters to the residual stream after `layer` blocks.
 
@@ -89,6 +90,7 @@ def capture_graph(
         layer: blocks passed; None for all of them, 0 for the embeddings alone.
         attention: the attention implementation to capture.
         length: number of tokens of the prompt; the graph, and what is proved of it, is for this length.
+        distinct: keep only the shortest run of first blocks in which every kind of block occurs; `about` says so.
 
     Raises:
         InvalidInput: no such config, not JSON, not a decoder, absurd sizes, or a layer it does not have.
@@ -100,6 +102,9 @@ def capture_graph(
         return _export(_Direct(source), source, length, layer=layer or 0, vocabulary=2**31, about={"module": type(source).__name__})
     model = source if isinstance(source, torch.nn.Module) else build(read_config(source), attention)
     blocks = find_blocks(model)
+    full = len(blocks)
+    if distinct and model is not source:
+        blocks = cut_to_distinct(model, blocks)
     chosen = len(blocks) if layer is None else layer
     if not 0 <= chosen <= len(blocks):
         raise InvalidInput(f"Expected a layer from 0 to {len(blocks)}, but got layer={layer}.")
@@ -107,7 +112,8 @@ def capture_graph(
     about = {
         "architecture": type(model).__name__,
         "model_type": model.config.model_type,
-        "layers": len(blocks),
+        "layers": full,
+        "captured_layers": len(blocks),
         "width": getattr(config, "hidden_size", None),
         "vocabulary": config.vocab_size,
         "attention": str(getattr(model.config, "_attn_implementation", None)),
@@ -216,6 +222,30 @@ def find_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
     if not fitting:
         raise Unsupported(f"Expected a stack of blocks, but {type(model).__name__} has no list of modules.")
     return list(max(fitting, key=lambda m: sum(p.numel() for p in m.parameters())))
+
+
+def cut_to_distinct(model: torch.nn.Module, blocks: list[torch.nn.Module]) -> list[torch.nn.Module]:
+    """Cuts the stack, in place, to the shortest run of first blocks that holds every kind of block.
+
+    Two blocks are of one kind if they print alike and agree in every number and name that their modules hold, but for
+    those that count the blocks.
+    """
+    kinds = [_kind_of_block(block, number) for number, block in enumerate(blocks)]
+    last = max(kinds.index(kind) for kind in set(kinds)) + 1
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == len(blocks):
+            del module[last:]
+    return blocks[:last]
+
+
+def _kind_of_block(block: torch.nn.Module, number: int) -> str:
+    held = [
+        (path, name, value)
+        for path, module in block.named_modules()
+        for name, value in sorted(vars(module).items())
+        if isinstance(value, int | float | str | None) and not (value in (number, number + 1) and "idx" in name)
+    ]
+    return repr(block) + repr([item for item in held if "layer_i" not in item[1] and "layer_number" not in item[1]])
 
 
 def _export(

@@ -14,6 +14,7 @@ each end; if they are disjoint it jumps in between.
 Points are exact dyadic numbers drawn from a seed, so that a witness is a few integers that anyone can re-evaluate.
 """
 
+import functools
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,27 +113,30 @@ class Witness:
             "choice": self.choice,
             "separation": self.separation,
             "bits": self.bits,
-            "parameters": "entry = round(2^16 u) / 2^16, u uniform on [-1, 1) from the seed and the parameter's name",
+            "parameters": "entries k / 2^16 with |k| <= 2^16, drawn from the seed and the parameter's name",
         }
 
 
 def parameters_at(graph: Graph, seed: int) -> dict[str, list[Fraction]]:
-    """A dyadic point of parameter space: sixteen bits per entry, from a seed and each parameter's name."""
-    return {name: _dyadics(name, seed, type.size) for name, type in graph.parameters()}
+    """A dyadic point of parameter space: entries k / 2^16, from a seed and each parameter's name."""
+    return {name: [Fraction(k, 2**16) for k in _entries(name, seed, type.size)] for name, type in graph.parameters()}
 
 
-def _dyadics(name: str, seed: int, count: int) -> list[Fraction]:
+@functools.lru_cache(maxsize=4096)
+def _entries(name: str, seed: int, count: int) -> tuple[int, ...]:
     source = random.Random(f"{seed}:{name}")
-    return [Fraction(source.getrandbits(17) - 2**16, 2**16) for _ in range(count)]
+    return tuple(source.getrandbits(17) - 2**16 for _ in range(count))
 
 
 def _inputs(graph: Graph, seeds: tuple[int, int], place: Any, tokens: tuple[int, ...]) -> dict[str, Any]:
     """The leaves at first + place (second - first); `place` is a ball."""
     inputs: dict[str, Any] = {"tokens": np.array([tokens], dtype=np.int64)}
+    unit = _ball(Fraction(1, 2**16))
+    step = place * unit
     for name, type in graph.parameters():
-        ends = [_dyadics(name, seed, type.size) for seed in seeds]
+        ends = [_entries(name, seed, type.size) for seed in seeds]
         balls = np.empty(type.size, dtype=object)
-        balls[:] = [_ball(a) + place * _ball(b - a) for a, b in zip(*ends, strict=True)]
+        balls[:] = [step * (b - a) + unit * a for a, b in zip(*ends, strict=True)]
         inputs[name] = balls.reshape(type.shape)
     return inputs
 

@@ -1,0 +1,68 @@
+"""What a certificate is, and the one door through which any kind of it is re-checked.
+
+A certificate is a JSON object with a `kind`. Each kind has its own kernel, which re-derives everything and believes
+nothing in the file; a kernel is given weights where the claim is about particular ones.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from proofs.branching import recheck
+from proofs.checker import CheckResult, check_regularity
+from proofs.errors import InvalidInput
+from proofs.graph import Graph
+from proofs.lemmas import Rejected
+from proofs.verdict import Verdict
+
+Kernel = Callable[[Mapping[str, Any], Any], CheckResult]
+
+
+def check(certificate: Any, weights: Any = None) -> CheckResult:
+    """Re-checks a certificate, or anything with `to_json()` that gives one.
+
+    Args:
+        certificate: the JSON object, or the proof object itself.
+        weights: parameters by name, for claims about particular weights.
+
+    Returns:
+        `.verdict` accepted or rejected, `.reason` why, `.kind`, and `.lines` checked.
+
+    Raises:
+        InvalidInput: not a certificate of a known kind.
+    """
+    data = certificate.to_json() if hasattr(certificate, "to_json") else certificate
+    kind = data.get("kind") if isinstance(data, Mapping) else None
+    if kind not in KERNELS:
+        raise InvalidInput(f"Expected a certificate of kind {', '.join(KERNELS)}, but got {kind!r}; name another file.")
+    return KERNELS[kind](data, weights)
+
+
+def _regularity(certificate: Mapping[str, Any], weights: Any) -> CheckResult:
+    """The proof line by line, then its witness, if it has one."""
+    result = check_regularity(certificate)
+    witness = certificate.get("witness")
+    if result.verdict is not Verdict.ACCEPTED or witness is None:
+        return result
+    try:
+        if not isinstance(witness, Mapping):
+            raise Rejected("the witness is not an object")
+        _witness(certificate, witness)
+    except (InvalidInput, Rejected) as fault:
+        return CheckResult(Verdict.REJECTED, f"witness: {fault}", result.kind, result.lines)
+    return CheckResult(Verdict.ACCEPTED, "every line follows, and the witness shows what it claims", result.kind, result.lines)
+
+
+def _witness(certificate: Mapping[str, Any], witness: Mapping[str, Any]) -> None:
+    claim = certificate["claim"]["regularity"]
+    if (claim == "discontinuous") != (witness.get("claim") == "discontinuous") and claim == "discontinuous":
+        raise Rejected("a jump is claimed, but the witness shows none")
+    if not certificate.get("obstructions"):
+        raise Rejected("a witness against analyticity stands beside a proof of it")
+    graph = Graph.from_json(witness.get("graph", certificate["graph"]))
+    if "graph" in witness and witness.get("subject") in (None, "this graph"):
+        raise Rejected("the witness is about another graph than it says")
+    if not recheck(graph, witness):
+        raise Rejected("re-evaluated, it does not show what it claims")
+
+
+KERNELS: dict[str, Kernel] = {"regularity": _regularity}
