@@ -11,7 +11,7 @@ from sipit.models import LanguageModel
 from sipit.network import Network, Work
 from sipit.outcome import Inversion, Outcome, TokenResult
 from sipit.policies import Policy, make_policy
-from sipit.prefix import PrefixOpener, prefix_opener
+from sipit.prefix import CachedPrefix, PrefixOpener, prefix_opener
 from sipit.search import RIVALS, Search
 from sipit.states import States
 from sipit.tolerance import Tolerance, derive_tolerance
@@ -39,13 +39,13 @@ def invert(
         tolerance: relative L2 residual that a true token may have; None derives it from measured noise.
         full_margin: test the whole vocabulary at every position.
         budget: wall-clock seconds per prompt.
-        progress: called with (positions settled, positions) of the prompt at work.
+        progress: called with (positions decided, positions in all).
 
     Raises:
         InvalidInput: states that cannot be this model's, or an argument out of range.
     """
     inverter = Inverter.open(model, states, policy=policy, tolerance=tolerance, full_margin=full_margin, budget=budget)
-    return [inverter.invert(array, progress=progress) for array in states]
+    return inverter.invert_all(states, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,33 @@ class Inverter:
             rivals=model.vocabulary_size if everything else RIVALS,
             budget=budget,
         )
+
+    @property
+    def arithmetic(self) -> str:
+        """What really ran."""
+        prefix = "shared keys and values" if self.open_prefix is CachedPrefix else "prefixes recomputed"
+        return f"{self.network.model.arithmetic}; {prefix}; residuals and decisions in float64"
+
+    def invert_all(
+        self, states: States, *, truth: Sequence[Sequence[int]] | None = None, progress: Progress | None = None
+    ) -> list[Inversion]:
+        """The prompts of all tensors; with `truth`, each answer says whether it agrees with the true ids."""
+        total, done = sum(map(len, states)), 0
+        inversions: list[Inversion] = []
+        for number, array in enumerate(states):
+            before = done
+
+            def advance(decided: int, _length: int, before: int = before) -> None:
+                if progress is not None:
+                    progress(before + decided, total)
+
+            inversion = self.invert(array, progress=advance)
+            if truth is not None:
+                agrees = matches_truth(self.network.model, inversion, truth[number])
+                inversion = replace(inversion, matches_truth=agrees)
+            inversions.append(inversion)
+            done += len(array)
+        return inversions
 
     def invert(self, observed: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
         """The prompt of one tensor of states (T, d)."""

@@ -115,9 +115,10 @@ class CachedPrefix:
         )[:, 0]
 
     def _row_bytes(self, length: int) -> int:
-        """Memory of one candidate in one block: activations, its prefix's keys and values twice, once per query head."""
+        """Memory of one candidate in one block: activations, and the keys and values of its prefix in copies."""
         width = self.network.model.width
-        stored = next((layer.keys for layer in self._cache.layers if layer.is_initialized), None)
+        layers: list[Any] = self._cache.layers
+        stored = next((layer.keys for layer in layers if layer.is_initialized), None)
         keys = stored.shape[1] * stored.shape[3] if stored is not None else width
         return (16 * width + length * (4 * keys + 2 * width)) * self.network.model.dtype.itemsize
 

@@ -187,7 +187,7 @@ class Search:
         return order[~torch.isin(order, trial.token_ids)][:count]
 
     def _rivals_of(self, positions: list[int], count: int) -> list[tuple[int, torch.Tensor]]:
-        """Rivals to test at positions: the policy's best, and the nearest embedding rows of the nearest token so far."""
+        """Rivals to test at positions: the policy's best, and the rows nearest to that of the nearest token so far."""
         model = self.verifier.model
         nearest = torch.tensor([self.verifier.trials[position].nearest for position in positions], dtype=torch.long)
         near = model.nearest_rows(nearest.to(model.device), count // 2)

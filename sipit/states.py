@@ -148,19 +148,19 @@ def _manifest(path: Path, text: str | None) -> Manifest | None:
     if text is None:
         return None
     try:
-        data = json.loads(text)
-        manifest = Manifest(**data)
+        data: Any = json.loads(text)
+        texts = [data[name] for name in ("model", "digest", "norm", "dtype")]
+        layer = data["layer"]
         sound = (
-            manifest.schema == STATES_SCHEMA
-            and (
-                manifest.layer == "final" or (isinstance(manifest.layer, int) and not isinstance(manifest.layer, bool))
-            )
-            and all(isinstance(part, str) for part in (manifest.model, manifest.digest, manifest.norm, manifest.dtype))
-            and manifest.dtype in {"float64", "float32", "float16", "bfloat16"}
+            data["schema"] == STATES_SCHEMA
+            and (layer == "final" or type(layer) is int)
+            and all(isinstance(part, str) for part in texts)
+            and data["dtype"] in {"float64", "float32", "float16", "bfloat16"}
         )
+        manifest = Manifest(**data) if sound else None
     except (ValueError, TypeError, KeyError, RecursionError):
-        sound, manifest = False, None
-    if not sound:
+        manifest = None
+    if manifest is None:
         raise InvalidInput(f"Expected a manifest of schema {STATES_SCHEMA}, but {path} has another; capture it again.")
     return manifest
 

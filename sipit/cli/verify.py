@@ -1,32 +1,27 @@
 """`sipit verify`: re-checks the certificate in a record with the kernel, without torch."""
 
-import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from proofs.certificate import check
-from proofs.errors import InvalidInput
-from proofs.evidence import Record, read_record
+import typer
+
+from sipit.cli.options import Json, Output
+from sipit.cli.output import check_output, finish
 
 
-def verify(file: str | Path, *, weights: Any = None) -> Record:
-    """Re-checks `result.certificate` of a record, whatever verdict the record states.
+def verify(
+    file: Annotated[Path, typer.Argument(help="A record with a certificate, written with -o FILE.json.")],
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Re-check the proof or certificate in a record, whatever its verdict says.
 
-    Args:
-        file: a record written with -o FILE.json.
-        weights: parameters by name, where the certificate is about particular ones.
-
-    Raises:
-        InvalidInput: no such file, not a record, or a record without a certificate.
+    Example: sipit verify record.json
     """
-    began = time.perf_counter()
-    record = read_record(Path(file))
-    certificate = record.result.get("certificate")
-    if certificate is None:
-        raise InvalidInput(
-            f"Expected a record with a certificate, but {file} ({record.command}) has none; "
-            "write one with sipit check or sipit certify and -o FILE.json."
-        )
-    outcome = check(certificate, weights)
-    result = {**outcome.to_json(), "of": record.command, "claim": certificate.get("claim")}
-    return Record("verify", outcome.verdict, result, {"file": str(file)}, time.perf_counter() - began)
+    check_output(output)
+    from sipit.verifying import verify_record
+
+    record = verify_record(file)
+    finish(
+        record, as_json=as_json, output=output, show=lambda: typer.echo(f"{record.verdict}: {record.result['reason']}")
+    )

@@ -50,6 +50,16 @@ class LanguageModel:
         limit = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
         return limit if isinstance(limit, int) else None
 
+    @property
+    def arithmetic(self) -> str:
+        """The arithmetic that really runs: types of the stored weights, of the activations, kind of attention."""
+        stored = {str(parameter.dtype).removeprefix("torch.") for parameter in self.module.parameters()}
+        attention = getattr(self.module.config.get_text_config(), "_attn_implementation", None)
+        return (
+            f"weights in {' and '.join(sorted(stored))}, activations in {str(self.dtype).removeprefix('torch.')} "
+            f"(the library casts some norms, rotary tables and softmax to float32), attention: {attention or 'none'}"
+        )
+
     @cached_property
     def token_classes(self) -> torch.Tensor:
         """For every token the smallest id with the same embedding rows, shape (V,), int64.

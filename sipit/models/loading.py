@@ -160,12 +160,15 @@ def _quiet() -> Generator[None]:
     """Keeps the library's progress bars and warnings off the terminal, and leaves its settings as found."""
     from transformers.utils import logging as library
 
-    level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
+    hub = logging.getLogger("huggingface_hub")
+    level, bars, hub_level = library.get_verbosity(), library.is_progress_bar_enabled(), hub.level
     library.set_verbosity(logging.ERROR)
     library.disable_progress_bar()
+    hub.setLevel(logging.ERROR)
     try:
         yield
     finally:
         library.set_verbosity(level)
+        hub.setLevel(hub_level)
         if bars:
             library.enable_progress_bar()

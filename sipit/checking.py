@@ -1,0 +1,185 @@
+"""Which hypotheses of the theorems an architecture, and its weights, meet: the work behind `sipit check`."""
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from proofs.analyticity import AnalyticityProof, Obstructions, prove_analytic
+from proofs.evidence import Record
+from proofs.graph import Graph
+from proofs.regularity import ANALYTIC
+from proofs.structural import collisions, positions, repeated_tokens_collide
+from proofs.verdict import Verdict
+
+LENGTH = 11  # tokens: a prime that no count of heads or groups shares, so that the sequence axis is told apart
+ON_SMALL_COPY = 7
+NEAR_ZERO = 1e-9  # relative spread in float64; a structural collision shows 1e-13 or less
+
+
+def check_model(
+    model: str,
+    *,
+    layer: int | None = None,
+    attention: Literal["eager", "sdpa"] = "eager",
+    seed: int = 0,
+    dtype: str = "float32",
+    device: str = "cpu",
+) -> Record:
+    """Proves the regularity of a model's map, and names its structural collisions and duplicate embedding rows.
+
+    Args:
+        model: what `load_model` takes, or the path of a config.json (or of a folder without weights), for which
+            nothing is loaded.
+        layer: number of blocks; None for all of them, before the final norm.
+        attention: the implementation that is captured.
+        seed: draws the parameters of a tiny model.
+        dtype, device: how a model with weights is loaded.
+
+    Raises:
+        InvalidInput, Unsupported: the model is none, or cannot be captured.
+    """
+    from numerics.capture import capture_graph, read_config
+    from numerics.reduced import witness_in_small_copy
+
+    began = time.perf_counter()
+    config: Any
+    loaded: Any = None
+    if config_alone(model):
+        config = read_config(model)
+    else:
+        from sipit.models import load_model
+
+        loaded = load_model(model, dtype=dtype, device=device, seed=seed)
+        config = loaded.module.config
+    graph = capture_graph(config, layer, attention, length=LENGTH)
+    found = prove_analytic(graph)
+    if isinstance(found, Obstructions):
+        found = witness_in_small_copy(found, config)
+    structural = collisions(graph)
+    duplicates = None if loaded is None else _duplicates(loaded)
+    result = {
+        **_regularity(found),
+        **_positions(graph, config, attention),
+        "structural_collisions": [family.to_json() for family in structural],
+        "duplicate_embeddings": duplicates,
+        "bos": None if loaded is None else _bos(loaded.tokenizer),
+        "window": _window(config),
+        "layer": graph.layer,
+        "graph": dict(graph.about),
+        "certificate": found.to_json(),
+    }
+    verdict = _verdict(found, bool(structural), duplicates)
+    return Record("check", verdict, result, _provenance(model, loaded, seed, attention), time.perf_counter() - began)
+
+
+def config_alone(model: str) -> bool:
+    """Whether a name is a config file, or a folder with a config and no weights."""
+    path = Path(model)
+    if path.is_dir():
+        return (path / "config.json").is_file() and not any(path.glob("*.safetensors"))
+    return path.suffix == ".json"
+
+
+def _regularity(found: AnalyticityProof | Obstructions) -> dict[str, Any]:
+    obstructions = found.obstructions if isinstance(found, Obstructions) else ()
+    return {
+        "regularity": str(found.regularity),
+        "obstructions": [
+            {name: getattr(o, name) for name in ("operation", "module", "source", "regularity", "reason")}
+            for o in obstructions
+        ],
+        "witness": None if isinstance(found, AnalyticityProof) or found.witness is None else _short(found.witness),
+        "conditions": {
+            "discharged": sum(c.discharged for c in found.conditions),
+            "open": [
+                {"statement": c.statement, "module": found.graph.nodes[c.node].module,
+                 "source": found.graph.nodes[c.node].source}
+                for c in found.conditions if not c.discharged
+            ],
+        },
+        "idealisations": list(found.graph.idealisations),
+    }  # fmt: skip
+
+
+def _short(witness: Any) -> dict[str, Any]:
+    return {name: value for name, value in witness.items() if name != "graph"}
+
+
+def _positions(graph: Graph, config: Any, attention: str) -> dict[str, Any]:
+    """How positions enter: read off the graph, then tried on a small copy with random parameters in float64."""
+    from numerics.reduced import small_graph, spread_on_repeated_tokens
+
+    read = positions(graph)
+    small = small_graph(config, attention, length=ON_SMALL_COPY)
+    spread = None if small is None else spread_on_repeated_tokens(small)
+    agrees = None if small is None or spread is None else (spread <= NEAR_ZERO) == repeated_tokens_collide(small)
+    return {
+        "positions": read.scheme,
+        "positions_evidence": {
+            "graph": read.evidence,
+            "spread_of_states_on_a_repeated_token": spread,
+            "agrees_with_the_graph": agrees,
+        },
+    }
+
+
+def _duplicates(loaded: Any) -> dict[str, Any]:
+    from numerics.embeddings import duplicate_rows, nearest_rows
+
+    weight = loaded.module.get_input_embeddings().weight
+    found = duplicate_rows(weight)
+    nearest = nearest_rows(weight)
+    return {
+        "rows": found.rows,
+        "unique_rows": found.unique_rows,
+        "groups": [list(group) for group in found.groups],
+        "tokens": [_strings(loaded.tokenizer, group) for group in found.groups],
+        "nearest": None
+        if nearest is None
+        else {"token_ids": [nearest.first, nearest.second], "distance": nearest.distance,
+              "tokens": _strings(loaded.tokenizer, (nearest.first, nearest.second))},
+    }  # fmt: skip
+
+
+def _strings(tokenizer: Any, ids: tuple[int, ...]) -> list[str | None]:
+    return [None] * len(ids) if tokenizer is None else list(tokenizer.convert_ids_to_tokens(list(ids)))
+
+
+def _bos(tokenizer: Any) -> dict[str, Any] | None:
+    """Whether the tokenizer puts a BOS in front of a text; without one repeated tokens stay repeated."""
+    if tokenizer is None:
+        return None
+    ids = tokenizer("a")["input_ids"]
+    return {"token_id": tokenizer.bos_token_id, "added": bool(ids) and ids[0] == tokenizer.bos_token_id}
+
+
+def _window(config: Any) -> dict[str, Any] | None:
+    """The sliding window that the config names; the mask of a short capture cannot show a long one."""
+    text = config.get_text_config()
+    size = getattr(text, "sliding_window", None)
+    kinds = getattr(text, "layer_types", None)
+    if not isinstance(size, int) or not isinstance(kinds, list) or "sliding_attention" not in kinds:
+        return None
+    every = all(kind == "sliding_attention" for kind in kinds)
+    return {"size": size, "every_layer": every, "reach": len(kinds) * (size - 1) + 1 if every else None}
+
+
+def _verdict(found: AnalyticityProof | Obstructions, structural: bool, duplicates: dict[str, Any] | None) -> Verdict:
+    refuted = structural or (duplicates is not None and duplicates["groups"])
+    if refuted or found.verdict is Verdict.REFUTED:
+        return Verdict.REFUTED
+    return Verdict.PROVED if found.regularity <= ANALYTIC and found.verdict is Verdict.PROVED else Verdict.UNDECIDED
+
+
+def _provenance(model: str, loaded: Any, seed: int, attention: str) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    names = ("torch", "transformers", "python-flint", "numpy")
+    return {
+        "model": model,
+        "digest": None if loaded is None else loaded.digest,
+        "seed": seed,
+        "attention": attention,
+        "arithmetic": "exact rationals; Arb balls for witnesses; float64 for the trial of positions",
+        "versions": {name: version(name) for name in names},
+    }

@@ -1,0 +1,163 @@
+"""`sipit invert`: the prompts from their states."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proofs.errors import InvalidInput
+from proofs.evidence import Record
+from proofs.verdict import Verdict
+from sipit.cli.options import (
+    Device,
+    Dtype,
+    Json,
+    LayerName,
+    Model,
+    NoSpecialTokens,
+    Output,
+    Prompts,
+    Seed,
+    Text,
+    chosen_prompts,
+    parse_layer,
+)
+from sipit.cli.output import Clock, check_output, finish, load, progress, provenance
+
+if TYPE_CHECKING:
+    from sipit.inversion import Inverter
+    from sipit.models import LanguageModel
+    from sipit.outcome import Inversion
+    from sipit.states import States
+
+
+def invert(
+    model: Model,
+    states: Annotated[Path | None, typer.Option(help="States file (.safetensors) to invert.")] = None,
+    text: Text = None,
+    prompts: Prompts = None,
+    layer: LayerName = None,
+    policy: Annotated[str, typer.Option(help="Order of the candidates: draft, nearest or exhaustive.")] = "draft",
+    tolerance: Annotated[str, typer.Option(help="Largest relative residual, or auto: from measured noise.")] = "auto",
+    margin: Annotated[str, typer.Option(help="Test some rivals, or the full vocabulary.")] = "rivals",
+    budget: Annotated[float, typer.Option(help="Seconds per prompt.")] = 600.0,
+    no_special_tokens: NoSpecialTokens = False,
+    output: Output = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Recover the prompts from hidden states; with --text or --prompts alone, capture them first.
+
+    Example: sipit invert smollm2 --text "The quick brown fox" --layer 15
+    """
+    check_output(output)
+    if margin not in {"rivals", "full"}:
+        raise InvalidInput(f"Expected --margin rivals or full, but got {margin!r}; choose one of them.")
+    bound = _parse_tolerance(tolerance)
+    truth = None if states is not None and prompts is None and text is None else chosen_prompts(text, prompts)
+    clock = Clock()
+    language_model = load(model, dtype=dtype, device=device, seed=seed)
+    from sipit.inversion import Inverter
+    from sipit.prompts import tokenize
+
+    truth_ids = None
+    if truth is not None:
+        truth_ids = tokenize(language_model, truth, special_tokens=not no_special_tokens)
+    observed = _observed(language_model, states, truth_ids, parse_layer(layer))
+    with progress("preparing") as report:
+        inverter = Inverter.open(
+            language_model,
+            observed,
+            policy=policy,
+            tolerance=bound,
+            full_margin=margin == "full",
+            budget=budget,
+            progress=report,
+        )
+    with progress("inverting") as report:
+        inversions = inverter.invert_all(observed, truth=truth_ids, progress=report)
+    record = inversion_record(inverter, inversions, policy=policy, seed=seed, seconds=clock.seconds)
+    finish(record, as_json=as_json, output=output, show=lambda: show_inversions(inversions))
+
+
+def inversion_record(
+    inverter: "Inverter", inversions: "list[Inversion]", *, policy: str, seed: int, seconds: float
+) -> Record:
+    """The record of an `invert` command."""
+    from dataclasses import asdict
+
+    model = inverter.network.model
+    prompts: list[dict[str, Any]] = []
+    for inversion in inversions:
+        pieces = [None if token is None else model.decode([token]) for token in inversion.token_ids]
+        prompts.append(inversion.to_json() | {"pieces": pieces})
+    return Record(
+        command="invert",
+        verdict=Verdict.worst(inversion.outcome.verdict for inversion in inversions),
+        result={
+            "layer": inverter.network.layer,
+            "policy": policy,
+            "tolerance": asdict(inverter.tolerance),
+            "prompts": prompts,
+        },
+        provenance=provenance(model, seed=seed, arithmetic=inverter.arithmetic),
+        seconds=seconds,
+    )
+
+
+def show_inversions(inversions: "list[Inversion]") -> None:
+    """Prints the answers for people: one panel per prompt, the text first."""
+    from rich.console import Console
+    from rich.text import Text as Styled
+
+    console = Console(highlight=False)
+    for number, inversion in enumerate(inversions):
+        known = sum(token is not None for token in inversion.token_ids)
+        console.print(Styled(f"prompt {number}: {inversion.outcome.value}", style="bold"))
+        console.print(Styled(f"  {inversion.outcome.explanation}"))
+        if inversion.text is not None:
+            console.print(Styled(f"  {inversion.text!r}"))
+        console.print(
+            f"  {known} of {len(inversion.token_ids)} tokens · largest residual {_number(inversion.largest_residual)}"
+            f" · nearest rival {_number(inversion.smallest_margin)} · {inversion.forward_passes} forward passes"
+            f" · {inversion.candidates_tested} candidates · {inversion.seconds:.1f} s",
+            markup=False,
+        )
+        for alternative in inversion.alternatives[:8]:
+            listed = f": {alternative.token_ids}" if alternative.token_ids else ""
+            console.print(f"  position {alternative.position}: {alternative.reason}{listed}", markup=False)
+        if inversion.matches_truth is not None:
+            console.print(f"  agrees with the true prompt: {'yes' if inversion.matches_truth else 'no'}")
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1e}"
+
+
+def _parse_tolerance(text: str) -> float | None:
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidInput(f"Expected --tolerance auto or a number, but got {text!r}; give one of them.") from None
+
+
+def _observed(model: "LanguageModel", path: Path | None, truth: list[list[int]] | None, layer: Any) -> "States":
+    """The states of the file, or those of the prompts, captured by one ordinary forward each."""
+    from sipit.capturing import capture
+    from sipit.states import read_states
+
+    if path is None:
+        if truth is None:
+            raise InvalidInput("Expected states or prompts, but got neither; give --states, --text or --prompts.")
+        return capture(model, truth, layer=layer)
+    states = read_states(path, layer=layer)
+    if truth is not None and [len(ids) for ids in truth] != [len(array) for array in states]:
+        raise InvalidInput(
+            f"Expected as many prompts of the same lengths as there are states in {path}, but the prompts beside them "
+            "differ; check that both belong together."
+        )
+    return states

@@ -1,0 +1,65 @@
+"""The options that several commands share, with one wording each."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proofs.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from sipit.network import Layer
+    from sipit.prompts import Prompt
+
+Model = Annotated[
+    str, typer.Argument(help="smollm2, tiny-<family> (for example tiny-gpt2), a model directory, or a hub id.")
+]
+Device = Annotated[str, typer.Option(help="Where the model runs, for example cpu, cuda or cuda:1.")]
+Dtype = Annotated[str, typer.Option(help="What the model computes in: float64, float32, bfloat16 or float16.")]
+Seed = Annotated[int, typer.Option(help="Draws the parameters of a tiny model, and whatever else is left to chance.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON record on standard output, and nothing else there.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Write the record (.json), or a page of it (.md, .html).")
+]
+LayerName = Annotated[
+    str | None, typer.Option("--layer", help="Block 0…L, or 'final' (after the final norm); default: half depth.")
+]
+Prompts = Annotated[
+    Path | None, typer.Option(help='Prompt file: .txt (one per line) or .jsonl ({"text": …} or {"token_ids": […]}).')
+]
+Text = Annotated[str | None, typer.Option(help="One prompt.")]
+NoSpecialTokens = Annotated[
+    bool, typer.Option("--no-special-tokens", help="Tokenise text without the tokenizer's special tokens.")
+]
+
+
+def parse_layer(name: str | None) -> "Layer | None":
+    """The layer of its name on the command line.
+
+    Raises:
+        InvalidInput: neither a number nor `final`.
+    """
+    if name is None:
+        return None
+    if name == "final":
+        return "final"
+    try:
+        return int(name)
+    except ValueError:
+        raise InvalidInput(f"Expected a layer number or 'final', but got --layer {name}; choose one.") from None
+
+
+def chosen_prompts(text: str | None, prompts: Path | None) -> "list[Prompt]":
+    """The prompts of `--text` or `--prompts`.
+
+    Raises:
+        InvalidInput: both or neither were given, or the file is not a prompt file.
+    """
+    from sipit.prompts import read_prompts
+
+    if (text is None) == (prompts is None):
+        raise InvalidInput("Expected either --text or --prompts, but got both or neither; give one of them.")
+    if prompts is not None:
+        return read_prompts(prompts)
+    assert text is not None  # exactly one of the two is given
+    return [text]

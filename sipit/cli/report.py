@@ -1,0 +1,36 @@
+"""`sipit report`: a page from stored records."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proofs.evidence import Record, read_record
+from proofs.verdict import Verdict
+from sipit.cli.options import Json
+from sipit.cli.output import Clock, check_output, finish, provenance
+
+
+def report(
+    files: Annotated[list[Path], typer.Argument(help="Records (.json), written by other commands with -o.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Page to write (.html or .md).")] = Path("report.html"),
+    as_json: Json = False,
+) -> None:
+    """Write one page from stored records; nothing is computed again.
+
+    Example: sipit report invert.json check.json -o report.html
+    """
+    check_output(output, (".html", ".md"))
+    clock = Clock()
+    records = [read_record(path) for path in files]
+    from sipit.report import write_report
+
+    write_report(output, records)
+    record = Record(
+        command="report",
+        verdict=Verdict.DONE,
+        result={"files": [str(output)], "records": [str(path) for path in files]},
+        provenance=provenance(),
+        seconds=clock.seconds,
+    )
+    finish(record, as_json=as_json, output=None, show=lambda: typer.echo(f"page: {output}"), judged=False)

@@ -1,0 +1,229 @@
+"""What a page is made of, before it is Markdown or HTML.
+
+Every block is a value without markup. Text in it may come from a model or a file and is never trusted: the renderers
+escape all of it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from proofs.verdict import Verdict
+
+
+class Claim(StrEnum):
+    """What stands behind a number; the three are never mixed."""
+
+    PROVED = "proved"
+    BOUNDED = "bounded"
+    MEASURED = "measured"
+
+    @property
+    def meaning(self) -> str:
+        """One sentence for people."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Claim.PROVED: "it holds over the real numbers, by a certificate or an exact computation",
+    Claim.BOUNDED: "it holds under rounding, by an error bound",
+    Claim.MEASURED: "it was observed on the inputs named here, in the arithmetic named here, and says nothing of others",
+}
+
+
+class Tone(StrEnum):
+    """How a finding stands; each has a sign and words of its own, so that colour is never alone."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+    OPEN = "open"
+    NEUTRAL = "neutral"
+
+    @property
+    def sign(self) -> str:
+        """The sign beside the word."""
+        return {"holds": "✓", "fails": "✗", "open": "?", "neutral": "•"}[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """A finding in one or two words."""
+
+    word: str
+    tone: Tone
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> "Badge":
+        """The badge of a verdict; `done` claims nothing."""
+        tones = {0: Tone.HOLDS, 1: Tone.FAILS, 3: Tone.OPEN}
+        tone = Tone.NEUTRAL if verdict is Verdict.DONE else tones[verdict.exit_status]
+        return cls(verdict.value.replace("_", " "), tone)
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """Text of a model: spaces and invisible characters in it are made visible."""
+
+    text: str
+
+
+Cell = str | Literal | Badge
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """Running text."""
+
+    text: str
+    claim: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verbatim:
+    """Text to be read or copied as it is; `caption` says what it is."""
+
+    caption: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One value with its name."""
+
+    label: str
+    value: Cell
+    claim: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A list of values with their names."""
+
+    items: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The head of a table's column."""
+
+    name: str
+    numeric: bool = False
+    claim: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under heads. `folded` tables open on demand on a screen; `omitted` rows are in the record alone."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    folded: bool = False
+    omitted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One position of a recovered prompt; `text` is None where nothing was accepted."""
+
+    position: int
+    text: str | None
+    badge: Badge
+    details: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A recovered prompt, token by token."""
+
+    caption: str
+    tokens: tuple[Token, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Values over integers (positions, layers); None where there is none."""
+
+    name: str
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A threshold in a chart."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogPlot:
+    """Series over the integers from 0, on a logarithmic scale; `holes` are the places to mark as empty."""
+
+    over: str
+    series: tuple[Series, ...]
+    level: Level | None = None
+    holes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogRanges:
+    """For every row the ranges of the series, side by side on one logarithmic scale."""
+
+    rows: tuple[str, ...]
+    series: tuple[Series, ...]
+    ends: tuple[Series, ...]
+    level: Level | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart; `description` says in words what it shows."""
+
+    title: str
+    description: str
+    chart: LogPlot | LogRanges
+    claim: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Blocks under a heading."""
+
+    title: str
+    blocks: "tuple[Block, ...]"
+    badge: Badge | None = None
+
+
+Block = Paragraph | Verbatim | Facts | Table | Tokens | Figure | Section
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """The view of one record: what was found, in plain sentences, the evidence, and how to repeat it."""
+
+    title: str
+    badge: Badge
+    headline: str
+    sentences: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    repeat: str = ""
+    environment: Facts = field(default_factory=lambda: Facts(()))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A page: the verdict first, then a chapter for every record."""
+
+    title: str
+    headline: str
+    sentences: tuple[str, ...]
+    chapters: tuple[Chapter, ...]
+
+
+def walk(blocks: tuple[Block, ...]) -> Iterator[Block]:
+    """Every block, those inside sections included."""
+    for block in blocks:
+        yield block
+        if isinstance(block, Section):
+            yield from walk(block.blocks)
