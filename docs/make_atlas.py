@@ -44,8 +44,16 @@ def examine(name: str, answer: Any) -> None:
         config = AutoConfig.for_model(name)
         graph = capture_graph(config, distinct=True)
         found = prove_analytic(graph)
-        line |= {"architecture": graph.about["architecture"], "blocks": graph.about["captured_layers"], "nodes": len(graph.nodes)}
-        line |= {"regularity": str(found.regularity), "conditions": len(found.conditions), "positions": positions(graph).scheme}
+        line |= {
+            "architecture": graph.about["architecture"],
+            "blocks": graph.about["captured_layers"],
+            "nodes": len(graph.nodes),
+        }
+        line |= {
+            "regularity": str(found.regularity),
+            "conditions": len(found.conditions),
+            "positions": positions(graph).scheme,
+        }
         line |= {"obstruction": None, "witness": None}
         if isinstance(found, Obstructions):
             first = found.obstructions[0]
@@ -53,7 +61,7 @@ def examine(name: str, answer: Any) -> None:
             found = witness_in_small_copy(found, config)
             line["regularity"] = str(found.regularity)
             line["witness"] = None if found.witness is None else found.witness["claim"]
-    except Exception as error:  # the page lists every architecture that fails, with the reason
+    except Exception as error:  # noqa: BLE001 - the page lists every architecture that fails, with the reason
         line["failure"] = f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}"
     line["seconds"] = round(time.perf_counter() - began, 1)
     answer.send(line)
@@ -95,8 +103,8 @@ def page(lines: list[dict[str, Any]]) -> str:
         [
             "# Atlas of architectures",
             "",
-            "What is proved of every causal language model class of transformers, built from its default text config on the",
-            "meta device and captured with one block per kind of block, eager attention, 8 tokens. Written by",
+            "What is proved of every causal language model class of transformers, built from its default text config",
+            "on the meta device and captured with one block per kind of block, eager attention, 8 tokens. Written by",
             "`docs/make_atlas.py`; `regularity` is the class proved of the map from parameters to the last state, a witness",
             "is a certified proof that the map is not analytic (or jumps), found in a small copy of the same class.",
             "",
@@ -125,7 +133,7 @@ def main() -> None:
     known = {line["name"]: line for line in map(json.loads, STORE.read_text().splitlines())} if STORE.exists() else {}
     for name in options.names or [name for name in names() if name not in known]:
         known[name] = run(name, options.seconds)
-        print(json.dumps(known[name]), file=sys.stderr)
+        sys.stderr.write(json.dumps(known[name]) + "\n")
         STORE.write_text("".join(json.dumps(known[name]) + "\n" for name in sorted(known)))
     PAGE.write_text(page([known[name] for name in sorted(known)]))
 

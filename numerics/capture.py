@@ -1,3 +1,5 @@
+# pyright: reportPrivateUsage=false
+# torch has no public way to replace a parameter or a buffer by a fake one.
 """One capture of a network for every number system: from a config, a folder or a module to `proofs.Graph`.
 
 The model is built on the meta device, so that a config of 70 billion parameters costs no memory; `torch.export`
@@ -8,7 +10,7 @@ meaning. Nothing is cut but what lies behind the layer asked for: every block is
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,7 +101,9 @@ def capture_graph(
     if length < 1:
         raise InvalidInput(f"Expected at least one token, but got length={length}.")
     if isinstance(source, torch.nn.Module) and not hasattr(source, "config"):
-        return _export(_Direct(source), source, length, layer=layer or 0, vocabulary=2**31, about={"module": type(source).__name__})
+        return _export(
+            _Direct(source), source, length, layer=layer or 0, vocabulary=2**31, about={"module": type(source).__name__}
+        )
     model = source if isinstance(source, torch.nn.Module) else build(read_config(source), attention)
     blocks = find_blocks(model)
     full = len(blocks)
@@ -108,19 +112,20 @@ def capture_graph(
     chosen = len(blocks) if layer is None else layer
     if not 0 <= chosen <= len(blocks):
         raise InvalidInput(f"Expected a layer from 0 to {len(blocks)}, but got layer={layer}.")
-    config = model.config.get_text_config()
+    config: Any = model.config
+    text = config.get_text_config()
     about = {
         "architecture": type(model).__name__,
-        "model_type": model.config.model_type,
+        "model_type": config.model_type,
         "layers": full,
         "captured_layers": len(blocks),
-        "width": getattr(config, "hidden_size", None),
-        "vocabulary": config.vocab_size,
-        "attention": str(getattr(model.config, "_attn_implementation", None)),
+        "width": getattr(text, "hidden_size", None),
+        "vocabulary": text.vocab_size,
+        "attention": str(getattr(config, "_attn_implementation", None)),
         "length": length,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    return _export(_UpTo(model, blocks, chosen), model, length, layer=chosen, vocabulary=config.vocab_size, about=about)
+    return _export(_UpTo(model, blocks, chosen), model, length, layer=chosen, vocabulary=text.vocab_size, about=about)
 
 
 def read_config(source: Any) -> Any:
@@ -196,7 +201,9 @@ def build(config: Any, attention: str = "eager", *, device: str = "meta") -> tor
             part.is_decoder = True
     try:
         with torch.device(device), quiet():
-            model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.float32)
+            model = transformers.AutoModelForCausalLM.from_config(
+                config, attn_implementation=attention, dtype=torch.float32
+            )
     except Exception as error:  # noqa: BLE001 - model classes refuse configs with any exception
         raise Unsupported(
             f"Expected a config that builds with attention={attention!r}, but {config.model_type!r} does not: "
@@ -267,7 +274,7 @@ def _export(
 
 
 @contextlib.contextmanager
-def _weightless(model: torch.nn.Module, buffers: dict[str, torch.Tensor | None]) -> Iterator[None]:
+def _weightless(model: torch.nn.Module, buffers: dict[str, torch.Tensor | None]) -> Generator[None]:
     """Within, a model on the meta device seems to be on the CPU, where its code can make constants of its own."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -289,7 +296,9 @@ def _weightless(model: torch.nn.Module, buffers: dict[str, torch.Tensor | None])
                 for name, b in module._buffers.items():
                     if b is not None:
                         known = buffers.get(f"{path}.{name}" if path else name)
-                        module._buffers[name] = torch.empty_like(b, device="cpu") if known is None else mode.from_tensor(known)
+                        module._buffers[name] = (
+                            torch.empty_like(b, device="cpu") if known is None else mode.from_tensor(known)
+                        )
             yield
     finally:
         for path, module in modules.items():
@@ -336,7 +345,7 @@ def buffer_values(model: torch.nn.Module) -> dict[str, torch.Tensor | None]:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """The library's own warnings are about running models, not about reading them."""
     import transformers
 

@@ -100,13 +100,17 @@ class Builder:
         if isinstance(value, bool | int):
             return value
         if value != value:
-            raise InvalidInput("Expected constants that are numbers, but got NaN; the model computes it from its config.")
+            raise InvalidInput(
+                "Expected constants that are numbers, but got NaN; the model computes it from its config."
+            )
         if value <= torch.finfo(torch.float32).min:
             self.idealisations.add(MASK)
             return float("-inf")
         return float("inf") if value == float("inf") else Fraction(value)
 
-    def _add(self, operation: str, arguments: tuple[int, ...], attributes: dict[str, Attribute], type: TensorType) -> Term:
+    def _add(
+        self, operation: str, arguments: tuple[int, ...], attributes: dict[str, Attribute], type: TensorType
+    ) -> Term:
         key = (operation, arguments, tuple(sorted(attributes.items(), key=lambda item: item[0])), type)
         if key not in self._seen:
             self.nodes.append(Node(operation, arguments, attributes, type, self.place.module, self.place.source))
@@ -178,9 +182,7 @@ def lower(
     raise InvalidInput("Expected a program with an output, but got none.")
 
 
-def _leaf(
-    builder: Builder, fx: Any, program: Any, buffers: dict[str, torch.Tensor | None], vocabulary: int
-) -> Value:
+def _leaf(builder: Builder, fx: Any, program: Any, buffers: dict[str, torch.Tensor | None], vocabulary: int) -> Value:
     value, signature = fx.meta["val"], program.graph_signature
     if fx.name in signature.inputs_to_parameters:
         return builder.parameter(_plain(signature.inputs_to_parameters[fx.name]), value.shape)
@@ -212,7 +214,10 @@ def _call(builder: Builder, fx: Any, environment: dict[Any, Any], rules: dict[st
     if folded is not None:
         return folded
     rule = rules.get(name)
-    result = NotImplemented if rule is None or _complex(value) else rule(builder, value, arguments, keywords)
+    try:
+        result = NotImplemented if rule is None or _complex(value) else rule(builder, value, arguments, keywords)
+    except InvalidInput:  # a variant whose arguments no operation takes
+        result = NotImplemented
     if result is NotImplemented:
         return _unknown(builder, name, value, (*arguments, *keywords.values()))
     for term, expected in zip(_parts(result), _parts(value), strict=False):

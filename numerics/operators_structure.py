@@ -92,7 +92,27 @@ def cut(b: Builder, x: Value, axis: int, start: int, stop: int, step: int = 1) -
     size = _shape(b, x)[axis]
     if start == 0 and stop >= size and step == 1:
         return x
-    return b.emit("slice", (x,), axis=axis, start=start, stop=stop, step=step)
+    parts = _parts_within(b, x, axis, start, stop) if step == 1 else []
+    return concatenate(b, parts, axis) if parts else b.emit("slice", (x,), axis=axis, start=start, stop=stop, step=step)
+
+
+def _parts_within(b: Builder, x: Value, axis: int, start: int, stop: int) -> list[Value]:
+    """The parts of a concatenation that a slice is made of, so that what it leaves out (uninitialised memory that
+    was overwritten, say) does not enter; none where it cuts through a part.
+    """
+    node = b.nodes[x.node] if isinstance(x, Term) else None
+    if node is None or node.operation != "concatenate" or node.attributes["axis"] != axis:
+        return []
+    parts: list[Value] = []
+    place = 0
+    for part in node.arguments:
+        end = place + b.nodes[part].type.shape[axis]
+        if start < end and place < stop:
+            if place < start or end > stop:
+                return []
+            parts.append(Term(part))
+        place = end
+    return parts
 
 
 def _slice(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
@@ -288,12 +308,12 @@ def _scatter(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     if any(n != m for i, (n, m) in enumerate(zip(index_shape, value.shape, strict=True)) if i != axis):
         return NotImplemented
     source = a[3]
-    if isinstance(source, Term | torch.Tensor) and _shape(b, source) != () :
+    if isinstance(source, Term | torch.Tensor) and _shape(b, source) != ():
         if _shape(b, source) != index_shape:
             return NotImplemented
     elif not isinstance(source, Term):
         dtype = torch.float64 if value.is_floating_point() else value.dtype
-        source = torch.full(index_shape, float(source) if value.is_floating_point() else source, dtype=dtype)
+        source = torch.full(index_shape, float(a[3]) if value.is_floating_point() else int(a[3]), dtype=dtype)
     else:
         return NotImplemented
     return b.emit("scatter", (a[0], a[2], source), axis=axis)
@@ -305,7 +325,8 @@ def attribute(value: float | None) -> Attribute:
 
 
 STRUCTURE: dict[str, Rule] = {
-    **dict.fromkeys(("view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "flatten", "view_copy"), _to_result_shape),
+    **dict.fromkeys(("view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "flatten"), _to_result_shape),
+    "view_copy": _to_result_shape,
     **dict.fromkeys(("clone", "alias", "detach", "contiguous", "lift_fresh_copy", "lift_fresh"), _identity),
     **dict.fromkeys(("_to_copy", "to", "type_as"), _cast),
     "permute": _permute, "transpose": _transpose, "t": _transpose, "expand": _expand, "slice": _slice,

@@ -25,7 +25,8 @@ SMALL = {
     "intermediate_size": 24, "ffn_dim": 24, "n_inner": 24, "ffn_hidden_size": 24, "moe_intermediate_size": 16,
     "shared_expert_intermediate_size": 16, "intermediate_size_mlp": 24, "num_attention_heads": 4, "n_head": 4,
     "num_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 64, "max_position_embeddings": 64,
-    "n_positions": 64, "n_ctx": 64, "num_local_experts": 4, "num_experts": 4, "n_routed_experts": 4, "moe_num_experts": 4,
+    "n_positions": 64, "n_ctx": 64, "num_local_experts": 4, "num_experts": 4, "n_routed_experts": 4,
+    "moe_num_experts": 4,
     "num_experts_per_tok": 2, "moe_topk": 2, "state_size": 4, "time_step_rank": 4, "kv_lora_rank": 8,
     "q_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "rotary_dim": 4,
     "query_pre_attn_scalar": 8, "expert_ffn_hidden_size": 16, "n_group": 1, "topk_group": 1, "attention_window_size": 8,
@@ -39,7 +40,9 @@ def small_copy(config: Any) -> Any:
     data = text.to_dict()
     changed = {name: value for name, value in SMALL.items() if isinstance(data.get(name), int)}
     changed |= {name: None for name in ("pad_token_id", "bos_token_id", "eos_token_id") if name in data}
-    per_layer = {name: value for name, value in data.items() if isinstance(value, list) and name.endswith("layer_types")}
+    per_layer = {
+        name: value for name, value in data.items() if isinstance(value, list) and name.endswith("layer_types")
+    }
     blocks = max((_shortest_prefix(value) for value in per_layer.values()), default=2)
     for name in ("num_hidden_layers", "n_layer", "num_layers"):
         if isinstance(data.get(name), int):

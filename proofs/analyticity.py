@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proofs.checker import STATEMENT
+from proofs.checker import STATEMENT, digest
 from proofs.graph import Graph
 from proofs.operations import REGISTRY, Application, prove
 from proofs.operations.normalization import unshifted
-from proofs.regularity import ANALYTIC, CONSTANT, DISCONTINUOUS, UNPROVED, Condition, Facts, Regularity
+from proofs.regularity import ANALYTIC, DISCONTINUOUS, UNPROVED, Condition, Facts, Regularity
 from proofs.verdict import Verdict
+
 
 @dataclass(frozen=True, slots=True)
 class Obstruction:
@@ -132,19 +133,20 @@ def relevant(graph: Graph) -> set[int]:
 def _obstructions(
     graph: Graph, facts: tuple[Facts, ...], conditions: tuple[Condition, ...], used: set[int]
 ) -> list[Obstruction]:
+    """Every operation that makes the class worse than analytic by itself, were its arguments analytic."""
     unmet = {condition.node: condition for condition in conditions if not condition.discharged}
+    smooth = [Facts(min(fact.regularity, ANALYTIC), fact.bounds, fact.excluded) for fact in facts]
     found: list[Obstruction] = []
     for index in sorted(used):
-        node = graph.nodes[index]
-        own = facts[index].regularity
-        inherited = max((facts[i].regularity for i in node.arguments), default=CONSTANT)
-        if index in unmet:
-            reason = f"condition not met: {unmet[index].statement}"
-            found.append(_obstruction(graph, index, UNPROVED, reason))
-        elif node.operation not in REGISTRY:
+        operation = REGISTRY.get(graph.nodes[index].operation)
+        if operation is None:
             found.append(_obstruction(graph, index, UNPROVED, "the operation is unknown, so nothing is known of it"))
-        elif own > ANALYTIC and own > inherited:
-            found.append(_obstruction(graph, index, own, REGISTRY[node.operation].lemma))
+        elif index in unmet:
+            found.append(_obstruction(graph, index, UNPROVED, f"condition not met: {unmet[index].statement}"))
+        else:
+            own = prove(operation, Application(graph, index, smooth)).facts.regularity
+            if own > ANALYTIC:
+                found.append(_obstruction(graph, index, own, operation.lemma))
     return found
 
 
@@ -171,11 +173,12 @@ def certificate(
             shared[key] = len(lines)
             lines.append(line)
         per_node.append(shared[key])
-    claim = STATEMENT.format(length=graph.length, layer=graph.layer, regularity=regularity)
+    statement = STATEMENT.format(length=graph.length, layer=graph.layer, regularity=regularity)
+    written = graph.to_json()
     return {
         "kind": "regularity",
-        "claim": {"regularity": str(regularity), "statement": claim},
-        "graph": graph.to_json(),
+        "claim": {"regularity": str(regularity), "statement": statement, "graph": digest(written)},
+        "graph": written,
         "facts": lines,
         "lines": per_node,
         "obstructions": [obstruction.to_json() for obstruction in obstructions],

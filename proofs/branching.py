@@ -15,6 +15,7 @@ Points are exact dyadic numbers drawn from a seed, so that a witness is a few in
 """
 
 import functools
+import itertools
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Choices(Balls):
 
     def greater(self, x: Reals, y: Reals) -> Discrete:
         """x > y, told or decided strictly: a tie is undecided, because it is not so nearby."""
-        return self._choose(lambda: np.frompyfunc(_strictly, 2, 1)(x, y).astype(np.bool_))
+        return self._choose(lambda: np.asarray(np.frompyfunc(_strictly, 2, 1)(x, y), dtype=np.bool_))
 
     def top(self, x: Reals, axis: int, count: int) -> Discrete:
         """The largest entries, told or decided; their values and their places are one choice, not two."""
@@ -250,8 +251,10 @@ def _jump(graph: Graph, seeds: tuple[int, int]) -> Witness | None:
 
 def _same(first: list[Discrete], second: list[Discrete]) -> bool:
     """Equal as sets of chosen places: two chosen entries that swap do not make a jump."""
-    return all(np.array_equal(np.sort(a, axis=None), np.sort(b, axis=None)) if a.dtype != np.bool_ else np.array_equal(a, b)
-               for a, b in zip(first, second, strict=True))  # fmt: skip
+    return all(
+        np.array_equal(a, b) if a.dtype == np.bool_ else np.array_equal(np.sort(a, axis=None), np.sort(b, axis=None))
+        for a, b in zip(first, second, strict=True)
+    )
 
 
 def _choices(graph: Graph, seeds: tuple[int, int], place: Fraction, tokens: tuple[int, ...]) -> list[Discrete]:
@@ -299,7 +302,9 @@ class Ambiguous(Choices):
         """Undecided in one entry at most."""
         if len(self.made) == self.asked:
             signs = np.frompyfunc(lambda a, b: 1 if a > b else -1 if a < b else 0, 2, 1)(x, y)
-            agree = np.all((signs == 0) | ((signs == 1) == self.first)) and np.all((signs == 0) | ((signs == 1) == self.second))
+            agree = np.all((signs == 0) | ((signs == 1) == self.first)) and np.all(
+                (signs == 0) | ((signs == 1) == self.second)
+            )
             self.between_two = bool(agree) and int(np.sum(signs == 0)) == 1
         return super().greater(x, y)
 
@@ -310,13 +315,17 @@ class Ambiguous(Choices):
             chosen = [np.moveaxis(c, axis, -1).reshape(-1, count) for c in (self.first, self.second)]
             swapped = [i for i in range(len(rows)) if not np.array_equal(chosen[0][i], chosen[1][i])]
             decided = all(_ranked(rows[i], list(chosen[0][i])) for i in range(len(rows)) if i not in swapped)
-            self.between_two = decided and len(swapped) == 1 and _swap(rows[swapped[0]], *(list(c[swapped[0]]) for c in chosen))
+            self.between_two = (
+                decided and len(swapped) == 1 and _swap(rows[swapped[0]], *(list(c[swapped[0]]) for c in chosen))
+            )
         return super().top(x, axis, count)
 
     def floor(self, x: Reals) -> Discrete:
         """Undecided in one entry at most, between two neighbouring integers."""
         if len(self.made) == self.asked:
-            inside = np.frompyfunc(lambda b, m, n: b > min(m, n) and b < max(m, n) + 1, 3, 1)(x, self.first, self.second)
+            inside = np.frompyfunc(lambda b, m, n: b > min(m, n) and b < max(m, n) + 1, 3, 1)(
+                x, self.first, self.second
+            )
             apart = np.abs(self.first - self.second)
             self.between_two = bool(np.all(inside)) and int(np.sum(apart)) == 1
         return super().floor(x)
@@ -325,7 +334,7 @@ class Ambiguous(Choices):
 def _ranked(row: Any, chosen: list[int]) -> bool:
     """Whether the chosen entries are proved to be the largest, in that order."""
     rest = [i for i in range(len(row)) if i not in chosen]
-    chain = all(row[a] > row[b] for a, b in zip(chosen, chosen[1:], strict=False))
+    chain = all(row[a] > row[b] for a, b in itertools.pairwise(chosen))
     return chain and all(row[chosen[-1]] > row[i] for i in rest)
 
 
@@ -335,9 +344,11 @@ def _swap(row: Any, first: list[int], second: list[int]) -> bool:
         return False
     pair = {first[-1], second[-1]}
     rest = [i for i in range(len(row)) if i not in pair and i not in first[:-1]]
-    above = all(row[a] > row[b] for a, b in zip(first[:-1], first[1:-1], strict=False))
+    above = all(row[a] > row[b] for a, b in itertools.pairwise(first[:-1]))
     last = first[-2:-1]
-    return above and all(row[a] > row[b] for a in last for b in pair) and all(row[a] > row[b] for a in pair for b in rest)
+    return (
+        above and all(row[a] > row[b] for a in last for b in pair) and all(row[a] > row[b] for a in pair for b in rest)
+    )
 
 
 def _gap(first: Any, second: Any, bits: int) -> str | None:
@@ -369,7 +380,9 @@ def recheck(graph: Graph, data: Mapping[str, Any]) -> bool:
         )
         claimed = Fraction(witness.separation)
     except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError):
-        raise InvalidInput("Expected a complete witness, but fields are missing or wrong; the file is damaged.") from None
+        raise InvalidInput(
+            "Expected a complete witness, but fields are missing or wrong; the file is damaged."
+        ) from None
     low, high = witness.segment
     if not 0 <= low < high <= 1 or not fixed_branches_are_analytic(graph):
         return False

@@ -49,7 +49,9 @@ def _regularity(certificate: Mapping[str, Any], weights: Any) -> CheckResult:
         _witness(certificate, witness)
     except (InvalidInput, Rejected) as fault:
         return CheckResult(Verdict.REJECTED, f"witness: {fault}", result.kind, result.lines)
-    return CheckResult(Verdict.ACCEPTED, "every line follows, and the witness shows what it claims", result.kind, result.lines)
+    return CheckResult(
+        Verdict.ACCEPTED, "every line follows, and the witness shows what it claims", result.kind, result.lines
+    )
 
 
 def _witness(certificate: Mapping[str, Any], witness: Mapping[str, Any]) -> None:

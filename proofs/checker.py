@@ -4,22 +4,28 @@ It trusts the meaning of the operations and its table (`proofs.lemmas`), the exa
 and nothing that the certificate says. It needs neither torch nor the code that found the proof.
 """
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
 
 from proofs.errors import InvalidInput
 from proofs.graph import Graph
 from proofs.lemmas import Line, Rejected, Step, softmax_source
 from proofs.lemmas_of_functions import establish
-from proofs.regularity import ANALYTIC, CONSTANT, DISCONTINUOUS, UNPROVED, Regularity
+from proofs.regularity import ANALYTIC, DISCONTINUOUS, UNPROVED, Regularity
 from proofs.verdict import Verdict
 
 STATEMENT = (
     "For every prompt of {length} tokens the map from the parameters, embedding rows included, to the states after "
     "{layer} blocks is {regularity} on the whole parameter space."
 )
+
+
+def digest(graph: Any) -> str:
+    """The sha256 of a graph in JSON: which network a claim is about."""
+    return hashlib.sha256(json.dumps(graph, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +64,9 @@ def _lines(graph: Graph, certificate: Mapping[str, Any]) -> list[Line]:
     if not isinstance(claimed, list) or not isinstance(lines, list) or len(lines) != len(graph.nodes):
         raise Rejected("the proof does not have one line per node")
     established: list[Line] = []
-    for index, node in enumerate(graph.nodes):
-        arguments = tuple(established[i] for i in node.arguments)
-        step = Step(graph, node, arguments, tuple(graph.nodes[i] for i in node.arguments), established.__getitem__)
+    for index in range(len(graph.nodes)):
         try:
-            line = establish(step)
+            line = establish(_step(graph, index, established))
         except Rejected as fault:
             raise Rejected(f"{graph.where(index)}: {fault}") from None
         place = lines[index]
@@ -73,6 +77,12 @@ def _lines(graph: Graph, certificate: Mapping[str, Any]) -> list[Line]:
             raise Rejected(f"{graph.where(index)}: claimed {claimed[place]}, but {found} follows")
         established.append(line)
     return established
+
+
+def _step(graph: Graph, index: int, lines: Sequence[Line]) -> Step:
+    node = graph.nodes[index]
+    before, nodes = tuple(lines[i] for i in node.arguments), tuple(graph.nodes[i] for i in node.arguments)
+    return Step(graph, node, before, nodes, lines.__getitem__)
 
 
 def _claim(graph: Graph, established: list[Line], certificate: Mapping[str, Any]) -> None:
@@ -92,6 +102,8 @@ def _claim(graph: Graph, established: list[Line], certificate: Mapping[str, Any]
     expected = STATEMENT.format(length=graph.length, layer=graph.layer, regularity=claimed)
     if isinstance(claim, Mapping) and claim.get("statement") != expected:
         raise Rejected("the statement is not the one that the proof is of")
+    if not isinstance(claim, Mapping) or claim.get("graph") != digest(certificate["graph"]):
+        raise Rejected("the graph is not the one that the claim names by its digest")
 
 
 def _obstructions(graph: Graph, established: list[Line], certificate: Mapping[str, Any]) -> None:
@@ -100,13 +112,8 @@ def _obstructions(graph: Graph, established: list[Line], certificate: Mapping[st
     if not isinstance(listed, list):
         raise Rejected("the proof does not list its obstructions")
     named = {entry.get("node"): entry for entry in listed if isinstance(entry, Mapping)}
-    found: set[int] = set()
-    for index in _reached(graph):
-        node, own = graph.nodes[index], established[index].regularity
-        inherited = max((established[i].regularity for i in node.arguments), default=CONSTANT)
-        open_here = own == UNPROVED and not any(established[i].regularity == UNPROVED for i in node.arguments)
-        if own > ANALYTIC and (own > inherited or open_here):
-            found.add(index)
+    smooth = [Line(min(line.regularity, ANALYTIC), line.bounds, line.mask) for line in established]
+    found = {index for index in _reached(graph) if establish(_step(graph, index, smooth)).regularity > ANALYTIC}
     if not found <= set(named):
         missing = min(found - set(named))
         raise Rejected(f"an obstruction is not listed: {graph.where(missing)}")
@@ -116,7 +123,7 @@ def _obstructions(graph: Graph, established: list[Line], certificate: Mapping[st
         node = graph.nodes[index]
         if [entry.get(n) for n in ("operation", "module", "source")] != [node.operation, node.module, node.source]:
             raise Rejected(f"an obstruction is not what the graph has there: {graph.where(index)}")
-        if established[index].regularity <= ANALYTIC:
+        if index not in found:
             raise Rejected(f"an obstruction is listed where there is none: {graph.where(index)}")
 
 
@@ -128,5 +135,3 @@ def _reached(graph: Graph) -> set[int]:
             shifted = softmax_source(graph, node) if node.operation == "softmax" else None
             used.update(node.arguments if shifted is None else (shifted,))
     return used
-
-

@@ -8,7 +8,7 @@ that is not in a set has no influence, whatever the parameters.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from proofs.operations.normalization import unshifted
 from proofs.regularity import Facts, Pattern
 
 LONGEST = 62  # tokens; one bit each
-Bits = Any  # an int64 numpy array of the node's rank, of size one along axes that do not matter
+Bits: TypeAlias = Any  # an int64 numpy array of the node's rank, of size one along axes that do not matter
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,9 @@ def influences(graph: Graph) -> list[tuple[int, ...]]:
         found[index] = _of(graph, index, node, [found[i] for i in node.arguments], facts, found)
     bits = found[graph.output].bits
     length = graph.nodes[graph.output].type.shape[1]
-    per_position = np.bitwise_or.reduce(np.broadcast_to(bits, (bits.shape[0], length, *bits.shape[2:])), axis=(0, *range(2, bits.ndim)))
+    per_position = np.bitwise_or.reduce(
+        np.broadcast_to(bits, (bits.shape[0], length, *bits.shape[2:])), axis=(0, *range(2, bits.ndim))
+    )
     return [tuple(i for i in range(LONGEST) if int(value) >> i & 1) for value in per_position]
 
 
@@ -55,7 +57,12 @@ def causal(graph: Graph) -> bool:
 
 
 def _of(
-    graph: Graph, index: int, node: Node, arguments: Sequence[Influence], facts: Sequence[Facts], found: dict[int, Influence]
+    graph: Graph,
+    index: int,
+    node: Node,
+    arguments: Sequence[Influence],
+    facts: Sequence[Facts],
+    found: dict[int, Influence],
 ) -> Influence:
     shape, operation = node.type.shape, node.operation
     if operation == "tokens":
@@ -86,7 +93,7 @@ def _of(
         return _softmax(found[source], facts[source].excluded, shape, integer(node.attributes, "axis"))
     if operation == "multiply":
         zero = _either_zero(arguments, len(shape))
-        bits = arguments[0].bits | arguments[1].bits
+        bits: Bits = np.bitwise_or(arguments[0].bits, arguments[1].bits)
         return Influence(bits if zero is None else np.where(zero, 0, bits), zero)
     if operation == "cumulative_sum":
         axis = integer(node.attributes, "axis")
@@ -164,7 +171,7 @@ def _reshape(array: Any, old: tuple[int, ...], new: tuple[int, ...]) -> Any:
 
 def _concatenate(parts: Sequence[Bits], shapes: Sequence[tuple[int, ...]], axis: int) -> Bits:
     whole = [_full(part, axis, shape[axis]) for part, shape in zip(parts, shapes, strict=True)]
-    rest = np.broadcast_shapes(*[part.shape[:axis] + (1,) + part.shape[axis + 1 :] for part in whole])
+    rest = np.broadcast_shapes(*[(*part.shape[:axis], 1, *part.shape[axis + 1 :]) for part in whole])
     return np.concatenate([np.broadcast_to(p, (*rest[:axis], p.shape[axis], *rest[axis + 1 :])) for p in whole], axis)
 
 
@@ -178,7 +185,10 @@ def _take(arguments: Sequence[Influence], axis: int) -> Bits:
 def _matmul(x: Influence, y: Influence, inner: int) -> Bits:
     if x.zero is None and x.bits.shape[-1] == 1 and y.bits.shape[-2] == 1:
         return x.bits | y.bits
-    left, right = _full(x.bits, x.bits.ndim - 1, inner)[..., :, :, None], _full(y.bits, y.bits.ndim - 2, inner)[..., None, :, :]
+    left, right = (
+        _full(x.bits, x.bits.ndim - 1, inner)[..., :, :, None],
+        _full(y.bits, y.bits.ndim - 2, inner)[..., None, :, :],
+    )
     pairs = left | right
     if x.zero is not None:
         zero = _full(x.zero, x.zero.ndim - 1, inner)[..., :, :, None]

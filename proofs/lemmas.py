@@ -18,7 +18,6 @@ from proofs.graph import Graph, Node
 from proofs.regularity import (
     ANALYTIC,
     CONSTANT,
-    CONTINUOUS,
     DISCONTINUOUS,
     POLYNOMIAL,
     UNPROVED,
@@ -76,7 +75,9 @@ class Step:
 
     def shapes(self, *kinds: str) -> list[Shape]:
         """The shapes of the arguments, which must be of these kinds, one each."""
-        if len(kinds) != len(self.nodes) or any(n.type.kind not in k.split("|") for n, k in zip(self.nodes, kinds, strict=True)):
+        if len(kinds) != len(self.nodes) or any(
+            n.type.kind not in k.split("|") for n, k in zip(self.nodes, kinds, strict=True)
+        ):
             raise Rejected(f"{self.node.operation} is applied to the wrong number or kind of arguments")
         return [n.type.shape for n in self.nodes]
 
@@ -142,8 +143,13 @@ def leaf(step: Step) -> Line:
         return Line(CONSTANT)
     if value.shape != shape or value.kind != kind:
         raise Rejected("a constant has another shape or kind than its node")
-    kinds = {"real": (Fraction, int, float), "integer": (int,), "boolean": (bool,)}[kind]
-    if any(not isinstance(v, kinds) or (isinstance(v, bool) and kind != "boolean") for v in value.values):
+    whole = (isinstance(v, int) and not isinstance(v, bool) for v in value.values)
+    fits = {
+        "real": all(not isinstance(v, bool) for v in value.values),
+        "integer": all(whole),
+        "boolean": all(isinstance(v, bool) for v in value.values),
+    }
+    if not fits[kind]:
         raise Rejected(f"a constant of kind {kind} holds something else")
     finite = [Fraction(v) for v in value.values if not isinstance(v, float)]
     if any(v == math.inf for v in value.values) or (not finite and kind != "real"):
@@ -157,7 +163,11 @@ def leaf(step: Step) -> Line:
 def moved(step: Step) -> Line:
     """Reshaped, permuted, expanded, sliced, concatenated: the shape by arithmetic, the mask by numpy."""
     node, shapes = step.node, [n.type.shape for n in step.nodes]
-    if not step.nodes or len({n.type.kind for n in step.nodes}) != 1 or (node.operation != "concatenate" and len(shapes) != 1):
+    if (
+        not step.nodes
+        or len({n.type.kind for n in step.nodes}) != 1
+        or (node.operation != "concatenate" and len(shapes) != 1)
+    ):
         raise Rejected(f"{node.operation} is applied to the wrong number or kind of arguments")
     first, kind, move = shapes[0], step.nodes[0].type.kind, None
     if node.operation == "reshape":
@@ -202,7 +212,9 @@ def indexed(step: Step) -> Line:
     if step.node.operation == "take":
         step.result((*table[:axis], *index, *table[axis + 1 :]), kind)
     else:
-        if len(table) != len(index) or any(i > n for a, (i, n) in enumerate(zip(index, table, strict=True)) if a != axis):
+        if len(table) != len(index) or any(
+            i > n for a, (i, n) in enumerate(zip(index, table, strict=True)) if a != axis
+        ):
             raise Rejected("indices do not fit the table")
         step.result(index, kind)
     places = step.lines[1].bounds
@@ -217,7 +229,9 @@ def scattered(step: Step) -> Line:
     kind = step.nodes[0].type.kind if step.nodes else "real"
     shape, index, values = step.shapes(kind, "integer", kind)
     axis = step.axis(shape)
-    fits = len(shape) == len(index) and all(i <= n for a, (i, n) in enumerate(zip(index, shape, strict=True)) if a != axis)
+    fits = len(shape) == len(index) and all(
+        i <= n for a, (i, n) in enumerate(zip(index, shape, strict=True)) if a != axis
+    )
     if not fits or values != index:
         raise Rejected("scattered values do not fit")
     step.result(shape, kind)

@@ -246,7 +246,19 @@ def partial_sums(step: Step) -> Line:
     return Line(step.worst, bounds.hull(bounds.scaled(Fraction(max(shape[step.axis(shape)], 1)))))
 
 
-MASKED = {"reshape", "permute", "expand", "slice", "concatenate", "select", "add", "subtract", "softmax", "maximum", "largest"}
+MASKED = {
+    "reshape",
+    "permute",
+    "expand",
+    "slice",
+    "concatenate",
+    "select",
+    "add",
+    "subtract",
+    "softmax",
+    "maximum",
+    "largest",
+}
 
 LEMMAS: Mapping[str, Rule] = {
     **dict.fromkeys(("tokens", "parameter", "constant"), k.leaf),

@@ -34,7 +34,11 @@ class Collision:
 
     def to_json(self) -> dict[str, Any]:
         """The family as a JSON object."""
-        return {"family": self.family, "statement": self.statement, "example": [list(prompt) for prompt in self.example]}
+        return {
+            "family": self.family,
+            "statement": self.statement,
+            "example": [list(prompt) for prompt in self.example],
+        }
 
 
 def repeated_tokens_collide(graph: Graph) -> bool:
@@ -50,7 +54,7 @@ def collisions(graph: Graph, *, full_context: bool = True) -> tuple[Collision, .
     if repeated_tokens_collide(graph):
         statement = (
             f"r(a^m) = r(a^k) for every token a, all m, k from 1 to {length} as captured (and by the same argument at "
-            "every length), unless a BOS is put in front: all rows are equal and every mixture of equal rows is that row."
+            "every length) where no BOS is put in front: all rows are equal, and a mixture of equal rows is that row."
         )
         found.append(Collision("repeated tokens", statement, ((1,), (1, 1))))
         if positions(graph).scheme == "none" and graph.layer == 1 and full_context:

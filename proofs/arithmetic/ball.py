@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 import flint
 import numpy as np
@@ -27,7 +27,7 @@ class Balls(ObjectArithmetic):
         self.bits = bits
         self._outside = 0
 
-    def __enter__(self) -> "Balls":
+    def __enter__(self) -> Self:
         self._outside = flint.ctx.prec
         flint.ctx.prec = self.bits
         return self
@@ -68,7 +68,7 @@ class Balls(ObjectArithmetic):
 
     def greater(self, x: Reals, y: Reals) -> Discrete:
         """x > y where the enclosure of the difference decides it."""
-        return np.frompyfunc(_greater, 2, 1)(x, y).astype(np.bool_)
+        return np.asarray(np.frompyfunc(_greater, 2, 1)(x, y), dtype=np.bool_)
 
     def top(self, x: Reals, axis: int, count: int) -> Discrete:
         """Places of the largest entries; neighbours in the order must be decided, or be the same exact number."""
@@ -87,11 +87,11 @@ class Balls(ObjectArithmetic):
 
     def floor(self, x: Reals) -> Discrete:
         """The greatest integer at most x where the enclosure decides it."""
-        return np.frompyfunc(_floor, 1, 1)(x).astype(np.int64)
+        return np.asarray(np.frompyfunc(_floor, 1, 1)(x), dtype=np.int64)
 
     def midpoints(self, x: Reals) -> "np.ndarray[Any, np.dtype[np.float64]]":
         """The midpoints, rounded to double."""
-        return np.frompyfunc(lambda b: float(b.mid()), 1, 1)(x).astype(np.float64)
+        return np.asarray(np.frompyfunc(lambda b: float(b.mid()), 1, 1)(x), dtype=np.float64)
 
     def radius(self, x: Reals) -> float:
         """The largest radius, rounded up to double."""

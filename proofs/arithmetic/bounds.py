@@ -121,7 +121,7 @@ def _raise_upper(first: Interval, second: Interval) -> Interval:
 
 
 def _product(first: Interval, second: Interval) -> Interval:
-    """The extremes of a bilinear form on a box lie at its corners; a corner is reached if both ends are, or one is 0."""
+    """The extremes of a bilinear form on a box lie at its corners; one is reached if both ends are, or an end 0 is."""
     corners = [_corner(a, b) for a in _ends(first) for b in _ends(second)]
     lower = _least([(value, sign, reached) for value, sign, reached in corners])
     upper = _least([(None if v is None else -v, -sign, reached) for v, sign, reached in corners])

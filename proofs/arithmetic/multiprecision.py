@@ -42,7 +42,7 @@ class Multiprecision(ObjectArithmetic):
 
     def greater(self, x: Reals, y: Reals) -> Discrete:
         """x > y."""
-        return np.frompyfunc(lambda a, b: a > b, 2, 1)(x, y).astype(np.bool_)
+        return np.asarray(np.frompyfunc(lambda a, b: a > b, 2, 1)(x, y), dtype=np.bool_)
 
     def top(self, x: Reals, axis: int, count: int) -> Discrete:
         """Places of the largest entries of each row."""
@@ -50,4 +50,4 @@ class Multiprecision(ObjectArithmetic):
 
     def floor(self, x: Reals) -> Discrete:
         """The greatest integer at most x."""
-        return np.frompyfunc(lambda a: int(self.context.floor(a)), 1, 1)(x).astype(np.int64)
+        return np.asarray(np.frompyfunc(lambda a: int(self.context.floor(a)), 1, 1)(x), dtype=np.int64)

@@ -120,4 +120,6 @@ def _array(numbers: Sequence[Any], shape: tuple[int, ...]) -> Reals:
 
 def _as_array(value: Any) -> Any:
     """numpy hands back a bare number where no axis is left."""
-    return value if isinstance(value, np.ndarray) else _array([value], ()) if not np.isscalar(value) else np.asarray(value)
+    return (
+        value if isinstance(value, np.ndarray) else _array([value], ()) if not np.isscalar(value) else np.asarray(value)
+    )

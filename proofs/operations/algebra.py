@@ -46,7 +46,8 @@ def _matmul_type(types: Sequence[TensorType], attributes: Attributes) -> TensorT
     expect(len(types) == 2 and types[0].kind == types[1].kind == "real", "two real tensors")
     x, y = types[0].shape, types[1].shape
     expect(len(x) >= 2 and len(y) >= 2 and x[-1] == y[-2], f"matrices that fit, not {x} and {y}")
-    return TensorType((*broadcast([x[:-2], y[:-2], ()]), x[-2], y[-1]))
+    rows, columns = x[len(x) - 2], y[len(y) - 1]
+    return TensorType((*broadcast([x[:-2], y[:-2], ()]), rows, columns))
 
 
 def _reduced_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:

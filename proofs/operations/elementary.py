@@ -100,7 +100,9 @@ def _times_sigmoid(a: Arithmetic, x: Reals) -> Reals:
 
 def _gelu(a: Arithmetic, x: Reals) -> Reals:
     half_width = a.apply("rsqrt", a.scalar(Fraction(2)))
-    return a.multiply(a.multiply(x, a.scalar(Fraction(1, 2))), a.add(a.apply("erf", a.multiply(x, half_width)), a.scalar(ONE)))
+    return a.multiply(
+        a.multiply(x, a.scalar(Fraction(1, 2))), a.add(a.apply("erf", a.multiply(x, half_width)), a.scalar(ONE))
+    )
 
 
 def _tanh_gelu(a: Arithmetic, x: Reals) -> Reals:
@@ -150,7 +152,7 @@ OPERATIONS = (
     _primitive("sin", "sin x", _ANY + "y' = z, z' = -y", _everywhere(lambda x: _UNIT)),
     _primitive("cos", "cos x", _ANY + "y' = -z, z' = y", _everywhere(lambda x: _UNIT)),
     _primitive("tanh", "tanh x", _ANY + "y' = 1 - y^2", _everywhere(_signed(ONE))),
-    _primitive("erf", "2/sqrt(pi) times the integral of e^(-t^2)", _ANY + "y' = g, g' = -2xg", _everywhere(_signed(ONE))),
+    _primitive("erf", "2/sqrt(pi) integral of e^(-t^2)", _ANY + "y' = g, g' = -2xg", _everywhere(_signed(ONE))),
     _primitive("sigmoid", "1/(1 + e^-x)", _ANY + "y' = y(1-y)", _everywhere(lambda x: Interval(ZERO, True, ONE, True))),
     Operation("softplus", "log(1 + e^(beta x))/beta", _ANY + "y' = s, s' = s(1-s) at beta = 1", same_type,
               _softplus_facts, _softplus),
@@ -161,7 +163,7 @@ OPERATIONS = (
     # Least values: silu -0.27846..., gelu -0.16997... (erf) and -0.17004... (tanh), mish -0.30884...
     _written("silu", "x sigmoid(x)", _ANY + "a product of such", Fraction(-3, 10), _times_sigmoid),
     _written("gelu", "x (1 + erf(x/sqrt 2))/2", _ANY + "a product of such", Fraction(-1, 5), _gelu),
-    _written("tanh_gelu", "x (1 + tanh(c(x + 0.044715 x^3)))/2", _ANY + "a product of such", Fraction(-1, 5), _tanh_gelu),
+    _written("tanh_gelu", "x (1 + tanh(c(x + 0.044715 x^3)))/2", _ANY + "a product", Fraction(-1, 5), _tanh_gelu),
     _written("mish", "x tanh(softplus(x))", _ANY + "a product of such", Fraction(-1, 3), _mish),
 )  # fmt: skip
 

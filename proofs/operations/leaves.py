@@ -48,5 +48,3 @@ OPERATIONS = (
               _leaf_type, lambda at: Proved(Facts(POLYNOMIAL)), _supplied),
     Operation("constant", "a tensor fixed by the architecture", "constant", _leaf_type, _constant_facts, _supplied),
 )  # fmt: skip
-
-

@@ -31,7 +31,11 @@ def union(first: Pattern | None, second: Pattern | None, shape: tuple[int, ...])
     """Excluded in either, for a sum of that shape. One pattern keeps its small shape."""
     if first is None or second is None:
         pattern = first or second
-        return None if pattern is None else Pattern((1,) * (len(shape) - len(pattern.shape)) + pattern.shape, pattern.excluded)
+        return (
+            None
+            if pattern is None
+            else Pattern((1,) * (len(shape) - len(pattern.shape)) + pattern.shape, pattern.excluded)
+        )
     both = [broadcast_to(pattern, shape).excluded for pattern in (first, second)]
     return Pattern(shape, bytes(a | b for a, b in zip(*both, strict=True)))
 
@@ -63,7 +67,9 @@ def moved(at: Application) -> tuple[Pattern | None, str]:
         axis = integer(attributes, "axis")
         blocks = [_size(s[axis:]) for s in shapes]
         rows = _size(shape[:axis])
-        return Pattern(shape, b"".join(f[r * b : (r + 1) * b] for r in range(rows) for f, b in zip(full, blocks, strict=True))), ""
+        return Pattern(
+            shape, b"".join(f[r * b : (r + 1) * b] for r in range(rows) for f, b in zip(full, blocks, strict=True))
+        ), ""
     if at.node.operation == "select":
         return _selected(at, full, shape)
     return None, f"{at.node.operation} is not known to move a mask"
@@ -102,7 +108,9 @@ def _sliced(excluded: bytes, shape: tuple[int, ...], at: Application) -> bytes:
     below = _size(shape[axis + 1 :])
     rows = _size(shape[:axis])
     pick = range(start, stop, step)
-    return b"".join(excluded[(r * shape[axis] + i) * below : (r * shape[axis] + i + 1) * below] for r in range(rows) for i in pick)
+    return b"".join(
+        excluded[(r * shape[axis] + i) * below : (r * shape[axis] + i + 1) * below] for r in range(rows) for i in pick
+    )
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -1,11 +1,10 @@
 """Functions with kinks: analytic only where they are proved to stay on one side, else continuous."""
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 from proofs.arithmetic.base import Arithmetic
-from proofs.arithmetic.bounds import ONE, ZERO, Interval
+from proofs.arithmetic.bounds import ZERO, Interval
 from proofs.graph import TensorType
 from proofs.operations.base import (
     Application,

@@ -113,9 +113,13 @@ def _remainder(at: Application) -> Proved:
 
 def _scatter_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
     axis = integer(attributes, "axis")
-    expect(len(types) == 3 and types[1].kind == "integer" and types[0].kind == types[2].kind, "a tensor, indices, values")
+    expect(
+        len(types) == 3 and types[1].kind == "integer" and types[0].kind == types[2].kind, "a tensor, indices, values"
+    )
     shape, index = types[0].shape, types[1].shape
-    fits = len(shape) == len(index) and all(i <= n for a, (i, n) in enumerate(zip(index, shape, strict=True)) if a != axis)
+    fits = len(shape) == len(index) and all(
+        i <= n for a, (i, n) in enumerate(zip(index, shape, strict=True)) if a != axis
+    )
     expect(fits and types[2].shape == index and 0 <= axis < len(shape), "indices and values that fit the tensor")
     return types[0]
 

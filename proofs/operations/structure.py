@@ -56,7 +56,10 @@ def _concatenate_type(types: Sequence[TensorType], attributes: Attributes) -> Te
     expect(0 <= axis < len(first), f"an axis of {first}")
     for other in types:
         fits = len(other.shape) == len(first) and other.kind == types[0].kind
-        expect(fits and all(a == b for i, (a, b) in enumerate(zip(other.shape, first, strict=True)) if i != axis), "parts that fit")
+        expect(
+            fits and all(a == b for i, (a, b) in enumerate(zip(other.shape, first, strict=True)) if i != axis),
+            "parts that fit",
+        )
     return TensorType((*first[:axis], sum(t.shape[axis] for t in types), *first[axis + 1 :]), types[0].kind)
 
 
@@ -72,7 +75,9 @@ def _gather_type(types: Sequence[TensorType], attributes: Attributes) -> TensorT
     axis = integer(attributes, "axis")
     expect(len(types) == 2 and types[1].kind == "integer", "a tensor and integers")
     shape, index = types[0].shape, types[1].shape
-    fits = len(shape) == len(index) and all(i <= n for a, (i, n) in enumerate(zip(index, shape, strict=True)) if a != axis)
+    fits = len(shape) == len(index) and all(
+        i <= n for a, (i, n) in enumerate(zip(index, shape, strict=True)) if a != axis
+    )
     expect(fits and 0 <= axis < len(shape), "indices of the same rank")
     return TensorType(index, types[0].kind)
 
