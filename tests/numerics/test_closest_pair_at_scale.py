@@ -31,7 +31,7 @@ def real_states():
 
 @pytest.mark.parametrize("states", [decaying_spectrum, real_states], ids=lambda states: states.__name__)
 def test_ten_thousand_states_against_all_pairs(states):
-    points = states()
+    points = np.unique(states(), axis=0)  # prompts repeat among the prefixes, and tokens among the embedding rows
     exact = points.astype(np.float64)
     least = []
     for start in range(0, len(points), 500):

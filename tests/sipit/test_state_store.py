@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sipit
+from proofs import InvalidInput
+from sipit import state_store
+from sipit.prefixes import cut, prefixes
+from sipit.state_store import store_states
+
+TOKENS = st.lists(st.lists(st.integers(0, 2), max_size=6).map(tuple), max_size=8)
+
+
+@given(TOKENS, st.none() | st.integers(0, 20))
+def test_every_distinct_prefix_is_one_prompt(windows, limit):
+    found = prefixes(windows, limit=limit)
+    expected = list(dict.fromkeys(window[:end] for window in windows for end in range(1, len(window) + 1)))[:limit]
+    assert [tuple(found.token_ids(prompt)) for prompt in range(len(found))] == expected
+    assert set(found.window.tolist()) == set(range(len(found.windows)))
+
+
+def test_windows_are_cut_in_order():
+    assert cut(range(7), 3) == [(0, 1, 2), (3, 4, 5), (6,)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return sipit.load_model("tiny-llama")
+
+
+@pytest.fixture
+def prompts():
+    rng = np.random.default_rng(0)
+    return prefixes([*map(tuple, rng.integers(0, 256, (9, 5)).tolist()), (3, 4)])
+
+
+def test_states_are_those_of_stand_alone_runs(model, prompts, tmp_path):
+    stored = store_states(model, prompts, layers=[0, 2, 1], folder=tmp_path / "states", batch=4)
+    for layer, states in stored.items():
+        assert states.shape == (len(prompts), model.width) and isinstance(states, np.memmap)
+        alone = sipit.capture(model, [prompts.token_ids(n) for n in range(len(prompts))], layer=layer)
+        np.testing.assert_allclose(states, np.stack([rows[-1].numpy() for rows in alone]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2])
+def test_an_interrupted_run_resumes_to_the_same_bits(model, prompts, tmp_path, monkeypatch, stopped_after):
+    whole = store_states(model, prompts, layers=[1, 2], folder=tmp_path / "whole", batch=4)
+    monkeypatch.setattr(state_store, "CHECKPOINT_EVERY", 1)
+    calls = []
+
+    def stop(done, total):
+        calls.append((done, total))
+        if len(calls) == stopped_after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store_states(model, prompts, layers=[1, 2], folder=tmp_path / "cut", batch=4, progress=stop)
+    seen = []
+    again = store_states(
+        model, prompts, layers=[1, 2], folder=tmp_path / "cut", batch=4, progress=lambda *at: seen.append(at)
+    )
+    assert seen[0][0] > calls[-1][0] and seen[-1] == (len(prompts), len(prompts))
+    for layer in (1, 2):
+        assert np.array_equal(whole[layer], again[layer])
+    store_states(model, prompts, layers=[1, 2], folder=tmp_path / "cut", batch=4, progress=pytest.fail)
+
+
+def test_a_store_of_another_run_is_refused(model, prompts, tmp_path):
+    store_states(model, prompts, layers=[1], folder=tmp_path / "states")
+    with pytest.raises(InvalidInput, match="has other layers"):
+        store_states(model, prompts, layers=[2], folder=tmp_path / "states")
+    with pytest.raises(InvalidInput, match="has other prompts"):
+        store_states(model, prefixes([(1, 2)]), layers=[1], folder=tmp_path / "states")
+    (tmp_path / "states" / "checkpoint.json").write_text("{")
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        store_states(model, prompts, layers=[1], folder=tmp_path / "states")
+    with pytest.raises(InvalidInput, match="layer=9"):
+        store_states(model, prompts, layers=[9], folder=tmp_path / "other")
