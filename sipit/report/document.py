@@ -27,7 +27,7 @@ class Claim(StrEnum):
 _MEANINGS = {
     Claim.PROVED: "it holds over the real numbers, by a certificate or an exact computation",
     Claim.BOUNDED: "it holds under rounding, by an error bound",
-    Claim.MEASURED: "it was observed on the inputs named here, in the arithmetic named here, and says nothing of others",
+    Claim.MEASURED: "it was observed on these inputs and in this arithmetic, and says nothing of others",
 }
 
 
@@ -221,9 +221,22 @@ class Document:
     chapters: tuple[Chapter, ...]
 
 
-def walk(blocks: tuple[Block, ...]) -> Iterator[Block]:
-    """Every block, those inside sections included."""
+def claims_of(document: Document) -> tuple[Claim, ...]:
+    """The claims that the numbers of a document make, strongest first."""
+    used = {claim for chapter in document.chapters for claim in _claims(chapter.blocks)}
+    return tuple(claim for claim in Claim if claim in used)
+
+
+def _claims(blocks: tuple[Block, ...]) -> Iterator[Claim]:
     for block in blocks:
-        yield block
-        if isinstance(block, Section):
-            yield from walk(block.blocks)
+        match block:
+            case Section():
+                yield from _claims(block.blocks)
+            case Facts():
+                yield from (fact.claim for fact in block.items if fact.claim is not None)
+            case Table():
+                yield from (column.claim for column in block.columns if column.claim is not None)
+            case Paragraph(claim=claim) | Figure(claim=claim) if claim is not None:
+                yield claim
+            case _:
+                pass

@@ -47,9 +47,9 @@ def fields(data: Mapping[str, Any], *, claim: Claim | None = None, depth: int = 
             kind = value.get("kind", "certificate")
             facts.append(Fact(label, f"{plain(kind)}; it is in the record: sipit verify RECORD.json checks it again"))
         elif isinstance(value, dict) and value and depth < _DEEPEST:
-            blocks.append(Section(label, fields(value, claim=claim, depth=depth + 1)))
+            blocks.append(Section(label, fields(mapping(value), claim=claim, depth=depth + 1)))
         elif _is_table(value):
-            blocks.append(table(label, value, claim=claim))
+            blocks.append(table(label, sequence(value), claim=claim))
         else:
             facts.append(Fact(label, plain(value), claim if _is_number(value) else None))
     return ((Facts(tuple(facts)), *blocks)) if facts else tuple(blocks)

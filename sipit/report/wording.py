@@ -2,6 +2,7 @@
 
 import math
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 NONE = "–"  # stands where a record has no value
@@ -16,7 +17,7 @@ def number(value: Any) -> str:
         return NONE if value is None else plain(value)
     if isinstance(value, int):
         return integer(value)
-    if value == 0 or not math.isfinite(value):
+    if not value or not math.isfinite(value):
         return f"{value:g}"
     if 0.01 <= abs(value) < 10_000:
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
@@ -57,10 +58,17 @@ def count(number_of: int, one: str, many: str | None = None) -> str:
     return f"{number_of} {one if number_of == 1 else many or one + 's'}"
 
 
+def spread(values: Sequence[float]) -> str:
+    """`from 1e-7 to 2e-7`, or the one value that there is."""
+    low, high = number(min(values)), number(max(values))
+    return f"all {low}" if low == high else f"from {low} to {high}"
+
+
 def is_hidden(character: str) -> bool:
-    """Whether a character cannot be seen, or changes how its neighbours are seen (controls, bidi, lone surrogates)."""
-    # Cc controls, Cf format and bidi, Cs surrogates, Co private, Cn unassigned, Zl and Zp separators
-    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    """Whether a character cannot be seen, looks like a space, or changes how its neighbours are seen."""
+    # Cc controls, Cf format and bidi, Cs surrogates, Co private, Cn unassigned, Zl, Zp and Zs separators
+    hidden = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
+    return character != " " and unicodedata.category(character) in hidden
 
 
 def sign_of(character: str) -> str:

@@ -1,0 +1,169 @@
+"""Charts as inline SVG on a logarithmic scale, without a view box.
+
+Across, everything is in percent of the width; down, in pixels. So a chart fills a phone and a wide screen alike while
+its letters keep their size; what must stand left of the plot lies in the padding of the element. Colours are classes
+of the page's style, and every series has a shape of its own besides.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from sipit.report.document import Level, LogPlot, LogRanges, Series
+from sipit.report.wording import number
+
+HEIGHT = 232  # pixels of the plot of a LogPlot
+_ROW = 30  # pixels of a row of a LogRanges
+_EDGE = 14  # pixels above and below the scale
+_TICKS = 8  # at most about this many along an axis
+_STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Whole decades from `low` to `high`; with `zero`, one more place below them for an exact 0."""
+
+    low: int
+    high: int
+    zero: bool
+
+    @classmethod
+    def over(cls, values: Iterable[float | None]) -> "Scale":
+        """The scale that holds all values; those below or above every float's decade never occur."""
+        known = [value for value in values if value is not None and math.isfinite(value)]
+        positive = [value for value in known if value > 0] or [1.0]
+        low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
+        return cls(low, max(high, low + 1), zero=any(value <= 0 for value in known))
+
+    def part(self, value: float) -> float:
+        """Where a value lies between the start (0) and the end (1) of the axis."""
+        start = self.low - (1 if self.zero else 0)
+        if value <= 0:
+            return 0.0
+        at = min(math.log10(value), float(self.high)) if math.isfinite(value) else float(self.high)
+        return (at - start) / (self.high - start)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """The values to name on the axis, with their names."""
+        step = next(step for step in (1, 2, 5, 10, 20, 50, 100) if (self.high - self.low) / step <= _TICKS)
+        named = [(10.0**power, power_of_ten(power)) for power in range(self.high, self.low - 1, -step) if power > -308]
+        return [*named, (0.0, "0")] if self.zero else named
+
+
+def power_of_ten(power: int) -> str:
+    """`10⁻⁷`."""
+    if power in (0, 1):
+        return "1" if power == 0 else "10"
+    return "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def draw(chart: LogPlot | LogRanges, *, name: str, title: str, description: str) -> Markup:
+    """The chart as an SVG element with title and description; `name` makes their ids unique on a page."""
+    body, height, kind = _plot(chart) if isinstance(chart, LogPlot) else _ranges(chart)
+    head = Markup(
+        '<svg class="chart {kind}" role="img" aria-labelledby="{name}-t {name}-d" height="{height}">'
+        '<title id="{name}-t">{title}</title><desc id="{name}-d">{description}</desc>'
+    ).format(kind=kind, name=name, height=height, title=title, description=description)
+    return head + Markup("").join(body) + Markup("</svg>")
+
+
+def _finite(series: Series) -> list[tuple[int, float]]:
+    return [(at, value) for at, value in enumerate(series.values) if value is not None and math.isfinite(value)]
+
+
+def _every(series: Sequence[Series], level: Level | None) -> list[float | None]:
+    return [value for one in series for value in one.values] + ([level.value] if level is not None else [])
+
+
+def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    return Markup('<line class="{}" x1="{:.4g}%" y1="{:.4g}" x2="{:.4g}%" y2="{:.4g}"/>').format(kind, x1, y1, x2, y2)
+
+
+def _text(kind: str, x: str, y: float, text: str) -> Markup:
+    return Markup('<text class="{}" x="{}" y="{:.4g}">{}</text>').format(kind, x, y, text)
+
+
+def _dot(series: int, x: float, y: float) -> Markup:
+    # A circle, a square and a ring: shapes that survive a print in black.
+    if series == 1:
+        return Markup('<rect class="s1" x="{:.4g}%" y="{:.4g}" width="6" height="6"/>').format(x, y - 3)
+    return Markup('<circle class="s{}" cx="{:.4g}%" cy="{:.4g}" r="{}"/>').format(series, x, y, 3.2 if series else 3)
+
+
+def _plot(chart: LogPlot) -> tuple[list[Markup], int, str]:
+    length = max((len(series.values) for series in chart.series), default=1) or 1
+    scale = Scale.over(_every(chart.series, chart.level))
+    inner = HEIGHT - 2 * _EDGE
+
+    def across(at: float) -> float:
+        return 100 * (at + 0.5) / length
+
+    def down(value: float) -> float:
+        return _EDGE + inner * (1 - scale.part(value))
+
+    marks = [
+        Markup('<rect class="hole" x="{:.4g}%" y="0" width="{:.4g}%" height="{}"/>').format(
+            100 * at / length, 100 / length, HEIGHT
+        )
+        for at in chart.holes
+    ]
+    if chart.level is not None:
+        top = down(chart.level.value)
+        marks.append(Markup('<rect class="inside" x="0" y="{:.4g}" width="100%" height="{:.4g}"/>').format(
+            top, HEIGHT - top))  # fmt: skip
+    for value, name in scale.ticks():
+        marks += [_line("grid", 0, down(value), 100, down(value)), _text("y", "-8", down(value) + 4, name)]
+    marks += [_gap(across(at), down(low), down(high)) for at, low, high in _gaps(chart.series)]
+    for index, series in enumerate(chart.series):
+        marks += [_dot(index, across(at), down(value)) for at, value in _finite(series)]
+    if chart.level is not None:
+        y = down(chart.level.value)
+        marks.append(_line("level", 0, y, 100, y))
+        marks.append(_text("level", "100%", y - 6, f"{chart.level.name} {number(chart.level.value)}"))
+    step = next((step for step in _STEPS if (length - 1) / step <= _TICKS), length)
+    marks += [_text("x", f"{across(at):.4g}%", HEIGHT + 16, str(at)) for at in range(0, length, step)]
+    marks.append(_text("over", "50%", HEIGHT + 34, chart.over))
+    return marks, HEIGHT + 40, "plot"
+
+
+def _gaps(series: Sequence[Series]) -> list[tuple[int, float, float]]:
+    """Where a place has the first two series: the gap between them, which is what such a chart is about."""
+    if len(series) < 2:
+        return []
+    far = dict(_finite(series[1]))
+    return [(at, low, far[at]) for at, low in _finite(series[0]) if at in far]
+
+
+def _gap(x: float, y1: float, y2: float) -> Markup:
+    return _line("gap", x, y1, x, y2)
+
+
+def _ranges(chart: LogRanges) -> tuple[list[Markup], int, str]:
+    scale = Scale.over(_every((*chart.series, *chart.ends), chart.level))
+    height = _ROW * len(chart.rows)
+
+    def across(value: float) -> float:
+        return 2 + 96 * scale.part(value)
+
+    marks: list[Markup] = []
+    if chart.level is not None:
+        marks.append(Markup('<rect class="inside" x="0" y="18" width="{:.4g}%" height="{}"/>').format(
+            across(chart.level.value), height))  # fmt: skip
+    for value, name in scale.ticks():
+        marks += [_line("grid", across(value), 18, across(value), 18 + height)]
+        marks += [_text("x", f"{across(value):.4g}%", height + 34, name)]
+    for row, name in enumerate(chart.rows):
+        y = 18 + _ROW * (row + 0.5)
+        marks.append(_text("y", "-8", y + 4, name))
+        for index, (lows, highs) in enumerate(zip(chart.series, chart.ends, strict=True)):
+            low, high = lows.values[row], highs.values[row]
+            if low is not None and high is not None and math.isfinite(low):
+                marks.append(_line(f"s{index} range", across(low), y, across(high), y))
+                marks += [_dot(index, across(low), y), _dot(index, across(high), y)]
+    if chart.level is not None:
+        x = across(chart.level.value)
+        marks += [_line("level", x, 14, x, 18 + height)]
+        marks.append(_text("level middle", f"{x:.4g}%", 10, f"{chart.level.name} {number(chart.level.value)}"))
+    return marks, height + 40, "ranges"

@@ -1,0 +1,146 @@
+"""The chapter of `check`: which hypotheses of the theorems an architecture, and its weights, meet."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from proofs.evidence import Record
+from proofs.verdict import Verdict
+from sipit.report.document import Badge, Block, Chapter, Claim, Column, Fact, Facts, Paragraph, Section, Table, Tone
+from sipit.report.generic import ROWS, fields, table
+from sipit.report.provenance import environment, model_name, repeat
+from sipit.report.reading import integer, mapping, objects, sequence, string, without
+from sipit.report.wording import count, number, plain
+
+P = Claim.PROVED
+_SHOWN = {"regularity", "obstructions", "witness", "conditions", "idealisations", "positions", "structural_collisions",
+          "duplicate_embeddings", "layer"}  # fmt: skip
+
+
+def check_chapter(record: Record) -> Chapter:
+    """The chapter of a `check` record."""
+    result = record.result
+    blocks: list[Block] = [Facts(_about(result)), _analyticity(result), _collisions(result), _embeddings(result)]
+    idealisations = sequence(result.get("idealisations"))
+    if idealisations:
+        rows = tuple((plain(entry),) for entry in idealisations)
+        blocks.append(Table("What the proof idealises", (Column("idealisation"),), rows))
+    blocks += fields(without(result, _SHOWN))
+    return Chapter(
+        title="Hypotheses of the theorems" + (f" for {model_name(record)}" if model_name(record) else ""),
+        badge=Badge.of(record.verdict),
+        headline=_headline(record),
+        sentences=_sentences(record),
+        blocks=tuple(blocks),
+        repeat=repeat(record),
+        environment=environment(record),
+    )
+
+
+def _headline(record: Record) -> str:
+    subject = model_name(record) or "the model"
+    match record.verdict:
+        case Verdict.PROVED:
+            return f"Every hypothesis that was checked is proved for {subject}."
+        case Verdict.REFUTED:
+            return f"{subject} violates a hypothesis: {' and '.join(_refuting(record.result)) or 'see below'}."
+        case _:
+            return f"The hypotheses stay undecided for {subject}: no proof, and no counterexample."
+
+
+def _refuting(result: Mapping[str, Any]) -> list[str]:
+    families = len(objects(result.get("structural_collisions")))
+    groups = len(sequence(mapping(result.get("duplicate_embeddings")).get("groups")))
+    found: list[str] = []
+    if mapping(result.get("witness")):
+        found.append("the map is not analytic, by a certified witness")
+    if families:
+        found.append(f"{count(families, 'family', 'families')} of prompts collide for all parameters")
+    if groups:
+        found.append(f"{count(groups, 'group')} of tokens share one embedding row")
+    return found
+
+
+def _sentences(record: Record) -> tuple[str, ...]:
+    result = record.result
+    regularity = string(result.get("regularity")) or "not said"
+    obstructions = len(objects(result.get("obstructions")))
+    opened = len(sequence(mapping(result.get("conditions")).get("open")))
+    known = f"The map from parameters to the state at layer {plain(result.get('layer'))} is proved {regularity}"
+    if regularity in {"unproved", "not said"}:
+        known = "No regularity of the map is proved"
+    if regularity == "discontinuous":
+        known = f"The map to the state at layer {plain(result.get('layer'))} is proved to be discontinuous"
+    return (
+        f"{known}; {count(obstructions, 'obstruction')} and {count(opened, 'open condition')} remain.",
+        "It is proved over the real numbers, for the idealised network: rounding is another matter.",
+    )
+
+
+def _about(result: Mapping[str, Any]) -> tuple[Fact, ...]:
+    conditions = mapping(result.get("conditions"))
+    discharged = conditions.get("discharged")
+    done = len(discharged) if isinstance(discharged, list) else integer(discharged)
+    return (
+        Fact("layer", plain(result.get("layer"))),
+        Fact("regularity", plain(result.get("regularity")), P if result.get("regularity") != "unproved" else None),
+        Fact("side conditions discharged", number(done), P),
+        Fact("side conditions open", str(len(sequence(conditions.get("open"))))),
+        Fact("positions", plain(result.get("positions"))),
+    )
+
+
+def _analyticity(result: Mapping[str, Any]) -> Section:
+    obstructions, opened = sequence(result.get("obstructions")), sequence(mapping(result.get("conditions")).get("open"))
+    blocks: list[Block] = []
+    if obstructions:
+        blocks.append(_any_table("Obstructions", obstructions))
+    if opened:
+        blocks.append(_any_table("Open side conditions", opened))
+    if not blocks:
+        blocks.append(Paragraph("No obstruction, and no open side condition."))
+    witness = mapping(result.get("witness"))
+    if witness:
+        blocks.append(Section("Witness that the failure is real", fields(witness)))
+    clear = not obstructions and not opened
+    tone = (
+        Badge("clear", Tone.HOLDS) if clear else Badge("refuted", Tone.FAILS) if witness else Badge("open", Tone.OPEN)
+    )
+    return Section("Analyticity", tuple(blocks), tone)
+
+
+def _collisions(result: Mapping[str, Any]) -> Section:
+    families = sequence(result.get("structural_collisions"))
+    if not families:
+        found = Paragraph("No structural collision family is known for this architecture.")
+        return Section("Structural collisions", (found,), Badge("none found", Tone.NEUTRAL))
+    badge = Badge(count(len(families), "family", "families"), Tone.FAILS)
+    return Section("Structural collisions", (_any_table("They hold for every parameter value", families),), badge)
+
+
+def _embeddings(result: Mapping[str, Any]) -> Section:
+    title = "Duplicate embedding rows"
+    data = mapping(result.get("duplicate_embeddings"))
+    if not data:
+        return Section(title, (Paragraph("Not looked at: there are no weights."),), Badge("no weights", Tone.NEUTRAL))
+    groups, names = sequence(data.get("groups")), sequence(data.get("tokens"))
+    facts = Facts(
+        tuple(Fact(label, plain(data.get(key)), P) for key, label in (("rows", "rows"), ("unique_rows", "unique rows")))
+    )
+    blocks: list[Block] = [facts]
+    if groups:
+        named = [sequence(names[at]) if at < len(names) else [] for at in range(len(groups))]
+        rows = tuple(
+            (str(len(sequence(group))), plain(group), " ".join(plain(name) for name in of))
+            for group, of in zip(groups[:ROWS], named, strict=False)
+        )
+        columns = (Column("tokens", True), Column("ids"), Column("as the tokenizer writes them"))
+        caption = "Groups of tokens that no method can tell apart"
+        blocks.append(Table(caption, columns, rows, omitted=len(groups) - len(rows)))
+    blocks += fields(without(data, {"rows", "unique_rows", "groups", "tokens"}))
+    badge = Badge(count(len(groups), "group"), Tone.FAILS) if groups else Badge("none", Tone.HOLDS)
+    return Section(title, tuple(blocks), badge)
+
+
+def _any_table(caption: str, entries: list[Any]) -> Table:
+    """A table of entries, those that are no objects in a column of their own."""
+    return table(caption, [entry if isinstance(entry, dict) and entry else {"entry": entry} for entry in entries])

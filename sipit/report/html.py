@@ -1,0 +1,81 @@
+"""A document as one HTML file: no script, no request, style and figures inside.
+
+The template escapes all text by itself; what is made here (`Markup`) is made from escaped parts.
+"""
+
+from collections.abc import Iterator
+from itertools import count as count_from
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from sipit.report.chart import draw
+from sipit.report.document import Badge, Block, Cell, Document, Figure, Literal, claims_of
+from sipit.report.generic import omission
+from sipit.report.wording import is_hidden, sign_of
+
+_HIDDEN = Markup('<span class="sign">{}</span>')
+_SPACE = Markup('<span class="sp"> </span>')
+
+
+def render_html(document: Document) -> str:
+    """The document as a page that works offline, on a phone, in print, in light and dark."""
+    environment = Environment(
+        loader=PackageLoader("sipit.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    numbers = count_from(1)
+
+    def drawn(figure: Figure) -> Markup:
+        name = f"f{next(numbers)}"  # ids of an SVG are shared with the whole page
+        return draw(figure.chart, name=name, title=figure.title, description=figure.description)
+
+    environment.filters.update(kind=kind, marked=marked, literal=literal, omission=omission, drawn=drawn)
+    return environment.get_template("page.html.j2").render(document=document, claims=claims_of(document))
+
+
+def kind(block: Block | Cell) -> str:
+    """The name under which the template knows a block or a cell."""
+    match block:
+        case str():
+            return "text"
+        case Badge():
+            return "badge"
+        case Literal():
+            return "literal"
+        case _:
+            return type(block).__name__.lower()
+
+
+def marked(text: str) -> Markup:
+    """Text with its hidden characters shown by their signs."""
+    return Markup("").join(_parts(text))
+
+
+def literal(text: str) -> Markup:
+    """Text of a model: spaces get a dot that is drawn but not copied, and line ends are shown and kept."""
+    return Markup("").join(
+        part for piece in _parts(text, line_ends=True) for part in (_spaced(piece) if type(piece) is str else [piece])
+    )
+
+
+def _spaced(text: str) -> Iterator[str]:
+    for index, part in enumerate(text.split(" ")):
+        if index:
+            yield _SPACE
+        yield part
+
+
+def _parts(text: str, *, line_ends: bool = False) -> Iterator[str]:
+    """Runs of plain text, still to be escaped, and signs as markup."""
+    run = ""
+    for character in text:
+        if not is_hidden(character):
+            run += character
+            continue
+        yield run
+        run = ""
+        yield _HIDDEN.format(sign_of(character))
+        if character == "\n" and line_ends:
+            yield Markup("<br>")
+    yield run
