@@ -17,7 +17,7 @@ import torch
 
 from sipit.outcome import Alternative, Outcome, TokenResult
 from sipit.policies import Proposal
-from sipit.verifier import PIECE, Verifier
+from sipit.verifier import PIECE, Verifier, finite
 
 RIVALS = 16  # tested at every position: half by the ranking of the policy, half by nearest embedding rows
 FIRST = 32  # candidates in the first batch where the draft does not fit
@@ -89,9 +89,11 @@ class Search:
         end = len(self.working)
         if end < self.length:
             tests.append((end, self._candidates(end, FIRST)))
-        self._test(tests)
+        if not self._test(tests):
+            return  # out of time: what was not tested is not decided
         for position in pending:
-            self._widen(position)
+            if not self._widen(position):
+                return
             nearest = self.verifier.trials[position].nearest
             classes = self.verifier.model.token_classes
             self._decide(position)
@@ -99,18 +101,20 @@ class Search:
                 self._take_back(position, nearest)
                 return
 
-    def _widen(self, position: int) -> None:
-        """Tests more rivals for as long as the last batch brought one that is not clearly farther."""
+    def _widen(self, position: int) -> bool:
+        """Tests more rivals while the last batch brought one that is not clearly farther; False when out of time."""
         count, crowd = self.rivals, self.verifier.crowded(position)
-        while len(crowd) and time.monotonic() < self.deadline:
+        while len(crowd):
             count *= 4
             fresh = self._rivals_of([position], count)
             if not len(fresh[0][1]):
-                return
-            self._test(fresh)
+                break
+            if not self._test(fresh):
+                return False
             before, crowd = crowd, self.verifier.crowded(position)
             if bool(torch.isin(crowd, before).all()):
-                return
+                break
+        return True
 
     def _repair(self, position: int) -> bool:
         """Tests candidates until one fits; False where none does, and then the rest is given up with its reason."""
@@ -121,11 +125,10 @@ class Search:
         while not self.verifier.fits(position) or (self.rivals == vocabulary and self._left(position)):
             if not self._left(position) or len(self.verifier.trials[position].token_ids) >= limit:
                 break
-            if time.monotonic() > self.deadline:
+            batch = min(batch * GROWTH, PIECE)
+            if not self._test([(position, self._candidates(position, batch))]):
                 self._stop(Outcome.BUDGET_EXHAUSTED, "the budget ended before this position was found")
                 return False
-            batch = min(batch * GROWTH, PIECE)
-            self._test([(position, self._candidates(position, batch))])
         if self.verifier.fits(position):
             self.working.append(self.verifier.trials[position].nearest)
             return True
@@ -160,7 +163,7 @@ class Search:
         """Gives the undecided rest no token, this outcome and the reason."""
         for position in range(len(self.results), self.length):
             trial = self.verifier.trials.get(position)
-            residual = float(trial.residuals.min()) if trial is not None else None
+            residual = finite(float(trial.residuals.min())) if trial is not None else None
             tested = len(trial.token_ids) if trial is not None else 0
             self.results.append(TokenResult(position, None, outcome, residual, None, max(0, tested - 1), tested))
             self.alternatives.append(Alternative(position, [], reason))
@@ -169,12 +172,19 @@ class Search:
         """The first position that several tokens fit."""
         return next((result.position for result in self.results if result.token_id is None), None)
 
-    def _test(self, tests: list[tuple[int, torch.Tensor]]) -> None:
-        tokens = torch.cat([tokens for _, tokens in tests]) if tests else torch.zeros(0)
-        if len(tokens):
-            counts = torch.tensor([len(tokens) for _, tokens in tests])
-            positions = torch.tensor([position for position, _ in tests]).repeat_interleave(counts)
-            self.verifier.test(positions.to(tokens.device), tokens)
+    def _test(self, tests: list[tuple[int, torch.Tensor]]) -> bool:
+        """Tests tokens at positions, a piece at a time; False if the time ended before the last piece."""
+        if not tests:
+            return True
+        tokens = torch.cat([tokens for _, tokens in tests])
+        counts = torch.tensor([len(tokens) for _, tokens in tests])
+        positions = torch.tensor([position for position, _ in tests]).repeat_interleave(counts).to(tokens.device)
+        for at, piece in zip(positions.split(PIECE), tokens.split(PIECE), strict=True):
+            if time.monotonic() > self.deadline:
+                return False
+            if len(piece):
+                self.verifier.test(at, piece)
+        return True
 
     def _candidates(self, position: int, count: int) -> torch.Tensor:
         """The next best tokens at a position that were not tested there."""

@@ -6,6 +6,7 @@ candidate is accepted if it lies within the tolerance and every tested rival of 
 least twice as far. Residuals are taken in float64.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -17,7 +18,12 @@ from sipit.prefix import Prefix
 CLEAR = 2.0  # a rival is clearly farther beyond this multiple of the accepted residual
 NEAR = 10.0  # a rival within this multiple of it widens the search
 LISTED = 32  # alternatives named at most
-PIECE = 8192  # candidates whose states are held at one time
+PIECE = 4096  # candidates whose states are held at one time
+
+
+def finite(value: float | None) -> float | None:
+    """The number, or None where it is infinite: the candidate's state overflowed, or the observed state is zero."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 @dataclass(slots=True)
@@ -66,14 +72,12 @@ class Verifier:
             trial.nearest_state = states[new][residuals[new].argmin()]
 
     def test(self, positions: torch.Tensor, token_ids: torch.Tensor) -> None:
-        """Computes and enters candidates: pair n is token_ids[n] in place of the token at positions[n]."""
-        for start in range(0, len(positions), PIECE):
-            at, tokens = positions[start : start + PIECE], token_ids[start : start + PIECE]
-            states = self.prefix.candidates(at, tokens).double()
-            residuals = self._relative(states - self.observed[at], self._norms[at])
-            for position in at.unique().tolist():
-                here = at == position
-                self.record(position, tokens[here], states[here], residuals[here])
+        """Computes and enters candidates (at most PIECE): token_ids[n] in place of the token at positions[n]."""
+        states = self.prefix.candidates(positions, token_ids).double()
+        residuals = self._relative(states - self.observed[positions], self._norms[positions])
+        for position in positions.unique().tolist():
+            here = positions == position
+            self.record(position, token_ids[here], states[here], residuals[here])
 
     def fits(self, position: int) -> bool:
         """Whether some candidate tested there lies within the tolerance."""
@@ -108,7 +112,8 @@ class Verifier:
         else:
             outcome, token = Outcome.RECOVERED, trial.nearest
         tested, others = len(trial.token_ids), int(rivals.sum())
-        return TokenResult(position, token, outcome, residual, margin, others, tested), alternative
+        result = TokenResult(position, token, outcome, finite(residual), finite(margin), others, tested)
+        return result, alternative
 
     def _possible(self, trial: Trial, residual: float) -> list[int]:
         """The candidates that are not clearly farther than the nearest, nearest first, each with its whole class."""
@@ -123,6 +128,7 @@ class Verifier:
 
     @staticmethod
     def _relative(difference: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
-        """|difference| / norm row by row; a zero state is met by a zero difference alone."""
+        """|difference| / norm row by row; a zero state is met by a zero difference alone, an overflow meets nothing."""
         distance = difference.norm(dim=1)
-        return torch.where(norms > 0, distance / norms, torch.where(distance > 0, torch.inf, 0.0))
+        relative = torch.where(norms > 0, distance / norms, torch.where(distance > 0, torch.inf, 0.0))
+        return relative.nan_to_num(nan=torch.inf, posinf=torch.inf)
