@@ -1,0 +1,71 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+import sipit
+from sipit.collision_causes import Cause, explain, window_reach
+
+
+@pytest.fixture(scope="module")
+def models():
+    plain = sipit.load_model("tiny-llama", dtype="float32")
+    exact = sipit.load_model("tiny-llama", dtype="float64")
+    with torch.no_grad():
+        for model in (plain, exact):
+            rows = model.decoder.tables[0].weight
+            rows[7] = rows[5]
+            rows[11] = rows[10] * (1 + 1e-3)
+    return plain, exact
+
+
+def cause(models, first, second, **options):
+    return explain(*models, first, second, layer=2, **{"threshold": 0.5, **options})
+
+
+def test_tokens_with_equal_rows_explain_equal_states(models):
+    found = cause(models, [1, 5, 3], [1, 7, 3])
+    assert found.cause is Cause.DUPLICATE_ROWS and found.distance == 0 == found.distance_float64
+
+
+def test_repeats_are_structural_only_where_the_architecture_says_so(models):
+    assert cause(models, [5, 5], [5, 7, 5], repeats_collide=True).cause is Cause.STRUCTURAL
+    assert cause(models, [5, 5], [5, 3], repeats_collide=True, threshold=1e-9).cause is Cause.NOT_CONFIRMED
+
+
+def test_what_stand_alone_runs_separate_is_not_confirmed(models):
+    found = cause(models, [1, 2, 3], [4, 2, 3], threshold=1e-9)
+    assert found.cause is Cause.NOT_CONFIRMED and found.distance > 1e-9
+
+
+def test_a_close_pair_beyond_the_noise_is_unexplained(models):
+    found = cause(models, [1, 10], [1, 11], threshold=1e3)
+    assert found.cause is Cause.UNEXPLAINED and found.distance > found.noise > 0
+    assert found.distance == pytest.approx(found.distance_float64, abs=found.noise)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ((0.0, 1e-3, 1e-4), Cause.BELOW_NOISE),
+        ((0.0, 1e-5, 1e-4), Cause.UNEXPLAINED),
+        ((1e-3, 1e-3, 1e-4), Cause.UNEXPLAINED),
+    ],
+)
+def test_rounding_explains_only_what_float64_separates(models, numbers, expected):
+    from sipit.collision_causes import _cause
+
+    assert _cause(models[0], [[1, 2], [3, 2]], 2, *numbers, 0.5, False) is expected
+
+
+def test_what_lies_beyond_the_windows_cannot_be_seen(models):
+    config = models[0].module.config
+    assert window_reach(models[0], 2) is None and window_reach(models[0], 0) == 1
+    module = sipit.load_model("tiny-mistral").module
+    module.config.sliding_window = 3
+    mistral = replace(models[0], module=module)
+    assert [window_reach(mistral, layer) for layer in (0, 1, 2, "final")] == [1, 3, 5, 5]
+    module.config.sliding_window = None
+    assert window_reach(mistral, 1) is None
+    assert config.get_text_config() is config
+    assert cause(models, [1, 2, 3], [4, 2, 3]).cause is not Cause.WINDOW_REACH
