@@ -165,5 +165,6 @@ def _ranges(chart: LogRanges) -> tuple[list[Markup], int, str]:
     if chart.level is not None:
         x = across(chart.level.value)
         marks += [_line("level", x, 14, x, 18 + height)]
-        marks.append(_text("level middle", f"{x:.4g}%", 10, f"{chart.level.name} {number(chart.level.value)}"))
+        side = "start" if x < 25 else "middle" if x < 75 else "end"  # so that the words stay on the chart
+        marks.append(_text(f"level {side}", f"{x:.4g}%", 10, f"{chart.level.name} {number(chart.level.value)}"))
     return marks, height + 40, "ranges"

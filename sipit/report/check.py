@@ -24,7 +24,8 @@ def check_chapter(record: Record) -> Chapter:
     if idealisations:
         rows = tuple((plain(entry),) for entry in idealisations)
         blocks.append(Table("What the proof idealises", (Column("idealisation"),), rows))
-    blocks += fields(without(result, _SHOWN))
+    rest = fields(without(result, _SHOWN))
+    blocks += [Section("What was looked at", rest)] if rest else []
     return Chapter(
         title="Hypotheses of the theorems" + (f" for {model_name(record)}" if model_name(record) else ""),
         badge=Badge.of(record.verdict),
@@ -136,7 +137,7 @@ def _embeddings(result: Mapping[str, Any]) -> Section:
         columns = (Column("tokens", True), Column("ids"), Column("as the tokenizer writes them"))
         caption = "Groups of tokens that no method can tell apart"
         blocks.append(Table(caption, columns, rows, omitted=len(groups) - len(rows)))
-    blocks += fields(without(data, {"rows", "unique_rows", "groups", "tokens"}))
+    blocks += fields(without(data, {"rows", "unique_rows", "groups", "tokens"}), depth=1)
     badge = Badge(count(len(groups), "group"), Tone.FAILS) if groups else Badge("none", Tone.HOLDS)
     return Section(title, tuple(blocks), badge)
 

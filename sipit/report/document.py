@@ -216,6 +216,7 @@ class Document:
     """A page: the verdict first, then a chapter for every record."""
 
     title: str
+    tone: Tone
     headline: str
     sentences: tuple[str, ...]
     chapters: tuple[Chapter, ...]

@@ -52,11 +52,15 @@ def marked(text: str) -> Markup:
     return Markup("").join(_parts(text))
 
 
-def literal(text: str) -> Markup:
-    """Text of a model: spaces get a dot that is drawn but not copied, and line ends are shown and kept."""
-    return Markup("").join(
-        part for piece in _parts(text, line_ends=True) for part in (_spaced(piece) if type(piece) is str else [piece])
-    )
+def literal(text: str, *, closing: bool = True) -> Markup:
+    """Text of a model: spaces get a dot that is drawn but not copied, and line ends are shown and kept.
+
+    Without `closing` a line end at the very end is shown alone: the break then belongs behind the element.
+    """
+    parts = list(_parts(text, line_ends=True))
+    if not closing and text.endswith("\n"):
+        parts = parts[:-2]  # the break, and the empty run behind it
+    return Markup("").join(part for piece in parts for part in (_spaced(piece) if type(piece) is str else [piece]))
 
 
 def _spaced(text: str) -> Iterator[str]:

@@ -49,7 +49,10 @@ def inversion_chapter(record: Record) -> Chapter:
     level = real(tolerance.get("value"))
     read = [read_positions(prompt) for prompt in prompts]
     blocks: list[Block] = [_summary(prompts, read), *overview(read, level)] if len(prompts) > 1 else []
-    blocks += [_prompt(index, prompt, of, level) for index, (prompt, of) in enumerate(zip(prompts, read, strict=True))]
+    blocks += [
+        _prompt("The prompt" if len(prompts) == 1 else f"Prompt {index}", prompt, of, level)
+        for index, (prompt, of) in enumerate(zip(prompts, read, strict=True))
+    ]
     blocks.append(Section("Settings", (Facts(_about(result, tolerance)),)))
     rest = without(result, {"layer", "policy", "tolerance", "prompts"})
     if rest:
@@ -143,25 +146,25 @@ def _summary(prompts: Sequence[Mapping[str, Any]], read: Sequence[Sequence[Posit
     return Table("All prompts", columns, rows)
 
 
-def _prompt(index: int, prompt: Mapping[str, Any], positions: Sequence[Position], level: float | None) -> Section:
+def _prompt(name: str, prompt: Mapping[str, Any], positions: Sequence[Position], level: float | None) -> Section:
     blocks: list[Block] = [Paragraph(plain(prompt.get("explanation")))] if prompt.get("explanation") else []
     if prompt.get("matches_truth") is False and prompt.get("outcome") == "recovered":
         blocks.append(Paragraph("Attention: this differs from the true text."))
     text = string(prompt.get("text"))
     whole = bool(positions) and all(position.resolved for position in positions)
     if positions:
-        blocks.append(Tokens(f"Prompt {index}, token by token", tuple(map(_token, positions))))
+        blocks.append(Tokens(f"{name}, token by token", tuple(map(_token, positions))))
     if text is not None and whole and text != "".join(position.piece or "" for position in positions):
         blocks.append(Verbatim("The text as a whole", text))
-    chart = _chart(index, positions, level)
+    chart = _chart(name, positions, level)
     blocks += [chart] if chart is not None else []
     blocks.append(Facts(_facts(prompt)))
     if positions:
-        blocks.append(_evidence(index, positions))
+        blocks.append(_evidence(name, positions))
     rest = without(prompt, _SHOWN)
     if rest:
         blocks.append(Section("Further fields", fields(rest)))
-    return Section(f"Prompt {index}", tuple(blocks), badge_of(prompt))
+    return Section(name, tuple(blocks), badge_of(prompt))
 
 
 def badge_of(entry: Mapping[str, Any]) -> Badge:
@@ -184,7 +187,7 @@ def _token(position: Position) -> Token:
     return Token(position.index, position.shown, position.badge, (*details, *position.alternatives))
 
 
-def _chart(index: int, positions: Sequence[Position], level: float | None) -> Figure | None:
+def _chart(name: str, positions: Sequence[Position], level: float | None) -> Figure | None:
     found = series(positions)
     if not any(value is not None for one in found for value in one.values):
         return None
@@ -200,7 +203,7 @@ def _chart(index: int, positions: Sequence[Position], level: float | None) -> Fi
         parts.append(f"nearest rivals {spread(margins)}")
     parts.append(f"{count(len(holes), 'position')} unresolved" if holes else "no position unresolved")
     return Figure(
-        title=f"Prompt {index}: how far the token and its nearest rival are from the observed state",
+        title=f"{name}: how far the token and its nearest rival are from the observed state",
         description=f"Relative L2 distance at {count(len(positions), 'position')}: {'; '.join(parts)}.",
         chart=LogPlot("position", found, Level("tolerance", level) if level is not None and level > 0 else None, holes),
         claim=M,
@@ -224,7 +227,7 @@ def _truth(prompt: Mapping[str, Any]) -> str:
     return "not compared" if matches is None else plain(matches)
 
 
-def _evidence(index: int, positions: Sequence[Position]) -> Table:
+def _evidence(name: str, positions: Sequence[Position]) -> Table:
     remarks = any(position.alternatives for position in positions)
     columns = (
         Column("position", True), Column("token"), Column("id", True), Column("outcome"),
@@ -241,4 +244,4 @@ def _evidence(index: int, positions: Sequence[Position]) -> Table:
         )
         for position in positions
     )  # fmt: skip
-    return Table(f"Evidence for every position of prompt {index}", columns, rows, folded=len(rows) > SHORT)
+    return Table(f"{name}: evidence for every position", columns, rows, folded=len(rows) > SHORT)

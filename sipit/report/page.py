@@ -1,6 +1,5 @@
 """From records to a document: a chapter for each, and the verdict of all of them at the top."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from proofs.evidence import Record
@@ -18,18 +17,21 @@ CHAPTERS: dict[str, Callable[[Record], Chapter]] = {
 }
 
 
+_WORDS = {Tone.HOLDS: "hold", Tone.FAILS: "fail", Tone.OPEN: "stay open", Tone.NEUTRAL: "claim nothing"}
+
+
 def document_of(records: Sequence[Record]) -> Document:
     """The document of one record or several."""
     chapters = tuple(CHAPTERS.get(record.command, generic_chapter)(record) for record in records)
     if len(chapters) == 1:
         (only,) = chapters
-        return Document(only.title, only.headline, only.sentences, chapters)
-    tones = Counter(chapter.badge.tone for chapter in chapters)
-    words = {Tone.HOLDS: "hold", Tone.FAILS: "fail", Tone.OPEN: "stay open", Tone.NEUTRAL: "claim nothing"}
-    parts = [f"{tones[tone]} {word}" for tone, word in words.items() if tones[tone]]
+        return Document(only.title, only.badge.tone, only.headline, only.sentences, chapters)
+    titles = {tone: [chapter.title for chapter in chapters if chapter.badge.tone is tone] for tone in _WORDS}
+    parts = [f"{len(named)} {_WORDS[tone]}" for tone, named in titles.items() if named]
     return Document(
         title="What was found",
+        tone=next((tone for tone in (Tone.FAILS, Tone.OPEN, Tone.HOLDS) if titles[tone]), Tone.NEUTRAL),
         headline=f"{count(len(chapters), 'result')}: {', '.join(parts)}.",
-        sentences=(),
+        sentences=tuple(f"{_WORDS[tone].capitalize()}: {'; '.join(named)}." for tone, named in titles.items() if named),
         chapters=chapters,
     )
