@@ -101,9 +101,10 @@ def capture_graph(
     if length < 1:
         raise InvalidInput(f"Expected at least one token, but got length={length}.")
     if isinstance(source, torch.nn.Module) and not hasattr(source, "config"):
-        return _export(
-            _Direct(source), source, length, layer=layer or 0, vocabulary=2**31, about={"module": type(source).__name__}
-        )
+        tables = [m.num_embeddings for m in source.modules() if isinstance(m, torch.nn.Embedding)]
+        about = {"module": type(source).__name__, "length": length}
+        vocabulary = tables[0] if tables else 2**31
+        return _export(_Direct(source), source, length, layer=layer or 0, vocabulary=vocabulary, about=about)
     model = source if isinstance(source, torch.nn.Module) else build(read_config(source), attention)
     blocks = find_blocks(model)
     full = len(blocks)
@@ -360,5 +361,5 @@ def quiet() -> Generator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
+    text = " ".join(str(error).split())
+    return (text or type(error).__name__)[:200]
