@@ -1,0 +1,46 @@
+"""One cache for the whole run, no network, and Hypothesis without chance."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before any test imports a hub client
+
+settings.register_profile(
+    "default",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+SOURCES = Path(__file__).parents[1] / "sipit"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Points the cache of the project into pytest's own.
+
+    Its name is a digest of the sources that fill it, so that nothing computed by older code is ever used, and the
+    embedded model is converted and its probes are trained once, not once per run.
+    """
+    if hasattr(config, "cache") and config.cache is not None:
+        os.environ["SIPIT_CACHE"] = str(config.cache.mkdir(f"sipit-{_digest_of_sources()}"))
+
+
+def _digest_of_sources() -> str:
+    files = [path for path in sorted(SOURCES.rglob("*.py")) if path.parent.name not in {"cli", "report"}]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of this test alone, which does not exist yet."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("SIPIT_CACHE", str(folder))
+    return folder
