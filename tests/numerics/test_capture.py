@@ -151,8 +151,9 @@ def test_epsilon_zero_names_every_norm() -> None:
 
 
 def test_clipped_queries_are_c0() -> None:
-    config = AutoConfig.for_model("olmo", **{k: v for k, v in llama().to_dict().items() if k in (
-        "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")}, clip_qkv=8.0)  # fmt: skip
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+    sizes = {name: value for name, value in llama().to_dict().items() if name in names}
+    config = AutoConfig.for_model("olmo", **sizes, clip_qkv=8.0)
     assert str(prove_analytic(capture_graph(config)).regularity) == "C0"
 
 

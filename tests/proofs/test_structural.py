@@ -1,0 +1,123 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proofs.axes import groups
+from proofs.dependence import causal, influences
+from proofs.graph import Graph
+from proofs.sameness import Sameness, _reshaped, sameness
+from proofs.structural import collisions, positions, repeated_tokens_collide
+from tests.proofs.building import Net, attention_net
+
+LENGTH = 5
+
+
+def variant(*, window: int | None = None, absolute: bool = False, relative: bool = False, sink: bool = False,
+            two_way: bool = False, convolution: bool = False) -> Graph:  # fmt: skip
+    net = Net()
+    x = net.op("take", net.parameter("embedding", 7, 4), net.tokens(LENGTH, 7), axis=0)
+    if absolute:
+        places = net.constant(list(range(LENGTH)), (1, LENGTH), "integer")
+        x = net.op("add", x, net.op("take", net.parameter("positions", LENGTH, 4), places, axis=0))
+    if convolution:
+        before = net.op(
+            "concatenate",
+            net.constant(0, (1, 1, 4)),
+            net.op("slice", x, axis=1, start=0, stop=LENGTH - 1, step=1),
+            axis=1,
+        )
+        x = net.op("add", x, before)
+    scores = net.op("matmul", x, net.op("permute", x, order=(0, 2, 1)))
+    if relative:
+        slope = [Fraction(j - i, 2) for i in range(LENGTH) for j in range(LENGTH)]
+        scores = net.op("add", scores, net.constant(slope, (1, LENGTH, LENGTH)))
+    reach = window or LENGTH
+    allowed = [[two_way or i - reach < j <= i for j in range(LENGTH)] for i in range(LENGTH)]
+    mask = [0 if free else float("-inf") for row in allowed for free in row]
+    scores = net.op("add", scores, net.constant(mask, (1, LENGTH, LENGTH)))
+    if sink:
+        empty = net.op("expand", net.parameter("sink", 1, 1, 1), shape=(1, LENGTH, 1))
+        scores = net.op("concatenate", scores, empty, axis=2)
+    weights = net.op("softmax", scores, axis=2)
+    if sink:
+        weights = net.op("slice", weights, axis=2, start=0, stop=LENGTH, step=1)
+    net.op("add", x, net.op("matmul", weights, x))
+    return net.graph()
+
+
+@pytest.mark.parametrize(
+    ("options", "scheme", "collide"),
+    [
+        ({}, "none", True),
+        ({"relative": True}, "relative", True),
+        ({"absolute": True}, "absolute", False),
+        ({"relative": True, "sink": True}, "relative", False),
+        ({"convolution": True}, "recurrent", False),
+    ],
+    ids=str,
+)
+def test_positions_and_repeated_tokens(options: dict[str, bool], scheme: str, collide: bool) -> None:
+    graph = variant(**options)
+    assert positions(graph).scheme == scheme
+    assert repeated_tokens_collide(graph) is collide
+    assert ("repeated tokens" in {c.family for c in collisions(graph)}) is collide
+
+
+def test_without_positions_one_layer_cannot_tell_permuted_prefixes() -> None:
+    assert "permuted prefixes" in {c.family for c in collisions(variant())}
+    assert "permuted prefixes" not in {c.family for c in collisions(variant(relative=True))}
+
+
+def test_causality_is_read_off_the_masks() -> None:
+    assert causal(variant())
+    assert not causal(variant(two_way=True))
+    assert not repeated_tokens_collide(variant(two_way=True))
+    assert influences(variant()) == [tuple(range(t + 1)) for t in range(LENGTH)]
+
+
+def test_a_window_bounds_the_reach() -> None:
+    graph = variant(window=2)
+    assert influences(graph)[-1] == (LENGTH - 2, LENGTH - 1)
+    family = next(c for c in collisions(graph) if c.family == "window reach")
+    first, second = family.example
+    assert first[-2:] == second[-2:]
+    assert first != second
+
+
+def test_the_toy_block_is_causal() -> None:
+    assert causal(attention_net())
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_groups_cover_both_shapes_with_equal_sizes(sizes: list[int], chance: object) -> None:
+    total = int(np.prod(sizes))
+    for new in {(total,), tuple(sizes[::-1]), (1, total), tuple(sizes)}:
+        pairs = groups(tuple(sizes), new)
+        assert [a for left, _ in pairs for a in left] == list(range(len(sizes)))
+        assert [a for _, right in pairs for a in right] == list(range(len(new)))
+        for left, right in pairs:
+            assert np.prod([sizes[a] for a in left]) == np.prod([new[a] for a in right])
+
+
+@given(st.data())
+def test_periods_survive_reshapes_soundly(data: st.DataObject) -> None:
+    old = tuple(data.draw(st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=1, max_size=3)))
+    periods = tuple(data.draw(st.sampled_from([p for p in range(1, n + 1) if n % p == 0])) for n in old)
+    total = int(np.prod(old))
+    splits = [(total,), (1, total), tuple(old[::-1]), *[(d, total // d) for d in range(1, total + 1) if total % d == 0]]
+    new = data.draw(st.sampled_from(splits))
+    index = np.indices(old)
+    values = sum((index[a] % p) * 100**a for a, p in enumerate(periods))
+    reshaped = np.reshape(values, new)
+    for axis, period in enumerate(_reshaped(Sameness(periods), old, new).periods):
+        assert period >= 1
+        places = np.arange(new[axis]) % period
+        assert np.array_equal(np.take(reshaped, places, axis=axis), reshaped)
+
+
+def test_everything_is_known_to_be_equal_only_with_a_reason() -> None:
+    graph = variant(absolute=True)
+    assert not sameness(graph)[graph.output].equal(1)
