@@ -39,17 +39,19 @@ class Scale:
 
     def part(self, value: float) -> float:
         """Where a value lies between the start (0) and the end (1) of the axis."""
-        start = self.low - (1 if self.zero else 0)
         if value <= 0:
             return 0.0
-        at = min(math.log10(value), float(self.high)) if math.isfinite(value) else float(self.high)
-        return (at - start) / (self.high - start)
+        return self._place(min(math.log10(value), self.high) if math.isfinite(value) else self.high)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """The values to name on the axis, with their names."""
+        """The places to name on the axis, with their names."""
         step = next(step for step in (1, 2, 5, 10, 20, 50, 100) if (self.high - self.low) / step <= _TICKS)
-        named = [(10.0**power, power_of_ten(power)) for power in range(self.high, self.low - 1, -step) if power > -308]
+        named = [(self._place(power), power_of_ten(power)) for power in range(self.high, self.low - 1, -step)]
         return [*named, (0.0, "0")] if self.zero else named
+
+    def _place(self, power: float) -> float:
+        start = self.low - (1 if self.zero else 0)
+        return (power - start) / (self.high - start)
 
 
 def power_of_ten(power: int) -> str:
@@ -100,8 +102,8 @@ def _plot(chart: LogPlot) -> tuple[list[Markup], int, str]:
     def across(at: float) -> float:
         return 100 * (at + 0.5) / length
 
-    def down(value: float) -> float:
-        return _EDGE + inner * (1 - scale.part(value))
+    def down(part: float) -> float:
+        return _EDGE + inner * (1 - part)
 
     marks = [
         Markup('<rect class="hole" x="{:.4g}%" y="0" width="{:.4g}%" height="{}"/>').format(
@@ -110,16 +112,17 @@ def _plot(chart: LogPlot) -> tuple[list[Markup], int, str]:
         for at in chart.holes
     ]
     if chart.level is not None:
-        top = down(chart.level.value)
+        top = down(scale.part(chart.level.value))
         marks.append(Markup('<rect class="inside" x="0" y="{:.4g}" width="100%" height="{:.4g}"/>').format(
             top, HEIGHT - top))  # fmt: skip
-    for value, name in scale.ticks():
-        marks += [_line("grid", 0, down(value), 100, down(value)), _text("y", "-8", down(value) + 4, name)]
-    marks += [_gap(across(at), down(low), down(high)) for at, low, high in _gaps(chart.series)]
+    for part, name in scale.ticks():
+        marks += [_line("grid", 0, down(part), 100, down(part)), _text("y", "-8", down(part) + 4, name)]
+    for at, near, far in _gaps(chart.series):
+        marks.append(_line("gap", across(at), down(scale.part(near)), across(at), down(scale.part(far))))
     for index, series in enumerate(chart.series):
-        marks += [_dot(index, across(at), down(value)) for at, value in _finite(series)]
+        marks += [_dot(index, across(at), down(scale.part(value))) for at, value in _finite(series)]
     if chart.level is not None:
-        y = down(chart.level.value)
+        y = down(scale.part(chart.level.value))
         marks.append(_line("level", 0, y, 100, y))
         marks.append(_text("level", "100%", y - 6, f"{chart.level.name} {number(chart.level.value)}"))
     step = next((step for step in _STEPS if (length - 1) / step <= _TICKS), length)
@@ -136,34 +139,30 @@ def _gaps(series: Sequence[Series]) -> list[tuple[int, float, float]]:
     return [(at, low, far[at]) for at, low in _finite(series[0]) if at in far]
 
 
-def _gap(x: float, y1: float, y2: float) -> Markup:
-    return _line("gap", x, y1, x, y2)
-
-
 def _ranges(chart: LogRanges) -> tuple[list[Markup], int, str]:
     scale = Scale.over(_every((*chart.series, *chart.ends), chart.level))
     height = _ROW * len(chart.rows)
 
-    def across(value: float) -> float:
-        return 2 + 96 * scale.part(value)
+    def across(part: float) -> float:
+        return 2 + 96 * part
 
     marks: list[Markup] = []
     if chart.level is not None:
         marks.append(Markup('<rect class="inside" x="0" y="18" width="{:.4g}%" height="{}"/>').format(
-            across(chart.level.value), height))  # fmt: skip
-    for value, name in scale.ticks():
-        marks += [_line("grid", across(value), 18, across(value), 18 + height)]
-        marks += [_text("x", f"{across(value):.4g}%", height + 34, name)]
+            across(scale.part(chart.level.value)), height))  # fmt: skip
+    for part, name in scale.ticks():
+        marks += [_line("grid", across(part), 18, across(part), 18 + height)]
+        marks += [_text("x", f"{across(part):.4g}%", height + 34, name)]
     for row, name in enumerate(chart.rows):
         y = 18 + _ROW * (row + 0.5)
         marks.append(_text("y", "-8", y + 4, name))
         for index, (lows, highs) in enumerate(zip(chart.series, chart.ends, strict=True)):
             low, high = lows.values[row], highs.values[row]
             if low is not None and high is not None and math.isfinite(low):
-                marks.append(_line(f"s{index} range", across(low), y, across(high), y))
-                marks += [_dot(index, across(low), y), _dot(index, across(high), y)]
+                start, end = across(scale.part(low)), across(scale.part(high))
+                marks += [_line(f"s{index} range", start, y, end, y), _dot(index, start, y), _dot(index, end, y)]
     if chart.level is not None:
-        x = across(chart.level.value)
+        x = across(scale.part(chart.level.value))
         marks += [_line("level", x, 14, x, 18 + height)]
         side = "start" if x < 25 else "middle" if x < 75 else "end"  # so that the words stay on the chart
         marks.append(_text(f"level {side}", f"{x:.4g}%", 10, f"{chart.level.name} {number(chart.level.value)}"))

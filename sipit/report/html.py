@@ -4,6 +4,7 @@ The template escapes all text by itself; what is made here (`Markup`) is made fr
 """
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import count as count_from
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,23 +16,32 @@ from sipit.report.generic import omission
 from sipit.report.wording import is_hidden, sign_of
 
 _HIDDEN = Markup('<span class="sign">{}</span>')
-_SPACE = Markup('<span class="sp"> </span>')
+_SPACE = Markup("<i> </i>")  # the shortest element there is: a page has thousands
 
 
 def render_html(document: Document) -> str:
     """The document as a page that works offline, on a phone, in print, in light and dark."""
-    environment = Environment(
-        loader=PackageLoader("sipit.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     numbers = count_from(1)
 
     def drawn(figure: Figure) -> Markup:
         name = f"f{next(numbers)}"  # ids of an SVG are shared with the whole page
         return draw(figure.chart, name=name, title=figure.title, description=figure.description)
 
-    environment.filters.update(kind=kind, marked=marked, literal=literal, omission=omission, drawn=drawn)
-    return environment.get_template("page.html.j2").render(document=document, claims=claims_of(document))
+    template = _environment().get_template("page.html.j2")
+    return template.render(document=document, claims=claims_of(document), drawn=drawn)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("sipit.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(kind=kind, marked=marked, literal=literal, omission=omission)
+    return environment
 
 
 def kind(block: Block | Cell) -> str:

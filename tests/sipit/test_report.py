@@ -1,0 +1,322 @@
+"""Pages of records: what they say, what they never say, and that they stand alone."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proofs.errors import InvalidInput
+from proofs.evidence import Record
+from proofs.verdict import Verdict
+from sipit.report import render, write_report
+from sipit.report.wording import number
+
+QUICK = settings(max_examples=30, deadline=None, derandomize=True)
+
+
+def inversion_record(*prompts: dict[str, Any], verdict: Verdict = Verdict.RECOVERED, **provenance: Any) -> Record:
+    result = {
+        "layer": 15,
+        "policy": "draft",
+        "tolerance": {"value": 3.55e-5, "kind": "measured", "derived_from": "4 x the noise over 183 positions"},
+        "prompts": list(prompts),
+    }
+    known = {"model": "smollm2", "dtype": "float32", "seed": 0, "versions": {"torch": "2.9.0"}}
+    return Record("invert", verdict, result, known | provenance, 1.5)
+
+
+def prompt_entry(pieces: list[str | None], *, outcome: str = "recovered", **more: Any) -> dict[str, Any]:
+    """An entry of `prompts`: a token where there is a piece, else a position with this outcome."""
+    ids = [None if piece is None else 100 + at for at, piece in enumerate(pieces)]
+    return {
+        "outcome": outcome,
+        "token_ids": ids,
+        "text": None if None in pieces else "".join(piece or "" for piece in pieces),
+        "alternatives": [],
+        "tokens": [
+            {
+                "position": at,
+                "token_id": token,
+                "outcome": "recovered" if token is not None else outcome,
+                "residual": (at + 1) * 1.01e-7 if token is not None else 0.5,
+                "margin": 0.2 + at / 1000,
+                "rivals_tested": 16,
+                "candidates_tested": 17,
+            }
+            for at, token in enumerate(ids)
+        ],
+        "pieces": pieces,
+        "forward_passes": 3,
+        "token_positions": 180,
+        "candidates_tested": 170,
+        "seconds": 2.25,
+        "matches_truth": None,
+        "explanation": f"Explained: {outcome}.",
+        "largest_residual": 4.25e-7,
+        "smallest_margin": 0.2,
+        **more,
+    }
+
+
+class Page(HTMLParser):
+    """A page read back: its elements are balanced, and the text of every element is kept by class."""
+
+    VOID = frozenset({"meta", "link", "br"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[tuple[str, str]] = []
+        self.text = ""
+        self.tokens: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len({name for name, _ in attrs}) == len(attrs)
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append((tag, dict(attrs).get("class") or ""))
+            if "tk" in self.open[-1][1].split():
+                self.tokens.append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data: str) -> None:
+        classes = [name.split() for _, name in self.open]
+        if not any(tag == "style" for tag, _ in self.open):
+            self.text += data
+        if ["tip"] not in classes and any("tk" in names for names in classes):
+            self.tokens[-1] += data
+
+
+def classes_of(page: Page, name: str) -> list[set[str]]:
+    found = [set((attributes.get("class") or "").split()) for _, attributes in page.elements]
+    return [names for names in found if name in names]
+
+
+def test_a_recovered_prompt_is_told_in_plain_sentences():
+    page = render([inversion_record(prompt_entry(["The", " fox"], matches_truth=True))], format="html")
+    read = Page(page)
+    assert "The prompt was recovered from the hidden states: 2 of 2 tokens" in read.text
+    assert "measured, not proved: at layer 15 in float32, against at least 16 rivals" in read.text
+    assert "sipit invert smollm2" in read.text
+    assert read.tokens == ["The", " fox"]
+    assert all("holds" in names for names in classes_of(read, "tk"))
+
+
+@pytest.mark.parametrize("outcome", ["not_found", "ambiguous", "budget_exhausted"])
+def test_a_failure_never_looks_like_success(outcome: str):
+    record = inversion_record(prompt_entry(["The", None], outcome=outcome), verdict=Verdict(outcome))
+    read = Page(render([record], format="html"))
+    assert "was recovered" not in read.text
+    assert f"The prompt was not recovered: 1 {outcome.replace('_', ' ')}; 1 of 2 tokens resolved." in read.text
+    assert "holds" not in classes_of(read, "hero")[0]
+    first, second = classes_of(read, "tk")
+    assert "holds" in first
+    assert "hole" in second and "holds" not in second
+
+
+def test_a_verdict_that_the_prompts_do_not_bear_out_is_not_repeated_in_words():
+    read = Page(render([inversion_record(prompt_entry(["a", None], outcome="not_found"))], format="html"))
+    assert "was recovered" not in read.text
+
+
+def test_an_unresolved_position_shows_no_text_but_among_the_alternatives():
+    entry = prompt_entry(["The", None], outcome="not_found")
+    entry["pieces"] = ["The", "GUESS"]
+    entry["alternatives"] = [{"position": 1, "token_ids": [4711], "pieces": ["nearest"], "reason": "not an answer"}]
+    record = inversion_record(entry, verdict=Verdict.NOT_FOUND)
+    for page in (render([record], format="html"), render([record], format="md")):
+        assert "GUESS" not in page
+        assert "not an answer: 4711 “nearest”" in page
+    assert "nearest" not in "".join(Page(render([record], format="html")).tokens)
+
+
+def test_a_wrong_token_is_called_wrong():
+    page = render([inversion_record(prompt_entry(["The"], matches_truth=False))], format="html")
+    assert "Attention: 1 prompt called recovered differ" in page
+    assert "not the true text" in page
+
+
+def test_tokens_without_pieces_show_their_ids():
+    entry = prompt_entry(["a", "b"])
+    del entry["pieces"]
+    read = Page(render([inversion_record(entry)], format="html"))
+    assert read.tokens == ["[100]", "[101]"]
+    assert "The text as a whole" in read.text
+
+
+@pytest.mark.parametrize("form", ["html", "md"])
+def test_every_number_of_an_inversion_is_shown(form: Any):
+    entries = [prompt_entry(["x"] * 5, novel=[{"deep": 77123}], seconds=8.125), prompt_entry(["y", None])]
+    record = inversion_record(*entries, verdict=Verdict.AMBIGUOUS)
+    record.result["threads"] = 4242
+    page = render([record], format=form)
+    assert {"77123", "4242"} <= set(re.findall(r"\d+", page))
+    for entry in entries:
+        for token in entry["tokens"]:
+            assert number(token["residual"]) in page
+            assert number(token["margin"]) in page
+        for name in ("forward_passes", "token_positions", "candidates_tested", "seconds", "largest_residual"):
+            assert number(entry[name]) in page
+    assert number(3.55e-5) in page
+
+
+def test_numbers_carry_their_claim():
+    read = Page(render([inversion_record(prompt_entry(["x"]))], format="html"))
+    assert "residual measured" in read.text
+    assert [names & {"proved", "bounded"} for names in classes_of(read, "claim") if "measured" not in names] == []
+
+
+@QUICK
+@given(
+    st.recursive(
+        st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),
+        max_leaves=10,
+    )
+)
+def test_every_number_of_any_record_is_shown(value: Any):
+    record = Record("later", Verdict.HELD, {"found": value}, {})
+    expected = [repr(leaf) for leaf in _numbers(value, depth=0)]
+    for form in ("html", "md"):
+        page = render([record], format=form)
+        assert all(text in page for text in expected)
+
+
+def _numbers(value: Any, depth: int) -> list[Any]:
+    """The numbers down to the depth that a page promises to show."""
+    if isinstance(value, dict | list):
+        entries = value.values() if isinstance(value, dict) else value
+        return [leaf for entry in entries for leaf in _numbers(entry, depth + 1)] if depth < 4 else []
+    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
+
+
+def check_record() -> Record:
+    result = {
+        "regularity": "C0",
+        "obstructions": [
+            {
+                "operation": "relu",
+                "module": "layers.0.act",
+                "source": "opt.py:242",
+                "regularity": "C0",
+                "reason": "kink",
+            }
+        ],
+        "witness": {"claim": "not analytic", "bits": 128},
+        "conditions": {"discharged": 8, "open": [{"statement": "eps > 0", "module": "norm", "source": "n.py:3"}]},
+        "idealisations": ["casts are the identity"],
+        "positions": "relative",
+        "structural_collisions": [{"family": "repeated tokens", "statement": "r(aa) = r(a)", "example": [[1], [1, 1]]}],
+        "duplicate_embeddings": {
+            "rows": 512,
+            "unique_rows": 510,
+            "groups": [[5, 9, 11]],
+            "tokens": [["<a>", "b", "c"]],
+        },
+        "layer": 2,
+        "certificate": {"kind": "regularity", "graph": ["secret-of-the-certificate"] * 1000},
+    }
+    return Record("check", Verdict.REFUTED, result, {"model": "tiny-opt"}, 0.1)
+
+
+@pytest.mark.parametrize("form", ["html", "md"])
+def test_check_shows_obstructions_collisions_and_duplicates(form: Any):
+    page = render([check_record()], format=form)
+    assert "tiny-opt violates a hypothesis: the map is not analytic, by a certified witness" in page
+    shown = Page(page).text if form == "html" else page
+    for text in ("opt.py:242", "eps", "repeated tokens", "5, 9, 11", "casts are the identity", "proved"):
+        assert text in shown
+    assert "secret-of-the-certificate" not in page
+    assert "sipit verify" in page
+
+
+def test_capture_names_the_file_and_claims_nothing():
+    result = {"files": ["s.safetensors"], "layer": 3, "prompts": 2, "positions": 20, "lengths": [8, 12], "cached": True}
+    read = Page(render([Record("capture", Verdict.DONE, result, {"model": "tiny-gpt2"})], format="html"))
+    assert "The hidden states of 2 prompts at layer 3 of tiny-gpt2 were captured." in read.text
+    assert "token by token with a cache, 20 positions in all" in read.text
+    assert "neutral" in classes_of(read, "hero")[0]
+
+
+def test_several_records_make_one_page_with_the_verdicts_first():
+    good = inversion_record(prompt_entry(["x"]))
+    records = [good, check_record(), Record("collide", Verdict.UNDECIDED, {"pairs": 3}, {})]
+    page = render(records, format="html")
+    read = Page(page)
+    assert "3 results: 1 hold, 1 fail, 1 stay open." in read.text
+    assert {"c1", "c2", "c3"} <= {attributes.get("id") for _, attributes in read.elements}
+    assert "fails" in classes_of(read, "hero")[0]
+    assert "residual" in read.text and "opt.py:242" in read.text and "pairs" in read.text
+
+
+def test_ids_are_unique_and_everything_is_inside_the_file():
+    prompts = [prompt_entry(["x", None]), prompt_entry(["y"])]
+    read = Page(render([inversion_record(*prompts), inversion_record(*prompts)], format="html"))
+    ids = [attributes["id"] for _, attributes in read.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    used = {name for _, attributes in read.elements for name in (attributes.get("aria-labelledby") or "").split()}
+    assert used <= set(ids)
+    for tag, attributes in read.elements:
+        assert tag not in {"script", "iframe", "img", "object", "embed", "form"}
+        assert not any(name.startswith("on") or name in {"src", "style", "srcdoc"} for name in attributes)
+        assert (attributes.get("href") or "#").startswith(("#", "data:"))
+    policy = next(a["content"] for tag, a in read.elements if tag == "meta" and "http-equiv" in a)
+    assert policy is not None and policy.startswith("default-src 'none'")
+
+
+def test_the_style_asks_for_nothing_from_elsewhere():
+    style = render([check_record()], format="html").split("<style>")[1].split("</style>")[0]
+    assert "url(" not in style and "@import" not in style
+    for feature in ("prefers-color-scheme: dark", "@media print", "max-width: 40rem"):
+        assert feature in style
+
+
+def test_a_page_of_twenty_prompts_of_sixty_four_tokens_is_small():
+    record = inversion_record(*[prompt_entry([" statement"] * 63 + ["\n"]) for _ in range(20)])
+    assert len(render([record], format="html").encode()) < 1_000_000
+
+
+def test_a_page_depends_on_the_records_alone():
+    record = inversion_record(prompt_entry(["x"]))
+    again = Record.from_json(json.loads(record.dumps()))
+    for form in ("html", "md"):
+        assert render([record], format=form) == render([again], format=form)
+
+
+def test_write_report_follows_the_ending(tmp_path: Path):
+    record = inversion_record(prompt_entry(["é"]))
+    write_report(tmp_path / "page.html", [record])
+    write_report(tmp_path / "page.md", [record])
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert (tmp_path / "page.md").read_text(encoding="utf-8").startswith("# Inversion of 1 prompt on smollm2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "page.md"]
+
+
+def test_write_report_refuses_what_is_no_page(tmp_path: Path):
+    with pytest.raises(InvalidInput, match=r"ending in \.html or \.md"):
+        write_report(tmp_path / "page.pdf", [check_record()])
+    with pytest.raises(InvalidInput, match="at least one record"):
+        write_report(tmp_path / "page.html", [])
+    with pytest.raises(InvalidInput, match="can be written"):
+        write_report(tmp_path / "missing" / "page.html", [check_record()])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_how_to_repeat_it_is_the_command_line_of_the_record():
+    line = "sipit invert smollm2 --text 'a b' --layer 15"
+    assert line in render([inversion_record(prompt_entry(["a"]), command_line=line)], format="md")
+    listed = inversion_record(prompt_entry(["a"]), command_line=["sipit", "invert", "a b"])
+    assert "sipit invert 'a b'" in render([listed], format="md")

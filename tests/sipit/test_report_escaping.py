@@ -1,0 +1,172 @@
+"""Whatever text a model or a file holds, it stays text on the page; whatever a record lacks, there is a page."""
+
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proofs.evidence import Record
+from proofs.verdict import Verdict
+from sipit.report import render
+from sipit.report.chart import HEIGHT, draw
+from sipit.report.document import Level, LogPlot, LogRanges, Series
+from sipit.report.markdown import escape
+from sipit.report.wording import is_hidden, number, plain, sign_of
+from tests.sipit.test_report import Page, inversion_record, prompt_entry
+
+MORE = settings(max_examples=50, deadline=None, derandomize=True)
+NASTY = [
+    "<script>alert(1)</script>", "</style><img src=x onerror=alert(1)>", '" onfocus="alert(1)', "' autofocus x='",
+    "{{ 7 * 7 }}", "{% raw %}", "&lt;b&gt;", "]]>", "<!--", "\x00", "\u202eabc\u2066", "\u200b", "a|b", "\\|",
+    "```\n# x", "\r\n", "\ud800", "\ufffe", "https://example.org", "![x](https://example.org/x.png)", "$a$",
+]  # fmt: skip
+ANY_TEXT = st.one_of(
+    st.sampled_from(NASTY), st.text(max_size=12), st.text(alphabet="<>&\"'|`\\\n\t *_[]#", max_size=12)
+)
+HARMLESS = {
+    "html", "head", "meta", "title", "link", "style", "body", "a", "header", "p", "strong", "span", "main", "section",
+    "h1", "h2", "h3", "h4", "h5", "h6", "article", "div", "nav", "ol", "li", "dl", "dt", "dd", "pre", "code", "figure",
+    "figcaption", "svg", "desc", "rect", "circle", "line", "text", "details", "summary", "table", "caption", "thead",
+    "tbody", "tr", "th", "td", "footer", "br", "i", "b",
+}  # fmt: skip
+
+
+def shown(text: str) -> str:
+    """What is left to read of a text: its hidden characters by their signs."""
+    return "".join(sign_of(character) if is_hidden(character) else character for character in text)
+
+
+def assert_harmless(page: Page) -> None:
+    for tag, attributes in page.elements:
+        assert tag in HARMLESS
+        assert not any(name.startswith("on") or name in {"src", "style", "autofocus"} for name in attributes)
+        assert (attributes.get("href") or "#").startswith(("#", "data:"))
+
+
+@MORE
+@given(st.lists(ANY_TEXT, min_size=1, max_size=4), ANY_TEXT, ANY_TEXT, ANY_TEXT)
+def test_text_never_becomes_markup_and_can_be_read_back(pieces: list[str], reason: str, name: str, line: str):
+    entry = prompt_entry([*pieces, None], outcome="not_found", explanation=reason)
+    entry["alternatives"] = [{"position": len(pieces), "token_ids": [1], "reason": reason}]
+    entry[name] = {name: [{name: reason}]}
+    record = inversion_record(entry, verdict=Verdict.NOT_FOUND, model=name, command_line=line)
+    page = render([record, record], format="html")
+    page.encode("utf-8")
+    read = Page(page)
+    assert_harmless(read)
+    assert read.tokens == [*map(shown, pieces), "✗"] * 2
+    assert shown(reason) in read.text
+    assert shown(line) in read.text
+
+
+@MORE
+@given(st.text(max_size=40))
+def test_no_invisible_character_reaches_a_page(text: str):
+    record = Record("later", Verdict.HELD, {text: text, "rows": [{text: text}]}, {text: text})
+    for form in ("html", "md"):
+        hidden = {character for character in render([record], format=form) if is_hidden(character)}
+        assert hidden <= {"\n"}
+
+
+@MORE
+@given(st.lists(ANY_TEXT, min_size=1, max_size=4), ANY_TEXT)
+def test_markdown_tables_keep_their_columns(pieces: list[str], reason: str):
+    entry = prompt_entry([*pieces, None], outcome="ambiguous")
+    entry["alternatives"] = [{"position": 0, "token_ids": [1, 2], "pieces": ["|", reason], "reason": reason}]
+    record = inversion_record(entry, entry, verdict=Verdict.AMBIGUOUS)
+    page = re.sub(r"^(`{3,})text\n.*?^\1$", "", render([record], format="md"), flags=re.M | re.S)
+    tables = re.findall(r"(?:^\|.*\n)+", page, flags=re.M)
+    assert len(tables) == 3
+    for table in tables:
+        assert len({row.count("|") for row in table.splitlines()}) == 1
+    assert page.count("|") == sum(table.count("|") for table in tables)
+
+
+@MORE
+@given(ANY_TEXT)
+def test_a_fence_holds_what_is_in_it(text: str):
+    page = render([inversion_record(prompt_entry([text, "end"]))], format="md")
+    fence = re.search(r"token by token:\n\n(`+)text\n(.*?)\n\1\n", page, flags=re.S)
+    assert fence is not None
+    assert fence[2].endswith("end")
+    assert fence[1] not in fence[2]
+
+
+@MORE
+@given(ANY_TEXT)
+def test_markdown_escapes_on_one_line(text: str):
+    escaped = escape(text)
+    assert "\n" not in escaped and "|" not in escaped and "<" not in escaped
+    assert re.search(r"(?<!\\)(?:\\\\)*[`*_\[\]$]", escaped) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from([10**400, -1.0, 0, "recovered", 1e-320])
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+FIELDS = {
+    "invert": ["layer", "policy", "tolerance", "prompts"],
+    "check": ["regularity", "obstructions", "witness", "conditions", "idealisations", "structural_collisions",
+              "duplicate_embeddings", "layer"],
+    "capture": ["files", "layer", "prompts", "positions", "cached"],
+    "collide": ["layers", "collisions", "bound", "certificate"],
+}  # fmt: skip
+PARTS = ["value", "kind", "outcome", "token_ids", "text", "tokens", "pieces", "alternatives", "position", "token_id",
+         "residual", "margin", "rivals_tested", "matches_truth", "discharged", "open", "groups", "rows",
+         "reason"]  # fmt: skip
+PART = st.dictionaries(
+    st.sampled_from(PARTS), JSON | st.lists(st.dictionaries(st.sampled_from(PARTS), JSON), max_size=3)
+)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> Record:
+    """Records of the right schema with fields that are missing, odd or of another type."""
+    command = draw(st.sampled_from([*FIELDS, "prove witness", ""]))
+    names = st.sampled_from(FIELDS.get(command, ["pairs"]))
+    result = draw(st.dictionaries(names, JSON | PART | st.lists(PART, max_size=3), max_size=6))
+    provenance = draw(st.dictionaries(st.sampled_from(["model", "command_line", "versions", "seed", "dtype"]), JSON))
+    return Record(command, draw(st.sampled_from(list(Verdict))), result, provenance, draw(st.floats()))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(records(), min_size=1, max_size=2))
+def test_any_record_makes_a_page(found: list[Record]):
+    read = Page(render(found, format="html"))
+    assert_harmless(read)
+    for record in found:
+        assert record.verdict.value.replace("_", " ") in read.text
+    assert render(found, format="md").startswith("# ")
+
+
+@MORE
+@given(
+    st.lists(st.none() | st.floats() | st.sampled_from([0.0, 5e-324, 1.7e308]), min_size=1, max_size=8),
+    st.none() | st.floats(min_value=5e-324, allow_infinity=False),
+)
+def test_charts_stay_inside_their_frame(values: list[float | None], level: float | None):
+    threshold = Level("tolerance", level) if level is not None else None
+    one = Series("one", tuple(values))
+    rows = tuple(map(str, range(len(values))))
+    for chart in (LogPlot("position", (one, one), threshold, (0,)), LogRanges(rows, (one,), (one,), threshold)):
+        drawn = draw(chart, name="f", title="t", description="d")
+        Page(drawn)
+        assert all(0 <= float(at) <= 100 for at in re.findall(r'(?:x|x1|x2|cx)="([-\d.e+]+)%"', drawn))
+        limit = max(HEIGHT, 30 * len(rows)) + 40
+        assert all(0 <= float(at) <= limit for at in re.findall(r'(?:y|y1|y2|cy)="([-\d.e+]+)"', drawn))
+
+
+def test_numbers_keep_three_digits():
+    values = [1.9068e-7, 3.55e-5, 0.22826, 0.5, 2.25, 12345.678, 1e-320, 0, 0.0, 17, None, True, "x", -0.00123]
+    expected = ["1.91e-7", "3.55e-5", "0.228", "0.5", "2.25", "1.23e4", "1.00e-320", "0", "0", "17", "–", "yes", "x",
+                "-1.23e-3"]  # fmt: skip
+    assert list(map(number, values)) == expected
+
+
+def test_values_are_abridged_not_dropped():
+    assert plain("x" * 5000).endswith("… (1000 characters more)")
+    assert plain(list(range(100))).endswith("63, … (36 more)")
+    assert plain([[[[[1, 2]]]]]) == "((((2 entries))))"
+    assert plain(10**5000) == "an integer of 16610 bits"
