@@ -63,6 +63,9 @@ def _witness(certificate: Mapping[str, Any], witness: Mapping[str, Any]) -> None
     graph = Graph.from_json(witness.get("graph", certificate["graph"]))
     if "graph" in witness and witness.get("subject") in (None, "this graph"):
         raise Rejected("the witness is about another graph than it says")
+    about = certificate["graph"]["about"]
+    if "graph" in witness and graph.about.get("architecture") != about.get("architecture"):
+        raise Rejected("it is about another architecture")
     if not recheck(graph, witness):
         raise Rejected("re-evaluated, it does not show what it claims")
 
