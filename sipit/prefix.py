@@ -24,8 +24,12 @@ class Prefix(Protocol):
 
     network: Network
 
-    def extend(self, start: int, token_ids: torch.Tensor) -> torch.Tensor:
-        """Cuts the working prompt to `start` tokens, appends these; their states, shape (len(token_ids), d)."""
+    def extend(self, start: int, drafts: torch.Tensor) -> torch.Tensor:
+        """Cuts the working prompt to `start` tokens and runs drafts (B, n) behind it; their states (B, n, d)."""
+        ...
+
+    def keep(self, row: int) -> None:
+        """Makes one of the drafts just run the working prompt."""
         ...
 
     def candidates(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
@@ -46,12 +50,17 @@ class RecomputedPrefix:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self._prompt = torch.zeros(0, dtype=torch.long, device=network.model.device)
+        self._drafts = torch.zeros(1, 0, dtype=torch.long, device=network.model.device)
+        self._prompt = self._drafts[0]
 
-    def extend(self, start: int, token_ids: torch.Tensor) -> torch.Tensor:
+    def extend(self, start: int, drafts: torch.Tensor) -> torch.Tensor:
         """See `Prefix.extend`."""
-        self._prompt = torch.cat([self._prompt[:start], token_ids])
-        return self.network.run(self._prompt[None], use_cache=False)[0, start:]
+        self._drafts = torch.cat([self._prompt[:start].expand(len(drafts), -1), drafts], dim=1)
+        return self.network.run(self._drafts, use_cache=False)[:, start:]
+
+    def keep(self, row: int) -> None:
+        """See `Prefix.keep`."""
+        self._prompt = self._drafts[row]
 
     def candidates(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         """See `Prefix.candidates`."""
@@ -77,17 +86,23 @@ class CachedPrefix:
     def __init__(self, network: Network) -> None:
         self.network = network
         self._cache = DynamicCache()
-        self._length = 0
 
-    def extend(self, start: int, token_ids: torch.Tensor) -> torch.Tensor:
+    def extend(self, start: int, drafts: torch.Tensor) -> torch.Tensor:
         """See `Prefix.extend`."""
-        for layer in self._cache.layers:
-            _cut(layer, start)
-        self._length = start + len(token_ids)
-        positions = torch.arange(start, self._length, device=token_ids.device)[None]
-        return self.network.run(
-            token_ids[None], past_key_values=self._cache, use_cache=True, **self._positions(positions)
-        )[0]
+        rows, length = drafts.shape
+        self._select(lambda stored: stored[:, :, :start].expand(rows, -1, -1, -1))
+        positions = torch.arange(start, start + length, device=drafts.device).expand(rows, -1)
+        return self.network.run(drafts, past_key_values=self._cache, use_cache=True, **self._positions(positions))
+
+    def keep(self, row: int) -> None:
+        """See `Prefix.keep`."""
+        self._select(lambda stored: stored[row : row + 1])
+
+    def _select(self, part: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        layers: list[Any] = self._cache.layers
+        for layer in layers:
+            if layer.is_initialized:
+                layer.keys, layer.values = part(layer.keys), part(layer.values)
 
     def candidates(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         """See `Prefix.candidates`."""
@@ -152,11 +167,6 @@ class _PrefixLayer(DynamicLayer):
         return self._length
 
 
-def _cut(layer: Any, length: int) -> None:
-    if layer.is_initialized:
-        layer.keys, layer.values = layer.keys[..., :length, :], layer.values[..., :length, :]
-
-
 def _cache_agrees(network: Network) -> bool:
     """Tries both ways on a short prompt, so that no model is trusted or refused by its name."""
     model = network.model
@@ -166,9 +176,14 @@ def _cache_agrees(network: Network) -> bool:
     tokens = torch.tensor([5, 0, 2, 1, 3], device=model.device) % model.vocabulary_size
     plain, cached = RecomputedPrefix(trial), CachedPrefix(trial)
     try:
-        pairs = [
-            (plain.extend(0, prompt), cached.extend(0, prompt)),
-            (plain.extend(9, prompt[5:15]), cached.extend(9, prompt[5:15])),
+        drafts = torch.stack([prompt[:10], prompt[5:15]])
+        pairs = [(plain.extend(0, prompt[None]), cached.extend(0, prompt[None]))]
+        plain.keep(0)
+        cached.keep(0)
+        pairs += [(plain.extend(9, drafts), cached.extend(9, drafts))]
+        plain.keep(1)
+        cached.keep(1)
+        pairs += [
             (plain.candidates(positions, tokens), cached.candidates(positions, tokens)),
             (plain.candidates(positions[3:], tokens[3:]), cached.candidates(positions[3:], tokens[3:])),
         ]

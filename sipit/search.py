@@ -64,22 +64,16 @@ class Search:
                 self.progress(len(self.results), self.length)
 
     def _advance(self) -> None:
-        """Runs what is settled and not yet run, and the draft behind it; settles the longest stretch that fits."""
+        """Runs what is settled and not yet run, and drafts behind it; settles the longest stretch that fits."""
         start, settled = self._current, len(self.working)
-        device = self.verifier.model.device
-        tokens = torch.tensor(self.working[start:], dtype=torch.long, device=device)
-        if self.proposal.draft is not None:
-            tokens = torch.cat([tokens, self.proposal.draft[settled:]])
-        if not len(tokens):
-            return
-        states, residuals = self.verifier.draft(start, tokens)
-        self._current = settled
-        for index in range(settled - start, len(tokens)):
-            position, one = start + index, slice(index, index + 1)
-            self.verifier.record(position, tokens[one], states[one], residuals[one])
-            if not self.verifier.fits(position):
-                break
-            self.working.append(int(tokens[index]))
+        tokens = torch.tensor([self.working[start:]], dtype=torch.long, device=self.verifier.model.device)
+        drafts = self.proposal.drafts(settled)
+        if drafts is not None:
+            tokens = torch.cat([tokens.expand(len(drafts), -1), drafts], dim=1)
+        if tokens.shape[1]:
+            stretch = self.verifier.draft(start, tokens)
+            for position in range(settled, start + stretch):
+                self.working.append(self.verifier.trials[position].nearest)
         self._current = len(self.working)
 
     def _review(self) -> None:

@@ -93,7 +93,8 @@ def measure_noise(
     noise, positions = 0.0, 0
     for number, prompt in enumerate(prompts):
         ids = torch.tensor(prompt, device=model.device)
-        drafted = prefix.extend(0, ids).double()
+        drafted = prefix.extend(0, ids[None])[0].double()
+        prefix.keep(0)
         tested = prefix.candidates(torch.arange(len(prompt), device=model.device), ids).double()
         for captured in captures:
             observed = captured[number].to(stored).to(model.device).double()

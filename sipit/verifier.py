@@ -55,11 +55,24 @@ class Verifier:
         self.observed = self.observed.to(self.model.device).double()
         self._norms = self.observed.norm(dim=1)
 
-    def draft(self, start: int, token_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Runs a draft of the positions from `start` on: its states (n, d) and relative residuals (n,)."""
-        states = self.prefix.extend(start, token_ids).double()
-        span = slice(start, start + len(token_ids))
-        return states, self._relative(states - self.observed[span], self._norms[span])
+    def draft(self, start: int, drafts: torch.Tensor) -> int:
+        """Runs drafts (B, n) of the positions from `start` on and keeps the one that fits for longest.
+
+        Enters its tokens up to the first that does not fit, with those that other drafts have there behind the same
+        tokens; returns how many fit.
+        """
+        states = self.prefix.extend(start, drafts).double()
+        span = slice(start, start + drafts.shape[1])
+        residuals = self._relative(states - self.observed[span], self._norms[span])
+        fitting = (residuals <= self.tolerance).long().cumprod(1).sum(1)
+        best = int(torch.nonzero(fitting == fitting.max())[0])
+        self.prefix.keep(best)
+        stretch = int(fitting[best])
+        for index in range(min(stretch + 1, drafts.shape[1])):
+            same = (drafts[:, :index] == drafts[best, :index]).all(1).nonzero().flatten().tolist()
+            rows = list({int(drafts[row, index]): row for row in reversed(same)}.values())  # one for each token
+            self.record(start + index, drafts[rows, index], states[rows, index], residuals[rows, index])
+        return stretch
 
     def record(self, position: int, token_ids: torch.Tensor, states: torch.Tensor, residuals: torch.Tensor) -> None:
         """Enters candidates tested at a position; a token that was entered before keeps its first residual."""
@@ -129,6 +142,6 @@ class Verifier:
     @staticmethod
     def _relative(difference: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
         """|difference| / norm row by row; a zero state is met by a zero difference alone, an overflow meets nothing."""
-        distance = difference.norm(dim=1)
+        distance = difference.norm(dim=-1)
         relative = torch.where(norms > 0, distance / norms, torch.where(distance > 0, torch.inf, 0.0))
         return relative.nan_to_num(nan=torch.inf, posinf=torch.inf)

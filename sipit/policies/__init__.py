@@ -16,9 +16,11 @@ Progress = Callable[[int, int], None]
 class Proposal(Protocol):
     """What a policy proposes for the states of one prompt."""
 
-    @property
-    def draft(self) -> torch.Tensor | None:
-        """The likeliest token at every position, shape (T,), or None where the policy has no opinion."""
+    def drafts(self, start: int) -> torch.Tensor | None:
+        """Likely tokens for the positions from `start` on, shape (B, T - start), the likeliest row first.
+
+        None where the policy has no opinion.
+        """
         ...
 
     def leading(self, position: int) -> torch.Tensor:

@@ -18,6 +18,8 @@ from sipit.probe import LinearProbe, Probes, trained_probes
 _SURE = 0.995  # mean probability of the drafted tokens above which no prior is asked for
 _STEPS = 30  # of EM; one parameter converges long before
 _LEADING = 64  # best tokens kept for every position
+_DOUBTFUL = 3  # positions where the second choice is drafted too, in all combinations
+_CERTAIN = 5.0  # log-odds of the first choice above which there is no doubt
 _ROWS = 64  # positions scored at a time
 
 
@@ -52,10 +54,16 @@ class DraftProposal:
     logits: torch.Tensor | None
     share: float
 
-    @property
-    def draft(self) -> torch.Tensor:
-        """The likeliest token at every position."""
-        return self._best[1][:, 0]
+    def drafts(self, start: int) -> torch.Tensor:
+        """The likeliest tokens, and both choices at the most doubtful positions: 1 to 8 rows."""
+        tokens, odds = self._best[1][start:], self._best[2][start:]
+        doubtful = odds.argsort(stable=True)[:_DOUBTFUL]
+        doubtful = doubtful[odds[doubtful] < _CERTAIN]
+        rows = tokens[:, 0].repeat(2 ** len(doubtful), 1)
+        for bit, position in enumerate(doubtful.tolist()):
+            second = torch.arange(len(rows), device=rows.device) >> bit & 1 == 1
+            rows[second, position] = tokens[position, 1]
+        return rows
 
     @property
     def probabilities(self) -> torch.Tensor:
@@ -63,16 +71,16 @@ class DraftProposal:
         return self._best[0]
 
     @cached_property
-    def _best(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The probability of the likeliest token, shape (T,), and the leading tokens, shape (T, 64)."""
-        probabilities: list[torch.Tensor] = []
-        tokens: list[torch.Tensor] = []
+    def _best(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Per position the probability of the likeliest token, the leading tokens (T, 64), and the odds of the first."""
+        parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         for start, stop in _spans(len(self.features)):
             scores = self._scores(start, stop, self.features[start:stop])
             leading = scores.topk(min(_LEADING, scores.shape[1]), dim=1)
-            probabilities.append((leading.values[:, 0] - scores.logsumexp(1)).exp())
-            tokens.append(leading.indices)
-        return torch.cat(probabilities), torch.cat(tokens)
+            first, second = leading.values[:, 0], leading.values[:, min(1, scores.shape[1] - 1)]
+            parts.append(((first - scores.logsumexp(1)).exp(), leading.indices, first - second))
+        probabilities, tokens, odds = (torch.cat(part) for part in zip(*parts, strict=True))
+        return probabilities, tokens, odds
 
     def leading(self, position: int) -> torch.Tensor:
         """The likeliest tokens there."""

@@ -13,11 +13,13 @@ class ExhaustivePolicy:
 
     vocabulary_size: int
     device: torch.device
-    draft: None = None
 
     def propose(self, states: torch.Tensor, network: Network) -> "ExhaustivePolicy":
         """The same for all states."""
         return self
+
+    def drafts(self, start: int) -> None:
+        """No opinion."""
 
     def leading(self, position: int) -> torch.Tensor:
         """No token leads."""

@@ -31,10 +31,9 @@ class NearestProposal:
 
     distances: torch.Tensor
 
-    @property
-    def draft(self) -> torch.Tensor:
+    def drafts(self, start: int) -> torch.Tensor:
         """The nearest row at every position."""
-        return self.distances.argmin(1)
+        return self.distances[start:].argmin(1)[None]
 
     def leading(self, position: int) -> torch.Tensor:
         """The nearest rows."""
