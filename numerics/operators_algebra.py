@@ -1,4 +1,4 @@
-"""Rules of `numerics.lowering` for arithmetic, elementary functions, norms, attention and decisions."""
+"""Rules of `numerics.lowering` for arithmetic, elementary functions and decisions."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from numerics.lowering import Builder, Rule, Term, Value
-from numerics.operators_structure import attribute, concatenate, cut, real, reshape, tensor, transposed
+from numerics.operators_structure import attribute, real, reshape, tensor, transposed
 
 Arguments = Sequence[Any]
 Keywords = dict[str, Any]
@@ -175,96 +175,6 @@ def _log_sum_exp(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     return b.emit("log", (b.emit("sum", (b.emit("exp", (a[0],)),), axes=_axes(b, a[0], a[1]), keep=keep),))
 
 
-def _softmax(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-    x = real(b, a[0])
-    return b.emit("softmax", (x,), axis=_axes(b, x, a[1])[0])
-
-
-def _layer_norm(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-    weight, bias = ([*a[2:4], None, None])[:2]
-    epsilon = a[4] if len(a) > 4 else k.get("eps", 1e-5)
-    x = a[0]
-    if weight is None and bias is not None:
-        return NotImplemented
-    scales = [v for v in (weight, bias) if v is not None]
-    return b.emit("layer_norm", (x, *scales), axes=len(a[1]), epsilon=attribute(epsilon))
-
-
-def _native_layer_norm(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-    return [_layer_norm(b, value[0], a, k), None, None]
-
-
-def _rms_norm(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-    weight, epsilon = ([*a[2:4], None, None])[:2]
-    rank = len(b.type(a[0]).shape)
-    axes = tuple(range(rank - len(a[1]), rank))
-    epsilon = torch.finfo(value.dtype).eps if epsilon is None else epsilon
-    mean = b.emit("mean", (b.emit("power", (a[0],), exponent=2),), axes=axes, keep=True)
-    root = b.emit("rsqrt", (b.emit("add", (mean, tensor(b, float(epsilon)))),))
-    result = b.emit("multiply", (a[0], root))
-    return result if weight is None else b.emit("multiply", (result, weight))
-
-
-def _attention(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-    """softmax(scale q k' + mask) v, as scaled_dot_product_attention states it; dropout must be off."""
-    q, key, v = a[:3]
-    mask = a[3] if len(a) > 3 else k.get("attn_mask")
-    dropout = a[4] if len(a) > 4 else k.get("dropout_p", 0.0)
-    causal = a[5] if len(a) > 5 else k.get("is_causal", False)
-    if dropout:
-        return NotImplemented
-    if k.get("enable_gqa") and b.type(q).shape[-3] != b.type(key).shape[-3]:
-        key, v = (_repeated(b, x, b.type(q).shape[-3]) for x in (key, v))
-    rows, columns = b.type(q).shape[-2], b.type(key).shape[-2]
-    scale = k.get("scale")
-    scale = 1 / math.sqrt(b.type(q).shape[-1]) if scale is None else scale
-    scores = b.emit("multiply", (b.emit("matmul", (q, transposed(b, key))), tensor(b, float(scale))))
-    if causal:
-        mask = torch.ones(rows, columns, dtype=torch.bool).tril()
-    if mask is not None:
-        scores = _masked(b, scores, mask)
-    weights = b.emit("softmax", (scores,), axis=len(b.type(scores).shape) - 1)
-    return b.emit("matmul", (weights, v))
-
-
-def _masked(b: Builder, scores: Value, mask: Value) -> Value:
-    if b.type(mask).kind == "boolean":
-        return b.emit("select", (mask, scores, torch.tensor(float("-inf"), dtype=torch.float64)))
-    return b.emit("add", (scores, mask))
-
-
-def _repeated(b: Builder, x: Value, heads: int) -> Value:
-    *batch, groups, rows, width = b.type(x).shape
-    wide = b.emit("expand", (reshape(b, x, (*batch, groups, 1, rows, width)),),
-                  shape=(*batch, groups, heads // groups, rows, width))  # fmt: skip
-    return reshape(b, wide, (*batch, heads, rows, width))
-
-
-def _convolution(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-    """A one-dimensional convolution as a sum over the taps: depthwise, or with one group."""
-    x, weight, bias, stride, padding, dilation, flipped, _, groups = a[:9]
-    if value.dim() != 3 or flipped or list(stride) != [1]:
-        return NotImplemented
-    batch, channels, _ = b.type(x).shape
-    outputs, inputs, taps = b.type(weight).shape
-    zeros = torch.zeros(batch, channels, padding[0], dtype=torch.float64)
-    x = concatenate(b, [zeros, x, zeros], 2)
-    if groups not in (1, channels) or (groups == channels and outputs != channels and groups != 1):
-        return NotImplemented
-    total: Value | None = None
-    for tap in range(taps):
-        part = cut(b, x, 2, tap * dilation[0], tap * dilation[0] + value.shape[2])
-        slope = cut(b, weight, 2, tap, tap + 1)
-        if groups == 1:
-            term: Value = b.emit("matmul", (reshape(b, slope, (outputs, inputs)), part))
-        else:
-            term = b.emit("multiply", (part, reshape(b, slope, (1, channels, 1))))
-        total = term if total is None else b.emit("add", (total, term))
-    if total is None:
-        return NotImplemented
-    return total if bias is None else b.emit("add", (total, reshape(b, bias, (1, outputs, 1))))
-
-
 def _gelu(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     return b.emit("tanh_gelu" if k.get("approximate", "none") == "tanh" else "gelu", (a[0],))
 
@@ -395,9 +305,9 @@ ALGEBRA: dict[str, Rule] = {
     "square": _square, "reciprocal": _reciprocal, "mm": _matmul, "bmm": _matmul, "matmul": _matmul, "mv": _matmul,
     "dot": _matmul, "linear": _linear, "addmm": _add_product, "baddbmm": _add_product, "sum": _reduction("sum"),
     "mean": _reduction("mean"), "var": _variance, "var_mean": _variance_and_mean, "cumsum": _partial_sums,
-    "linalg_vector_norm": _vector_norm, "logsumexp": _log_sum_exp, "softmax": _softmax, "_softmax": _softmax,
-    "layer_norm": _layer_norm, "native_layer_norm": _native_layer_norm, "rms_norm": _rms_norm,
-    "scaled_dot_product_attention": _attention, "convolution": _convolution, "gelu": _gelu, "softplus": _softplus,
+    "linalg_vector_norm": _vector_norm, "logsumexp": _log_sum_exp,
+
+    "gelu": _gelu, "softplus": _softplus,
     "log_sigmoid_forward": _log_sigmoid, "log_sigmoid": _log_sigmoid, "clamp": _clamp, "clamp_min": _clamp_min,
     "hardtanh": lambda b, v, a, k: _clamp(b, v, (a[0], *([*a[1:3], -1.0, 1.0][:2] if len(a) > 2 else (-1.0, 1.0))), {}),
     "relu6": lambda b, v, a, k: _clamp(b, v, (a[0], 0.0, 6.0), {}),

@@ -92,7 +92,6 @@ class Witness:
         segment: the part of it, as two dyadic numbers in [0, 1]: the points compared, or the jump between them.
         tokens: the prompt.
         choice: number of the choice that is undecided at a jump, else -1.
-        node: the node that makes the choice that differs first.
         separation: a lower bound on the distance that was shown, largest coordinate.
     """
 
@@ -183,10 +182,7 @@ def _fixed(at: Application) -> Facts | None:
 
 
 def find_witness(graph: Graph, *, seed: int = 0) -> Witness | None:
-    """A witness against continuity where one is found, else against analyticity, else None.
-
-    Raises nothing for a graph that cannot be evaluated: it has no witness.
-    """
+    """A witness against continuity where one is found, else against analyticity, else None."""
     size = sum(type.size for _, type in graph.parameters())
     if size > LARGEST_SUBJECT or not fixed_branches_are_analytic(graph):
         return None

@@ -1,7 +1,10 @@
 """One cache for the whole run, no network, and Hypothesis without chance."""
 
+import contextlib
 import hashlib
 import os
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -26,15 +29,27 @@ SOURCES = Path(__file__).parents[1] / "sipit"
 def pytest_configure(config: pytest.Config) -> None:
     """Points the cache of the project into pytest's own.
 
-    Its name is a digest of the sources that fill it, so that nothing computed by older code is ever used, and the
-    embedded model is converted and its probes are trained once, not once per run.
+    Its name is a digest of the sources that fill it, so that nothing computed by older code is ever used, and probes
+    are trained once, not once per run. The converted embedded model depends on less, and outlives more.
     """
-    if hasattr(config, "cache") and config.cache is not None:
-        os.environ["SIPIT_CACHE"] = str(config.cache.mkdir(f"sipit-{_digest_of_sources()}"))
+    kept = getattr(config, "cache", None)  # none under -p no:cacheprovider: the user's cache then
+    if kept is None:
+        return
+    folder = kept.mkdir("sipit")
+    sources = [path for path in sorted(SOURCES.rglob("*.py")) if path.parent.name not in {"cli", "report"}]
+    chosen = folder / _digest(sources)
+    models = folder / f"models-{_digest([SOURCES / 'models' / 'smollm2.py'])}"
+    for path in (chosen, models):
+        path.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # another run may have made it
+        (chosen / "models").symlink_to(models, target_is_directory=True)
+    for stale in folder.iterdir():
+        if stale not in {chosen, models} and time.time() - stale.stat().st_mtime > 86400:
+            shutil.rmtree(stale, ignore_errors=True)
+    os.environ["SIPIT_CACHE"] = str(chosen)
 
 
-def _digest_of_sources() -> str:
-    files = [path for path in sorted(SOURCES.rglob("*.py")) if path.parent.name not in {"cli", "report"}]
+def _digest(files: list[Path]) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 

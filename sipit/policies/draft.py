@@ -72,7 +72,7 @@ class DraftProposal:
 
     @cached_property
     def _best(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Per position the probability of the likeliest token, the leading tokens (T, 64), and the odds of the first."""
+        """Per position: probability of the likeliest token, leading tokens (T, 64), odds of the first over the next."""
         parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         for start, stop in _spans(len(self.features)):
             scores = self._scores(start, stop, self.features[start:stop])

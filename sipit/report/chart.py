@@ -124,7 +124,8 @@ def _plot(chart: LogPlot) -> tuple[list[Markup], int, str]:
     if chart.level is not None:
         y = down(scale.part(chart.level.value))
         marks.append(_line("level", 0, y, 100, y))
-        marks.append(_text("level", "100%", y - 6, f"{chart.level.name} {number(chart.level.value)}"))
+        words = y - 6 if y > HEIGHT / 4 else y + 16  # below the line where the values are above it
+        marks.append(_text("level", "100%", words, f"{chart.level.name} {number(chart.level.value)}"))
     step = next((step for step in _STEPS if (length - 1) / step <= _TICKS), length)
     marks += [_text("x", f"{across(at):.4g}%", HEIGHT + 16, str(at)) for at in range(0, length, step)]
     marks.append(_text("over", "50%", HEIGHT + 34, chart.over))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proofs.evidence import Record
+from proofs.verdict import Verdict
 from sipit.report.document import Badge, Block, Chapter, Claim, Column, Fact, Facts, Section, Table, Tone
 from sipit.report.provenance import environment, model_name, repeat
 from sipit.report.reading import mapping, sequence
@@ -31,14 +32,17 @@ def generic_chapter(record: Record) -> Chapter:
         badge=badge,
         headline=f"{record.command}{about}: {badge.word}.",
         sentences=(sentences[badge.tone],),
-        blocks=fields(record.result, claim=Claim.MEASURED if measured and record.verdict != "done" else None),
+        blocks=fields(record.result, measured=measured and record.verdict is not Verdict.DONE),
         repeat=repeat(record),
         environment=environment(record),
     )
 
 
-def fields(data: Mapping[str, Any], *, claim: Claim | None = None, depth: int = 0) -> tuple[Block, ...]:
-    """Blocks that show every field of an object: values in a list, lists of objects as tables, objects as sections."""
+def fields(data: Mapping[str, Any], *, measured: bool = False, depth: int = 0) -> tuple[Block, ...]:
+    """Blocks that show every field of an object: values in a list, lists of objects as tables, objects as sections.
+
+    With `measured` every number is called so; without it floats alone: what is certified is written as text or counted.
+    """
     facts: list[Fact] = []
     blocks: list[Block] = []
     for key, value in data.items():
@@ -47,23 +51,23 @@ def fields(data: Mapping[str, Any], *, claim: Claim | None = None, depth: int = 
             kind = value.get("kind", "certificate")
             facts.append(Fact(label, f"{plain(kind)}; it is in the record: sipit verify RECORD.json checks it again"))
         elif isinstance(value, dict) and value and depth < _DEEPEST:
-            blocks.append(Section(label, fields(mapping(value), claim=claim, depth=depth + 1)))
+            blocks.append(Section(label, fields(mapping(value), measured=measured, depth=depth + 1)))
         elif _is_table(value):
-            blocks.append(table(label, sequence(value), claim=claim))
+            blocks.append(table(label, sequence(value), measured=measured))
         else:
-            facts.append(Fact(label, plain(value), claim if _is_number(value) else None))
+            facts.append(Fact(label, plain(value), _claim(value, measured)))
     return ((Facts(tuple(facts)), *blocks)) if facts else tuple(blocks)
 
 
-def table(caption: str, entries: list[Any], *, claim: Claim | None = None) -> Table:
+def table(caption: str, entries: list[Any], *, measured: bool = False) -> Table:
     """A list of objects as a table with a column for every field that one of them has."""
     shown = [mapping(entry) for entry in entries[:ROWS]]
     names = list(dict.fromkeys(name for entry in shown for name in entry))
     numeric = {name for name in names if all(_is_number(entry.get(name, 0)) for entry in shown)}
+    claims = {name: next(filter(None, (_claim(entry.get(name), measured) for entry in shown)), None) for name in names}
     return Table(
         caption=f"{caption} ({len(entries)})",
-        columns=tuple(Column(name.replace("_", " "), name in numeric, claim if name in numeric else None)
-                      for name in names),
+        columns=tuple(Column(name.replace("_", " "), name in numeric, claims[name]) for name in names),
         rows=tuple(tuple(plain(entry.get(name)) for name in names) for entry in shown),
         omitted=len(entries) - len(shown),
     )  # fmt: skip
@@ -77,6 +81,10 @@ def omission(block: Table) -> str:
 def _is_table(value: Any) -> bool:
     entries = sequence(value)
     return bool(entries) and all(isinstance(entry, dict) and entry for entry in entries)
+
+
+def _claim(value: Any, measured: bool) -> Claim | None:
+    return Claim.MEASURED if isinstance(value, float) or (measured and _is_number(value)) else None
 
 
 def _is_number(value: Any) -> bool:

@@ -17,7 +17,12 @@ CHAPTERS: dict[str, Callable[[Record], Chapter]] = {
 }
 
 
-_WORDS = {Tone.HOLDS: "hold", Tone.FAILS: "fail", Tone.OPEN: "stay open", Tone.NEUTRAL: "claim nothing"}
+_WORDS = {  # of one result, of several
+    Tone.HOLDS: ("holds", "hold"),
+    Tone.FAILS: ("fails", "fail"),
+    Tone.OPEN: ("stays open", "stay open"),
+    Tone.NEUTRAL: ("claims nothing", "claim nothing"),
+}
 
 
 def document_of(records: Sequence[Record]) -> Document:
@@ -27,11 +32,11 @@ def document_of(records: Sequence[Record]) -> Document:
         (only,) = chapters
         return Document(only.title, only.badge.tone, only.headline, only.sentences, chapters)
     titles = {tone: [chapter.title for chapter in chapters if chapter.badge.tone is tone] for tone in _WORDS}
-    parts = [f"{len(named)} {_WORDS[tone]}" for tone, named in titles.items() if named]
+    parts = [count(len(named), *_WORDS[tone]) for tone, named in titles.items() if named]
     return Document(
         title="What was found",
         tone=next((tone for tone in (Tone.FAILS, Tone.OPEN, Tone.HOLDS) if titles[tone]), Tone.NEUTRAL),
         headline=f"{count(len(chapters), 'result')}: {', '.join(parts)}.",
-        sentences=tuple(f"{_WORDS[tone].capitalize()}: {'; '.join(named)}." for tone, named in titles.items() if named),
+        sentences=tuple(f"What {_WORDS[tone][0]}: {'; '.join(named)}." for tone, named in titles.items() if named),
         chapters=chapters,
     )

@@ -256,7 +256,7 @@ def test_several_records_make_one_page_with_the_verdicts_first():
     records = [good, check_record(), Record("collide", Verdict.UNDECIDED, {"pairs": 3}, {})]
     page = render(records, format="html")
     read = Page(page)
-    assert "3 results: 1 hold, 1 fail, 1 stay open." in read.text
+    assert "3 results: 1 holds, 1 fails, 1 stays open." in read.text
     assert {"c1", "c2", "c3"} <= {attributes.get("id") for _, attributes in read.elements}
     assert "fails" in classes_of(read, "hero")[0]
     assert "residual" in read.text and "opt.py:242" in read.text and "pairs" in read.text
