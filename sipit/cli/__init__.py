@@ -13,10 +13,12 @@ from typer.exceptions import TyperException
 
 from proofs.errors import SipitError
 from sipit.cli.capture import capture
+from sipit.cli.check import check
 from sipit.cli.demo import demo
 from sipit.cli.download import download
 from sipit.cli.invert import invert
 from sipit.cli.report import report
+from sipit.cli.verify import verify
 
 MISUSE = 2
 INTERRUPTED = 130
@@ -30,9 +32,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(demo)
+app.command()(check)
 app.command()(capture)
 app.command()(invert)
 app.command()(report)
+app.command()(verify)
 app.command()(download)
 
 
