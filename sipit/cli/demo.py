@@ -1,5 +1,6 @@
 """`sipit demo`: the main job in one go on the embedded model."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,21 +23,27 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Two short prompts instead of eight.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Capture real text from the embedded model token by token, recover it from the states, and write a page of it.
+    """Check a real model's assumptions, recover real text from its states, and write a page of it.
 
     Example: sipit demo -o report.html
     """
     check_output(output, (".html", ".md"))
     clock = Clock()
+    from sipit.checking import check_model
+
     model = load("smollm2", dtype="float32", device="cpu", seed=0)
-    records = {"invert": _invert(model, output, count=2 if quick else 8, length=LENGTH // 4 if quick else LENGTH)}
+    sys.stderr.write("checking the assumptions of the theorems\n")
+    records = {
+        "check": check_model("smollm2", layer=None),
+        "invert": _invert(model, output, count=2 if quick else 8, length=LENGTH // 4 if quick else LENGTH),
+    }
     files = [output, output.with_suffix(".states.safetensors")]
     for name, record in records.items():
         files.append(output.with_suffix(f".{name}.json"))
         write_atomically(files[-1], (record.dumps() + "\n").encode())
     from sipit.report import write_report
 
-    write_report(output, list(records.values()))
+    write_report(output, [records["invert"], records["check"]])  # the main job first
     record = Record(
         command="demo",
         verdict=Verdict.DONE,
