@@ -70,7 +70,7 @@ class Record:
         fields = {name: data.get(name) for name in ("command", "verdict", "result", "provenance", "seconds")}
         kinds = {"command": str, "verdict": str, "result": dict, "provenance": dict, "seconds": (int, float)}
         wrong = [name for name, kind in kinds.items() if not isinstance(fields[name], kind)]
-        if fields["verdict"] not in set(Verdict):
+        if fields["verdict"] not in list(Verdict):
             wrong.append("verdict")
         if wrong:
             names = ", ".join(dict.fromkeys(wrong))

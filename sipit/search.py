@@ -116,9 +116,7 @@ class Search:
         vocabulary = self.verifier.model.vocabulary_size
         limit = min(CONDITIONAL, vocabulary) if conditional else vocabulary
         batch = FIRST
-        while not self.verifier.fits(position) or (self.rivals == vocabulary and self._left(position)):
-            if not self._left(position) or len(self.verifier.trials[position].token_ids) >= limit:
-                break
+        while self._tested(position) < limit and (self.rivals == vocabulary or not self.verifier.fits(position)):
             batch = min(batch * GROWTH, PIECE)
             if not self._test([(position, self._candidates(position, batch))]):
                 self._stop(Outcome.BUDGET_EXHAUSTED, "the budget ended before this position was found")
@@ -158,7 +156,7 @@ class Search:
         for position in range(len(self.results), self.length):
             trial = self.verifier.trials.get(position)
             residual = finite(float(trial.residuals.min())) if trial is not None else None
-            tested = len(trial.token_ids) if trial is not None else 0
+            tested = self._tested(position)
             self.results.append(TokenResult(position, None, outcome, residual, None, max(0, tested - 1), tested))
             self.alternatives.append(Alternative(position, [], reason))
 
@@ -209,10 +207,10 @@ class Search:
         chosen = list(dict.fromkeys(fresh))[:missing]
         return torch.tensor(chosen, dtype=torch.long, device=near.device)
 
-    def _left(self, position: int) -> bool:
-        """Whether some token of the vocabulary has not been tested at a position."""
+    def _tested(self, position: int) -> int:
+        """How many tokens have been tested at a position."""
         trial = self.verifier.trials.get(position)
-        return trial is None or len(trial.token_ids) < self.verifier.model.vocabulary_size
+        return 0 if trial is None else len(trial.token_ids)
 
 
 def _without_token(result: TokenResult, outcome: Outcome) -> TokenResult:

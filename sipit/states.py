@@ -64,6 +64,8 @@ class States(Sequence[torch.Tensor]):
     def check(self, model: LanguageModel) -> None:
         """Raises InvalidInput where these cannot be states of this model: digest, layer, width, shape or values."""
         check_layer(model, self.layer)
+        if not self.arrays:
+            raise InvalidInput("Expected the states of at least one prompt, but got none; capture some.")
         if self.manifest is not None and self.manifest.digest != model.digest:
             raise InvalidInput(
                 f"Expected states of {model.name} (digest {model.digest[:16]}), but they were captured from "

@@ -1,10 +1,11 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import sipit
-from sipit.collision_causes import Cause, explain, window_reach
+from sipit.collision_causes import Cause, StandAlone, explain, window_reach
 
 
 @pytest.fixture(scope="module")
@@ -20,17 +21,13 @@ def models():
 
 
 def cause(models, first, second, **options):
-    return explain(*models, first, second, layer=2, **{"threshold": 0.5, **options})
+    return explain(StandAlone(*models), first, second, layer=2, **{"threshold": 0.5, **options})
 
 
-def test_tokens_with_equal_rows_explain_equal_states(models):
-    found = cause(models, [1, 5, 3], [1, 7, 3])
+def test_what_is_known_is_the_cause_and_is_measured_all_the_same(models):
+    found = cause(models, [1, 5, 3], [1, 7, 3], known=Cause.DUPLICATE_ROWS)
     assert found.cause is Cause.DUPLICATE_ROWS and found.distance == 0 == found.distance_float64
-
-
-def test_repeats_are_structural_only_where_the_architecture_says_so(models):
-    assert cause(models, [5, 5], [5, 7, 5], repeats_collide=True).cause is Cause.STRUCTURAL
-    assert cause(models, [5, 5], [5, 3], repeats_collide=True, threshold=1e-9).cause is Cause.NOT_CONFIRMED
+    assert cause(models, [5, 5], [5, 3], known=Cause.STRUCTURAL, threshold=1e-9).cause is Cause.STRUCTURAL
 
 
 def test_what_stand_alone_runs_separate_is_not_confirmed(models):
@@ -50,16 +47,25 @@ def test_a_close_pair_beyond_the_noise_is_unexplained(models):
         ((0.0, 1e-3, 1e-4), Cause.BELOW_NOISE),
         ((0.0, 1e-5, 1e-4), Cause.UNEXPLAINED),
         ((1e-3, 1e-3, 1e-4), Cause.UNEXPLAINED),
+        ((0.6, 1e-3, 1e-4), Cause.NOT_CONFIRMED),
     ],
 )
-def test_rounding_explains_only_what_float64_separates(models, numbers, expected):
-    from sipit.collision_causes import _cause
+def test_rounding_explains_only_what_float64_separates(numbers, expected):
+    from sipit.collision_causes import _measured
 
-    assert _cause(models[0], [[1, 2], [3, 2]], 2, *numbers, 0.5, False) is expected
+    assert _measured(*numbers, 0.5) is expected
+
+
+def test_the_reference_holds_the_same_weights(models):
+    alone = StandAlone.of(models[0])
+    assert alone.reference.dtype == torch.float64 and models[0].dtype == torch.float32
+    assert StandAlone.of(models[1]).reference is models[1]
+    plain, exact = alone.states([1, 2, 3], 2)
+    assert 0 < alone.noise([1, 2, 3], 2) < 1e-4 * np.linalg.norm(exact) and plain.shape == exact.shape
+    np.testing.assert_allclose(exact, StandAlone(*models).states([1, 2, 3], 2)[1], rtol=1e-12)
 
 
 def test_what_lies_beyond_the_windows_cannot_be_seen(models):
-    config = models[0].module.config
     assert window_reach(models[0], 2) is None and window_reach(models[0], 0) == 1
     module = sipit.load_model("tiny-mistral").module
     module.config.sliding_window = 3
@@ -67,5 +73,3 @@ def test_what_lies_beyond_the_windows_cannot_be_seen(models):
     assert [window_reach(mistral, layer) for layer in (0, 1, 2, "final")] == [1, 3, 5, 5]
     module.config.sliding_window = None
     assert window_reach(mistral, 1) is None
-    assert config.get_text_config() is config
-    assert cause(models, [1, 2, 3], [4, 2, 3]).cause is not Cause.WINDOW_REACH
