@@ -13,6 +13,7 @@ from proofs.errors import InvalidInput
 from proofs.graph import Graph
 from proofs.lemmas import Rejected
 from proofs.verdict import Verdict
+from proofs.witness import check_witness
 
 Kernel = Callable[[Mapping[str, Any], Any], CheckResult]
 
@@ -70,4 +71,4 @@ def _witness(certificate: Mapping[str, Any], witness: Mapping[str, Any]) -> None
         raise Rejected("re-evaluated, it does not show what it claims")
 
 
-KERNELS: dict[str, Kernel] = {"regularity": _regularity}
+KERNELS: dict[str, Kernel] = {"regularity": _regularity, "witness": check_witness}

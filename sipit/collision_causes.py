@@ -6,14 +6,17 @@ model's arithmetic does not, rounding hides a difference; what nothing here expl
 this is measured: `transformers` casts norms and softmax to float32 even in float64 models.
 """
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sipit.models import LanguageModel
+from sipit.models.structure import find_decoder
 from sipit.network import Layer, Network
 
 
@@ -45,55 +48,63 @@ class Explanation:
     noise: float
 
 
+@dataclass(frozen=True, slots=True)
+class StandAlone:
+    """Last states of single prompts, each in a run of its own, in the model's arithmetic and in float64; kept.
+
+    Attributes:
+        model: whose states were searched.
+        reference: the same stored weights in float64.
+    """
+
+    model: LanguageModel
+    reference: LanguageModel
+    _kept: dict[tuple[Layer, tuple[int, ...]], tuple[NDArray[np.float64], NDArray[np.float64]]] = field(
+        default_factory=dict[tuple[Layer, tuple[int, ...]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+    )
+
+    @classmethod
+    def of(cls, model: LanguageModel) -> "StandAlone":
+        """With a reference made from the model's own weights as it holds them; needs their memory in float64."""
+        if model.dtype == torch.float64:
+            return cls(model, model)
+        module = copy.deepcopy(model.module).to(torch.float64)
+        return cls(model, replace(model, module=module, decoder=find_decoder(module), dtype=torch.float64))
+
+    def states(self, ids: Sequence[int], layer: Layer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The last state of a prompt in the model's arithmetic, and in float64; each of shape (d,)."""
+        key = layer, tuple(ids)
+        if key not in self._kept:
+            self._kept[key] = _last(self.model, ids, layer), _last(self.reference, ids, layer)
+        return self._kept[key]
+
+    def noise(self, ids: Sequence[int], layer: Layer) -> float:
+        """Absolute L2 distance between the two."""
+        plain, exact = self.states(ids, layer)
+        return _norm(plain - exact)
+
+
 def explain(
-    model: LanguageModel,
-    reference: LanguageModel,
+    alone: StandAlone,
     first: Sequence[int],
     second: Sequence[int],
     *,
     layer: Layer,
     threshold: float,
-    repeats_collide: bool = False,
+    known: Cause | None = None,
 ) -> Explanation:
     """Runs both prompts alone and says why their last states are within `threshold` (absolute L2) of each other.
 
     Args:
-        model: whose states were searched.
-        reference: the same stored weights in float64.
-        repeats_collide: whether runs of one token collide in this architecture whatever their lengths
-            (`proofs.structural.repeated_tokens_collide`).
+        known: the cause, where equality over the reals is known (`known_collisions.Families.cause`).
     """
-    pairs = [(_last(model, ids, layer), _last(reference, ids, layer)) for ids in (first, second)]
-    (plain_first, exact_first), (plain_second, exact_second) = pairs
+    (plain_first, exact_first), (plain_second, exact_second) = (alone.states(ids, layer) for ids in (first, second))
     distance, separated = _norm(plain_first - plain_second), _norm(exact_first - exact_second)
-    noise = sum(_norm(plain - exact) for plain, exact in pairs)
-    classes = [model.token_classes[torch.tensor(list(ids), device=model.device)].tolist() for ids in (first, second)]
-    return Explanation(
-        _cause(model, classes, layer, distance, separated, noise, threshold, repeats_collide),
-        distance,
-        separated,
-        noise,
-    )
+    noise = alone.noise(first, layer) + alone.noise(second, layer)
+    return Explanation(known or _measured(distance, separated, noise, threshold), distance, separated, noise)
 
 
-def _cause(
-    model: LanguageModel,
-    classes: list[list[int]],
-    layer: Layer,
-    distance: float,
-    separated: float,
-    noise: float,
-    threshold: float,
-    repeats_collide: bool,
-) -> Cause:
-    first, second = classes
-    if first == second:
-        return Cause.DUPLICATE_ROWS
-    if repeats_collide and len({*first, *second}) == 1:
-        return Cause.STRUCTURAL
-    reach = window_reach(model, layer)
-    if reach is not None and len(first) == len(second) and first[-reach:] == second[-reach:]:
-        return Cause.WINDOW_REACH
+def _measured(distance: float, separated: float, noise: float, threshold: float) -> Cause:
     if distance > threshold:
         return Cause.NOT_CONFIRMED
     return Cause.BELOW_NOISE if distance <= noise < separated else Cause.UNEXPLAINED
@@ -117,10 +128,10 @@ def window_reach(model: LanguageModel, layer: Layer) -> int | None:
     return blocks * (window - 1) + 1 if window and sliding else None
 
 
-def _last(model: LanguageModel, ids: Sequence[int], layer: Layer) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _last(model: LanguageModel, ids: Sequence[int], layer: Layer) -> NDArray[np.float64]:
     run = Network(model, layer).run(torch.tensor([list(ids)], device=model.device), use_cache=False)
     return run[0, -1].double().cpu().numpy()
 
 
-def _norm(difference: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+def _norm(difference: NDArray[np.float64]) -> float:
     return float(np.linalg.norm(difference))

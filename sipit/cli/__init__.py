@@ -17,6 +17,7 @@ from sipit.cli.check import check
 from sipit.cli.demo import demo
 from sipit.cli.download import download
 from sipit.cli.invert import invert
+from sipit.cli.prove import prove
 from sipit.cli.report import report
 from sipit.cli.verify import verify
 
@@ -38,6 +39,7 @@ app.command()(invert)
 app.command()(report)
 app.command()(verify)
 app.command()(download)
+app.add_typer(prove, name="prove")
 
 
 def _print_version(wanted: bool) -> None:

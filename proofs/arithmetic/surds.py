@@ -1,0 +1,163 @@
+"""Exact algebra with square roots: what an interval can never show, that something is zero.
+
+A number is a sum of terms q * logarithm^k * sqrt(r), with rational q and a squarefree integer r. The square roots of
+distinct squarefree integers are linearly independent over the rationals (Besicovitch 1940), so a sum without powers of
+the logarithm is zero exactly if it has no terms. The logarithm stands for log(argument) of one positive rational,
+and e^logarithm is that rational. Whatever leaves this ring is `unknown`: a real number, of which only 0 * unknown = 0
+is used. So it serves only networks in which every value is real: those that `prove_analytic` proves analytic.
+"""
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import flint
+import numpy as np
+
+from proofs.arithmetic.base import Discrete, Reals, Undecided
+from proofs.arithmetic.objects import ObjectArithmetic
+from proofs.graph import Number
+
+Terms = Mapping[tuple[int, int], Fraction]  # (power of the logarithm, squarefree radicand) -> coefficient
+_ONE = Fraction(1)
+
+
+class Surd:
+    """An exact number; `terms` is None where it is unknown, `masked` marks minus infinity."""
+
+    __slots__ = ("masked", "terms")
+
+    def __init__(self, terms: Terms | None, masked: bool = False) -> None:
+        self.terms = terms
+        self.masked = masked
+
+    @property
+    def zero(self) -> bool | None:
+        """Whether it is zero; None where the algebra cannot tell."""
+        if self.terms is None or self.masked:
+            return None
+        return True if not self.terms else None if any(power for power, _ in self.terms) else False
+
+    def __add__(self, other: "Surd") -> "Surd":
+        if self.masked or other.masked:
+            return MASKED
+        if self.terms is None or other.terms is None:
+            return UNKNOWN
+        if not self.terms or not other.terms:
+            return other if not self.terms else self
+        total = dict(self.terms)
+        for key, value in other.terms.items():
+            total[key] = total.get(key, Fraction(0)) + value
+        return Surd({key: value for key, value in total.items() if value})
+
+    def __neg__(self) -> "Surd":
+        return self if self.terms is None else Surd({key: -value for key, value in self.terms.items()})
+
+    def __sub__(self, other: "Surd") -> "Surd":
+        return self + (-other)
+
+    def __mul__(self, other: "Surd") -> "Surd":
+        if self.masked or other.masked:
+            return MASKED
+        if self.terms == {} or other.terms == {}:
+            return ZERO
+        if self.terms is None or other.terms is None:
+            return UNKNOWN
+        total: dict[tuple[int, int], Fraction] = {}
+        for (k, r), a in self.terms.items():
+            for (m, s), b in other.terms.items():
+                common = int(flint.fmpz(r).gcd(flint.fmpz(s)))
+                key = (k + m, r * s // common**2)
+                total[key] = total.get(key, Fraction(0)) + a * b * common
+        return Surd({key: value for key, value in total.items() if value})
+
+    def __truediv__(self, other: "Surd") -> "Surd":
+        divisor = _rational(other)
+        if not divisor:
+            return ZERO if self.terms == {} and divisor is None else UNKNOWN
+        return self * Surd({(0, 1): 1 / divisor})
+
+    def __pow__(self, exponent: int) -> "Surd":
+        result = Surd({(0, 1): _ONE})
+        for _ in range(exponent):
+            result = result * self
+        return result
+
+
+ZERO, UNKNOWN, MASKED = Surd({}), Surd(None), Surd(None, masked=True)
+
+
+def _rational(number: Surd) -> Fraction | None:
+    if number.terms is None or any(key != (0, 1) for key in number.terms):
+        return None
+    return number.terms.get((0, 1), Fraction(0))
+
+
+def reciprocal_root(value: Fraction) -> Surd:
+    """value^(-1/2) for a positive rational, as a rational times the root of a squarefree integer."""
+    product = value.numerator * value.denominator
+    radicand = 1
+    for prime, exponent in flint.fmpz(product).factor():
+        radicand *= int(prime) ** (int(exponent) % 2)
+    square = product // radicand
+    root = int(flint.fmpz(square).isqrt())
+    # sqrt(n / d) = sqrt(n d) / d, and 1 / sqrt(v) = sqrt(v) / v
+    return Surd({(0, radicand): Fraction(root, value.denominator) / value})
+
+
+class Surds(ObjectArithmetic):
+    """The ring above as a number system; `argument` is the rational whose logarithm it knows."""
+
+    def __init__(self, argument: Fraction = _ONE) -> None:
+        self.argument = argument
+        self._roots: dict[Fraction, Surd] = {}
+
+    def number(self, value: Number) -> Surd:
+        """A rational; minus infinity as a mask."""
+        if isinstance(value, float):
+            return MASKED if value < 0 else UNKNOWN
+        return Surd({(0, 1): Fraction(value)}) if value else ZERO
+
+    def elementary(self, name: str) -> Callable[[Any], Any]:
+        """The few values that are known: e^0, e^(k log), tanh 0, erf 0, and reciprocal roots of rationals."""
+        known: dict[str, Callable[[Surd], Surd]] = {"exp": self._exp, "rsqrt": self._rsqrt}
+        if name in ("tanh", "erf", "sin"):
+            return lambda x: ZERO if x.zero else UNKNOWN
+        return known.get(name, lambda _: UNKNOWN)
+
+    def _exp(self, x: Surd) -> Surd:
+        if x.masked:
+            return ZERO
+        if x.terms is None:
+            return UNKNOWN
+        if not x.terms:
+            return Surd({(0, 1): _ONE})
+        factor = x.terms.get((1, 1))
+        if set(x.terms) == {(1, 1)} and factor is not None and factor.denominator == 1:
+            return Surd({(0, 1): self.argument**factor.numerator})
+        return UNKNOWN
+
+    def _rsqrt(self, x: Surd) -> Surd:
+        value = _rational(x)
+        if value is None or value <= 0:
+            return UNKNOWN
+        if value not in self._roots:
+            self._roots[value] = reciprocal_root(value)
+        return self._roots[value]
+
+    def shift(self, x: Reals, axis: int) -> Reals:
+        """Nothing is subtracted: nothing overflows here."""
+        shape = tuple(1 if i == axis % x.ndim else n for i, n in enumerate(x.shape))
+        return np.full(shape, ZERO, dtype=object)
+
+    def greater(self, x: Reals, y: Reals) -> Discrete:
+        """Never decided: the witnesses meet no comparison."""
+        raise Undecided("Expected no comparison, but the network makes one; use balls.")
+
+    def top(self, x: Reals, axis: int, count: int) -> Discrete:
+        """Never decided."""
+        raise Undecided("Expected no ranking, but the network makes one; use balls.")
+
+    def floor(self, x: Reals) -> Discrete:
+        """Never decided."""
+        raise Undecided("Expected no rounding, but the network makes one; use balls.")

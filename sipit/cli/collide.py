@@ -1,0 +1,152 @@
+"""`sipit collide`: the closest pairs and all collisions among many prompts."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from proofs.errors import InvalidInput
+from proofs.evidence import Record
+from proofs.verdict import Verdict
+from sipit.cli.options import Device, Dtype, Json, Model, Output, Seed
+from sipit.cli.output import Clock, check_output, finish, load, progress, provenance
+
+
+class Engine(StrEnum):
+    """Where the work is done."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+class Search(StrEnum):
+    """Searches that go looking for collisions, beside the corpus."""
+
+    CONTINUATIONS = "continuations"
+    COLLAPSE = "collapse"
+    SWAPS = "swaps"
+
+
+def collide(
+    model: Model,
+    prompts: Annotated[
+        str,
+        typer.Option(help="Prompt file (one per line), folder of texts, builtin, datasets:NAME or random:LENGTH."),
+    ] = "builtin",
+    layers: Annotated[str | None, typer.Option(help="Blocks 0…L, such as 1,15,30; default: first, half, last.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many different prompts.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Absolute L2 at or below which a pair is a hit; default: from measured noise.")
+    ] = None,
+    window: Annotated[int, typer.Option(help="Tokens of a window of text; every prefix is a prompt.")] = 32,
+    search: Annotated[
+        list[Search] | None, typer.Option(help="Go looking as well: continuations, collapse or swaps; repeatable.")
+    ] = None,
+    listed: Annotated[int, typer.Option(help="Pairs a layer to run again alone, explain and list.")] = 100,
+    memory: Annotated[float, typer.Option(help="GiB that the work may take.")] = 4.0,
+    engine: Annotated[Engine, typer.Option(help="local, or ray (needs the extra sipit[cluster]).")] = Engine.LOCAL,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster to join; default: start a local one.")] = None,
+    output: Output = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Find the closest pairs and all collisions among the states of many prompts, exactly, and explain each.
+
+    Stopped work is resumed by the same command: states are kept in the cache until it is done.
+
+    Example: sipit collide smollm2 --prompts builtin --layers 1,15,30 --limit 100000 -o record.json
+    """
+    check_output(output)
+    _check(threshold, listed, memory, engine, address)
+    clock = Clock()
+    language_model = load(model, dtype=dtype, device=device, seed=seed)
+    from sipit.colliding import batch_for, examine, layers_json, peak_memory, state_folder, stored_states
+    from sipit.collision_causes import StandAlone
+    from sipit.corpora import read_corpus
+    from sipit.network import check_layer
+
+    chosen = _layers(layers, language_model.layers)
+    for layer in chosen:
+        check_layer(language_model, layer)
+    corpus = read_corpus(language_model, prompts, window=window, limit=limit, seed=seed)
+    batch = batch_for(language_model, corpus.prompts, memory)
+    seconds: dict[str, float] = {"loading": round(clock.seconds, 1)}
+    with state_folder(language_model, corpus.prompts, chosen, batch) as folder:
+        with progress("states") as report:
+            if engine is Engine.RAY:
+                from sipit.cluster import clustered_states
+
+                states = clustered_states(
+                    language_model, corpus, chosen, folder, batch, address=address, seed=seed, progress=report
+                )
+            else:
+                states = stored_states(language_model, corpus, chosen, folder, batch, report)
+        seconds["states"] = round(clock.seconds, 1)
+        alone = StandAlone.of(language_model)
+        examined = []
+        with progress("layers") as report:
+            for done, layer in enumerate(chosen, start=1):
+                examined.append(
+                    examine(alone, corpus, states[layer], layer=layer, threshold=threshold, seed=seed, listed=listed)
+                )
+                report(done, len(chosen))
+        seconds["layers"] = round(clock.seconds, 1)
+        result: dict[str, Any] = layers_json(language_model, corpus, examined)
+        if search:
+            from sipit.hunts import hunt
+
+            with progress("searches") as report:
+                result["searches"] = hunt(
+                    alone, corpus, examined, [one.value for one in dict.fromkeys(search)], folder=folder,
+                    threshold=threshold, seed=seed, memory=memory, listed=listed, progress=report,
+                )  # fmt: skip
+        seconds["searches"] = round(clock.seconds, 1)
+    record = Record(
+        command="collide",
+        verdict=Verdict.worst([one.verdict for one in examined]),
+        result=result,
+        provenance=provenance(language_model, seed=seed)
+        | {"engine": engine.value, "window": window, "elapsed_seconds": seconds, "peak_memory_gib": peak_memory()},
+        seconds=clock.seconds,
+    )
+    finish(record, as_json=as_json, output=output, show=lambda: typer.echo("\n".join(_lines(record))))
+
+
+def _check(threshold: float | None, listed: int, memory: float, engine: Engine, address: str | None) -> None:
+    if threshold is not None and not 0 <= threshold < float("inf"):
+        raise InvalidInput(f"Expected a threshold that is finite and not negative, but got {threshold}; change it.")
+    if listed < 1 or not 0 < memory < float("inf"):
+        raise InvalidInput(f"Expected at least one pair and some memory, but got {listed=}, {memory=}; raise them.")
+    if address is not None and engine is not Engine.RAY:
+        raise InvalidInput("Expected --engine ray with the address of a cluster, but got the local engine; add it.")
+
+
+def _layers(names: str | None, blocks: int) -> list[int]:
+    if names is None:
+        return sorted({1, max(1, blocks // 2), blocks})
+    parts = [part.strip() for part in names.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise InvalidInput(f"Expected layer numbers such as 1,15,30, but got --layers {names}; correct them.")
+    return sorted({int(part) for part in parts})
+
+
+def _lines(record: Record) -> list[str]:
+    result = record.result
+    lines = [f"{result['prompts']} prompts, {result['pairs']} pairs: {record.verdict}"]
+    for layer in result["layers"]:
+        outside, known = layer["outside"], layer["known_to_collide"]
+        least = outside["minimum_distance"]
+        lines.append(
+            f"  layer {layer['layer']}: {known['pairs']} pairs collide over the reals, "
+            f"{outside['below_threshold']} others within {layer['threshold']:.3g}; "
+            f"least distance of the others {'none' if least is None else format(least, '.9g')}"
+        )
+    causes: dict[str, int] = {}
+    for hit in result["collisions"]:
+        causes[hit["cause"]] = causes.get(hit["cause"], 0) + 1
+    lines += [f"  {number} listed: {cause}" for cause, number in causes.items()]
+    for name, found in result.get("searches", {}).items():
+        lines.append(f"  {name}: {found['summary']}")
+    return lines

@@ -1,0 +1,49 @@
+"""The ring of square roots: its algebra against high precision, and what it refuses to know."""
+
+from fractions import Fraction
+
+import mpmath
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proofs.arithmetic.base import Undecided
+from proofs.arithmetic.surds import MASKED, UNKNOWN, ZERO, Surd, Surds, reciprocal_root
+
+SURDS = st.dictionaries(
+    st.tuples(st.just(0), st.sampled_from([1, 2, 3, 6, 10])), st.fractions(-3, 3, max_denominator=9), max_size=3
+).map(lambda terms: Surd({key: value for key, value in terms.items() if value}))
+
+
+def value(number: Surd) -> mpmath.mpf:
+    assert number.terms is not None
+    return mpmath.fsum(mpmath.mpf(c.numerator) / c.denominator * mpmath.sqrt(r) for (_, r), c in number.terms.items())
+
+
+@given(SURDS, SURDS)
+def test_sums_and_products_agree_with_high_precision(x: Surd, y: Surd) -> None:
+    with mpmath.workdps(50):
+        for exact, near in ((x + y, value(x) + value(y)), (x - y, value(x) - value(y)), (x * y, value(x) * value(y))):
+            assert abs(value(exact) - near) < mpmath.mpf(10) ** -40
+            assert exact.zero is (abs(near) < mpmath.mpf(10) ** -30)
+
+
+@given(st.fractions(Fraction(1, 50), 50, max_denominator=60))
+def test_reciprocal_roots(x: Fraction) -> None:
+    squared = reciprocal_root(x) * reciprocal_root(x)
+    assert squared.terms == {(0, 1): 1 / x}
+
+
+def test_what_leaves_the_ring_is_unknown_and_zero_times_it_is_zero() -> None:
+    ring = Surds(Fraction(4))
+    logarithm = Surd({(1, 1): Fraction(1)})
+    assert ring.elementary("exp")(logarithm).terms == {(0, 1): Fraction(4)}
+    assert ring.elementary("exp")(ring.number(Fraction(1))) is UNKNOWN
+    assert ring.elementary("rsqrt")(reciprocal_root(Fraction(2))) is UNKNOWN
+    assert ring.elementary("exp")(MASKED).zero is True
+    assert (ZERO * UNKNOWN).zero is True
+    assert (UNKNOWN * UNKNOWN).zero is None
+    assert (UNKNOWN - UNKNOWN).zero is None
+    assert logarithm.zero is None
+    with pytest.raises(Undecided):
+        ring.greater(ZERO, ZERO)

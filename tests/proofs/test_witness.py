@@ -1,0 +1,112 @@
+"""The published witness on a hand-made GPT-2: where it fails, why, and that the repair does not."""
+
+import copy
+from fractions import Fraction
+from itertools import permutations, product
+from typing import Any
+
+import pytest
+
+from proofs import InvalidInput, Verdict, check
+from proofs.graph import Graph
+from proofs.witness import DELTA, WIDTH, collides_by_criterion, count_witness, doubtful, printed, repaired
+from tests.proofs.building import Net
+
+EPSILON = Fraction(1, 2**17)
+
+
+def gpt2(length: int, vocabulary: int = 3, epsilon: Fraction = EPSILON) -> Graph:
+    """One pre-norm block with one head of width 4, learned positions and a tanh layer."""
+    net = Net()
+    d = WIDTH
+    tokens = net.tokens(length, vocabulary)
+    places = net.constant(list(range(length)), (1, length), "integer")
+    x = net.op(
+        "add", net.op("take", net.parameter("wte.weight", vocabulary, d), tokens, axis=0),
+        net.op("take", net.parameter("wpe.weight", 4, d), places, axis=0),
+    )  # fmt: skip
+    normal = net.op(
+        "layer_norm", x, net.parameter("ln_1.weight", d), net.parameter("ln_1.bias", d), axes=1, epsilon=epsilon
+    )
+    mixed = net.op("matmul", normal, net.parameter("c_attn.weight", d, 3 * d))
+    q, k, v = (net.op("slice", mixed, axis=2, start=i * d, stop=(i + 1) * d, step=1) for i in range(3))
+    scores = net.op("multiply", net.op("matmul", q, net.op("permute", k, order=(0, 2, 1))), net.constant("1/2"))
+    mask = [0 if j <= i else float("-inf") for i in range(length) for j in range(length)]
+    weights = net.op("softmax", net.op("add", scores, net.constant(mask, (1, length, length))), axis=2)
+    attended = net.op("matmul", net.op("matmul", weights, v), net.parameter("attn.c_proj.weight", d, d))
+    h = net.op("add", x, attended)
+    normal = net.op(
+        "layer_norm", h, net.parameter("ln_2.weight", d), net.parameter("ln_2.bias", d), axes=1, epsilon=epsilon
+    )
+    hidden = net.op("tanh", net.op("matmul", normal, net.parameter("up", d, d)))
+    net.op("add", h, net.op("matmul", hidden, net.parameter("down", d, d)))
+    return net.graph()
+
+
+GRAPHS = {length: gpt2(length) for length in (1, 2, 3)}
+SMALL = count_witness({n: GRAPHS[n] for n in (1, 2)}, vocabulary=3, context=2)
+
+
+def test_the_gap_is_there_and_the_repair_closes_it() -> None:
+    assert (SMALL.pairs, SMALL.in_gap, len(SMALL.zero_as_printed), SMALL.zero_repaired) == (132, 6, 6, ())
+    assert SMALL.verdict is Verdict.PROVED
+    assert ((0, 1), (1, 1)) in SMALL.zero_as_printed  # s = ab, t = bb
+
+
+def test_zero_in_the_gap_exactly_by_the_criterion() -> None:
+    found = count_witness(GRAPHS, vocabulary=3, context=3)
+    assert (found.pairs, found.in_gap, len(found.zero_as_printed)) == (1482, 78, 54)
+    assert (found.zero_repaired, found.undecided, found.against_criterion) == ((), 0, 0)
+
+
+def test_the_repair_leaves_the_gap_for_every_pair() -> None:
+    prompts = [p for n in (1, 2, 3, 4) for p in product(range(3), repeat=n)]
+    for first, second in permutations(prompts, 2):
+        if doubtful(first, second):
+            assert not doubtful(second, first)
+            assert repaired(first, second) == printed(second, first)
+        else:
+            assert not collides_by_criterion(first, second)
+
+
+def test_delta_is_small_enough_for_the_published_bound() -> None:
+    # delta (c_ep + 2 c_e) < c_ep  iff  2 delta c_e < (1 - delta) c_ep, both squared
+    square_e, square_ep = 1 / (Fraction(1, 4) + EPSILON), 1 / (Fraction(1, 2) + EPSILON)
+    assert (2 * DELTA) ** 2 * square_e < (1 - DELTA) ** 2 * square_ep
+
+
+CERTIFICATE = SMALL.to_json()
+
+
+def test_the_certificate_is_accepted() -> None:
+    result = check(CERTIFICATE)
+    assert (result.verdict, result.lines) == (Verdict.ACCEPTED, 132)
+
+
+CHANGES: list[tuple[tuple[Any, ...], Any]] = [
+    (("claim", "zero_as_printed"), 0), (("claim", "zero_repaired"), 1), (("claim", "pairs"), 131),
+    (("claim", "statement"), "The witness never fails."), (("claim", "context"), 1), (("claim", "vocabulary"), 2),
+    (("claim", "graphs"), "0" * 64), (("claim", "delta"), "1/3"), (("claim", "vocabulary"), True), (("zero",), []),
+    (("claim",), None), (("graphs", "2"), {}), (("graphs",), {}), (("graphs",), None), (("claim", "context"), 60),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value"), CHANGES, ids=str)
+def test_a_tampered_certificate_is_rejected(path: tuple[Any, ...], value: Any) -> None:
+    data: Any = copy.deepcopy(CERTIFICATE)
+    place = data
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    assert check(data).verdict is Verdict.REJECTED
+
+
+def test_networks_without_the_hypotheses_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="epsilon"):
+        count_witness({1: gpt2(1, epsilon=Fraction(0))}, vocabulary=3, context=1)
+    with pytest.raises(InvalidInput, match="at most"):
+        count_witness(GRAPHS, vocabulary=9, context=9)
+    with pytest.raises(InvalidInput, match="length 2"):
+        count_witness({1: GRAPHS[1]}, vocabulary=3, context=2)
+    with pytest.raises(InvalidInput, match="two different"):
+        printed((1, 2), (1, 2))
