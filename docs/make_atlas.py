@@ -35,6 +35,7 @@ def examine(name: str, answer: Any) -> None:
     from numerics.capture import capture_graph
     from numerics.reduced import witness_in_small_copy
     from proofs.analyticity import Obstructions, prove_analytic
+    from proofs.dependence import causal
     from proofs.structural import positions
 
     torch.set_num_threads(1)
@@ -42,6 +43,8 @@ def examine(name: str, answer: Any) -> None:
     line: dict[str, Any] = {"name": name}
     try:
         config = AutoConfig.for_model(name)
+        if getattr(config, "is_decoder", None) is False:  # encoders that can also be built as decoders
+            config.is_decoder = True
         graph = capture_graph(config, distinct=True)
         found = prove_analytic(graph)
         line |= {
@@ -53,6 +56,7 @@ def examine(name: str, answer: Any) -> None:
             "regularity": str(found.regularity),
             "conditions": len(found.conditions),
             "positions": positions(graph).scheme,
+            "causal": causal(graph),
         }
         line |= {"obstruction": None, "witness": None}
         if isinstance(found, Obstructions):

@@ -21,7 +21,10 @@ from proofs.errors import InvalidInput, Unsupported
 from proofs.graph import Graph
 
 LARGEST_BYTES = 16 * 2**20  # of a config file
-MOST_BLOCKS = 1024
+LARGEST = {"vocab_size": 2**24, "hidden_size": 2**18, "num_hidden_layers": 1024}  # above any model there is
+LARGEST_COUNT = 2**14  # heads, experts
+LARGEST_SIZE = 2**24  # anything else that a tensor is as long as
+LARGEST_BUFFER = 2**27  # entries that are computed on the CPU; a larger buffer is not known
 # Operators for which one lemma is better than their expansion; they are left whole.
 WHOLE = {
     "softmax", "_softmax", "silu", "gelu", "softplus", "log_sigmoid_forward", "logsumexp", "mish", "leaky_relu",
@@ -176,11 +179,15 @@ def _plausible(config: Any) -> Any:
             f"Expected a decoder-only language model, but {config.model_type!r} is none; give a causal architecture."
         )
     text = config.get_text_config()
-    sizes = {name: getattr(text, name, None) for name in ("vocab_size", "hidden_size", "num_hidden_layers")}
-    limits = {"vocab_size": 2**24, "hidden_size": 2**18, "num_hidden_layers": MOST_BLOCKS}
-    for name, size in sizes.items():
-        if isinstance(size, int) and not 1 <= size <= limits[name]:
-            raise InvalidInput(f"Expected {name} from 1 to {limits[name]}, but got {name}={size}.")
+    for name, limit in LARGEST.items():
+        size = getattr(text, name, None)
+        if isinstance(size, int) and not 1 <= size <= limit:
+            raise InvalidInput(f"Expected {name} from 1 to {limit}, but got {name}={size}; give a smaller config.")
+    for name, size in text.to_dict().items():
+        limit = LARGEST_COUNT if name.endswith(("heads", "experts", "layers")) else LARGEST_SIZE
+        counts = name.startswith(("num_", "n_")) or name.endswith(("_size", "_dim", "_rank", "_heads", "_experts"))
+        if counts and isinstance(size, int) and size > limit:
+            raise InvalidInput(f"Expected {name} of at most {limit}, but got {name}={size}; give a smaller config.")
     return config
 
 
@@ -198,8 +205,6 @@ def build(config: Any, attention: str = "eager", *, device: str = "meta") -> tor
     config.use_cache = False
     for part in {id(c): c for c in (config, config.get_text_config())}.values():
         part._experts_implementation = "batched_mm"  # the loop over experts depends on data and cannot be traced
-        if getattr(part, "is_decoder", None) is False and part.model_type in _TWO_WAY:
-            part.is_decoder = True
     try:
         with torch.device(device), quiet():
             model = transformers.AutoModelForCausalLM.from_config(
@@ -211,9 +216,6 @@ def build(config: Any, attention: str = "eager", *, device: str = "meta") -> tor
             f"{_first_line(error)}"
         ) from None
     return model.eval()
-
-
-_TWO_WAY: frozenset[str] = frozenset()
 
 
 def find_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
@@ -328,7 +330,8 @@ def buffer_values(model: torch.nn.Module) -> dict[str, torch.Tensor | None]:
     for filler in (0, 1):
         found: dict[str, torch.Tensor] = {}
         for path, module in model.named_modules():
-            own = {name: b for name, b in module.named_buffers(recurse=False) if b.is_meta}
+            buffers = module.named_buffers(recurse=False)
+            own = {name: b for name, b in buffers if b.is_meta and b.numel() <= LARGEST_BUFFER}
             if not own or initialise is None:
                 continue
             for name, b in own.items():

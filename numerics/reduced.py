@@ -19,6 +19,8 @@ from proofs.interpreter import evaluate
 from proofs.regularity import DISCONTINUOUS, UNPROVED
 
 WIDTH = 32
+SHORT = 2  # tokens of the prompt on which a witness is searched
+UNBUILDABLE = (SipitError, ValueError, TypeError, KeyError, AttributeError, AssertionError)
 # Small values under the names that configs use; only names that a config has are set.
 SMALL = {
     "hidden_size": WIDTH, "n_embd": WIDTH, "d_model": WIDTH, "embedding_size": WIDTH, "word_embed_proj_dim": WIDTH,
@@ -60,19 +62,23 @@ def small_graph(config: Any, attention: Any = "eager", *, length: int = 3) -> Gr
     """The graph of the small copy, or None where the class cannot be built that small."""
     try:
         return capture_graph(small_copy(config), attention=attention, length=length)
-    except (SipitError, ValueError, TypeError, KeyError, AttributeError, AssertionError):
+    except UNBUILDABLE:
         return None
 
 
 def witness_in_small_copy(found: Obstructions, config: Any) -> Obstructions:
-    """The obstructions with a certified witness: in the graph itself where that is small, else in a small copy.
-
-    A witness of the small copy says so, and carries the copy's graph.
+    """The obstructions with a certified witness from a short prompt: of the network itself where that is small, else
+    of a small copy. The witness says which, and carries the graph that it is about.
     """
-    if sum(type.size for _, type in found.graph.parameters()) <= LARGEST_SUBJECT:
-        return with_witness(found)
-    graph = small_graph(config)
-    if graph is None:
+    whole = sum(type.size for _, type in found.graph.parameters()) <= LARGEST_SUBJECT
+    try:
+        graph = capture_graph(
+            config if whole else small_copy(config),
+            found.graph.layer if whole else None,
+            found.graph.about["attention"],
+            length=SHORT,
+        )
+    except UNBUILDABLE:
         return found
     small = prove_analytic(graph)
     kinds = {obstruction.operation for obstruction in found.obstructions}
@@ -81,11 +87,21 @@ def witness_in_small_copy(found: Obstructions, config: Any) -> Obstructions:
     small = with_witness(small)
     if small.witness is None:
         return found
-    subject = f"a copy of the same class at width {WIDTH}, {graph.layer} blocks, {graph.length} tokens"
-    data = {**small.witness, "subject": subject, "graph": graph.to_json()}
+    network = "this network" if whole else f"a copy of the same class at width {WIDTH}, {graph.layer} blocks"
+    data = {**small.witness, "subject": f"{network}, on prompts of {graph.length} tokens", "graph": graph.to_json()}
     jump = small.witness["claim"] == "discontinuous" and found.regularity >= UNPROVED
     regularity = DISCONTINUOUS if jump else found.regularity
     return Obstructions(found.graph, found.facts, found.conditions, found.obstructions, regularity, data)
+
+
+def sees_later_tokens(graph: Graph, *, seed: int = 0) -> bool | None:
+    """Whether the first state changes with the last token, at random parameters in float64; None if not evaluable."""
+    tokens = [[1] * graph.length, [1] * (graph.length - 1) + [2]]
+    states = [_states(graph, prompt, seed) for prompt in tokens]
+    if states[0] is None or states[1] is None:
+        return None
+    first, second = (s[0] for s in states)
+    return bool((first - second).abs().max() > 1e-9 * first.abs().max())
 
 
 def spread_on_repeated_tokens(graph: Graph, *, seed: int = 0) -> float | None:
@@ -93,13 +109,18 @@ def spread_on_repeated_tokens(graph: Graph, *, seed: int = 0) -> float | None:
 
     Parameters are drawn from a Gaussian. Near 1e-15 for a structural collision; None where nothing can be evaluated.
     """
+    states = _states(graph, [1] * graph.length, seed)
+    return None if states is None else float((states - states[:1]).abs().max() / states.abs().max())
+
+
+def _states(graph: Graph, tokens: list[int], seed: int) -> torch.Tensor | None:
+    """The states of a prompt at Gaussian parameters drawn from a seed, or None."""
     generator = torch.Generator().manual_seed(seed)
-    inputs: dict[str, Any] = {"tokens": np.ones((1, graph.length), dtype=np.int64)}
+    inputs: dict[str, Any] = {"tokens": np.array([tokens], dtype=np.int64)}
     for name, type in graph.parameters():
         inputs[name] = torch.randn(type.shape, generator=generator, dtype=torch.float64) * 0.3
     try:
         with torch.no_grad():
-            states = evaluate(graph, inputs, TorchArithmetic())[0]
+            return evaluate(graph, inputs, TorchArithmetic())[0]
     except (SipitError, RuntimeError, IndexError, ValueError):
         return None
-    return float((states - states[:1]).abs().max() / states.abs().max())

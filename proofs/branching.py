@@ -14,6 +14,7 @@ each end; if they are disjoint it jumps in between.
 Points are exact dyadic numbers drawn from a seed, so that a witness is a few integers that anyone can re-evaluate.
 """
 
+import dataclasses
 import functools
 import itertools
 import random
@@ -38,7 +39,7 @@ from proofs.regularity import ANALYTIC, CONSTANT, DISCONTINUOUS, UNPROVED, Facts
 BITS = 128
 LARGEST_SUBJECT = 400_000  # parameters; above, a witness is searched in a smaller copy of the architecture
 ATTEMPTS = 6
-HALVINGS = 48
+HALVINGS = (20, 14, 14)  # after each batch the segment may be short enough to show the jump
 
 
 class Choices(Balls):
@@ -192,12 +193,11 @@ def find_witness(graph: Graph, *, seed: int = 0) -> Witness | None:
     for attempt in range(ATTEMPTS):
         seeds = (seed + 2 * attempt, seed + 2 * attempt + 1)
         try:
+            found = _jump(graph, seeds) if jumps else None
+            if found is not None:
+                return found
             weaker = weaker or _not_analytic(graph, seeds)
-            if jumps:
-                found = _jump(graph, seeds)
-                if found is not None:
-                    return found
-            elif weaker is not None:
+            if weaker is not None and not jumps:
                 return weaker
         except (Undecided, Unsupported, InvalidInput, ArithmeticError):
             continue
@@ -222,7 +222,7 @@ def _not_analytic(graph: Graph, seeds: tuple[int, int]) -> Witness | None:
     tokens = _tokens(graph)
     witness = Witness("not analytic", seeds, (Fraction(0), Fraction(1)), tokens, -1, "0")
     separation = _shown(graph, witness)
-    return None if separation is None else Witness("not analytic", seeds, witness.segment, tokens, -1, separation)
+    return None if separation is None else dataclasses.replace(witness, separation=separation)
 
 
 def _jump(graph: Graph, seeds: tuple[int, int]) -> Witness | None:
@@ -232,17 +232,23 @@ def _jump(graph: Graph, seeds: tuple[int, int]) -> Witness | None:
     first, last = (_choices(graph, seeds, end, tokens) for end in (low, high))
     if _same(first, last):
         return None
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        chosen = _choices(graph, seeds, middle, tokens)
-        if _same(first, chosen):
-            low = middle
-        else:
-            high, last = middle, chosen
-    choice = next(i for i, (a, b) in enumerate(zip(first, last, strict=True)) if not np.array_equal(a, b))
-    witness = Witness("discontinuous", seeds, (low, high), tokens, choice, "0")
-    separation = _shown(graph, witness)
-    return None if separation is None else Witness("discontinuous", seeds, (low, high), tokens, choice, separation)
+    for count in HALVINGS:
+        for _ in range(count):
+            middle = (low + high) / 2
+            chosen = _choices(graph, seeds, middle, tokens)
+            if _same(first, chosen):
+                low = middle
+            else:
+                high, last = middle, chosen
+        choice = next(i for i, (a, b) in enumerate(zip(first, last, strict=True)) if not np.array_equal(a, b))
+        witness = Witness("discontinuous", seeds, (low, high), tokens, choice, "0")
+        try:
+            separation = _shown(graph, witness)
+        except Undecided:
+            separation = None
+        if separation is not None:
+            return dataclasses.replace(witness, separation=separation)
+    return None
 
 
 def _same(first: list[Discrete], second: list[Discrete]) -> bool:

@@ -12,6 +12,7 @@ from proofs.checker import CheckResult, check_regularity
 from proofs.errors import InvalidInput
 from proofs.graph import Graph
 from proofs.lemmas import Rejected
+from proofs.structural import collisions
 from proofs.verdict import Verdict
 from proofs.witness import check_witness
 
@@ -39,23 +40,38 @@ def check(certificate: Any, weights: Any = None) -> CheckResult:
 
 
 def _regularity(certificate: Mapping[str, Any], weights: Any) -> CheckResult:
-    """The proof line by line, then its witness, if it has one."""
+    """The proof line by line, then the witness and the structural collisions, if it has them."""
     result = check_regularity(certificate)
-    witness = certificate.get("witness")
-    if result.verdict is not Verdict.ACCEPTED or witness is None:
+    if result.verdict is not Verdict.ACCEPTED:
         return result
-    try:
-        if not isinstance(witness, Mapping):
-            raise Rejected("the witness is not an object")
-        _witness(certificate, witness)
-    except (InvalidInput, Rejected) as fault:
-        return CheckResult(Verdict.REJECTED, f"witness: {fault}", result.kind, result.lines)
-    return CheckResult(
-        Verdict.ACCEPTED, "every line follows, and the witness shows what it claims", result.kind, result.lines
-    )
+    reasons, covers = [result.reason], list(result.covers)
+    for name, recheck_part, reason in (
+        ("witness", _witness, "the witness shows what it claims"),
+        ("structural_collisions", _structural, "the structural collisions are those of the graph"),
+    ):
+        if certificate.get(name) is None:
+            continue
+        try:
+            recheck_part(certificate)
+        except (InvalidInput, Rejected) as fault:
+            return CheckResult(Verdict.REJECTED, f"{name.replace('_', ' ')}: {fault}", result.kind, result.lines)
+        reasons.append(reason)
+        covers.append(name)
+    return CheckResult(Verdict.ACCEPTED, ", ".join(reasons), result.kind, result.lines, tuple(covers))
 
 
-def _witness(certificate: Mapping[str, Any], witness: Mapping[str, Any]) -> None:
+def _structural(certificate: Mapping[str, Any]) -> None:
+    """The families are derived anew from the graph, by the one analysis there is of them."""
+    found = [family.to_json() for family in collisions(Graph.from_json(certificate["graph"]))]
+    if certificate["structural_collisions"] != found:
+        names = ", ".join(family["family"] for family in found) or "none"
+        raise Rejected(f"they are not those that follow from the graph, which are: {names}")
+
+
+def _witness(certificate: Mapping[str, Any]) -> None:
+    witness = certificate["witness"]
+    if not isinstance(witness, Mapping):
+        raise Rejected("the witness is not an object")
     claim = certificate["claim"]["regularity"]
     if (claim == "discontinuous") != (witness.get("claim") == "discontinuous") and claim == "discontinuous":
         raise Rejected("a jump is claimed, but the witness shows none")

@@ -36,10 +36,11 @@ class CheckResult:
     reason: str
     kind: str
     lines: int
+    covers: tuple[str, ...] = ()  # what of the record was re-derived; nothing else in it is vouched for
 
     def to_json(self) -> dict[str, Any]:
         """The `result` field of a record."""
-        return {"reason": self.reason, "kind": self.kind, "lines": self.lines}
+        return {"reason": self.reason, "kind": self.kind, "lines": self.lines, "covers": list(self.covers)}
 
 
 def check_regularity(certificate: Mapping[str, Any]) -> CheckResult:
@@ -56,7 +57,8 @@ def check_regularity(certificate: Mapping[str, Any]) -> CheckResult:
         _obstructions(graph, established, certificate)
     except (InvalidInput, Rejected) as fault:
         return CheckResult(Verdict.REJECTED, str(fault), "regularity", 0)
-    return CheckResult(Verdict.ACCEPTED, "every line follows", "regularity", len(graph.nodes))
+    covers = ("regularity", "obstructions")
+    return CheckResult(Verdict.ACCEPTED, "every line follows", "regularity", len(graph.nodes), covers)
 
 
 def _lines(graph: Graph, certificate: Mapping[str, Any]) -> list[Line]:

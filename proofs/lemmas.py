@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from proofs.arithmetic.bounds import EVERYTHING, Interval
-from proofs.graph import Graph, Node
+from proofs.graph import Constant, Graph, Node
 from proofs.regularity import (
     ANALYTIC,
     CONSTANT,
@@ -27,6 +27,7 @@ from proofs.regularity import (
 
 Mask = Any  # a boolean numpy array, or None
 Shape = tuple[int, ...]
+LARGEST_MASK = 2**28  # entries that the kernel writes out
 ZERO, ONE = Fraction(0), Fraction(1)
 UNIT = Interval(-ONE, False, ONE, False)
 
@@ -116,6 +117,13 @@ def nonempty(mask: Any) -> Mask:
     return mask if np.any(mask) else None
 
 
+def written_out(value: Constant) -> tuple[Any, ...]:
+    """All entries of a constant that has not too many."""
+    if math.prod(value.shape) > LARGEST_MASK:
+        raise Rejected("a mask has more entries than can be written out")
+    return value.entries()
+
+
 def hull(lines: tuple[Line, ...]) -> Interval:
     """The least interval around all."""
     bounds = lines[0].bounds
@@ -156,7 +164,7 @@ def leaf(step: Step) -> Line:
         return Line(CONSTANT)
     mask = None
     if kind == "real" and len(finite) < len(value.values):
-        mask = np.array([isinstance(v, float) for v in value.entries()]).reshape(shape)
+        mask = np.array([isinstance(v, float) for v in written_out(value)]).reshape(shape)
     return Line(CONSTANT, Interval(min(finite), False, max(finite)) if finite else EVERYTHING, mask)
 
 
@@ -258,7 +266,7 @@ def selected(step: Step) -> Line:
         value = step.graph.constant(step.nodes[0]) if step.nodes[0].operation == "constant" else None
         if value is None:
             return Line(max(UNPROVED, step.worst))
-        chosen = np.array(value.entries(), dtype=np.bool_).reshape(value.shape)
+        chosen = np.array(written_out(value), dtype=np.bool_).reshape(value.shape)
         mask = nonempty(np.where(chosen, mask_of(step, 1), mask_of(step, 2)))
     return Line(worst, first.bounds.hull(second.bounds), mask)
 

@@ -228,13 +228,16 @@ def negated(step: Step) -> Line:
     return Line(step.worst, -step.lines[0].bounds)
 
 
+LARGEST_EXPONENT = 1024
+
+
 def power(step: Step) -> Line:
     """x^n."""
     (shape,) = step.shapes("real|integer")
     step.result(shape, step.nodes[0].type.kind)
     exponent = step.get("exponent", int)
-    if exponent < 0:
-        raise Rejected("a negative power is not a polynomial")
+    if not 0 <= exponent <= LARGEST_EXPONENT:
+        raise Rejected("a power is negative, or too large to be worked out")
     return k.raised(step, exponent)
 
 
@@ -291,6 +294,7 @@ def establish(step: Step) -> Line:
     """What the lemma of a node's operation gives; nothing for an unknown one, or where a mask reaches it."""
     if step.node.operation not in LEMMAS:
         return OPEN
-    if step.node.operation not in MASKED and any(line.mask is not None for line in step.lines):
+    masked = any(line.mask is not None for line in step.lines)
+    if masked and (step.node.operation not in MASKED or step.node.type.size > k.LARGEST_MASK):
         return OPEN
     return LEMMAS[step.node.operation](step)

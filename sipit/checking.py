@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from proofs.analyticity import AnalyticityProof, Obstructions, prove_analytic
+from proofs.dependence import causal
+from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.graph import Graph
 from proofs.regularity import ANALYTIC
@@ -39,7 +41,7 @@ def check_model(
         InvalidInput, Unsupported: the model is none, or cannot be captured.
     """
     from numerics.capture import capture_graph, read_config
-    from numerics.reduced import witness_in_small_copy
+    from numerics.reduced import small_graph, witness_in_small_copy
 
     began = time.perf_counter()
     config: Any
@@ -52,21 +54,24 @@ def check_model(
         loaded = load_model(model, dtype=dtype, device=device, seed=seed)
         config = loaded.module.config
     graph = capture_graph(config, layer, attention, length=LENGTH)
+    small = small_graph(config, attention, length=ON_SMALL_COPY)
+    looks_back = _causal(graph, small)
     found = prove_analytic(graph)
     if isinstance(found, Obstructions):
         found = witness_in_small_copy(found, config)
-    structural = collisions(graph)
+    structural = [family.to_json() for family in collisions(graph)]
     duplicates = None if loaded is None else _duplicates(loaded)
     result = {
         **_regularity(found),
-        **_positions(graph, config, attention),
-        "structural_collisions": [family.to_json() for family in structural],
+        "causal": looks_back,
+        **_positions(graph, small),
+        "structural_collisions": structural,
         "duplicate_embeddings": duplicates,
         "bos": None if loaded is None else _bos(loaded.tokenizer),
         "window": _window(config),
         "layer": graph.layer,
         "graph": dict(graph.about),
-        "certificate": found.to_json(),
+        "certificate": {**found.to_json(), "structural_collisions": structural},
     }
     verdict = _verdict(found, bool(structural), duplicates)
     return Record("check", verdict, result, _provenance(model, loaded, seed, attention), time.perf_counter() - began)
@@ -105,12 +110,29 @@ def _short(witness: Any) -> dict[str, Any]:
     return {name: value for name, value in witness.items() if name != "graph"}
 
 
-def _positions(graph: Graph, config: Any, attention: str) -> dict[str, Any]:
+def _causal(graph: Graph, small: Graph | None) -> bool | None:
+    """Whether no state depends on a later token; None where it is neither proved nor seen to fail.
+
+    Raises:
+        InvalidInput: a later token changes an earlier state.
+    """
+    from numerics.reduced import sees_later_tokens
+
+    if causal(graph):
+        return True
+    if small is not None and sees_later_tokens(small):
+        raise InvalidInput(
+            f"Expected a causal decoder, but in {graph.about['architecture']} later tokens change earlier states; "
+            "give a decoder, or a config with is_decoder set where the class knows it."
+        )
+    return None
+
+
+def _positions(graph: Graph, small: Graph | None) -> dict[str, Any]:
     """How positions enter: read off the graph, then tried on a small copy with random parameters in float64."""
-    from numerics.reduced import small_graph, spread_on_repeated_tokens
+    from numerics.reduced import spread_on_repeated_tokens
 
     read = positions(graph)
-    small = small_graph(config, attention, length=ON_SMALL_COPY)
     spread = None if small is None else spread_on_repeated_tokens(small)
     agrees = None if small is None or spread is None else (spread <= NEAR_ZERO) == repeated_tokens_collide(small)
     return {

@@ -1,12 +1,15 @@
 """Re-checking the certificate in a record, without torch: the work behind `sipit verify`."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from proofs.certificate import check
+from proofs.checker import CheckResult
 from proofs.errors import InvalidInput
 from proofs.evidence import Record, read_record
+from proofs.verdict import Verdict
 
 
 def verify_record(file: str | Path, *, weights: Any = None) -> Record:
@@ -28,5 +31,21 @@ def verify_record(file: str | Path, *, weights: Any = None) -> Record:
             "write one with sipit check or sipit certify and -o FILE.json."
         )
     outcome = check(certificate, weights)
+    if outcome.verdict is Verdict.ACCEPTED and record.command == "check":
+        outcome = _same_as_stated(record.result, certificate, outcome)
     result = {**outcome.to_json(), "of": record.command, "claim": certificate.get("claim")}
     return Record("verify", outcome.verdict, result, {"file": str(file)}, time.perf_counter() - began)
+
+
+def _same_as_stated(result: Mapping[str, Any], certificate: Mapping[str, Any], outcome: CheckResult) -> CheckResult:
+    """Rejected where the record states something else beside its certificate than the certificate proves."""
+    proved = {"regularity": certificate["claim"]["regularity"]}
+    if "structural_collisions" in outcome.covers:
+        proved["structural_collisions"] = certificate["structural_collisions"]
+    names = ("operation", "module", "source", "regularity", "reason")
+    proved["obstructions"] = [{name: entry.get(name) for name in names} for entry in certificate["obstructions"]]
+    for name, value in proved.items():
+        if result.get(name) != value:
+            reason = f"the record states another {name} than its certificate proves"
+            return CheckResult(Verdict.REJECTED, reason, outcome.kind, outcome.lines)
+    return outcome
