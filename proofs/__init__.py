@@ -1,13 +1,43 @@
-"""What is true of the ideal network over the reals; imports no torch."""
+"""What is true of the ideal network over the reals; imports no torch.
 
-from proofs.analyticity import AnalyticityProof, Obstruction, Obstructions, prove_analytic
-from proofs.certificate import check
-from proofs.checker import CheckResult
-from proofs.errors import InvalidInput, MissingResource, SipitError, Unsupported
-from proofs.evidence import SCHEMA, Evidence, Record, read_record
-from proofs.graph import Constant, Graph, Node, TensorType
-from proofs.interpreter import evaluate
-from proofs.verdict import Verdict
+Names are loaded when they are used, so that a command that only needs an error or a record does not wait for Arb.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from proofs.analyticity import AnalyticityProof, Obstruction, Obstructions, prove_analytic
+    from proofs.certificate import check
+    from proofs.checker import CheckResult
+    from proofs.errors import InvalidInput, MissingResource, SipitError, Unsupported
+    from proofs.evidence import SCHEMA, Evidence, Record, read_record
+    from proofs.graph import Constant, Graph, Node, TensorType
+    from proofs.interpreter import evaluate
+    from proofs.verdict import Verdict
+
+_HOMES = {
+    "SCHEMA": "proofs.evidence",
+    "AnalyticityProof": "proofs.analyticity",
+    "CheckResult": "proofs.checker",
+    "Constant": "proofs.graph",
+    "Evidence": "proofs.evidence",
+    "Graph": "proofs.graph",
+    "InvalidInput": "proofs.errors",
+    "MissingResource": "proofs.errors",
+    "Node": "proofs.graph",
+    "Obstruction": "proofs.analyticity",
+    "Obstructions": "proofs.analyticity",
+    "Record": "proofs.evidence",
+    "SipitError": "proofs.errors",
+    "TensorType": "proofs.graph",
+    "Unsupported": "proofs.errors",
+    "Verdict": "proofs.verdict",
+    "check": "proofs.certificate",
+    "evaluate": "proofs.interpreter",
+    "prove_analytic": "proofs.analyticity",
+    "read_record": "proofs.evidence",
+}
 
 __all__ = [
     "SCHEMA",
@@ -31,3 +61,13 @@ __all__ = [
     "prove_analytic",
     "read_record",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'proofs' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

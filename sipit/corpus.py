@@ -7,6 +7,8 @@ import torch
 
 from sipit.models import LanguageModel
 
+_MISSES = 100  # windows in a row that are too short, before a tokenizer is given up
+
 
 def sections() -> list[str]:
     """The sections of `pydoc_data.topics` (465 KB of English about Python), by name."""
@@ -26,16 +28,23 @@ def section_prompts(model: LanguageModel, *, count: int, length: int) -> list[li
 
 
 def text_windows(model: LanguageModel, *, length: int, generator: torch.Generator) -> Iterator[list[int]]:
-    """Windows of `length` tokens at random places of the corpus, without end; none where there is no tokenizer."""
+    """Windows of `length` tokens at random places of the corpus, without end.
+
+    None where there is no tokenizer, or one whose tokens are so long that no window is found.
+    """
     if model.tokenizer is None:
         return
     text = "\n".join(sections())
-    while True:
+    misses = 0
+    while misses < _MISSES:
         # A window is cut from the text before it is tokenised, so that the cost is that of the window.
         start = int(torch.randint(len(text) - 8 * length, (1,), generator=generator))
         ids = _token_ids(model, text[start : start + 8 * length])
         if len(ids) >= length:
+            misses = 0
             yield ids[:length]
+        else:
+            misses += 1
 
 
 def random_tokens(model: LanguageModel, shape: tuple[int, ...], *, generator: torch.Generator) -> torch.Tensor:

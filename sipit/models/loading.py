@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from proofs.errors import InvalidInput, SipitError, Unsupported
+from proofs.tensor_file import read_header
 from sipit.models.digest import digest_of_files, digest_of_tensors
 from sipit.models.language_model import LanguageModel
 from sipit.models.smollm2 import gguf_file, read_smollm2, smollm2_folder
@@ -106,18 +107,20 @@ def _pretrained(name: str, dtype: torch.dtype, device_map: Any) -> tuple[Any, An
     from transformers import AutoConfig, AutoModelForCausalLM
 
     path = Path(name)
-    if not path.is_dir() and (path.exists() or name.count("/") > 1 or name.startswith((".", "/", "~"))):
+    if not name or (not path.is_dir() and (path.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")))):
         raise unknown_model(name)
-    if path.is_dir() and not list(path.glob("*.safetensors")):
-        raise InvalidInput(
-            f"Expected safetensors weights in {name}, but there are none; pickle files are refused: "
-            "convert them with save_pretrained."
-        )
+    if path.is_dir():
+        _check_weights(path)
     try:
         with _quiet():
             config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-            module = AutoModelForCausalLM.from_pretrained(
-                name, dtype=dtype, device_map=device_map, use_safetensors=True, trust_remote_code=False
+            module, found = AutoModelForCausalLM.from_pretrained(
+                name,
+                dtype=dtype,
+                device_map=device_map,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
     except SipitError:
         raise
@@ -129,11 +132,30 @@ def _pretrained(name: str, dtype: torch.dtype, device_map: Any) -> tuple[Any, An
         raise unknown_model(name) from None
     except (ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
+        if "trust_remote_code" in str(error):
+            reason = "it needs code of its own, which is never run; name a model whose class is in the library."
         raise Unsupported(
             f"Expected a causal language model that transformers loads, but {name} is not: {reason}"
         ) from None
+    if missing := sorted(found["missing_keys"]):
+        raise InvalidInput(
+            f"Expected every weight in {name}, but {len(missing)} are missing, {missing[0]} first, and would be drawn "
+            "at random; copy the model again."
+        )
     digest = digest_of_files(config, _weight_files(name))
     return module.requires_grad_(False).eval(), _tokenizer(name), digest
+
+
+def _check_weights(folder: Path) -> None:
+    """Raises InvalidInput where a folder has no safetensors, or damaged ones."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise InvalidInput(
+            f"Expected safetensors weights in {folder}, but there are none; pickle files are refused: "
+            "convert them with save_pretrained."
+        )
+    for file in files:
+        read_header(file)
 
 
 def _weight_files(name: str) -> list[Path]:
@@ -150,9 +172,11 @@ def _tokenizer(name: str) -> Any:
 
     try:
         with _quiet():
-            return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError):
         return None  # a model without a tokenizer is worked with by token ids
+    # Where a folder has no tokenizer files, the library makes an empty tokenizer up for some families.
+    return tokenizer if len(set(tokenizer("two words", add_special_tokens=False).input_ids)) > 1 else None
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import LlamaConfig
 
 from proofs import InvalidInput, Verdict
 from sipit.checking import check_model
+from sipit.cli import run
 from sipit.verifying import verify_record
 
 
@@ -57,3 +59,141 @@ def test_a_config_alone_names_the_repeated_token_collisions(tmp_path: Path) -> N
 def test_a_truncated_or_foreign_record_is_misuse(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidInput, match="Expected"):
         verify_record(stored(tmp_path, text))
+
+
+def written(folder: Path, config: object) -> str:
+    path = folder / "config.json"
+    path.write_text(config if isinstance(config, str) else json.dumps(config), encoding="utf-8")
+    return str(path)
+
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 32, "vocab_size": 64}
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ("{", "is not"),
+        ("[1, 2]", "model_type"),
+        ('{"model_type": 3}', "model_type"),
+        ({"model_type": "t5"}, "decoder-only"),
+        ({"model_type": "vit"}, "decoder-only"),
+        ({"model_type": "bert", **SMALL}, "is_decoder"),
+        ({"model_type": "nobody-knows"}, "no such class"),
+        ({"model_type": "mine", "auto_map": {"AutoConfig": "code.Mine"}}, "own code"),
+        ({"model_type": "llama", **SMALL, "hidden_size": 10**12}, "hidden_size"),
+        ({"model_type": "llama", **SMALL, "num_hidden_layers": 10**6}, "num_hidden_layers"),
+        ({"model_type": "llama", **SMALL, "intermediate_size": 10**15}, "intermediate_size"),
+        ({"model_type": "llama", **SMALL, "num_key_value_heads": 10**9}, "num_key_value_heads"),
+        ({"model_type": "mixtral", **SMALL, "num_local_experts": 10**8}, "num_local_experts"),
+        ({"model_type": "llama", **SMALL, "hidden_size": "wide"}, "refuses"),
+        ({"model_type": "llama", **SMALL, "num_attention_heads": 0}, "."),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_bad_config_is_one_sentence_and_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: object, reason: str
+) -> None:
+    assert run(["check", written(tmp_path, config)]) == 2
+    assert_one_sentence(capsys, reason)
+
+
+def assert_one_sentence(capsys: pytest.CaptureFixture[str], reason: str) -> None:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("sipit: ")
+    assert captured.err.count("\n") == 1
+    assert reason in captured.err
+
+
+def test_an_encoder_class_is_taken_where_its_config_makes_it_a_decoder(tmp_path: Path) -> None:
+    record = check_model(written(tmp_path, {"model_type": "bert", **SMALL, "is_decoder": True}))
+    assert record.result["causal"] is True
+    assert record.result["positions"] == "absolute"
+
+
+@pytest.fixture(scope="module")
+def proof(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    config = written(tmp_path_factory.mktemp("proof"), {"model_type": "llama", **SMALL})
+    return json.loads(check_model(config).dumps())
+
+
+def test_a_proof_says_what_its_check_covers(proof: dict[str, Any], tmp_path: Path) -> None:
+    outcome = verify_record(stored(tmp_path, json.dumps(proof)))
+    assert outcome.verdict is Verdict.ACCEPTED
+    assert outcome.result["covers"] == ["regularity", "obstructions", "structural_collisions"]
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.999])
+def test_a_truncated_proof_is_status_2(
+    proof: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], keep: float
+) -> None:
+    text = json.dumps(proof)
+    assert run(["verify", str(stored(tmp_path, text[: int(keep * len(text))]))]) == 2
+    assert_one_sentence(capsys, "JSON")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        (("schema",), "sipit/2", "schema"),
+        (("schema",), None, "schema"),
+        (("result", "certificate"), None, "certificate"),
+        (("result", "certificate", "kind"), "regularity/2", "kind"),
+        (("result",), [], "result"),
+    ],
+)
+def test_a_proof_of_another_schema_is_status_2(
+    proof: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], path: Any, value: Any, reason: str
+) -> None:
+    assert run(["verify", str(stored(tmp_path, json.dumps(changed(proof, path, value))))]) == 2
+    assert_one_sentence(capsys, reason)
+
+
+def changed(data: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    data = copy.deepcopy(data)
+    place: Any = data
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        (("claim", "regularity"), "polynomial", "the claim is polynomial, but analytic follows"),
+        (("claim", "statement"), "It is injective.", "statement"),
+        (("claim", "graph"), "0" * 64, "digest"),
+        (("graph", "layer"), 7, "statement"),
+        (("graph", "nodes", 3, 1), [900], "earlier nodes"),
+        (("graph", "nodes"), [], "index"),
+        (("graph",), None, "graph"),
+        (("facts", 0), ["polynomial", "0", True, None, False, False], "claimed"),
+        (("lines",), [], "one line per node"),
+        (("structural_collisions",), [], "repeated tokens"),
+        (("witness",), {"claim": "discontinuous"}, "witness"),
+        (("obstructions",), [{"node": 0}], "obstruction"),
+        (("claim",), None, "claim"),
+    ],
+    ids=str,
+)
+def test_a_tampered_proof_is_rejected(
+    proof: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], path: Any, value: Any, reason: str
+) -> None:
+    data = changed(proof, ("result", "certificate", *path), value)
+    assert run(["verify", str(stored(tmp_path, json.dumps(data))), "--json"]) == 1
+    record = json.loads(capsys.readouterr().out)
+    assert record["verdict"] == "rejected"
+    assert reason in record["result"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("regularity", "polynomial"), ("structural_collisions", []), ("obstructions", [{}])]
+)
+def test_a_record_that_states_more_than_its_certificate_is_rejected(
+    proof: dict[str, Any], tmp_path: Path, name: str, value: Any
+) -> None:
+    outcome = verify_record(stored(tmp_path, json.dumps(changed(proof, ("result", name), value))))
+    assert outcome.verdict is Verdict.REJECTED
+    assert f"another {name}" in outcome.result["reason"]

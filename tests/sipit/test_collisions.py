@@ -1,27 +1,85 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sipit.collision_causes import Cause
 from sipit.collisions import search_layer, zero_hits_bound
-from sipit.prefixes import prefixes
+from sipit.known_collisions import KnownCollisions
+from sipit.prefixes import Prefixes, prefixes
+
+
+def known_as(leaders):
+    """Known collisions where prompt n collides with all others of the same leader."""
+    groups = [tuple(np.flatnonzero(np.array(leaders) == leader).tolist()) for leader in sorted(set(leaders))]
+    groups = tuple(group for group in groups if len(group) > 1)
+    return KnownCollisions(np.array(leaders), groups, {Cause.STRUCTURAL: sum(map(len, groups))})
+
+
+def nothing_known(count):
+    return known_as(list(range(count)))
 
 
 def test_findings_tell_equal_states_from_close_ones():
     prompts = prefixes([(1, 2, 3), (1, 4), (5,)])
     states = np.array([[0.0, 3.0], [4.0, 3.0], [4.0, 3.5], [4.0, 3.0], [9.0, 9.0]], dtype=np.float32)
-    found = search_layer(states, prompts, layer=3, threshold=0.5, seed=0, count=2)
-    assert found.bit_identical == ((1, 3),) and found.minimum_distance == 0
-    assert [(pair.first, pair.second) for pair in found.below_threshold] == [(1, 3), (1, 2), (2, 3)]
+    found = search_layer(states, prompts, nothing_known(5), layer=3, threshold=0.5, seed=0, count=2)
+    assert found.bit_identical == ((1, 3),) and found.minimum_distance == 0 == found.minimum_outside
+    assert found.identical_outside == ((1, 3),) and found.below_threshold == 3
+    assert [(pair.first, pair.second) for pair in found.below] == [(1, 2)]
     assert [(pair.distance, pair.first, pair.second) for pair in found.closest] == [(0.5, 1, 2), (4.0, 0, 1)]
-    assert found.relative_minimum == pytest.approx(0.5 / np.hypot(4, 3.5))
-    record = found.to_json()
+    record = found.to_json(np.arange(10, 15))
     assert record["bit_identical"] == 1 and record["below_threshold"] == 3
-    assert record["closest"] == [[1, 2], [0, 1]] and record["co_lipschitz"]["edit"] == 0
+    assert record["closest"] == [[11, 12], [10, 11]] and record["co_lipschitz"]["edit"] == 0
+    assert record["outside"]["below_threshold"] == 2 and record["outside"]["minimum_distance"] == 0
+
+
+def test_known_collisions_are_set_apart():
+    prompts = prefixes([(1, 2, 3), (1, 4), (5,)])
+    states = np.array([[0.0, 3.0], [4.0, 3.0], [4.0, 3.5], [4.0, 3.0], [9.0, 9.0]], dtype=np.float32)
+    found = search_layer(states, prompts, known_as([0, 1, 1, 1, 4]), layer=3, threshold=0.5, seed=0, count=2)
+    assert found.minimum_distance == 0 and found.minimum_outside == 4.0 and found.below_threshold == 3
+    assert found.identical_outside == () == found.below
+    assert [(pair.distance, pair.first, pair.second) for pair in found.outside] == [(4.0, 0, 1), (np.sqrt(16.25), 0, 2)]
+    assert found.relative_minimum == pytest.approx(4.0 / 5.0) and found.median_norm == pytest.approx(5.0)
+    assert found.co_lipschitz_outside.edit > 0 == found.co_lipschitz.edit
+
+
+@given(st.data())
+def test_the_search_agrees_with_a_comparison_of_all_pairs(data):
+    count = data.draw(st.integers(2, 14))
+    rows = st.lists(st.integers(0, 3), min_size=2, max_size=2)
+    states = np.array(data.draw(st.lists(rows, min_size=count, max_size=count)), dtype=np.float32)
+    leaders = [data.draw(st.sampled_from(range(n + 1))) for n in range(count)]
+    leaders = [leader if leaders[leader] == leader else leaders[leaders[leader]] for leader in leaders]
+    leaders = [n if leaders[leader] != leader else leader for n, leader in enumerate(leaders)]
+    threshold = data.draw(st.sampled_from([0.0, 1.0, 1.5, 9.0]))
+    prompts = Prefixes(tuple((n,) for n in range(count)), np.arange(count), np.ones(count, dtype=np.int64))
+    found = search_layer(states, prompts, known_as(leaders), layer=1, threshold=threshold, seed=0)
+    pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
+    distance = {pair: float(np.linalg.norm(states[pair[0]] - states[pair[1]])) for pair in pairs}
+    apart = [pair for pair in pairs if leaders[pair[0]] != leaders[pair[1]]]
+    assert found.minimum_distance == min(distance.values())
+    assert found.below_threshold == sum(value <= threshold for value in distance.values())
+    assert found.minimum_outside == min((distance[pair] for pair in apart), default=None)
+    assert bool(found.identical_outside) == any(distance[pair] == 0 for pair in apart)
+    assert {(p.first, p.second) for p in found.below} <= set(pairs)
+    if not found.identical_outside and not found.bit_identical:
+        assert {(p.first, p.second) for p in found.below} == {p for p in apart if distance[p] <= threshold}
+        assert [p.distance for p in found.outside] == sorted(distance[p] for p in apart)[: len(found.outside)]
 
 
 def test_all_states_equal_leave_no_closest_pair():
-    found = search_layer(np.ones((3, 2)), prefixes([(1, 2, 3)]), layer=0, threshold=0.0, seed=0)
-    assert found.closest == () and found.minimum_distance == 0 and len(found.below_threshold) == 3
-    assert found.to_json()["co_lipschitz"]["hamming"] is None
+    found = search_layer(np.ones((3, 2)), prefixes([(1, 2, 3)]), nothing_known(3), layer=0, threshold=0.0, seed=0)
+    assert found.closest == () == found.outside and found.minimum_distance == 0 and found.below_threshold == 3
+    assert found.to_json(np.arange(3))["co_lipschitz"]["hamming"] is None
+
+
+def test_prompts_that_are_all_known_to_collide_leave_nothing_to_find():
+    states = np.array([[1.0, 0.0], [1.5, 0.0], [1.25, 0.0]])
+    found = search_layer(states, prefixes([(1, 1, 1)]), known_as([0, 0, 0]), layer=1, threshold=1.0, seed=0)
+    assert found.minimum_outside is None and found.minimum_distance == 0.25 and found.below == ()
+    assert found.to_json(np.arange(3))["outside"]["minimum_distance"] is None
 
 
 def test_no_hits_bound_the_rate_only_for_independent_prompts():

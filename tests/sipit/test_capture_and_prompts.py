@@ -1,0 +1,178 @@
+"""Capturing does not depend on company or order, and prompts are checked before anything is computed."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sipit
+from proofs.errors import InvalidInput
+from sipit.prompts import read_prompts, tokenize
+from tests.sipit.cases import ALL_FAMILIES, random_prompts, tiny
+
+IDS = st.lists(st.integers(0, 511), min_size=1, max_size=12)
+
+
+def assert_close(one, other):
+    assert one.shape == other.shape
+    assert float(((one - other).norm(dim=1) / other.norm(dim=1)).max()) < 1e-5
+
+
+@settings(max_examples=15)
+@given(
+    prompts=st.lists(IDS, min_size=1, max_size=5), batch=st.integers(1, 6), padding=st.sampled_from(["left", "right"])
+)
+def test_company_in_a_batch_changes_nothing_but_rounding(prompts, batch, padding):
+    model = tiny("llama")
+    together = sipit.capture(model, prompts, layer=2, batch=batch, padding=padding)
+    for prompt, array in zip(prompts, together, strict=True):
+        assert_close(array, sipit.capture(model, [prompt], layer=2)[0])
+
+
+@pytest.mark.parametrize("family", ALL_FAMILIES)
+def test_later_tokens_do_not_move_earlier_states(family):
+    model = tiny(family)
+    (prompt,) = random_prompts(1, shortest=20, longest=20, seed=51)
+    whole = sipit.capture(model, [prompt], layer=2)[0]
+    for length in (1, 7, 19):
+        assert_close(sipit.capture(model, [prompt[:length]], layer=2)[0], whole[:length])
+
+
+@pytest.mark.parametrize("family", ALL_FAMILIES)
+def test_a_cache_and_one_forward_agree_up_to_rounding(family):
+    model = tiny(family)
+    (prompt,) = random_prompts(1, shortest=20, longest=20, seed=52)
+    for layer in (1, 2, "final"):
+        cached = sipit.capture(model, [prompt], layer=layer, cached=True)[0]
+        assert_close(cached, sipit.capture(model, [prompt], layer=layer)[0])
+
+
+def test_relabelling_the_vocabulary_relabels_the_states():
+    """Two tokens that trade rows trade states."""
+    from tests.sipit.cases import altered
+
+    def swap(module):
+        rows = module.get_input_embeddings().weight
+        rows[[5, 9]] = rows[[9, 5]]
+
+    other = altered("llama", swap)
+    assert torch.equal(
+        sipit.capture(other, [[1, 5, 9, 5]], layer=2)[0], sipit.capture(tiny("llama"), [[1, 9, 5, 9]], layer=2)[0]
+    )
+
+
+def test_the_default_layer_is_half_the_depth():
+    states = sipit.capture(tiny("gpt2"), [[1, 2]])
+    assert (states.layer, states.manifest.layer) == (1, 1)
+
+
+def test_progress_counts_prompts():
+    seen = []
+    sipit.capture(tiny("gpt2"), [[1]] * 5, batch=2, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+@pytest.mark.parametrize("layer", [-1, 3, "last", 1.5, None])
+def test_layers_that_are_none(layer):
+    model = tiny("gpt2")
+    if layer is None:
+        assert sipit.capture(model, [[1]], layer=layer).layer == 1
+        return
+    with pytest.raises(InvalidInput, match="layer from 0 to 2 or 'final'"):
+        sipit.capture(model, [[1]], layer=layer)
+
+
+@pytest.mark.parametrize(("batch", "cached"), [(0, False), (-1, False), (2, True)])
+def test_batches_that_are_none(batch, cached):
+    with pytest.raises(InvalidInput, match="batch"):
+        sipit.capture(tiny("gpt2"), [[1]], layer=1, batch=batch, cached=cached)
+
+
+# Prompts.
+
+BAD_PROMPTS = {
+    "none": ([], "at least one|one prompt or more"),
+    "a text that is no list": ("text", "list"),
+    "an empty text": ([""], "prompt 0 is empty"),
+    "no ids": ([[1], []], "prompt 1 is empty"),
+    "too long": ([[1] * 129], "at most 128 tokens"),
+    "an id too large": ([[1, 512]], "512 at position 1"),
+    "a negative id": ([[-1]], "-1 at position 0"),
+    "a fraction": ([[1.5]], "1.5 at position 0"),
+    "a truth value": ([[True]], "True at position 0"),
+    "a word": ([["a"]], "'a' at position 0"),
+    "nothing": ([[None]], "None at position 0"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_PROMPTS)
+def test_a_bad_prompt_is_named_before_anything_is_computed(kind):
+    prompts, reason = BAD_PROMPTS[kind]
+    with pytest.raises(InvalidInput, match=reason):
+        sipit.capture(tiny("gpt2"), prompts, layer=1)
+
+
+@given(IDS)
+def test_ids_are_taken_as_given(ids):
+    for special_tokens in (True, False):
+        assert tokenize(tiny("llama"), [ids], special_tokens=special_tokens) == [ids]
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_text_is_tokenised_as_the_tokenizer_does(text):
+    model = tiny("llama")
+    assert tokenize(model, [text]) == [list(model.tokenizer(text).input_ids)]
+    assert tokenize(model, [text], special_tokens=False) == [list(text.encode())] or "<" in text
+
+
+def test_an_empty_text_with_a_bos_is_one_token():
+    assert tokenize(tiny("llama"), [""]) == [[256]]
+
+
+LINES = st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), min_size=1, max_size=12)
+
+
+@given(st.lists(LINES.filter(str.strip), min_size=1, max_size=5))
+def test_a_text_file_has_one_prompt_per_line(tmp_path, lines):
+    path = tmp_path / "prompts.txt"
+    path.write_text("\n".join(lines) + "\n\n", encoding="utf-8")
+    assert read_prompts(path) == lines
+
+
+@given(st.lists(st.one_of(st.fixed_dictionaries({"text": st.text(max_size=9)}),
+                          st.fixed_dictionaries({"token_ids": IDS})), min_size=1, max_size=5))  # fmt: skip
+def test_a_json_file_has_one_prompt_per_line(tmp_path, entries):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("\n".join(map(json.dumps, entries)), encoding="utf-8")
+    assert read_prompts(path) == [next(iter(entry.values())) for entry in entries]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.txt", b"", "at least one prompt"),
+        ("a.txt", b"\n \n", "at least one prompt"),
+        ("a.txt", b"\xff\xfe\x00", "UTF-8"),
+        ("a.csv", b"text", ".txt or .jsonl"),
+        ("a.jsonl", b'{"text": "a"}\n{"txt": "b"}', "line 2"),
+        ("a.jsonl", b'{"text": 3}', "line 1"),
+        ("a.jsonl", b'\n"text"', "line 2"),
+        ("a.jsonl", b"[1, 2]", "line 1"),
+        ("a.jsonl", b"{", "line 1"),
+        ("a.jsonl", b"[" * 10**5, "line 1"),
+    ],
+)
+def test_a_bad_prompt_file_is_refused_by_line(tmp_path, name, content, reason):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match=reason):
+        read_prompts(path)
+
+
+def test_prompt_files_that_are_missing_or_folders(tmp_path):
+    (tmp_path / "folder.txt").mkdir()
+    for path in (tmp_path / "none.txt", tmp_path / "folder.txt"):
+        with pytest.raises(InvalidInput, match="readable"):
+            read_prompts(path)

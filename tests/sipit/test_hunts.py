@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+import torch
+
+import sipit
+from sipit.colliding import examine, stored_states
+from sipit.collision_causes import StandAlone
+from sipit.corpora import read_corpus
+from sipit.hunts import continuations, hunt
+from sipit.hunts.collapse import fading, hunt_collapse, in_dtype
+from sipit.hunts.continuations import continuation_states
+from sipit.hunts.swaps import swaps
+from tests.sipit.cases import tiny, with_rows
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("states")
+    model = tiny("qwen2")
+    corpus = read_corpus(model, "builtin", limit=300)
+    alone = StandAlone.of(model)
+    states = stored_states(model, corpus, [2], folder, 16, None)[2]
+    return alone, corpus, [examine(alone, corpus, states, layer=2, threshold=None, seed=0)]
+
+
+def hunted(searched, name, tmp_path):
+    found = hunt(*searched, [name], folder=tmp_path, threshold=None, seed=0, memory=4, listed=20)
+    assert list(found) == [name]
+    return found[name]
+
+
+@pytest.mark.parametrize("family", ["qwen2", "mamba"])
+def test_states_of_continuations_are_those_of_stand_alone_runs(family, tmp_path):
+    model = tiny(family)
+    prompts = [[5], [1, 2, 3]]
+    states = continuation_states(model, prompts, layer=2, folder=tmp_path)
+    assert states.shape == (2 * model.vocabulary_size, model.width)
+    for number, ids in enumerate(prompts):
+        for token in (0, 7, model.vocabulary_size - 1):
+            alone = sipit.capture(model, [[*ids, token]], layer=2).arrays[0][-1].numpy()
+            row = states[number * model.vocabulary_size + token]
+            np.testing.assert_allclose(row, alone, rtol=1e-4, atol=1e-4 * np.linalg.norm(alone))
+
+
+def test_interrupted_continuations_are_resumed_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(continuations, "TOKENS", 200)
+    model, prompts = tiny("qwen2"), [[5], [1, 2, 3]]
+    whole = continuation_states(model, prompts, layer=1, folder=tmp_path / "..")
+
+    def stop(done, total):
+        if done >= 700:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        continuation_states(model, prompts, layer=1, folder=tmp_path, progress=stop)
+    seen = []
+    again = continuation_states(
+        model, prompts, layer=1, folder=tmp_path, progress=lambda done, total: seen.append(done)
+    )
+    assert seen == [912, 1024] and np.array_equal(whole, again)
+
+
+def test_continuations_of_the_closest_prompts_are_compared_all_with_all(searched, tmp_path):
+    found = hunted(searched, "continuations", tmp_path)
+    (layer,) = found["layers"]
+    assert layer["prompts"] == len(layer["bases"]) * 512 == 5120 and layer["bases_left_out"] == 0
+    assert layer["pairs"] == 5120 * 5119 // 2 and found["summary"].startswith("layer 2: 0 hits")
+    lengths = [len(ids) for ids in layer["base_token_ids"]]
+    assert lengths == sorted(lengths)
+    first, second = layer["closest"][0]
+    for number, ids in zip((first, second), layer["closest_prompts"][0]["token_ids"], strict=True):
+        assert [*layer["base_token_ids"][number // 512], number % 512] == ids
+
+
+def test_swaps_change_one_token_for_one_that_is_near(searched, tmp_path):
+    model = with_rows("qwen2", [(1, 2), (1, 3)], relative=1e-3)
+    assert swaps(model, [[1, 9]], nearest=2)[:3] == [[1, 9], *([other, 9] for other in (2, 3))]
+    assert len(swaps(model, [[1, 9], [4]], nearest=2)) == 1 + 4 + 1 + 2
+    found = hunted(searched, "swaps", tmp_path)
+    closest = found["layers"][0]["outside"]["minimum_distance"]
+    assert closest < searched[2][0].findings.minimum_outside and found["collisions"] == []
+
+
+def test_fading_tells_what_a_format_hides():
+    real = np.array([[4.0], [2.0], [1.0], [0.5], [0.0], [0.25]])
+    shown = np.array([[4.0], [0.0], [1.0], [0.0], [0.0], [0.0]])
+    found = fading(shown, real, states=np.ones((7, 1)))
+    assert found["bit_identical"] == 3 and found["first_bit_identical"] == 2 and found["lengths"] == 6
+    assert found["always_from"] == 6 and found["minimum_distance"] == 0 == found["minimum_distance_float64"]
+    assert [(at["length"], at["distance_float64"]) for at in found["distances"]] == [(1, 4.0), (2, 2.0), (4, 0.5)]
+    broken = fading(np.array([[np.nan], [1.0]]), np.ones((2, 1)), states=np.ones((2, 1)))
+    assert broken["overflown"] == 1 and broken["distances"][0]["distance"] is None and broken["always_from"] is None
+
+
+def test_recurrent_states_collapse_behind_a_first_token():
+    model = tiny("mamba")
+    corpus = read_corpus(model, "builtin", limit=200)
+    found = hunt_collapse(model, corpus, [2], length=128)
+    runs = [case for case in found["cases"] if case["kind"] == "run"]
+    by_format = {name: [case for case in runs if case["format"] == name] for name in ("float32", "bfloat16", "float16")}
+    assert all(len(cases) == 4 for cases in by_format.values())
+    assert all(case["bit_identical"] for case in by_format["bfloat16"])
+    for case in runs:
+        assert case["token"] != case["first_token"] and case["lengths"] == 126
+
+
+def test_another_format_rounds_the_weights_too():
+    model = in_dtype(tiny("qwen2"), torch.bfloat16)
+    assert {parameter.dtype for parameter in model.module.parameters()} == {torch.bfloat16}
+    assert tiny("qwen2").dtype == torch.float32 and in_dtype(model, torch.bfloat16) is model
