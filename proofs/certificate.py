@@ -13,6 +13,7 @@ from proofs.errors import InvalidInput
 from proofs.graph import Graph
 from proofs.lemmas import Rejected
 from proofs.structural import collisions
+from proofs.training_step import check_training_step
 from proofs.verdict import Verdict
 from proofs.witness import check_witness
 
@@ -87,4 +88,4 @@ def _witness(certificate: Mapping[str, Any]) -> None:
         raise Rejected("re-evaluated, it does not show what it claims")
 
 
-KERNELS: dict[str, Kernel] = {"regularity": _regularity, "witness": check_witness}
+KERNELS: dict[str, Kernel] = {"regularity": _regularity, "witness": check_witness, "training-step": check_training_step}

@@ -1,0 +1,204 @@
+"""The Jacobian of one optimizer step, its determinant in closed form, and the symbolic check of that form.
+
+H is the matrix of second derivatives of the loss, g its gradient, eta the rate, c = 1 - eta * decay. Each rule is one
+of the rows of the table in docs/training-step.md. Rules with state are maps of (parameters, state) to the same; their
+determinants do not depend on H: subtract multiples of the rows of the new state from those of the new parameters,
+and what is left is block triangular.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import sympy
+
+Rule = Literal["gd", "weight-decay", "clip-value", "sign", "heavy-ball", "adam", "adamw"]
+Matrix = list[list[Any]]
+MOMENTUM = Fraction(9, 10)
+SECOND = Fraction(999, 1000)
+DECAY = Fraction(1, 100)
+STABILISER = Fraction(1, 10**8)
+STEP = 2  # the step whose bias corrections enter
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A related statement that is not settled here, and why."""
+
+    statement: str
+    reason: str
+
+    def to_json(self) -> dict[str, str]:
+        """As an entry of a record."""
+        return {"statement": self.statement, "verdict": "undecided", "reason": self.reason}
+
+
+OPEN: dict[Rule, tuple[Open, ...]] = {
+    "clip-value": (
+        Open("Clipping by the global norm keeps laws absolutely continuous at given rates, for every number of steps.",
+             "conjecture: proved for almost every tuple of rates only; the clipped region is not one analytic branch"),
+    ),
+    "adam": (
+        Open("Adam with sqrt(v) + epsilon from zero state keeps laws absolutely continuous at given rates for N >= 2.",
+             "conjecture: roots of sums of squares live on {v > 0}, whose components are not controlled"),
+    ),
+    "adamw": (
+        Open("AdamW with sqrt(v) + epsilon from zero state keeps laws absolutely continuous at given rates.",
+             "conjecture: as for Adam; with decay not even the first step is in the table"),
+    ),
+}  # fmt: skip
+
+
+def kept(rule: Rule, rate: Fraction) -> Fraction:
+    """c: the share of every parameter that the rule keeps before the step."""
+    return 1 - rate * DECAY if rule in ("weight-decay", "adamw", "sign") else Fraction(1)
+
+
+def states(rule: Rule) -> int:
+    """How many tensors of the size of the parameters the rule carries, the parameters included."""
+    return {"heavy-ball": 2, "adam": 3, "adamw": 3}.get(rule, 1)
+
+
+def jacobian(
+    rule: Rule, second: Matrix, gradient: Sequence[Any], *, rate: Fraction, draws: Callable[[], Fraction], base: Any
+) -> Matrix:
+    """The Jacobian of one step, in the numbers of `base`.
+
+    Args:
+        rule: which optimizer.
+        second: H, a square matrix.
+        gradient: g.
+        rate: eta.
+        draws: gives exact numbers between 0 and 1 for what is free: the clipping mask, the state before the step.
+        base: the number system of H and g.
+    """
+    p, q = len(gradient), base.number
+    if rule == "clip-value":
+        mask = [q(Fraction(int(draws() * 2))) for _ in range(p)]
+        second = [[mask[i] * entry for entry in row] for i, row in enumerate(second)]
+    c, eta = q(kept(rule, rate)), q(rate)
+    if rule == "sign":
+        return _diagonal([c] * p, q)
+    if states(rule) == 1:
+        return [[(c if i == j else q(0)) - eta * second[i][j] for j in range(p)] for i in range(p)]
+    if rule == "heavy-ball":
+        mu = q(MOMENTUM)
+        top = _beside(_combine(c, [eta] * p, second, q), _diagonal([-(eta * mu)] * p, q))
+        return top + _beside(second, _diagonal([mu] * p, q))
+    return _adam(c, second, gradient, rate, draws, base)
+
+
+def _adam(
+    c: Any, second: Matrix, gradient: Sequence[Any], rate: Fraction, draws: Callable[[], Fraction], base: Any
+) -> Matrix:
+    """(theta, m, v) -> (c theta - eta m^ / (sqrt v^ + epsilon), beta1 m + (1-beta1) g, beta2 v + (1-beta2) g^2)."""
+    p, q = len(gradient), base.number
+    keep = [Fraction(1, 1) - MOMENTUM**STEP, Fraction(1, 1) - SECOND**STEP]
+    by_m, by_v, speed = [], [], []
+    for g in gradient:
+        m = q(MOMENTUM * (draws() - Fraction(1, 2))) + q(1 - MOMENTUM) * g
+        v = q(SECOND * (draws() + Fraction(1, 2))) + q(1 - SECOND) * g * g
+        root = base.elementary("sqrt")(v * q(1 / keep[1]))
+        below = q(Fraction(1)) / (root + q(STABILISER))
+        by_m.append(q(rate / keep[0]) * below)
+        by_v.append(-(q(rate / keep[0] / keep[1] / 2) * m * below * below / root))
+        speed.append(q(2 * (1 - SECOND)) * g)
+    share = q(1 - MOMENTUM)
+    weights = [a * share + b * s for a, b, s in zip(by_m, by_v, speed, strict=True)]
+    b1, b2 = q(MOMENTUM), q(SECOND)
+    zero = _diagonal([q(0)] * p, q)
+    top = _beside(_combine(c, weights, second, q), _diagonal([-(a * b1) for a in by_m], q))
+    top = _beside(top, _diagonal([-(b * b2) for b in by_v], q))
+    first = _beside(_beside([[share * x for x in row] for row in second], _diagonal([b1] * p, q)), zero)
+    squares = [[s * x for x in row] for s, row in zip(speed, second, strict=True)]
+    return top + first + _beside(_beside(squares, zero), _diagonal([b2] * p, q))
+
+
+def _combine(c: Any, weights: Sequence[Any], second: Matrix, q: Any) -> Matrix:
+    """c I - diag(weights) H."""
+    return [
+        [(c if i == j else q(0)) - weight * entry for j, entry in enumerate(row)]
+        for i, (weight, row) in enumerate(zip(weights, second, strict=True))
+    ]
+
+
+def _diagonal(entries: Sequence[Any], q: Any) -> Matrix:
+    return [[entry if i == j else q(0) for j in range(len(entries))] for i, entry in enumerate(entries)]
+
+
+def _beside(left: Matrix, right: Matrix) -> Matrix:
+    return [a + b for a, b in zip(left, right, strict=True)]
+
+
+def closed_form(rule: Rule, *, parameters: int, rate: Fraction) -> Fraction | None:
+    """The determinant at every parameter, for the rules whose determinant does not depend on H; else None."""
+    c = kept(rule, rate)
+    if rule == "sign":
+        return c**parameters
+    if rule == "heavy-ball":
+        return MOMENTUM**parameters
+    return (MOMENTUM * SECOND * c) ** parameters if rule in ("adam", "adamw") else None
+
+
+def closed_form_at_zero(
+    rule: Rule, *, parameters: int, width: int, square: Fraction, rate: Fraction, layer_norm: bool
+) -> Fraction | None:
+    """The determinant at zero parameters by the gate lemma, `square` being |w|^2; None where the rule has none.
+
+    With a final LayerNorm H(0) has the spectrum +-|w| (`width` times each) and 0; with a final RMSNorm it is 0.
+    """
+    if rule not in ("gd", "weight-decay"):
+        return closed_form(rule, parameters=parameters, rate=rate)
+    c = kept(rule, rate)
+    if not layer_norm:
+        return c**parameters
+    return c ** (parameters - 2 * width) * (c**2 - rate**2 * square) ** width
+
+
+def formula(rule: Rule, *, layer_norm: bool) -> str:
+    """The closed form in words of mathematics, for records."""
+    if rule == "gd":
+        return "(1 - eta^2 |w|^2)^d at 0" if layer_norm else "1 at 0"
+    if rule == "weight-decay":
+        return (
+            "(1-eta lambda)^(p-2d) ((1-eta lambda)^2 - eta^2 |w|^2)^d at 0" if layer_norm else "(1-eta lambda)^p at 0"
+        )
+    everywhere = {"sign": "(1-eta lambda)^p", "heavy-ball": "mu^p", "adam": "(beta1 beta2)^p",
+                  "adamw": "(beta1 beta2 (1-eta lambda))^p"}  # fmt: skip
+    return everywhere.get(rule, "at least (1 - eta^2 |w|^2)^d at 0, for every 0/1 mask")
+
+
+def symbolically(rule: Rule, tokens: int) -> bool:
+    """Whether sympy finds the closed form from the matrix of symbols, for one block of `tokens` + 1 or for p = 2."""
+    eta, c, mu, beta = sympy.symbols("eta c mu beta")
+    if states(rule) == 1 and rule != "sign":
+        w = sympy.Matrix(sympy.symbols(f"w:{tokens}"))
+        s = sympy.Matrix(sympy.symbols(f"s:{tokens + 1}")) if rule == "clip-value" else sympy.ones(tokens + 1, 1)
+        keep = c if rule == "weight-decay" else sympy.Integer(1)
+        block = keep * sympy.eye(tokens + 1)
+        for v in range(tokens):
+            block[v, tokens] = -eta * s[v] * w[v]
+            block[tokens, v] = -eta * s[tokens] * w[v]
+        masked = s[tokens] * sum(s[v] * w[v] ** 2 for v in range(tokens))
+        return _equal(block.det(), keep ** (tokens - 1) * (keep**2 - eta**2 * masked))
+    h = sympy.Matrix(2, 2, sympy.symbols("h0 h1 h1 h2"))
+    one, zero = sympy.eye(2), sympy.zeros(2)
+    if rule == "sign":
+        return _equal((c * one).det(), c**2)
+    if rule == "heavy-ball":
+        step = sympy.Matrix(sympy.BlockMatrix([[one - eta * h, -eta * mu * one], [h, mu * one]]))
+        return _equal(step.det(), mu**2)
+    a, b, g = (sympy.diag(*sympy.symbols(f"{name}0 {name}1")) for name in "abg")
+    first, squares = (1 - mu) * h, 2 * (1 - beta) * g * h
+    step = sympy.Matrix(
+        sympy.BlockMatrix(
+            [[c * one - a * first - b * squares, -a * mu, -b * beta], [first, mu * one, zero],
+             [squares, zero, beta * one]]
+        )
+    )  # fmt: skip
+    return _equal(step.det(method="berkowitz"), (c * mu * beta) ** 2)
+
+
+def _equal(x: Any, y: Any) -> bool:
+    return sympy.expand(x - y) == 0

@@ -1,0 +1,139 @@
+"""Second derivatives against sympy, every optimizer row, and that altered certificates are rejected."""
+
+import copy
+from fractions import Fraction
+from typing import Any
+
+import flint
+import pytest
+import sympy
+
+from proofs import InvalidInput, Unsupported, Verdict, check
+from proofs.arithmetic.ball import Balls
+from proofs.arithmetic.surds import Surds
+from proofs.graph import Graph
+from proofs.optimizers import closed_form, symbolically
+from proofs.second_derivatives import Tape, derivatives
+from proofs.training_step import RULES, Sample, prove_step
+from tests.proofs.building import Net
+
+D, N = 2, 3
+TENTH = Fraction(1, 10)
+SAMPLES = (Sample((0, 1), (Fraction(1), Fraction(0), Fraction(0))),
+           Sample((1, 2), (Fraction(0), Fraction(1, 2), Fraction(1, 2))))  # fmt: skip
+
+
+def network(*, layer_norm: bool = True, activation: str = "tanh", vocabulary: int = N) -> Graph:
+    """Embedding, a residual step, final norm with a learned scale, unembedding at the last token."""
+    net = Net()
+    x = net.op("take", net.parameter("embedding", vocabulary, D), net.tokens(2, vocabulary), axis=0)
+    x = net.op("add", x, net.parameter("positions", 2, D))
+    hidden = net.op(activation, net.op("matmul", x, net.parameter("up", D, D)))
+    x = net.op("add", x, net.op("matmul", hidden, net.parameter("down", D, D)))
+    x = net.op("slice", x, axis=1, start=1, stop=2, step=1)
+    epsilon = Fraction(1, 16)
+    scale = net.parameter("scale", D)
+    if layer_norm:
+        x = net.op("layer_norm", x, scale, net.parameter("shift", D), axes=1, epsilon=epsilon)
+    else:
+        square = net.op("mean", net.op("power", x, exponent=2), axes=(2,), keep=True)
+        root = net.op("rsqrt", net.op("add", square, net.constant(epsilon)))
+        x = net.op("multiply", net.op("multiply", x, root), scale)
+    net.op("matmul", x, net.op("permute", net.parameter("head", vocabulary, D), order=(1, 0)))
+    return net.graph()
+
+
+@pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid", "rsqrt", "log", "sin", "cos", "reciprocal"])
+def test_derivatives_of_elementary_functions_agree_with_sympy(name: str) -> None:
+    x = sympy.Symbol("x")
+    written = {"sigmoid": 1 / (1 + sympy.exp(-x)), "rsqrt": x ** sympy.Rational(-1, 2), "reciprocal": 1 / x}
+    function = written[name] if name in written else getattr(sympy, name)(x)
+    with Balls(128) as balls:
+        tape = Tape(balls)
+        variable = tape.variable(balls.number(Fraction(3, 7)))
+        gradient, second = derivatives(tape.elementary(name)(variable) * variable, [variable])
+        for found, order in ((gradient[0], 1), (second[0][0], 2)):
+            exact = sympy.diff(function * x, x, order).subs(x, sympy.Rational(3, 7))
+            assert found.overlaps(flint.arb(str(sympy.N(exact, 60))) + flint.arb(0, "1e-35"))
+            assert float(found.rad()) < 2**-90
+
+
+def test_mixed_derivatives_of_a_polynomial_are_exact() -> None:
+    tape = Tape(Surds())
+    x, y = (tape.variable(tape.base.number(Fraction(v))) for v in (2, 3))
+    gradient, second = derivatives(x * x * y + y * y * y, [x, y])
+    assert [g.terms[(0, 1)] for g in gradient] == [12, 31]
+    assert [[e.terms[(0, 1)] for e in row] for row in second] == [[6, 4], [4, 18]]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_every_row_is_proved_and_its_certificate_accepted(rule: Any, layer_norm: bool) -> None:
+    found = prove_step(network(layer_norm=layer_norm), SAMPLES, rule=rule, rate=TENTH, seed=3)
+    assert found.verdict is Verdict.PROVED
+    for batch in ("one sample", "batch"):
+        assert found.claim["at_zero"][batch]["final_norm"] == ("LayerNorm" if layer_norm else "RMSNorm")
+        assert found.claim["at_zero"][batch]["agrees"]
+        assert all(row["agrees"] and row["non_zero"] for row in found.claim["at_zero"][batch]["from_zero_state"])
+    assert check(found.to_json()).verdict is Verdict.ACCEPTED
+    assert all(line["verdict"] == "undecided" for line in found.claim["open"])
+    assert bool(found.claim["open"]) is (rule in ("clip-value", "adam", "adamw"))
+
+
+def test_the_published_argument_fails_exactly_at_eta_times_w_equal_to_one() -> None:
+    quarter = (Fraction(0), Fraction(0), Fraction(1, 2), Fraction(1, 2))  # |w| = 1/2
+    found = prove_step(network(vocabulary=4), [Sample((0, 1), quarter)], rule="gd", rate=Fraction(2), seed=3)
+    row = found.claim["at_zero"]["one sample"]
+    assert (row["w_squared"], row["closed_form"], row["vanishes"], row["agrees"]) == ("1/4", "0", True, True)
+    assert found.verdict is Verdict.PROVED  # the determinant vanishes at 0, but not identically
+    beyond = prove_step(network(vocabulary=4), [Sample((0, 1), quarter)], rule="gd", rate=Fraction(3), seed=3)
+    assert not beyond.claim["at_zero"]["one sample"]["vanishes"]  # rates above 1 are covered too
+
+
+def test_clipping_by_value_needs_a_small_rate() -> None:
+    found = prove_step(network(), SAMPLES, rule="clip-value", rate=Fraction(2), seed=3)
+    assert found.verdict is Verdict.UNDECIDED
+    assert check(found.to_json()).verdict is Verdict.REJECTED
+
+
+def test_weight_decay_that_forgets_everything_is_not_certified() -> None:
+    found = prove_step(network(layer_norm=False), SAMPLES, rule="sign", rate=Fraction(100), seed=3)
+    assert closed_form("sign", parameters=5, rate=Fraction(100)) == 0
+    assert found.verdict is Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_closed_forms_follow_from_symbols(rule: Any) -> None:
+    assert symbolically(rule, 2)
+
+
+CERTIFICATE = prove_step(network(), SAMPLES, rule="gd", rate=TENTH, seed=3).to_json()
+CHANGES: list[tuple[tuple[Any, ...], Any]] = [
+    (("claim", "one sample", "midpoint"), "1.5"), (("claim", "batch", "radius"), "0"), (("claim", "bits"), 53),
+    (("claim", "non_zero"), False), (("claim", "statement"), "Training is safe."), (("claim", "parameters"), 150),
+    (("claim", "more"), "anything"), (("rate",), "1/5"), (("rate",), "no"), (("seed",), 4), (("rule",), "adam"),
+    (("rule",), "nadam"), (("samples",), []), (("samples", 0, "tokens"), [0, 7]), (("samples", 0, "target"), [1, 1, 1]),
+    (("samples", 0, "target"), ["0", "1", "0"]), (("graph",), None), (("claim",), None), (("samples", 0), {}),
+    (("claim", "at_zero", "batch", "closed_form"), "1"), (("claim", "open"), ["all is settled"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value"), CHANGES, ids=str)
+def test_a_tampered_certificate_is_rejected(path: tuple[Any, ...], value: Any) -> None:
+    data: Any = copy.deepcopy(CERTIFICATE)
+    place = data
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    assert check(data).verdict is Verdict.REJECTED
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="rate"):
+        prove_step(network(), SAMPLES, rule="gd", rate=Fraction(0), seed=0)
+    with pytest.raises(InvalidInput, match="simplex"):
+        prove_step(network(), [Sample((0, 1), (Fraction(2), Fraction(-1), Fraction(0)))], rule="gd", rate=TENTH, seed=0)
+    with pytest.raises(InvalidInput, match="analytic"):
+        prove_step(network(activation="relu"), SAMPLES, rule="gd", rate=TENTH, seed=0)
+    with pytest.raises(Unsupported, match="derivatives"):
+        prove_step(network(activation="erf"), SAMPLES, rule="gd", rate=TENTH, seed=0)
