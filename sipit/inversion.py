@@ -120,7 +120,7 @@ class Inverter:
         started = time.monotonic()
         network = replace(self.network, work=Work())
         search = Search(
-            verifier=Verifier(network.model, self.open_prefix(network), observed, self.tolerance.value),
+            verifier=Verifier(network.model, self.open_prefix(network), observed, self.tolerance),
             proposal=self.policy.propose(observed, network),
             rivals=self.rivals,
             deadline=started + self.budget,

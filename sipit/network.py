@@ -139,7 +139,7 @@ def _replaced_blocks(model: LanguageModel, count: int, states: torch.Tensor) -> 
 
 def check_layer(model: LanguageModel, layer: Layer) -> None:
     """Raises InvalidInput where the model has no such layer."""
-    if layer != "final" and not (isinstance(layer, int) and 0 <= layer <= model.layers):
+    if layer != "final" and not (type(layer) is int and 0 <= layer <= model.layers):
         raise InvalidInput(
             f"Expected a layer from 0 to {model.layers} or 'final' for {model.name}, but got layer={layer!r}; "
             "choose one of these."

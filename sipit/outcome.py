@@ -42,7 +42,7 @@ class TokenResult:
     """The answer at one position.
 
     `residual` is the relative L2 distance |F(v) - h| / |h| of the nearest candidate, `margin` that of the nearest
-    tested rival of another class (None where none was tested).
+    tested rival of another class (None where none was tested), `tolerance` the residual that was allowed there.
     """
 
     position: int
@@ -50,6 +50,7 @@ class TokenResult:
     outcome: Outcome
     residual: float | None
     margin: float | None
+    tolerance: float
     rivals_tested: int
     candidates_tested: int
 

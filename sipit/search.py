@@ -11,7 +11,7 @@ so the worst case is the plain algorithm.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -121,6 +121,8 @@ class Search:
             if not self._test([(position, self._candidates(position, batch))]):
                 self._stop(Outcome.BUDGET_EXHAUSTED, "the budget ended before this position was found")
                 return False
+        if not self.verifier.fits(position) and self._tested(position) == vocabulary:
+            self.verifier.examine(position, self.working)
         if self.verifier.fits(position):
             self.working.append(self.verifier.trials[position].nearest)
             return True
@@ -157,7 +159,11 @@ class Search:
             trial = self.verifier.trials.get(position)
             residual = finite(float(trial.residuals.min())) if trial is not None else None
             tested = self._tested(position)
-            self.results.append(TokenResult(position, None, outcome, residual, None, max(0, tested - 1), tested))
+            self.results.append(
+                TokenResult(
+                    position, None, outcome, residual, None, self.verifier.allowed(position), max(0, tested - 1), tested
+                )
+            )
             self.alternatives.append(Alternative(position, [], reason))
 
     def _unresolved(self) -> int | None:
@@ -214,6 +220,4 @@ class Search:
 
 
 def _without_token(result: TokenResult, outcome: Outcome) -> TokenResult:
-    return TokenResult(
-        result.position, None, outcome, result.residual, result.margin, result.rivals_tested, result.candidates_tested
-    )
+    return replace(result, token_id=None, outcome=outcome)

@@ -14,9 +14,11 @@ import torch
 from sipit.models import LanguageModel
 from sipit.outcome import Alternative, Outcome, TokenResult
 from sipit.prefix import Prefix
+from sipit.tolerance import Tolerance
 
 CLEAR = 2.0  # a rival is clearly farther beyond this multiple of the accepted residual
 NEAR = 10.0  # a rival within this multiple of it widens the search
+FAR = 1e4  # multiples of the tolerance beyond which a residual is no rounding, however amplified
 LISTED = 32  # alternatives named at most
 PIECE = 4096  # candidates whose states are held at one time
 
@@ -48,12 +50,14 @@ class Verifier:
     model: LanguageModel
     prefix: Prefix
     observed: torch.Tensor
-    tolerance: float
+    tolerance: Tolerance
     trials: dict[int, Trial] = field(default_factory=dict[int, Trial])
 
     def __post_init__(self) -> None:
         self.observed = self.observed.to(self.model.device).double()
         self._norms = self.observed.norm(dim=1)
+        # The residual that is allowed at every position; raised where rounding is amplified.
+        self._allowed = torch.full_like(self._norms, self.tolerance.value)
 
     def draft(self, start: int, drafts: torch.Tensor) -> int:
         """Runs drafts (B, n) of the positions from `start` on and keeps the one that fits for longest.
@@ -64,7 +68,7 @@ class Verifier:
         states = self.prefix.extend(start, drafts).double()
         span = slice(start, start + drafts.shape[1])
         residuals = self._relative(states - self.observed[span], self._norms[span])
-        fitting = (residuals <= self.tolerance).long().cumprod(1).sum(1)
+        fitting = (residuals <= self._allowed[span]).long().cumprod(1).sum(1)
         best = int(torch.nonzero(fitting == fitting.max())[0])
         self.prefix.keep(best)
         stretch = int(fitting[best])
@@ -95,42 +99,53 @@ class Verifier:
     def fits(self, position: int) -> bool:
         """Whether some candidate tested there lies within the tolerance."""
         trial = self.trials.get(position)
-        return trial is not None and bool(trial.residuals.min() <= self.tolerance)
+        return trial is not None and bool(trial.residuals.min() <= self._allowed[position])
+
+    def examine(self, position: int, prompt: list[int]) -> None:
+        """Raises what is allowed at a position by as much as rounding is amplified there.
+
+        `prompt` is the working prompt up to the position. Called when the whole vocabulary has been tested and
+        nothing fits: with a wider tolerance only the nearest of all may be accepted, not the nearest of some.
+        """
+        trial = self.trials[position]
+        if float(trial.residuals.min()) <= FAR * self.tolerance.value:
+            ids = torch.tensor([*prompt, trial.nearest], device=self.model.device)
+            self._allowed[position] = self.tolerance.at(self.prefix.network, ids)
 
     def crowded(self, position: int) -> torch.Tensor:
         """The rivals that call for a wider search: inside the tolerance, or within ten times the least residual."""
         trial = self.trials[position]
-        zone = max(self.tolerance, NEAR * float(trial.residuals.min()))
+        zone = max(float(self._allowed[position]), NEAR * float(trial.residuals.min()))
         return trial.token_ids[(trial.residuals <= zone) & ~self._own_class(trial)]
 
     def decide(self, position: int) -> tuple[TokenResult, Alternative | None]:
         """The answer at a position from everything tested there, and what else stays possible."""
-        trial = self.trials[position]
+        trial, tolerance = self.trials[position], float(self._allowed[position])
         residual = float(trial.residuals.min())
         rivals = ~self._own_class(trial)
         margin = float(trial.residuals[rivals].min()) if bool(rivals.any()) else None
         members = self.model.members(trial.nearest)
         alternative = None
-        if residual > self.tolerance:
+        limit = max(tolerance, CLEAR * residual)
+        if residual > tolerance:
             outcome, token = Outcome.NOT_FOUND, None
             alternative = Alternative(
                 position, [trial.nearest], "the nearest of all candidates tested, outside the tolerance: not an answer"
             )
-        elif margin is not None and margin <= max(self.tolerance, CLEAR * residual):
+        elif margin is not None and margin <= limit:
             outcome, token = Outcome.AMBIGUOUS, None
-            alternative = Alternative(position, self._possible(trial, residual), "their states cannot be told apart")
+            alternative = Alternative(position, self._possible(trial, limit), "their states cannot be told apart")
         elif len(members) > 1:
             outcome, token = Outcome.AMBIGUOUS, members[0]
             alternative = Alternative(position, members, "identical embedding rows")
         else:
             outcome, token = Outcome.RECOVERED, trial.nearest
         tested, others = len(trial.token_ids), int(rivals.sum())
-        result = TokenResult(position, token, outcome, finite(residual), finite(margin), others, tested)
+        result = TokenResult(position, token, outcome, finite(residual), finite(margin), tolerance, others, tested)
         return result, alternative
 
-    def _possible(self, trial: Trial, residual: float) -> list[int]:
-        """The candidates that are not clearly farther than the nearest, nearest first, each with its whole class."""
-        limit = max(self.tolerance, CLEAR * residual)
+    def _possible(self, trial: Trial, limit: float) -> list[int]:
+        """The candidates within a limit, nearest first, each with its whole class."""
         near = trial.token_ids[trial.residuals <= limit][trial.residuals[trial.residuals <= limit].argsort(stable=True)]
         named = [member for token in near.tolist() for member in self.model.members(token)]
         return list(dict.fromkeys(named))[:LISTED]
@@ -138,6 +153,10 @@ class Verifier:
     def _own_class(self, trial: Trial) -> torch.Tensor:
         classes = self.model.token_classes
         return classes[trial.token_ids] == classes[trial.nearest]
+
+    def allowed(self, position: int) -> float:
+        """The relative residual that is allowed at a position."""
+        return float(self._allowed[position])
 
     @staticmethod
     def _relative(difference: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,131 @@
+"""How far captured states lie from recomputed ones: measured, and estimated for one prompt.
+
+The same prompt gives slightly different states by the shape of the run (one forward, a cache, a padded batch) and by
+the number format. For most positions that noise is alike; a few are ill-conditioned (a token that hesitates to become
+an attention sink, say) and carry several hundred times as much. Those are found by Monte Carlo arithmetic: the
+prompt is run with every block's input multiplied by 1 + u g, with g Gaussian and u one rounding unit, and the spread
+of its states shows how much rounding is amplified there. All errors are relative L2, because the norms of states
+differ by orders of magnitude between positions.
+"""
+
+import copy
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from sipit.capturing import capture
+from sipit.corpus import random_tokens, section_prompts
+from sipit.models import LanguageModel
+from sipit.models.structure import find_decoder
+from sipit.network import Layer, Network
+from sipit.prefix import prefix_opener
+
+SAMPLES = 16  # perturbed runs of one prompt
+_LENGTH = 48  # tokens of a calibration prompt
+_SEED = 20251017
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What was measured on calibration prompts.
+
+    `largest` is the largest relative noise over `positions`; `ratio` the largest quotient of the noise at a position
+    and the spread of its Monte Carlo runs there.
+    """
+
+    largest: float
+    positions: int
+    ratio: float
+
+
+def measure_noise(model: LanguageModel, layer: Layer, *, computed: torch.dtype, stored: torch.dtype) -> Noise:
+    """The noise between captures in one dtype and recomputation in the model's, over calibration prompts.
+
+    The captures are one forward, token by token with a cache, and a batch padded on either side; each is compared
+    with both ways in which candidates are computed. A measurement, not a bound.
+    """
+    prompts = _calibration_prompts(model)
+    capturing = model if computed == model.dtype else _in_dtype(model, computed)
+    captures = [
+        capture(capturing, prompts, layer=layer),
+        capture(capturing, prompts, layer=layer, cached=True),
+        capture(capturing, prompts, layer=layer, batch=len(prompts), padding="left"),
+        capture(capturing, prompts, layer=layer, batch=len(prompts), padding="right"),
+    ]
+    network = Network(model, layer)
+    prefix = prefix_opener(network)(network)
+    unit = rounding_unit(computed, stored, model.dtype)
+    noise: list[torch.Tensor] = []
+    ratios: list[torch.Tensor] = []
+    for number, prompt in enumerate(prompts):
+        ids = torch.tensor(prompt, device=model.device)
+        drafted = prefix.extend(0, ids[None])[0].double()
+        prefix.keep(0)
+        tested = prefix.candidates(torch.arange(len(prompt), device=model.device), ids).double()
+        pairs = [(c[number].to(stored).to(model.device).double(), r) for c in captures for r in (drafted, tested)]
+        here = torch.stack([(r - c).norm(dim=1) / c.norm(dim=1) for c, r in pairs]).amax(0)
+        spread = spread_of_rounding(network, ids, unit)
+        noise.append(here)
+        ratios.append(here / spread.clamp_min(unit))
+    everywhere = torch.cat(noise)
+    return Noise(float(everywhere.max()), len(everywhere), float(torch.cat(ratios).max()))
+
+
+def spread_of_rounding(network: Network, token_ids: torch.Tensor, unit: float) -> torch.Tensor:
+    """The largest relative deviation of 16 runs whose blocks are perturbed by `unit`, per position, shape (T,).
+
+    The perturbations are drawn from a fixed seed, so that the answer is the same every time. Counted as one run.
+    """
+    generator = torch.Generator().manual_seed(_SEED)
+    size = torch.full((SAMPLES + 1, 1, 1), unit)
+    size[0] = 0  # the first row is the plain run
+    with _perturbed_blocks(network, size, generator):
+        states = network.run(token_ids.expand(SAMPLES + 1, -1), use_cache=False).double()
+    return ((states[1:] - states[0]).norm(dim=2) / states[0].norm(dim=1)).amax(0)
+
+
+def rounding_unit(*dtypes: torch.dtype) -> float:
+    """The rounding unit of the least exact of these types."""
+    return max(torch.finfo(dtype).eps for dtype in dtypes)
+
+
+@contextmanager
+def _perturbed_blocks(network: Network, size: torch.Tensor, generator: torch.Generator) -> Generator[None]:
+    """Multiplies what enters each block up to the layer by 1 + size * Gaussian."""
+
+    def perturb(hidden: torch.Tensor) -> torch.Tensor:
+        drawn = size * torch.randn(hidden.shape, generator=generator)
+        return (hidden.double() * (1 + drawn.to(hidden.device).double())).to(hidden.dtype)
+
+    def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+        if arguments:
+            return (perturb(arguments[0]), *arguments[1:]), named
+        return arguments, named | {"hidden_states": perturb(named["hidden_states"])}
+
+    blocks = network.model.decoder.blocks
+    last = len(blocks) if network.layer == "final" else max(1, network.layer)
+    # Entered in front, so that at layer 0 the state is read after it has been perturbed.
+    handles = [block.register_forward_pre_hook(before, with_kwargs=True, prepend=True) for block in blocks[:last]]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _calibration_prompts(model: LanguageModel) -> list[list[int]]:
+    """Natural text where there is a tokenizer, and random tokens, of unequal lengths so that batches are padded."""
+    generator = torch.Generator().manual_seed(_SEED)
+    length = min(_LENGTH, model.context or _LENGTH)
+    natural = section_prompts(model, count=3, length=length)
+    drawn = random_tokens(model, (3, length), generator=generator).tolist()
+    return [ids[: max(1, length - 7 * number)] for number, ids in enumerate(natural + drawn)]
+
+
+def _in_dtype(model: LanguageModel, dtype: torch.dtype) -> LanguageModel:
+    """The same model computing in another dtype."""
+    module = copy.deepcopy(model.module).to(dtype)
+    return replace(model, module=module, decoder=find_decoder(module), dtype=dtype)
