@@ -365,4 +365,4 @@ def quiet() -> Generator[None]:
 
 def _first_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    return (text or type(error).__name__)[:200]
+    return (text or type(error).__name__)[:200].rstrip(".")

@@ -20,6 +20,7 @@ from proofs.regularity import DISCONTINUOUS, UNPROVED
 
 WIDTH = 32
 SHORT = 2  # tokens of the prompt on which a witness is searched
+LARGEST_FOR_JUMPS = 2**16  # parameters; a jump takes a hundred evaluations, a kink four
 UNBUILDABLE = (SipitError, ValueError, TypeError, KeyError, AttributeError, AssertionError)
 # Small values under the names that configs use; only names that a config has are set.
 SMALL = {
@@ -70,7 +71,9 @@ def witness_in_small_copy(found: Obstructions, config: Any) -> Obstructions:
     """The obstructions with a certified witness from a short prompt: of the network itself where that is small, else
     of a small copy. The witness says which, and carries the graph that it is about.
     """
-    whole = sum(type.size for _, type in found.graph.parameters()) <= LARGEST_SUBJECT
+    jumps = any(obstruction.regularity == "discontinuous" for obstruction in found.obstructions)
+    largest = LARGEST_FOR_JUMPS if jumps else LARGEST_SUBJECT
+    whole = sum(type.size for _, type in found.graph.parameters()) <= largest
     try:
         graph = capture_graph(
             config if whole else small_copy(config),

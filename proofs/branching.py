@@ -132,14 +132,20 @@ def _entries(name: str, seed: int, count: int) -> tuple[int, ...]:
 def _inputs(graph: Graph, seeds: tuple[int, int], place: Any, tokens: tuple[int, ...]) -> dict[str, Any]:
     """The leaves at first + place (second - first); `place` is a ball."""
     inputs: dict[str, Any] = {"tokens": np.array([tokens], dtype=np.int64)}
-    unit = _ball(Fraction(1, 2**16))
-    step = place * unit
     for name, type in graph.parameters():
-        ends = [_entries(name, seed, type.size) for seed in seeds]
-        balls = np.empty(type.size, dtype=object)
-        balls[:] = [step * (b - a) + unit * a for a, b in zip(*ends, strict=True)]
-        inputs[name] = balls.reshape(type.shape)
+        first, difference = _ends(name, seeds, type.size)
+        inputs[name] = (first + difference * place).reshape(type.shape)
     return inputs
+
+
+@functools.lru_cache(maxsize=128)
+def _ends(name: str, seeds: tuple[int, int], count: int) -> tuple[Any, Any]:
+    """One end of the segment and the difference to the other: exact, whatever the precision."""
+    low, high = (_entries(name, seed, count) for seed in seeds)
+    ends = [np.empty(count, dtype=object) for _ in seeds]
+    ends[0][:] = [flint.arb((k, -16)) for k in low]
+    ends[1][:] = [flint.arb((k - j, -16)) for j, k in zip(low, high, strict=True)]
+    return ends[0], ends[1]
 
 
 def _ball(value: Fraction) -> Any:
