@@ -128,12 +128,13 @@ def closest_pairs(points: Any, *, count: int, distinct: bool = False, method: Me
     return ClosePairs(distances(checked, firsts, seconds), firsts, seconds)
 
 
-def pairs_within(points: Any, *, threshold: float, method: Method = "auto") -> ClosePairs:
+def pairs_within(points: Any, *, threshold: float, distinct: bool = False, method: Method = "auto") -> ClosePairs:
     """Every pair of rows at most `threshold` apart, decided exactly for the stored values and the stored threshold.
 
     Args:
         points: as for `closest_pair`. A memory map is read twice, blockwise, and never loaded whole.
         threshold: absolute L2, finite, at least 0; at 0 the answer is the pairs of bit-identical rows.
+        distinct: leave out pairs at distance 0, and let the first row of each class of equal rows speak for all.
         method: as for `closest_pair`.
 
     Returns:
@@ -156,14 +157,15 @@ def pairs_within(points: Any, *, threshold: float, method: Method = "auto") -> C
         )
     checked = point_set(points)
     equal = equal_rows(checked)
-    found = [np.array(group)[np.column_stack(np.triu_indices(len(group), 1))] for group in equal.groups]
+    groups = () if distinct else equal.groups
+    found = [np.array(group)[np.column_stack(np.triu_indices(len(group), 1))] for group in groups]
     if threshold > 0:
         error = relative_error(checked.values.shape[1])
         reach = WithinReach(checked.scaled(threshold) * (1 + 4 * error) + 4 * UNDERFLOW)
         _search(checked, equal.representatives, reach, method)
         firsts, seconds = reach.pairs()
         near = within(checked, firsts, seconds, threshold)
-        found.append(_all_members(equal.groups, firsts[near], seconds[near]))
+        found.append(_all_members(groups, firsts[near], seconds[near]))
     pairs = np.concatenate(found) if found else np.empty((0, 2), dtype=np.int64)
     length = distances(checked, pairs[:, 0], pairs[:, 1])
     order = np.lexsort((pairs[:, 1], pairs[:, 0], length))

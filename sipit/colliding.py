@@ -74,15 +74,20 @@ class Examined:
         return Verdict.UNDECIDED if self.unexamined else Verdict.SEPARATED
 
 
+def held_bytes(model: LanguageModel) -> int:
+    """Memory of the model and of its copy in float64."""
+    copied = 0 if model.dtype == torch.float64 else 8
+    return sum(parameter.numel() for parameter in model.module.parameters()) * (PRECISIONS[model.dtype] + copied)
+
+
 def batch_for(model: LanguageModel, prompts: Prefixes, memory: float) -> int:
     """Windows that run together within a memory of so many GiB; the same whenever a run is resumed.
 
     Raises:
         InvalidInput: the model and the search do not fit.
     """
-    held = 3 * sum(parameter.numel() for parameter in model.module.parameters()) * PRECISIONS[model.dtype]
     row = model.width * PRECISIONS[model.dtype]
-    left = memory * GIB - held - len(prompts) * (BYTES_A_PROMPT + 2 * row)
+    left = memory * GIB - held_bytes(model) - len(prompts) * (BYTES_A_PROMPT + 2 * row)
     longest = max(map(len, prompts.windows))
     window = 64 * longest * row  # activations of one window: projections, a gated MLP, scores
     if left < window:

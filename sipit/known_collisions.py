@@ -5,7 +5,7 @@ same, so a search by distances neither finds these pairs reliably nor may it cou
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -26,20 +26,27 @@ class Families:
         repeats: a^m and a^k collide for every token a.
         permutations: only the last token and the counts of the others matter.
         reach: how many of the last tokens can be seen; None for all.
+        back: how many tokens back each block sees, where `reach` is not None.
         anywhere: whether a prompt's state depends on its tokens alone and not on where in the context they stand.
     """
 
     repeats: bool
     permutations: bool
     reach: int | None
+    back: int
     anywhere: bool
 
     def key(self, classes: Sequence[int]) -> Hashable:
-        """The key of a prompt, given the classes of equal embedding rows of its tokens."""
-        seen = tuple(classes if self.reach is None else classes[-self.reach :])
-        where = 0 if self.anywhere or len(seen) == len(classes) else len(classes)
-        if self.repeats and where == 0 and len(set(seen)) == 1:
-            return seen[:1], 0
+        """The key of a prompt, given the classes of equal embedding rows of its tokens.
+
+        Where all blocks see w tokens back, a^m s and a^w s collide for all m >= w and every s: all states on the run
+        are equal, and no position of s sees more than w of them. (Ours, by induction over the blocks.)
+        """
+        seen, where = self._seen(classes)
+        if self.repeats and where == 0:
+            run = next((at for at, token in enumerate(seen) if token != seen[0]), len(seen))
+            kept = 1 if run == len(seen) else run if self.reach is None else min(run, max(1, self.back))
+            seen = seen[run - kept :]
         if self.permutations:
             return frozenset(Counter(seen[:-1]).items()), seen[-1]
         return seen, where
@@ -50,8 +57,28 @@ class Families:
             return Cause.DUPLICATE_ROWS
         if self.key(first) != self.key(second):
             return None
-        structural = self.reach is None or (self.repeats and len({*first, *second}) == 1)
-        return Cause.STRUCTURAL if structural else Cause.WINDOW_REACH
+        return Cause.WINDOW_REACH if self._seen(first) == self._seen(second) else Cause.STRUCTURAL
+
+    def _seen(self, classes: Sequence[int]) -> tuple[tuple[int, ...], int]:
+        """The tokens that can be seen, and where they start if that matters."""
+        seen = tuple(classes if self.reach is None else classes[-self.reach :])
+        return seen, 0 if self.anywhere or len(seen) == len(classes) else len(classes)
+
+    def count(self, group: Sequence[Sequence[int]]) -> Counter[Cause]:
+        """How many pairs of a group of prompts (as classes) with equal keys there are for each cause."""
+        equal = _equal_pairs(map(tuple, group))
+        reached = _equal_pairs(map(self._seen, group))
+        return Counter(
+            {
+                Cause.DUPLICATE_ROWS: equal,
+                Cause.WINDOW_REACH: reached - equal,
+                Cause.STRUCTURAL: comb(len(group), 2) - reached,
+            }
+        )
+
+
+def _equal_pairs(values: Iterable[Hashable]) -> int:
+    return sum(comb(number, 2) for number in Counter(values).values())
 
 
 def families_at(model: LanguageModel, layer: int) -> Families:
@@ -60,12 +87,14 @@ def families_at(model: LanguageModel, layer: int) -> Families:
     from proofs.structural import collisions, positions, repeated_tokens_collide
 
     if layer == 0:
-        scheme = "none" if _same_everywhere(model) else "absolute"
-        return Families(scheme == "none", False, 1, scheme == "none")
+        everywhere = _same_everywhere(model)
+        return Families(repeats=everywhere, permutations=False, reach=1, back=0, anywhere=everywhere)
     graph = capture_graph(model.module.config, layer, "eager", length=11)
     named = {family.family for family in collisions(graph, full_context=window_reach(model, layer) is None)}
     anywhere = positions(graph).scheme in {"relative", "none"}
-    return Families(repeated_tokens_collide(graph), "permuted prefixes" in named, window_reach(model, layer), anywhere)
+    reach = window_reach(model, layer)
+    back = 0 if reach is None else (reach - 1) // layer
+    return Families(repeated_tokens_collide(graph), "permuted prefixes" in named, reach, back, anywhere)
 
 
 def _same_everywhere(model: LanguageModel) -> bool:
@@ -128,17 +157,5 @@ def known_collisions(prompts: Prefixes, token_classes: NDArray[np.int64], famili
     groups = tuple(tuple(group) for _, group in sorted(members.items()))
     causes: Counter[Cause] = Counter()
     for group in groups:
-        sequences = [tuple(token_classes[prompts.token_ids(prompt)].tolist()) for prompt in group]
-        equal = sum(comb(number, 2) for number in Counter(sequences).values())
-        different = comb(len(group), 2) - equal
-        structural = different if families.reach is None else _different_runs(sequences) * families.repeats
-        causes += Counter(
-            {Cause.DUPLICATE_ROWS: equal, Cause.STRUCTURAL: structural, Cause.WINDOW_REACH: different - structural}
-        )
+        causes += families.count([token_classes[prompts.token_ids(prompt)].tolist() for prompt in group])
     return KnownCollisions(first, groups, dict(causes))
-
-
-def _different_runs(sequences: Sequence[tuple[int, ...]]) -> int:
-    """Pairs of different sequences among those that repeat one token; all of one group repeat the same."""
-    runs = Counter(classes for classes in sequences if len(set(classes)) == 1)
-    return comb(runs.total(), 2) - sum(comb(number, 2) for number in runs.values())

@@ -22,7 +22,7 @@ from sipit.network import Network, check_layer
 from sipit.prefixes import Prefixes
 
 SCHEMA = "sipit/state-store/1"
-CHECKPOINT_EVERY = 32  # batches
+CHECKPOINT_EVERY = 8  # batches
 STORED = {torch.float64: np.float64, torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.float32}
 
 Progress = Callable[[int, int], None]

@@ -57,7 +57,7 @@ def test_the_search_agrees_with_a_comparison_of_all_pairs(data):
     prompts = Prefixes(tuple((n,) for n in range(count)), np.arange(count), np.ones(count, dtype=np.int64))
     found = search_layer(states, prompts, known_as(leaders), layer=1, threshold=threshold, seed=0)
     pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
-    distance = {pair: float(np.linalg.norm(states[pair[0]] - states[pair[1]])) for pair in pairs}
+    distance = {pair: float(np.linalg.norm(np.subtract(*states[list(pair)].astype(float)))) for pair in pairs}
     apart = [pair for pair in pairs if leaders[pair[0]] != leaders[pair[1]]]
     assert found.minimum_distance == min(distance.values())
     assert found.below_threshold == sum(value <= threshold for value in distance.values())

@@ -1,0 +1,204 @@
+"""The chapter of `collide`: the closest pairs, every collision with its cause, and what finding none allows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from proofs.evidence import Record
+from proofs.verdict import Verdict
+from sipit.report.document import (
+    Badge,
+    Block,
+    Cell,
+    Chapter,
+    Claim,
+    Column,
+    Fact,
+    Facts,
+    Figure,
+    Level,
+    Literal,
+    LogPlot,
+    Paragraph,
+    Section,
+    Series,
+    Table,
+    Tone,
+)
+from sipit.report.generic import ROWS, fields
+from sipit.report.provenance import environment, model_name, repeat
+from sipit.report.reading import integer, mapping, objects, real, sequence, string, without
+from sipit.report.wording import count, number, plain
+
+M = Claim.MEASURED
+_SHOWN = {"prompts", "pairs", "layers", "collisions", "bound", "bound_reason", "searches"}
+_PAIR_COLUMNS = (Column("distance", True, M), Column("first"), Column("prompt"), Column("second"), Column("prompt"))
+LONGEST_CHART = 512  # tokens
+
+
+def collisions_chapter(record: Record) -> Chapter:
+    """The chapter of a `collide` record."""
+    result = record.result
+    blocks: list[Block] = [_overview(result)]
+    blocks += [_layer(layer) for layer in objects(result.get("layers"))]
+    hits = objects(result.get("collisions"))
+    if hits:
+        blocks.append(_hits("Collisions, each run again alone", hits))
+    blocks += [_search(name, mapping(found)) for name, found in mapping(result.get("searches")).items()]
+    rest = fields(without(result, _SHOWN))
+    blocks += [Section("What was looked at", rest)] if rest else []
+    subject = model_name(record)
+    return Chapter(
+        title="Collision search" + (f" on {subject}" if subject else ""),
+        badge=Badge.of(record.verdict),
+        headline=_headline(record),
+        sentences=_sentences(result),
+        blocks=tuple(blocks),
+        repeat=repeat(record),
+        environment=environment(record),
+    )
+
+
+def _headline(record: Record) -> str:
+    prompts = integer(record.result.get("prompts"))
+    what = "Prompts" if prompts is None else f"All pairs of {count(prompts, 'prompt')}"
+    match record.verdict:
+        case Verdict.COLLISION:
+            return f"{what} were compared: some collide."
+        case Verdict.SEPARATED:
+            return f"{what} were compared: none collide."
+        case _:
+            return f"{what} were compared: some close pairs were left unexamined."
+
+
+def _sentences(result: Mapping[str, Any]) -> tuple[str, ...]:
+    layers = objects(result.get("layers"))
+    known = [integer(mapping(layer.get("known_to_collide")).get("pairs")) or 0 for layer in layers]
+    hits = sum(integer(mapping(layer.get("outside")).get("below_threshold")) or 0 for layer in layers)
+    causes = sorted({plain(hit.get("cause")) for hit in objects(result.get("collisions"))})
+    pairs = integer(result.get("pairs"))
+    compared = "All pairs" if pairs is None else count(pairs, "pair")
+    found = [f"{compared} a layer, each decided exactly for the stored states."]
+    if any(known):
+        found.append(
+            f"At most {count(max(known), 'pair')} a layer collide over the real numbers, for every value of the other "
+            "weights; rounding may split them, and they are set apart."
+        )
+    found.append(f"Of all other pairs {hits or 'none'} came within the threshold.")
+    if causes:
+        found.append(f"Causes of the listed collisions: {', '.join(causes)}.")
+    bound = real(result.get("bound"))
+    reason = string(result.get("bound_reason"))
+    if reason:
+        found.append(reason if bound is None else f"{reason} The probability is {number(bound)}.")
+    return tuple(found)
+
+
+def _overview(result: Mapping[str, Any]) -> Table:
+    columns = (
+        Column("layer", True), Column("minimum", True, M), Column("minimum of the others", True, M),
+        Column("over median norm", True, M), Column("threshold", True), Column("within it", True, M),
+        Column("bit-identical", True, M), Column("collide over the reals", True, Claim.PROVED),
+        Column("co-Lipschitz, edit", True, M), Column("Hamming", True, M),
+    )  # fmt: skip
+    rows: list[tuple[Cell, ...]] = []
+    for layer in objects(result.get("layers")):
+        outside, margin = mapping(layer.get("outside")), mapping(layer.get("separation_margin"))
+        ratios = mapping(outside.get("co_lipschitz"))
+        values = (
+            layer.get("layer"), layer.get("minimum_distance"), outside.get("minimum_distance"),
+            margin.get("over_median_norm"), layer.get("threshold"), layer.get("below_threshold"),
+            layer.get("bit_identical"), mapping(layer.get("known_to_collide")).get("pairs"), ratios.get("edit"),
+            ratios.get("hamming"),
+        )  # fmt: skip
+        rows.append(tuple(number(value) for value in values))
+    caption = "Absolute L2 distances by layer; “the others” are the pairs that are not known to collide over the reals"
+    return Table(caption, columns, tuple(rows))
+
+
+def _layer(layer: Mapping[str, Any]) -> Section:
+    outside = mapping(layer.get("outside"))
+    ratios = mapping(outside.get("co_lipschitz"))
+    kind = "exact: all pairs" if ratios.get("exact") is True else "an upper bound, from a sample and the closest pairs"
+    causes = mapping(mapping(layer.get("known_to_collide")).get("causes"))
+    facts = [
+        Fact("noise of a state (relative L2, largest of a sample)", number(layer.get("noise")), M),
+        Fact("relative minimum", number(layer.get("relative_minimum")), M),
+        Fact("co-Lipschitz constant (edit distance)", f"{number(ratios.get('edit'))} ({kind})", M),
+        Fact("close pairs that runs of their own do not confirm", str(len(sequence(layer.get("not_confirmed")))), M),
+        Fact("close pairs left unexamined", plain(layer.get("unexamined"))),
+        *(Fact(f"pairs that collide by {cause}", plain(pairs)) for cause, pairs in causes.items()),
+    ]
+    blocks: list[Block] = [Facts(tuple(facts))]
+    chart = _chart(layer)
+    blocks += [chart] if chart is not None else []
+    rows = [_pair(entry) for entry in objects(layer.get("closest_prompts"))[:ROWS]]
+    if rows:
+        blocks.append(Table("Closest pairs of different states", _PAIR_COLUMNS, tuple(rows)))
+    hits = integer(outside.get("below_threshold"))
+    badge = Badge(count(hits, "hit"), Tone.FAILS) if hits else Badge("no hit outside known families", Tone.HOLDS)
+    return Section(f"Layer {plain(layer.get('layer'))}", tuple(blocks), badge)
+
+
+def _chart(layer: Mapping[str, Any]) -> Figure | None:
+    """The least distance against prompt length; None where there are too few or too many lengths."""
+    found = {integer(at.get("length")): real(at.get("minimum_distance")) for at in objects(layer.get("by_length"))}
+    lengths = [length for length in found if length is not None and 0 <= length <= LONGEST_CHART]
+    if len(lengths) < 2:
+        return None
+    series = Series("minimum distance", tuple(found.get(length) for length in range(max(lengths) + 1)))
+    threshold = real(layer.get("threshold"))
+    least = min((value for value in found.values() if value is not None), default=None)
+    return Figure(
+        title=f"Layer {plain(layer.get('layer'))}: least distance between prompts of one length",
+        description=(
+            f"Absolute L2 distance for {count(len(lengths), 'length')}, the least being {number(least)}"
+            + (f"; the threshold is {number(threshold)}." if threshold else ".")
+        ),
+        chart=LogPlot("tokens of the prompt", (series,), Level("threshold", threshold) if threshold else None),
+        claim=M,
+    )
+
+
+def _pair(entry: Mapping[str, Any]) -> tuple[Cell, ...]:
+    texts = [Literal(plain(text)) for text in sequence(entry.get("texts"))]
+    first, second = texts if len(texts) == 2 else (Literal(""), Literal(""))
+    return number(entry.get("distance")), plain(entry.get("first")), first, plain(entry.get("second")), second
+
+
+def _hits(caption: str, hits: list[dict[str, Any]]) -> Table:
+    columns = (Column("layer", True), Column("cause"), *_PAIR_COLUMNS, Column("in float64", True, M))
+    rows = tuple(
+        (plain(hit.get("layer")), plain(hit.get("cause")), *_pair(hit), number(hit.get("distance_float64")))
+        for hit in hits[:ROWS]
+    )
+    return Table(caption, columns, rows, folded=len(rows) > 20, omitted=len(hits) - len(rows))
+
+
+def _search(name: str, found: Mapping[str, Any]) -> Section:
+    blocks: list[Block] = [Paragraph(plain(found.get("summary")) + ".", M)]
+    if objects(found.get("layers")):
+        blocks += [_overview(found), *(_layer(layer) for layer in objects(found.get("layers")))]
+        hits = objects(found.get("collisions"))
+        blocks += [_hits("Collisions, each run again alone", hits)] if hits else []
+    elif objects(found.get("cases")):
+        blocks.append(_cases(objects(found.get("cases"))))
+    return Section(f"Search: {name}", tuple(blocks))
+
+
+def _cases(cases: list[dict[str, Any]]) -> Table:
+    columns = (
+        Column("format"), Column("layer", True), Column("kind"), Column("token"), Column("lengths", True),
+        Column("bit-identical", True, M), Column("first at", True, M), Column("always from", True, M),
+        Column("least distance", True, M), Column("in float64", True, M),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            plain(case.get("format")), plain(case.get("layer")), plain(case.get("kind")),
+            Literal(plain(case.get("text"))),
+            *(number(case.get(key)) for key in ("lengths", "bit_identical", "first_bit_identical", "always_from",
+                                                "minimum_distance", "minimum_distance_float64")),
+        )
+        for case in cases[:ROWS]
+    )  # fmt: skip
+    caption = "Where states become bit-identical although those in float64 differ, behind a first token that differs"
+    return Table(caption, columns, rows, omitted=len(cases) - len(rows))
