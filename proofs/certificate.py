@@ -10,6 +10,7 @@ from typing import Any
 from proofs.branching import recheck
 from proofs.checker import CheckResult, check_regularity
 from proofs.errors import InvalidInput
+from proofs.generic_position import check_generic_position
 from proofs.graph import Graph
 from proofs.lemmas import Rejected
 from proofs.structural import collisions
@@ -88,4 +89,9 @@ def _witness(certificate: Mapping[str, Any]) -> None:
         raise Rejected("re-evaluated, it does not show what it claims")
 
 
-KERNELS: dict[str, Kernel] = {"regularity": _regularity, "witness": check_witness, "training-step": check_training_step}
+KERNELS: dict[str, Kernel] = {
+    "regularity": _regularity,
+    "witness": check_witness,
+    "training-step": check_training_step,
+    "generic-position": check_generic_position,
+}

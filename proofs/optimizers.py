@@ -180,7 +180,7 @@ def symbolically(rule: Rule, tokens: int) -> bool:
         for v in range(tokens):
             block[v, tokens] = -eta * s[v] * w[v]
             block[tokens, v] = -eta * s[tokens] * w[v]
-        masked = s[tokens] * sum(s[v] * w[v] ** 2 for v in range(tokens))
+        masked = s[tokens] * sum(s[v] * w[v] * w[v] for v in range(tokens))
         return _equal(block.det(), keep ** (tokens - 1) * (keep**2 - eta**2 * masked))
     h = sympy.Matrix(2, 2, sympy.symbols("h0 h1 h1 h2"))
     one, zero = sympy.eye(2), sympy.zeros(2)

@@ -145,8 +145,8 @@ def _derivatives(graph: Graph, sample: Sample, base: ObjectArithmetic, draws: _D
         table = np.empty(kind.shape, dtype=object)
         for place in np.ndindex(*kind.shape):
             value = Fraction(0) if draws is None else draws.centred()
-            table[place] = tape.variable(base.number(value))
-            variables.append(table[place])
+            variables.append(tape.variable(base.number(value)))
+            table[place] = variables[-1]
         inputs[name] = table
     logits = list(np.ravel(evaluate(graph, inputs, tape)))
     exponentials = [tape.elementary("exp")(z) for z in logits]

@@ -1,11 +1,19 @@
 """The theorems checked by machine on small networks: the work behind `sipit prove`."""
 
+import re
 import time
+from dataclasses import asdict
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from proofs.analyticity import AnalyticityProof, prove_analytic
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
+from proofs.graph import Graph
+
+if TYPE_CHECKING:
+    from numerics.variants import Variant
+    from proofs.generic_position import GenericPosition
 
 
 def prove_witness(*, vocabulary: int, context: int) -> Record:
@@ -84,13 +92,148 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
     return Record("prove training-step", found.verdict, result, provenance, time.perf_counter() - began)
 
 
-def _toy(model: str, width: int) -> Any:
-    """A family's own class with one block, one head, three tokens and an unembedding of its own."""
-    from sipit.models.tiny import FAMILIES, tiny_config
+def prove_generic_position(
+    *, context: int, bos: bool, model: str | None, variant: "Variant | None", tied: bool, seed: int
+) -> Record:
+    """Every pattern of prompt pairs of an architecture: a witness, a proof of collision, or undecided.
+
+    Args:
+        context: largest number of tokens of a prompt, BOS not counted.
+        bos: whether a reserved token stands in front of every prompt.
+        model: `tiny-<family>`, through its own class; or None.
+        variant: the small decoder where no model is given.
+        tied: whether the unembedding is the embedding; the state reads neither way, and the record says so.
+        seed: draws the points.
+
+    Raises:
+        InvalidInput: no such family, or a context or width out of range.
+        Unsupported: the network cannot be captured.
+    """
+    from proofs.generic_position import BITS, LARGEST_CONTEXT, examine
+
+    if not 1 <= context <= LARGEST_CONTEXT:
+        raise InvalidInput(f"Expected a context from 1 to {LARGEST_CONTEXT}, but got --context {context}.")
+    began = time.perf_counter()
+    graphs = {n: _graph(model, variant, n, 2 * context + 2) for n in range(1 + bos, context + 1 + bos)}
+    zeroed = [name for name, _ in graphs[1 + bos].parameters() if _DOWN.search(name)] if _branching(graphs) else []
+    found = examine(graphs, context=context, bos=bos, seed=seed, zeroed=zeroed)
+    certificate = found.to_json()
+    claim = certificate["claim"]
+    collisions = [
+        {"first": first, "second": second, "family": outcome.removeprefix("collide: ")}
+        for first, second, outcome in certificate["classes"] if outcome.startswith("collide")
+    ]  # fmt: skip
+    result = {
+        **{name: claim[name] for name in ("statement", "classes", "certified", "collisions_proved", "undecided")},
+        "collisions": collisions,
+        "open": [[first, second] for first, second, outcome in certificate["classes"] if outcome == "undecided"],
+        "context": context,
+        "bos": bos,
+        "architecture": model or (None if variant is None else asdict(variant)),
+        "regularity": claim["regularity"],
+        "zeroed": zeroed,
+        "tied": {"asked": tied, "matters": False, "reason": "the state before the unembedding does not read it"},
+        "scope": _SCOPE,
+        "against_classification": _against(found, variant if model is None else None),
+        "rounding": _rounding(model, collisions, seed),
+        "certificate": certificate,
+    }
+    provenance = _provenance(
+        model or "small decoder", f"Arb balls of {BITS} bits; lemmas read off the graph", seed=seed
+    )
+    return Record("prove generic-position", found.verdict, result, provenance, time.perf_counter() - began)
+
+
+_DOWN = re.compile(r"(\.down\.|\.fc2\.|down_proj|mlp\.c_proj|dense_4h_to_h)")
+_SCOPE = {
+    "vocabulary": "every size: only rows of tokens that occur enter, and relabelling permutes them",
+    "depth": "every greater depth, where blocks are the identity at zero output weights (residual, input norms)",
+    "heads": "more heads of the same width, by zero rows of the output projection",
+    "context": "every smaller context",
+    "width": "this width; RMSNorm by padding, either norm by repetition to multiples",
+    "not": "one given checkpoint, which is a point of a null set; floating point",
+}
+
+
+def _graph(model: str | None, variant: "Variant | None", length: int, vocabulary: int) -> Graph:
+    from numerics.capture import capture_graph
+    from numerics.variants import capture_variant
+
+    if model is None:
+        if variant is None:
+            raise InvalidInput("Expected a model or a variant, but got neither.")
+        return capture_variant(variant, length=length, vocabulary=vocabulary)
+    from sipit.models.tiny import tiny_config
+
+    return capture_graph(tiny_config(_family(model)), length=length)
+
+
+def _family(model: str) -> str:
+    from sipit.models.tiny import FAMILIES
 
     family = model.removeprefix("tiny-")
     if not model.startswith("tiny-") or family not in FAMILIES:
         raise InvalidInput(f"Expected tiny-<family>, but got --model {model}; families: {', '.join(FAMILIES)}.")
+    return family
+
+
+def _branching(graphs: dict[int, Graph]) -> bool:
+    return any(not isinstance(prove_analytic(graph), AnalyticityProof) for graph in graphs.values())
+
+
+def _against(found: "GenericPosition", variant: "Variant | None") -> dict[str, Any] | None:
+    """How the enumeration compares with the classification by positions; None where that makes no statement."""
+    from proofs.classification import collides
+
+    if variant is None or not variant.residual or variant.norm == "none":
+        return None
+    expected = {(s, t): collides(variant.positions, variant.depth, s, t) for s, t, _ in found.classes}
+    wrong = [[s, t] for s, t, o in found.classes if o != "undecided" and o.startswith("collide") != expected[s, t]]
+    return {"agree": len(found.classes) - len(wrong), "disagree": len(wrong), "examples": wrong[:4]}
+
+
+def _rounding(model: str | None, collisions: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """What float32 and bfloat16 report on pairs that collide exactly: measured, one draw of the parameters."""
+    if model is None or not collisions:
+        return []
+    import torch
+
+    from sipit.models.tiny import tiny_module
+
+    rows: list[dict[str, Any]] = []
+    for dtype in (torch.float32, torch.bfloat16):
+        module = tiny_module(_family(model), seed=seed).to(dtype)
+        for pair in collisions[:3]:
+            first, second = (_last_state(module, pair[name]).double() for name in ("first", "second"))
+            row = {"first": pair["first"], "second": pair["second"], "exact": 0, "norm": float(first.norm())}
+            distance = float((first - second).norm())
+            rows.append(row | {"dtype": str(dtype).removeprefix("torch."), "distance": distance})
+    return rows
+
+
+def _last_state(module: Any, prompt: list[int]) -> Any:
+    """The last row after all blocks, before the final norm."""
+    import torch
+
+    from numerics.capture import find_blocks
+
+    reached: list[Any] = []
+    hook = find_blocks(module)[-1].register_forward_hook(
+        lambda _m, _a, output: reached.append(output[0] if isinstance(output, tuple) else output)
+    )
+    try:
+        with torch.no_grad():
+            module(input_ids=torch.tensor([prompt]), use_cache=False)
+    finally:
+        hook.remove()
+    return reached[0][0, -1]
+
+
+def _toy(model: str, width: int) -> Any:
+    """A family's own class with one block, one head, three tokens and an unembedding of its own."""
+    from sipit.models.tiny import tiny_config
+
+    family = _family(model)
     if not 1 <= width <= 64:
         raise InvalidInput(f"Expected a width from 1 to 64, but got --width {width}.")
     config = tiny_config(family)

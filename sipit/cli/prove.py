@@ -1,9 +1,11 @@
 """`sipit prove`: the theorems of the paper, checked by machine on small networks."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from proofs.errors import InvalidInput
 from sipit.cli.options import Json, Output, Seed
 from sipit.cli.output import check_output, finish
 
@@ -29,6 +31,78 @@ def witness(
         record, as_json=as_json, output=output,
         show=lambda: typer.echo(f"{record.verdict}: {record.result['statement']}"),
     )  # fmt: skip
+
+
+class Positions(StrEnum):
+    """Where positions enter the small decoder."""
+
+    LEARNED = "learned"
+    ROPE = "rope"
+    ALIBI = "alibi"
+    T5 = "t5"
+    NONE = "none"
+
+
+class Norm(StrEnum):
+    """The norm at the input of each branch."""
+
+    LAYERNORM = "layernorm"
+    RMSNORM = "rmsnorm"
+    NONE = "none"
+
+
+class Activation(StrEnum):
+    """The activation of the two-layer step."""
+
+    GELU = "gelu"
+    GELU_TANH = "gelu-tanh"
+    SILU = "silu"
+    TANH = "tanh"
+    RELU = "relu"
+
+
+@prove.command("generic-position")
+def generic_position(
+    context: Annotated[int, typer.Option(help="Largest number of tokens of a prompt; a BOS comes on top.")] = 3,
+    model: Annotated[str | None, typer.Option(help="tiny-<family>, through its own class.")] = None,
+    positions: Annotated[Positions | None, typer.Option(help="Of a small decoder, instead of a model.")] = None,
+    norm: Annotated[Norm, typer.Option(help="At the input of each branch.")] = Norm.LAYERNORM,
+    activation: Annotated[Activation, typer.Option(help="Of the two-layer step.")] = Activation.GELU_TANH,
+    residual: Annotated[bool, typer.Option("--residual/--no-residual", help="Skip connections.")] = True,
+    tied: Annotated[
+        bool, typer.Option("--tied", help="Unembed with the embedding (the state does not read it).")
+    ] = False,
+    bos: Annotated[bool, typer.Option("--bos", help="A reserved first token in front of every prompt.")] = False,
+    depth: Annotated[int, typer.Option(help="Blocks of the small decoder.")] = 1,
+    width: Annotated[int, typer.Option(help="Of the small decoder.")] = 4,
+    output: Output = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Settle every pattern of prompt pairs: they differ almost surely, they always collide, or it stays open.
+
+    Example: sipit prove generic-position --positions rope --context 3
+    """
+    check_output(output)
+    if (model is None) == (positions is None):
+        raise InvalidInput("Expected either --model or --positions, but got both or neither; give one of them.")
+    from numerics.variants import Variant
+    from sipit.proving import prove_generic_position
+
+    variant = None
+    if positions is not None:
+        variant = Variant(positions.value, norm.value, activation.value, residual, depth, width)
+    record = prove_generic_position(context=context, bos=bos, model=model, variant=variant, tied=tied, seed=seed)
+
+    def show() -> None:
+        result = record.result
+        lines = [f"{record.verdict}: {result['statement']}"]
+        lines += [f"  collide, {c['family']}: {c['first']} and {c['second']}" for c in result["collisions"][:20]]
+        lines += [f"  {r['dtype']} reports a distance of {r['distance']:.2e} there" for r in result["rounding"][:2]]
+        lines += [f"  undecided: {first} and {second}" for first, second in result["open"][:20]]
+        typer.echo("\n".join(lines))
+
+    finish(record, as_json=as_json, output=output, show=show)
 
 
 @prove.command("training-step")

@@ -1,0 +1,230 @@
+"""Generic position: for every pattern of prompt pairs a witness that they differ, a proof of collision, or neither.
+
+A witness is one exact point of the parameter space at which balls show the last states of both prompts to differ;
+by the zero-set theorem the states then differ for almost every parameter, and by relabelling for every vocabulary. A
+collision is a lemma of `proofs.families` whose hypotheses the graph meets. For networks with kinks inside (ReLU) a
+witness must serve every branch at once: every choice is replaced by an enclosure of both its outcomes
+(selection principle, docs/generic-position.md).
+"""
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from proofs.analyticity import AnalyticityProof, prove_analytic
+from proofs.arithmetic.ball import Balls
+from proofs.arithmetic.base import Discrete, Reals, Undecided
+from proofs.branching import fixed_branches_are_analytic
+from proofs.checker import CheckResult, digest
+from proofs.errors import InvalidInput, SipitError, Unsupported
+from proofs.families import families
+from proofs.graph import Graph
+from proofs.interpreter import evaluate
+from proofs.lemmas import Rejected
+from proofs.patterns import Prompt, patterns
+from proofs.verdict import Verdict
+
+BITS = 160
+POINTS = 3  # points tried before a pattern stays undecided
+LARGEST_CONTEXT = 5
+STATEMENT = (
+    "Of the {classes} patterns of pairs of distinct prompts of at most {context} tokens{bos}, {certified} differ for "
+    "almost every parameter, {collide} collide for every one, and {undecided} are undecided, for every vocabulary."
+)
+
+
+class Branches(Balls):
+    """Balls in which every choice is left open: both outcomes are enclosed, so that all branches are."""
+
+    def greater(self, x: Reals, y: Reals) -> Discrete:
+        """Not decided, on purpose: None everywhere."""
+        return np.full(np.broadcast_shapes(x.shape, y.shape), None, dtype=object)
+
+    def select(self, condition: Discrete, x: Any, y: Any) -> Any:
+        """x or y where the condition is known; the smallest enclosure of both where it is open."""
+        if condition.dtype != object:
+            return super().select(condition, x, y)
+        return np.frompyfunc(lambda a, b: a.union(b), 2, 1)(x, y)
+
+    def top(self, x: Reals, axis: int, count: int) -> Discrete:
+        """Rankings are not enclosed."""
+        raise Undecided("Expected two-way choices, but the network ranks; its branches are not enclosed here.")
+
+
+@dataclass(frozen=True, slots=True)
+class GenericPosition:
+    """What was found for every pattern, and its certificate."""
+
+    graphs: Mapping[int, Graph]
+    context: int
+    bos: bool
+    seed: int
+    zeroed: tuple[str, ...]
+    regularity: str
+    classes: tuple[tuple[Prompt, Prompt, str], ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many patterns are certified, proved to collide, and undecided."""
+        kinds = Counter(outcome.split(":")[0] for _, _, outcome in self.classes)
+        return {"classes": len(self.classes), "certified": kinds["differ"], "collisions_proved": kinds["collide"],
+                "undecided": kinds["undecided"]}  # fmt: skip
+
+    @property
+    def verdict(self) -> Verdict:
+        """Refuted where some pattern collides, else undecided where one is, else proved."""
+        counts = self.counts
+        if counts["collisions_proved"]:
+            return Verdict.REFUTED
+        return Verdict.UNDECIDED if counts["undecided"] else Verdict.PROVED
+
+    def to_json(self) -> dict[str, Any]:
+        """The certificate."""
+        graphs = {str(length): graph.to_json() for length, graph in self.graphs.items()}
+        counts = self.counts
+        statement = STATEMENT.format(
+            classes=counts["classes"], context=self.context, bos=" after a reserved BOS" if self.bos else "",
+            certified=counts["certified"], collide=counts["collisions_proved"], undecided=counts["undecided"],
+        )  # fmt: skip
+        return {
+            "kind": "generic-position",
+            "claim": {
+                "statement": statement, **counts, "context": self.context, "bos": self.bos, "seed": self.seed,
+                "bits": BITS, "zeroed": list(self.zeroed), "regularity": self.regularity,
+                "families": sorted(families(self.graphs)), "graphs": digest(graphs),
+            },
+            "classes": [[list(first), list(second), outcome] for first, second, outcome in self.classes],
+            "graphs": graphs,
+        }  # fmt: skip
+
+
+def examine(
+    graphs: Mapping[int, Graph], *, context: int, bos: bool = False, seed: int = 0, zeroed: Sequence[str] = ()
+) -> GenericPosition:
+    """Settles every pattern of prompt pairs as far as a few exact points and the lemmas can.
+
+    Args:
+        graphs: the network captured for every length that occurs: 1 to `context`, one more with a BOS.
+        context: largest number of tokens of a prompt, BOS not counted.
+        bos: whether a reserved token stands in front of every prompt.
+        seed: draws the points.
+        zeroed: names of parameters that are zero at every point (for the selection principle).
+
+    Raises:
+        InvalidInput: a graph is missing, or the context is too large.
+    """
+    _expect(graphs, context, bos)
+    regularity = _regularity(graphs)
+    held = families(graphs)
+    outcomes: dict[tuple[Prompt, Prompt], str] = {}
+    left: list[tuple[Prompt, Prompt]] = []
+    for pair in patterns(context, bos=bos):
+        family = next((name for name, holds in held.items() if holds(*pair)), None)
+        outcomes[pair] = "undecided" if family is None else f"collide: {family}"
+        if family is None:
+            left.append(pair)
+    for point in range(POINTS if regularity != "unsuitable" else 0):
+        if left:
+            left = _separate(graphs, left, outcomes, seed + point, frozenset(zeroed), regularity)
+    rows = tuple((*pair, outcome) for pair, outcome in outcomes.items())
+    return GenericPosition(dict(graphs), context, bos, seed, tuple(zeroed), regularity, rows)
+
+
+def _separate(
+    graphs: Mapping[int, Graph], pairs: list[tuple[Prompt, Prompt]], outcomes: dict[tuple[Prompt, Prompt], str],
+    seed: int, zeroed: frozenset[str], regularity: str,
+) -> list[tuple[Prompt, Prompt]]:  # fmt: skip
+    """Marks the pairs that differ at one point, and returns the others."""
+    states: dict[Prompt, Sequence[Any]] = {}
+    left: list[tuple[Prompt, Prompt]] = []
+    with Balls(BITS) if regularity == "analytic" else Branches(BITS) as balls:
+        drawn: dict[str, Any] = {}
+        for pair in pairs:
+            for prompt in pair:
+                if prompt not in states:
+                    states[prompt] = _state(graphs[len(prompt)], prompt, drawn, seed, zeroed, balls)
+            first, second = (states[prompt] for prompt in pair)
+            enclosed = len(first) == len(second)
+            if enclosed and any(not (a - b).contains(0) for a, b in zip(first, second, strict=True)):
+                outcomes[pair] = f"differ: point {seed}"
+            else:
+                left.append(pair)
+    return left
+
+
+def _state(
+    graph: Graph, prompt: Prompt, drawn: dict[str, Any], seed: int, zeroed: frozenset[str], balls: Balls
+) -> Sequence[Any]:
+    """The last state of a prompt; no coordinate where a choice could not be enclosed."""
+    inputs: dict[str, Any] = {"tokens": np.array([prompt], dtype=np.int64)}
+    for name, kind in graph.parameters():
+        if name not in drawn:
+            source = random.Random(f"{seed}:{name}")
+            size = 0 if name in zeroed else kind.size
+            values = {k: balls.number(Fraction(k - 64, 128)) for k in range(129)}
+            flat = np.empty(kind.size, dtype=object)
+            flat[:] = [values[source.getrandbits(7)] for _ in range(size)] or [values[64]] * kind.size
+            drawn[name] = flat.reshape(kind.shape)
+        inputs[name] = drawn[name]
+    try:
+        return list(evaluate(graph, inputs, balls)[0, -1])
+    except (Undecided, Unsupported):
+        return []
+
+
+def _regularity(graphs: Mapping[int, Graph]) -> str:
+    """`analytic`, `branches` (finitely many analytic ones, by two-way choices), or `unsuitable`."""
+    worst = "analytic"
+    for graph in graphs.values():
+        found = prove_analytic(graph)
+        if isinstance(found, AnalyticityProof):
+            continue
+        if not fixed_branches_are_analytic(graph):
+            return "unsuitable"
+        worst = "branches"
+    return worst
+
+
+def _expect(graphs: Mapping[int, Graph], context: int, bos: bool) -> None:
+    if not 1 <= context <= LARGEST_CONTEXT:
+        raise InvalidInput(f"Expected a context from 1 to {LARGEST_CONTEXT}, but got {context}.")
+    for length in range(1 + bos, context + 1 + bos):
+        graph = graphs.get(length)
+        if graph is None or graph.length != length:
+            raise InvalidInput(f"Expected the network captured for {length} tokens, but there is none.")
+        read = next((node for node in graph.nodes if node.operation == "tokens"), None)
+        size = read.attributes.get("vocabulary") if read is not None else 0
+        if not isinstance(size, int) or size <= 2 * context:
+            raise InvalidInput(f"Expected a vocabulary above {2 * context}, but got {size}; all patterns must fit.")
+
+
+def check_generic_position(certificate: Mapping[str, Any], weights: Any = None) -> CheckResult:
+    """Settles every pattern again from the graphs, and compares every class and every field of the claim."""
+    kind = "generic-position"
+    try:
+        claim, graphs = certificate.get("claim"), certificate.get("graphs")
+        if not isinstance(claim, Mapping) or not isinstance(graphs, Mapping):
+            raise Rejected("the claim or the graphs are missing")
+        context, seed, bos, zeroed = (claim.get(name) for name in ("context", "seed", "bos", "zeroed"))
+        numbers = all(isinstance(n, int) and not isinstance(n, bool) for n in (context, seed))
+        if not numbers or not isinstance(bos, bool) or not isinstance(zeroed, list):
+            raise Rejected("the claim does not say which patterns and which point it is about")
+        networks = {int(length): Graph.from_json(graph) for length, graph in graphs.items()}
+        again = examine(
+            networks, context=int(context or 0), bos=bos, seed=int(seed or 0), zeroed=[str(name) for name in zeroed]
+        ).to_json()
+        for name in {*again["claim"], *claim}:
+            if claim.get(name) != again["claim"].get(name):
+                raise Rejected(f"the claim says {name} = {claim.get(name)!r}, but {again['claim'].get(name)!r} follows")
+        if certificate.get("classes") != again["classes"]:
+            raise Rejected("the classes are not those that follow")
+    except (SipitError, Rejected) as fault:
+        return CheckResult(Verdict.REJECTED, str(fault), kind, 0)
+    except (KeyError, TypeError, ValueError) as fault:
+        return CheckResult(Verdict.REJECTED, f"the certificate is damaged ({type(fault).__name__})", kind, 0)
+    return CheckResult(Verdict.ACCEPTED, "every pattern was settled again", kind, len(again["classes"]))

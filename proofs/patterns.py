@@ -1,0 +1,54 @@
+"""Finitely many patterns of prompt pairs stand for all pairs over every vocabulary.
+
+Relabelling tokens permutes rows of the embedding, which maps parameters to parameters and null sets to null sets. So
+whether two prompts collide for every parameter depends only on which of their positions hold equal tokens. A reserved
+first token (BOS) is fixed by every relabelling and is written 0.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+
+Prompt = tuple[int, ...]
+
+
+def patterns(context: int, *, bos: bool = False) -> list[tuple[Prompt, Prompt]]:
+    """One pair of prompts for every pattern of s != t, up to relabelling and exchange of s and t.
+
+    Args:
+        context: largest number of tokens, BOS not counted.
+        bos: put the reserved token 0 in front of both; it does not occur elsewhere.
+
+    Returns:
+        Pairs in order of their lengths; tokens are numbered from 1 by first occurrence.
+    """
+    found: dict[tuple[Prompt, Prompt], None] = {}
+    for first_length, second_length in product(range(1, context + 1), repeat=2):
+        if first_length > second_length:
+            continue
+        for word in _growing(first_length + second_length):
+            first, second = word[:first_length], word[first_length:]
+            if first != second:
+                found.setdefault(min((first, second), relabelled(second, first), key=_order))
+    lead = (0,) if bos else ()
+    return [(lead + first, lead + second) for first, second in sorted(found, key=_order)]
+
+
+def relabelled(first: Prompt, second: Prompt) -> tuple[Prompt, Prompt]:
+    """The same pair with tokens numbered from 1 by first occurrence."""
+    names: dict[int, int] = {}
+    word = [names.setdefault(token, len(names) + 1) for token in first + second]
+    return tuple(word[: len(first)]), tuple(word[len(first) :])
+
+
+def _order(pair: tuple[Prompt, Prompt]) -> tuple[int, int, Prompt, Prompt]:
+    return len(pair[0]), len(pair[1]), *pair
+
+
+def _growing(length: int) -> Iterator[Prompt]:
+    """Words whose letters appear for the first time in the order 1, 2, 3, ..."""
+    if length == 0:
+        yield ()
+        return
+    for word in _growing(length - 1):
+        for letter in range(1, max(word, default=0) + 2):
+            yield (*word, letter)
