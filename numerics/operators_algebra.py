@@ -42,11 +42,28 @@ def _subtract_from(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
 
 def _divide(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     if value.is_floating_point():
+        under = _under_mask(b, a[0])
+        scale = a[1].item() if isinstance(a[1], torch.Tensor) and a[1].numel() == 1 else a[1]
+        if under is not None and isinstance(scale, int | float) and scale > 0:  # (x + mask) / c = x / c + mask
+            return b.emit("add", (_binary("divide")(b, value, (under[0], a[1]), k), under[1]))
         return _binary("divide")(b, value, a, k)
     by = a[1].item() if isinstance(a[1], torch.Tensor) and a[1].numel() == 1 else a[1]
     if k.get("rounding_mode") == "floor" and isinstance(by, int) and by > 0:
         return b.emit("whole_quotient", (a[0],), by=by)
     return NotImplemented
+
+
+def _under_mask(b: Builder, x: Value) -> tuple[Value, Value] | None:
+    """y and a mask of 0 and -inf where x is their sum."""
+    node = b.nodes[x.node] if isinstance(x, Term) else None
+    if node is None or node.operation != "add":
+        return None
+    mask = b.nodes[node.arguments[1]]
+    number = mask.attributes.get("value")
+    if mask.operation != "constant" or not isinstance(number, int):
+        return None
+    fits = all(v in (0, float("-inf")) for v in b.constants[number].values)
+    return (Term(node.arguments[0]), Term(node.arguments[1])) if fits else None
 
 
 def _floor_divide(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
@@ -249,6 +266,8 @@ def _top_k(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     largest = a[3] if len(a) > 3 else k.get("largest", True)
     if not largest or not value[0].is_floating_point():
         return NotImplemented
+    if b.type(a[0]).shape[axis] == 1:  # one entry to choose from
+        return [a[0], torch.zeros(value[1].shape, dtype=torch.int64)]
     b.idealisations.add("top-k returns its choice in descending order, ties to the smaller index")
     return [b.emit(name, (a[0],), axis=axis, count=a[1]) for name in ("top_values", "top_indices")]
 

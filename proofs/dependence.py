@@ -91,6 +91,8 @@ def _of(
     if operation == "softmax":
         source = unshifted(graph, index)
         return _softmax(found[source], facts[source].excluded, shape, integer(node.attributes, "axis"))
+    if operation == "exp" and facts[node.arguments[0]].excluded is not None:
+        return _exp(arguments[0], facts[node.arguments[0]].excluded, len(shape))
     if operation == "multiply":
         zero = _either_zero(arguments, len(shape))
         bits: Bits = np.bitwise_or(arguments[0].bits, arguments[1].bits)
@@ -194,6 +196,15 @@ def _matmul(x: Influence, y: Influence, inner: int) -> Bits:
         zero = _full(x.zero, x.zero.ndim - 1, inner)[..., :, :, None]
         pairs = np.where(zero, 0, pairs)
     return np.bitwise_or.reduce(pairs, axis=-2)
+
+
+def _exp(x: Influence, excluded: Pattern | None, rank: int) -> Influence:
+    """Exactly zero where -inf stands."""
+    if excluded is None:
+        return x
+    mask = np.frombuffer(excluded.excluded, dtype=np.bool_).reshape(excluded.shape)
+    mask = mask.reshape((1,) * (rank - mask.ndim) + mask.shape)
+    return Influence(np.where(mask, 0, x.bits), mask)
 
 
 def _softmax(x: Influence, excluded: Pattern | None, shape: tuple[int, ...], axis: int) -> Influence:

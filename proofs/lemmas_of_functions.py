@@ -34,6 +34,13 @@ def exp(x: Interval) -> Interval:
     return Interval(lower.lower, lower.open_below, ONE, x.negative) if x.at_most(ZERO) else lower
 
 
+def exponential(step: Step) -> Line:
+    """e^x, which is 0 where a mask holds -inf."""
+    x = exp(unary(step))
+    masked = step.lines[0].mask is not None
+    return Line(step.at_best(ANALYTIC), x.hull(Interval(ZERO, False, ZERO)) if masked else x)
+
+
 def log(x: Interval) -> Interval:
     """On the side of 0 where x is of 1."""
     if x.at_most(ONE):
@@ -250,6 +257,7 @@ def partial_sums(step: Step) -> Line:
 
 
 MASKED = {
+    "exp",
     "reshape",
     "permute",
     "expand",
@@ -279,7 +287,7 @@ LEMMAS: Mapping[str, Rule] = {
     **dict.fromkeys(("sin", "cos"), analytic(lambda x: UNIT)),
     **dict.fromkeys(("gelu", "tanh_gelu"), analytic(gate(Fraction(-1, 5)))),
     "silu": analytic(gate(Fraction(-3, 10))), "mish": analytic(gate(Fraction(-1, 3))),
-    "exp": analytic(exp), "expm1": analytic(lambda x: exp(x) - Interval.point(1)),
+    "exp": exponential, "expm1": analytic(lambda x: exp(x) - Interval.point(1)),
     "sigmoid": analytic(lambda x: Interval(ZERO, True, ONE, True)),
     "log": analytic(log, ZERO), "log1p": analytic(lambda x: log(x + Interval.point(1)), -ONE),
     "rsqrt": analytic(lambda x: Interval(ZERO, x.positive), ZERO), "sqrt": square_root, "softplus": softplus,

@@ -54,6 +54,14 @@ def _exp(x: Interval) -> Interval:
     return Interval(lower, strict)
 
 
+def _exponential(at: Application) -> Proved:
+    x = at.known()
+    bounds = _exp(x.bounds)
+    if x.excluded is not None:  # e^(-inf) = 0, whatever the parameters
+        bounds = bounds.hull(Interval(ZERO, False, ZERO))
+    return bounded(_analytic(at), bounds)
+
+
 def _expm1(x: Interval) -> Interval:
     return _exp(x) - Interval.point(1)
 
@@ -147,7 +155,8 @@ _ANY = "analytic on the real line: "
 _UNIT = Interval(-ONE, False, ONE, False)
 
 OPERATIONS = (
-    _primitive("exp", "e^x", _ANY + "y' = y", _everywhere(_exp)),
+    Operation("exp", "e^x, and 0 for -inf", _ANY + "y' = y", same_type, _exponential,
+              lambda a, v, p: a.apply("exp", v[0]), masked=True),
     _primitive("expm1", "e^x - 1", _ANY + "y' = y + 1", _everywhere(_expm1)),
     _primitive("sin", "sin x", _ANY + "y' = z, z' = -y", _everywhere(lambda x: _UNIT)),
     _primitive("cos", "cos x", _ANY + "y' = -z, z' = y", _everywhere(lambda x: _UNIT)),

@@ -46,6 +46,10 @@ def moved(at: Application) -> tuple[Pattern | None, str]:
     if all(pattern is None for pattern in patterns):
         return None, ""
     shape, attributes = at.node.type.shape, at.node.attributes
+    if at.node.operation == "select":
+        small = _selected_small(at, patterns)
+        if small is not None:
+            return _nonempty(small), ""
     if at.node.type.size > LARGEST_PATTERN:
         return None, f"a mask of {at.node.type.size} entries is too large to follow"
     first = patterns[0]
@@ -82,6 +86,17 @@ def _selected(at: Application, full: list[bytes], shape: tuple[int, ...]) -> tup
     values = broadcast_to(Pattern(condition.shape, bytes(bool(v) for v in condition.entries())), shape).excluded
     first, second = (broadcast_to(Pattern(at.argument(i).type.shape, full[i]), shape).excluded for i in (1, 2))
     return _nonempty(Pattern(shape, bytes(a if c else b for c, a, b in zip(values, first, second, strict=True)))), ""
+
+
+def _selected_small(at: Application, patterns: list[Pattern | None]) -> Pattern | None:
+    """The pattern on the condition's own shape, where each value is excluded everywhere or nowhere."""
+    condition = at.graph.constant(at.argument(0)) if at.argument(0).operation == "constant" else None
+    if condition is None or _size(condition.shape) > LARGEST_PATTERN:
+        return None
+    if any(pattern is not None and len(pattern.excluded) != 1 for pattern in patterns[1:]):
+        return None
+    first, second = (pattern is not None and bool(pattern.excluded[0]) for pattern in patterns[1:])
+    return Pattern(condition.shape, bytes(first if chosen else second for chosen in condition.entries()))
 
 
 def _nonempty(pattern: Pattern) -> Pattern | None:

@@ -115,12 +115,24 @@ def test_a_wholly_masked_row_is_unproved() -> None:
     assert regularity(net.graph()) == "unproved"
 
 
-@pytest.mark.parametrize("operation", ["tanh", "multiply", "matmul", "relu", "exp"])
-def test_a_mask_that_reaches_anything_but_a_softmax_is_unproved(operation: str) -> None:
+@pytest.mark.parametrize("operation", ["tanh", "multiply", "matmul", "relu", "expm1"])
+def test_a_mask_that_reaches_anything_but_a_softmax_or_exp_is_unproved(operation: str) -> None:
     net = Net()
     x = net.op("add", net.parameter("x", 1, 2, 2), net.constant([0, float("-inf"), 0, 0], (2, 2)))
     net.op(operation, x, *([net.parameter("y", 1, 2, 2)] if operation in ("multiply", "matmul") else []))
     assert regularity(net.graph()) == "unproved"
+
+
+def test_exp_of_a_mask_is_zero_there_and_so_only_known_to_be_non_negative() -> None:
+    def graph(then: str) -> Graph:
+        net = Net()
+        x = net.op("add", net.parameter("x", 1, 2, 2), net.constant([0, float("-inf"), 0, 0], (2, 2)))
+        net.op(then, net.op("exp", x), **({"axes": (2,), "keep": True} if then == "sum" else {}))
+        return net.graph()
+
+    assert regularity(graph("sum")) == "analytic"
+    assert regularity(graph("log")) == "unproved"
+    assert regularity(graph("sqrt")) == "C0"
 
 
 def test_a_large_negative_constant_is_no_mask() -> None:
