@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 from proofs.errors import SipitError
 from sipit.cli.capture import capture
 from sipit.cli.check import check
+from sipit.cli.collide import collide
 from sipit.cli.demo import demo
 from sipit.cli.download import download
 from sipit.cli.invert import invert
@@ -36,6 +37,7 @@ app.command()(demo)
 app.command()(check)
 app.command()(capture)
 app.command()(invert)
+app.command()(collide)
 app.command()(report)
 app.command()(verify)
 app.command()(download)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from proofs.evidence import Record
 from sipit.report.capture import capture_chapter
 from sipit.report.check import check_chapter
+from sipit.report.collisions import collisions_chapter
 from sipit.report.document import Chapter, Document, Tone
 from sipit.report.generic import generic_chapter
 from sipit.report.inversion import inversion_chapter
@@ -13,6 +14,7 @@ from sipit.report.wording import count
 CHAPTERS: dict[str, Callable[[Record], Chapter]] = {
     "capture": capture_chapter,
     "check": check_chapter,
+    "collide": collisions_chapter,
     "invert": inversion_chapter,
 }
 
