@@ -49,7 +49,7 @@ def kept_json(key: str) -> dict[str, Any] | None:
     """The JSON object kept under a key, or None."""
     try:
         data = json.loads((cache_folder() / key).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
 

@@ -4,7 +4,8 @@ A fixed number is wrong on both sides: states captured elsewhere differ from rec
 depends on the model, the layer and the number format, and here and there on the prompt.
 """
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, fields
 
 import torch
 
@@ -64,10 +65,10 @@ def derive_tolerance(model: LanguageModel, states: States) -> Tolerance:
     computed = getattr(torch, states.manifest.dtype) if states.manifest is not None else stored
     types = "-".join(_name(dtype) for dtype in (model.dtype, computed, stored))
     key = f"noise/{model.digest[:32]}-{states.layer}-{types}-{model.device.type}.json"
-    kept = kept_json(key)
-    if kept is None:
-        kept = keep_json(key, asdict(measure_noise(model, states.layer, computed=computed, stored=stored)))
-    noise = Noise(**kept)
+    noise = _kept_noise(key)
+    if noise is None:
+        noise = measure_noise(model, states.layer, computed=computed, stored=stored)
+        keep_json(key, asdict(noise))
     unit = rounding_unit(stored, computed, model.dtype)
     names = " and ".join(dict.fromkeys(_name(dtype) for dtype in (computed, stored)))
     return Tolerance(
@@ -81,6 +82,13 @@ def derive_tolerance(model: LanguageModel, states: States) -> Tolerance:
         ratio=max(1.0, noise.ratio),
         unit=unit,
     )
+
+
+def _kept_noise(key: str) -> Noise | None:
+    """The noise kept under a key; None where there is none, or what is there is not one (an older version's, say)."""
+    kept = kept_json(key) or {}
+    sound = all(isinstance(value, int | float) and math.isfinite(value) for value in kept.values())
+    return Noise(**kept) if sound and set(kept) == {field.name for field in fields(Noise)} else None
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -114,7 +114,7 @@ def _pretrained(name: str, dtype: torch.dtype, device_map: Any) -> tuple[Any, An
     try:
         with _quiet():
             config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-            module, found = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 name,
                 dtype=dtype,
                 device_map=device_map,
@@ -137,6 +137,7 @@ def _pretrained(name: str, dtype: torch.dtype, device_map: Any) -> tuple[Any, An
         raise Unsupported(
             f"Expected a causal language model that transformers loads, but {name} is not: {reason}"
         ) from None
+    module, found = loaded
     if missing := sorted(found["missing_keys"]):
         raise InvalidInput(
             f"Expected every weight in {name}, but {len(missing)} are missing, {missing[0]} first, and would be drawn "
