@@ -107,7 +107,7 @@ def _fill(
 ) -> None:
     borders = np.searchsorted(prompts.window, np.arange(len(prompts.windows) + 1))  # rows of window w: b[w] .. b[w+1]
     network = Network(model, max(arrays))
-    for number, group in enumerate(_batches(prompts, done, batch), start=1):
+    for number, group in enumerate(batches(prompts, done, batch), start=1):
         ids = torch.tensor([prompts.windows[window] for window in group], device=model.device)
         for layer, states in _read(network, ids, sorted(arrays)).items():
             for place, window in enumerate(group):
@@ -124,7 +124,7 @@ def _fill(
             progress(int(borders[done]), len(prompts))
 
 
-def _batches(prompts: Prefixes, done: int, batch: int) -> list[range]:
+def batches(prompts: Prefixes, done: int, batch: int) -> list[range]:
     """Ranges of windows of one length, at most `batch` each, from window `done` on; the same wherever one resumes."""
     ranges: list[range] = []
     start = 0
