@@ -26,6 +26,7 @@ from proofs.families import families
 from proofs.graph import Graph
 from proofs.interpreter import evaluate
 from proofs.lemmas import Rejected
+from proofs.lifting import last_block_lifts
 from proofs.patterns import Prompt, patterns
 from proofs.verdict import Verdict
 
@@ -65,6 +66,7 @@ class GenericPosition:
     bos: bool
     seed: int
     zeroed: tuple[str, ...]
+    silenced: tuple[str, ...]
     regularity: str
     classes: tuple[tuple[Prompt, Prompt, str], ...]
 
@@ -74,6 +76,11 @@ class GenericPosition:
         kinds = Counter(outcome.split(":")[0] for _, _, outcome in self.classes)
         return {"classes": len(self.classes), "certified": kinds["differ"], "collisions_proved": kinds["collide"],
                 "undecided": kinds["undecided"]}  # fmt: skip
+
+    @property
+    def lifts(self) -> bool:
+        """Whether what differs here differs at every greater depth too."""
+        return last_block_lifts(self.graphs[max(self.graphs)], self.silenced)
 
     @property
     def verdict(self) -> Verdict:
@@ -95,7 +102,8 @@ class GenericPosition:
             "kind": "generic-position",
             "claim": {
                 "statement": statement, **counts, "context": self.context, "bos": self.bos, "seed": self.seed,
-                "bits": BITS, "zeroed": list(self.zeroed), "regularity": self.regularity,
+                "bits": BITS, "zeroed": list(self.zeroed),
+                "silenced": list(self.silenced), "every_depth": self.lifts, "regularity": self.regularity,
                 "families": sorted(families(self.graphs)), "graphs": digest(graphs),
             },
             "classes": [[list(first), list(second), outcome] for first, second, outcome in self.classes],
@@ -104,8 +112,9 @@ class GenericPosition:
 
 
 def examine(
-    graphs: Mapping[int, Graph], *, context: int, bos: bool = False, seed: int = 0, zeroed: Sequence[str] = ()
-) -> GenericPosition:
+    graphs: Mapping[int, Graph], *, context: int, bos: bool = False, seed: int = 0, zeroed: Sequence[str] = (),
+    silenced: Sequence[str] = (),
+) -> GenericPosition:  # fmt: skip
     """Settles every pattern of prompt pairs as far as a few exact points and the lemmas can.
 
     Args:
@@ -114,6 +123,7 @@ def examine(
         bos: whether a reserved token stands in front of every prompt.
         seed: draws the points.
         zeroed: names of parameters that are zero at every point (for the selection principle).
+        silenced: names of parameters of the last block that, when zero, make it the identity (depth lifting).
 
     Raises:
         InvalidInput: a graph is missing, or the context is too large.
@@ -132,7 +142,7 @@ def examine(
         if left:
             left = _separate(graphs, left, outcomes, seed + point, frozenset(zeroed), regularity)
     rows = tuple((*pair, outcome) for pair, outcome in outcomes.items())
-    return GenericPosition(dict(graphs), context, bos, seed, tuple(zeroed), regularity, rows)
+    return GenericPosition(dict(graphs), context, bos, seed, tuple(zeroed), tuple(silenced), regularity, rows)
 
 
 def _separate(
@@ -197,6 +207,8 @@ def _expect(graphs: Mapping[int, Graph], context: int, bos: bool) -> None:
         graph = graphs.get(length)
         if graph is None or graph.length != length:
             raise InvalidInput(f"Expected the network captured for {length} tokens, but there is none.")
+        if dict(graph.parameters()) != dict(graphs[1 + bos].parameters()):
+            raise InvalidInput(f"Expected one network at every length, but at {length} it has other parameters.")
         read = next((node for node in graph.nodes if node.operation == "tokens"), None)
         size = read.attributes.get("vocabulary") if read is not None else 0
         if not isinstance(size, int) or size <= 2 * context:
@@ -210,13 +222,19 @@ def check_generic_position(certificate: Mapping[str, Any], weights: Any = None) 
         claim, graphs = certificate.get("claim"), certificate.get("graphs")
         if not isinstance(claim, Mapping) or not isinstance(graphs, Mapping):
             raise Rejected("the claim or the graphs are missing")
-        context, seed, bos, zeroed = (claim.get(name) for name in ("context", "seed", "bos", "zeroed"))
+        context, seed, bos = (claim.get(name) for name in ("context", "seed", "bos"))
+        zeroed, silenced = (claim.get(name) for name in ("zeroed", "silenced"))
         numbers = all(isinstance(n, int) and not isinstance(n, bool) for n in (context, seed))
-        if not numbers or not isinstance(bos, bool) or not isinstance(zeroed, list):
+        if not numbers or not isinstance(bos, bool) or not isinstance(zeroed, list) or not isinstance(silenced, list):
             raise Rejected("the claim does not say which patterns and which point it is about")
         networks = {int(length): Graph.from_json(graph) for length, graph in graphs.items()}
         again = examine(
-            networks, context=int(context or 0), bos=bos, seed=int(seed or 0), zeroed=[str(name) for name in zeroed]
+            networks,
+            context=int(context or 0),
+            bos=bos,
+            seed=int(seed or 0),
+            zeroed=[str(name) for name in zeroed],
+            silenced=[str(name) for name in silenced],
         ).to_json()
         for name in {*again["claim"], *claim}:
             if claim.get(name) != again["claim"].get(name):

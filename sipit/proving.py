@@ -116,7 +116,8 @@ def prove_generic_position(
     began = time.perf_counter()
     graphs = {n: _graph(model, variant, n, 2 * context + 2) for n in range(1 + bos, context + 1 + bos)}
     zeroed = [name for name, _ in graphs[1 + bos].parameters() if _DOWN.search(name)] if _branching(graphs) else []
-    found = examine(graphs, context=context, bos=bos, seed=seed, zeroed=zeroed)
+    silenced = _last_outputs([name for name, _ in graphs[1 + bos].parameters()])
+    found = examine(graphs, context=context, bos=bos, seed=seed, zeroed=zeroed, silenced=silenced)
     certificate = found.to_json()
     claim = certificate["claim"]
     collisions = [
@@ -133,7 +134,7 @@ def prove_generic_position(
         "regularity": claim["regularity"],
         "zeroed": zeroed,
         "tied": {"asked": tied, "matters": False, "reason": "the state before the unembedding does not read it"},
-        "scope": _SCOPE,
+        "scope": _SCOPE | {"depth": _DEPTH if found.lifts else "this depth: the last block was not shown to lift"},
         "against_classification": _against(found, variant if model is None else None),
         "rounding": _rounding(model, collisions, seed),
         "certificate": certificate,
@@ -145,9 +146,11 @@ def prove_generic_position(
 
 
 _DOWN = re.compile(r"(\.down\.|\.fc2\.|down_proj|mlp\.c_proj|dense_4h_to_h)")
+_OUTPUT = re.compile(_DOWN.pattern + r"|\.out\.|o_proj|out_proj|c_proj|attention\.dense\.")
+_NUMBERED = re.compile(r"\.(\d+)\.")
+_DEPTH = "every greater depth: with zero output weights the last block is the identity (checked on the graph)"
 _SCOPE = {
     "vocabulary": "every size: only rows of tokens that occur enter, and relabelling permutes them",
-    "depth": "every greater depth, where blocks are the identity at zero output weights (residual, input norms)",
     "heads": "more heads of the same width, by zero rows of the output projection",
     "context": "every smaller context",
     "width": "this width; RMSNorm by padding, either norm by repetition to multiples",
@@ -175,6 +178,13 @@ def _family(model: str) -> str:
     if not model.startswith("tiny-") or family not in FAMILIES:
         raise InvalidInput(f"Expected tiny-<family>, but got --model {model}; families: {', '.join(FAMILIES)}.")
     return family
+
+
+def _last_outputs(names: list[str]) -> list[str]:
+    """The output projections of the last block, by name; whether zeros there silence it is decided on the graph."""
+    numbers = {name: int(found[1]) for name in names if (found := _NUMBERED.search(name))}
+    last = max(numbers.values(), default=-1)
+    return [name for name in names if numbers.get(name) == last and _OUTPUT.search(name)]
 
 
 def _branching(graphs: dict[int, Graph]) -> bool:

@@ -1,0 +1,200 @@
+"""Patterns, families, witnesses and lifting on hand-made networks; altered certificates are rejected."""
+
+import copy
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+import pytest
+
+from proofs import InvalidInput, Verdict, check
+from proofs.classification import Scheme, collides
+from proofs.families import families, powers_of_one_word, proportional, repeated
+from proofs.generic_position import examine
+from proofs.graph import Graph
+from proofs.lifting import last_block_lifts
+from proofs.patterns import patterns, relabelled
+from tests.proofs.building import Net
+
+D, VOCABULARY, EPSILON = 4, 9, Fraction(1, 2**10)
+
+
+def network(
+    length: int, *, scheme: Scheme = "none", activation: str = "tanh", residual: bool = True, window: int | None = None,
+    sink: bool = False, depth: int = 1, bend: bool = False,
+) -> Graph:  # fmt: skip
+    """Pre-norm blocks of one head; `bend` makes the bias of ALiBi quadratic in the distance."""
+    net = Net()
+    x = net.op("take", net.parameter("embedding", VOCABULARY, D), net.tokens(length, VOCABULARY), axis=0)
+    if scheme == "learned":
+        places = net.constant(list(range(length)), (1, length), "integer")
+        x = net.op("add", x, net.op("take", net.parameter("positions", 4, D), places, axis=0))
+    for number in range(depth):
+        name = f"block.{number}."
+        normal = net.op("multiply", _normal(net, x), net.parameter(name + "scale", D))
+        q, k, v = (net.op("matmul", normal, net.parameter(name + part, D, D)) for part in ("query", "key", "value"))
+        scores = net.op("matmul", q, net.op("permute", k, order=(0, 2, 1)))
+        if scheme == "alibi":
+            slope = [Fraction(-((i - j) ** (2 if bend else 1)), 2) for i in range(length) for j in range(length)]
+            scores = net.op("add", scores, net.constant(slope, (1, length, length)))
+        reach = window or length
+        mask = [0 if i - reach < j <= i else float("-inf") for i in range(length) for j in range(length)]
+        scores = net.op("add", scores, net.constant(mask, (1, length, length)))
+        if sink:
+            extra = net.op("expand", net.parameter(name + "sink", 1, 1, 1), shape=(1, length, 1))
+            scores = net.op("concatenate", scores, extra, axis=2)
+        weights = net.op("softmax", scores, axis=2)
+        if sink:
+            weights = net.op("slice", weights, axis=2, start=0, stop=length, step=1)
+        attended = net.op("matmul", net.op("matmul", weights, v), net.parameter(name + "out", D, D))
+        x = net.op("add", x, attended) if residual else attended
+        hidden = net.op(activation, net.op("matmul", _normal(net, x), net.parameter(name + "up", D, D)))
+        step = net.op("matmul", hidden, net.parameter(name + "down", D, D))
+        x = net.op("add", x, step) if residual else step
+    return net.graph(layer=depth)
+
+
+def _normal(net: Net, x: int) -> int:
+    square = net.op("mean", net.op("power", x, exponent=2), axes=(2,), keep=True)
+    return net.op("multiply", x, net.op("rsqrt", net.op("add", square, net.constant(EPSILON))))
+
+
+def graphs(longest: int, **options: Any) -> dict[int, Graph]:
+    return {length: network(length, **options) for length in range(1, longest + 1)}
+
+
+def test_every_pair_has_exactly_one_pattern() -> None:
+    assert [len(patterns(k)) for k in (1, 2, 3)] == [1, 15, 194]
+    listed = set(patterns(2))
+    prompts = [p for n in (1, 2) for p in product("abcd", repeat=n)]
+    for s, t in product(prompts, repeat=2):
+        codes = [tuple(map(ord, prompt)) for prompt in (s, t)]
+        both = {relabelled(codes[0], codes[1]), relabelled(codes[1], codes[0])}
+        assert len(both & listed) == (0 if s == t else 1)
+
+
+def test_a_bos_stands_in_front_and_nowhere_else() -> None:
+    assert all(s[0] == t[0] == 0 and 0 not in s[1:] + t[1:] for s, t in patterns(3, bos=True))
+    assert len(patterns(3, bos=True)) == 194
+
+
+@pytest.mark.parametrize(
+    ("options", "bos", "expected"),
+    [
+        ({"scheme": "learned"}, False, (194, 0, 0)), ({"scheme": "none"}, False, (189, 5, 0)),
+        ({"scheme": "alibi"}, False, (191, 3, 0)), ({"scheme": "none", "depth": 2}, False, (191, 3, 0)),
+        ({"scheme": "none"}, True, (192, 2, 0)), ({"scheme": "none", "depth": 2}, True, (194, 0, 0)),
+        ({"scheme": "alibi"}, True, (194, 0, 0)), ({"scheme": "none", "sink": True}, False, (192, 0, 2)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_enumeration_is_complete_and_agrees_with_the_classification(
+    options: dict[str, Any], bos: bool, expected: tuple[int, int, int]
+) -> None:
+    found = examine(graphs(3 + bos, **options), context=3, bos=bos)
+    counts = found.counts
+    assert (counts["certified"], counts["collisions_proved"], counts["undecided"]) == expected
+    if "sink" not in options:
+        for first, second, outcome in found.classes:
+            assert outcome.startswith("collide") is collides(options["scheme"], options.get("depth", 1), first, second)
+    assert found.verdict is (Verdict.REFUTED if expected[1] else Verdict.UNDECIDED if expected[2] else Verdict.PROVED)
+
+
+@pytest.mark.slow
+def test_powers_of_one_word_collide_under_one_block_of_alibi() -> None:
+    found = examine(graphs(4, scheme="alibi"), context=4)
+    rows = {(s, t): outcome for s, t, outcome in found.classes}
+    assert rows[(1, 2), (1, 2, 1, 2)] == "collide: powers of one word"
+    assert found.counts["undecided"] == 0
+
+
+def test_hypotheses_are_read_off_the_graph() -> None:
+    assert set(families(graphs(3))) == {"repeated tokens", "proportional multisets"}
+    assert set(families(graphs(3, scheme="alibi"))) == {"repeated tokens", "powers of one word"}
+    assert set(families(graphs(3, scheme="alibi", bend=True))) == {"repeated tokens"}
+    assert set(families(graphs(3, scheme="alibi", depth=2))) == {"repeated tokens"}
+    assert set(families(graphs(3, depth=2))) == {"repeated tokens"}
+    assert set(families(graphs(3, sink=True))) == set()
+    assert set(families(graphs(3, scheme="learned"))) == set()
+    assert set(families(graphs(3, window=2))) == {"repeated tokens", "window reach"}
+
+
+def test_windows_collide_beyond_their_reach() -> None:
+    found = examine(graphs(3, window=2), context=3)
+    rows = {(s, t): outcome for s, t, outcome in found.classes}
+    assert rows[(1, 2), (3, 1, 2)] == "collide: window reach"
+    assert rows[(1, 2, 3), (4, 2, 3)] == "collide: window reach"
+
+
+def test_predicates() -> None:
+    assert repeated((1, 1), (1,))
+    assert not repeated((1,), (2,))
+    assert proportional((1, 2), (1, 1, 2, 2))
+    assert not proportional((1, 2), (1, 1, 2))
+    assert powers_of_one_word((1, 2), (1, 2, 1, 2))
+    assert not powers_of_one_word((1, 2), (2, 1, 1, 2))
+
+
+def test_relu_needs_a_witness_for_every_branch() -> None:
+    """The selection principle: with zero weights behind the kinks one point serves every gating pattern."""
+    networks = graphs(2, scheme="learned", activation="relu")
+    silent = examine(networks, context=2, zeroed=["block.0.down"])
+    assert (silent.regularity, silent.counts["undecided"], silent.verdict) == ("branches", 0, Verdict.PROVED)
+    dead = examine(graphs(2, scheme="learned", activation="relu", residual=False), context=2, zeroed=["block.0.down"])
+    assert dead.counts["certified"] == 0
+
+
+def test_depth_lifting_is_decided_on_the_graph() -> None:
+    outputs = ["block.1.out", "block.1.down"]
+    assert last_block_lifts(network(2, depth=2), outputs)
+    assert not last_block_lifts(network(2, depth=2, residual=False), outputs)
+    assert not last_block_lifts(network(2, depth=2), outputs[:1])
+    assert not last_block_lifts(network(2, depth=2), ["block.1.out", "block.1.up"])
+    assert not last_block_lifts(network(2, depth=2), ["block.0.out", "block.0.down"])
+
+
+CERTIFICATE = examine(graphs(2), context=2, silenced=["block.0.out", "block.0.down"]).to_json()
+
+
+def test_the_certificate_is_accepted() -> None:
+    assert CERTIFICATE["claim"]["every_depth"] is True
+    assert check(CERTIFICATE).verdict is Verdict.ACCEPTED
+
+
+CHANGES: list[tuple[tuple[Any, ...], Any]] = [
+    (("claim", "certified"), 15), (("claim", "collisions_proved"), 0), (("claim", "undecided"), 1),
+    (("claim", "statement"), "All differ."), (("claim", "bits"), 24), (("claim", "seed"), 1), (("claim", "seed"), "0"),
+    (("claim", "bos"), True), (("claim", "bos"), 0), (("claim", "context"), 1), (("claim", "context"), 99),
+    (("claim", "families"), []), (("claim", "zeroed"), ["embedding"]), (("claim", "zeroed"), None),
+    (("claim", "silenced"), []), (("claim", "every_depth"), False), (("claim", "regularity"), "branches"),
+    (("claim", "graphs"), "0" * 64), (("claim", "extra"), 1), (("claim",), None), (("graphs",), None),
+    (("graphs", "1"), {}), (("classes",), []), (("classes", 0, 2), "collide: repeated tokens"),
+    (("classes", 1, 2), "differ: point 0"), (("classes", 0, 0), [2]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value"), CHANGES, ids=str)
+def test_a_tampered_certificate_is_rejected(path: tuple[Any, ...], value: Any) -> None:
+    data: Any = copy.deepcopy(CERTIFICATE)
+    place = data
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    assert check(data).verdict is Verdict.REJECTED
+
+
+def test_a_hypothesis_removed_from_the_graph_is_noticed() -> None:
+    data = copy.deepcopy(CERTIFICATE)
+    sinks = examine(graphs(2, sink=True), context=2).to_json()
+    data["graphs"] = sinks["graphs"]
+    data["claim"]["graphs"] = sinks["claim"]["graphs"]
+    assert check(data).verdict is Verdict.REJECTED
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="captured for 2"):
+        examine({1: network(1)}, context=2)
+    with pytest.raises(InvalidInput, match="context"):
+        examine({}, context=9)
+    with pytest.raises(InvalidInput, match="vocabulary"):
+        examine(graphs(5), context=5)

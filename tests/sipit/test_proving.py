@@ -1,0 +1,97 @@
+"""`sipit prove` end to end: records, exit codes, verification, and what is refused."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sipit.cli import run
+from sipit.verifying import verify_record
+
+
+def record_of(folder: Path, *arguments: str) -> tuple[int, dict[str, Any], Path]:
+    path = folder / "record.json"
+    status = run(["prove", *arguments, "--json", "-o", str(path)])
+    return status, json.loads(path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.slow
+def test_the_witness_command(tmp_path: Path) -> None:
+    status, record, path = record_of(tmp_path, "witness", "--vocabulary", "2", "--context", "2")
+    result = record["result"]
+    assert (status, record["verdict"], record["command"]) == (0, "proved", "prove witness")
+    assert (result["pairs"], result["zero_as_printed"], result["zero_repaired"]) == (30, 2, 0)
+    assert verify_record(path).verdict == "accepted"
+
+
+@pytest.mark.slow
+def test_the_training_step_command(tmp_path: Path) -> None:
+    status, record, path = record_of(tmp_path, "training-step", "--rate", "1/10")
+    result = record["result"]
+    assert (status, record["verdict"], result["rate"]) == (0, "proved", "1/10")
+    assert result["parameters"] >= 150
+    assert set(result["determinant"]) == {"midpoint", "radius"}
+    assert verify_record(path).verdict == "accepted"
+
+
+@pytest.mark.slow
+def test_the_generic_position_command(tmp_path: Path) -> None:
+    status, record, path = record_of(tmp_path, "generic-position", "--positions", "rope", "--context", "2")
+    result = record["result"]
+    assert (status, record["verdict"]) == (1, "refuted")
+    assert (result["classes"], result["certified"], result["collisions_proved"], result["undecided"]) == (15, 14, 1, 0)
+    assert result["collisions"] == [{"first": [1], "second": [1, 1], "family": "repeated tokens"}]
+    assert result["against_classification"]["disagree"] == 0
+    assert result["certificate"]["claim"]["every_depth"] is True
+    assert verify_record(path).verdict == "accepted"
+    altered = copy.deepcopy(record)
+    altered["result"]["certificate"]["claim"]["collisions_proved"] = 0
+    path.write_text(json.dumps(altered), encoding="utf-8")
+    assert verify_record(path).verdict == "rejected"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--model", "tiny-llama"], (191, 3, 0)), (["--model", "tiny-llama", "--bos"], (194, 0, 0)),
+        (["--model", "tiny-gpt2"], (194, 0, 0)), (["--positions", "none"], (189, 5, 0)),
+        (["--positions", "t5", "--norm", "rmsnorm", "--activation", "gelu"], (191, 3, 0)),
+        (["--positions", "learned", "--activation", "relu"], (194, 0, 0)),
+        (["--positions", "learned", "--norm", "none", "--activation", "silu", "--tied"], (194, 0, 0)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_three_tokens(options: list[str], expected: tuple[int, int, int], tmp_path: Path) -> None:
+    _, record, path = record_of(tmp_path, "generic-position", *options, "--context", "3")
+    result = record["result"]
+    assert (result["certified"], result["collisions_proved"], result["undecided"]) == expected
+    assert verify_record(path).verdict == "accepted"
+    if options == ["--model", "tiny-llama"]:
+        rounded = [row["distance"] for row in result["rounding"] if row["dtype"] == "float32"]
+        assert any(distance > 0 for distance in rounded)  # where the exact distance is 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["generic-position"], "either --model or --positions"),
+        (["generic-position", "--model", "llama"], "tiny-<family>"),
+        (["generic-position", "--positions", "rope", "--context", "9"], "context"),
+        (["generic-position", "--positions", "rope", "--width", "5"], "width"),
+        (["generic-position", "--positions", "sinusoidal"], "positions"),
+        (["training-step", "--rate", "a tenth"], "rational"),
+        (["training-step", "--rate", "-1/10"], "positive"),
+        (["training-step", "--optimizer", "lion"], "optimizer"),
+        (["witness", "--vocabulary", "0"], "at least one"),
+        (["witness", "-o", "record.txt"], "ending"),
+    ],
+    ids=str,
+)
+def test_misuse_is_told_in_one_sentence(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["prove", *arguments]) == 2
+    message = capsys.readouterr().err
+    assert reason in message
+    assert "Traceback" not in message
