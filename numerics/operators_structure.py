@@ -319,6 +319,18 @@ def _scatter(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     return b.emit("scatter", (a[0], a[2], source), axis=axis)
 
 
+def _filled_like(filler: float | None) -> Rule:
+    """A constant of the result's shape, whatever the tensor it is to be like holds."""
+
+    def rule(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
+        number = a[1] if filler is None else filler
+        if isinstance(number, Term | torch.Tensor):
+            return NotImplemented
+        return torch.full(value.shape, number, dtype=torch.float64 if value.is_floating_point() else value.dtype)
+
+    return rule
+
+
 def attribute(value: float | None) -> Attribute:
     """A Python number as an exact attribute."""
     return None if value is None else Fraction(value)
@@ -334,6 +346,7 @@ STRUCTURE: dict[str, Rule] = {
     "cat": _cat, "stack": _stack, "constant_pad_nd": _pad, "embedding": _embedding, "index": _index,
     "index_select": _index_select, "gather": _gather, "where": _where, "masked_fill": _masked_fill,
     "tril": _triangle(True), "triu": _triangle(False), "flip": _flip, "roll": _roll, "repeat": _repeat,
+    "full_like": _filled_like(None), "zeros_like": _filled_like(0), "ones_like": _filled_like(1),
     "slice_scatter": _slice_scatter, "select_scatter": _select_scatter, "scatter": _scatter,
     "copy": lambda b, value, a, k: _expand(b, value, (a[1],), k),
     "dropout": lambda b, value, a, k: a[0] if a[1] == 0 or not a[2] else NotImplemented,

@@ -30,7 +30,7 @@ SMALL = {
     "num_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 64, "max_position_embeddings": 64,
     "n_positions": 64, "n_ctx": 64, "num_local_experts": 4, "num_experts": 4, "n_routed_experts": 4,
     "moe_num_experts": 4,
-    "num_experts_per_tok": 2, "moe_topk": 2, "state_size": 4, "time_step_rank": 4, "kv_lora_rank": 8,
+    "num_experts_per_tok": 2, "moe_topk": 2, "moe_k": 2, "state_size": 4, "time_step_rank": 4, "kv_lora_rank": 8,
     "q_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "rotary_dim": 4,
     "query_pre_attn_scalar": 8, "expert_ffn_hidden_size": 16, "n_group": 1, "topk_group": 1, "attention_window_size": 8,
     "lru_width": WIDTH, "dff": 24, "n_shared_experts": 1,
