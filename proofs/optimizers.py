@@ -173,14 +173,16 @@ def symbolically(rule: Rule, tokens: int) -> bool:
     """Whether sympy finds the closed form from the matrix of symbols, for one block of `tokens` + 1 or for p = 2."""
     eta, c, mu, beta = sympy.symbols("eta c mu beta")
     if states(rule) == 1 and rule != "sign":
-        w = sympy.Matrix(sympy.symbols(f"w:{tokens}"))
-        s = sympy.Matrix(sympy.symbols(f"s:{tokens + 1}")) if rule == "clip-value" else sympy.ones(tokens + 1, 1)
+        w: tuple[Any, ...] = sympy.symbols(f"w:{tokens}")
+        s: Sequence[Any] = (
+            sympy.symbols(f"s:{tokens + 1}") if rule == "clip-value" else [sympy.Integer(1)] * (tokens + 1)
+        )
         keep = c if rule == "weight-decay" else sympy.Integer(1)
         block = keep * sympy.eye(tokens + 1)
         for v in range(tokens):
             block[v, tokens] = -eta * s[v] * w[v]
             block[tokens, v] = -eta * s[tokens] * w[v]
-        masked = s[tokens] * sum(s[v] * w[v] * w[v] for v in range(tokens))
+        masked = s[tokens] * sum(s[v] * w[v] ** 2 for v in range(tokens))
         return _equal(block.det(), keep ** (tokens - 1) * (keep**2 - eta**2 * masked))
     h = sympy.Matrix(2, 2, sympy.symbols("h0 h1 h1 h2"))
     one, zero = sympy.eye(2), sympy.zeros(2)
