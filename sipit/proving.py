@@ -38,6 +38,10 @@ def prove_witness(*, vocabulary: int, context: int) -> Record:
     certificate = found.to_json()
     result = {name: value for name, value in certificate["claim"].items() if name != "graphs"}
     result["examples"] = certificate["zero"][:8]
+    result["hypotheses"] = [
+        {"hypothesis": "learned absolute positions, layer norms with epsilon > 0, width at least 4", "checked": True},
+        *_ALMOST_SURE,
+    ]
     arithmetic = "exact sums of square roots; Arb balls of 128 bits where the state leaves that ring"
     provenance = _provenance("GPT-2 of width 4, one head, one block", arithmetic)
     record = {**result, "certificate": certificate}
@@ -84,8 +88,15 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
         "batch": {"samples": len(samples), "determinant": claim["batch"]},
         "optimizer": rule,
         **{name: claim[name] for name in ("statement", "at_zero", "symbolic", "open")},
-        "rates_covered": "every eta > 0 but finitely many at each point; at 0 every eta with eta |w| != 1, "
-        "hence all of (0, 1], since |w|^2 <= 1 - 1/n",
+        "hypotheses": [
+            {"hypothesis": "the loss is analytic in the parameters", "checked": True},
+            {
+                "hypothesis": "the number of steps is fixed, and rates and batches take countably many values",
+                "checked": False,
+            },
+            *_ALMOST_SURE,
+        ],
+        "rates_covered": _RATES if rule == "gd" else "this rate; the closed form says where it would vanish",
         "certificate": found.to_json(),
     }
     provenance = _provenance(f"{model} at width {width}, one block", f"Arb balls of {BITS} bits; exact at 0", seed=seed)
@@ -128,6 +139,14 @@ def prove_generic_position(
         **{name: claim[name] for name in ("statement", "classes", "certified", "collisions_proved", "undecided")},
         "collisions": collisions,
         "open": [[first, second] for first, second, outcome in certificate["classes"] if outcome == "undecided"],
+        "hypotheses": [
+            {
+                "hypothesis": "the state is analytic in the parameters, or in finitely many branches",
+                "checked": claim["regularity"] != "unsuitable",
+            },
+            {"hypothesis": "token rows are free parameters, treated alike", "checked": False},
+            *_ALMOST_SURE,
+        ],
         "context": context,
         "bos": bos,
         "architecture": model or (None if variant is None else asdict(variant)),
@@ -146,14 +165,18 @@ def prove_generic_position(
 
 
 _DOWN = re.compile(r"(\.down\.|\.fc2\.|down_proj|mlp\.c_proj|dense_4h_to_h)")
+_ALMOST_SURE = [
+    {"hypothesis": "the parameters follow an absolutely continuous law", "checked": False},
+    {"hypothesis": "the network runs over the reals, as captured", "checked": False},
+]
 _OUTPUT = re.compile(_DOWN.pattern + r"|\.out\.|o_proj|out_proj|c_proj|attention\.dense\.")
 _NUMBERED = re.compile(r"\.(\d+)\.")
 _DEPTH = "every greater depth: with zero output weights the last block is the identity (checked on the graph)"
 _SCOPE = {
     "vocabulary": "every size: only rows of tokens that occur enter, and relabelling permutes them",
-    "heads": "more heads of the same width, by zero rows of the output projection",
+    "heads": "more heads of the same width, where their outputs add up (zero rows for the new ones; not checked here)",
     "context": "every smaller context",
-    "width": "this width; RMSNorm by padding, either norm by repetition to multiples",
+    "width": "this width only",
     "not": "one given checkpoint, which is a point of a null set; floating point",
 }
 
@@ -237,6 +260,12 @@ def _last_state(module: Any, prompt: list[int]) -> Any:
     finally:
         hook.remove()
     return reached[0][0, -1]
+
+
+_RATES = (
+    "at a given point all rates but finitely many; at zero, with a final LayerNorm, all eta with eta |w| != 1, "
+    "hence all of (0, 1], since |w|^2 <= 1 - 1/n"
+)
 
 
 def _toy(model: str, width: int) -> Any:
