@@ -100,10 +100,10 @@ def witness_in_small_copy(found: Obstructions, config: Any) -> Obstructions:
 def sees_later_tokens(graph: Graph, *, seed: int = 0) -> bool | None:
     """Whether the first state changes with the last token, at random parameters in float64; None if not evaluable."""
     tokens = [[1] * graph.length, [1] * (graph.length - 1) + [2]]
-    states = [_states(graph, prompt, seed) for prompt in tokens]
-    if states[0] is None or states[1] is None:
+    here, there = (_states(graph, prompt, seed) for prompt in tokens)
+    if here is None or there is None:
         return None
-    first, second = (s[0] for s in states)
+    first, second = here[0], there[0]
     return bool((first - second).abs().max() > 1e-9 * first.abs().max())
 
 
