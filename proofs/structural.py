@@ -57,7 +57,8 @@ def collisions(graph: Graph, *, full_context: bool = True) -> tuple[Collision, .
             "every length) where no BOS is put in front: all rows are equal, and a mixture of equal rows is that row."
         )
         found.append(Collision("repeated tokens", statement, ((1,), (1, 1))))
-        if positions(graph).scheme == "none" and graph.layer == 1 and full_context:
+        everything = full_context and len(seen) == length
+        if positions(graph).scheme == "none" and graph.layer == 1 and everything:
             statement = "At layer 1 the last state depends on the last token and on the counts of the others only."
             found.append(Collision("permuted prefixes", statement, ((1, 2, 3), (2, 1, 3))))
     reach = length - min(seen, default=length - 1)
@@ -93,8 +94,11 @@ def positions(graph: Graph) -> Positions:
 def _varies_with_position(graph: Graph, index: int, same: Sequence[Sameness]) -> bool:
     node = graph.nodes[index]
     value = graph.constant(node)
-    if value is None or node.type.kind == "boolean" or any(v == float("-inf") for v in value.values):
+    if value is None or node.type.kind == "boolean":
         return False
+    finite = {v for v in value.values if v != float("-inf")}
+    if len(finite) < len(set(value.values)) <= 2:
+        return False  # a plain mask: -inf and one other value; with more, a bias has been merged into it
     return any(size == graph.length and not same[index].equal(axis) for axis, size in enumerate(node.type.shape))
 
 

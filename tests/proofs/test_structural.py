@@ -16,7 +16,7 @@ LENGTH = 5
 
 
 def variant(*, window: int | None = None, absolute: bool = False, relative: bool = False, sink: bool = False,
-            two_way: bool = False, convolution: bool = False) -> Graph:  # fmt: skip
+            two_way: bool = False, convolution: bool = False, merged: bool = False) -> Graph:  # fmt: skip
     net = Net()
     x = net.op("take", net.parameter("embedding", 7, 4), net.tokens(LENGTH, 7), axis=0)
     if absolute:
@@ -36,7 +36,8 @@ def variant(*, window: int | None = None, absolute: bool = False, relative: bool
         scores = net.op("add", scores, net.constant(slope, (1, LENGTH, LENGTH)))
     reach = window or LENGTH
     allowed = [[two_way or i - reach < j <= i for j in range(LENGTH)] for i in range(LENGTH)]
-    mask = [0 if free else float("-inf") for row in allowed for free in row]
+    bias = [Fraction(j, 2) if merged else 0 for _ in range(LENGTH) for j in range(LENGTH)]
+    mask = [b if free else float("-inf") for b, free in zip(bias, (f for row in allowed for f in row), strict=True)]
     scores = net.op("add", scores, net.constant(mask, (1, LENGTH, LENGTH)))
     if sink:
         empty = net.op("expand", net.parameter("sink", 1, 1, 1), shape=(1, LENGTH, 1))
@@ -69,6 +70,15 @@ def test_positions_and_repeated_tokens(options: dict[str, bool], scheme: str, co
 def test_without_positions_one_layer_cannot_tell_permuted_prefixes() -> None:
     assert "permuted prefixes" in {c.family for c in collisions(variant())}
     assert "permuted prefixes" not in {c.family for c in collisions(variant(relative=True))}
+
+
+def test_a_bias_merged_into_the_mask_is_a_position_scheme() -> None:
+    assert positions(variant(merged=True)).scheme == "relative"
+    assert "permuted prefixes" not in {c.family for c in collisions(variant(merged=True))}
+
+
+def test_a_window_forbids_the_claim_on_permuted_prefixes() -> None:
+    assert "permuted prefixes" not in {c.family for c in collisions(variant(window=2))}
 
 
 def test_causality_is_read_off_the_masks() -> None:
