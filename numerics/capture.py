@@ -9,6 +9,7 @@ meaning. Nothing is cut but what lies behind the layer asked for: every block is
 
 import contextlib
 import json
+import logging
 import warnings
 from collections.abc import Generator
 from pathlib import Path
@@ -350,17 +351,19 @@ def buffer_values(model: torch.nn.Module) -> dict[str, torch.Tensor | None]:
 
 @contextlib.contextmanager
 def quiet() -> Generator[None]:
-    """The library's own warnings are about running models, not about reading them."""
+    """The libraries' own warnings are about running models, not about reading them; errors come as exceptions."""
     import transformers
 
-    level = transformers.logging.get_verbosity()
+    level, disabled = transformers.logging.get_verbosity(), logging.root.manager.disable
     transformers.logging.set_verbosity_error()
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         transformers.logging.set_verbosity(level)
+        logging.disable(disabled)
 
 
 def _first_line(error: BaseException) -> str:

@@ -33,6 +33,14 @@ Value = Term | torch.Tensor  # a node, or a constant computed on the CPU (floats
 
 
 @dataclass(frozen=True, slots=True)
+class Complex:
+    """A complex tensor, as its two parts."""
+
+    real: Value
+    imaginary: Value
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where the operator at hand was written."""
 
@@ -166,7 +174,7 @@ def lower(
         buffers: the values of buffers by their full name; None where they are not known.
         vocabulary: the number of token ids; the program's one input is taken to be ids.
     """
-    from numerics.operators import RULES
+    from numerics.operators import rule_of
 
     builder = Builder()
     builder.idealisations.add(CASTS)
@@ -176,9 +184,10 @@ def lower(
         if fx.op == "placeholder":
             environment[fx] = _leaf(builder, fx, program, buffers, vocabulary)
         elif fx.op == "call_function":
-            environment[fx] = _call(builder, fx, environment, RULES)
-        elif fx.op == "output":
-            return builder, environment[fx.args[0][0]]
+            environment[fx] = _call(builder, fx, environment, rule_of)
+        elif fx.op == "output":  # buffers and parameters that the model sets anew come before what it returns
+            kinds = [spec.kind.name for spec in program.graph_signature.output_specs]
+            return builder, environment[fx.args[0][kinds.index("USER_OUTPUT")]]
     raise InvalidInput("Expected a program with an output, but got none.")
 
 
@@ -203,7 +212,7 @@ def _known(builder: Builder, name: str, value: Any, known: torch.Tensor | None) 
     return known.double() if known.dtype.is_floating_point else known
 
 
-def _call(builder: Builder, fx: Any, environment: dict[Any, Any], rules: dict[str, Rule]) -> Any:
+def _call(builder: Builder, fx: Any, environment: dict[Any, Any], rule_of: Callable[[str, bool], Rule | None]) -> Any:
     arguments = _resolve(fx.args, environment)
     keywords = _resolve(fx.kwargs, environment)
     name = operator_name(fx.target)
@@ -213,19 +222,24 @@ def _call(builder: Builder, fx: Any, environment: dict[Any, Any], rules: dict[st
     folded = _fold(fx, name, arguments, keywords, value)
     if folded is not None:
         return folded
-    rule = rules.get(name)
+    operands = [part for group in (*arguments, *keywords.values()) for part in _parts(group)]
+    rule = rule_of(name, _complex(value) or any(isinstance(part, Complex) for part in operands))
     try:
-        result = NotImplemented if rule is None or _complex(value) else rule(builder, value, arguments, keywords)
+        result = NotImplemented if rule is None else rule(builder, value, arguments, keywords)
     except InvalidInput:  # a variant whose arguments no operation takes
         result = NotImplemented
     if result is NotImplemented:
-        return _unknown(builder, name, value, (*arguments, *keywords.values()))
-    for term, expected in zip(_parts(result), _parts(value), strict=False):
-        found = builder.type(term) if term is not None else None
+        return _unknown(builder, name, value, operands)
+    for part, expected in zip(_parts(result), _parts(value), strict=False):
         wanted = TensorType(tuple(expected.shape), kind_of(expected.dtype))
-        if found is not None and found != wanted:
-            raise AssertionError(f"the rule for {name} gave {found} where torch has {wanted}")
+        for found in [builder.type(v) for v in _halves(part) if v is not None]:
+            if found != wanted:
+                raise AssertionError(f"the rule for {name} gave {found} where torch has {wanted}")
     return result
+
+
+def _halves(value: Any) -> list[Any]:
+    return [value.real, value.imaginary] if isinstance(value, Complex) else [value]
 
 
 def operator_name(target: Any) -> str:
@@ -239,7 +253,8 @@ def _unknown(builder: Builder, name: str, value: Any, arguments: Sequence[Any]) 
     tensors = [part for part in _parts(value) if isinstance(part, torch.Tensor)]
     if not tensors:
         return None
-    operands = [a for group in arguments for a in _parts(group) if isinstance(a, Term | torch.Tensor)]
+    parts = [half for argument in arguments for half in _halves(argument)]
+    operands = [part for part in parts if isinstance(part, Term | torch.Tensor)]
     types = [TensorType(tuple(int(n) for n in t.shape), kind_of(t.dtype)) for t in tensors]
     terms = builder.unknown(f"aten.{name}", operands, types)
     return terms if isinstance(value, list | tuple) else terms[0]
@@ -280,7 +295,7 @@ _LARGEST_CHECKED = 2**14
 def _fold(fx: Any, name: str, arguments: Any, keywords: Any, value: Any) -> Any:
     """The result on the CPU where nothing but known constants enters and it is exact, else None."""
     operands = [a for group in (*arguments, *keywords.values()) for a in _parts(group)]
-    if value is None or any(isinstance(a, Term) for a in operands) or _complex(value):
+    if value is None or any(isinstance(a, Term | Complex) for a in operands) or _complex(value):
         return None
     floating = any(isinstance(p, torch.Tensor) and p.dtype.is_floating_point for p in _parts(value))
     if name in ("empty", "rand", "randn", "bernoulli", "native_dropout", "rand_like") or "random" in name:

@@ -106,6 +106,17 @@ def _unary(operation: str, **attributes: Any) -> Rule:
     return rule
 
 
+def _sigmoid(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
+    """Of values scattered onto -inf it is their sigmoids scattered onto 0: sigmoid(-inf) = 0."""
+    x = b.nodes[a[0].node] if isinstance(a[0], Term) else None
+    base = b.nodes[x.arguments[0]].attributes.get("value") if x is not None and x.operation == "scatter" else None
+    if x is None or not isinstance(base, int) or any(v != float("-inf") for v in b.constants[base].values):
+        return _unary("sigmoid")(b, value, a, k)
+    index, values = (Term(i) for i in x.arguments[1:])
+    zeros = torch.zeros(x.type.shape, dtype=torch.float64)
+    return b.emit("scatter", (zeros, index, b.emit("sigmoid", (values,))), **x.attributes)
+
+
 def _reciprocal(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     return b.emit("divide", (tensor(b, 1.0), real(b, a[0])))
 
@@ -188,8 +199,8 @@ def _vector_norm(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
 
 
 def _log_sum_exp(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-    keep = bool(a[2] if len(a) > 2 else k.get("keepdim", False))
-    return b.emit("log", (b.emit("sum", (b.emit("exp", (a[0],)),), axes=_axes(b, a[0], a[1]), keep=keep),))
+    axes = _axes(b, a[0], a[1])
+    return NotImplemented if len(axes) != 1 else reshape(b, b.emit("log_sum_exp", (a[0],), axis=axes[0]), value.shape)
 
 
 def _gelu(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
@@ -209,8 +220,13 @@ def _log_sigmoid(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
 def _clamp(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     low, high = [*a[1:3], None, None][:2]
     low, high = k.get("min", low), k.get("max", high)
-    if not value.is_floating_point() or any(isinstance(v, Term | torch.Tensor) for v in (low, high)):
+    if not value.is_floating_point():
         return NotImplemented
+    if any(isinstance(v, Term | torch.Tensor) for v in (low, high)):  # limits entry by entry
+        x = a[0]
+        for limit, operation in ((low, "maximum"), (high, "minimum")):
+            x = x if limit is None else b.emit(operation, (x, real(b, limit)))
+        return x
     low, high = (None if v is None or abs(v) == float("inf") else v for v in (low, high))
     return b.emit("clamp", (a[0],), low=attribute(low), high=attribute(high))
 
@@ -337,7 +353,7 @@ ALGEBRA: dict[str, Rule] = {
     "eq": _comparison("equal", swap=False), "ne": _different, "logical_and": _logical("both"),
     "bitwise_and": _logical("both"), "logical_or": _logical("either"), "bitwise_or": _logical("either"),
     "logical_not": _logical("opposite"), "bitwise_not": _logical("opposite"), "floor": _floor, "round": _round,
-    "abs": _unary("absolute"), "relu": _unary("relu"), "tanh": _unary("tanh"), "sigmoid": _unary("sigmoid"),
+    "abs": _unary("absolute"), "relu": _unary("relu"), "tanh": _unary("tanh"), "sigmoid": _sigmoid,
     "silu": _unary("silu"), "mish": _unary("mish"), "erf": _unary("erf"), "exp": _unary("exp"),
     "expm1": _unary("expm1"), "log": _unary("log"), "log1p": _unary("log1p"), "sqrt": _unary("sqrt"),
     "rsqrt": _unary("rsqrt"), "sin": _unary("sin"), "cos": _unary("cos"),

@@ -79,7 +79,7 @@ def _repeated(b: Builder, x: Value, heads: int) -> Value:
 
 
 def _convolution(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-    """A one-dimensional convolution as a sum over the taps: depthwise, or with one group."""
+    """A one-dimensional convolution as a sum over the taps: depthwise, or a product of matrices per group."""
     x, weight, bias, stride, padding, dilation, flipped, _, groups = a[:9]
     if value.dim() != 3 or flipped or list(stride) != [1]:
         return NotImplemented
@@ -87,16 +87,16 @@ def _convolution(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     outputs, inputs, taps = b.type(weight).shape
     zeros = torch.zeros(batch, channels, padding[0], dtype=torch.float64)
     x = concatenate(b, [zeros, x, zeros], 2)
-    if groups not in (1, channels) or (groups == channels and outputs != channels and groups != 1):
-        return NotImplemented
     total: Value | None = None
     for tap in range(taps):
         part = cut(b, x, 2, tap * dilation[0], tap * dilation[0] + value.shape[2])
         slope = cut(b, weight, 2, tap, tap + 1)
-        if groups == 1:
-            term: Value = b.emit("matmul", (reshape(b, slope, (outputs, inputs)), part))
+        if inputs == 1 and outputs == channels:
+            term: Value = b.emit("multiply", (part, reshape(b, slope, (1, channels, 1))))
         else:
-            term = b.emit("multiply", (part, reshape(b, slope, (1, channels, 1))))
+            matrices = reshape(b, slope, (groups, outputs // groups, inputs))
+            rows = reshape(b, part, (batch, groups, inputs, value.shape[2]))
+            term = reshape(b, b.emit("matmul", (matrices, rows)), value.shape)
         total = term if total is None else b.emit("add", (total, term))
     if total is None:
         return NotImplemented

@@ -316,7 +316,21 @@ def _scatter(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
         source = torch.full(index_shape, float(a[3]) if value.is_floating_point() else int(a[3]), dtype=dtype)
     else:
         return NotImplemented
+    if (
+        isinstance(source, torch.Tensor)
+        and _is_permutation(b, a[2], axis)
+        and bool((source == source.flatten()[0]).all())
+    ):
+        return source  # every entry is replaced, by the same number
     return b.emit("scatter", (a[0], a[2], source), axis=axis)
+
+
+def _is_permutation(b: Builder, index: Value, axis: int) -> bool:
+    """Whether an index is the order of all entries along an axis, as top-k gives it where k is the length."""
+    node = b.nodes[index.node] if isinstance(index, Term) else None
+    if node is None or node.operation != "top_indices" or node.attributes["axis"] != axis:
+        return False
+    return node.type.shape == b.nodes[node.arguments[0]].type.shape
 
 
 def _filled_like(filler: float | None) -> Rule:

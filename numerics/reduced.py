@@ -4,6 +4,7 @@ What cannot be evaluated at full size (a witness that a kink is real, the effect
 copy is the same code path of the library; only widths, counts and the vocabulary shrink.
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,14 @@ import torch
 from numerics.arithmetic import TorchArithmetic
 from numerics.capture import capture_graph, quiet
 from proofs.analyticity import Obstructions, prove_analytic
-from proofs.branching import LARGEST_SUBJECT, with_witness
-from proofs.errors import SipitError
+from proofs.branching import LARGEST_FOR_JUMPS, LARGEST_SUBJECT, with_witness
+from proofs.errors import SipitError, Unsupported
 from proofs.graph import Graph
 from proofs.interpreter import evaluate
 from proofs.regularity import DISCONTINUOUS, UNPROVED
 
 WIDTH = 32
 SHORT = 2  # tokens of the prompt on which a witness is searched
-LARGEST_FOR_JUMPS = 2**16  # parameters; a jump takes a hundred evaluations, a kink four
 UNBUILDABLE = (SipitError, ValueError, TypeError, KeyError, AttributeError, AssertionError)
 # Small values under the names that configs use; only names that a config has are set.
 SMALL = {
@@ -29,7 +29,15 @@ SMALL = {
     "shared_expert_intermediate_size": 16, "intermediate_size_mlp": 24, "num_attention_heads": 4, "n_head": 4,
     "num_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 64, "max_position_embeddings": 64,
     "n_positions": 64, "n_ctx": 64, "num_local_experts": 4, "num_experts": 4, "n_routed_experts": 4,
-    "moe_num_experts": 4,
+    "moe_num_experts": 4, "num_experts_per_token": 2, "num_expert_group": 1, "dense_intermediate_size": 24,
+    "shared_intermediate_size": 16, "shared_experts_intermediate_size": 16, "moe_shared_expert_intermediate_size": 16,
+    "linear_head_dim": 8, "linear_num_heads": 4, "mamba_num_heads": 8, "mamba_head_dim": 8, "ssm_state_size": 4,
+    "n_groups": 2, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "swa_head_dim": 8, "d_rel": 4,
+    "rel_extent": 8, "index_n_heads": 4, "index_head_dim": 16, "qk_head_dim": 16, "chunk_size": 4,
+    "embedding_dim": WIDTH, "num_blocks": 2, "ffn_round_up_to_multiple_of": 8, "attention_head_dim": 16,
+    "mamba_headdim": 8,
+    "mamba_d_state": 4, "adapter_rank": 4, "kv_channels": 8, "num_query_groups": 4, "router_hidden_size": 16,
+    "mamba_chunk_size": 4, "first_k_dense_replace": 1,
     "num_experts_per_tok": 2, "moe_topk": 2, "moe_k": 2, "state_size": 4, "time_step_rank": 4, "kv_lora_rank": 8,
     "q_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "rotary_dim": 4,
     "query_pre_attn_scalar": 8, "expert_ffn_hidden_size": 16, "n_group": 1, "topk_group": 1, "attention_window_size": 8,
@@ -38,21 +46,42 @@ SMALL = {
 
 
 def small_copy(config: Any) -> Any:
-    """A config of the same class with small sizes and few blocks; its options are as they were."""
+    """A config of the same class with small sizes and few blocks; its options are as they were.
+
+    Raises:
+        Unsupported: the class refuses these sizes.
+    """
     text = config.get_text_config()
     data = text.to_dict()
-    changed = {name: value for name, value in SMALL.items() if isinstance(data.get(name), int)}
+    changed: dict[str, Any] = {**_shrunk(data)}
     changed |= {name: None for name in ("pad_token_id", "bos_token_id", "eos_token_id") if name in data}
-    per_layer = {
-        name: value for name, value in data.items() if isinstance(value, list) and name.endswith("layer_types")
-    }
+    count = getattr(text, "num_hidden_layers", None)
+    per_layer = {name: value for name, value in data.items() if isinstance(value, list) and len(value) == count}
     blocks = max((_shortest_prefix(value) for value in per_layer.values()), default=2)
     for name in ("num_hidden_layers", "n_layer", "num_layers"):
         if isinstance(data.get(name), int):
             changed[name] = min(data[name], max(blocks, 2))
     changed |= {name: (value * 2)[: max(blocks, 2)] for name, value in per_layer.items()}
-    with quiet():
-        return type(text).from_dict({**data, **changed})
+    if isinstance(data.get("per_layer_config"), dict):
+        kept = {number: own for number, own in data["per_layer_config"].items() if int(number) < max(blocks, 2)}
+        changed["per_layer_config"] = {number: {**own, **_shrunk(own)} for number, own in kept.items()}
+    try:
+        with quiet():
+            return type(text).from_dict({**data, **changed})
+    except Exception as error:  # noqa: BLE001 - a config class may refuse values with any exception
+        raise Unsupported(f"Expected sizes that {text.model_type!r} accepts, but it refuses: {error}") from None
+
+
+def _shrunk(data: dict[str, Any]) -> dict[str, int]:
+    """Small sizes for the names that are there, equal where they were equal."""
+    changed = {name: min(value, data[name]) for name, value in SMALL.items() if isinstance(data.get(name), int)}
+    if isinstance(data.get("attention_hidden_size"), int):
+        changed["attention_hidden_size"] = WIDTH * max(1, data["attention_hidden_size"] // data["hidden_size"])
+    if data.get("num_key_value_heads") == data.get("num_attention_heads") is not None:
+        changed["num_key_value_heads"] = changed["num_attention_heads"]
+    if "qk_rope_head_dim" in changed and data.get("head_dim") not in (None, data["qk_rope_head_dim"]):
+        changed["head_dim"] = changed["qk_rope_head_dim"] + changed["qk_nope_head_dim"]
+    return changed
 
 
 def _shortest_prefix(kinds: list[Any]) -> int:
@@ -75,12 +104,10 @@ def witness_in_small_copy(found: Obstructions, config: Any) -> Obstructions:
     largest = LARGEST_FOR_JUMPS if jumps else LARGEST_SUBJECT
     whole = sum(type.size for _, type in found.graph.parameters()) <= largest
     try:
-        graph = capture_graph(
-            config if whole else small_copy(config),
-            found.graph.layer if whole else None,
-            found.graph.about["attention"],
-            length=SHORT,
-        )
+        subject = config if whole else small_copy(config)
+        depth = min(_first_block(found), subject.get_text_config().num_hidden_layers)
+        layer = found.graph.layer if whole else depth
+        graph = capture_graph(subject, layer, found.graph.about["attention"], length=SHORT)
     except UNBUILDABLE:
         return found
     small = prove_analytic(graph)
@@ -95,6 +122,13 @@ def witness_in_small_copy(found: Obstructions, config: Any) -> Obstructions:
     jump = small.witness["claim"] == "discontinuous" and found.regularity >= UNPROVED
     regularity = DISCONTINUOUS if jump else found.regularity
     return Obstructions(found.graph, found.facts, found.conditions, found.obstructions, regularity, data)
+
+
+def _first_block(found: Obstructions) -> int:
+    """The least number of blocks in which an obstruction stands, one that may jump if there is one."""
+    jumping = [o for o in found.obstructions if o.regularity == "discontinuous"]
+    blocks = [re.search(r"\.(\d+)(\.|$)", o.module) for o in jumping or found.obstructions]
+    return min((int(block[1]) + 1 for block in blocks if block), default=1)
 
 
 def sees_later_tokens(graph: Graph, *, seed: int = 0) -> bool | None:

@@ -1,11 +1,12 @@
 """A small decoder as a plain torch module, for combinations that no library class has.
 
-One pre-norm block repeated: attention with one head, then a two-layer step; positions learned, rotary, as ALiBi or T5
-bias, or none; norms and activations to choose; with or without residual connections. The unembedding is not part of
-it: the state does not read it, so tying it to the embedding changes nothing that is proved.
+One block repeated: attention, then a two-layer step, each behind a norm (or before one); positions learned, rotary, as
+ALiBi or T5 bias, or none; norms and activations to choose; with or without residual connections. The unembedding is
+not part of it: the state does not read it, so tying it to the embedding changes nothing that is proved.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,12 +21,15 @@ Positions = Literal["learned", "rope", "alibi", "t5", "none"]
 Norm = Literal["layernorm", "rmsnorm", "none"]
 Activation = Literal["gelu", "gelu-tanh", "silu", "tanh", "relu"]
 EPSILON = 2.0**-17
-SLOPE = 0.5  # of ALiBi with one head; algebraic, as the classification asks
+SLOPE = 0.5  # of ALiBi, in every head; algebraic, as the classification asks
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """The architecture; `width` is also that of the one head."""
+    """The architecture: two heads that share `width`, or one where it cannot be halved.
+
+    With `post_norm` a norm stands behind each sum, as in the first transformers, instead of before each branch.
+    """
 
     positions: Positions = "learned"
     norm: Norm = "layernorm"
@@ -33,6 +37,12 @@ class Variant:
     residual: bool = True
     depth: int = 1
     width: int = 4
+    post_norm: bool = False
+
+    @property
+    def heads(self) -> int:
+        """Number of heads."""
+        return 1 if self.width % (4 if self.positions == "rope" else 2) else 2
 
 
 class Norming(torch.nn.Module):
@@ -62,6 +72,7 @@ class Block(torch.nn.Module):
         super().__init__()
         self.variant = variant
         d = variant.width
+        head = d // variant.heads
         self.attention_norm, self.step_norm = (Norming(variant.norm, d) for _ in range(2))
         self.query, self.key, self.value, self.out = (torch.nn.Linear(d, d, bias=False) for _ in range(4))
         self.up, self.down = torch.nn.Linear(d, d), torch.nn.Linear(d, d)
@@ -73,29 +84,39 @@ class Block(torch.nn.Module):
         self.register_buffer("offsets", offsets.clamp(min=0), persistent=False)
         self.register_buffer("alibi", SLOPE * torch.arange(length, dtype=torch.float64)[None, :], persistent=False)
         angles = torch.arange(length, dtype=torch.float64)[:, None] * 10000.0 ** (
-            -torch.arange(0, d, 2, dtype=torch.float64)[None, :] / d
+            -torch.arange(0, head, 2, dtype=torch.float64)[None, :] / head
         )
         self.register_buffer("cosine", torch.cos(angles).repeat(1, 2), persistent=False)
         self.register_buffer("sine", torch.sin(angles).repeat(1, 2), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Rows after the block, shape (1, length, width)."""
-        attended = self._attend(self.attention_norm(x))
-        x = x + attended if self.variant.residual else attended
-        step = self.down(_ACTIVATIONS[self.variant.activation](self.up(self.step_norm(x))))
-        return x + step if self.variant.residual else step
+        x = self._branch(x, self.attention_norm, self._attend)
+        return self._branch(x, self.step_norm, self._step)
+
+    def _branch(self, x: torch.Tensor, norm: Norming, branch: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        result = branch(x if self.variant.post_norm else norm(x))
+        result = x + result if self.variant.residual else result
+        return norm(result) if self.variant.post_norm else result
+
+    def _step(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down(_ACTIVATIONS[self.variant.activation](self.up(x)))
 
     def _attend(self, x: torch.Tensor) -> torch.Tensor:
-        query, key = self.query(x), self.key(x)
+        query, key, value = (self._heads(layer(x)) for layer in (self.query, self.key, self.value))
         if self.variant.positions == "rope":
             query, key = self._rotate(query), self._rotate(key)
-        scores = query @ key.transpose(-1, -2) / math.sqrt(self.variant.width)
+        scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
         if self.variant.positions == "alibi":
             scores = scores + self.get_buffer("alibi")
         if self.variant.positions == "t5":
             scores = scores + self.bias[self.get_buffer("offsets")]
-        weights = torch.softmax(scores + self.get_buffer("mask"), dim=-1)
-        return self.out(weights @ self.value(x))
+        mixed = torch.softmax(scores + self.get_buffer("mask"), dim=-1) @ value
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: torch.Tensor) -> torch.Tensor:
+        """Shape (1, heads, length, width of a head)."""
+        return x.unflatten(-1, (self.variant.heads, -1)).transpose(1, 2)
 
     def _rotate(self, x: torch.Tensor) -> torch.Tensor:
         first, second = x.chunk(2, dim=-1)
