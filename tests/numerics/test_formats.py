@@ -1,0 +1,111 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from numerics.formats import FORMATS
+from numerics.quantizers import effective_weight
+from numerics.rounding import add_noise, round_to_bits, round_to_dtype, scaled_to_dtype
+from proofs.errors import Unsupported
+from sipit.models.structure import find_decoder
+from tests.sipit.cases import tiny
+
+HERE = ("bf16-weights", "fp16-weights", "fp8", "int8", "int4", "nf4", "fp4", "llm-int8", "Q8_0", "Q5_0", "Q5_1", "Q4_0",
+        "Q4_1")  # fmt: skip
+COARSE = {"bf16-weights": 2**-8, "fp16-weights": 2**-11, "fp8": 2**-4, "int8": 2**-6, "llm-int8": 2**-6, "Q8_0": 2**-6}
+
+rows = st.integers(0, 2**32 - 1).map(
+    lambda seed: torch.randn(5, 24, generator=torch.Generator().manual_seed(seed)) * 10.0 ** (seed % 7 - 3)
+)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(rows, st.integers(2, 16))
+def test_rounding_to_bits_is_to_nearest_idempotent_and_within_half_a_step(states, bits):
+    rounded = round_to_bits(bits)(states)
+    step = states.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
+    assert ((rounded - states).abs() <= 0.5001 * step + 1e-6 * states.abs()).all()
+    assert torch.allclose(round_to_bits(bits)(rounded), rounded, rtol=1e-5, atol=0)
+    for row in rounded:
+        assert len(row.unique()) <= 2**bits - 1
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(rows, st.sampled_from([torch.bfloat16, torch.float16]))
+def test_rounding_to_a_type_is_within_its_unit(states, dtype):
+    error = (round_to_dtype(dtype)(states) - states).abs()
+    info = torch.finfo(dtype)
+    assert (error <= info.eps / 2 * states.abs() + info.smallest_normal * info.eps).all()
+
+
+def test_a_zero_row_stays_zero():
+    zero = torch.zeros(2, 8)
+    for rounding in (round_to_bits(4), scaled_to_dtype(torch.float8_e4m3fn), add_noise(0.5, 0)):
+        assert torch.equal(rounding(zero), zero)
+
+
+def test_noise_has_the_size_asked_for_and_repeats():
+    states = torch.ones(200, 300)
+    noisy = add_noise(0.1, 3)(states)
+    assert torch.equal(noisy, add_noise(0.1, 3)(states))
+    assert abs(float(((noisy - states).norm(dim=1) / states.norm(dim=1)).mean()) - 0.1) < 0.005
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_each_format_changes_every_matrix_and_little(name):
+    module = copy.deepcopy(tiny("llama").module)
+    done = FORMATS[name].convert(module, find_decoder(module).blocks)
+    assert done.matrices == 14 and not done.left
+    assert 0 < done.change < COARSE.get(name, 0.2)
+
+
+@pytest.mark.parametrize("name", ["int8", "int4", "fp8", "nf4", "fp4", "llm-int8"])
+def test_what_a_layer_computes_is_its_own_librarys_dequantised_product(name):
+    linear = nn.Linear(64, 32, bias=False)
+    holder = nn.Sequential(linear)
+    x = torch.randn(7, 64, generator=torch.Generator().manual_seed(0))
+    FORMATS[name].convert(holder, [holder])
+    weight = effective_weight(holder[0])
+    product, computed = x @ weight.T, holder(x)
+    bound = 0.02 if name == "llm-int8" else 1e-5  # that one rounds its input as well
+    assert float((product - computed).norm() / product.norm()) < bound
+
+
+@pytest.mark.parametrize("name", ["Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1"])
+def test_a_second_round_trip_through_gguf_finds_the_grid_again(name):
+    module = copy.deepcopy(tiny("llama").module)
+    blocks = find_decoder(module).blocks
+    FORMATS[name].convert(module, blocks)
+    again = FORMATS[name].convert(module, blocks)
+    assert again.change < 2e-2
+
+
+def test_a_format_that_cannot_run_says_why():
+    module = copy.deepcopy(tiny("llama").module)
+    for name in ("tf32", "Q6_K"):
+        with pytest.raises(Unsupported, match="Expected"):
+            FORMATS[name].convert(module, find_decoder(module).blocks)
+
+
+def test_transposed_layers_are_converted_to_the_same_map():
+    plain = tiny("gpt2")
+    module = copy.deepcopy(plain.module)
+    FORMATS["fp16-weights"].convert(module, [])
+    done = FORMATS["int8"].convert(module, find_decoder(module).blocks)
+    assert done.matrices == 8 and not done.left
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.inference_mode():
+        before = plain.decoder.body(input_ids=ids, use_cache=False)[0]
+        after = find_decoder(module).body(input_ids=ids, use_cache=False)[0]
+    assert float((before - after).norm() / before.norm()) < 0.05
+
+
+def test_matrices_that_a_library_leaves_are_named():
+    module = copy.deepcopy(tiny("mixtral").module)
+    done = FORMATS["int8"].convert(module, find_decoder(module).blocks)
+    assert any("experts" in name for name in done.left) and done.matrices == 8
+    assert np.isfinite(done.change)
