@@ -143,6 +143,7 @@ _ELEMENTARY: dict[str, Callable[[Any], Any]] = {
     "sigmoid": lambda x: ((x / 2).tanh() + 1) / 2,
     "softplus": _softplus,
     "erf": lambda x: x.erf(),
+    "erf_slope": lambda x: (-(x * x)).exp() * flint.arb.pi().rsqrt() * 2,
     "sqrt": lambda x: x.sqrt(),
     "rsqrt": lambda x: x.rsqrt(),
 }

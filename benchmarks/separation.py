@@ -1,0 +1,71 @@
+"""Enclosures of states: exact fixed point against plain Arb balls, on one captured graph in the same run.
+
+    python benchmarks/separation.py [--layers 12] [--arb-layers 2] [--width 768] [--tokens 8]
+
+A random GPT-2 of the given geometry. Both evaluate the same graph for the same prompt to the same final radius. Arb
+runs on the first `--arb-layers` blocks alone, at the bits that the whole network needs, because it is slow; the
+comparison is of those blocks. Seconds are CPU seconds of one process.
+"""
+
+import argparse
+import time
+from typing import Any
+
+import flint
+import numpy as np
+import torch
+import transformers
+
+from numerics.capture import capture_graph
+from proofs.arithmetic.ball import Balls
+from proofs.interpreter import evaluate
+from proofs.segments import cuts, segments
+from proofs.trail import follow
+
+
+def main() -> None:
+    """Runs both and prints their seconds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--arb-layers", type=int, default=2)
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--tokens", type=int, default=8)
+    parser.add_argument("--bits", type=int, default=360)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(n_layer=options.layers, n_embd=options.width, n_head=options.width // 64)
+    state = transformers.GPT2LMHeadModel(config).state_dict()
+    row = tuple(int(t) for t in np.random.default_rng(0).integers(0, config.vocab_size, options.tokens))
+    print(f"GPT-2, width {options.width}, {options.layers} blocks, {options.tokens} tokens, {options.bits} bits")
+    sliced: dict[Any, Any] = {}
+    for layers in (options.layers, options.arb_layers):
+        graph = capture_graph(config, layers, "eager", length=options.tokens)
+        weights = {name: state[name].numpy() for name, _ in graph.parameters()}
+        parts = segments(graph, cuts(graph))
+        for run in ("first run, weights cut", "next prompt"):
+            began = time.process_time()
+            trail = follow(parts, row, weights, options.bits, sliced)
+            used = time.process_time() - began
+            reached = trail.state.bits - trail.state.radius[0].bit_length()
+            print(f"  fixed point, {layers:2d} blocks, {run}: {used:7.2f} s; right to 2^-{reached}")
+    began = time.process_time()
+    table = np.frompyfunc(flint.arb, 1, 1)
+    taken = {name for name in weights if weights[name].shape[0] == config.vocab_size}
+    with Balls(options.bits) as balls:
+        exact = {
+            name: w if name in taken else table(w.astype(np.float64).astype(object)) for name, w in weights.items()
+        }
+        for name in taken:  # only the rows of the prompt are needed as balls
+            exact[name] = np.full(weights[name].shape, None, dtype=object)
+            exact[name][list(row)] = table(weights[name][list(row)].astype(np.float64).astype(object))
+        converted = time.process_time() - began
+        began = time.process_time()
+        found = evaluate(graph, {"tokens": np.array([row]), **exact}, balls)
+        arb = time.process_time() - began
+        print(f"  Arb balls,   {options.arb_layers:2d} blocks: {arb:7.2f} s, and {converted:.2f} s for the weights; "
+              f"radius {balls.radius(found):.1e}")  # fmt: skip
+    print(f"  Arb / fixed point on {options.arb_layers} blocks, weights made before: {arb / used:.1f}")
+
+
+if __name__ == "__main__":
+    main()
