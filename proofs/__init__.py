@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from proofs.evidence import SCHEMA, Evidence, Record, read_record
     from proofs.graph import Constant, Graph, Node, TensorType
     from proofs.interpreter import evaluate
+    from proofs.separation import SeparationCertificate, certify_separation
     from proofs.verdict import Verdict
 
 _HOMES = {
@@ -29,10 +30,12 @@ _HOMES = {
     "Obstruction": "proofs.analyticity",
     "Obstructions": "proofs.analyticity",
     "Record": "proofs.evidence",
+    "SeparationCertificate": "proofs.separation",
     "SipitError": "proofs.errors",
     "TensorType": "proofs.graph",
     "Unsupported": "proofs.errors",
     "Verdict": "proofs.verdict",
+    "certify_separation": "proofs.separation",
     "check": "proofs.certificate",
     "evaluate": "proofs.interpreter",
     "prove_analytic": "proofs.analyticity",
@@ -52,10 +55,12 @@ __all__ = [
     "Obstruction",
     "Obstructions",
     "Record",
+    "SeparationCertificate",
     "SipitError",
     "TensorType",
     "Unsupported",
     "Verdict",
+    "certify_separation",
     "check",
     "evaluate",
     "prove_analytic",

@@ -9,7 +9,7 @@ at which a ball shows it to differ from F, is a proof.
 
 Not continuous. On a short segment of parameters let exactly one choice be undecided, between two neighbours, and
 everything after it be decided either way. Then the network takes its values in two enclosures, and both occur, one at
-each end; if they are disjoint it jumps in between.
+each end; if they are disjoint it jumps in between. (This needs no analyticity.)
 
 Points are exact dyadic numbers drawn from a seed, so that a witness is a few integers that anyone can re-evaluate.
 """
@@ -34,11 +34,14 @@ from proofs.errors import InvalidInput, Unsupported
 from proofs.graph import Graph
 from proofs.interpreter import evaluate, live
 from proofs.operations import REGISTRY, Application, prove
+from proofs.operations.normalization import unshifted
 from proofs.regularity import ANALYTIC, CONSTANT, DISCONTINUOUS, UNPROVED, Facts
 
 BITS = 128
 LARGEST_SUBJECT = 400_000  # parameters; above, a witness is searched in a smaller copy of the architecture
+LARGEST_FOR_JUMPS = 2**16  # parameters; a jump takes a hundred evaluations, a kink four
 ATTEMPTS = 6
+LARGER = 4  # the second half of the attempts takes parameters up to 16
 HALVINGS = (20, 14, 14)  # after each batch the segment may be short enough to show the jump
 
 
@@ -53,6 +56,7 @@ class Witness:
         tokens: the prompt.
         choice: number of the choice that is undecided at a jump, else -1.
         separation: a lower bound on the distance that was shown, largest coordinate.
+        largest: exponent of two of the largest parameter; a kink far from 0 needs larger ones.
     """
 
     claim: str
@@ -62,6 +66,7 @@ class Witness:
     choice: int
     separation: str
     bits: int = BITS
+    largest: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The witness as a JSON object."""
@@ -73,13 +78,10 @@ class Witness:
             "choice": self.choice,
             "separation": self.separation,
             "bits": self.bits,
-            "parameters": "entries k / 2^16 with |k| <= 2^16, drawn from the seed and the parameter's name",
+            "largest": self.largest,
+            "parameters": "entries k / 2^16 with |k| <= 2^16, drawn from the seed and the parameter's name, times "
+            "2^largest",
         }
-
-
-def parameters_at(graph: Graph, seed: int) -> dict[str, list[Fraction]]:
-    """A dyadic point of parameter space: entries k / 2^16, from a seed and each parameter's name."""
-    return {name: [Fraction(k, 2**16) for k in _entries(name, seed, type.size)] for name, type in graph.parameters()}
 
 
 @functools.lru_cache(maxsize=4096)
@@ -88,22 +90,24 @@ def _entries(name: str, seed: int, count: int) -> tuple[int, ...]:
     return tuple(source.getrandbits(17) - 2**16 for _ in range(count))
 
 
-def _inputs(graph: Graph, seeds: tuple[int, int], place: Any, tokens: tuple[int, ...]) -> dict[str, Any]:
+def _inputs(
+    graph: Graph, seeds: tuple[int, int], place: Any, tokens: tuple[int, ...], largest: int = 0
+) -> dict[str, Any]:
     """The leaves at first + place (second - first); `place` is a ball."""
     inputs: dict[str, Any] = {"tokens": np.array([tokens], dtype=np.int64)}
     for name, type in graph.parameters():
-        first, difference = _ends(name, seeds, type.size)
+        first, difference = _ends(name, seeds, type.size, largest)
         inputs[name] = (first + difference * place).reshape(type.shape)
     return inputs
 
 
 @functools.lru_cache(maxsize=128)
-def _ends(name: str, seeds: tuple[int, int], count: int) -> tuple[Any, Any]:
+def _ends(name: str, seeds: tuple[int, int], count: int, largest: int) -> tuple[Any, Any]:
     """One end of the segment and the difference to the other: exact, whatever the precision."""
     low, high = (_entries(name, seed, count) for seed in seeds)
     ends = [np.empty(count, dtype=object) for _ in seeds]
-    ends[0][:] = [flint.arb((k, -16)) for k in low]
-    ends[1][:] = [flint.arb((k - j, -16)) for j, k in zip(low, high, strict=True)]
+    ends[0][:] = [flint.arb((k, largest - 16)) for k in low]
+    ends[1][:] = [flint.arb((k - j, largest - 16)) for j, k in zip(low, high, strict=True)]
     return ends[0], ends[1]
 
 
@@ -128,9 +132,9 @@ def _fixed(at: Application) -> Facts | None:
     """The facts of a deciding operation when its choices are constants; None for every other one."""
     operation, arguments = at.node.operation, at.node.arguments
     known = [at.facts[i] for i in arguments]
-    if any(fact.excluded is not None for fact in known):
-        return None
     worst = at.worst()
+    if worst == CONSTANT or any(fact.excluded is not None for fact in known):
+        return None  # with the choices before it held fixed, it has one value
     if operation == "clamp":
         bounds = known[0].bounds
         for end in (at.node.attributes.get("low"), at.node.attributes.get("high")):
@@ -139,7 +143,7 @@ def _fixed(at: Application) -> Facts | None:
     if operation in ("relu", "absolute", "leaky_relu"):
         return Facts(worst)  # x, -x, a x or 0: nothing is known of its sign any more
     if operation == "elu":
-        return Facts(CONSTANT if worst == CONSTANT else max(worst, ANALYTIC))
+        return Facts(max(worst, ANALYTIC))
     if operation in ("maximum", "minimum"):
         return Facts(worst, known[0].bounds.hull(known[1].bounds))
     if operation in ("largest", "top_values"):
@@ -152,13 +156,24 @@ def _fixed(at: Application) -> Facts | None:
     return None
 
 
+def _without_shifts(graph: Graph) -> Graph:
+    """The same function: softmax(x - max x) = softmax(x), so that the maximum is no choice that matters."""
+    nodes = [
+        dataclasses.replace(node, arguments=(unshifted(graph, index),)) if node.operation == "softmax" else node
+        for index, node in enumerate(graph.nodes)
+    ]
+    return dataclasses.replace(graph, nodes=tuple(nodes))
+
+
 def find_witness(graph: Graph, *, seed: int = 0) -> Witness | None:
     """A witness against continuity where one is found, else against analyticity, else None."""
+    graph = _without_shifts(graph)
     size = sum(type.size for _, type in graph.parameters())
-    if size > LARGEST_SUBJECT or not fixed_branches_are_analytic(graph):
-        return None
     deciding = {graph.nodes[i].operation for i in live(graph)}
-    jumps = deciding & {"top_indices", "greater", "at_most", "equal", "floor"}
+    jumps = deciding & {"top_indices", "greater", "at_most", "equal", "floor"} if size <= LARGEST_FOR_JUMPS else set()
+    kinks = fixed_branches_are_analytic(graph)
+    if size > LARGEST_SUBJECT or not (jumps or kinks):
+        return None
     weaker: Witness | None = None
     for attempt in range(ATTEMPTS):
         seeds = (seed + 2 * attempt, seed + 2 * attempt + 1)
@@ -166,7 +181,8 @@ def find_witness(graph: Graph, *, seed: int = 0) -> Witness | None:
             found = _jump(graph, seeds) if jumps else None
             if found is not None:
                 return found
-            weaker = weaker or _not_analytic(graph, seeds)
+            largest = 0 if attempt < ATTEMPTS // 2 else LARGER
+            weaker = weaker or (_not_analytic(graph, seeds, largest) if kinks else None)
             if weaker is not None and not jumps:
                 return weaker
         except (Undecided, Unsupported, InvalidInput, ArithmeticError):
@@ -188,9 +204,9 @@ def _run(graph: Graph, inputs: dict[str, Any], bits: int, script: Mapping[int, D
         return evaluate(graph, inputs, arithmetic), arithmetic.made
 
 
-def _not_analytic(graph: Graph, seeds: tuple[int, int]) -> Witness | None:
+def _not_analytic(graph: Graph, seeds: tuple[int, int], largest: int) -> Witness | None:
     tokens = _tokens(graph)
-    witness = Witness("not analytic", seeds, (Fraction(0), Fraction(1)), tokens, -1, "0")
+    witness = Witness("not analytic", seeds, (Fraction(0), Fraction(1)), tokens, -1, "0", largest=largest)
     separation = _shown(graph, witness)
     return None if separation is None else dataclasses.replace(witness, separation=separation)
 
@@ -239,8 +255,8 @@ def _shown(graph: Graph, witness: Witness) -> str | None:
     """The separation that the witness shows, as a decimal below it, or None where it shows none."""
     low, high = witness.segment
     with Balls(witness.bits):
-        ends = [_inputs(graph, witness.seeds, _ball(end), witness.tokens) for end in (low, high)]
-        between = _inputs(graph, witness.seeds, _ball(low).union(_ball(high)), witness.tokens)
+        places = (_ball(low), _ball(high), _ball(low).union(_ball(high)))
+        *ends, between = (_inputs(graph, witness.seeds, at, witness.tokens, witness.largest) for at in places)
     first = _run(graph, ends[0], witness.bits, {})[1]
     value, last = _run(graph, ends[1], witness.bits, {})
     if witness.claim == "not analytic":
@@ -288,6 +304,7 @@ def recheck(graph: Graph, data: Mapping[str, Any]) -> bool:
             choice=int(data["choice"]),
             separation=str(data["separation"]),
             bits=min(max(int(data["bits"]), 64), 4096),
+            largest=min(max(int(data["largest"]), 0), 64),
         )
         claimed = Fraction(witness.separation)
     except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError):
@@ -295,7 +312,8 @@ def recheck(graph: Graph, data: Mapping[str, Any]) -> bool:
             "Expected a complete witness, but fields are missing or wrong; the file is damaged."
         ) from None
     low, high = witness.segment
-    if not 0 <= low < high <= 1 or not fixed_branches_are_analytic(graph):
+    graph = _without_shifts(graph)
+    if not 0 <= low < high <= 1 or (witness.claim == "not analytic" and not fixed_branches_are_analytic(graph)):
         return False
     try:
         shown = _shown(graph, witness)

@@ -13,20 +13,22 @@ from proofs.errors import InvalidInput
 from proofs.generic_position import check_generic_position
 from proofs.graph import Graph
 from proofs.lemmas import Rejected
+from proofs.separation import KIND as SEPARATION
+from proofs.separation_checker import check_separation
 from proofs.structural import collisions
-from proofs.training_step import check_training_step
 from proofs.verdict import Verdict
 from proofs.witness import check_witness
 
 Kernel = Callable[[Mapping[str, Any], Any], CheckResult]
 
 
-def check(certificate: Any, weights: Any = None) -> CheckResult:
+def check(certificate: Any, weights: Any = None, *, steps: int | None = None) -> CheckResult:
     """Re-checks a certificate, or anything with `to_json()` that gives one.
 
     Args:
         certificate: the JSON object, or the proof object itself.
         weights: parameters by name, for claims about particular weights.
+        steps: how many steps of a separation certificate to evaluate again; None for all of them.
 
     Returns:
         `.verdict` accepted or rejected, `.reason` why, `.kind`, and `.lines` checked.
@@ -38,6 +40,8 @@ def check(certificate: Any, weights: Any = None) -> CheckResult:
     kind = data.get("kind") if isinstance(data, Mapping) else None
     if kind not in KERNELS:
         raise InvalidInput(f"Expected a certificate of kind {', '.join(KERNELS)}, but got {kind!r}; name another file.")
+    if kind == SEPARATION:
+        return check_separation(data, weights, steps)
     return KERNELS[kind](data, weights)
 
 
@@ -89,9 +93,17 @@ def _witness(certificate: Mapping[str, Any]) -> None:
         raise Rejected("re-evaluated, it does not show what it claims")
 
 
+def _training_step(certificate: Mapping[str, Any], weights: Any) -> CheckResult:
+    """Loaded when it is asked for: it alone needs sympy, which takes as long to load as a large proof to check."""
+    from proofs.training_step import check_training_step
+
+    return check_training_step(certificate, weights)
+
+
 KERNELS: dict[str, Kernel] = {
     "regularity": _regularity,
     "witness": check_witness,
-    "training-step": check_training_step,
+    "training-step": _training_step,
     "generic-position": check_generic_position,
+    SEPARATION: check_separation,
 }

@@ -91,6 +91,9 @@ def _of(
     if operation == "softmax":
         source = unshifted(graph, index)
         return _softmax(found[source], facts[source].excluded, shape, integer(node.attributes, "axis"))
+    if operation == "log_sum_exp":
+        excluded = facts[node.arguments[0]].excluded
+        return Influence(_softmax(arguments[0], excluded, shapes[0], integer(node.attributes, "axis")).bits)
     if operation == "exp" and facts[node.arguments[0]].excluded is not None:
         return _exp(arguments[0], facts[node.arguments[0]].excluded, len(shape))
     if operation == "multiply":

@@ -2,9 +2,9 @@
 
 A witness is one exact point of the parameter space at which balls show the last states of both prompts to differ;
 by the zero-set theorem the states then differ for almost every parameter, and by relabelling for every vocabulary. A
-collision is a lemma of `proofs.families` whose hypotheses the graph meets. For networks with kinks inside (ReLU) a
-witness must serve every branch at once: every choice is replaced by an enclosure of both its outcomes
-(selection principle, docs/generic-position.md).
+collision is a lemma of `proofs.families` whose hypotheses the graph meets. A network with choices inside (ReLU, top-k)
+is one of countably many analytic branches at each point, and a witness must serve all of them at once: parameters
+behind the choices are zero there, so that every branch is the same (selection principle, docs/generic-position.md).
 """
 
 import random
@@ -18,17 +18,19 @@ import numpy as np
 
 from proofs.analyticity import AnalyticityProof, prove_analytic
 from proofs.arithmetic.ball import Balls
-from proofs.arithmetic.base import Discrete, Reals, Undecided
+from proofs.arithmetic.base import Undecided
 from proofs.branching import fixed_branches_are_analytic
 from proofs.checker import CheckResult, digest
 from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.families import families
 from proofs.graph import Graph
-from proofs.interpreter import evaluate
+from proofs.interpreter import evaluate, live
 from proofs.lemmas import Rejected
 from proofs.lifting import last_block_lifts
 from proofs.patterns import Prompt, patterns
+from proofs.silencing import silence
 from proofs.verdict import Verdict
+from proofs.widening import widening
 
 BITS = 160
 POINTS = 3  # points tried before a pattern stays undecided
@@ -37,24 +39,6 @@ STATEMENT = (
     "Of the {classes} patterns of pairs of distinct prompts of at most {context} tokens{bos}, {certified} differ for "
     "almost every parameter, {collide} collide for every one, and {undecided} are undecided, for every vocabulary."
 )
-
-
-class Branches(Balls):
-    """Balls in which every choice is left open: both outcomes are enclosed, so that all branches are."""
-
-    def greater(self, x: Reals, y: Reals) -> Discrete:
-        """Not decided, on purpose: None everywhere."""
-        return np.full(np.broadcast_shapes(x.shape, y.shape), None, dtype=object)
-
-    def select(self, condition: Discrete, x: Any, y: Any) -> Any:
-        """x or y where the condition is known; the smallest enclosure of both where it is open."""
-        if condition.dtype != object:
-            return super().select(condition, x, y)
-        return np.frompyfunc(lambda a, b: a.union(b), 2, 1)(x, y)
-
-    def top(self, x: Reals, axis: int, count: int) -> Discrete:
-        """Rankings are not enclosed."""
-        raise Undecided("Expected two-way choices, but the network ranks; its branches are not enclosed here.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +67,11 @@ class GenericPosition:
         return last_block_lifts(self.graphs[max(self.graphs)], self.silenced)
 
     @property
+    def grows(self) -> dict[str, bool | str]:
+        """Whether it differs in the same network with its width repeated, more heads, more inner units; or why not."""
+        return widening(self.graphs[max(self.graphs)]).to_json()
+
+    @property
     def verdict(self) -> Verdict:
         """Refuted where some pattern collides, else undecided where one is, else proved."""
         counts = self.counts
@@ -103,7 +92,8 @@ class GenericPosition:
             "claim": {
                 "statement": statement, **counts, "context": self.context, "bos": self.bos, "seed": self.seed,
                 "bits": BITS, "zeroed": list(self.zeroed),
-                "silenced": list(self.silenced), "every_depth": self.lifts, "regularity": self.regularity,
+                "silenced": list(self.silenced), "every_depth": self.lifts, "grows": self.grows,
+                "free_rows": all(map(rows_are_free, self.graphs.values())), "regularity": self.regularity,
                 "families": sorted(families(self.graphs)), "graphs": digest(graphs),
             },
             "classes": [[list(first), list(second), outcome] for first, second, outcome in self.classes],
@@ -129,8 +119,9 @@ def examine(
         InvalidInput: a graph is missing, or the context is too large.
     """
     _expect(graphs, context, bos)
-    regularity = _regularity(graphs)
-    held = families(graphs)
+    free = all(rows_are_free(graph) for graph in graphs.values())
+    regularity = _regularity(graphs, zeroed) if free else "unsuitable"
+    held = families(graphs) if free else {}
     outcomes: dict[tuple[Prompt, Prompt], str] = {}
     left: list[tuple[Prompt, Prompt]] = []
     for pair in patterns(context, bos=bos):
@@ -138,29 +129,44 @@ def examine(
         outcomes[pair] = "undecided" if family is None else f"collide: {family}"
         if family is None:
             left.append(pair)
-    for point in range(POINTS if regularity != "unsuitable" else 0):
-        if left:
-            left = _separate(graphs, left, outcomes, seed + point, frozenset(zeroed), regularity)
+    if regularity != "unsuitable":
+        evaluated = {n: graph if regularity == "analytic" else silence(graph, zeroed) for n, graph in graphs.items()}
+        for point in range(POINTS):
+            if left:
+                left = _separate(evaluated, left, outcomes, seed + point, frozenset(zeroed))
     rows = tuple((*pair, outcome) for pair, outcome in outcomes.items())
     return GenericPosition(dict(graphs), context, bos, seed, tuple(zeroed), tuple(silenced), regularity, rows)
 
 
+def rows_are_free(graph: Graph) -> bool:
+    """Whether tokens only select rows of parameter tables: then relabelling them permutes parameters."""
+    for index in live(graph):
+        node = graph.nodes[index]
+        for place, argument in enumerate(node.arguments):
+            if graph.nodes[argument].operation == "tokens":
+                table = graph.nodes[node.arguments[0]]
+                selects = node.operation == "take" and place == 1 and node.attributes["axis"] == 0
+                if not selects or table.operation != "parameter":
+                    return False
+    return True
+
+
 def _separate(
     graphs: Mapping[int, Graph], pairs: list[tuple[Prompt, Prompt]], outcomes: dict[tuple[Prompt, Prompt], str],
-    seed: int, zeroed: frozenset[str], regularity: str,
+    seed: int, zeroed: frozenset[str],
 ) -> list[tuple[Prompt, Prompt]]:  # fmt: skip
     """Marks the pairs that differ at one point, and returns the others."""
     states: dict[Prompt, Sequence[Any]] = {}
     left: list[tuple[Prompt, Prompt]] = []
-    with Balls(BITS) if regularity == "analytic" else Branches(BITS) as balls:
+    with Balls(BITS) as balls:
         drawn: dict[str, Any] = {}
         for pair in pairs:
             for prompt in pair:
                 if prompt not in states:
                     states[prompt] = _state(graphs[len(prompt)], prompt, drawn, seed, zeroed, balls)
             first, second = (states[prompt] for prompt in pair)
-            enclosed = len(first) == len(second)
-            if enclosed and any(not (a - b).contains(0) for a, b in zip(first, second, strict=True)):
+            evaluated = len(first) == len(second)
+            if evaluated and any(not (a - b).contains(0) for a, b in zip(first, second, strict=True)):
                 outcomes[pair] = f"differ: point {seed}"
             else:
                 left.append(pair)
@@ -170,7 +176,7 @@ def _separate(
 def _state(
     graph: Graph, prompt: Prompt, drawn: dict[str, Any], seed: int, zeroed: frozenset[str], balls: Balls
 ) -> Sequence[Any]:
-    """The last state of a prompt; no coordinate where a choice could not be enclosed."""
+    """The last state of a prompt; no coordinate where balls are too wide to go on."""
     inputs: dict[str, Any] = {"tokens": np.array([prompt], dtype=np.int64)}
     for name, kind in graph.parameters():
         if name not in drawn:
@@ -187,17 +193,15 @@ def _state(
         return []
 
 
-def _regularity(graphs: Mapping[int, Graph]) -> str:
-    """`analytic`, `branches` (finitely many analytic ones, by two-way choices), or `unsuitable`."""
-    worst = "analytic"
+def _regularity(graphs: Mapping[int, Graph], zeroed: Sequence[str]) -> str:
+    """`analytic`; `branches`: so with every choice fixed, and one function where `zeroed` are zero; or `unsuitable`."""
+    if all(isinstance(prove_analytic(graph), AnalyticityProof) for graph in graphs.values()):
+        return "analytic"
     for graph in graphs.values():
-        found = prove_analytic(graph)
-        if isinstance(found, AnalyticityProof):
-            continue
-        if not fixed_branches_are_analytic(graph):
+        alike = isinstance(prove_analytic(silence(graph, zeroed)), AnalyticityProof)
+        if not alike or not fixed_branches_are_analytic(graph):
             return "unsuitable"
-        worst = "branches"
-    return worst
+    return "branches"
 
 
 def _expect(graphs: Mapping[int, Graph], context: int, bos: bool) -> None:

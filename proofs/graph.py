@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from proofs.errors import InvalidInput
+from proofs.sharing import folded, unfolded
 
 Kind = Literal["real", "integer", "boolean"]
 Number = Fraction | int | bool | float  # a float only as -inf (an ideal mask) or +inf
@@ -124,7 +125,9 @@ class Graph:
         return f"node {index} ({node.operation}){place}"
 
     def to_json(self) -> dict[str, Any]:
-        """The graph as a JSON object. Equal attribute sets, types, modules and lines are written once."""
+        """The graph as a JSON object. Equal attribute sets, types, modules and lines are written once, and so are
+        repeated layers (`proofs.sharing`).
+        """
         table = _Table()
         rows = [
             [
@@ -136,7 +139,7 @@ class Graph:
             ]
             for node in self.nodes
         ]
-        return {
+        written = {
             "nodes": rows,
             "constants": [constant.to_json() for constant in self.constants],
             "output": self.output,
@@ -145,6 +148,7 @@ class Graph:
             "idealisations": list(self.idealisations),
             **table.columns,
         }
+        return folded(written)
 
     @classmethod
     def from_json(cls, data: Any) -> "Graph":
@@ -153,6 +157,7 @@ class Graph:
         Raises:
             InvalidInput: a field is missing or of the wrong type, or an argument is not an earlier node.
         """
+        data = unfolded(data)
         attributes = [
             {str(k): _attribute_from_json(v) for k, v in _is(row, dict).items()}
             for row in _get(data, "attributes", list)

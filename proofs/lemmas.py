@@ -355,6 +355,16 @@ def softmax(step: Step) -> Line:
     return Line(worst, Interval(lower.lower, lower.open_below, ONE, x.mask is None and shape[axis] > 1))
 
 
+def log_sum_exp(step: Step) -> Line:
+    """The logarithm of a positive sum of exponentials."""
+    (shape,) = step.shapes("real")
+    axis, mask = step.axis(shape), step.lines[0].mask
+    step.result((*shape[:axis], 1, *shape[axis + 1 :]), "real")
+    if shape[axis] < 1 or (mask is not None and np.any(np.all(np.broadcast_to(mask, shape), axis=axis))):
+        return Line(max(UNPROVED, step.worst))
+    return Line(step.at_best(ANALYTIC))
+
+
 def layer_norm(step: Step) -> Line:
     """Analytic for epsilon > 0."""
     shape = step.nodes[0].type.shape if step.nodes else ()

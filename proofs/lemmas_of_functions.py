@@ -203,7 +203,9 @@ def floor(step: Step) -> Line:
     """An integer that jumps with data."""
     (shape,) = step.shapes("real")
     step.result(shape, "integer")
-    return Line(step.at_best(DISCONTINUOUS))
+    x = step.lines[0].bounds
+    lower, upper = (None if end is None else Fraction(end // 1) for end in (x.lower, x.upper))
+    return Line(step.at_best(DISCONTINUOUS), Interval(lower, False, upper))
 
 
 def converted(step: Step) -> Line:
@@ -267,6 +269,7 @@ MASKED = {
     "add",
     "subtract",
     "softmax",
+    "log_sum_exp",
     "maximum",
     "largest",
 }
@@ -291,7 +294,8 @@ LEMMAS: Mapping[str, Rule] = {
     "sigmoid": analytic(lambda x: Interval(ZERO, True, ONE, True)),
     "log": analytic(log, ZERO), "log1p": analytic(lambda x: log(x + Interval.point(1)), -ONE),
     "rsqrt": analytic(lambda x: Interval(ZERO, x.positive), ZERO), "sqrt": square_root, "softplus": softplus,
-    "select": k.selected, "scatter": k.scattered, "softmax": k.softmax, "layer_norm": k.layer_norm,
+    "select": k.selected, "scatter": k.scattered, "softmax": k.softmax, "log_sum_exp": k.log_sum_exp,
+    "layer_norm": k.layer_norm,
     "divide": k.divided, "matmul": k.matmul, "negate": negated, "power": power, "cumulative_sum": partial_sums,
     "relu": relu, "absolute": absolute, "leaky_relu": leaky_relu, "elu": elu, "clamp": clamp, "largest": largest,
     "floor": floor,

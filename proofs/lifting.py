@@ -8,8 +8,7 @@ from collections.abc import Collection
 
 from proofs.graph import Graph
 from proofs.interpreter import live
-
-_LINEAR = ("reshape", "permute", "expand", "slice", "negate", "sum", "mean", "cumulative_sum")
+from proofs.silencing import vanishing
 
 
 def last_block_lifts(graph: Graph, silenced: Collection[str]) -> bool:
@@ -17,49 +16,38 @@ def last_block_lifts(graph: Graph, silenced: Collection[str]) -> bool:
 
     Args:
         graph: from tokens to the states after all blocks.
-        silenced: names of parameters of one block; their common prefix names the block.
+        silenced: names of parameters of one block; what they begin with, up to a number, names the block.
 
     Returns:
-        True where the output is, by x + 0 = x and 0 y = 0 alone, a node that no parameter of that block enters.
+        True where the output is, by x + 0 = x and 0 y = 0 alone, the entries of a node of as many entries that no
+        parameter of that block enters.
     """
-    prefix = _common_module(silenced)
-    if len(silenced) < 2 or not prefix:
+    prefixes = {_block(name) for name in silenced}
+    if len(prefixes) != 1 or "" in prefixes:
         return False
+    (prefix,) = prefixes
     source: dict[int, int] = {}
-    zero: set[int] = set()
+    zero = vanishing(graph, silenced)
     for index in live(graph):
         node = graph.nodes[index]
         source[index] = index
-        vanishing = [argument in zero for argument in node.arguments]
-        if _vanishes(graph, index, vanishing, silenced):
-            zero.add(index)
-        elif node.operation == "add" and any(vanishing):
-            other = node.arguments[vanishing.index(False)]
+        added = [argument for argument in node.arguments if argument not in zero]
+        if node.operation == "add" and len(added) == 1:
+            (other,) = added
             if graph.nodes[other].type == node.type:
                 source[index] = source[other]
+        if node.operation == "reshape":  # the same entries in the same order
+            source[index] = source[node.arguments[0]]
     origin = source[graph.output]
     own = {name for name, _ in graph.parameters() if name.startswith(prefix + ".")}
     return origin != graph.output and not own & _parameters_of(graph, origin)
 
 
-def _common_module(names: Collection[str]) -> str:
-    """The longest dotted path that all names begin with, without their last parts."""
-    paths = [name.split(".")[:-1] for name in names]
-    shared: list[str] = []
-    for parts in zip(*paths, strict=False):
-        if len(set(parts)) > 1:
-            break
-        shared.append(parts[0])
-    return ".".join(shared)
-
-
-def _vanishes(graph: Graph, index: int, vanishing: list[bool], silenced: Collection[str]) -> bool:
-    node = graph.nodes[index]
-    if node.operation == "parameter":
-        return node.attributes["name"] in silenced
-    if node.operation in ("matmul", "multiply"):
-        return any(vanishing)
-    return node.operation in ("add", *_LINEAR) and bool(vanishing) and all(vanishing)
+def _block(name: str) -> str:
+    """The name up to its first number, which counts blocks; empty where it has none."""
+    parts = name.split(".")
+    number = next((place for place, part in enumerate(parts) if part.isdecimal()), None)
+    return "" if number is None else ".".join(parts[: number + 1])
 
 
 def _parameters_of(graph: Graph, index: int) -> set[str]:

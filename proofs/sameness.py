@@ -68,6 +68,8 @@ def _same(graph: Graph, node: Node, arguments: Sequence[Sameness]) -> Sameness:
         return Sameness(_matmul_periods(arguments, shapes, shape))
     if operation == "softmax":
         return Sameness(arguments[0].periods, frozenset({integer(attributes, "axis")}))
+    if operation == "log_sum_exp":
+        return Sameness(tuple(1 if i == attributes["axis"] else p for i, p in enumerate(arguments[0].periods)))
     if operation in ("sum", "mean", "largest"):
         axes = integers(attributes, "axes")
         keep = attributes["keep"]

@@ -211,9 +211,21 @@ def _rsqrt(base: ObjectArithmetic, x: Any, y: Any) -> tuple[Any, Any]:
     return _q(base, -1, 2) * cube, _q(base, 3, 4) * cube * y * y
 
 
+def _erf(base: ObjectArithmetic, x: Any, y: Any) -> tuple[Any, Any]:
+    slope = base.elementary("erf_slope")(x)
+    return slope, _q(base, -2) * x * slope
+
+
+def _softplus(base: ObjectArithmetic, x: Any, y: Any) -> tuple[Any, Any]:
+    slope = base.elementary("sigmoid")(x)
+    return slope, slope * (_q(base, 1) - slope)
+
+
 _DERIVATIVES: dict[str, Callable[[ObjectArithmetic, Any, Any], tuple[Any, Any]]] = {
     "exp": lambda base, x, y: (y, y),
     "tanh": _tanh,
+    "erf": _erf,
+    "softplus": _softplus,
     "sigmoid": _sigmoid,
     "rsqrt": _rsqrt,
     "reciprocal": lambda base, x, y: (_q(base, -1) * y * y, _q(base, 2) * y * y * y),

@@ -1,4 +1,4 @@
-"""Softmax and layer norm, kept whole because one lemma is better than their expansion."""
+"""Softmax, its denominator and layer norm, kept whole because one lemma is better than their expansion."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -75,6 +75,27 @@ def _softmax(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:
     return a.divide(weights, a.sum(weights, (axis,), True))
 
 
+def _log_sum_exp_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
+    axis, shape = integer(attributes, "axis"), _softmax_type(types, attributes).shape
+    return TensorType((*shape[:axis], 1, *shape[axis + 1 :]))
+
+
+def _log_sum_exp_facts(at: Application) -> Proved:
+    known = at.known()
+    left = known.excluded is None or rows_left(known.excluded, at.argument(0).type.shape, at.integer("axis"))
+    condition = at.condition("sum of exponentials > 0", left, "rows that are not all masked")
+    if not left:
+        return unmet(at, condition)
+    return Proved(Facts(CONSTANT if at.worst() == CONSTANT else max(at.worst(), ANALYTIC)), (condition,))
+
+
+def _log_sum_exp(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:
+    """c + log sum exp(x - c) for any c that is constant along the axis."""
+    axis = integer(p, "axis")
+    shift = a.shift(v[0], axis)
+    return a.add(a.apply("log", a.sum(a.apply("exp", a.subtract(v[0], shift)), (axis,), True)), shift)
+
+
 def _layer_norm_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
     axes = integer(attributes, "axes")
     shape = types[0].shape
@@ -113,6 +134,9 @@ OPERATIONS = (
     Operation("softmax", "e^x / sum e^x along an axis, -inf giving weight 0",
               "analytic where no row is wholly masked: the denominator is a positive sum of exponentials",
               _softmax_type, _softmax_facts, _softmax, masked=True),
+    Operation("log_sum_exp", "log sum e^x along an axis, which is kept, -inf adding nothing",
+              "analytic where no row is wholly masked: the logarithm is taken of a positive sum of exponentials",
+              _log_sum_exp_type, _log_sum_exp_facts, _log_sum_exp, masked=True),
     Operation("layer_norm", "scale (x - mean)/sqrt(variance + epsilon) + shift",
               "analytic for epsilon > 0: the root is taken of a square plus epsilon",
               _layer_norm_type, _layer_norm_facts, _layer_norm),

@@ -3,6 +3,7 @@
 On data they jump, so they are never better than discontinuous; on constants they are constants.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -88,7 +89,9 @@ def _whole_type(types: Sequence[TensorType], attributes: Attributes) -> TensorTy
 
 
 def _floor(at: Application) -> Proved:
-    return bounded(_decided(at), EVERYTHING)
+    ends = at.known().bounds
+    lower, upper = (None if end is None else Fraction(math.floor(end)) for end in (ends.lower, ends.upper))
+    return bounded(_decided(at), Interval(lower, False, upper))
 
 
 def _converted(at: Application) -> Proved:

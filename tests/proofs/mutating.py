@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from proofs import Graph, Verdict, check, prove_analytic
-from proofs.checker import digest
+from proofs.checker import CheckResult, digest
 from proofs.operations import REGISTRY
+from proofs.sharing import unfolded
 
 FACTS = st.sampled_from(
     [["analytic", None, False, None, False, False], ["polynomial", "0", True, None, False, False],
@@ -48,7 +49,8 @@ def with_layers_swapped(data: dict[str, Any], first: str, second: str) -> None:
 def mutations(draw: st.DrawFn, proof: dict[str, Any]) -> tuple[str, int, dict[str, Any]]:
     """One change, where it was made, and the changed proof; half of them are signed anew with the right digest."""
     data = copy.deepcopy(proof)
-    graph = data["graph"]
+    graph = data["graph"] = unfolded(data["graph"])
+    data["claim"]["graph"] = digest(graph)
     nodes = graph["nodes"]
     index = draw(st.integers(0, len(nodes) - 1))
     node = nodes[index]
@@ -82,17 +84,25 @@ def mutations(draw: st.DrawFn, proof: dict[str, Any]) -> tuple[str, int, dict[st
     return kind, index, data
 
 
+def rejected(data: dict[str, Any]) -> CheckResult | None:
+    """None where a changed proof is accepted, and then it says what is proved anew; else why it is rejected."""
+    result = check(data)
+    if result.verdict is not Verdict.ACCEPTED:
+        return result
+    again = json.loads(json.dumps(prove_analytic(Graph.from_json(data["graph"])).to_json()))
+    # (the digest is of the file's own rows, and the kernel has compared it)
+    assert [again["claim"][n] for n in ("regularity", "statement")] == [
+        data["claim"][n] for n in ("regularity", "statement")
+    ]
+    assert [again["facts"][i] for i in again["lines"]] == [data["facts"][i] for i in data["lines"]]
+    return None
+
+
 def assert_sound(mutation: tuple[str, int, dict[str, Any]]) -> None:
     """Rejected for a reason that fits the change, or accepted and proved anew with the same lines and claim."""
     kind, index, data = mutation
-    result = check(data)
-    if result.verdict is Verdict.ACCEPTED:
-        again = json.loads(json.dumps(prove_analytic(Graph.from_json(data["graph"])).to_json()))
-        # (the digest is of the file's own rows, and the kernel has compared it)
-        assert [again["claim"][n] for n in ("regularity", "statement")] == [
-            data["claim"][n] for n in ("regularity", "statement")
-        ]
-        assert [again["facts"][i] for i in again["lines"]] == [data["facts"][i] for i in data["lines"]]
+    result = rejected(data)
+    if result is None:
         return
     place = re.match(r"node (\d+)", result.reason)
     if kind in ("line", "fact"):

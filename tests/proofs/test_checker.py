@@ -128,7 +128,7 @@ def test_a_witness_of_nothing() -> None:
     for witness, reason in (
         ({}, "fields are missing"),
         ({"claim": "not analytic", "seeds": [0, 0], "segment": ["0", "1"], "tokens": [1, 2, 3], "choice": -1,
-          "separation": "1", "bits": 128}, "does not show"),
+          "separation": "1", "bits": 128, "largest": 0}, "does not show"),
         ("yes", "not an object"),
     ):  # fmt: skip
         assert_rejected({**found, "witness": witness}, f"witness: .*{reason}")

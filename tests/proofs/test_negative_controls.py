@@ -71,6 +71,7 @@ EXAMPLES: dict[str, Build] = {
     "scatter": lambda net: net.op("scatter", real(net), indices(net, 1, 2, 1), net.parameter("v", 1, 2, 1), axis=2),
     "select": lambda net: net.op("select", truth(net), real(net), real(net, "y")),
     "slice": plain("slice", axis=2, start=1, stop=3, step=1),
+    "log_sum_exp": plain("log_sum_exp", axis=2),
     "softmax": plain("softmax", axis=2),
     "softplus": plain("softplus", beta=Fraction(1)),
     "take": lambda net: net.op("take", net.parameter("t", 5, 4), net.tokens(), axis=0),
@@ -158,6 +159,7 @@ def refused(build: Build, expected: str) -> None:
         (plain("softplus", beta=Fraction(-1)), "unproved"),
         (plain("layer_norm", axes=1, epsilon=Fraction(0)), "unproved"),
         (lambda net: net.op("softmax", net.constant(float("-inf"), (1, 2, 4)), axis=2), "unproved"),
+        (lambda net: net.op("log_sum_exp", net.constant(float("-inf"), (1, 2, 4)), axis=2), "unproved"),
         (lambda net: net.op("take", net.parameter("t", 4, 4), net.tokens(), axis=0), "unproved"),
         (lambda net: net.op("gather", real(net), net.constant(4, (1, 2, 1), "integer"), axis=2), "unproved"),
         (

@@ -16,9 +16,19 @@ LENGTH = 5
 
 
 def variant(*, window: int | None = None, absolute: bool = False, relative: bool = False, sink: bool = False,
-            two_way: bool = False, convolution: bool = False, merged: bool = False) -> Graph:  # fmt: skip
+            two_way: bool = False, convolution: bool = False, merged: bool = False, padded: bool = False,
+            counted: bool = False, scaled: bool = False, linear: bool = False) -> Graph:  # fmt: skip
     net = Net()
-    x = net.op("take", net.parameter("embedding", 7, 4), net.tokens(LENGTH, 7), axis=0)
+    tokens = net.tokens(LENGTH, 7)
+    x = net.op("take", net.parameter("embedding", 7, 4), tokens, axis=0)
+    if counted:  # the position is the number of tokens so far that are no padding
+        real = net.op("as_integer", net.op("opposite", net.op("equal", tokens, net.constant(0, (), "integer"))))
+        places = net.op("cumulative_sum", real, axis=1)
+        x = net.op("add", x, net.op("take", net.parameter("positions", LENGTH + 1, 4), places, axis=0))
+    if padded:  # a convolution over three tokens
+        wide = net.op("concatenate", net.constant(0, (1, 2, 4)), x, axis=1)
+        for start in (0, 1):
+            x = net.op("add", x, net.op("slice", wide, axis=1, start=start, stop=start + LENGTH, step=1))
     if absolute:
         places = net.constant(list(range(LENGTH)), (1, LENGTH), "integer")
         x = net.op("add", x, net.op("take", net.parameter("positions", LENGTH, 4), places, axis=0))
@@ -42,10 +52,18 @@ def variant(*, window: int | None = None, absolute: bool = False, relative: bool
     if sink:
         empty = net.op("expand", net.parameter("sink", 1, 1, 1), shape=(1, LENGTH, 1))
         scores = net.op("concatenate", scores, empty, axis=2)
-    weights = net.op("softmax", scores, axis=2)
+    weights = net.op("exp" if linear else "softmax", scores, **({} if linear else {"axis": 2}))
+    if scaled:  # the weight of a sink, from the sum of exponentials
+        share = net.op("sigmoid", net.op("log_sum_exp", scores, axis=2))
+        return _scaled(net, x, weights, share)
     if sink:
         weights = net.op("slice", weights, axis=2, start=0, stop=LENGTH, step=1)
     net.op("add", x, net.op("matmul", weights, x))
+    return net.graph()
+
+
+def _scaled(net: Net, x: int, weights: int, share: int) -> Graph:
+    net.op("add", x, net.op("multiply", net.op("matmul", weights, x), share))
     return net.graph()
 
 
@@ -57,6 +75,11 @@ def variant(*, window: int | None = None, absolute: bool = False, relative: bool
         ({"absolute": True}, "absolute", False),
         ({"relative": True, "sink": True}, "relative", False),
         ({"convolution": True}, "recurrent", False),
+        ({"padded": True}, "recurrent", False),
+        ({"counted": True}, "absolute", False),
+        ({"linear": True}, "recurrent", False),
+        ({"scaled": True}, "none", False),
+        ({"scaled": True, "relative": True}, "relative", False),
     ],
     ids=str,
 )
