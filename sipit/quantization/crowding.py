@@ -1,0 +1,86 @@
+"""Collisions among many states in a number format."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from numerics import bit_identical, closest_pairs
+from sipit.collisions import identical_outside, median_norm
+from sipit.corpora import Corpus, read_corpus, whole_prompts
+from sipit.corpus import random_tokens
+from sipit.known_collisions import Families, families_at, known_collisions
+from sipit.models import LanguageModel
+from sipit.network import Network
+from sipit.quantization.formatted import Formatted
+from sipit.state_store import batches
+
+BATCH = 32  # windows that run together
+LISTED = 256  # closest pairs that are looked at
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crowd:
+    """Prompts whose states are searched at one layer, and what is known to collide whatever the weights."""
+
+    corpus: Corpus
+    layer: int
+    families: Families
+
+    def searched(self, formatted: Formatted, *, noise: float) -> dict[str, Any]:
+        """Collisions in a format that are not known to hold over the reals, and the closest pair.
+
+        Args:
+            noise: relative; pairs within twice that of the median norm cannot be told apart.
+        """
+        model, prompts = formatted.model, self.corpus.prompts
+        states = self._states(formatted)
+        known = known_collisions(prompts, model.token_classes.cpu().numpy(), self.families)
+        scale = median_norm(states)
+        threshold = 2 * noise * scale
+        family, identical = identical_outside(bit_identical(states), known)
+        near = closest_pairs(states, count=LISTED, distinct=True)
+        outside = [pair for pair in near if family[pair.first] != family[pair.second]]
+        within = sum(pair.distance <= threshold for pair in outside)
+        least: float | None = None
+        closest: tuple[int, int] | None = None
+        if identical:
+            least, closest = 0.0, identical[0]
+        elif outside:
+            least, closest = outside[0].distance, (outside[0].first, outside[0].second)
+        return {
+            "states": len(prompts),
+            "collisions": len(identical),
+            "below_noise": within + len(identical),
+            "below_noise_at_least": len(outside) == within == len(near),  # more may follow the last pair looked at
+            "threshold": threshold,
+            "minimum_distance": least,
+            "minimum_over_median_norm": None if least is None else least / scale,
+            "closest": closest and [model.decode(prompts.token_ids(prompt)) for prompt in closest],
+        }
+
+    def _states(self, formatted: Formatted) -> np.ndarray[Any, Any]:
+        """The last state of every prompt, widened to float32 where numpy lacks the type; shape (prompts, d)."""
+        prompts, model = self.corpus.prompts, formatted.model
+        network = Network(model, self.layer)
+        borders = np.searchsorted(prompts.window, np.arange(len(prompts.windows) + 1))
+        rows: list[torch.Tensor] = []
+        for group in batches(prompts, 0, BATCH):
+            ids = torch.tensor([prompts.windows[window] for window in group], device=model.device)
+            run = network.run(ids, use_cache=False)
+            for place, window in enumerate(group):
+                lengths = prompts.length[borders[window] : borders[window + 1]]
+                rows.append(run[place, torch.from_numpy(lengths - 1).to(run.device)])
+        states = formatted.handed_out(torch.cat(rows))
+        return (states if states.dtype == torch.float64 else states.float()).cpu().numpy()
+
+
+def crowd_of(model: LanguageModel, layer: int, count: int) -> Crowd:
+    """So many prompts: prefixes of built-in text, or random tokens where there is no tokenizer."""
+    if model.tokenizer is not None:
+        corpus = read_corpus(model, "builtin", limit=count)
+    else:
+        rows = random_tokens(model, (count, 16), generator=torch.Generator().manual_seed(0)).tolist()
+        corpus = whole_prompts("random", rows, independent=True)
+    return Crowd(corpus, layer, families_at(model, layer))

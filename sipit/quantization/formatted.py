@@ -1,0 +1,96 @@
+"""A language model in a number format."""
+
+import copy
+import hashlib
+from dataclasses import dataclass, replace
+
+import torch
+
+from numerics.formats import Format
+from numerics.quantizers import Conversion
+from proofs.errors import Unsupported
+from sipit.capturing import capture
+from sipit.models import LanguageModel
+from sipit.models.structure import find_decoder
+from sipit.network import Layer
+from sipit.states import States
+
+REPRODUCED = 1e-4  # relative change of the weights below which a coarse format is the grid they already lie on
+
+
+@dataclass(frozen=True)
+class Formatted:
+    """A model that was brought into a format, and what that did.
+
+    Attributes:
+        format: which.
+        model: the converted copy, or the original where only states are rounded.
+        conversion: what was converted.
+        arithmetic: what really runs.
+    """
+
+    format: Format
+    model: LanguageModel
+    conversion: Conversion
+    arithmetic: str
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether weights rounded to at most 8 bits stay as stored: they lie on that grid, and nothing was tested."""
+        return self.format.library == "gguf" and self.conversion.change < REPRODUCED
+
+    def capture(self, prompts: list[list[int]], *, layer: Layer) -> States:
+        """The states of prompts, one forward each, as the format hands them out."""
+        states = capture(self.model, prompts, layer=layer, special_tokens=False)
+        return replace(states, arrays=tuple(map(self.handed_out, states.arrays)))
+
+    def handed_out(self, states: torch.Tensor) -> torch.Tensor:
+        """States (…, d) as they leave: rounded where the format rounds states."""
+        return states if self.format.round_states is None else self.format.round_states(states)
+
+
+def in_format(model: LanguageModel, number_format: Format) -> Formatted:
+    """A copy of a float32 model in a number format, tried on a short prompt.
+
+    Raises:
+        MissingResource: its library is not installed.
+        Unsupported: the library cannot do it for this model or on this device; the reason is told.
+    """
+    module = copy.deepcopy(model.module)
+    conversion = number_format.convert(module, find_decoder(module).blocks)
+    try:
+        decoder = find_decoder(module)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
+        raise Unsupported(
+            f"Expected {model.name} to run in {number_format.name}, but {number_format.library} fails: {reason}."
+        ) from None
+    identity = f"{model.digest}:{number_format.name}:{_version(number_format.library)}"
+    formatted = LanguageModel(
+        name=f"{model.name} in {number_format.name}",
+        module=module,
+        tokenizer=model.tokenizer,
+        digest=hashlib.sha256(identity.encode()).hexdigest(),
+        decoder=decoder,
+        dtype=number_format.compute,
+    )
+    return Formatted(number_format, formatted, conversion, _arithmetic(number_format, formatted, conversion))
+
+
+def _arithmetic(number_format: Format, model: LanguageModel, conversion: Conversion) -> str:
+    computed = str(model.dtype).removeprefix("torch.")
+    parts = [f"{number_format.rounds}, by {number_format.library}"]
+    if conversion.matrices:
+        parts.append(f"{conversion.matrices} matrices of the blocks held as {conversion.stored}")
+    if conversion.left:
+        parts.append(f"{len(conversion.left)} left as they were ({conversion.left[0]} first)")
+    parts.append(f"other operations in {computed} on {model.device.type}")
+    if number_format.round_states is not None:
+        parts.append("states rounded when they leave")
+    return "; ".join(parts)
+
+
+def _version(library: str) -> str:
+    from importlib.metadata import version
+
+    return version("torch" if library == "torch" else library)

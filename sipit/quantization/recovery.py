@@ -1,0 +1,102 @@
+"""Whether prompts come back: states of one format, inverted with the model in the same or in another one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from sipit.inversion import Inverter, matches_truth
+from sipit.models import LanguageModel
+from sipit.network import Network
+from sipit.noise import rounding_unit
+from sipit.outcome import Inversion, Outcome
+from sipit.policies import Policy
+from sipit.prefix_choice import prefix_opener
+from sipit.quantization.formatted import Formatted
+from sipit.search import RIVALS
+from sipit.states import States
+from sipit.tolerance import SAFETY, Tolerance
+
+WIDE = 1e-2  # a tolerance beyond which the nearest of a few rivals is not yet the nearest of all
+WIDE_RIVALS = 128  # tested at every position then
+
+
+@dataclass(slots=True)
+class Tally:
+    """How inversions ended, prompt by prompt; `wrong` counts those that name a token of another class."""
+
+    prompts: int = 0
+    recovered: int = 0
+    ambiguous: int = 0
+    not_found: int = 0
+    undecided: int = 0
+    wrong: int = 0
+
+    def count(self, model: LanguageModel, inversion: Inversion, truth: Sequence[int]) -> None:
+        """Enters one prompt."""
+        self.prompts += 1
+        classes = model.token_classes
+        named = zip(inversion.token_ids, truth, strict=True)
+        if any(found is not None and found != int(classes[token]) for found, token in named):
+            self.wrong += 1
+        elif matches_truth(model, inversion, truth):
+            self.recovered += 1  # up to tokens with identical embedding rows, which no method can tell apart
+        elif inversion.outcome is Outcome.BUDGET_EXHAUSTED:
+            self.undecided += 1
+        elif inversion.outcome is Outcome.NOT_FOUND:
+            self.not_found += 1
+        else:
+            self.ambiguous += 1
+
+    def add(self, other: "Tally") -> None:
+        """Enters all prompts of another tally."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+def recovery(
+    target: Formatted,
+    states: States,
+    truth: Sequence[Sequence[int]],
+    tolerance: Tolerance,
+    *,
+    policy: Policy,
+    budget: float,
+) -> Tally:
+    """Inverts states with the model in the target format.
+
+    Args:
+        tolerance: from `derive_tolerance` or `tolerance_between`.
+        policy: orders the candidates; one made for the float32 model serves every format, since it decides nothing.
+        budget: seconds for each prompt.
+    """
+    network = Network(target.model, states.layer)
+    wide = tolerance.value > WIDE
+    inverter = Inverter(
+        network=network,
+        open_prefix=prefix_opener(network),
+        policy=policy,
+        tolerance=tolerance,
+        rivals=min(target.model.vocabulary_size, WIDE_RIVALS if wide else RIVALS),
+        budget=budget,
+    )
+    tally = Tally()
+    for array, ids in zip(states, truth, strict=True):
+        tally.count(target.model, inverter.invert(array), ids)
+    return tally
+
+
+def tolerance_between(source: States, target: States, names: tuple[str, str]) -> Tolerance:
+    """Four times the largest relative difference between the states of two formats on the same prompts."""
+    noise = torch.cat(
+        [(a.double() - b.double()).norm(dim=1) / b.double().norm(dim=1) for a, b in zip(source, target, strict=True)]
+    )
+    largest = float(noise.max())
+    return Tolerance(
+        value=max(SAFETY * largest, rounding_unit(torch.float32)),
+        kind="measured",
+        derived_from=(
+            f"{SAFETY} x the largest relative difference {largest:.2e} over {len(noise)} positions between states in "
+            f"{names[0]} and in {names[1]} at layer {source.layer}"
+        ),
+    )

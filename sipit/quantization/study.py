@@ -1,0 +1,244 @@
+"""Where number formats void or break the guarantees: one model, many formats, the same prompts and places.
+
+    for every format: convert a copy; states of the prompts at all layers; invert them; search collisions
+    one scan of the vocabulary at a few places in float32: step margins, and what each rounded state is nearest to
+    noise < margin / 2 at all places -> held, else void (Theorem 3.2, arXiv 2510.15511)
+
+Every finished format is kept under the cache folder, so that interrupted work goes on where it stopped.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from numerics.formats import FORMATS, Format
+from proofs.errors import InvalidInput, MissingResource, Unsupported
+from sipit.layered import layered_states
+from sipit.models import LanguageModel
+from sipit.network import Network
+from sipit.noise import calibration_prompts
+from sipit.policies import Policy, make_policy
+from sipit.quantization.crowding import Crowd, crowd_of
+from sipit.quantization.formatted import Formatted, in_format
+from sipit.quantization.margins import Place, sampled_places, scan
+from sipit.quantization.recovery import Tally, recovery, tolerance_between
+from sipit.states import States
+from sipit.storage import keep_json, kept_json
+from sipit.tolerance import derive_tolerance
+
+CROSSED = ("float32", "bf16", "fp16", "int8", "int4")  # all ordered pairs of these
+NEAREST = 1024  # embedding rows whose states give a format's own margin on a large vocabulary
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much is looked at.
+
+    Attributes:
+        prompts: how many prompts are inverted, of `length` tokens each.
+        places: sampled positions with a scan of the vocabulary.
+        scanned: tokens of each scan; None for the whole vocabulary.
+        states: prompts whose states are searched for collisions.
+        crossed: prompts for each ordered pair of formats.
+        budget: seconds for each inversion.
+    """
+
+    prompts: int = 20
+    length: int = 16
+    places: int = 5
+    scanned: int | None = None
+    states: int = 10_000
+    crossed: int = 4
+    budget: float = 10.0
+
+
+QUICK = Extent(prompts=4, length=12, places=3, scanned=4096, states=2000, crossed=1)
+
+
+def chosen_formats(names: Sequence[str]) -> list[Format]:
+    """The formats of their names.
+
+    Raises:
+        InvalidInput: no such format.
+    """
+    for name in names:
+        if name not in FORMATS:
+            raise InvalidInput(f"Expected formats of {', '.join(FORMATS)}, but got {name!r}; choose from them.")
+    return [FORMATS[name] for name in names]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One model with its prompts, places and layers: what all formats share.
+
+    Attributes:
+        layers: where prompts are inverted and collisions searched; margins and noise are taken at every layer.
+        exact: by prompt, states of the float32 weights in float64, shape (L, T, d).
+    """
+
+    reference: Formatted
+    extent: Extent
+    layers: tuple[int, ...]
+    prompts: tuple[tuple[int, ...], ...]
+    places: tuple[Place, ...]
+    exact: tuple[torch.Tensor, ...]
+    policies: dict[int, Policy]
+    crowds: dict[int, Crowd]
+    seed: int
+
+    @classmethod
+    def open(
+        cls,
+        model: LanguageModel,
+        prompts: Sequence[Sequence[int]],
+        *,
+        layers: Sequence[int],
+        extent: Extent,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> "Study":
+        """Takes the reference states and prepares the drafts of every layer.
+
+        Raises:
+            InvalidInput: a model that does not compute in float32.
+        """
+        if model.dtype != torch.float32:
+            raise InvalidInput(f"Expected a model in float32 to round, but got {model.dtype}; leave --dtype away.")
+        kept = tuple(tuple(ids) for ids in prompts)
+        in_float64 = in_format(model, FORMATS["float64"]).model
+        every = range(1, model.layers + 1)
+        return cls(
+            reference=in_format(model, FORMATS["float32"]),
+            extent=extent,
+            layers=tuple(layers),
+            prompts=kept,
+            places=tuple(sampled_places(kept, extent.places)),
+            exact=tuple(layered_states(in_float64, ids, every) for ids in kept),
+            policies={layer: make_policy("draft", Network(model, layer), progress=progress) for layer in layers},
+            crowds={layer: crowd_of(model, layer, extent.states) for layer in layers},
+            seed=seed,
+        )
+
+    @property
+    def key(self) -> str:
+        """What a kept result belongs to."""
+        parts = (self.reference.model.digest, str(self.reference.model.device), self.extent, self.layers, self.prompts)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+
+    def measured(self, number_format: Format) -> dict[str, Any]:
+        """What one format does, margins apart; what was kept is taken as it is."""
+        path = f"quantization/{self.key}-{number_format.name}.json"
+        found = kept_json(path)
+        if found is None:
+            found = self._measure(number_format)
+            if found["reason"] is None:  # what is missing now may be there another time
+                keep_json(path, found)
+        return found
+
+    def _measure(self, number_format: Format) -> dict[str, Any]:
+        try:
+            formatted = in_format(self.reference.model, number_format)
+        except (MissingResource, Unsupported) as error:
+            return {"format": number_format.name, "subject": number_format.subject, "reason": str(error)}
+        states = [self._rounded(formatted, ids) for ids in self.prompts]
+        target = self.reference if number_format.subject == "states" else formatted
+        total = Tally()
+        layers = [self._layer(formatted, target, layer, total) for layer in self.layers]
+        return {
+            "format": number_format.name,
+            "subject": number_format.subject,
+            "arithmetic": formatted.arithmetic,
+            "degenerate": formatted.degenerate,
+            "weight_change": formatted.conversion.change,
+            "reason": None,
+            **asdict(total),
+            "collisions": sum(layer["collisions"] for layer in layers),
+            "searched": layers,
+            "noise": _noise(states, self.exact),
+            "at_places": [states[place.prompt][:, place.position].float().tolist() for place in self.places],
+        }
+
+    def _rounded(self, formatted: Formatted, ids: Sequence[int]) -> torch.Tensor:
+        """States at every layer as the format hands them out, shape (L, T, d)."""
+        return formatted.handed_out(layered_states(formatted.model, ids, range(1, formatted.model.layers + 1)))
+
+    def _layer(self, formatted: Formatted, target: Formatted, layer: int, total: Tally) -> dict[str, Any]:
+        """Inversions with the format's own model, and collisions, at one layer."""
+        truth = [list(ids) for ids in self.prompts]
+        states = formatted.capture(truth, layer=layer)
+        if target is formatted:
+            tolerance = derive_tolerance(formatted.model, states)
+        else:
+            tolerance = tolerance_between(*self._calibration(formatted, target, layer))
+        tally = recovery(target, states, truth, tolerance, policy=self.policies[layer], budget=self.extent.budget)
+        total.add(tally)
+        own = self._own_margin(formatted, layer) if target is formatted else None
+        return {
+            "layer": layer,
+            **asdict(tally),
+            "tolerance": tolerance.value,
+            "own_margin": own,
+            **self.crowds[layer].searched(formatted, noise=tolerance.value),
+        }
+
+    def _calibration(self, source: Formatted, target: Formatted, layer: int) -> tuple[States, States, tuple[str, str]]:
+        prompts = calibration_prompts(self.reference.model)
+        names = source.format.name, target.format.name
+        return source.capture(prompts, layer=layer), target.capture(prompts, layer=layer), names
+
+    def _own_margin(self, formatted: Formatted, layer: int) -> float:
+        """The least relative step margin of the format's own map, over the nearest rows or the whole vocabulary."""
+        least = float("inf")
+        model = formatted.model
+        for place in self.places:
+            token = torch.tensor([place.token], device=model.device)
+            near = model.nearest_rows(token, NEAREST)[0] if model.vocabulary_size > NEAREST else None
+            state = layered_states(model, (*place.prefix, place.token), [layer])[:, -1]
+            found = scan(model, place, {layer: state}, near)[layer]
+            least = min(least, float(found.rival[0] / state.float().norm()))
+        return least
+
+    def crossed(self, progress: Progress | None = None) -> list[dict[str, Any]]:
+        """States of one format inverted with the model in another, for all ordered pairs that run here."""
+        layer = self.layers[len(self.layers) // 2]
+        truth = [list(ids) for ids in self.prompts[: self.extent.crossed]]
+        sources: dict[str, tuple[States, States]] = {}
+        calibration = calibration_prompts(self.reference.model)
+        for name in CROSSED:
+            formatted = self._converted(name)
+            if formatted is not None:
+                sources[name] = formatted.capture(truth, layer=layer), formatted.capture(calibration, layer=layer)
+        rows: list[dict[str, Any]] = []
+        for target in sources:
+            formatted = self._converted(target)
+            assert formatted is not None  # it was converted a moment ago
+            for source, (states, known) in sources.items():
+                if source == target:
+                    tolerance = derive_tolerance(formatted.model, states)
+                else:
+                    tolerance = tolerance_between(known, sources[target][1], (source, target))
+                tally = recovery(
+                    formatted, states, truth, tolerance, policy=self.policies[layer], budget=self.extent.budget
+                )
+                rows.append({"source": source, "target": target, "layer": layer, "tolerance": tolerance.value,
+                             **asdict(tally)})  # fmt: skip
+                if progress is not None:
+                    progress(len(rows), len(sources) ** 2)
+        return rows
+
+    def _converted(self, name: str) -> Formatted | None:
+        try:
+            return in_format(self.reference.model, FORMATS[name])
+        except (MissingResource, Unsupported):
+            return None
+
+
+def _noise(states: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) -> list[float]:
+    """By layer, the largest relative L2 distance from the float64 states over all positions of all prompts."""
+    errors = [(a.double() - b).norm(dim=2) / b.norm(dim=2) for a, b in zip(states, exact, strict=True)]
+    return torch.stack([error.amax(1) for error in errors]).amax(0).tolist()

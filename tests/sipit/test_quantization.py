@@ -1,0 +1,127 @@
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from numerics.formats import FORMATS
+from proofs.errors import InvalidInput
+from proofs.evidence import Record
+from sipit.layered import layered_states
+from sipit.quantization import Extent, Study, chosen_formats, findings, verdict_of
+from sipit.quantization.counting import forced_collision
+from sipit.quantization.formatted import in_format
+from sipit.quantization.margins import Place, sampled_places, scan
+from sipit.report import write_report
+from tests.sipit.cases import random_prompts, tiny
+
+SMALL = Extent(prompts=2, length=6, places=3, states=200, crossed=1, budget=5.0)
+
+
+@given(st.integers(1, 8), st.integers(0, 8), st.integers(1, 5), st.integers(2, 9))
+def test_counting_is_exact(bits, row_bits, width, vocabulary):
+    found = forced_collision(bits=bits, row_bits=row_bits, width=width, vocabulary=vocabulary, context=50)
+    states = 2 ** (bits * width + row_bits)
+    prompts = sum(vocabulary**length for length in range(1, found.length + 1))
+    assert prompts > states >= prompts - vocabulary**found.length
+    assert found.in_context == (found.length <= 50)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.sampled_from(["llama", "gpt2", "qwen3", "bloom"]), st.integers(0, 99))
+def test_a_scan_agrees_with_plain_runs(family, seed):
+    model = tiny(family)
+    (ids,) = random_prompts(1, longest=5, seed=seed)
+    place = Place(0, tuple(ids[:-1]), ids[-1])
+    tokens = torch.tensor([*range(seed, seed + 20)])
+    states = layered_states(model, ids, [1, 2])
+    found = scan(model, place, {1: states[:1, -1], 2: states[1:, -1]}, tokens)
+    classes = model.token_classes
+    for number, layer in enumerate((1, 2)):
+        runs = {
+            token: layered_states(model, [*ids[:-1], token], [layer])[0, -1].double()
+            for token in tokens.tolist()
+            if classes[token] != classes[ids[-1]]
+        }
+        least = min(float((run - states[number, -1].double()).norm()) for run in runs.values())
+        assert float(found[layer].rival[0]) == pytest.approx(least, rel=1e-4)
+        assert float(found[layer].truth[0]) < 1e-4 * float(states[number, -1].norm())
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(["llama", "gpt2", "mistral", "qwen2"]),
+    st.sampled_from(["bf16", "fp16-weights", "int8", "int4", "Q4_0", "fp8", "int8-states", "int4-states"]),
+    st.integers(0, 99),
+)
+def test_where_noise_is_below_half_the_margin_the_nearest_token_is_the_true_one(family, name, seed):
+    """Theorem 3.2: `held` means that inversion by the nearest state succeeds there."""
+    model = tiny(family)
+    formatted = in_format(model, FORMATS[name])
+    (ids,) = random_prompts(1, longest=6, seed=seed)
+    place = Place(0, tuple(ids[:-1]), ids[-1])
+    exact = layered_states(model, ids, [1, 2])[:, -1]
+    observed = layered_states(formatted.model, ids, [1, 2])[:, -1].float()
+    if formatted.format.round_states is not None:
+        observed = formatted.format.round_states(observed)
+    found = scan(model, place, {layer: torch.stack([exact[layer - 1], observed[layer - 1]]) for layer in (1, 2)})
+    for layer in (1, 2):
+        noise = float((observed[layer - 1] - exact[layer - 1]).norm())
+        if 2 * noise < 0.999 * float(found[layer].rival[0]):
+            assert float(found[layer].truth[1]) < float(found[layer].rival[1])
+
+
+def test_places_start_at_the_first_position_and_end_at_the_last():
+    places = sampled_places(random_prompts(3, shortest=8, longest=8), 4)
+    assert [place.position for place in places] == [0, 2, 5, 7]
+
+
+def test_a_degenerate_format_is_said_to_be_one():
+    model = tiny("llama")
+    once = in_format(model, FORMATS["Q8_0"])
+    assert not once.degenerate
+    assert in_format(once.model, FORMATS["Q8_0"]).degenerate == (
+        in_format(once.model, FORMATS["Q8_0"]).conversion.change < 1e-4
+    )
+
+
+@pytest.mark.slow
+def test_a_study_resumes_judges_and_is_json(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIPIT_CACHE", str(tmp_path))
+    model = tiny("llama")
+    prompts = random_prompts(2, shortest=6, longest=6, seed=3)
+    study = Study.open(model, prompts, layers=[1, 2], extent=SMALL)
+    chosen = chosen_formats(["float32", "int8", "int4-states", "tf32"])
+    measured = [study.measured(one) for one in chosen]
+    monkeypatch.setattr(Study, "_measure", lambda *_: pytest.fail("measured again"))
+    assert [study.measured(one) for one in chosen[:3]] == measured[:3]
+    result = findings(study, measured)
+    json.dumps(result)
+    by_name = {one["format"]: one for one in result["formats"]}
+    assert by_name["float32"]["first_layer_void"] is None and by_name["float32"]["recovered"] == 4
+    assert by_name["tf32"]["reason"] is not None
+    for one in result["formats"][:3]:
+        assert one["wrong"] == 0
+        counted = sum(one[key] for key in ("recovered", "wrong", "ambiguous", "not_found", "undecided"))
+        assert counted == one["prompts"] == 4
+        for layer in one["layers"]:
+            assert (layer["guarantee"] == "held") == (layer["counterexample"] is None)
+            if layer["guarantee"] == "held":
+                assert layer["nearest_is_true"] == layer["positions"]
+    assert verdict_of(result).value in {"held", "void"}
+    assert result["leaks"][0]["bits"][0] == {"bits": 16, "recovered": 1.0}
+    result["crossed"] = study.crossed()
+    assert {(row["source"], row["target"]) for row in result["crossed"]} >= {("float32", "int4"), ("int4", "float32")}
+    assert all(row["wrong"] == 0 for row in result["crossed"])
+    record = Record("quantization", verdict_of(result), result, {"model": "tiny-llama"}, 1.0)
+    for ending in (".html", ".md"):
+        page = tmp_path / f"page{ending}"
+        write_report(page, [record])
+        text = page.read_text(encoding="utf-8")
+        assert "int4-states" in text and "How much leaks" in text and "The arithmetic that really ran" in text
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(InvalidInput, match="int3"):
+        chosen_formats(["int3"])
