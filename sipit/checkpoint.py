@@ -1,0 +1,70 @@
+"""Checkpoints of training: one safetensors file, parameters and optimizer state as tensors, all else as JSON beside.
+
+The JSON lies in the metadata of the same file, so that a checkpoint is written whole or not at all. Nothing in it is
+ever run, and sizes are held against the file before anything is read.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from proofs.errors import InvalidInput
+from proofs.evidence import write_atomically
+from proofs.tensor_file import read_header
+
+SCHEMA = "sipit-checkpoint/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a run stands: tensors by name, the step reached, and what was measured so far (JSON)."""
+
+    tensors: Mapping[str, torch.Tensor]
+    step: int
+    series: list[dict[str, Any]]
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint, settings: Mapping[str, Any]) -> None:
+    """Writes a checkpoint, whole or not at all; `settings` say which run it belongs to.
+
+    Raises:
+        InvalidInput: the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    about = {"schema": SCHEMA, "settings": dict(settings), "step": checkpoint.step, "series": checkpoint.series}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    write_atomically(path, save(tensors, metadata={"sipit": json.dumps(about, allow_nan=False)}))
+
+
+def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> Checkpoint | None:
+    """The checkpoint of the same run, or None where there is none yet.
+
+    Raises:
+        InvalidInput: a file that is no checkpoint, or one of a run with other settings.
+    """
+    from safetensors.torch import load_file
+
+    if not path.exists():
+        return None
+    about: Any = None
+    try:
+        about = json.loads(read_header(path).metadata.get("sipit", ""))
+        known = about["schema"] == SCHEMA and type(about["step"]) is int and isinstance(about["series"], list)
+        found = about["settings"] if known else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidInput(f"Expected a checkpoint of ours, but {path} is none; choose another --folder.")
+    wanted = json.loads(json.dumps(dict(settings)))
+    differing = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    if differing:
+        raise InvalidInput(
+            f"Expected a checkpoint of the same run, but {path} has other {', '.join(differing)}; "
+            "choose another --folder, or the same options."
+        )
+    return Checkpoint(load_file(path), about["step"], about["series"])
