@@ -1,0 +1,221 @@
+"""Rigorous lower bounds on the distances between the states of given prompts: the work behind `sipit certify`."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from numerics.capture import capture_graph
+from proofs.enclosure import Enclosure
+from proofs.errors import InvalidInput, Unsupported
+from proofs.evidence import Record
+from proofs.graph import Graph
+from proofs.separation import SeparationCertificate, certify_separation
+from proofs.separation_checker import LARGEST_SET
+from proofs.weights import weights_digest
+from sipit.known_collisions import families_at
+from sipit.models import LanguageModel
+from sipit.noise_budget import noise_budget
+from sipit.prompts import Prompt, tokenize
+from sipit.trails import KeptTrails
+from sipit.weight_files import remember
+
+MOST_LISTED = 10_000  # pairs left open that a record lists
+LARGEST_STATES, STATE_BYTES = 200 * 10**6, 12  # bytes of all last states in a record, and of one entry of them
+ARITHMETIC = "exact fixed point with proved radii; matrix products as integers in float64; elementary functions in Arb"
+
+
+def certify(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    *,
+    layer: int | None = None,
+    bits: int | None = None,
+    special_tokens: bool = True,
+    budget: bool = True,
+    vocabulary: int | None = None,
+    observed: tuple[Sequence[float], Fraction] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Record:
+    """Certifies lower bounds on the distances between the last states of all pairs of prompts.
+
+    Args:
+        model: its weights, as loaded, are what the claim is about.
+        prompts: text or token ids, at least two.
+        layer: blocks passed, before any final norm; None for half the depth.
+        bits: of the fixed point; None to choose, and to raise them while a pair stays open.
+        budget: also bound the errors of float32, bfloat16 and float64 runs, layer by layer.
+        vocabulary: take the one prompt as a prefix, and it followed by each of the first so many tokens as the prompts.
+        observed: a state, and how far (L2) it may be from the true one: of which of the prompts can it be?
+        progress: called with (prompts done, all).
+
+    Raises:
+        InvalidInput: prompts that are none, fewer than two or too long for memory; a layer that the model has not.
+        Unsupported: a network that cannot be captured, or has an operation without an enclosure, or hidden weights.
+    """
+    began = time.perf_counter()
+    rows = tokenize(model, prompts, special_tokens=special_tokens)
+    if vocabulary is not None:
+        rows = _continuations(model, rows, vocabulary)
+    chosen = model.layers // 2 if layer is None else layer
+    if not 0 <= chosen <= model.layers:
+        raise InvalidInput(
+            f"Expected a layer from 0 to {model.layers}, but got {chosen}; the final norm is not covered."
+        )
+    _check_memory(model, rows)
+    graphs = [capture_graph(model.module.config, chosen, "eager", length=n) for n in sorted({len(r) for r in rows})]
+    weights, tied = weights_of(model, graphs)
+    digest = weights_digest(weights)["sha256"]
+    trails = KeptTrails(f"{digest[:16]}-{chosen}", graphs)
+    certificate = certify_separation(
+        graphs,
+        weights,
+        rows,
+        bits=bits,
+        observed=observed,
+        progress=progress,
+        workers=_processors(),
+        kept=trails.read(rows),
+        keep=trails.keep,
+    )
+    certificate = replace(certificate, weights={**certificate.weights, "tied": tied, "model": model.name})
+    remember(model, digest, weights)
+    result = _result(model, certificate, chosen)
+    if budget and chosen:
+        result["noise_budget"] = noise_budget(model, graphs, certificate.trails, weights)
+    trails.forget()
+    provenance = {
+        "model": model.name,
+        "digest": model.digest,
+        "weights": digest,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "arithmetic": ARITHMETIC,
+        "versions": {name: version(name) for name in ("torch", "transformers", "python-flint", "numpy")},
+    }
+    return Record("certify", certificate.verdict, result, provenance, time.perf_counter() - began)
+
+
+def _continuations(model: LanguageModel, rows: Sequence[Sequence[int]], count: int) -> list[list[int]]:
+    """The one prompt followed by each of the first tokens of the vocabulary."""
+    if len(rows) != 1:
+        raise InvalidInput(f"Expected one prompt as the prefix of the vocabulary, but got {len(rows)}; give one.")
+    tokens = min(count, model.vocabulary_size)
+    most = min(LARGEST_SET, LARGEST_STATES // (STATE_BYTES * model.width))
+    if not 2 <= tokens <= most:
+        raise InvalidInput(
+            f"Expected from 2 to {most} tokens, whose states fit into one record, but got {tokens}; name fewer."
+        )
+    return [[*rows[0], token] for token in range(tokens)]
+
+
+def weights_of(model: LanguageModel, graphs: Sequence[Graph]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The parameters that the graphs read, as arrays, and the other names of those that are tied.
+
+    Raises:
+        Unsupported: a parameter is missing or not of floats (a quantised module that hides its values).
+    """
+    state: Mapping[str, torch.Tensor] = model.module.state_dict()
+    found: dict[str, Any] = {}
+    tied: dict[str, list[str]] = {}
+    for name in sorted({name for graph in graphs for name, _ in graph.parameters()}):
+        tensor = state.get(name)
+        if tensor is None or not tensor.is_floating_point() or type(tensor) is not torch.Tensor:
+            kind = "nothing" if tensor is None else f"{type(tensor).__name__} of {tensor.dtype}"
+            raise Unsupported(
+                f"Expected the values of {name!r} as plain floats, but got {kind}; dequantise the model first."
+            )
+        found[name] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy()
+        others = [other for other, t in state.items() if other != name and t.data_ptr() == tensor.data_ptr()]
+        if others:
+            tied[name] = others
+    return found, tied
+
+
+def _result(model: LanguageModel, certificate: SeparationCertificate, layer: int) -> dict[str, Any]:
+    data = certificate.to_json()
+    return {
+        "pairs": certificate.pairs,
+        "certified": certificate.certified,
+        "uncertified": [
+            *({**pair, "reason": "equal over the reals"} for pair in data["identical"]),
+            *_left_open(model, certificate, layer),
+        ],
+        "minimum_lower_bound": data["claim"]["minimum_lower_bound"],
+        "minimum_distance_float64": _distance(certificate),
+        "closest": data["claim"]["closest"],
+        "bits": certificate.bits,
+        "layer": layer,
+        "unique": data["claim"]["unique"],
+        "matches": None if certificate.observation is None else list(certificate.observation.matches),
+        "prompts": [list(trail.tokens) for trail in certificate.trails],
+        "statement": data["claim"]["statement"],
+        "certificate": data,
+    }
+
+
+def _left_open(model: LanguageModel, certificate: SeparationCertificate, layer: int) -> Iterator[dict[str, Any]]:
+    """The pairs whose enclosures meet, with the family of collisions that explains them where one does."""
+    pairs = certificate.found.unresolved
+    families = families_at(model, layer) if pairs else None
+    classes = model.token_classes.tolist() if pairs else []
+    for first, second in pairs[:MOST_LISTED]:
+        rows = [[classes[token] for token in certificate.trails[i].tokens] for i in (first, second)]
+        cause = None if families is None else families.cause(rows[0], rows[1])
+        reason = {"reason": "enclosures meet"} if cause is None else {"reason": "equal over the reals", "family": cause}
+        yield {"first": first, "second": second, **reason}
+
+
+def _distance(certificate: SeparationCertificate) -> float | None:
+    """The distance of the closest pair between the midpoints of its enclosures."""
+    if certificate.found.closest is None:
+        return None
+    first, second = (_middle(certificate.trails[i].state) for i in certificate.found.closest)
+    return float(np.linalg.norm(first - second))
+
+
+def _middle(state: Enclosure) -> Any:
+    return state.mantissa[-1].astype(np.float64) * 2.0**-state.bits
+
+
+def _check_memory(model: LanguageModel, rows: Sequence[Sequence[int]]) -> None:
+    """Raises InvalidInput where the longest prompt would need more memory than there is."""
+    config = model.module.config.get_text_config()
+    widths = [getattr(config, name, None) for name in ("intermediate_size", "n_inner", "ffn_dim")]
+    inner = max((width for width in widths if isinstance(width, int)), default=4 * model.width)
+    heads = getattr(config, "num_attention_heads", None)
+    heads = heads if isinstance(heads, int) else 1
+    limbs = 2.4 * math.log2(model.width) * model.layers / 24 + 8
+    each, square = (6 * inner + 12 * model.width) * (60 + 40 * limbs), heads * (200 + 60 * limbs)
+    free = available_memory() * 0.8
+
+    def bytes_for(length: int) -> float:
+        return each * length + square * length * length
+
+    longest = max(range(len(rows)), key=lambda i: len(rows[i]))
+    if bytes_for(len(rows[longest])) > free:
+        fits = next((n for n in range(len(rows[longest]), 0, -1) if bytes_for(n) <= free), 0)
+        raise InvalidInput(
+            f"Expected prompts that fit into {free / 1e9:.1f} GB of free memory, but prompt {longest} of "
+            f"{len(rows[longest])} tokens needs about {bytes_for(len(rows[longest])) / 1e9:.1f} GB; "
+            f"at most {fits} tokens fit."
+        )
+
+
+def _processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory() -> float:
+    """Free physical memory in bytes; infinite where the system does not say."""
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (ValueError, OSError, AttributeError):
+        return math.inf

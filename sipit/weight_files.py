@@ -1,0 +1,88 @@
+"""Where the weights of a certificate are, by their digest, so that `sipit verify` finds them without torch."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proofs.errors import InvalidInput
+from proofs.graph import Graph
+from proofs.weights import read_weights
+from sipit.storage import cache_folder, keep_json, kept_json
+
+if TYPE_CHECKING:
+    from sipit.models import LanguageModel
+
+LARGEST_COPY = 2**31  # bytes of weights that are copied into the cache
+
+
+def remember(model: "LanguageModel", digest: str, weights: Mapping[str, Any]) -> None:
+    """Notes in the cache where weights of this digest are; those that lie in no file are copied there."""
+    import torch
+
+    folder = _folder(model.name)
+    if folder is not None and model.dtype in (torch.float32, torch.float64):
+        keep_json(
+            f"weights/{digest}.json", {"files": [str(file.resolve()) for file in sorted(folder.glob("*.safetensors"))]}
+        )
+        return
+    target = cache_folder() / "weights" / f"{digest}.safetensors"
+    if target.is_file() or sum(array.nbytes for array in weights.values()) > LARGEST_COPY:
+        return
+    from safetensors.numpy import save
+
+    from proofs.evidence import write_atomically
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, save({name: array.copy() for name, array in weights.items()}))
+    except (OSError, InvalidInput):
+        return  # a read-only cache only means that --model has to be named
+
+
+def find(certificate: Mapping[str, Any], model: str | None) -> dict[str, Any]:
+    """The weights that a certificate names, from a model named by hand or by their digest from the cache.
+
+    Raises:
+        InvalidInput: they are nowhere, or the model named does not hold them.
+    """
+    graphs = [Graph.from_json(graph) for graph in certificate.get("graphs", [])]
+    names = {name: () for graph in graphs for name, _ in graph.parameters()}
+    about = certificate.get("weights")
+    tied = about.get("tied") if isinstance(about, Mapping) else None
+    if isinstance(tied, Mapping):
+        names = {name: tuple(str(n) for n in tied.get(name, ())) for name in names}
+    digest = str(about.get("sha256", "")) if isinstance(about, Mapping) else ""
+    if model is None:
+        return read_weights(_known(digest), names)
+    folder = _folder(model)
+    if folder is not None:
+        return read_weights(sorted(folder.glob("*.safetensors")), names)
+    from sipit.certifying import weights_of  # a model that is drawn or downloaded needs torch
+    from sipit.models import load_model
+
+    return weights_of(load_model(model), graphs)[0]
+
+
+def _folder(model: str) -> Path | None:
+    """The folder of a model's safetensors, where it has one."""
+    if model == "smollm2":
+        from sipit.models.smollm2 import smollm2_folder
+
+        return smollm2_folder()
+    return Path(model) if Path(model).is_dir() else None
+
+
+def _known(digest: str) -> Sequence[Path]:
+    if not (len(digest) == 64 and all(c in "0123456789abcdef" for c in digest)):
+        raise InvalidInput(
+            "Expected a certificate that names its weights by sha256, but it does not; name another file."
+        )
+    copy = cache_folder() / "weights" / f"{digest}.safetensors"
+    if copy.is_file():
+        return [copy]
+    files = (kept_json(f"weights/{digest}.json") or {}).get("files")
+    if isinstance(files, list) and files and all(isinstance(f, str) and Path(f).is_file() for f in files):
+        return [Path(f) for f in files]
+    raise InvalidInput(
+        f"Expected the weights of digest {digest[:16]}…, but they are not on this machine; name the model with --model."
+    )

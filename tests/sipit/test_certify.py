@@ -1,0 +1,216 @@
+"""`sipit certify` and `sipit verify` end to end, and enclosures of whole captured networks against Arb."""
+
+import json
+
+import flint
+import numpy as np
+import pytest
+import torch
+
+from numerics.capture import capture_graph
+from proofs import InvalidInput, Unsupported, Verdict, certify_separation
+from proofs.arithmetic.ball import Balls
+from proofs.arithmetic.fixed_point import FixedPoint
+from proofs.interpreter import evaluate
+from sipit.certifying import certify, weights_of
+from sipit.cli import run
+from sipit.noise import in_dtype
+from sipit.trails import KeptTrails
+from tests.sipit.cases import tiny
+
+PROMPTS = [[1, 2, 3], [1, 2, 4], [5, 2, 3], [1, 2, 3]]
+FEW = ("llama", "gemma3", "bloom")
+ENCLOSED = (
+    "gpt2", "gpt-neo", "gpt-neox", "opt", "bloom", "llama", "mistral", "qwen2", "qwen3", "phi3", "gemma3", "olmo2",
+    "falcon", "stablelm", "mixtral",
+)  # fmt: skip
+
+
+def outside(graph, weights, tokens, *, bits, high):
+    """How many entries of a run in many more bits are not certainly inside their enclosure, and how many there are."""
+    inputs = {"tokens": np.array([tokens])}
+    found = evaluate(graph, {**inputs, **weights}, FixedPoint(bits))
+    with Balls(high) as balls:
+        exact = {
+            name: np.frompyfunc(flint.arb, 1, 1)(w.astype(np.float64).astype(object)) for name, w in weights.items()
+        }
+        true = evaluate(graph, {**inputs, **exact}, balls)
+        gaps = zip(true.ravel(), found.mantissa.ravel(), found.radius.ravel(), strict=True)
+        bad = sum(not abs(t - flint.arb((m, -bits))) <= flint.arb(float(r)) * flint.arb((1, -bits)) for t, m, r in gaps)
+    return bad, found.mantissa.size
+
+
+def contained(family, prompts):
+    model = tiny(family)
+    graph = capture_graph(model.module.config, None, "eager", length=len(prompts[0]))
+    weights, _ = weights_of(model, [graph])
+    counts = [outside(graph, weights, tokens, bits=120, high=240) for tokens in prompts]
+    assert sum(bad for bad, _ in counts) == 0
+    return sum(size for _, size in counts)
+
+
+def test_states_lie_in_their_enclosures():
+    assert contained("llama", [[1, 2, 3]]) == 3 * 64
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ENCLOSED)
+def test_states_of_every_family_lie_in_their_enclosures(family):
+    random = np.random.default_rng(0)
+    assert contained(family, random.integers(0, 256, (3, 5)).tolist()) == 3 * 5 * 64
+
+
+@pytest.mark.slow
+def test_states_of_width_256_lie_in_their_enclosures():
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=64, hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=8,
+        num_key_value_heads=2,
+    )  # fmt: skip
+    module = transformers.LlamaForCausalLM(config)
+    graph = capture_graph(config, None, "eager", length=8)
+    weights = {name: module.state_dict()[name].numpy() for name, _ in graph.parameters()}
+    random = np.random.default_rng(1)
+    checked = [outside(graph, weights, row, bits=160, high=260) for row in random.integers(0, 64, (3, 8)).tolist()]
+    assert sum(bad for bad, _ in checked) == 0
+    assert sum(size for _, size in checked) == 3 * 8 * 256
+
+
+@pytest.fixture(scope="module")
+def record():
+    return certify(tiny("gpt2"), PROMPTS, layer=2)
+
+
+def test_the_record_keeps_its_contract(record):
+    result = record.result
+    assert record.verdict is Verdict.COLLISION
+    assert (result["pairs"], result["certified"], result["layer"]) == (6, 5, 2)
+    assert result["uncertified"] == [
+        {"first": 0, "second": 3, "family": "same prompt", "reason": "equal over the reals"}
+    ]
+    assert 0 < float(result["minimum_lower_bound"]) <= result["minimum_distance_float64"] * (1 + 1e-12)
+    assert result["bits"] >= 64
+    json.dumps(record.to_json(), allow_nan=False)
+
+
+def test_noise_is_bounded_in_every_arithmetic_and_ordered(record):
+    layers = record.result["noise_budget"]["layers"]
+    assert [entry["layer"] for entry in layers] == [1, 2]
+    for entry in layers:
+        noise = entry["noise"]
+        assert 0 < noise["float64, cast-free"] < noise["float32"] < noise["bfloat16"] < entry["largest_state"]
+
+
+@pytest.mark.parametrize("family", ["gpt2", *(pytest.param(name, marks=pytest.mark.slow) for name in FEW)])
+def test_a_record_is_written_and_verified(family, tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"token_ids": row}) + "\n" for row in PROMPTS[:3]))
+    record = tmp_path / "record.json"
+    assert run(["certify", f"tiny-{family}", "--prompts", str(prompts), "--no-noise", "-o", str(record)]) == 0
+    assert run(["verify", str(record)]) == 0
+    data = json.loads(record.read_text())
+    data["result"]["minimum_lower_bound"] = "9.9e+9"
+    record.write_text(json.dumps(data))
+    assert run(["verify", str(record)]) == 1
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_embeddings_alone_are_certified_and_verified(family, tmp_path):
+    record = certify(tiny(family), [[1, 2], [3, 2], [1, 4]], layer=0)
+    reasons = [(pair["first"], pair["second"], pair["family"]) for pair in record.result["uncertified"]]
+    assert reasons == [(0, 1, "window reach")]  # the last token is all that there is to see
+    file = tmp_path / "record.json"
+    file.write_text(record.dumps())
+    assert run(["verify", str(file)]) == 0
+
+
+def test_weights_of_another_model_are_rejected(tmp_path, record):
+    file = tmp_path / "record.json"
+    file.write_text(record.dumps())
+    other = tmp_path / "other"
+    in_dtype(tiny("gpt2", "bfloat16"), torch.float32).module.save_pretrained(other)
+    assert run(["verify", str(file), "--model", str(other)]) == 1
+    assert run(["verify", str(file), "--model", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize(
+    "options", [["--layer", "9"], ["--layer", "final"], ["--bits", "many"], ["--bits", "5"], ["--prompts", "none.txt"]]
+)
+def test_bad_options_end_with_one_sentence(options, tmp_path, capsys):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("one\ntwo\n")
+    output = tmp_path / "record.json"
+    assert run(["certify", "tiny-gpt2", "--prompts", str(prompts), "-o", str(output), *options]) == 2
+    assert capsys.readouterr().err.strip().startswith("sipit: Expected")
+    assert not output.exists()
+
+
+def test_prompts_too_long_for_memory_are_refused_with_what_fits(monkeypatch):
+    monkeypatch.setattr("sipit.certifying.available_memory", lambda: 40e6)
+    with pytest.raises(InvalidInput, match=r"at most [0-9]+ tokens fit"):
+        certify(tiny("gpt2"), [[1] * 100, [2] * 100])
+
+
+def test_the_whole_vocabulary_after_a_prefix_and_the_token_of_an_observed_state(tmp_path):
+    prompts, states, record = tmp_path / "p.jsonl", tmp_path / "s.safetensors", tmp_path / "r.json"
+    prompts.write_text('{"token_ids": [7, 300, 41]}')
+    assert run(["capture", "tiny-gpt2", "--prompts", str(prompts), "--layer", "1", "-o", str(states)]) == 0
+    prompts.write_text('{"token_ids": [7, 300]}')
+    line = ["certify", "tiny-gpt2", "--prompts", str(prompts), "--layer", "1", "--no-noise", "-o", str(record)]
+    assert run([*line, "--vocabulary", "60", "--states", str(states), "--noise", "1e-3"]) == 0
+    result = json.loads(record.read_text())["result"]
+    assert (result["pairs"], result["certified"]) == (60 * 59 // 2, 60 * 59 // 2)
+    assert (result["matches"], result["unique"]) == ([41], True)
+    assert run(["verify", str(record)]) == 0
+    assert run([*line, "--vocabulary", "1"]) == 2
+    assert run([*line, "--vocabulary", "9", "--states", str(states), "--noise", "much"]) == 2
+
+
+def test_hidden_weights_are_refused():
+    import copy
+    from dataclasses import replace
+
+    model = tiny("gpt2")
+    module = copy.deepcopy(model.module)
+    weight = module.transformer.h[0].mlp.c_fc.weight
+    weight.requires_grad_(False)
+    module.transformer.h[0].mlp.c_fc.weight = torch.nn.Parameter(weight.to(torch.int8), requires_grad=False)
+    with pytest.raises(Unsupported, match="dequantise"):
+        certify(replace(model, module=module), PROMPTS)
+
+
+def test_an_interrupted_run_resumes(monkeypatch):
+    monkeypatch.setattr("sipit.trails.WORTH", 0.0)
+    model = tiny("llama")
+    graph = capture_graph(model.module.config, 1, "eager", length=3)
+    weights, _ = weights_of(model, [graph])
+    trails = KeptTrails("test", [graph])
+    made = []
+
+    def stop(trail):
+        trails.keep(trail)
+        made.append(trail.tokens)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        certify_separation(graph, weights, PROMPTS, keep=stop)
+    kept = trails.read(PROMPTS)
+    assert set(kept) == set(made)
+    again = []
+    resumed = certify_separation(graph, weights, PROMPTS, kept=kept, keep=lambda trail: again.append(trail.tokens))
+    assert again == [(5, 2, 3)]
+    assert resumed.to_json() == certify_separation(graph, weights, PROMPTS).to_json()
+    trails.forget()
+    assert trails.read(PROMPTS) == {}
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_certificate():
+    model = tiny("gpt2")
+    graph = capture_graph(model.module.config, 1, "eager", length=3)
+    weights, _ = weights_of(model, [graph])
+    one, two = (certify_separation(graph, weights, PROMPTS[:3], bits=90, workers=n) for n in (1, 2))
+    assert one.to_json() == two.to_json()
