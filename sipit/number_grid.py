@@ -1,0 +1,37 @@
+"""On which grid of numbers values lie, whatever type they are stored in, and how far rounding to it moves a row."""
+
+import torch
+
+_HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_INTEGER = 1e-3  # of a step, by which a float32 quotient may miss an integer
+_STEPS = 127  # of int8, to either side
+
+
+def stored_grid(rows: torch.Tensor) -> str | None:
+    """The coarsest grid that all values (T, d) lie on: int8 with one scale a row or in all, bfloat16 or float16."""
+    values = rows.double()
+    if _on_integers(values, values.abs().amax(1, keepdim=True)):
+        return "int8, one scale a row"
+    if _on_integers(values, values.abs().max().reshape(1, 1)):
+        return "int8, one scale"
+    for name, dtype in _HALVES.items():
+        if bool((values.to(dtype).double() == values).all()):
+            return name
+    return None
+
+
+def grid_error(grid: str | None, rows: torch.Tensor) -> float:
+    """How far rounding to the grid moves a row (T, d) at most, relative L2."""
+    if grid is None:
+        return 0.0
+    if grid in _HALVES:
+        return torch.finfo(_HALVES[grid]).eps / 2
+    values = rows.double()
+    largest = values.abs().amax(1) if grid.endswith("a row") else values.abs().max().expand(len(values))
+    moved = largest / (2 * _STEPS) * values.shape[1] ** 0.5
+    return float((moved / values.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)).max())
+
+
+def _on_integers(values: torch.Tensor, largest: torch.Tensor) -> bool:
+    steps = values / (largest / _STEPS).clamp_min(torch.finfo(torch.float64).tiny)
+    return bool(((steps - steps.round()).abs() <= _INTEGER).all())

@@ -1,0 +1,145 @@
+"""Walks along observed states row by row, taking the nearest token at each: how well does a convention fit?
+
+Only directions are compared, so that a constant factor does not matter. The candidates are the best by the probe and
+the embedding rows nearest to the best of them; a row that nothing fits gets more, up to a limit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from sipit.models import LanguageModel
+from sipit.prefix import CachedPrefix, Prefix, RecomputedPrefix
+from sipit.prefix_choice import prefix_opener
+from sipit.probe import Probes
+from sipit.site_statistics import directions
+from sipit.sites import Site, Sites
+
+_FIRST = 64  # candidates tested at every row
+_NEAR = 8  # embedding rows nearest to that of the best candidate
+_MORE = 512  # candidates tested where none of the first is near
+_LISTED = 8  # alternatives kept
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where the first row stands: behind known tokens, and so many positions later than it seems."""
+
+    known: tuple[int, ...] = ()
+    shift: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row: the nearest token, the distance of its direction, that of the nearest rival of another class.
+
+    `factor` is the length of the observed row over that of the computed one; `nearest` lists tokens with residuals.
+    """
+
+    token: int
+    residual: float
+    margin: float
+    factor: float
+    tested: int
+    nearest: tuple[tuple[int, float], ...]
+
+
+@dataclass
+class Walk:
+    """A prefix at a site, and what it is compared with."""
+
+    sites: Sites
+    site: Site
+    probes: Probes
+    start: Start
+    enough: float  # residual below which no further candidates are tested
+    most: int = _MORE
+
+    def __post_init__(self) -> None:
+        network = self.sites.network(self.site, shift=self.start.shift)
+        opener = RecomputedPrefix if prefix_opener(network) is RecomputedPrefix else CachedPrefix
+        self._prefix: Prefix = opener(network)
+        self._length = len(self.start.known)
+        if self.start.known:
+            self._extend(list(self.start.known), 0)
+
+    @property
+    def model(self) -> LanguageModel:
+        """Whose states they may be."""
+        return self.sites.model
+
+    def along(self, rows: torch.Tensor) -> list[Step]:
+        """One step for each row (n, d), each behind the tokens of those before."""
+        steps: list[Step] = []
+        for row in rows:
+            step = self._step(row)
+            self._extend([step.token], self._length)
+            self._length += 1
+            steps.append(step)
+        return steps
+
+    def _extend(self, tokens: list[int], at: int) -> None:
+        self._prefix.extend(at, torch.tensor([tokens], device=self.model.device))
+        self._prefix.keep(0)
+
+    def _step(self, row: torch.Tensor) -> Step:
+        order = self.ranking(row, self._length)
+        tokens, distances, lengths = self._distances(row, order[:_FIRST])
+        if float(distances.min()) > self.enough:
+            more = self._distances(row, order[_FIRST : self.most])
+            tokens, distances, lengths = (
+                torch.cat(pair) for pair in zip((tokens, distances, lengths), more, strict=True)
+            )
+        while True:  # the rows nearest to the nearest are its likeliest rivals, and may be nearer still
+            nearest = tokens[distances.argmin()]
+            (near,) = self.model.nearest_rows(nearest[None], _NEAR)
+            more = self._distances(row, near[~torch.isin(near, tokens)])
+            parts = zip((tokens, distances, lengths), more, strict=True)
+            tokens, distances, lengths = (torch.cat(pair) for pair in parts)
+            if tokens[distances.argmin()] == nearest:
+                break
+        best = int(distances.argmin())
+        classes = self.model.token_classes
+        rivals = distances[classes[tokens] != classes[tokens[best]]]
+        leading = distances.argsort()[:_LISTED].tolist()
+        return Step(
+            token=int(classes[tokens[best]]),
+            residual=float(distances[best]),
+            margin=float(rivals.min()) if len(rivals) else float("inf"),
+            factor=float(row.double().norm() / lengths[best]),
+            tested=len(tokens),
+            nearest=tuple((int(tokens[index]), float(distances[index])) for index in leading),
+        )
+
+    def ranking(self, row: torch.Tensor, position: int) -> torch.Tensor:
+        """All tokens by the probe of the site, best first."""
+        probe = self.probes.at(position)
+        return probe.scores(probe.features(row[None]))[0].argsort(descending=True, stable=True)
+
+    def _distances(self, row: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        if not len(tokens):
+            empty = torch.zeros(0, dtype=torch.float64, device=tokens.device)
+            return tokens, empty, empty
+        states = self._prefix.candidates(torch.full_like(tokens, self._length), tokens).double()
+        apart = (directions(states) - directions(row.to(states.device))).norm(dim=1)
+        return tokens, apart.nan_to_num(nan=2.0), states.norm(dim=1)
+
+
+def single_token_distances(walk: Walk, rows: torch.Tensor, count: int) -> list[float]:
+    """For every row (n, d) how near the state of some prompt of one token comes, of the `count` likeliest."""
+    tokens = torch.stack([walk.ranking(row, 0)[:count] for row in rows])
+    run = walk.sites.network(walk.site).run(tokens.flatten()[:, None], use_cache=False)[:, 0]
+    states = directions(run).view(*tokens.shape, -1)
+    observed = directions(rows.to(states.device))
+    return (states - observed[:, None]).norm(dim=2).nan_to_num(nan=2.0).amin(1).tolist()
+
+
+def fitting(steps: Sequence[Step], tolerance: float) -> int:
+    """How many steps from the first on are accepted: within the tolerance, every tested rival clearly outside."""
+    count = 0
+    for step in steps:
+        if step.residual > tolerance or step.margin <= max(tolerance, 2 * step.residual):
+            break
+        count += 1
+    return count

@@ -1,0 +1,158 @@
+"""Partial knowledge: the nearest prompt, marked as what it is; recovered only where the whole space was searched."""
+
+import itertools
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sipit
+from proofs.errors import InvalidInput
+from sipit.cli import run
+from sipit.models.architecture import Architecture, EqualRows, Weights, build_model
+from sipit.network import Network
+from sipit.outcome import Outcome
+from sipit.partial import invert_partial
+from sipit.perturbations import Noise
+from tests.sipit.cases import tiny, with_rows
+
+SMALL = build_model(Architecture("gpt2", width=32, heads=2, vocabulary=32))  # 1,024 prompts of two tokens
+PROMPT = [3, 30, 17, 8, 21]
+
+
+def captured(model, prompt, layer=2):
+    return sipit.capture(model, [prompt], layer=layer)[0]
+
+
+def partial(model, rows, **options):
+    return invert_partial(model, rows, layer=2, **({"tolerance": 1e-5, "budget": 60} | options))
+
+
+@settings(max_examples=10)
+@given(prompt=st.lists(st.integers(0, 31), min_size=1, max_size=2))
+def test_the_last_state_of_a_short_prompt_gives_it_back(prompt):
+    found = partial(SMALL, captured(SMALL, prompt)[-1:], positions=[len(prompt) - 1])
+    assert found.outcome is Outcome.RECOVERED
+    assert found.nearest_token_ids == prompt
+    (segment,) = found.segments
+    assert (segment.first, segment.last, segment.space) == (0, len(prompt) - 1, 32 ** len(prompt))
+
+
+def test_a_space_searched_whole_agrees_with_brute_force():
+    row = Noise(0.1, seed=1).apply(captured(SMALL, PROMPT[:2])[-1:])
+    pairs = list(itertools.product(range(32), repeat=2))
+    states = Network(SMALL, 2).run(torch.tensor(pairs), use_cache=False)[:, -1].double()
+    apart = (states - row[0].double()).norm(dim=1) / row[0].double().norm()
+    order = apart.argsort()
+    found = partial(SMALL, row, positions=[1])
+    (segment,) = found.segments
+    assert found.outcome is Outcome.NOT_FOUND
+    assert segment.tested == 1024
+    assert tuple(segment.token_ids) == pairs[order[0]]
+    assert segment.residual == pytest.approx(float(apart[order[0]]), rel=1e-4)
+    assert [tuple(tokens) for tokens, _ in segment.alternatives[:3]] == [pairs[index] for index in order[1:4]]
+
+
+def test_every_other_row_is_enough():
+    found = partial(SMALL, captured(SMALL, PROMPT)[[0, 2, 4]], positions=[0, 2, 4])
+    assert (found.outcome, found.nearest_token_ids) == (Outcome.RECOVERED, PROMPT)
+    assert [(segment.first, segment.last) for segment in found.segments] == [(0, 0), (1, 2), (3, 4)]
+
+
+@pytest.mark.parametrize("at", [range(2), range(3, 5), [1], []], ids=["prefix", "suffix", "middle", "none"])
+def test_known_tokens_are_taken_as_given(at):
+    known = {index: PROMPT[index] for index in at}
+    found = partial(SMALL, captured(SMALL, PROMPT)[2:], positions=[2, 3, 4], known=known)
+    assert found.given == sorted(known)
+    if 0 in known or 1 in known:
+        assert (found.outcome, found.nearest_token_ids) == (Outcome.RECOVERED, PROMPT)
+
+
+def test_a_wrong_known_token_is_not_found_and_nothing_behind_it_is_verified():
+    found = partial(SMALL, captured(SMALL, PROMPT)[2:], positions=[2, 3, 4], known={0: 3, 1: 31})
+    assert found.outcome is Outcome.NOT_FOUND
+    assert found.segments[0].outcome is Outcome.NOT_FOUND
+    assert all(segment.outcome is Outcome.AMBIGUOUS for segment in found.segments[1:])
+    assert all("conditional" in segment.reason for segment in found.segments[1:])
+
+
+def test_what_fits_without_the_whole_space_is_never_called_recovered():
+    prompt = [5, 11, 29, 2]
+    found = partial(SMALL, captured(SMALL, prompt)[-1:], positions=[3], budget=20)
+    assert found.segments[0].space == 32**4
+    assert found.outcome in {Outcome.AMBIGUOUS, Outcome.BUDGET_EXHAUSTED}
+    assert (found.segments[0].residual <= 1e-5) == (found.outcome is Outcome.AMBIGUOUS)
+    assert found.segments[0].alternatives
+
+
+def test_a_budget_is_kept_and_the_nearest_is_named():
+    found = partial(tiny("gpt2"), captured(tiny("gpt2"), PROMPT)[-1:], positions=[4], budget=1e-3)
+    assert found.outcome is Outcome.BUDGET_EXHAUSTED
+    assert len(found.nearest_token_ids) == 5
+    assert found.seconds < 30
+
+
+def test_noisy_states_give_the_nearest_prompt_and_say_that_it_does_not_fit():
+    model = tiny("llama")
+    rows = Noise(0.02, seed=3).apply(captured(model, PROMPT))
+    found = partial(model, rows)
+    assert (found.outcome, found.nearest_token_ids) == (Outcome.NOT_FOUND, PROMPT)
+    assert partial(model, rows, tolerance=0.05).outcome is Outcome.RECOVERED
+
+
+def test_classes_are_answers_but_never_recovered():
+    model = with_rows("llama", [(65, 300)])
+    found = partial(model, captured(model, [1, 300, 2]))
+    assert (found.outcome, found.nearest_token_ids) == (Outcome.AMBIGUOUS, [1, 65, 2])
+    assert [segment.outcome for segment in found.segments] == [
+        Outcome.RECOVERED, Outcome.AMBIGUOUS, Outcome.RECOVERED,
+    ]  # fmt: skip
+
+
+def test_near_twins_are_told_from_a_clear_answer():
+    near = build_model(Architecture("llama"), Weights(0, (EqualRows(0, 1, 1e-7),)))
+    assert partial(near, captured(near, [131, 126, 199, 0])).outcome is Outcome.AMBIGUOUS
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"positions": [0, 1]},
+        {"positions": [2, 1, 0]},
+        {"known": {9: 1}},
+        {"known": {0: 512}},
+        {"positions": [-1, 0, 1]},
+    ],
+)
+def test_bad_positions_and_tokens_are_refused(options):
+    with pytest.raises(InvalidInput, match="Expected"):
+        partial(tiny("gpt2"), captured(tiny("gpt2"), [1, 2, 3]), **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mamba"])
+def test_two_tokens_from_the_last_state_over_the_whole_vocabulary(family):
+    model = tiny(family)
+    found = partial(model, captured(model, [77, 402])[-1:], positions=[1], budget=300)
+    assert (found.outcome, found.nearest_token_ids, found.tested) == (Outcome.RECOVERED, [77, 402], 512**2)
+
+
+def record_of(capsys, *arguments):
+    capsys.readouterr()
+    status = run([str(argument) for argument in arguments])
+    return status, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("options", "positions"),
+    [(["--positions", "all"], 5), (["--prefix", "[72,101]"], 3), (["--prefix", "Hell", "--positions", "last"], 1)],
+)
+def test_the_command(capsys, options, positions):
+    status, record = record_of(capsys, "invert", "tiny-gpt2", "--text", "Hello", "--layer", 2, *options, "--json")
+    (found,) = record["result"]["partial"]
+    assert found["nearest_text"] == "Hello"
+    assert found["matches_truth"] is True
+    assert len(found["segments"]) == positions
+    assert (status, record["verdict"]) in {(0, "recovered"), (3, "ambiguous")}
