@@ -1,11 +1,16 @@
-"""The states of a corpus on many processes or machines, with Ray: shards of prompts as actors with a model each.
+"""States of a corpus, and their closest pairs, on many processes or machines with Ray.
 
-Shards end where batches end, so that every state has the bits that one process would give it. A shard is a state store
-of its own: a worker that dies is started again, and continues where its store stopped. The folder has to be one that
-all machines see. What is searched afterwards are the same numbers, so the answer is the same.
+States: shards of prompts as actors with a model each. Shards end where batches end, so that every state has the bits
+that one process would give it. A shard is a state store of its own: a worker that dies is started again, and continues
+where its store stopped. The folder has to be one that all machines see.
+Pairs: shards of the states with halos, handed out with the least distance found so far; a task that dies is done again.
+Either way the answer is the one that a single process gives.
 """
 
-from collections.abc import Generator, Sequence
+import logging
+import os
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,15 +18,19 @@ from typing import Any
 
 import numpy as np
 
+from numerics.pair_search import ClosePairs
+from numerics.pair_shards import Shard, closest_pairs_in_shards, pairs_within_in_shards, search_shard
 from numerics.point_set import processors
-from proofs.errors import MissingResource
+from proofs.errors import InvalidInput, MissingResource
 from sipit.colliding import Progress
 from sipit.corpora import Corpus
 from sipit.models import LanguageModel, load_model
 from sipit.prefixes import Prefixes
 from sipit.state_store import STORED, batches, store_states
 
+LOOPBACK = "127.0.0.1"
 WINDOWS = 512  # of a shard, about: what a worker does between two reports
+PIECES = 4  # of the states for each worker, so that later ones profit from the least distance of earlier ones
 
 
 class Worker:
@@ -36,46 +45,86 @@ class Worker:
         return len(prompts)
 
 
-def clustered_states(
-    model: LanguageModel,
-    corpus: Corpus,
-    layers: Sequence[int],
-    folder: Path,
-    batch: int,
-    *,
-    address: str | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> dict[int, Any]:
-    """As `store_states`, by the workers of a Ray cluster.
+class Cluster:
+    """A connected Ray cluster: it captures states, and is a `sipit.collisions.Search`."""
 
-    Args:
-        address: of the cluster; None starts one on this machine alone, bound to 127.0.0.1 and without a dashboard,
-            and ends it afterwards.
-        seed: draws the parameters of a tiny model.
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self.workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
 
-    Raises:
-        MissingResource: Ray is not installed.
-    """
-    parts = shards(corpus.prompts, batch)
-    with _cluster(address) as ray:
-        actor = ray.remote(max_restarts=-1, max_task_retries=-1, num_cpus=1)(Worker)
+    def states(
+        self,
+        model: LanguageModel,
+        corpus: Corpus,
+        layers: Sequence[int],
+        folder: Path,
+        batch: int,
+        *,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> dict[int, Any]:
+        """As `store_states`, by the workers of the cluster.
+
+        Args:
+            seed: draws the parameters of a tiny model.
+        """
+        parts = shards(corpus.prompts, batch)
         dtype = str(model.dtype).removeprefix("torch.")
-        count = max(1, min(len(parts), int(ray.cluster_resources().get("CPU", 1))))
-        workers = [actor.remote(model.name, dtype, str(model.device), seed) for _ in range(count)]
-        waiting = [
-            workers[number % count].run.remote(part, list(layers), str(folder / f"shard-{number:06d}"), batch)
-            for number, part in enumerate(parts)
-        ]
+        tasks = [(part, list(layers), str(folder / f"shard-{number:06d}"), batch) for number, part in enumerate(parts)]
         done = 0
-        while waiting:
-            ready, waiting = ray.wait(waiting)
-            done += sum(ray.get(ready))
+        for _, count in self.by_actors(Worker, (model.name, dtype, str(model.device), seed), tasks):
+            done += count
             if progress is not None:
                 progress(done, len(corpus))
-    return {
-        layer: _joined(folder, layer, len(parts), (len(corpus), model.width), STORED[model.dtype]) for layer in layers
-    }
+        shape = (len(corpus), model.width)
+        return {layer: _joined(folder, layer, len(parts), shape, STORED[model.dtype]) for layer in layers}
+
+    def by_actors(self, kind: type, arguments: tuple[Any, ...], tasks: Sequence[Any]) -> Generator[tuple[int, Any]]:
+        """Lets actors `kind(*arguments)`, one a processor, do `run(*task)` for every task.
+
+        Yields the number of a task and what it returned, as they end. An actor that dies is started again.
+        """
+        actor = self._ray.remote(max_restarts=-1, max_task_retries=-1, num_cpus=1)(kind)
+        count = min(len(tasks), self.workers)
+        actors = [actor.remote(*arguments) for _ in range(count)]
+        numbers = {actors[number % count].run.remote(*task): number for number, task in enumerate(tasks)}
+        waiting = list(numbers)
+        while waiting:
+            ready, waiting = self._ray.wait(waiting)
+            for one in ready:
+                yield numbers[one], self._ray.get(one)
+
+    def closest_pairs(self, states: Any, *, count: int) -> ClosePairs:
+        """See `sipit.collisions.Search`."""
+        return closest_pairs_in_shards(states, count=count, pieces=PIECES * self.workers, workers=self)
+
+    def pairs_within(self, states: Any, *, threshold: float) -> ClosePairs:
+        """See `sipit.collisions.Search`."""
+        return pairs_within_in_shards(states, threshold=threshold, pieces=PIECES * self.workers, workers=self)
+
+    def results(self, points: Any, shards: Iterator[Shard]) -> Generator[ClosePairs]:
+        """See `numerics.pair_shards.Workers`: as many tasks at a time as there are processors."""
+        task = self._ray.remote(max_retries=-1, num_cpus=1)(search_shard)
+        # A whole file is read by whoever needs it; other arrays are handed over once to every machine.
+        whole = isinstance(points, np.memmap) and points.filename is not None and not isinstance(points.base, np.memmap)
+        reference = _File(str(points.filename)) if whole else self._ray.put(np.asarray(points))
+        waiting: deque[Any] = deque()
+        for shard in shards:
+            waiting.append(task.remote(reference, shard))
+            if len(waiting) >= self.workers:
+                yield self._ray.get(waiting.popleft())
+        while waiting:
+            yield self._ray.get(waiting.popleft())
+
+
+class _File:
+    """A stored array that a worker opens when it reads rows of it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __getitem__(self, rows: Any) -> Any:
+        return np.load(self._path, mmap_mode="r")[rows]
 
 
 def shards(prompts: Prefixes, batch: int) -> list[Prefixes]:
@@ -108,20 +157,37 @@ def _joined(folder: Path, layer: int, parts: int, shape: tuple[int, int], dtype:
 
 
 @contextmanager
-def _cluster(address: str | None) -> Generator[Any]:
-    """Ray, connected; what was started here is ended here."""
+def open_cluster(address: str | None = None) -> Generator[Cluster]:
+    """Connects to a cluster; what was started here is ended here.
+
+    Args:
+        address: of the cluster; None starts one on this machine alone, bound to 127.0.0.1 and without a dashboard.
+
+    Raises:
+        MissingResource: Ray is not installed.
+        InvalidInput: Ray was imported before, and cannot be bound to this machine alone any more.
+    """
     if find_spec("ray") is None:
         raise MissingResource("Expected Ray for --engine ray, but it is not installed: pip install 'sipit[cluster]'")
-    import ray  # pyright: ignore[reportMissingImports] - an extra
+    if address is None:
+        # Read when Ray is imported: without it the loopback address is replaced by that of the machine.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    import ray
 
     if address is None:
         ray.init(
-            num_cpus=processors(), include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False,
-            logging_level="ERROR",
+            num_cpus=processors(), include_dashboard=False, _node_ip_address=LOOPBACK, log_to_driver=False,
+            logging_level=logging.ERROR,
         )  # fmt: skip
     else:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        yield ray
+        bound = {node["NodeManagerAddress"] for node in ray.nodes()}
+        if address is None and bound != {LOOPBACK}:
+            raise InvalidInput(
+                f"Expected Ray bound to {LOOPBACK}, but it is bound to {', '.join(sorted(bound))}, because it was "
+                "imported before; import it after sipit, or give the address of a cluster."
+            )
+        yield Cluster(ray)
     finally:
         ray.shutdown()

@@ -18,7 +18,7 @@ from numerics.pair_search import Pair
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.collision_causes import Cause, Explanation, StandAlone, explain
-from sipit.collisions import LayerFindings, median_norm, search_layer, zero_hits_bound
+from sipit.collisions import LOCAL, LayerFindings, Search, median_norm, search_layer, zero_hits_bound
 from sipit.corpora import Corpus
 from sipit.known_collisions import Families, families_at, known_collisions
 from sipit.models import LanguageModel
@@ -140,6 +140,7 @@ def examine(
     threshold: float | None,
     seed: int,
     listed: int = LISTED,
+    search: Search = LOCAL,
 ) -> Examined:
     """Searches one layer and explains what it finds.
 
@@ -150,13 +151,14 @@ def examine(
             relative noise times the median norm of the states.
         seed: of the samples for noise and co-Lipschitz constants.
         listed: how many pairs to explain.
+        search: who looks for them.
     """
     prompts, classes = corpus.prompts, alone.model.token_classes.cpu().numpy()
     families = families_at(alone.model, layer)
     known = known_collisions(prompts, classes, families)
     noise = measured_noise(alone, prompts, states, layer=layer, seed=seed)
     chosen = 2 * SAFETY * noise * median_norm(states) if threshold is None else threshold
-    findings = search_layer(states, prompts, known, layer=layer, threshold=chosen, seed=seed)
+    findings = search_layer(states, prompts, known, layer=layer, threshold=chosen, seed=seed, search=search)
     unknown = [*(Pair(0.0, *pair) for pair in findings.identical_outside), *findings.below]
     pairs = [(pair.first, pair.second) for pair in unknown[:listed]]
     pairs += known.listed(listed - len(pairs))

@@ -6,7 +6,7 @@ Pairs that are known to collide over the reals are set apart: what rounding make
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,33 @@ from sipit.known_collisions import KnownCollisions
 from sipit.prefixes import Prefixes
 
 ROWS_AT_A_TIME = 8192
+
+
+class Search(Protocol):
+    """Who looks for pairs of different states, each class of equal ones spoken for by its first."""
+
+    def closest_pairs(self, states: Any, *, count: int) -> ClosePairs:
+        """The `count` closest pairs, as `numerics.closest_pairs`."""
+        ...
+
+    def pairs_within(self, states: Any, *, threshold: float) -> ClosePairs:
+        """All pairs within a threshold, as `numerics.pairs_within`."""
+        ...
+
+
+class LocalSearch:
+    """This process."""
+
+    def closest_pairs(self, states: Any, *, count: int) -> ClosePairs:
+        """See `Search`."""
+        return closest_pairs(states, count=count, distinct=True)
+
+    def pairs_within(self, states: Any, *, threshold: float) -> ClosePairs:
+        """See `Search`."""
+        return pairs_within(states, threshold=threshold, distinct=True)
+
+
+LOCAL = LocalSearch()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +149,15 @@ class LayerFindings:
 
 
 def search_layer(
-    states: Any, prompts: Prefixes, known: KnownCollisions, *, layer: int, threshold: float, seed: int, count: int = 10
+    states: Any,
+    prompts: Prefixes,
+    known: KnownCollisions,
+    *,
+    layer: int,
+    threshold: float,
+    seed: int,
+    count: int = 10,
+    search: Search = LOCAL,
 ) -> LayerFindings:
     """Searches the states of all prompts at one layer, exactly.
 
@@ -132,27 +167,23 @@ def search_layer(
         threshold: absolute L2; pairs at or below it are hits.
         seed: of the sample for the co-Lipschitz constants.
         count: how many closest pairs to report.
+        search: who looks for them.
 
     Raises:
         InvalidInput: states that cannot be searched, or a threshold that is negative or not finite.
     """
     groups = bit_identical(states)
-    family = known.first.copy()  # of the prompts that speak for bit-identical ones
+    family, identical = identical_outside(groups, known)
     sizes = np.ones(len(prompts), dtype=np.int64)
-    identical: list[tuple[int, int]] = []
-    for number, group in enumerate(groups):
+    for group in groups:
         sizes[group[0]] = len(group)
-        others = {int(known.first[member]): member for member in reversed(group)}
-        if len(others) > 1:  # rounding made one of states that may differ: such a class belongs to no family
-            family[group[0]] = -1 - number
-            identical += [(group[0], member) for member in sorted(others.values())[1:]]
 
     def apart(pairs: ClosePairs) -> tuple[Pair, ...]:
         return tuple(pair for pair in pairs if family[pair.first] != family[pair.second])
 
-    below = pairs_within(states, threshold=threshold, distinct=True)
+    below = search.pairs_within(states, threshold=threshold)
     leaders = np.flatnonzero(known.first == np.arange(len(prompts)))
-    near = _neighbourhood(states, leaders, count)
+    near = _neighbourhood(search, states, leaders, count)
     outside = apart(near)[:count]
     close = [(pair.first, pair.second) for pair in (*near[:count], *outside)]
     places = np.searchsorted(leaders, known.first)  # where each prompt's leader stands among the leaders
@@ -179,15 +210,32 @@ def search_layer(
     )
 
 
-def _neighbourhood(states: Any, leaders: NDArray[np.int64], count: int) -> ClosePairs:
+def identical_outside(
+    groups: Sequence[tuple[int, ...]], known: KnownCollisions
+) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
+    """The family of every prompt that speaks for bit-identical ones, and pairs of those not known to collide.
+
+    One pair for every further class; prompts of one family are known to collide.
+    """
+    family = known.first.copy()
+    identical: list[tuple[int, int]] = []
+    for number, group in enumerate(groups):
+        others = {int(known.first[member]): member for member in reversed(group)}
+        if len(others) > 1:  # rounding made one of states that may differ: such a class belongs to no family
+            family[group[0]] = -1 - number
+            identical += [(group[0], member) for member in sorted(others.values())[1:]]
+    return family, identical
+
+
+def _neighbourhood(search: Search, states: Any, leaders: NDArray[np.int64], count: int) -> ClosePairs:
     """All pairs of different states within a distance that holds the `count` closest pairs of different leaders.
 
     So it holds the closest pairs of all, and the closest among those not known to collide, whoever their members are.
     """
-    closest = closest_pairs(_rows(states, leaders), count=count, distinct=True) if len(leaders) > 1 else ()
+    closest = search.closest_pairs(_rows(states, leaders), count=count) if len(leaders) > 1 else ()
     if not closest:
-        return closest_pairs(states, count=count, distinct=True)
-    return pairs_within(states, threshold=closest[-1].distance * (1 + 2.0**-48), distinct=True)
+        return search.closest_pairs(states, count=count)
+    return search.pairs_within(states, threshold=closest[-1].distance * (1 + 2.0**-48))
 
 
 def median_norm(states: Any) -> float:

@@ -1,19 +1,21 @@
 """`invert`: the prompts from their states (SipIt, arXiv 2510.15511, Theorem 3.1), every token verified."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from proofs.errors import InvalidInput
+from sipit.clock import Clock
 from sipit.models import LanguageModel
 from sipit.network import Network, Work
 from sipit.outcome import Inversion, Outcome, TokenResult
 from sipit.policies import Policy, make_policy
-from sipit.prefix import CachedPrefix, PrefixOpener, prefix_opener
+from sipit.prefix_choice import PrefixOpener, kind_of, prefix_opener
+from sipit.resuming import Kept
 from sipit.search import RIVALS, Search
 from sipit.states import States
+from sipit.together import Opening, run_together
 from sipit.tolerance import Tolerance, derive_tolerance
 from sipit.verifier import Verifier
 
@@ -35,7 +37,7 @@ def invert(
     Args:
         model: the model that the states were captured from.
         states: one (T, d) tensor per prompt, from `capture` or `read_states`.
-        policy: `draft`, `nearest` or `exhaustive`: the order in which tokens are tried, not which are accepted.
+        policy: `draft`, `gradient`, `nearest` or `exhaustive`: the order of the candidates, not which are accepted.
         tolerance: relative L2 residual that a true token may have; None derives it from measured noise.
         full_margin: test the whole vocabulary at every position.
         budget: wall-clock seconds per prompt.
@@ -91,54 +93,84 @@ class Inverter:
     @property
     def arithmetic(self) -> str:
         """What really ran."""
-        prefix = "shared keys and values" if self.open_prefix is CachedPrefix else "prefixes recomputed"
+        prefix = kind_of(self.open_prefix)
         return f"{self.network.model.arithmetic}; {prefix}; residuals and decisions in float64"
 
     def invert_all(
-        self, states: States, *, truth: Sequence[Sequence[int]] | None = None, progress: Progress | None = None
+        self,
+        states: States,
+        *,
+        truth: Sequence[Sequence[int]] | None = None,
+        resume: bool = False,
+        progress: Progress | None = None,
     ) -> list[Inversion]:
-        """The prompts of all tensors; with `truth`, each answer says whether it agrees with the true ids."""
-        total, done = sum(map(len, states)), 0
-        inversions: list[Inversion] = []
-        for number, array in enumerate(states):
-            before = done
+        """The prompts of all tensors; with `truth`, each answer says whether it agrees with the true ids.
 
-            def advance(decided: int, _length: int, before: int = before) -> None:
+        With `resume`, what is found is kept in the cache until all of it is: a run that was stopped is gone on with.
+        """
+        decided: dict[int, int] = {}
+        kept = Kept.of(self.network.model, states.arrays, states.layer, self.tolerance, self.rivals) if resume else None
+
+        def opening(number: int) -> Opening:
+            def advance(settled: int, _length: int) -> None:
+                decided[number] = settled
                 if progress is not None:
-                    progress(before + decided, total)
+                    progress(sum(decided.values()), sum(map(len, states)))
 
-            inversion = self.invert(array, progress=advance)
+            def begin() -> Search:
+                search = self._search(states[number], advance)
+                if kept is not None:
+                    kept.restore(number, search)
+                return search
+
+            return len(states[number]), begin
+
+        found: dict[int, Inversion] = {}
+        openings = [opening(number) for number in range(len(states))]
+        for number, search in run_together(openings, keep=kept.keep if kept is not None else None):
+            inversion = _answer(search)
             if truth is not None:
                 agrees = matches_truth(self.network.model, inversion, truth[number])
                 inversion = replace(inversion, matches_truth=agrees)
-            inversions.append(inversion)
-            done += len(array)
-        return inversions
+            found[number] = inversion
+        if kept is not None:
+            kept.remove()
+        return [found[number] for number in range(len(states))]
 
     def invert(self, observed: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
         """The prompt of one tensor of states (T, d)."""
-        started = time.monotonic()
-        network = replace(self.network, work=Work())
-        search = Search(
-            verifier=Verifier(network.model, self.open_prefix(network), observed, self.tolerance),
-            proposal=self.policy.propose(observed, network),
-            rivals=self.rivals,
-            deadline=started + self.budget,
-            progress=progress,
-        )
-        search.run()
-        tokens = search.results
-        return Inversion(
-            outcome=_overall(tokens),
-            token_ids=[token.token_id for token in tokens],
-            text=_text(network.model, tokens),
-            alternatives=search.alternatives,
-            tokens=tokens,
-            forward_passes=network.work.forward_passes,
-            token_positions=network.work.token_positions,
-            candidates_tested=sum(token.candidates_tested for token in tokens),
-            seconds=time.monotonic() - started,
-        )
+        ((_, search),) = run_together([(len(observed), lambda: self._search(observed, progress))])
+        return _answer(search)
+
+    def _search(self, observed: torch.Tensor, progress: Progress | None) -> Search:
+        """The search for one prompt, ready to begin."""
+        clock = Clock(self.budget)
+        with clock.running():
+            network = replace(self.network, work=Work())
+            return Search(
+                verifier=Verifier(network.model, self.open_prefix(network), observed, self.tolerance),
+                proposal=self.policy.propose(observed, network),
+                rivals=self.rivals,
+                clock=clock,
+                progress=progress,
+            )
+
+
+def _answer(search: Search) -> Inversion:
+    """What a search that has ended found."""
+    tokens, verifier = search.results, search.verifier
+    work = verifier.prefix.network.work
+    return Inversion(
+        outcome=_overall(tokens),
+        token_ids=[token.token_id for token in tokens],
+        text=_text(verifier.model, tokens),
+        alternatives=search.alternatives,
+        tokens=tokens,
+        forward_passes=work.forward_passes,
+        token_positions=work.token_positions,
+        candidates_tested=sum(token.candidates_tested for token in tokens),
+        seconds=search.clock.seconds,
+    )
 
 
 def _overall(tokens: Sequence[TokenResult]) -> Outcome:

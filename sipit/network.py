@@ -51,24 +51,47 @@ class Network:
         Raises:
             InvalidInput: the device ran out of memory.
         """
+        with torch.inference_mode():
+            return self._states(token_ids, arguments)
+
+    def run_embeddings(self, token_ids: torch.Tensor, embeddings: torch.Tensor, **arguments: Any) -> torch.Tensor:
+        """The last n states (n, d) of one row of ids (1, T) whose last n tokens have `embeddings` (n, e) for rows.
+
+        They can be differentiated by `embeddings`. Whatever else the model does with a row, such as scaling it, and
+        other tables that the ids index, stay those of the ids that are given.
+        """
+        count = len(embeddings)
+
+        def replace(table: Any, _arguments: Any, output: torch.Tensor) -> torch.Tensor:
+            rows = table.weight[token_ids[0, -count:]].norm(dim=1, keepdim=True)
+            scale = torch.where(rows > 0, output[0, -count:].norm(dim=1, keepdim=True) / rows, 1.0)
+            return torch.cat([output[:, :-count], (scale * embeddings).to(output.dtype)[None]], dim=1)
+
+        handle = self.model.decoder.tables[0].register_forward_hook(replace)
+        try:
+            with torch.enable_grad():
+                return self._states(token_ids, arguments)[0, -count:]
+        finally:
+            handle.remove()
+
+    def _states(self, token_ids: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
         self.work.forward_passes += 1
         self.work.token_positions += token_ids.numel()
         decoder = self.model.decoder
         arguments = {name: value for name, value in arguments.items() if value is not None}
-        with torch.inference_mode():
-            state: list[torch.Tensor] = []
-            try:
-                if self.layer == "final":
-                    return decoder.body(input_ids=token_ids, **arguments)[0]
-                with self._reading(state):
-                    decoder.body(input_ids=token_ids, **arguments)
-            except _Reached:
-                return state[0]
-            except torch.OutOfMemoryError:
-                raise InvalidInput(
-                    f"Expected {token_ids.numel()} tokens to fit into memory, but the device ran out of it; "
-                    "use shorter prompts or a smaller batch."
-                ) from None
+        state: list[torch.Tensor] = []
+        try:
+            if self.layer == "final":
+                return decoder.body(input_ids=token_ids, **arguments)[0]
+            with self._reading(state):
+                decoder.body(input_ids=token_ids, **arguments)
+        except _Reached:
+            return state[0]
+        except torch.OutOfMemoryError:
+            raise InvalidInput(
+                f"Expected {token_ids.numel()} tokens to fit into memory, but the device ran out of it; "
+                "use shorter prompts or a smaller batch."
+            ) from None
         raise RuntimeError("the model ended without calling the block that is read")
 
     @contextmanager

@@ -21,7 +21,7 @@ from sipit.corpus import random_tokens, section_prompts
 from sipit.models import LanguageModel
 from sipit.models.structure import find_decoder
 from sipit.network import Layer, Network
-from sipit.prefix import prefix_opener
+from sipit.prefix_choice import prefix_opener
 
 SAMPLES = 16  # perturbed runs of one prompt
 _LENGTH = 48  # tokens of a calibration prompt
@@ -47,8 +47,8 @@ def measure_noise(model: LanguageModel, layer: Layer, *, computed: torch.dtype, 
     The captures are one forward, token by token with a cache, and a batch padded on either side; each is compared
     with both ways in which candidates are computed. A measurement, not a bound.
     """
-    prompts = _calibration_prompts(model)
-    capturing = model if computed == model.dtype else _in_dtype(model, computed)
+    prompts = calibration_prompts(model)
+    capturing = in_dtype(model, computed)
     captures = [
         capture(capturing, prompts, layer=layer),
         capture(capturing, prompts, layer=layer, cached=True),
@@ -116,7 +116,7 @@ def _perturbed_blocks(network: Network, size: torch.Tensor, generator: torch.Gen
             handle.remove()
 
 
-def _calibration_prompts(model: LanguageModel) -> list[list[int]]:
+def calibration_prompts(model: LanguageModel) -> list[list[int]]:
     """Natural text where there is a tokenizer, and random tokens, of unequal lengths so that batches are padded."""
     generator = torch.Generator().manual_seed(_SEED)
     length = min(_LENGTH, model.context or _LENGTH)
@@ -125,7 +125,9 @@ def _calibration_prompts(model: LanguageModel) -> list[list[int]]:
     return [ids[: max(1, length - 7 * number)] for number, ids in enumerate(natural + drawn)]
 
 
-def _in_dtype(model: LanguageModel, dtype: torch.dtype) -> LanguageModel:
-    """The same model computing in another dtype."""
+def in_dtype(model: LanguageModel, dtype: torch.dtype) -> LanguageModel:
+    """The same model with weights and arithmetic of another type; itself where it has that type."""
+    if dtype == model.dtype:
+        return model
     module = copy.deepcopy(model.module).to(dtype)
     return replace(model, module=module, decoder=find_decoder(module), dtype=dtype)

@@ -3,8 +3,8 @@
 `extend` runs the working prompt once; `candidates` then gives F(v; pi, t) = h^l_t(pi v) for many pairs (t, v) in one
 batch, where pi is the working prompt up to t. With a key-value cache each row gets the keys of its own prefix, aligned
 to the right behind padding, which is the layout that every attention scheme of `transformers` understands (learned,
-rotary and ALiBi positions, sliding windows). Models without such a cache, and models whose cached states do not
-agree with plain ones when tried, have every row run with its whole prefix: slower, and right for any causal model.
+rotary and ALiBi positions, sliding windows). Models without such a cache have every row run with its whole prefix:
+slower, and right for any causal model. `sipit.prefix_choice` tries which of them a model allows.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,13 +36,12 @@ class Prefix(Protocol):
         """States of candidate n in place of token positions[n] of the working prompt, shape (N, d)."""
         ...
 
+    def embedded(self, position: int, token: int, embedding: torch.Tensor) -> torch.Tensor:
+        """The state (d,) at a position of the working prompt if `token` stood there and had this embedding row (e,).
 
-PrefixOpener = Callable[[Network], Prefix]
-
-
-def prefix_opener(network: Network) -> PrefixOpener:
-    """What opens a prefix: one that shares keys and values where that is right for this model, else recomputes."""
-    return CachedPrefix if _cache_agrees(network) else RecomputedPrefix
+        It can be differentiated by the embedding.
+        """
+        ...
 
 
 class RecomputedPrefix:
@@ -68,7 +67,7 @@ class RecomputedPrefix:
         length = int(positions.max()) + 1
         states: list[torch.Tensor] = []
         # An MLP is about 4 d wide, a gated one twice; states and projections come on top.
-        for rows in _chunks(len(positions), 16 * length * width * self.network.model.dtype.itemsize):
+        for rows in chunks(len(positions), 16 * length * width * self.network.model.dtype.itemsize):
             at, token = positions[rows], token_ids[rows]
             longest = int(at.max()) + 1
             ids = torch.zeros(len(at), longest, dtype=torch.long, device=token.device)
@@ -78,6 +77,11 @@ class RecomputedPrefix:
             run = self.network.run(ids, use_cache=False)
             states.append(run.gather(1, at[:, None, None].expand(-1, 1, width))[:, 0])
         return torch.cat(states)
+
+    def embedded(self, position: int, token: int, embedding: torch.Tensor) -> torch.Tensor:
+        """See `Prefix.embedded`."""
+        ids = torch.cat([self._prompt[:position], self._prompt.new_tensor([token])])
+        return self.network.run_embeddings(ids[None], embedding[None], use_cache=False)[0]
 
 
 class CachedPrefix:
@@ -92,7 +96,7 @@ class CachedPrefix:
         rows, length = drafts.shape
         self._select(lambda stored: stored[:, :, :start].expand(rows, -1, -1, -1))
         positions = torch.arange(start, start + length, device=drafts.device).expand(rows, -1)
-        return self.network.run(drafts, past_key_values=self._cache, use_cache=True, **self._positions(positions))
+        return self.network.run(drafts, past_key_values=self._cache, use_cache=True, **self.positions(positions))
 
     def keep(self, row: int) -> None:
         """See `Prefix.keep`."""
@@ -108,10 +112,22 @@ class CachedPrefix:
         """See `Prefix.candidates`."""
         order = torch.argsort(positions, stable=True)  # rows of like length share a batch and little padding
         states: list[torch.Tensor] = []
-        for rows in _chunks(len(order), self._row_bytes(int(positions.max()) + 1)):
+        for rows in chunks(len(order), self._row_bytes(int(positions.max()) + 1)):
             chosen = order[rows]
             states.append(self._run_rows(positions[chosen], token_ids[chosen]))
         return torch.cat(states)[torch.argsort(order)]
+
+    def embedded(self, position: int, token: int, embedding: torch.Tensor) -> torch.Tensor:
+        """See `Prefix.embedded`."""
+        at = torch.tensor([[position]], device=embedding.device)
+        layers: list[Any] = [_PrefixLayer(layer, position, None, differentiable=True) for layer in self._cache.layers]
+        return self.network.run_embeddings(
+            torch.full_like(at, token),
+            embedding[None],
+            past_key_values=Cache(layers=layers) if position else None,
+            use_cache=bool(position),
+            **self.positions(at),
+        )[0]
 
     def _run_rows(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         """One batch: row n is [padding, prompt[:t_n], v_n], of which only v_n is computed."""
@@ -126,7 +142,7 @@ class CachedPrefix:
             past_key_values=Cache(layers=layers) if longest else None,
             use_cache=bool(longest),
             attention_mask=None if aligned else mask.long(),
-            **self._positions(positions[:, None]),
+            **self.positions(positions[:, None]),
         )[:, 0]
 
     def _row_bytes(self, length: int) -> int:
@@ -137,17 +153,20 @@ class CachedPrefix:
         keys = stored.shape[1] * stored.shape[3] if stored is not None else width
         return (16 * width + length * (4 * keys + 2 * width)) * self.network.model.dtype.itemsize
 
-    def _positions(self, positions: torch.Tensor) -> dict[str, Any]:
+    def positions(self, positions: torch.Tensor) -> dict[str, Any]:
+        """The argument that tells positions, for a model that takes one."""
         return {"position_ids": positions} if "position_ids" in self.network.model.decoder.accepts else {}
 
 
 class _PrefixLayer(DynamicLayer):
     """Hands every row the keys and values of its own prefix; what the row adds is not kept."""
 
-    def __init__(self, stored: Any, length: int, source: torch.Tensor | None) -> None:
+    def __init__(self, stored: Any, length: int, source: torch.Tensor | None, *, differentiable: bool = False) -> None:
         super().__init__()
         self._length, self._source = length, source
         self.keys, self.values = stored.keys, stored.values
+        if differentiable:  # tensors of an inference are no part of a graph, their copies may be
+            self.keys, self.values = stored.keys[:, :, :length].clone(), stored.values[:, :, :length].clone()
         self.is_initialized = True
 
     def update(
@@ -167,33 +186,14 @@ class _PrefixLayer(DynamicLayer):
         return self._length
 
 
-def _cache_agrees(network: Network) -> bool:
-    """Tries both ways on a short prompt, so that no model is trusted or refused by its name."""
-    model = network.model
-    trial = Network(model, network.layer)  # its runs are set-up, not work of an inversion
-    prompt = torch.arange(1, 20, device=model.device) % model.vocabulary_size
-    positions = torch.tensor([0, 3, 17, 18, 18], device=model.device)
-    tokens = torch.tensor([5, 0, 2, 1, 3], device=model.device) % model.vocabulary_size
-    plain, cached = RecomputedPrefix(trial), CachedPrefix(trial)
-    try:
-        drafts = torch.stack([prompt[:10], prompt[5:15]])
-        pairs = [(plain.extend(0, prompt[None]), cached.extend(0, prompt[None]))]
-        plain.keep(0)
-        cached.keep(0)
-        pairs += [(plain.extend(9, drafts), cached.extend(9, drafts))]
-        plain.keep(1)
-        cached.keep(1)
-        pairs += [
-            (plain.candidates(positions, tokens), cached.candidates(positions, tokens)),
-            (plain.candidates(positions[3:], tokens[3:]), cached.candidates(positions[3:], tokens[3:])),
-        ]
-    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        return False  # the model keeps another kind of cache, such as a recurrent state
-    bound = _AGREE[model.dtype]
-    return all(bool(((a - b).norm(dim=-1) <= bound * a.norm(dim=-1)).all()) for a, b in pairs)
+def agree(plain: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether states (…, d) that were computed in another way are the same up to rounding."""
+    bound = _AGREE[plain.dtype]
+    return bool(((plain - other).norm(dim=-1) <= bound * plain.norm(dim=-1)).all())
 
 
-def _chunks(count: int, row_bytes: int) -> Iterator[slice]:
+def chunks(count: int, row_bytes: int) -> Iterator[slice]:
+    """Parts of so many rows that fit into `MEMORY`."""
     size = max(1, MEMORY // row_bytes)
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))

@@ -10,6 +10,7 @@ from proofs.analyticity import AnalyticityProof, prove_analytic
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.graph import Graph
+from sipit.hypotheses import ALMOST_SURE
 
 if TYPE_CHECKING:
     from numerics.variants import Variant
@@ -40,7 +41,7 @@ def prove_witness(*, vocabulary: int, context: int) -> Record:
     result["examples"] = certificate["zero"][:8]
     result["hypotheses"] = [
         {"hypothesis": "learned absolute positions, layer norms with epsilon > 0, width at least 4", "checked": True},
-        *_ALMOST_SURE,
+        *ALMOST_SURE,
     ]
     arithmetic = "exact sums of square roots; Arb balls of 128 bits where the state leaves that ring"
     provenance = _provenance("GPT-2 of width 4, one head, one block", arithmetic)
@@ -94,7 +95,7 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
                 "hypothesis": "the number of steps is fixed, and rates and batches take countably many values",
                 "checked": False,
             },
-            *_ALMOST_SURE,
+            *ALMOST_SURE,
         ],
         "rates_covered": _RATES if rule == "gd" else "this rate; the closed form says where it would vanish",
         "certificate": found.to_json(),
@@ -109,7 +110,7 @@ def prove_generic_position(
     """Every pattern of prompt pairs of an architecture: a witness, a proof of collision, or undecided.
 
     Args:
-        context: largest number of tokens of a prompt, BOS not counted.
+        context: largest number of tokens of a prompt behind the BOS: with one, T <= context + 1.
         bos: whether a reserved token stands in front of every prompt.
         model: `tiny-<family>`, through its own class; or None.
         variant: the small decoder where no model is given.
@@ -144,18 +145,19 @@ def prove_generic_position(
                 "hypothesis": "the state is analytic in the parameters, or in finitely many branches",
                 "checked": claim["regularity"] != "unsuitable",
             },
-            {"hypothesis": "token rows are free parameters, treated alike", "checked": False},
-            *_ALMOST_SURE,
+            {"hypothesis": "token rows are free parameters, treated alike", "checked": claim["free_rows"]},
+            *ALMOST_SURE,
         ],
         "context": context,
         "bos": bos,
+        "longest_prompt": {"tokens": context + bos, "of_them_bos": int(bos)},
         "architecture": model or (None if variant is None else asdict(variant)),
         "regularity": claim["regularity"],
         "zeroed": zeroed,
         "tied": {"asked": tied, "matters": False, "reason": "the state before the unembedding does not read it"},
-        "scope": _SCOPE | {"depth": _DEPTH if found.lifts else "this depth: the last block was not shown to lift"},
+        "scope": _scope(found),
         "against_classification": _against(found, variant if model is None else None),
-        "rounding": _rounding(model, collisions, seed),
+        **_rounding(model, collisions, seed),
         "certificate": certificate,
     }
     provenance = _provenance(
@@ -165,20 +167,30 @@ def prove_generic_position(
 
 
 _DOWN = re.compile(r"(\.down\.|\.fc2\.|down_proj|mlp\.c_proj|dense_4h_to_h)")
-_ALMOST_SURE = [
-    {"hypothesis": "the parameters follow an absolutely continuous law", "checked": False},
-    {"hypothesis": "the network runs over the reals, as captured", "checked": False},
-]
 _OUTPUT = re.compile(_DOWN.pattern + r"|\.out\.|o_proj|out_proj|c_proj|attention\.dense\.")
 _NUMBERED = re.compile(r"\.(\d+)\.")
 _DEPTH = "every greater depth: with zero output weights the last block is the identity (checked on the graph)"
 _SCOPE = {
     "vocabulary": "every size: only rows of tokens that occur enter, and relabelling permutes them",
-    "heads": "more heads of the same width, where their outputs add up (zero rows for the new ones; not checked here)",
     "context": "every smaller context",
-    "width": "this width only",
     "not": "one given checkpoint, which is a point of a null set; floating point",
 }
+
+
+_GROWTH = {
+    "width": "the states k times as wide, for every k >= 1 (each written k times; checked on the graph)",
+    "heads": "every larger number of heads, or of groups of them, of the same width (checked on the graph)",
+    "units": "every larger number of units inside the steps (checked on the graph)",
+}
+
+
+def _scope(found: "GenericPosition") -> dict[str, str]:
+    """For whom the pairs that differ do so: networks with the same nodes and constants and longer axes."""
+    scope = dict(_SCOPE)
+    scope["depth"] = _DEPTH if found.lifts else "this depth: the last block was not shown to lift"
+    for name, grows in found.grows.items():
+        scope[name] = _GROWTH[name] if grows is True else f"as captured only: {grows}"
+    return scope
 
 
 def _graph(model: str | None, variant: "Variant | None", length: int, vocabulary: int) -> Graph:
@@ -218,48 +230,24 @@ def _against(found: "GenericPosition", variant: "Variant | None") -> dict[str, A
     """How the enumeration compares with the classification by positions; None where that makes no statement."""
     from proofs.classification import collides
 
-    if variant is None or not variant.residual or variant.norm == "none":
+    if variant is None or not variant.residual or variant.norm == "none" or variant.post_norm:
         return None
     expected = {(s, t): collides(variant.positions, variant.depth, s, t) for s, t, _ in found.classes}
     wrong = [[s, t] for s, t, o in found.classes if o != "undecided" and o.startswith("collide") != expected[s, t]]
     return {"agree": len(found.classes) - len(wrong), "disagree": len(wrong), "examples": wrong[:4]}
 
 
-def _rounding(model: str | None, collisions: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
-    """What float32 and bfloat16 report on pairs that collide exactly: measured, one draw of the parameters."""
+def _rounding(model: str | None, collisions: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+    """What floats report on pairs that collide exactly: of the pairs found, and of runs of every byte."""
     if model is None or not collisions:
-        return []
-    import torch
+        return {"rounding": [], "rounding_of_runs": []}
+    from sipit.rounding import rounded_pairs, rounded_runs
 
-    from sipit.models.tiny import tiny_module
-
-    rows: list[dict[str, Any]] = []
-    for dtype in (torch.float32, torch.bfloat16):
-        module = tiny_module(_family(model), seed=seed).to(dtype)
-        for pair in collisions[:3]:
-            first, second = (_last_state(module, pair[name]).double() for name in ("first", "second"))
-            row = {"first": pair["first"], "second": pair["second"], "exact": 0, "norm": float(first.norm())}
-            distance = float((first - second).norm())
-            rows.append(row | {"dtype": str(dtype).removeprefix("torch."), "distance": distance})
-    return rows
-
-
-def _last_state(module: Any, prompt: list[int]) -> Any:
-    """The last row after all blocks, before the final norm."""
-    import torch
-
-    from numerics.capture import find_blocks
-
-    reached: list[Any] = []
-    hook = find_blocks(module)[-1].register_forward_hook(
-        lambda _m, _a, output: reached.append(output[0] if isinstance(output, tuple) else output)
-    )
-    try:
-        with torch.no_grad():
-            module(input_ids=torch.tensor([prompt]), use_cache=False)
-    finally:
-        hook.remove()
-    return reached[0][0, -1]
+    family = _family(model)
+    return {
+        "rounding": rounded_pairs(family, collisions[:3], seed=seed),
+        "rounding_of_runs": rounded_runs(family, seed=seed),
+    }
 
 
 _RATES = (
@@ -279,13 +267,16 @@ def _toy(model: str, width: int) -> Any:
     small = {
         "hidden_size": width, "n_embd": width, "num_hidden_layers": 1, "n_layer": 1, "num_layers": 1,
         "num_attention_heads": 1, "n_head": 1, "num_heads": 1, "num_key_value_heads": 1, "head_dim": width,
-        "intermediate_size": width, "ffn_dim": width, "n_inner": width, "word_embed_proj_dim": width,
+        "intermediate_size": width + 1, "ffn_dim": width, "n_inner": width, "word_embed_proj_dim": width,
+        "ffn_hidden_size": 2 * width,
         "vocab_size": 3, "max_position_embeddings": 4, "n_positions": 4,
     }  # fmt: skip
     data = config.to_dict()
     changed = {name: value for name, value in small.items() if name in data}
     special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     kinds = {name: value[:1] for name, value in data.items() if name == "layer_types" and isinstance(value, list)}
+    if "attention_types" in data:
+        kinds |= {"attention_types": [[["global"], 1]], "attention_layers": ["global"]}
     return type(config).from_dict({**data, **changed, **special, **kinds, "tie_word_embeddings": False})
 
 

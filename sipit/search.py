@@ -6,23 +6,45 @@
         repair    where it ended, test more candidates until one fits                             growing batches
 
 A policy only orders the candidates; `Verifier` decides. Whatever the order, a search ends at the whole vocabulary,
-so the worst case is the plain algorithm.
+so the worst case is the plain algorithm. A search does not run the model: it yields what it wants to have run and is
+sent the states, so that several searches can share a run (`sipit.together`).
 """
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 
 import torch
 
+from sipit.clock import Clock
 from sipit.outcome import Alternative, Outcome, TokenResult
 from sipit.policies import Proposal
-from sipit.verifier import PIECE, Verifier, finite
+from sipit.verifier import PIECE, Trial, Verifier, finite
 
 RIVALS = 16  # tested at every position: half by the ranking of the policy, half by nearest embedding rows
 FIRST = 32  # candidates in the first batch where the draft does not fit
 GROWTH = 3  # each further batch is this many times as large
 CONDITIONAL = 512  # candidates tried at most behind an unresolved token, whose working choice may be the error
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """Wanted: the states (B, n, d) of tokens (B, n) from position `start` on."""
+
+    start: int
+    tokens: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Wanted: the states (N, d) of tokens (N,) each in place of that at its position (N,)."""
+
+    positions: torch.Tensor
+    tokens: torch.Tensor
+
+
+Wanted = Drafts | Candidates
+Steps = Generator[Wanted, torch.Tensor, None]
+Answering = Generator[Wanted, torch.Tensor, bool]
 
 
 @dataclass
@@ -36,34 +58,50 @@ class Search:
     verifier: Verifier
     proposal: Proposal
     rivals: int
-    deadline: float
+    clock: Clock
     progress: Callable[[int, int], None] | None = None
     working: list[int] = field(default_factory=list[int])
     results: list[TokenResult] = field(default_factory=list[TokenResult])
     alternatives: list[Alternative] = field(default_factory=list[Alternative])
     _current: int = 0  # how many leading tokens of the prefix are those of `working`
+    _taken_over: bool = False  # whether `working` comes from an earlier search and was not run yet
 
     @property
     def length(self) -> int:
         """Positions of the prompt."""
         return len(self.verifier.observed)
 
-    def run(self) -> None:
+    def go_on_from(
+        self,
+        working: list[int],
+        results: list[TokenResult],
+        alternatives: list[Alternative],
+        trials: dict[int, Trial],
+        limits: torch.Tensor,
+    ) -> None:
+        """Takes over where an earlier search for the same prompt stopped; its working prompt is run again first."""
+        self.working, self.results, self.alternatives = working, results, alternatives
+        self.verifier.trials, self.verifier.limits = trials, limits
+        self._taken_over = True
+
+    def run(self) -> Steps:
         """Decides every position, or says of the rest why not."""
         while len(self.results) < self.length:
-            if len(self.working) < self.length:
-                self._advance()
-            self._review()
+            if len(self.working) < self.length or self._taken_over:
+                yield from self._advance()
+            yield from self._review()
             undecided = len(self.results) < len(self.working)
-            if not undecided and len(self.working) < self.length and not self._repair(len(self.working)):
-                return
-            if time.monotonic() > self.deadline:
+            if not undecided and len(self.working) < self.length:
+                found = yield from self._repair(len(self.working))
+                if not found:
+                    return
+            if self.clock.expired:
                 self._stop(Outcome.BUDGET_EXHAUSTED, "the budget ended before this position was decided")
                 return
             if self.progress is not None:
                 self.progress(len(self.results), self.length)
 
-    def _advance(self) -> None:
+    def _advance(self) -> Steps:
         """Runs what is settled and not yet run, and drafts behind it; settles the longest stretch that fits."""
         start, settled = self._current, len(self.working)
         tokens = torch.tensor([self.working[start:]], dtype=torch.long, device=self.verifier.model.device)
@@ -71,22 +109,32 @@ class Search:
         if drafts is not None:
             tokens = torch.cat([tokens.expand(len(drafts), -1), drafts], dim=1)
         if tokens.shape[1]:
-            stretch = self.verifier.draft(start, tokens)
+            states = yield Drafts(start, tokens)
+            stretch = self.verifier.draft(start, tokens, states)
+            if self._taken_over and start + stretch < settled:
+                self._begin_anew()
+            self._taken_over = False
             for position in range(settled, start + stretch):
                 self.working.append(self.verifier.trials[position].nearest)
         self._current = len(self.working)
 
-    def _review(self) -> None:
+    def _begin_anew(self) -> None:
+        """What was taken over does not fit: drops all of it."""
+        self.go_on_from([], [], [], {}, torch.full_like(self.verifier.limits, self.verifier.tolerance.value))
+
+    def _review(self) -> Steps:
         """One batch for all positions that are settled and undecided, then decides them in order."""
         pending = range(len(self.results), len(self.working))
         tests = self._rivals_of(list(pending), self.rivals)
         end = len(self.working)
         if end < self.length:
             tests.append((end, self._candidates(end, FIRST)))
-        if not self._test(tests):
+        in_time = yield from self._test(tests)
+        if not in_time:
             return  # out of time: what was not tested is not decided
         for position in pending:
-            if not self._widen(position):
+            in_time = yield from self._widen(position)
+            if not in_time:
                 return
             nearest = self.verifier.trials[position].nearest
             classes = self.verifier.model.token_classes
@@ -95,7 +143,7 @@ class Search:
                 self._take_back(position, nearest)
                 return
 
-    def _widen(self, position: int) -> bool:
+    def _widen(self, position: int) -> Answering:
         """Tests more rivals while the last batch brought one that is not clearly farther; False when out of time."""
         count, crowd = self.rivals, self.verifier.crowded(position)
         while len(crowd):
@@ -103,14 +151,15 @@ class Search:
             fresh = self._rivals_of([position], count)
             if not len(fresh[0][1]):
                 break
-            if not self._test(fresh):
+            in_time = yield from self._test(fresh)
+            if not in_time:
                 return False
             before, crowd = crowd, self.verifier.crowded(position)
             if bool(torch.isin(crowd, before).all()):
                 break
         return True
 
-    def _repair(self, position: int) -> bool:
+    def _repair(self, position: int) -> Answering:
         """Tests candidates until one fits; False where none does, and then the rest is given up with its reason."""
         conditional = self._unresolved() is not None
         vocabulary = self.verifier.model.vocabulary_size
@@ -118,7 +167,8 @@ class Search:
         batch = FIRST
         while self._tested(position) < limit and (self.rivals == vocabulary or not self.verifier.fits(position)):
             batch = min(batch * GROWTH, PIECE)
-            if not self._test([(position, self._candidates(position, batch))]):
+            in_time = yield from self._test([(position, self._candidates(position, batch))])
+            if not in_time:
                 self._stop(Outcome.BUDGET_EXHAUSTED, "the budget ended before this position was found")
                 return False
         if not self.verifier.fits(position) and self._tested(position) == vocabulary:
@@ -170,7 +220,7 @@ class Search:
         """The first position that several tokens fit."""
         return next((result.position for result in self.results if result.token_id is None), None)
 
-    def _test(self, tests: list[tuple[int, torch.Tensor]]) -> bool:
+    def _test(self, tests: list[tuple[int, torch.Tensor]]) -> Answering:
         """Tests tokens at positions, a piece at a time; False if the time ended before the last piece."""
         if not tests:
             return True
@@ -178,20 +228,22 @@ class Search:
         counts = torch.tensor([len(tokens) for _, tokens in tests])
         positions = torch.tensor([position for position, _ in tests]).repeat_interleave(counts).to(tokens.device)
         for at, piece in zip(positions.split(PIECE), tokens.split(PIECE), strict=True):
-            if time.monotonic() > self.deadline:
+            if self.clock.expired:
                 return False
             if len(piece):
-                self.verifier.test(at, piece)
+                states = yield Candidates(at, piece)
+                self.verifier.test(at, piece, states)
         return True
 
     def _candidates(self, position: int, count: int) -> torch.Tensor:
         """The next best tokens at a position that were not tested there."""
+        count = min(count, self.proposal.at_once)
         trial = self.verifier.trials.get(position)
         if trial is None:
             leading = self.proposal.leading(position)
-            order = leading if len(leading) >= count else self.proposal.ranking(position, None, None)
-            return order[:count]
-        order = self.proposal.ranking(position, trial.nearest, trial.nearest_state)
+            enough = len(leading) >= count
+            return (leading if enough else self.proposal.ranking(position, None, self.verifier.prefix))[:count]
+        order = self.proposal.ranking(position, trial, self.verifier.prefix)
         return order[~torch.isin(order, trial.token_ids)][:count]
 
     def _rivals_of(self, positions: list[int], count: int) -> list[tuple[int, torch.Tensor]]:
@@ -202,16 +254,18 @@ class Search:
         return [(p, self._fresh(p, rows, count)) for p, rows in zip(positions, near, strict=True)]
 
     def _fresh(self, position: int, near: torch.Tensor, count: int) -> torch.Tensor:
-        """Of the nearest rows and the policy's best, those not tested, until `count` rivals are."""
+        """The nearest rows that were not tested, and of the policy's best those that complete `count` rivals.
+
+        However many others were tested there, the nearest rows are: they are the likeliest to fit as well.
+        """
         trial = self.verifier.trials[position]
         ranked = self.proposal.leading(position)
         if len(ranked) < count:
-            ranked = self.proposal.ranking(position, trial.nearest, trial.nearest_state)
-        wanted = torch.cat([near, ranked[:count]])
-        fresh = wanted[~torch.isin(wanted, trial.token_ids)].tolist()
-        missing = max(0, count + 1 - len(trial.token_ids))  # one of those tested is no rival but the token itself
-        chosen = list(dict.fromkeys(fresh))[:missing]
-        return torch.tensor(chosen, dtype=torch.long, device=near.device)
+            ranked = self.proposal.ranking(position, trial, self.verifier.prefix)
+        rows = near[~torch.isin(near, trial.token_ids)]
+        best = ranked[:count][~torch.isin(ranked[:count], torch.cat([trial.token_ids, rows]))]
+        missing = max(0, count + 1 - len(trial.token_ids) - len(rows))  # one of those tested is the token itself
+        return torch.cat([rows, best[:missing]])
 
     def _tested(self, position: int) -> int:
         """How many tokens have been tested at a position."""

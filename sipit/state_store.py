@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
+from sipit.layered import reading
 from sipit.models import LanguageModel
-from sipit.models.structure import hidden_of
 from sipit.network import Network, check_layer
 from sipit.prefixes import Prefixes
 
@@ -138,24 +138,6 @@ def batches(prompts: Prefixes, done: int, batch: int) -> list[range]:
 
 def _read(network: Network, ids: torch.Tensor, layers: list[int]) -> dict[int, torch.Tensor]:
     """The states of one run at several layers, of which the network's own is the last; each (batch, T, d)."""
-    states: dict[int, torch.Tensor] = {}
-    blocks = network.model.decoder.blocks
-
-    def reader(layer: int) -> Callable[..., None]:
-        def after(_module: Any, _arguments: Any, output: Any) -> None:
-            states[layer] = hidden_of(output)
-
-        return after
-
-    def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        states[0] = (arguments[0] if arguments else named["hidden_states"]).clone()
-
-    handles = [blocks[layer - 1].register_forward_hook(reader(layer)) for layer in layers[:-1] if layer > 0]
-    if layers[0] == 0 and len(layers) > 1:
-        handles.append(blocks[0].register_forward_pre_hook(before, with_kwargs=True))
-    try:
-        states[layers[-1]] = network.run(ids, use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return states
+    with reading(network.model, layers[:-1]) as states:
+        last = network.run(ids, use_cache=False)
+    return {layer: runs[0] for layer, runs in states.items()} | {layers[-1]: last}

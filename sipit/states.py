@@ -110,13 +110,15 @@ def write_states(path: Path, states: States) -> None:
 def read_states(path: Path, *, layer: Layer | None = None) -> States:
     """Reads a states file of ours, or any safetensors file of T x d tensors (or one N x T x d) with `layer` given.
 
-    Raises:
-        InvalidInput: not safetensors, damaged, not states, no layer known, or a layer that contradicts the manifest.
-    """
-    from safetensors import safe_open
+    Of a folder all its states files are read, in natural order.
 
-    header = read_header(path)
-    manifest = _manifest(path, header.metadata.get("sipit"))
+    Raises:
+        InvalidInput: not safetensors, damaged, not states, no layer known, a layer that contradicts the manifest, or
+            files in one folder that were captured in different ways.
+    """
+    if path.is_dir():
+        return _joined(path, layer)
+    arrays, manifest = read_arrays(path)
     if manifest is None and layer is None:
         raise InvalidInput(f"Expected a layer, because {path} has no manifest of ours, but got none; give --layer.")
     if manifest is not None and layer is not None and layer != manifest.layer:
@@ -124,14 +126,51 @@ def read_states(path: Path, *, layer: Layer | None = None) -> States:
             f"Expected layer {manifest.layer}, where the states in {path} were captured, but got {layer}; "
             "leave --layer away."
         )
-    _check_tensors(path, header.tensors)
-    with safe_open(path, framework="pt") as stream:
-        arrays = [stream.get_tensor(tensor.name) for tensor in sorted(header.tensors, key=_natural)]
-    if len(arrays) == 1 and arrays[0].ndim == 3:
-        arrays = list(arrays[0])
     chosen = manifest.layer if manifest is not None else layer
     assert chosen is not None  # one of the two is known, see above
-    return States(arrays=tuple(arrays), layer=chosen, manifest=manifest)
+    return States(arrays=arrays, layer=chosen, manifest=manifest)
+
+
+def _joined(folder: Path, layer: Layer | None) -> States:
+    """The states of all files in a folder."""
+    paths = sorted(folder.glob("*.safetensors"), key=lambda path: _natural(path.name))
+    if not paths:
+        raise InvalidInput(
+            f"Expected states files (.safetensors) in {folder}, but there are none; name another folder."
+        )
+    parts = [read_states(path, layer=layer) for path in paths]
+    kinds = [
+        (part.layer, part.arrays[0].dtype, part.manifest and (part.manifest.digest, part.manifest.dtype))
+        for part in parts
+    ]
+    for path, kind in zip(paths, kinds, strict=True):
+        if kind != kinds[0]:
+            raise InvalidInput(
+                f"Expected states of one model, layer and number format in {folder}, but {path.name} differs from "
+                f"{paths[0].name}; sort them into folders."
+            )
+    return States(tuple(array for part in parts for array in part), parts[0].layer, parts[0].manifest)
+
+
+def read_arrays(path: Path) -> tuple[tuple[torch.Tensor, ...], Manifest | None]:
+    """The tensors (T, d) of a states file in order, and its manifest if it has one.
+
+    Raises:
+        InvalidInput: not safetensors, damaged, or not states.
+    """
+    from safetensors import safe_open
+
+    header = read_header(path)
+    manifest = _manifest(path, header.metadata.get("sipit"))
+    _check_tensors(path, header.tensors)
+    with safe_open(path, framework="pt") as stream:
+        arrays = [
+            stream.get_tensor(tensor.name)
+            for tensor in sorted(header.tensors, key=lambda tensor: _natural(tensor.name))
+        ]
+    if len(arrays) == 1 and arrays[0].ndim == 3:
+        arrays = list(arrays[0])
+    return tuple(arrays), manifest
 
 
 def _check_tensors(path: Path, tensors: tuple[StoredTensor, ...]) -> None:
@@ -167,7 +206,7 @@ def _manifest(path: Path, text: str | None) -> Manifest | None:
     return manifest
 
 
-def _natural(tensor: StoredTensor) -> list[Any]:
+def _natural(name: str) -> list[Any]:
     """Sorts `layer2` before `layer10`: digits by value, the rest by letters."""
-    parts = re.split(r"(\d+)", tensor.name)
+    parts = re.split(r"(\d+)", name)
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]

@@ -10,14 +10,16 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
-import torch
 
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
 from proofs.tensor_file import read_header
+
+if TYPE_CHECKING:
+    import torch
 
 
 def cache_folder() -> Path:
@@ -60,7 +62,7 @@ def keep_json(key: str, data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-def kept_tensors(key: str) -> dict[str, torch.Tensor] | None:
+def kept_tensors(key: str) -> "dict[str, torch.Tensor] | None":
     """The tensors kept under a key, or None."""
     from safetensors.torch import load_file
 
@@ -72,7 +74,7 @@ def kept_tensors(key: str) -> dict[str, torch.Tensor] | None:
     return load_file(path)
 
 
-def keep_tensors(key: str, tensors: dict[str, torch.Tensor]) -> None:
+def keep_tensors(key: str, tensors: "dict[str, torch.Tensor]") -> None:
     """Keeps tensors under a key where the cache can be written."""
     from safetensors.torch import save
 

@@ -56,19 +56,19 @@ class Verifier:
     def __post_init__(self) -> None:
         self.observed = self.observed.to(self.model.device).double()
         self._norms = self.observed.norm(dim=1)
-        # The residual that is allowed at every position; raised where rounding is amplified.
-        self._allowed = torch.full_like(self._norms, self.tolerance.value)
+        # The residual that is allowed at every position, shape (T,); raised where rounding is amplified.
+        self.limits = torch.full_like(self._norms, self.tolerance.value)
 
-    def draft(self, start: int, drafts: torch.Tensor) -> int:
-        """Runs drafts (B, n) of the positions from `start` on and keeps the one that fits for longest.
+    def draft(self, start: int, drafts: torch.Tensor, states: torch.Tensor) -> int:
+        """Takes drafts (B, n) that were run from `start` on and their states; keeps the one that fits for longest.
 
         Enters its tokens up to the first that does not fit, with those that other drafts have there behind the same
         tokens; returns how many fit.
         """
-        states = self.prefix.extend(start, drafts).double()
+        states = states.double()
         span = slice(start, start + drafts.shape[1])
         residuals = self._relative(states - self.observed[span], self._norms[span])
-        fitting = (residuals <= self._allowed[span]).long().cumprod(1).sum(1)
+        fitting = (residuals <= self.limits[span]).long().cumprod(1).sum(1)
         best = int(torch.nonzero(fitting == fitting.max())[0])
         self.prefix.keep(best)
         stretch = int(fitting[best])
@@ -88,9 +88,9 @@ class Verifier:
         if bool(new.any()) and residuals[new].min() < before:
             trial.nearest_state = states[new][residuals[new].argmin()]
 
-    def test(self, positions: torch.Tensor, token_ids: torch.Tensor) -> None:
-        """Computes and enters candidates (at most PIECE): token_ids[n] in place of the token at positions[n]."""
-        states = self.prefix.candidates(positions, token_ids).double()
+    def test(self, positions: torch.Tensor, token_ids: torch.Tensor, states: torch.Tensor) -> None:
+        """Enters candidates: the states of token_ids[n] in place of the token at positions[n]."""
+        states = states.double()
         residuals = self._relative(states - self.observed[positions], self._norms[positions])
         for position in positions.unique().tolist():
             here = positions == position
@@ -99,7 +99,7 @@ class Verifier:
     def fits(self, position: int) -> bool:
         """Whether some candidate tested there lies within the tolerance."""
         trial = self.trials.get(position)
-        return trial is not None and bool(trial.residuals.min() <= self._allowed[position])
+        return trial is not None and bool(trial.residuals.min() <= self.limits[position])
 
     def examine(self, position: int, prompt: list[int]) -> None:
         """Raises what is allowed at a position by as much as rounding is amplified there.
@@ -110,17 +110,17 @@ class Verifier:
         trial = self.trials[position]
         if float(trial.residuals.min()) <= FAR * self.tolerance.value:
             ids = torch.tensor([*prompt, trial.nearest], device=self.model.device)
-            self._allowed[position] = self.tolerance.at(self.prefix.network, ids)
+            self.limits[position] = self.tolerance.at(self.prefix.network, ids)
 
     def crowded(self, position: int) -> torch.Tensor:
         """The rivals that call for a wider search: inside the tolerance, or within ten times the least residual."""
         trial = self.trials[position]
-        zone = max(float(self._allowed[position]), NEAR * float(trial.residuals.min()))
+        zone = max(float(self.limits[position]), NEAR * float(trial.residuals.min()))
         return trial.token_ids[(trial.residuals <= zone) & ~self._own_class(trial)]
 
     def decide(self, position: int) -> tuple[TokenResult, Alternative | None]:
         """The answer at a position from everything tested there, and what else stays possible."""
-        trial, tolerance = self.trials[position], float(self._allowed[position])
+        trial, tolerance = self.trials[position], float(self.limits[position])
         residual = float(trial.residuals.min())
         rivals = ~self._own_class(trial)
         margin = float(trial.residuals[rivals].min()) if bool(rivals.any()) else None
@@ -156,7 +156,7 @@ class Verifier:
 
     def allowed(self, position: int) -> float:
         """The relative residual that is allowed at a position."""
-        return float(self._allowed[position])
+        return float(self.limits[position])
 
     @staticmethod
     def _relative(difference: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:

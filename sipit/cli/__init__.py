@@ -13,13 +13,17 @@ from typer.exceptions import TyperException
 
 from proofs.errors import SipitError
 from sipit.cli.capture import capture
+from sipit.cli.certify import certify
 from sipit.cli.check import check
 from sipit.cli.collide import collide
 from sipit.cli.demo import demo
 from sipit.cli.download import download
+from sipit.cli.fuzz import fuzz
 from sipit.cli.invert import invert
 from sipit.cli.prove import prove
+from sipit.cli.quantization import quantization
 from sipit.cli.report import report
+from sipit.cli.train import train
 from sipit.cli.verify import verify
 
 MISUSE = 2
@@ -38,7 +42,11 @@ app.command()(check)
 app.command()(capture)
 app.command()(invert)
 app.command()(collide)
+app.command()(quantization)
+app.command()(fuzz)
+app.command()(train)
 app.command()(report)
+app.command()(certify)
 app.command()(verify)
 app.command()(download)
 app.add_typer(prove, name="prove")

@@ -1,15 +1,19 @@
 """`sipit collide`: the closest pairs and all collisions among many prompts."""
 
+from contextlib import AbstractContextManager, ExitStack
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.verdict import Verdict
-from sipit.cli.options import Device, Dtype, Json, Model, Output, Seed
+from sipit.cli.options import Device, Dtype, Json, Model, Output, Seed, parse_layers
 from sipit.cli.output import Clock, check_output, finish, load, progress, provenance
+
+if TYPE_CHECKING:
+    from sipit.cluster import Cluster
 
 
 class Engine(StrEnum):
@@ -64,6 +68,7 @@ def collide(
     language_model = load(model, dtype=dtype, device=device, seed=seed)
     from sipit.colliding import batch_for, examine, layers_json, peak_memory, state_folder, stored_states
     from sipit.collision_causes import StandAlone
+    from sipit.collisions import LOCAL
     from sipit.corpora import read_corpus
     from sipit.network import check_layer
 
@@ -73,24 +78,26 @@ def collide(
     corpus = read_corpus(language_model, prompts, window=window, limit=limit, seed=seed)
     batch = batch_for(language_model, corpus.prompts, memory)
     seconds: dict[str, float] = {"loading": round(clock.seconds, 1)}
-    with state_folder(language_model, corpus.prompts, chosen, batch) as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(state_folder(language_model, corpus.prompts, chosen, batch))
+        cluster = stack.enter_context(_opened(address)) if engine is Engine.RAY else None
         with progress("states") as report:
-            if engine is Engine.RAY:
-                from sipit.cluster import clustered_states
-
-                states = clustered_states(
-                    language_model, corpus, chosen, folder, batch, address=address, seed=seed, progress=report
-                )
-            else:
-                states = stored_states(language_model, corpus, chosen, folder, batch, report)
+            states = (
+                stored_states(language_model, corpus, chosen, folder, batch, report)
+                if cluster is None
+                else cluster.states(language_model, corpus, chosen, folder, batch, seed=seed, progress=report)
+            )
         seconds["states"] = round(clock.seconds, 1)
         alone = StandAlone.of(language_model)
         examined = []
         with progress("layers") as report:
             for done, layer in enumerate(chosen, start=1):
                 examined.append(
-                    examine(alone, corpus, states[layer], layer=layer, threshold=threshold, seed=seed, listed=listed)
-                )
+                    examine(
+                        alone, corpus, states[layer], layer=layer, threshold=threshold, seed=seed, listed=listed,
+                        search=cluster or LOCAL,
+                    )
+                )  # fmt: skip
                 report(done, len(chosen))
         seconds["layers"] = round(clock.seconds, 1)
         result: dict[str, Any] = layers_json(language_model, corpus, examined)
@@ -114,6 +121,12 @@ def collide(
     finish(record, as_json=as_json, output=output, show=lambda: typer.echo("\n".join(_lines(record))))
 
 
+def _opened(address: str | None) -> AbstractContextManager["Cluster"]:
+    from sipit.cluster import open_cluster
+
+    return open_cluster(address)
+
+
 def _check(threshold: float | None, listed: int, memory: float, engine: Engine, address: str | None) -> None:
     if threshold is not None and not 0 <= threshold < float("inf"):
         raise InvalidInput(f"Expected a threshold that is finite and not negative, but got {threshold}; change it.")
@@ -124,12 +137,7 @@ def _check(threshold: float | None, listed: int, memory: float, engine: Engine, 
 
 
 def _layers(names: str | None, blocks: int) -> list[int]:
-    if names is None:
-        return sorted({1, max(1, blocks // 2), blocks})
-    parts = [part.strip() for part in names.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise InvalidInput(f"Expected layer numbers such as 1,15,30, but got --layers {names}; correct them.")
-    return sorted({int(part) for part in parts})
+    return sorted({1, max(1, blocks // 2), blocks}) if names is None else parse_layers(names)
 
 
 def _lines(record: Record) -> list[str]:

@@ -8,6 +8,7 @@ import typer
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.verdict import Verdict
+from sipit.cli.collide import Engine
 from sipit.cli.options import (
     Device,
     Dtype,
@@ -33,14 +34,31 @@ if TYPE_CHECKING:
 
 def invert(
     model: Model,
-    states: Annotated[Path | None, typer.Option(help="States file (.safetensors) to invert.")] = None,
+    states: Annotated[
+        Path | None, typer.Option(help="States file (.safetensors) to invert, or a folder of them.")
+    ] = None,
     text: Text = None,
     prompts: Prompts = None,
     layer: LayerName = None,
-    policy: Annotated[str, typer.Option(help="Order of the candidates: draft, nearest or exhaustive.")] = "draft",
+    policy: Annotated[
+        str, typer.Option(help="Order of the candidates: draft, gradient, nearest or exhaustive.")
+    ] = "draft",
     tolerance: Annotated[str, typer.Option(help="Largest relative residual, or auto: from measured noise.")] = "auto",
     margin: Annotated[str, typer.Option(help="Test some rivals, or the full vocabulary.")] = "rivals",
     budget: Annotated[float, typer.Option(help="Seconds per prompt.")] = 600.0,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Find the convention of foreign states: place, offset, scale, rounding.")
+    ] = False,
+    prefix: Annotated[
+        str | None, typer.Option(help="Tokens in front of the first row: text, or ids such as [1,2,3].")
+    ] = None,
+    suffix: Annotated[str | None, typer.Option(help="The last tokens: text, or ids such as [1,2,3].")] = None,
+    positions: Annotated[
+        str | None,
+        typer.Option(help="Where the rows stand: all, last, or such as 0,3,5; tokens between are searched."),
+    ] = None,
+    engine: Annotated[Engine, typer.Option(help="local, or ray (needs the extra sipit[cluster]).")] = Engine.LOCAL,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster to join; default: start a local one.")] = None,
     no_special_tokens: NoSpecialTokens = False,
     output: Output = None,
     device: Device = "cpu",
@@ -49,6 +67,8 @@ def invert(
     as_json: Json = False,
 ) -> None:
     """Recover the prompts from hidden states; with --text or --prompts alone, capture them first.
+
+    Stopped work is resumed by the same command: what was found is kept in the cache until it is done.
 
     Example: sipit invert smollm2 --text "The quick brown fox" --layer 15
     """
@@ -65,7 +85,19 @@ def invert(
     truth_ids = None
     if truth is not None:
         truth_ids = tokenize(language_model, truth, special_tokens=not no_special_tokens)
+    if diagnose:
+        from sipit.cli.diagnosis import diagnosed
+
+        record, show = diagnosed(language_model, states, truth_ids, parse_layer(layer), prefix, clock, seed=seed)
+        finish(record, as_json=as_json, output=output, show=show)
     observed = _observed(language_model, states, truth_ids, parse_layer(layer))
+    if prefix is not None or suffix is not None or positions is not None:
+        from sipit.cli.partial import partial
+
+        record, show = partial(
+            language_model, observed, truth_ids, prefix, suffix, positions, bound, budget, clock, seed=seed
+        )
+        finish(record, as_json=as_json, output=output, show=show)
     with progress("preparing") as report:
         inverter = Inverter.open(
             language_model,
@@ -77,7 +109,16 @@ def invert(
             progress=report,
         )
     with progress("inverting") as report:
-        inversions = inverter.invert_all(observed, truth=truth_ids, progress=report)
+        if engine is Engine.RAY:
+            from sipit.cluster import open_cluster
+            from sipit.inversion_cluster import invert_on_cluster
+
+            with open_cluster(address) as cluster:
+                inversions = invert_on_cluster(
+                    cluster, inverter, observed, policy=policy, seed=seed, truth=truth_ids, progress=report
+                )
+        else:
+            inversions = inverter.invert_all(observed, truth=truth_ids, resume=True, progress=report)
     record = inversion_record(inverter, inversions, policy=policy, seed=seed, seconds=clock.seconds)
     finish(record, as_json=as_json, output=output, show=lambda: show_inversions(inversions))
 

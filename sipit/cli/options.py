@@ -49,6 +49,18 @@ def parse_layer(name: str | None) -> "Layer | None":
         raise InvalidInput(f"Expected a layer number or 'final', but got --layer {name}; choose one.") from None
 
 
+def parse_layers(names: str) -> list[int]:
+    """Several layers of their numbers, such as 1,15,30, increasing.
+
+    Raises:
+        InvalidInput: not numbers between commas.
+    """
+    parts = [part.strip() for part in names.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise InvalidInput(f"Expected layer numbers such as 1,15,30, but got --layers {names}; correct them.")
+    return sorted({int(part) for part in parts})
+
+
 def chosen_prompts(text: str | None, prompts: Path | None) -> "list[Prompt]":
     """The prompts of `--text` or `--prompts`.
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,8 @@ def load(name: str, *, dtype: str, device: str, seed: int) -> "LanguageModel":
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    for chatter in ("torchao", "torch.utils._pytree", "bitsandbytes"):  # imported by transformers where installed
+        getLogger(chatter).setLevel(ERROR)
     from sipit.models import load_model
 
     return load_model(name, dtype=dtype, device=device, seed=seed)

@@ -63,12 +63,15 @@ class Activation(StrEnum):
 
 @prove.command("generic-position")
 def generic_position(
-    context: Annotated[int, typer.Option(help="Largest number of tokens of a prompt; a BOS comes on top.")] = 3,
+    context: Annotated[
+        int, typer.Option(help="Largest number of tokens of a prompt; with --bos those behind it, so T <= context + 1.")
+    ] = 3,
     model: Annotated[str | None, typer.Option(help="tiny-<family>, through its own class.")] = None,
     positions: Annotated[Positions | None, typer.Option(help="Of a small decoder, instead of a model.")] = None,
     norm: Annotated[Norm, typer.Option(help="At the input of each branch.")] = Norm.LAYERNORM,
     activation: Annotated[Activation, typer.Option(help="Of the two-layer step.")] = Activation.GELU_TANH,
     residual: Annotated[bool, typer.Option("--residual/--no-residual", help="Skip connections.")] = True,
+    post_norm: Annotated[bool, typer.Option("--post-norm", help="The norm behind each sum instead.")] = False,
     tied: Annotated[
         bool, typer.Option("--tied", help="Unembed with the embedding (the state does not read it).")
     ] = False,
@@ -91,14 +94,25 @@ def generic_position(
 
     variant = None
     if positions is not None:
-        variant = Variant(positions.value, norm.value, activation.value, residual, depth, width)
+        variant = Variant(positions.value, norm.value, activation.value, residual, depth, width, post_norm)
     record = prove_generic_position(context=context, bos=bos, model=model, variant=variant, tied=tied, seed=seed)
 
     def show() -> None:
         result = record.result
         lines = [f"{record.verdict}: {result['statement']}"]
         lines += [f"  collide, {c['family']}: {c['first']} and {c['second']}" for c in result["collisions"][:20]]
-        lines += [f"  {r['dtype']} reports a distance of {r['distance']:.2e} there" for r in result["rounding"][:2]]
+        lines += [
+            f"  {r['dtype']} ({r['attention']} attention) reports a distance of {r['distance']:.2e} "
+            f"between {r['first']} and {r['second']}"
+            for r in result["rounding"]
+            if r["dtype"] != "float64"
+        ]
+        lines += [
+            f"  {r['dtype']} ({r['attention']} attention) sets runs of {r['lengths'][0]} and {r['lengths'][1]} apart "
+            f"for {r['apart']} of {r['tokens']} tokens, by up to {r['largest']:.2e}"
+            for r in result["rounding_of_runs"]
+            if r["dtype"] == "bfloat16"
+        ]
         lines += [f"  undecided: {first} and {second}" for first, second in result["open"][:20]]
         typer.echo("\n".join(lines))
 

@@ -11,6 +11,12 @@ from sipit.cli.output import check_output, finish
 
 def verify(
     file: Annotated[Path, typer.Argument(help="A record with a certificate, written with -o FILE.json.")],
+    model: Annotated[
+        str | None, typer.Option(help="Where the weights of a claim about weights are; default: found by their digest.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Of a certificate with many steps, how many to check again; default: all.")
+    ] = None,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
@@ -21,7 +27,7 @@ def verify(
     check_output(output)
     from sipit.verifying import verify_record
 
-    record = verify_record(file)
+    record = verify_record(file, model=model, steps=steps)
     finish(
         record, as_json=as_json, output=output, show=lambda: typer.echo(f"{record.verdict}: {record.result['reason']}")
     )

@@ -8,7 +8,6 @@ The reference runs the same stored weights (as rounded to the format) in float64
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 from sipit.colliding import Progress
 from sipit.corpora import Corpus
 from sipit.models import LanguageModel
-from sipit.models.structure import find_decoder
 from sipit.network import Network
+from sipit.noise import in_dtype
 
 FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LENGTH = 512  # tokens of the longest prompt
@@ -115,16 +114,6 @@ def _finite(value: np.floating[Any]) -> float | None:
 def _least(values: NDArray[np.float64]) -> float | None:
     finite = values[np.isfinite(values)]
     return float(finite.min()) if len(finite) else None
-
-
-def in_dtype(model: LanguageModel, dtype: torch.dtype) -> LanguageModel:
-    """The same model with weights and arithmetic of another type."""
-    import copy
-
-    if dtype == model.dtype:
-        return model
-    module = copy.deepcopy(model.module).to(dtype)
-    return replace(model, module=module, decoder=find_decoder(module), dtype=dtype)
 
 
 def _states(model: LanguageModel, ids: list[int], layer: int) -> NDArray[np.float64]:

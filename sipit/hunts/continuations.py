@@ -21,7 +21,7 @@ from sipit.corpora import Corpus, whole_prompts
 from sipit.hunts.bases import bases_json, closest_prompts, summary
 from sipit.models import LanguageModel
 from sipit.network import Network
-from sipit.prefix import prefix_opener
+from sipit.prefix_choice import prefix_opener
 from sipit.state_store import STORED
 
 TOKENS = 2048  # that run together, and are done again after an interruption

@@ -71,7 +71,12 @@ def tiny_config(family: str) -> Any:
 
 
 def tiny_module(family: str, *, seed: int) -> Any:
-    """The model in float32: the library's initialisation plus noise on every parameter, the same for the same seed.
+    """The model of a family in float32, the same for the same seed."""
+    return drawn_module(tiny_config(family), seed=seed)
+
+
+def drawn_module(config: Any, *, seed: int) -> Any:
+    """A model in float32: the library's initialisation plus noise on every parameter, the same for the same seed.
 
     torch's global generator is left as it was found.
     """
@@ -79,7 +84,7 @@ def tiny_module(family: str, *, seed: int) -> Any:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = AutoModelForCausalLM.from_config(tiny_config(family), dtype=torch.float32)
+        module = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=_SPREAD)

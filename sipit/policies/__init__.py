@@ -8,7 +8,10 @@ import torch
 from sipit.network import Network
 from sipit.policies.draft import DraftPolicy
 from sipit.policies.exhaustive import ExhaustivePolicy
+from sipit.policies.gradient import GradientPolicy
 from sipit.policies.nearest import NearestPolicy
+from sipit.prefix import Prefix
+from sipit.verifier import Trial
 
 Progress = Callable[[int, int], None]
 
@@ -16,8 +19,13 @@ Progress = Callable[[int, int], None]
 class Proposal(Protocol):
     """What a policy proposes for the states of one prompt."""
 
+    @property
+    def at_once(self) -> int:
+        """How many candidates at most it wants tested before it is asked again."""
+        ...
+
     def drafts(self, start: int) -> torch.Tensor | None:
-        """Likely tokens for the positions from `start` on, shape (B, T - start), the likeliest row first.
+        """Likely tokens for the next positions from `start` on, shape (B, n), the likeliest row first.
 
         None where the policy has no opinion.
         """
@@ -27,8 +35,8 @@ class Proposal(Protocol):
         """The best few tokens (64, or the vocabulary if it is smaller), best first, at little cost."""
         ...
 
-    def ranking(self, position: int, tried: int | None, tried_state: torch.Tensor | None) -> torch.Tensor:
-        """All tokens, best first, shape (V,); it may use the state of the nearest candidate tried there so far."""
+    def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
+        """All tokens, best first, shape (V,); what was tried there so far and the working prompt may be used."""
         ...
 
 
@@ -40,7 +48,7 @@ class Policy(Protocol):
         ...
 
 
-POLICIES = ("draft", "nearest", "exhaustive")
+POLICIES = ("draft", "gradient", "nearest", "exhaustive")
 
 
 def make_policy(name: str, network: Network, *, progress: Progress | None = None) -> Policy:
@@ -53,6 +61,8 @@ def make_policy(name: str, network: Network, *, progress: Progress | None = None
 
     if name == "draft":
         return DraftPolicy.prepare(network, progress=progress)
+    if name == "gradient":
+        return GradientPolicy()
     if name == "nearest":
         return NearestPolicy(network.model)
     if name == "exhaustive":

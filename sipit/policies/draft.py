@@ -3,23 +3,33 @@
 The draft is the token that the probe and a prior find likeliest. The prior is the language model itself: the
 *observed* states, pushed through the blocks beyond l, say what the model expects next, with no token known. It helps
 on text and misleads on random tokens, so it is mixed with the uniform distribution, and the share is what makes the
-observed states likeliest (one EM per prompt).
+observed states likeliest (one EM per prompt). Positions 0 and 1 have none: before them there is nothing, or a token
+alone, whose state serves trained models as an attention sink and foretells little.
+
+Several drafts run together: the likeliest ones, where positions are taken for independent.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import torch
 
 from sipit.capturing import Progress
 from sipit.network import Network
+from sipit.prefix import Prefix
 from sipit.probe import LinearProbe, Probes, trained_probes
+from sipit.verifier import PIECE, Trial
 
 _SURE = 0.995  # mean probability of the drafted tokens above which no prior is asked for
 _STEPS = 30  # of EM; one parameter converges long before
 _LEADING = 64  # best tokens kept for every position
-_DOUBTFUL = 3  # positions where the second choice is drafted too, in all combinations
-_CERTAIN = 5.0  # log-odds of the first choice above which there is no doubt
+_FIRST_PRIOR = 2  # the first position with a prior
+_DRAFTS = 8  # that run together at most
+_CHOICES = 4  # likeliest tokens of a position that a draft may have
+_CERTAIN = 3.0  # log-odds of the likeliest draft above which another is not worth its run
+_HOPE = 0.03  # probability that a draft holds so far, below which it is not drawn out
+_SHORTEST = 8  # tokens of a draft, unless fewer are left
 _ROWS = 64  # positions scored at a time
 
 
@@ -38,31 +48,46 @@ class DraftPolicy:
         """Scores all tokens at all positions, with the prior where the probe alone is not sure."""
         features = self.probes.features(states)
         proposal = DraftProposal(self.probes, features, None, 0.0)
-        if len(states) > 1 and network.layer != 0 and proposal.probabilities[1:].mean() < _SURE:
-            logits = network.next_token_logits(states)[:-1].float()
-            share = _prior_share(self.probes.later, features[1:], logits)
+        beyond = features[_FIRST_PRIOR:]
+        if len(beyond) and network.layer != 0 and proposal.probabilities[1:].mean() < _SURE:
+            logits = network.next_token_logits(states)[_FIRST_PRIOR - 1 : -1].float()
+            share = _prior_share(self.probes.later, beyond, logits)
             proposal = DraftProposal(self.probes, features, logits, share)
         return proposal
 
 
 @dataclass(frozen=True)
 class DraftProposal:
-    """Features (T, d) of the observed states; logits (T - 1, V) of the prior, for positions 1 on, and its share."""
+    """Features (T, d) of the observed states; logits (T - 2, V) of the prior, for positions 2 on, and its share."""
 
     probes: Probes
     features: torch.Tensor
     logits: torch.Tensor | None
     share: float
 
+    @property
+    def at_once(self) -> int:
+        """As many as suits."""
+        return PIECE
+
     def drafts(self, start: int) -> torch.Tensor:
-        """The likeliest tokens, and both choices at the most doubtful positions: 1 to 8 rows."""
-        tokens, odds = self._best[1][start:], self._best[2][start:]
-        doubtful = odds.argsort(stable=True)[:_DOUBTFUL]
-        doubtful = doubtful[odds[doubtful] < _CERTAIN]
-        rows = tokens[:, 0].repeat(2 ** len(doubtful), 1)
-        for bit, position in enumerate(doubtful.tolist()):
-            second = torch.arange(len(rows), device=rows.device) >> bit & 1 == 1
-            rows[second, position] = tokens[position, 1]
+        """The likeliest drafts, at most 8, the likeliest first, as far as one may hope that they hold."""
+        length = max(_SHORTEST, int((self.probabilities[start:].cumprod(0) >= _HOPE).sum()))
+        tokens, odds = self._best[1][start : start + length], self._best[2][start : start + length]
+        # Of k best drafts the others differ from the best in some of the k - 1 cheapest single changes.
+        cheapest = odds.flatten().argsort(stable=True)[: _DRAFTS - 1].tolist()
+        changes = [(position, choice + 1) for position, choice in (divmod(one, odds.shape[1]) for one in cheapest)]
+        drafts = [
+            (sum(float(odds[position, choice - 1]) for position, choice in some), some)
+            for count in range(len(changes) + 1)
+            for some in combinations(changes, count)
+            if len({position for position, _ in some}) == count
+        ]
+        likeliest = sorted(draft for draft in drafts if draft[0] < _CERTAIN)[:_DRAFTS]
+        rows = tokens[:, 0].repeat(len(likeliest), 1)
+        for row, (_, some) in zip(rows, likeliest, strict=True):
+            for position, choice in some:
+                row[position] = tokens[position, choice]
         return rows
 
     @property
@@ -72,13 +97,13 @@ class DraftProposal:
 
     @cached_property
     def _best(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Per position: probability of the likeliest token, leading tokens (T, 64), odds of the first over the next."""
+        """Per position: probability of the likeliest token, leading tokens (T, 64), its log-odds over the next 3."""
         parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         for start, stop in _spans(len(self.features)):
             scores = self._scores(start, stop, self.features[start:stop])
             leading = scores.topk(min(_LEADING, scores.shape[1]), dim=1)
-            first, second = leading.values[:, 0], leading.values[:, min(1, scores.shape[1] - 1)]
-            parts.append(((first - scores.logsumexp(1)).exp(), leading.indices, first - second))
+            first, others = leading.values[:, :1], leading.values[:, 1:_CHOICES]
+            parts.append(((first[:, 0] - scores.logsumexp(1)).exp(), leading.indices, first - others))
         probabilities, tokens, odds = (torch.cat(part) for part in zip(*parts, strict=True))
         return probabilities, tokens, odds
 
@@ -86,30 +111,30 @@ class DraftProposal:
         """The likeliest tokens there."""
         return self._best[1][position]
 
-    def ranking(self, position: int, tried: int | None, tried_state: torch.Tensor | None) -> torch.Tensor:
+    def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
         """All tokens by score, taking turns with the scores corrected by what the tried token shows of the error."""
         observed = self.features[position : position + 1]
         order = self._scores(position, position + 1, observed)[0].argsort(descending=True, stable=True)
-        if tried is None or tried_state is None:
+        if trial is None or trial.nearest_state is None:
             return order
         probe = self.probes.at(position)
-        corrected = observed - probe.features(tried_state[None]) + probe.rows[tried]
+        corrected = observed - probe.features(trial.nearest_state[None]) + probe.rows[trial.nearest]
         other = self._scores(position, position + 1, corrected)[0].argsort(descending=True, stable=True)
         ranks = torch.stack([order.argsort(), other.argsort()]).amin(0)
         return ranks.argsort(stable=True)
 
     def _scores(self, start: int, stop: int, features: torch.Tensor) -> torch.Tensor:
-        """Scores of positions start..stop-1, which lie both at 0 or both beyond it, shape (stop - start, V)."""
+        """Scores of positions start..stop-1, one of `_spans` or a single one, shape (stop - start, V)."""
         scores = self.probes.at(start).scores(features)
-        if self.logits is None or start == 0:
+        if self.logits is None or start < _FIRST_PRIOR:
             return scores
-        return scores + _log_prior(self.logits[start - 1 : stop - 1], self.share)
+        return scores + _log_prior(self.logits[start - _FIRST_PRIOR : stop - _FIRST_PRIOR], self.share)
 
 
 def _spans(length: int) -> list[tuple[int, int]]:
-    """Position 0 alone, then runs of positions that are scored together."""
-    starts = range(1, length, _ROWS)
-    return [(0, 1), *((start, min(start + _ROWS, length)) for start in starts)]
+    """The positions without a prior each alone, then runs of positions that are scored together."""
+    alone = [(start, start + 1) for start in range(min(length, _FIRST_PRIOR))]
+    return [*alone, *((start, min(start + _ROWS, length)) for start in range(_FIRST_PRIOR, length, _ROWS))]
 
 
 def _log_prior(logits: torch.Tensor, share: float) -> torch.Tensor:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from sipit.network import Network
+from sipit.prefix import Prefix
+from sipit.verifier import PIECE, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,11 @@ class ExhaustivePolicy:
         """The same for all states."""
         return self
 
+    @property
+    def at_once(self) -> int:
+        """As many as suits."""
+        return PIECE
+
     def drafts(self, start: int) -> None:
         """No opinion."""
 
@@ -25,6 +32,6 @@ class ExhaustivePolicy:
         """No token leads."""
         return torch.zeros(0, dtype=torch.long, device=self.device)
 
-    def ranking(self, position: int, tried: int | None, tried_state: torch.Tensor | None) -> torch.Tensor:
+    def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
         """The ids in order."""
         return torch.arange(self.vocabulary_size, device=self.device)

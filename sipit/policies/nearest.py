@@ -6,6 +6,8 @@ import torch
 
 from sipit.models import LanguageModel
 from sipit.network import Network
+from sipit.prefix import Prefix
+from sipit.verifier import PIECE, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,22 @@ class NearestProposal:
 
     distances: torch.Tensor
 
+    @property
+    def at_once(self) -> int:
+        """As many as suits."""
+        return PIECE
+
     def drafts(self, start: int) -> torch.Tensor:
         """The nearest row at every position."""
         return self.distances[start:].argmin(1)[None]
 
     def leading(self, position: int) -> torch.Tensor:
         """The nearest rows."""
-        return self.ranking(position, None, None)[:64]
+        return self._order(position)[:64]
 
-    def ranking(self, position: int, tried: int | None, tried_state: torch.Tensor | None) -> torch.Tensor:
+    def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
         """All tokens by distance."""
+        return self._order(position)
+
+    def _order(self, position: int) -> torch.Tensor:
         return self.distances[position].argsort(stable=True)

@@ -8,10 +8,11 @@ of the page's style, and every series has a shape of its own besides.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup
 
-from sipit.report.document import Level, LogPlot, LogRanges, Series
+from sipit.report.document import Chart, Level, LogCurves, LogPlot, LogRanges, Series
 from sipit.report.wording import number
 
 HEIGHT = 232  # pixels of the plot of a LogPlot
@@ -61,9 +62,15 @@ def power_of_ten(power: int) -> str:
     return "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def draw(chart: LogPlot | LogRanges, *, name: str, title: str, description: str) -> Markup:
+def draw(chart: Chart, *, name: str, title: str, description: str) -> Markup:
     """The chart as an SVG element with title and description; `name` makes their ids unique on a page."""
-    body, height, kind = _plot(chart) if isinstance(chart, LogPlot) else _ranges(chart)
+    match chart:
+        case LogPlot():
+            body, height, kind = _plot(chart)
+        case LogRanges():
+            body, height, kind = _ranges(chart)
+        case LogCurves():
+            body, height, kind = _curves(chart)
     head = Markup(
         '<svg class="chart {kind}" role="img" aria-labelledby="{name}-t {name}-d" height="{height}">'
         '<title id="{name}-t">{title}</title><desc id="{name}-d">{description}</desc>'
@@ -138,6 +145,33 @@ def _gaps(series: Sequence[Series]) -> list[tuple[int, float, float]]:
         return []
     far = dict(_finite(series[1]))
     return [(at, low, far[at]) for at, low in _finite(series[0]) if at in far]
+
+
+def _curves(chart: LogCurves) -> tuple[list[Markup], int, str]:
+    scale = Scale.over(_every(chart.series, chart.level))
+    first, last = (chart.at[0], chart.at[-1]) if chart.at else (0, 1)
+
+    def across(at: float) -> float:
+        return 2 + 96 * (at - first) / ((last - first) or 1)
+
+    def down(value: float) -> float:
+        return _EDGE + (HEIGHT - 2 * _EDGE) * (1 - scale.part(value))
+
+    marks: list[Markup] = []
+    for part, name in scale.ticks():
+        y = _EDGE + (HEIGHT - 2 * _EDGE) * (1 - part)
+        marks += [_line("grid", 0, y, 100, y), _text("y", "-8", y + 4, name)]
+    for index, series in enumerate(chart.series):
+        points = [(across(chart.at[place]), down(value)) for place, value in _finite(series)]
+        marks += [_line(f"s{index} curve", *start, *end) for start, end in pairwise(points)]
+        marks += [_dot(index, *point) for point in points]
+    if chart.level is not None:
+        y = down(chart.level.value)
+        marks += [_line("level", 0, y, 100, y), _text("level", "100%", y - 6, chart.level.name)]
+    step = max(1, -(-len(chart.at) // _TICKS))
+    marks += [_text("x", f"{across(at):.4g}%", HEIGHT + 16, number(at)) for at in chart.at[::step]]
+    marks.append(_text("over", "50%", HEIGHT + 34, chart.over))
+    return marks, HEIGHT + 40, "curves"
 
 
 def _ranges(chart: LogRanges) -> tuple[list[Markup], int, str]:

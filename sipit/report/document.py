@@ -177,12 +177,25 @@ class LogRanges:
 
 
 @dataclass(frozen=True, slots=True)
+class LogCurves:
+    """Series over increasing numbers `at` (training steps), joined by lines, on a logarithmic scale."""
+
+    over: str
+    at: tuple[float, ...]
+    series: tuple[Series, ...]
+    level: Level | None = None
+
+
+Chart = LogPlot | LogRanges | LogCurves
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """A chart; `description` says in words what it shows."""
 
     title: str
     description: str
-    chart: LogPlot | LogRanges
+    chart: Chart
     claim: Claim | None = None
 
 

@@ -9,13 +9,21 @@ from sipit.report.collisions import collisions_chapter
 from sipit.report.document import Chapter, Document, Tone
 from sipit.report.generic import generic_chapter
 from sipit.report.inversion import inversion_chapter
+from sipit.report.patterns import patterns_chapter
+from sipit.report.quantization import quantization_chapter
+from sipit.report.separation import separation_chapter
+from sipit.report.training import training_chapter
 from sipit.report.wording import count
 
 CHAPTERS: dict[str, Callable[[Record], Chapter]] = {
     "capture": capture_chapter,
+    "certify": separation_chapter,
     "check": check_chapter,
     "collide": collisions_chapter,
     "invert": inversion_chapter,
+    "prove generic-position": patterns_chapter,
+    "quantization": quantization_chapter,
+    "train": training_chapter,
 }
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from numerics.pair_search import closest_pairs, pairs_within
+from numerics.pair_shards import closest_pairs_in_shards
 from proofs.errors import MissingResource
 from sipit import cluster
-from sipit.cluster import clustered_states, shards
+from sipit.cluster import open_cluster, shards
 from sipit.colliding import stored_states
 from sipit.corpora import read_corpus
 from sipit.state_store import batches
@@ -29,19 +31,16 @@ def test_shards_hold_all_prompts_in_order_and_end_where_batches_end(corpus, monk
     assert sizes == [len(group) for group in batches(corpus.prompts, 0, 8)]
 
 
-def test_without_ray_the_extra_is_named(corpus, tmp_path, monkeypatch):
+def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
-    with pytest.raises(MissingResource, match=r"sipit\[cluster\]"):
-        clustered_states(tiny("qwen2"), corpus, [1], tmp_path, 8)
+    with pytest.raises(MissingResource, match=r"sipit\[cluster\]"), open_cluster():
+        pass
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 @pytest.mark.parametrize("killed", [False, True])
 def test_workers_give_the_same_bits_even_when_one_is_killed(corpus, tmp_path, monkeypatch, killed):
-    pytest.importorskip("ray", reason="needs the extra sipit[cluster]")
-    if killed and not Path("/proc").is_dir():
-        pytest.skip("finds the worker to kill in /proc")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setattr(cluster, "WINDOWS", 16)
     model = tiny("qwen2")
@@ -53,7 +52,8 @@ def test_workers_give_the_same_bits_even_when_one_is_killed(corpus, tmp_path, mo
             victims.append(worker_process())
             os.kill(victims[0], signal.SIGKILL)
 
-    found = clustered_states(model, corpus, [1, 2], tmp_path / "ray", 8, progress=report)
+    with open_cluster() as opened:
+        found = opened.states(model, corpus, [1, 2], tmp_path / "ray", 8, progress=report)
     assert len(victims) == killed
     for layer in (1, 2):
         assert np.array_equal(expected[layer], found[layer])
@@ -62,11 +62,42 @@ def test_workers_give_the_same_bits_even_when_one_is_killed(corpus, tmp_path, mo
     assert not ray.is_initialized()
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("stored", [True, False])
+def test_pairs_are_the_same_even_when_a_worker_is_killed(tmp_path, monkeypatch, stored):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    states = np.random.default_rng(0).standard_normal((6000, 40), dtype=np.float32)
+    states[5] = states[4000]
+    if stored:
+        np.save(tmp_path / "states.npy", states)
+        states = np.load(tmp_path / "states.npy", mmap_mode="r")
+    expected = closest_pairs(states, count=5, distinct=True)
+    threshold = 1.01 * expected.distance[-1]
+    victims = []
+    with open_cluster() as opened:
+
+        class Mortal:
+            def results(self, points, shards):
+                for found in opened.results(points, shards):
+                    if not victims:
+                        victims.append(worker_process())
+                        os.kill(victims[0], signal.SIGKILL)
+                    yield found
+
+        assert list(closest_pairs_in_shards(states, count=5, pieces=12, workers=Mortal())) == list(expected)
+        assert list(opened.closest_pairs(states, count=5)) == list(expected)
+        within = opened.pairs_within(states, threshold=threshold)
+    assert len(victims) == 1
+    assert list(within) == list(pairs_within(states, threshold=threshold, distinct=True))
+
+
 def worker_process():
     """The process of one worker of the cluster that this process started."""
     for status in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            ours = status.read_bytes().startswith(b"ray::Worker") and os.getpid() in ancestors(int(status.parent.name))
+            working = status.read_bytes().startswith((b"ray::Worker", b"ray::search_shard", b"ray::IDLE"))
+            ours = working and os.getpid() in ancestors(int(status.parent.name))
         except OSError:  # it has ended meanwhile
             continue
         if ours:

@@ -81,7 +81,7 @@ def test_a_capture_computes_nothing_beyond_its_layer(family, layer, how):
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3"])
 @pytest.mark.parametrize("layer", [1, 2, 4])
-@pytest.mark.parametrize("policy", ["nearest", "exhaustive"])
+@pytest.mark.parametrize("policy", ["gradient", "nearest", "exhaustive"])
 def test_a_search_computes_nothing_beyond_its_layer(family, layer, policy):
     model = deep(family)
     states = sipit.capture(model, random_prompts(1, shortest=4, longest=4, seed=42), layer=layer)

@@ -178,6 +178,19 @@ def test_a_device_map_splits_the_model(tmp_path):
     assert_recovers(model, sipit.capture(model, prompts, layer=2), prompts, policy="nearest")
 
 
+def test_a_block_on_disk_changes_no_state_and_no_answer(tmp_path):
+    """Blocks that accelerate keeps on disk are loaded as they run; prompts are inverted together all the same."""
+    name = saved("llama", tmp_path / "saved")
+    parts = ("model.embed_tokens", "model.layers.0", "model.norm", "model.rotary_emb", "lm_head")
+    split = sipit.load_model(name, device_map=dict.fromkeys(parts, "cpu") | {"model.layers.1": "disk"})
+    assert {parameter.device.type for parameter in split.decoder.blocks[1].parameters()} == {"meta"}
+    prompts = [[1, 2, 3], [4, 5], [300, 7, 300, 9]]
+    states = sipit.capture(split, prompts, layer=2)
+    for array, whole in zip(states, sipit.capture(sipit.load_model(name), prompts, layer=2), strict=True):
+        assert torch.equal(array, whole)
+    assert_recovers(split, states, prompts)
+
+
 # Refusals.
 
 

@@ -61,7 +61,7 @@ class ShuffledProposal:
     def leading(self, position):
         return self._order(position)[:64]
 
-    def ranking(self, position, tried, tried_state):
+    def ranking(self, position, trial, prefix):
         return self._order(position)
 
 

@@ -2,12 +2,16 @@
 
 import copy
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proofs.evidence import read_record
 from sipit.cli import run
+from sipit.report import render
 from sipit.verifying import verify_record
 
 
@@ -61,6 +65,8 @@ def test_the_generic_position_command(tmp_path: Path) -> None:
         (["--positions", "t5", "--norm", "rmsnorm", "--activation", "gelu"], (191, 3, 0)),
         (["--positions", "learned", "--activation", "relu"], (194, 0, 0)),
         (["--positions", "learned", "--norm", "none", "--activation", "silu", "--tied"], (194, 0, 0)),
+        (["--positions", "rope", "--activation", "tanh", "--post-norm"], (191, 3, 0)),
+        (["--model", "tiny-opt"], (194, 0, 0)), (["--model", "tiny-mixtral"], (191, 3, 0)),
     ],
     ids=str,
 )  # fmt: skip
@@ -70,8 +76,34 @@ def test_three_tokens(options: list[str], expected: tuple[int, int, int], tmp_pa
     assert (result["certified"], result["collisions_proved"], result["undecided"]) == expected
     assert verify_record(path).verdict == "accepted"
     if options == ["--model", "tiny-llama"]:
-        rounded = [row["distance"] for row in result["rounding"] if row["dtype"] == "float32"]
-        assert any(distance > 0 for distance in rounded)  # where the exact distance is 0
+        for name, distance in (("rounding", "distance"), ("rounding_of_runs", "largest")):
+            rounded = {(row["dtype"], row["attention"]): 0.0 for row in result[name]}
+            for row in result[name]:
+                kind = row["dtype"], row["attention"]
+                rounded[kind] = max(rounded[kind], row[distance])
+            assert 1e-6 < rounded["float32", "sdpa"] < 1e-4  # where the exact distance is 0
+            assert rounded["float64", "sdpa"] < 1e-12
+        assert rounded["bfloat16", "eager"] > 1e-3
+        page = render([read_record(path)], format="html")
+        assert "Rounding hides exact collisions" in page and "a a" in page
+    if "--bos" in options:
+        assert result["longest_prompt"] == {"tokens": 4, "of_them_bos": 1}
+    growth = {"--post-norm": "this depth"}
+    for option, text in growth.items():
+        assert (text in result["scope"]["depth"]) is (option in options)
+    assert result["scope"]["width"].startswith("the states k times as wide")
+
+
+def documented_commands() -> list[str]:
+    pages = sorted((Path(__file__).parents[2] / "docs").glob("t*.md"))
+    found = [command for page in pages for command in re.findall(r"`sipit ([^`]+)`", page.read_text("utf-8"))]
+    return [command for command in dict.fromkeys(found) if "…" not in command and "MODEL" not in command]
+
+
+@pytest.mark.parametrize("command", documented_commands())
+def test_documented_commands_are_understood(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*shlex.split(command), "--help"]) == 0
+    assert "Usage" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

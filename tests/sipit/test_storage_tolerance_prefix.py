@@ -7,15 +7,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
 
 import sipit
 from proofs.errors import InvalidInput
+from sipit.models.tiny import tiny_config
 from sipit.network import Network
-from sipit.prefix import CachedPrefix, RecomputedPrefix, prefix_opener
+from sipit.packing import PackedPrefix, candidates_together, extend_together
+from sipit.prefix import CachedPrefix, RecomputedPrefix
+from sipit.prefix_choice import prefix_opener
 from sipit.states import States
 from sipit.storage import cache_folder, keep_folder, keep_json, keep_tensors, kept_json, kept_tensors
 from sipit.tolerance import SAFETY, Tolerance, derive_tolerance, measure_noise
-from tests.sipit.cases import ALL_FAMILIES, answers, inverted, random_prompts, tiny
+from tests.sipit.cases import ALL_FAMILIES, answers, inverted, language_model, random_prompts, tiny
 
 # The cache.
 
@@ -193,9 +197,12 @@ def assert_close(one, other):
 
 
 def test_keys_are_shared_wherever_that_is_right():
-    opened = {family: prefix_opener(Network(tiny(family), 1)) for family in ALL_FAMILIES}
+    opened = {family: prefix_opener(Network(tiny(family), 2)) for family in ALL_FAMILIES}
     assert {family for family, opener in opened.items() if opener is RecomputedPrefix} == {"mamba"}
-    assert opened["gemma3"] is CachedPrefix
+    # A window, or places told by the mask, do not go with many candidates in one row.
+    assert {family for family, opener in opened.items() if opener is CachedPrefix} == {
+        "gpt-neo", "bloom", "mistral", "gemma3",
+    }  # fmt: skip
 
 
 def test_a_cache_that_does_not_agree_is_not_used(monkeypatch):
@@ -208,3 +215,44 @@ def test_a_cache_that_does_not_agree_is_not_used(monkeypatch):
 
     monkeypatch.setattr(CachedPrefix, "extend", wrong)
     assert prefix_opener(network) is RecomputedPrefix
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "falcon"])
+def test_prompts_that_run_together_give_what_each_gives_alone(family):
+    """Drafts and candidates of several prompts, of unequal lengths and starts, before anything was run as well."""
+    network = Network(tiny(family), 2)
+    opener = prefix_opener(network)
+    prompts = [list(range(10, 10 + length)) for length in (40, 3, 1)]  # longer than what packing was tried on
+    drafts = [torch.tensor([prompt, prompt[::-1]]) for prompt in prompts]
+    alone, together = ([opener(network) for _ in prompts] for _ in range(2))
+    for start in (0, 1):
+        parts = [(prefix, start, rows[:, start:]) for prefix, rows in zip(together, drafts, strict=True)][: 3 - start]
+        found = extend_together(parts)
+        for number, states in enumerate(found):
+            assert_close(states, alone[number].extend(start, drafts[number][:, start:]))
+            alone[number].keep(1)
+            together[number].keep(1)
+    asked = [(torch.tensor([len(p), 0, len(p) - 1]), torch.tensor([7, 8, 9])) for p in prompts]
+    found = candidates_together([(prefix, *ask) for prefix, ask in zip(together, asked, strict=True)])
+    for prefix, ask, states in zip(alone, asked, found, strict=True):
+        assert_close(states, prefix.candidates(*ask))
+
+
+def test_packing_that_turns_out_wrong_farther_back_is_given_up():
+    """A window longer than the prompt it was tried on is noticed when candidates first stand beyond it."""
+    config = tiny_config("mistral")
+    config.sliding_window = 24
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = AutoModelForCausalLM.from_config(config, dtype=torch.float32).requires_grad_(False).eval()
+    network = Network(language_model(module), 2)
+    prefix = prefix_opener(network)(network)
+    assert isinstance(prefix, PackedPrefix)
+    prompt = torch.arange(60)
+    prefix.extend(0, prompt[None])
+    prefix.keep(0)
+    states = prefix.candidates(torch.tensor([10, 50]), torch.tensor([7, 8]))
+    assert not prefix.tried.agrees
+    for at, token, state in zip((10, 50), (7, 8), states, strict=True):
+        alone = network.run(torch.tensor([[*prompt[:at].tolist(), token]]), use_cache=False)[0, -1:]
+        assert_close(state[None], alone)

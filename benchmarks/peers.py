@@ -1,0 +1,229 @@
+"""Inverters side by side: the same states, the same machine, one thread, CPU seconds.
+
+    python benchmarks/peers.py [--layers 7,15,29] [--lengths 20,64] [--prompts 5] [--cap 600] [--positions 0]
+                               [--peers exhaustive,gradient,tuned,joint] [--probes measured|kept] [-o peers.json]
+
+    exhaustive   the whole vocabulary at every position, over a prefix whose keys and values are kept
+    gradient     the paper's policy as published: descent on one embedding, a test after every step (2510.15511)
+    tuned        its best form found: Adam, 32 tests after 10 steps
+    joint        all embeddings together, projected onto rows in every step (HardPrompts, 2302.03668)
+    ours         draft and verify
+
+Every answer is asserted: a position that a peer resolves has to carry the true token, and a peer that was not stopped
+has to resolve all. Peers that are stopped at the cap, or after so many positions (`--positions`; 0 is all), are
+extrapolated by the positions resolved; where none was, and for the capped ones anyway, a ratio is a lower bound, and
+written so. All but ours run on the first prompt alone. Training the probe is apart, and amortised over 100 prompts.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+import sipit
+from sipit.corpus import section_prompts
+from sipit.inversion import Inverter
+from sipit.network import Network
+from sipit.policies import ExhaustivePolicy, GradientPolicy
+from sipit.probe import trained_probes
+from sipit.states import States
+
+AMORTISED = 100  # prompts that share the training of a probe
+
+
+@dataclass(frozen=True)
+class Result:
+    """One inverter on prompts of one length at one layer.
+
+    `seconds` are those spent for the `resolved` of `length` positions, `whole` those for all of them: the same, or
+    extrapolated. `ratio` is `whole` over ours, a lower bound where `capped`.
+    """
+
+    peer: str
+    layer: int
+    length: int
+    resolved: int
+    seconds: float
+    whole: float
+    capped: bool
+    extrapolated: bool
+    runs: int
+    ratio: float = 1.0
+    ratio_amortised: float | None = None
+
+
+def main() -> None:
+    """Runs what is asked for, prints a table and writes it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", default="7,15,29")
+    parser.add_argument("--lengths", default="20,64")
+    parser.add_argument("--prompts", type=int, default=5, help="natural prompts that ours is the median of")
+    parser.add_argument("--cap", type=float, default=600, help="seconds for each gradient or joint search")
+    parser.add_argument("--positions", type=int, default=0, help="positions of the exhaustive search; 0 is all")
+    parser.add_argument("--peers", default="exhaustive,gradient,tuned,joint")
+    parser.add_argument("--probes", choices=("measured", "kept"), default="measured", help="kept: do not train anew")
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = sipit.load_model("smollm2")
+    results: list[Result] = []
+    print("peer        layer   T  resolved   CPU s     all T    runs     ratio   amortised")
+    for layer in map(int, options.layers.split(",")):
+        training = probe_seconds(model, layer) if options.probes == "measured" else None
+        for length in map(int, options.lengths.split(",")):
+            prompts = section_prompts(model, count=options.prompts, length=length)
+            ours = best(model, prompts, layer)
+            shared = None if training is None else ours.whole + training / AMORTISED
+            for peer in ["ours", *options.peers.split(",")]:
+                found = ours if peer == "ours" else PEERS[peer](model, prompts[0], layer, options)
+                found = replace(
+                    found,
+                    ratio=found.whole / ours.whole,
+                    ratio_amortised=None if shared is None else found.whole / shared,
+                )
+                results.append(found)
+                print(line(found), flush=True)
+        if training is not None:
+            print(f"training the probe of layer {layer}: {training:.0f} CPU s")
+            results.append(Result("probe", layer, 0, 0, training, training, False, False, 0))
+    if options.output is not None:
+        options.output.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
+
+
+def line(result: Result) -> str:
+    """A row of the table."""
+    bound = "≥" if result.capped else " "
+    amortised = "" if result.ratio_amortised is None else f"{bound}{result.ratio_amortised:9.0f}"
+    whole = f"{bound}{result.whole:.2f}" + ("*" if result.extrapolated else " ")
+    return (
+        f"{result.peer:<11} {result.layer:5} {result.length:3}  {result.resolved:3}/{result.length:<3} "
+        f"{result.seconds:9.2f} {whole:>10} {result.runs:6} {bound}{result.ratio:9.1f} {amortised}"
+    )
+
+
+def best(model: Any, prompts: list[list[int]], layer: int) -> Result:
+    """Ours: the median over the prompts. What a process computes once, the rows of the probe, is not in it."""
+    states = sipit.capture(model, prompts, layer=layer)
+    inverter = Inverter.open(model, states)
+    inverter.invert(states[0])
+    times: list[float] = []
+    runs: list[int] = []
+    for array, prompt in zip(states, prompts, strict=True):
+        inversion, seconds = timed(lambda array=array: inverter.invert(array))
+        assert resolved(model, inversion, prompt) == len(prompt)
+        times.append(seconds)
+        runs.append(inversion.forward_passes)
+    middle = median(times)
+    return Result("ours", layer, len(prompts[0]), len(prompts[0]), middle, middle, False, False, int(median(runs)))
+
+
+def exhaustive(model: Any, prompt: list[int], layer: int, options: argparse.Namespace) -> Result:
+    """The plain algorithm, on the first positions alone where that is asked for."""
+    length = len(prompt)
+    count = min(length, options.positions or length)
+    assert count in (length, max(3, count)), "at least 3 positions, or all"
+    policy = ExhaustivePolicy(model.vocabulary_size, model.device)
+    inversion, seconds = searched(model, prompt, layer, policy, budget=1e9, positions=count)
+    assert resolved(model, inversion, prompt[:count]) == count
+    assert all(token.candidates_tested == model.vocabulary_size for token in inversion.tokens)
+    whole = seconds * length / count  # later positions have longer prefixes and cost a little more
+    return Result("exhaustive", layer, length, count, seconds, whole, False, count < length, inversion.forward_passes)
+
+
+def descending(name: str, policy: GradientPolicy) -> Callable[..., Result]:
+    """The gradient policy in one of its forms, up to the cap."""
+
+    def run(model: Any, prompt: list[int], layer: int, options: argparse.Namespace) -> Result:
+        inversion, seconds = searched(model, prompt, layer, policy, budget=options.cap)
+        length, known = len(prompt), resolved(model, inversion, prompt)
+        capped = known < length
+        return Result(name, layer, length, known, seconds, seconds, capped, False, inversion.forward_passes)
+
+    return run
+
+
+def joint(model: Any, prompt: list[int], layer: int, options: argparse.Namespace) -> Result:
+    """All embeddings at once: the gradient is taken at the projection, and moves what is projected (2302.03668)."""
+    (array,) = sipit.capture(model, [prompt], layer=layer)
+    tolerance = Inverter.open(model, States((array,), layer), policy="nearest").tolerance.value
+    network = Network(model, layer)
+    rows = model.decoder.tables[0].weight.detach()
+    halves = rows.norm(dim=1) ** 2 / 2
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randint(model.vocabulary_size, (len(prompt),), generator=generator)
+    free = rows[start].clone().requires_grad_()
+    optimizer = torch.optim.AdamW([free], lr=0.1, weight_decay=0.0)
+    norms = array.norm(dim=1, keepdim=True)
+    started, clock, most = time.process_time(), time.monotonic(), 0
+    while most < len(prompt) and time.monotonic() - clock < options.cap:
+        ids = (free.detach() @ rows.T - halves).argmax(1)
+        projected = rows[ids].clone().requires_grad_()
+        states = network.run_embeddings(ids[None], projected, use_cache=False)
+        relative = (states - array) / norms
+        fits = relative.detach().norm(dim=1) <= tolerance
+        most = max(most, int(fits.long().cumprod(0).sum()))  # the leading positions that fit behind fitting ones
+        assert ids[: int(fits.long().cumprod(0).sum())].tolist() == prompt[: int(fits.long().cumprod(0).sum())]
+        relative.square().sum().backward()
+        free.grad = projected.grad
+        optimizer.step()
+    seconds = time.process_time() - started
+    runs = network.work.forward_passes
+    return Result("joint", layer, len(prompt), most, seconds, seconds, most < len(prompt), False, runs)
+
+
+def searched(
+    model: Any, prompt: list[int], layer: int, policy: Any, *, budget: float, positions: int | None = None
+) -> tuple[Any, float]:
+    """The inversion of the first positions of a prompt by a policy, and its CPU seconds."""
+    (array,) = sipit.capture(model, [prompt], layer=layer)
+    kind = "exhaustive" if isinstance(policy, ExhaustivePolicy) else "nearest"
+    inverter = Inverter.open(model, States((array[:positions],), layer), policy=kind, budget=budget)
+    return timed(lambda: replace(inverter, policy=policy).invert(array[:positions]))
+
+
+def resolved(model: Any, inversion: Any, prompt: list[int]) -> int:
+    """How many positions carry a token, all of them the true ones up to identical rows."""
+    known = [(token.token_id, true) for token, true in zip(inversion.tokens, prompt, strict=True)]
+    assert all(found is None or found == int(model.token_classes[true]) for found, true in known)
+    return sum(found is not None for found, _ in known)
+
+
+def probe_seconds(model: Any, layer: int) -> float:
+    """CPU seconds of training the probes of a layer, in an empty cache."""
+    import os
+
+    kept = os.environ.get("SIPIT_CACHE")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SIPIT_CACHE"] = folder
+        try:
+            _, seconds = timed(lambda: trained_probes(Network(model, layer)))
+        finally:
+            if kept is None:
+                del os.environ["SIPIT_CACHE"]
+            else:
+                os.environ["SIPIT_CACHE"] = kept
+    return seconds
+
+
+def timed(run: Callable[[], Any]) -> tuple[Any, float]:
+    """What a call returns, and its CPU seconds."""
+    started = time.process_time()
+    return run(), time.process_time() - started
+
+
+PEERS: dict[str, Callable[..., Result]] = {
+    "exhaustive": exhaustive,
+    "gradient": descending("gradient", GradientPolicy()),
+    "tuned": descending("tuned", GradientPolicy.tuned()),
+    "joint": joint,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""An inversion that was stopped goes on where it was, and what was kept is checked before it is believed."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import sipit
+from sipit import resuming
+from sipit.inversion import Inverter
+from sipit.outcome import Outcome
+from sipit.resuming import Kept
+from sipit.search import Candidates
+from tests.sipit.cases import answers, random_prompts, relabelled, tiny
+
+
+@pytest.fixture
+def kept_at_once(empty_cache, monkeypatch):
+    """Everything is written in every round."""
+    monkeypatch.setattr(resuming, "INTERVAL", 0.0)
+    return empty_cache / "inversions"
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+def stopped_after(rounds, monkeypatch):
+    genuine, seen = Kept.keep, []
+
+    def keep(self, number, search):
+        genuine(self, number, search)
+        seen.append(number)
+        if len(seen) >= rounds:
+            raise Stopped
+
+    monkeypatch.setattr(Kept, "keep", keep)
+    return lambda: monkeypatch.setattr(Kept, "keep", genuine)
+
+
+def hard():
+    """Three prompts, the second of which is of no prompt from its third position on."""
+    model = tiny("llama")
+    prompts = random_prompts(3, shortest=5, longest=7, seed=91)
+    states = sipit.capture(model, prompts, layer=2)
+    broken = states[1].clone()
+    broken[2] *= 1.5
+    return model, relabelled(states, [states[0], broken, states[2]])
+
+
+@pytest.mark.parametrize("policy", ["exhaustive", "nearest"])
+@pytest.mark.parametrize("rounds", [1, 9])
+def test_the_answer_is_that_of_an_uninterrupted_run(kept_at_once, monkeypatch, policy, rounds):
+    monkeypatch.setattr("sipit.search.PIECE", 100)  # the vocabulary in several batches
+    model, states = hard()
+    inverter = Inverter.open(model, states, policy=policy)
+    expected = answers(inverter.invert_all(states))
+    undo = stopped_after(rounds, monkeypatch)
+    with pytest.raises(Stopped):
+        inverter.invert_all(states, resume=True)
+    undo()
+    assert len(list(kept_at_once.glob("*/*.safetensors"))) >= 1
+    assert answers(inverter.invert_all(states, resume=True)) == expected
+    assert not list(kept_at_once.iterdir())
+
+
+def test_candidates_tested_before_are_not_tested_again(kept_at_once, monkeypatch):
+    monkeypatch.setattr("sipit.search.PIECE", 64)
+    model = tiny("gpt2")
+    states = sipit.capture(model, [[400, 500]], layer=1)
+    inverter = Inverter.open(model, states, policy="exhaustive")
+    undo = stopped_after(4, monkeypatch)
+    with pytest.raises(Stopped):
+        inverter.invert_all(states, resume=True)
+    undo()
+    search = inverter._search(states[0], None)
+    Kept.of(model, states.arrays, 1, inverter.tolerance, inverter.rivals).restore(0, search)
+    tested = len(search.verifier.trials[0].token_ids)
+    assert tested >= 64
+    steps = search.run()
+    asked = next(steps)
+    assert isinstance(asked, Candidates)
+    assert not torch.isin(asked.tokens, search.verifier.trials[0].token_ids).any()
+
+
+def test_working_tokens_that_do_not_fit_are_dropped(kept_at_once, monkeypatch):
+    model, states = hard()
+    inverter = Inverter.open(model, states, policy="nearest")
+    expected = answers(inverter.invert_all(states))
+    undo = stopped_after(3, monkeypatch)
+    with pytest.raises(Stopped):
+        inverter.invert_all(states, resume=True)
+    undo()
+    genuine = Kept.restore
+
+    def altered(self, number, search):
+        genuine(self, number, search)
+        search.working = [(token + 1) % 512 for token in search.working]
+
+    monkeypatch.setattr(Kept, "restore", altered)
+    assert answers(inverter.invert_all(states, resume=True)) == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\x00" * 64])
+def test_damaged_files_are_begun_anew(kept_at_once, content):
+    model, states = hard()
+    inverter = Inverter.open(model, states, policy="nearest")
+    kept = Kept.of(model, states.arrays, 2, inverter.tolerance, inverter.rivals)
+    kept.folder.mkdir(parents=True)
+    for number in range(3):
+        (kept.folder / f"{number:06d}.safetensors").write_bytes(content)
+    assert answers(inverter.invert_all(states, resume=True)) == answers(inverter.invert_all(states))
+
+
+def test_other_states_and_other_tolerances_have_other_folders(kept_at_once):
+    model, states = hard()
+    tolerance = Inverter.open(model, states, policy="nearest").tolerance
+    folders = {
+        Kept.of(model, states.arrays, 2, tolerance).folder,
+        Kept.of(model, states.arrays[:2], 2, tolerance).folder,
+        Kept.of(model, states.arrays, 1, tolerance).folder,
+        Kept.of(model, states.arrays, 2, replace(tolerance, value=0.5)).folder,
+        Kept.of(model, states.arrays, 2, tolerance, 16).folder,
+    }
+    assert len(folders) == 5
+
+
+def test_a_budget_that_ended_is_an_answer(kept_at_once):
+    model, states = hard()
+    inverter = replace(Inverter.open(model, states, policy="nearest"), budget=1e-9)
+    found = inverter.invert_all(states, resume=True)
+    assert {inversion.outcome for inversion in found} == {Outcome.BUDGET_EXHAUSTED}
+    assert not list(kept_at_once.iterdir())
