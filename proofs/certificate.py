@@ -17,18 +17,22 @@ from proofs.separation import KIND as SEPARATION
 from proofs.separation_checker import check_separation
 from proofs.structural import collisions
 from proofs.verdict import Verdict
+from proofs.vocabulary import KIND as VOCABULARY
+from proofs.vocabulary_checker import check_vocabulary
 from proofs.witness import check_witness
 
 Kernel = Callable[[Mapping[str, Any], Any], CheckResult]
 
 
-def check(certificate: Any, weights: Any = None, *, steps: int | None = None) -> CheckResult:
+def check(certificate: Any, weights: Any = None, *, steps: int | None = None, workers: int = 1) -> CheckResult:
     """Re-checks a certificate, or anything with `to_json()` that gives one.
 
     Args:
         certificate: the JSON object, or the proof object itself.
         weights: parameters by name, for claims about particular weights.
-        steps: how many steps of a separation certificate to evaluate again; None for all of them.
+        steps: how many steps of a separation certificate to evaluate again (None: all), or of how many tokens of a
+            vocabulary margin to confirm the states in Arb (None: 64).
+        workers: processes that share the work on a vocabulary margin, where the system can fork.
 
     Returns:
         `.verdict` accepted or rejected, `.reason` why, `.kind`, and `.lines` checked.
@@ -42,6 +46,8 @@ def check(certificate: Any, weights: Any = None, *, steps: int | None = None) ->
         raise InvalidInput(f"Expected a certificate of kind {', '.join(KERNELS)}, but got {kind!r}; name another file.")
     if kind == SEPARATION:
         return check_separation(data, weights, steps)
+    if kind == VOCABULARY:
+        return check_vocabulary(data, weights, steps, workers)
     return KERNELS[kind](data, weights)
 
 
@@ -106,4 +112,5 @@ KERNELS: dict[str, Kernel] = {
     "training-step": _training_step,
     "generic-position": check_generic_position,
     SEPARATION: check_separation,
+    VOCABULARY: check_vocabulary,
 }

@@ -72,14 +72,14 @@ def check_separation(
     if weights is None:
         raise InvalidInput("Expected the weights that the certificate is about, but got none; name them with --model.")
     try:
-        graphs = _graphs(certificate)
-        arrays = _weights(certificate, graphs, weights)
+        graphs = graphs_in(certificate)
+        arrays = weights_named(certificate, graphs, weights)
         plan, prompts, states = _plan(certificate, graphs)
         _claims(certificate, graphs, arrays, prompts, states)
         chosen = plan
         if steps is not None and steps < len(plan):
             chosen = sorted(random.Random(certificate["digest"]).sample(plan, steps), key=lambda step: step.place)
-        inputs = _Parameters(arrays)
+        inputs = Parameters(arrays)
         for number, step in enumerate(chosen):
             _evaluate(step, inputs)
             if progress is not None:
@@ -100,7 +100,8 @@ def check_separation(
     return CheckResult(Verdict.ACCEPTED, reason, KIND, len(chosen), covers)
 
 
-def _graphs(certificate: Mapping[str, Any]) -> dict[int, Graph]:
+def graphs_in(certificate: Mapping[str, Any]) -> dict[int, Graph]:
+    """The well-formed graphs of a certificate by length, once its own digest and theirs are confirmed."""
     body = {name: value for name, value in certificate.items() if name != "digest"}
     if certificate.get("digest") != digest(body):
         raise Rejected("the content is not what its digest says")
@@ -134,7 +135,8 @@ def _well_formed(graph: Graph) -> None:
             raise Rejected(f"{graph.where(index)} is not of the type that its operation gives, or too large")
 
 
-def _weights(certificate: Mapping[str, Any], graphs: Mapping[int, Graph], weights: Any) -> dict[str, NDArray[Any]]:
+def weights_named(certificate: Mapping[str, Any], graphs: Mapping[int, Graph], weights: Any) -> dict[str, NDArray[Any]]:
+    """The weights as arrays, once they have the digest that the certificate names."""
     arrays = checked_weights(graphs.values(), weights)
     claimed = certificate.get("weights")
     if not isinstance(claimed, Mapping) or claimed.get("sha256") != weights_digest(arrays)["sha256"]:
@@ -256,7 +258,7 @@ def _distances(states: list[Enclosure], skipped: set[tuple[int, int]]) -> tuple[
     return minimum, unresolved
 
 
-class _Segment(Balls):
+class ArbOverFloats(Balls):
     """Balls over parameters that are still floats: rows of a table are made balls when they are taken."""
 
     def take(self, x: Any, index: Discrete, axis: int) -> Any:
@@ -265,7 +267,7 @@ class _Segment(Balls):
         return _balls(rows) if rows.dtype.kind == "f" else rows
 
 
-class _Parameters:
+class Parameters:
     """Parameters as exact balls, made when they are used; a table of which only rows are taken stays floats."""
 
     def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
@@ -283,12 +285,12 @@ class _Parameters:
         return {name: self._weights[name] if name in tables else self._balls[name] for name in names}
 
 
-def _evaluate(step: Step, parameters: _Parameters) -> None:
+def _evaluate(step: Step, parameters: Parameters) -> None:
     """Raises Rejected unless Arb's result lies in the enclosure."""
     bits = step.bits if step.start is None else step.start.bits
     state = None if step.start is None else _of(step.start)
     try:
-        with _Segment(bits + GUARD) as balls:
+        with ArbOverFloats(bits + GUARD) as balls:
             for part in step.segments:
                 inputs = {"tokens": np.array([step.tokens], dtype=np.int64), **parameters.of(part)}
                 state = evaluate(part, inputs if state is None else {**inputs, STATE: state}, balls)

@@ -1,9 +1,6 @@
 """The states of one prompt after another, enclosed block by block, in one process or several."""
 
 import math
-import multiprocessing
-import signal
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 from proofs.arithmetic.base import Undecided
 from proofs.arithmetic.fixed_point import LARGEST, FixedPoint, Sliced
 from proofs.enclosure import Enclosure
+from proofs.forked import can_fork, in_order, shared
 from proofs.graph import Graph
 from proofs.interpreter import evaluate
 from proofs.segments import STATE, cuts, inputs_of, segments
@@ -72,13 +70,12 @@ class Run:
 
     def _enclosed(self, todo: Sequence[Row], least: Mapping[Row, int]) -> Iterator[Trail]:
         first, rest = todo[:1], todo[1:]
-        if self.workers < 2 or len(rest) < 2 or "fork" not in multiprocessing.get_all_start_methods():
+        if self.workers < 2 or len(rest) < 2 or not can_fork():
             first, rest = todo, []
         for row in first:
             yield self.one(row, self._bits(row, least[row]))
         if rest:  # the weights that the first prompt has cut are shared with the processes
-            with _Pool(self, self.workers) as pool:
-                yield from pool.imap(_one, [(row, self._bits(row, least[row])) for row in rest])
+            yield from in_order(self, _one, [(row, self._bits(row, least[row])) for row in rest], self.workers)
 
     def one(self, row: Row, bits: int) -> Trail:
         """The trail of one prompt, with more bits where these are too few to evaluate it at all."""
@@ -103,34 +100,8 @@ class Run:
         self.lost = lost if self.lost is None else max(self.lost, lost)
 
 
-_shared: list[Run] = []  # what forked processes find; nothing large is sent to them
-
-
 def _one(task: tuple[Row, int]) -> Trail:
-    return _shared[-1].one(*task)
-
-
-def _unbothered() -> None:
-    """An interruption is for the process that forked, which ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class _Pool:
-    """Processes forked off a run."""
-
-    def __init__(self, run: Run, workers: int) -> None:
-        _shared.append(run)
-        with warnings.catch_warnings():  # they only run integers, BLAS and Arb, none of which holds a lock here
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._pool = multiprocessing.get_context("fork").Pool(workers, initializer=_unbothered)
-
-    def __enter__(self) -> Any:
-        return self._pool
-
-    def __exit__(self, *exception: object) -> None:
-        self._pool.terminate()
-        self._pool.join()
-        _shared.pop()
+    return shared().one(*task)
 
 
 def follow(

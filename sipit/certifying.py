@@ -3,20 +3,19 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import torch
 
 from numerics.capture import capture_graph
 from proofs.enclosure import Enclosure
-from proofs.errors import InvalidInput, Unsupported
+from proofs.errors import InvalidInput
 from proofs.evidence import Record
-from proofs.graph import Graph
+from proofs.forked import processors
 from proofs.separation import SeparationCertificate, certify_separation
 from proofs.separation_checker import LARGEST_SET
 from proofs.weights import weights_digest
@@ -25,7 +24,8 @@ from sipit.models import LanguageModel
 from sipit.noise_budget import noise_budget
 from sipit.prompts import Prompt, tokenize
 from sipit.trails import KeptTrails
-from sipit.weight_files import remember
+from sipit.vocabulary import vocabulary_margin
+from sipit.weight_files import remember, weights_of
 
 MOST_LISTED = 10_000  # pairs left open that a record lists
 LARGEST_STATES, STATE_BYTES = 200 * 10**6, 12  # bytes of all last states in a record, and of one entry of them
@@ -52,7 +52,8 @@ def certify(
         layer: blocks passed, before any final norm; None for half the depth.
         bits: of the fixed point; None to choose, and to raise them while a pair stays open.
         budget: also bound the errors of float32, bfloat16 and float64 runs, layer by layer.
-        vocabulary: take the one prompt as a prefix, and it followed by each of the first so many tokens as the prompts.
+        vocabulary: take the one prompt as a prefix, and it followed by each of the first so many tokens as the prompts:
+            all in float64 midpoint-radius arithmetic and the closest exactly; with `bits` or `observed` all exactly.
         observed: a state, and how far (L2) it may be from the true one: of which of the prompts can it be?
         progress: called with (prompts done, all).
 
@@ -62,14 +63,18 @@ def certify(
     """
     began = time.perf_counter()
     rows = tokenize(model, prompts, special_tokens=special_tokens)
-    if vocabulary is not None:
-        rows = _continuations(model, rows, vocabulary)
     chosen = model.layers // 2 if layer is None else layer
     if not 0 <= chosen <= model.layers:
         raise InvalidInput(
             f"Expected a layer from 0 to {model.layers}, but got {chosen}; the final norm is not covered."
         )
     _check_memory(model, rows)
+    if vocabulary is not None and observed is None and bits is None:
+        margin, result = vocabulary_margin(model, rows, vocabulary, chosen, progress)
+        provenance = _provenance(model, margin.weights["sha256"], result["arithmetic"])
+        return Record("certify", margin.verdict, result, provenance, time.perf_counter() - began)
+    if vocabulary is not None:
+        rows = _continuations(model, rows, vocabulary)
     graphs = [capture_graph(model.module.config, chosen, "eager", length=n) for n in sorted({len(r) for r in rows})]
     weights, tied = weights_of(model, graphs)
     digest = weights_digest(weights)["sha256"]
@@ -81,7 +86,7 @@ def certify(
         bits=bits,
         observed=observed,
         progress=progress,
-        workers=_processors(),
+        workers=processors(),
         kept=trails.read(rows),
         keep=trails.keep,
     )
@@ -91,15 +96,19 @@ def certify(
     if budget and chosen:
         result["noise_budget"] = noise_budget(model, graphs, certificate.trails, weights)
     trails.forget()
-    provenance = {
+    provenance = _provenance(model, digest, ARITHMETIC)
+    return Record("certify", certificate.verdict, result, provenance, time.perf_counter() - began)
+
+
+def _provenance(model: LanguageModel, weights: str, arithmetic: str) -> dict[str, Any]:
+    return {
         "model": model.name,
         "digest": model.digest,
-        "weights": digest,
+        "weights": weights,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "arithmetic": ARITHMETIC,
+        "arithmetic": arithmetic,
         "versions": {name: version(name) for name in ("torch", "transformers", "python-flint", "numpy")},
     }
-    return Record("certify", certificate.verdict, result, provenance, time.perf_counter() - began)
 
 
 def _continuations(model: LanguageModel, rows: Sequence[Sequence[int]], count: int) -> list[list[int]]:
@@ -110,32 +119,10 @@ def _continuations(model: LanguageModel, rows: Sequence[Sequence[int]], count: i
     most = min(LARGEST_SET, LARGEST_STATES // (STATE_BYTES * model.width))
     if not 2 <= tokens <= most:
         raise InvalidInput(
-            f"Expected from 2 to {most} tokens, whose states fit into one record, but got {tokens}; name fewer."
+            f"Expected from 2 to {most} tokens, whose states fit into one record, but got {tokens}; name fewer, "
+            "or leave out --bits and --states."
         )
     return [[*rows[0], token] for token in range(tokens)]
-
-
-def weights_of(model: LanguageModel, graphs: Sequence[Graph]) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """The parameters that the graphs read, as arrays, and the other names of those that are tied.
-
-    Raises:
-        Unsupported: a parameter is missing or not of floats (a quantised module that hides its values).
-    """
-    state: Mapping[str, torch.Tensor] = model.module.state_dict()
-    found: dict[str, Any] = {}
-    tied: dict[str, list[str]] = {}
-    for name in sorted({name for graph in graphs for name, _ in graph.parameters()}):
-        tensor = state.get(name)
-        if tensor is None or not tensor.is_floating_point() or type(tensor) is not torch.Tensor:
-            kind = "nothing" if tensor is None else f"{type(tensor).__name__} of {tensor.dtype}"
-            raise Unsupported(
-                f"Expected the values of {name!r} as plain floats, but got {kind}; dequantise the model first."
-            )
-        found[name] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy()
-        others = [other for other, t in state.items() if other != name and t.data_ptr() == tensor.data_ptr()]
-        if others:
-            tied[name] = others
-    return found, tied
 
 
 def _result(model: LanguageModel, certificate: SeparationCertificate, layer: int) -> dict[str, Any]:
@@ -206,11 +193,6 @@ def _check_memory(model: LanguageModel, rows: Sequence[Sequence[int]]) -> None:
             f"{len(rows[longest])} tokens needs about {bytes_for(len(rows[longest])) / 1e9:.1f} GB; "
             f"at most {fits} tokens fit."
         )
-
-
-def _processors() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_memory() -> float:

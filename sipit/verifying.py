@@ -9,8 +9,10 @@ from proofs.certificate import check
 from proofs.checker import CheckResult
 from proofs.errors import InvalidInput
 from proofs.evidence import Record, read_record
+from proofs.forked import processors
 from proofs.separation import KIND as SEPARATION
 from proofs.verdict import Verdict
+from proofs.vocabulary import KIND as VOCABULARY
 from sipit.weight_files import find
 
 
@@ -23,7 +25,8 @@ def verify_record(
         file: a record written with -o FILE.json.
         weights: parameters by name, where the certificate is about particular ones.
         model: where those are, if no weights are given; None to find them by their digest.
-        steps: how many steps of a separation certificate to evaluate again; None for all.
+        steps: how many steps of a separation certificate, or tokens of a vocabulary margin, to evaluate again in Arb;
+            None for all of the former, 64 of the latter.
 
     Raises:
         InvalidInput: no such file, not a record, or a record without a certificate.
@@ -38,9 +41,9 @@ def verify_record(
         )
     if steps is not None and steps < 1:
         raise InvalidInput(f"Expected at least one step to check, but got --steps {steps}; leave it out for all.")
-    if weights is None and isinstance(certificate, Mapping) and certificate.get("kind") == SEPARATION:
+    if weights is None and isinstance(certificate, Mapping) and certificate.get("kind") in (SEPARATION, VOCABULARY):
         weights = find(certificate, model)
-    outcome = check(certificate, weights, steps=steps)
+    outcome = check(certificate, weights, steps=steps, workers=processors())
     if outcome.verdict is Verdict.ACCEPTED and record.command == "certify":
         outcome = _certified_as_stated(record.result, certificate, outcome)
     if outcome.verdict is Verdict.ACCEPTED and record.command == "check":
@@ -70,7 +73,12 @@ def _certified_as_stated(
     claim = certificate["claim"]
     proved = {name: claim[name] for name in ("pairs", "certified", "minimum_lower_bound", "statement")}
     proved |= {name: certificate[name] for name in ("bits", "layer")}
-    proved["prompts"] = [row["token_ids"] for row in certificate["prompts"]]
+    if certificate["kind"] == VOCABULARY:
+        proved |= {name: certificate[name] for name in ("prefix", "tokens", "duplicates")}
+        proved |= {name: certificate["enclosures"][name] for name in ("others_at_least", "largest_radius")}
+        proved["closest"] = claim["closest"]
+    else:
+        proved["prompts"] = [row["token_ids"] for row in certificate["prompts"]]
     for name, value in proved.items():
         if result.get(name) != value:
             reason = f"the record states another {name} than its certificate proves"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 from proofs.graph import Graph
 from proofs.weights import read_weights
 from sipit.storage import cache_folder, keep_json, kept_json
@@ -39,6 +39,31 @@ def remember(model: "LanguageModel", digest: str, weights: Mapping[str, Any]) ->
         return  # a read-only cache only means that --model has to be named
 
 
+def weights_of(model: "LanguageModel", graphs: Sequence[Graph]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The parameters that the graphs read, as arrays, and the other names of those that are tied.
+
+    Raises:
+        Unsupported: a parameter is missing or not of floats (a quantised module that hides its values).
+    """
+    import torch
+
+    state: Mapping[str, torch.Tensor] = model.module.state_dict()
+    found: dict[str, Any] = {}
+    tied: dict[str, list[str]] = {}
+    for name in sorted({name for graph in graphs for name, _ in graph.parameters()}):
+        tensor = state.get(name)
+        if tensor is None or not tensor.is_floating_point() or type(tensor) is not torch.Tensor:
+            kind = "nothing" if tensor is None else f"{type(tensor).__name__} of {tensor.dtype}"
+            raise Unsupported(
+                f"Expected the values of {name!r} as plain floats, but got {kind}; dequantise the model first."
+            )
+        found[name] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy()
+        others = [other for other, t in state.items() if other != name and t.data_ptr() == tensor.data_ptr()]
+        if others:
+            tied[name] = others
+    return found, tied
+
+
 def find(certificate: Mapping[str, Any], model: str | None) -> dict[str, Any]:
     """The weights that a certificate names, from a model named by hand or by their digest from the cache.
 
@@ -57,8 +82,7 @@ def find(certificate: Mapping[str, Any], model: str | None) -> dict[str, Any]:
     folder = _folder(model)
     if folder is not None:
         return read_weights(sorted(folder.glob("*.safetensors")), names)
-    from sipit.certifying import weights_of  # a model that is drawn or downloaded needs torch
-    from sipit.models import load_model
+    from sipit.models import load_model  # a model that is drawn or downloaded needs torch
 
     return weights_of(load_model(model), graphs)[0]
 

@@ -24,7 +24,10 @@ def certify(
         bool, typer.Option("--no-noise", help="Leave out the noise of float runs, layer by layer.")
     ] = False,
     vocabulary: Annotated[
-        int | None, typer.Option(help="The one prompt is a prefix: certify it followed by each of the first N tokens.")
+        str | None,
+        typer.Option(
+            help="The one prompt is a prefix: certify it followed by each of the first N tokens, or of 'all'."
+        ),
     ] = None,
     states: Annotated[
         Path | None, typer.Option(help="An observed state: which of the prompts can it be of, within --noise?")
@@ -45,6 +48,8 @@ def certify(
         raise InvalidInput(f"Expected a layer number, but got --layer {layer}; the final norm is not covered.")
     if bits != "auto" and not bits.isdecimal():
         raise InvalidInput(f"Expected a number of bits or 'auto', but got --bits {bits}; leave it out.")
+    if vocabulary not in (None, "all") and not vocabulary.isdecimal():
+        raise InvalidInput(f"Expected a number of tokens or 'all', but got --vocabulary {vocabulary[:40]}.")
     from sipit.certifying import certify as run
     from sipit.prompts import read_prompts
 
@@ -52,10 +57,11 @@ def certify(
     chosen = None if layer is None else int(layer)
     observed = None if states is None else (_observed(states, chosen), _exact(noise))
     loaded = load(model, dtype=dtype, device=device, seed=seed)
-    with progress("prompts") as report:
+    tokens = None if vocabulary is None else loaded.vocabulary_size if vocabulary == "all" else int(vocabulary)
+    with progress("tokens" if tokens else "prompts") as report:
         record = run(
             loaded, texts, layer=chosen, bits=None if bits == "auto" else int(bits),
-            special_tokens=not no_special_tokens, budget=not no_noise, vocabulary=vocabulary, observed=observed,
+            special_tokens=not no_special_tokens, budget=not no_noise, vocabulary=tokens, observed=observed,
             progress=report,
         )  # fmt: skip
 
@@ -67,9 +73,14 @@ def certify(
         lines.append(f"  {result['statement']}")
         if result["matches"] is not None:
             lines.append(f"  the observed state can be of prompts {result['matches']}; unique: {result['unique']}")
+        if "closest_text" in result:
+            texts = " and ".join(f"{token} {text!r}" for token, text in zip(
+                result["closest"] or [], result["closest_text"], strict=True))  # fmt: skip
+            lines.append(f"  the closest of the tokens: {texts}")
+        kind = "tokens" if tokens else "prompts"
         for pair in result["uncertified"][:20]:
             family = f" ({pair['family']})" if "family" in pair else ""
-            lines.append(f"  prompts {pair['first']} and {pair['second']}: {pair['reason']}{family}")
+            lines.append(f"  {kind} {pair['first']} and {pair['second']}: {pair['reason']}{family}")
         typer.echo("\n".join(lines))
 
     finish(record, as_json=as_json, output=output, show=show)

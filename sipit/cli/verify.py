@@ -15,7 +15,11 @@ def verify(
         str | None, typer.Option(help="Where the weights of a claim about weights are; default: found by their digest.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Of a certificate with many steps, how many to check again; default: all.")
+        int | None,
+        typer.Option(
+            help="Of a certificate with many steps, how many to check again (default: all); "
+            "of a margin over a vocabulary, how many tokens to confirm in Arb (default: 64)."
+        ),
     ] = None,
     output: Output = None,
     as_json: Json = False,

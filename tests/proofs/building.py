@@ -42,11 +42,13 @@ class Net:
         return Graph(tuple(self.nodes), tuple(self.constants), last, layer)
 
 
-def attention_net(*, epsilon: Fraction = Fraction(1, 2**17), activation: str = "silu", length: int = 3) -> Graph:
+def attention_net(
+    *, epsilon: Fraction = Fraction(1, 2**17), activation: str = "silu", length: int = 3, vocabulary: int = 5
+) -> Graph:
     """One block: RMS norm, causal attention with one head, residual, gated step."""
     net = Net()
     width = 4
-    x = net.op("take", net.parameter("embedding", 5, width), net.tokens(length), axis=0)
+    x = net.op("take", net.parameter("embedding", vocabulary, width), net.tokens(length, vocabulary), axis=0)
     square = net.op("mean", net.op("power", x, exponent=2), axes=(2,), keep=True)
     normal = net.op("multiply", x, net.op("rsqrt", net.op("add", square, net.constant(epsilon))))
     q, k, v = (net.op("matmul", normal, net.parameter(name, width, width)) for name in "qkv")

@@ -11,11 +11,13 @@ from numerics.capture import capture_graph
 from proofs import InvalidInput, Unsupported, Verdict, certify_separation
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.fixed_point import FixedPoint
+from proofs.continuations import Continuations
 from proofs.interpreter import evaluate
-from sipit.certifying import certify, weights_of
+from sipit.certifying import certify
 from sipit.cli import run
 from sipit.noise import in_dtype
 from sipit.trails import KeptTrails
+from sipit.weight_files import weights_of
 from tests.sipit.cases import tiny
 
 PROMPTS = [[1, 2, 3], [1, 2, 4], [5, 2, 3], [1, 2, 3]]
@@ -166,6 +168,68 @@ def test_the_whole_vocabulary_after_a_prefix_and_the_token_of_an_observed_state(
     assert run(["verify", str(record)]) == 0
     assert run([*line, "--vocabulary", "1"]) == 2
     assert run([*line, "--vocabulary", "9", "--states", str(states), "--noise", "much"]) == 2
+
+
+def test_the_margin_over_the_whole_vocabulary_is_certified_and_verified(tmp_path, capsys):
+    prompts, record = tmp_path / "p.jsonl", tmp_path / "r.json"
+    prompts.write_text('{"token_ids": [7, 300]}')
+    line = ["certify", "tiny-gpt2", "--prompts", str(prompts), "--layer", "1", "-o", str(record)]
+    assert run([*line, "--vocabulary", "all"]) == 0
+    assert "the closest of the tokens" in capsys.readouterr().out
+    data = json.loads(record.read_text())
+    result = data["result"]
+    assert (result["pairs"], result["certified"], result["layer"]) == (512 * 511 // 2, 512 * 511 // 2, 1)
+    assert (result["tokens"], result["prefix"], result["duplicates"]) == (512, [7, 300], [])
+    assert 0 < float(result["minimum_lower_bound"]) < float(result["others_at_least"])
+    assert record.stat().st_size < 1e6
+    assert run(["verify", str(record), "--steps", "3"]) == 0
+    assert "float64" in capsys.readouterr().out
+    assert run(["report", str(record), "-o", str(tmp_path / "r.html")]) == 0
+    for name, value in (("tokens", 511), ("others_at_least", "99.0"), ("minimum_lower_bound", "9.9e+9")):
+        record.write_text(json.dumps({**data, "result": {**result, name: value}}))
+        assert run(["verify", str(record), "--steps", "1"]) == 1
+    assert run([*line, "--vocabulary", "1"]) == 2
+    assert run([*line, "--vocabulary", "most"]) == 2
+    prompts.write_text('{"token_ids": [7]}\n{"token_ids": [8]}')
+    assert run([*line, "--vocabulary", "all"]) == 2
+
+
+def test_choices_that_differ_from_token_to_token_are_refused_in_one_sentence(tmp_path, capsys):
+    prompts = tmp_path / "p.jsonl"
+    prompts.write_text('{"token_ids": [7, 300]}')
+    assert run(["certify", "tiny-mixtral", "--prompts", str(prompts), "--vocabulary", "all"]) == 2
+    assert capsys.readouterr().err.strip().endswith("the network ranks or rounds what varies with them.")
+
+
+def states_outside(family, prefix, tokens, *, layer=None):
+    """How many entries of the last states in Arb are not inside their float64 enclosures, and how many there are."""
+    model = tiny(family)
+    graph = capture_graph(model.module.config, layer, "eager", length=len(prefix) + 1)
+    weights, _ = weights_of(model, [graph])
+    mid, radius = Continuations.of(graph, weights, prefix).states(tokens)
+    bad = 0
+    with Balls(240) as balls:
+        exact = {
+            name: np.frompyfunc(flint.arb, 1, 1)(w.astype(np.float64).astype(object)) for name, w in weights.items()
+        }
+        for place, token in enumerate(tokens):
+            true = evaluate(graph, {"tokens": np.array([[*prefix, token]]), **exact}, balls)[0, -1]
+            rows = zip(true.tolist(), mid[place].tolist(), radius[place].tolist(), strict=True)
+            bad += sum(not abs(t - flint.arb(m)) <= flint.arb(r) for t, m, r in rows)
+    return bad, mid.size
+
+
+@pytest.mark.parametrize("family", ["llama"])
+def test_states_after_a_prefix_lie_in_their_enclosures(family):
+    assert states_outside(family, [1, 300], [2, 77, 511], layer=1) == (0, 3 * 64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [*(name for name in ENCLOSED if name != "mixtral"), "mamba"])
+def test_states_of_every_family_after_a_prefix_lie_in_their_enclosures(family):
+    random = np.random.default_rng(0)
+    tokens = random.choice(512, 6, replace=False).tolist()
+    assert states_outside(family, random.integers(0, 512, 4).tolist(), tokens) == (0, 6 * 64)
 
 
 def test_hidden_weights_are_refused():

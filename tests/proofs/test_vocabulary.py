@@ -1,0 +1,248 @@
+"""Margins over a vocabulary: the closest of all pairs, certificates that hold, and no change that gets through."""
+
+import copy
+import itertools
+from fractions import Fraction
+from typing import Any
+
+import flint
+import numpy as np
+import pytest
+
+from numerics.pair_search import closest_pairs
+from proofs import InvalidInput, Verdict, certify_separation, check
+from proofs.arithmetic.ball import Balls
+from proofs.arithmetic.base import Undecided
+from proofs.checker import digest
+from proofs.continuations import Continuations, norms
+from proofs.crowd import Crowd
+from proofs.errors import Unsupported
+from proofs.interpreter import evaluate
+from proofs.separation_checker import _balls  # pyright: ignore[reportPrivateUsage]
+from proofs.vocabulary import certify_vocabulary
+from tests.proofs.building import Net, attention_net
+from tests.proofs.test_separation import changed, weights_of
+
+PREFIX, TOKENS = (3, 1), 40
+
+
+@pytest.fixture(scope="module")
+def graph() -> Any:
+    return attention_net(vocabulary=TOKENS)
+
+
+@pytest.fixture(scope="module")
+def weights(graph: Any) -> dict[str, Any]:
+    weights = weights_of(graph)
+    weights["embedding"][7] = weights["embedding"][4]
+    weights["embedding"][4, 0], weights["embedding"][7, 0] = 0.0, -0.0
+    return weights
+
+
+@pytest.fixture(scope="module")
+def certificate(graph: Any, weights: dict[str, Any]) -> dict[str, Any]:
+    return certify_vocabulary(graph, weights, PREFIX, TOKENS).to_json()
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (5, 3), (700, 2), (1500, 20)])
+def test_the_closest_pairs_are_those_of_an_exact_search(shape: tuple[int, int]) -> None:
+    points = np.random.default_rng(1).normal(size=shape) + 3
+    found = Crowd(points, np.zeros(len(points))).closest(9)
+    exact = closest_pairs(points, count=9)
+    assert [pair[1:] for pair in found] == [(pair.first, pair.second) for pair in exact]
+    for (bound, *_), pair in zip(found, exact, strict=True):
+        assert pair.distance - 1e-12 < bound <= pair.distance
+
+
+def test_radii_are_taken_off_and_may_change_the_order() -> None:
+    points = np.random.default_rng(2).normal(size=(1200, 8))
+    radius = np.random.default_rng(3).uniform(0, 0.6, len(points))
+    found = Crowd(points, radius).closest(50, workers=2)
+    first, second = np.triu_indices(len(points), 1)
+    bounds = np.linalg.norm(points[first] - points[second], axis=1) - radius[first] - radius[second]
+    order = np.argsort(bounds)[:50]
+    assert [pair[1:] for pair in found] == list(zip(first[order].tolist(), second[order].tolist(), strict=True))
+    assert np.allclose([pair[0] for pair in found], bounds[order], atol=1e-12)
+    assert found[0][0] < 0
+
+
+def test_the_states_lie_in_their_enclosures(graph: Any, weights: dict[str, Any]) -> None:
+    mid, radius = Continuations.of(graph, weights, PREFIX).states(range(TOKENS))
+    with Balls(300) as balls:
+        inputs = {name: _balls(value) for name, value in weights.items()}
+        for token in range(TOKENS):
+            state = evaluate(graph, {"tokens": np.array([[*PREFIX, token]]), **inputs}, balls)[0, -1]
+            for ball, m, r in zip(state, mid[token].tolist(), radius[token].tolist(), strict=True):
+                assert abs(ball - flint.arb(m)) <= flint.arb(r)
+    assert (norms(radius) >= np.linalg.norm(radius, axis=1)).all()
+
+
+def test_the_bound_is_that_of_all_pairs_done_exactly(graph: Any, weights: dict[str, Any]) -> None:
+    found = certify_vocabulary(graph, weights, PREFIX, TOKENS)
+    exact = certify_separation(graph, weights, [(*PREFIX, token) for token in range(TOKENS)])
+    assert found.duplicates == ((4, 7),)
+    assert (found.verdict, found.pairs, found.claim["certified"]) == (Verdict.COLLISION, 780, 779)
+    assert found.claim["minimum_lower_bound"] == exact.to_json()["claim"]["minimum_lower_bound"]
+    assert found.claim["closest"] == list(exact.found.closest or ())
+    assert found.others is not None
+    assert exact.found.minimum is not None
+    assert found.others > exact.found.minimum
+    outcome = check(found, weights)
+    assert outcome.verdict is Verdict.ACCEPTED
+    assert "closest" in outcome.covers
+
+
+def test_a_few_tokens_are_all_done_exactly(graph: Any, weights: dict[str, Any]) -> None:
+    found = certify_vocabulary(graph, weights, PREFIX, 3)
+    assert (found.verdict, found.others, found.claim["certified"]) == (Verdict.SEPARATED, None, 3)
+    data = found.to_json()
+    assert check(data, weights).verdict is Verdict.ACCEPTED
+    assert check(changed(data, "enclosures", "others_at_least", to="0.1"), weights).verdict is Verdict.REJECTED
+
+
+def test_processes_give_the_same_certificate(graph: Any, weights: dict[str, Any], certificate: dict[str, Any]) -> None:
+    assert certify_vocabulary(graph, weights, PREFIX, TOKENS, workers=2).to_json() == certificate
+    assert check(certificate, weights, workers=2).verdict is Verdict.ACCEPTED
+
+
+def test_a_sample_can_be_chosen_and_it_says_so(certificate: dict[str, Any], weights: dict[str, Any]) -> None:
+    outcome = check(certificate, weights, steps=5)
+    assert (outcome.verdict, outcome.lines) == (Verdict.ACCEPTED, 5)
+    assert "enclosures, computed again and sampled in Arb" in outcome.covers
+    assert "5 of these states confirmed in Arb" in outcome.reason
+    assert "float64" in outcome.reason
+
+
+def larger(text: str) -> str:
+    return repr(float(text) * 1.001)
+
+
+FORGERIES = {
+    "bound": (("claim", "minimum_lower_bound"), "9.99999999999e+9"),
+    "bound a little": (("claim", "minimum_lower_bound"), lambda s: s[:12] + str((int(s[12]) + 1) % 10) + s[13:]),
+    "certified": (("claim", "certified"), 780),
+    "pairs": (("claim", "pairs"), 781),
+    "statement": (("claim", "statement"), "All states are apart."),
+    "closest tokens": (("claim", "closest"), [0, 1]),
+    "graph digest": (("claim", "graphs"), ["0" * 64]),
+    "weights digest": (("weights", "sha256"), "0" * 64),
+    "prefix": (("prefix", 0), 2),
+    "prefix longer": (("prefix"), [3, 1, 1]),
+    "prefix outside": (("prefix", 0), TOKENS),
+    "prefix of text": (("prefix"), "31"),
+    "tokens": (("tokens",), TOKENS - 1),
+    "too many tokens": (("tokens",), TOKENS + 1),
+    "layer": (("layer",), 2),
+    "graph layer": (("graphs", 0, "layer"), 2),
+    "bits": (("bits",), lambda b: b + 1),
+    "duplicates left out": (("duplicates",), []),
+    "duplicates invented": (("duplicates",), [[4, 7], [1, 2]]),
+    "radius": (("enclosures", "largest_radius"), "1e-30"),
+    "radius far too large": (("enclosures", "largest_radius"), "1.0"),
+    "radius not a number": (("enclosures", "largest_radius"), "nan"),
+    "other pairs": (("enclosures", "others_at_least"), larger),
+    "other pairs much lower": (("enclosures", "others_at_least"), "1e-3"),
+    "no other pairs": (("enclosures", "others_at_least"), None),
+    "arithmetic": (("enclosures", "arithmetic"), "exact"),
+    "no closest": (("closest",), None),
+    "closest: bound": (("closest", "claim", "minimum_lower_bound"), "9.99999999999e+9"),
+    "closest: prompt": (("closest", "prompts", 0, "token_ids", 2), 39),
+    "closest: radius": (("closest", "prompts", 0, "enclosures", -1, "radius", 0), 0),
+}
+
+
+def resigned(certificate: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]:
+    """A change with all digests made to fit."""
+    forged = changed(certificate, *(path if isinstance(path[0], str) else path[0]), to=to)
+    if isinstance(forged["closest"], dict):
+        forged["closest"]["digest"] = digest({k: v for k, v in forged["closest"].items() if k != "digest"})
+    forged["digest"] = digest({k: v for k, v in forged.items() if k != "digest"})
+    return forged
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_every_change_is_rejected(name: str, certificate: dict[str, Any], weights: dict[str, Any]) -> None:
+    path, to = FORGERIES[name]
+    path = (path,) if isinstance(path, str) else path
+    assert check(certificate, weights, steps=1).verdict is Verdict.ACCEPTED
+    assert check(resigned(certificate, *path, to=to), weights, steps=1).verdict is Verdict.REJECTED
+    plain = check(changed(certificate, *path, to=to, sign=False), weights, steps=1)
+    assert plain.verdict is Verdict.REJECTED
+    assert "digest" in plain.reason
+
+
+def test_a_closer_pair_cannot_be_hidden(graph: Any, weights: dict[str, Any], certificate: dict[str, Any]) -> None:
+    """The exact part of other tokens, in place of that of the closest."""
+    closest = {row["token_ids"][-1] for row in certificate["closest"]["prompts"]}
+    others = [token for token in range(TOKENS) if token not in closest | {7}][:3]
+    forged = copy.deepcopy(certificate)
+    forged["closest"] = certify_separation(graph, weights, [(*PREFIX, token) for token in others]).to_json()
+    forged["bits"] = forged["closest"]["bits"]
+    forged["claim"]["minimum_lower_bound"] = forged["closest"]["claim"]["minimum_lower_bound"]
+    forged["digest"] = digest({k: v for k, v in forged.items() if k != "digest"})
+    outcome = check(forged, weights, steps=1)
+    assert outcome.verdict is Verdict.REJECTED
+    assert "other pairs" in outcome.reason
+
+
+def test_arb_rejects_enclosures_that_do_not_hold(
+    monkeypatch: pytest.MonkeyPatch, certificate: dict[str, Any], weights: dict[str, Any]
+) -> None:
+    """A fault of the float64 arithmetic: states a little off, with radii too small to say so."""
+    true = Continuations.states
+
+    def off(self: Continuations, tokens: Any) -> Any:
+        mid, radius = true(self, tokens)
+        return mid + 1e-6, radius  # distances stay as they are
+
+    monkeypatch.setattr(Continuations, "states", off)
+    outcome = check(certificate, weights, steps=3)
+    assert outcome.verdict is Verdict.REJECTED
+    assert "Arb" in outcome.reason
+
+
+def test_other_weights_are_rejected(certificate: dict[str, Any], graph: Any, weights: dict[str, Any]) -> None:
+    near = {**weights, "q": np.nextafter(weights["q"], np.float32(np.inf))}
+    assert "weights" in check(certificate, near).reason
+    with pytest.raises(InvalidInput):
+        check(certificate)
+
+
+def test_what_float64_cannot_tell_apart_is_left_open(graph: Any, weights: dict[str, Any]) -> None:
+    close = {**weights, "embedding": weights["embedding"].astype(np.float64)}
+    for token, bits in itertools.pairwise(range(20, 34)):
+        close["embedding"][token] = close["embedding"][20] + 2.0**-45 * bits
+    found = certify_vocabulary(graph, close, PREFIX, TOKENS)
+    assert found.verdict is Verdict.UNDECIDED
+    assert found.claim["minimum_lower_bound"] is None
+    assert found.claim["certified"] == 0
+    assert check(found, close).verdict is Verdict.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("prefix", "tokens"), [((), 9), ((1,), 9), ((1, 2), 1), ((1, 2), TOKENS + 1), ((1, -1), 9), ((1, TOKENS), 9)]
+)
+def test_questions_that_do_not_fit_are_refused(graph: Any, weights: dict[str, Any], prefix: Any, tokens: int) -> None:
+    with pytest.raises(InvalidInput):
+        certify_vocabulary(graph, weights, prefix, tokens)
+
+
+def test_networks_that_have_no_enclosure_are_refused(weights: dict[str, Any]) -> None:
+    def net(*operation: Any, **attributes: Any) -> Any:
+        net = Net()
+        x = net.op("take", net.parameter("embedding", TOKENS, 4), net.tokens(3, TOKENS), axis=0)
+        y = net.op("matmul", x, net.parameter("q", 4, 4))
+        net.op(*operation, y, **attributes)
+        return net.graph()
+
+    with pytest.raises(Unsupported, match="unheard_of"):
+        certify_vocabulary(net("unheard_of"), weights, PREFIX, TOKENS)
+    with pytest.raises(Unsupported):
+        certify_vocabulary(net("top_values", axis=2, count=4), weights, PREFIX, TOKENS)
+    with pytest.raises(Undecided):
+        certify_vocabulary(net("log"), weights, PREFIX, TOKENS)
+
+
+def test_a_number_is_not_below_its_decimal(certificate: dict[str, Any]) -> None:
+    stated = Fraction(certificate["claim"]["minimum_lower_bound"])
+    assert stated <= Fraction(float(certificate["enclosures"]["others_at_least"]))
