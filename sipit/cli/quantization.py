@@ -21,7 +21,9 @@ def quantization(
     model: Model,
     formats: Annotated[str | None, typer.Option(help="Names between commas; default: all (or a few, --quick).")] = None,
     prompts: Prompts = None,
-    layers: Annotated[str | None, typer.Option(help="Blocks 1…L, such as 1,15,30; default: first, half, last.")] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Blocks 1…L, such as 1,15,30; default: first, half, last (--quick: no last).")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few prompts, formats and candidates.")] = False,
     output: Output = None,
     device: Device = "cpu",
@@ -44,7 +46,8 @@ def quantization(
     chosen = chosen_formats([name.strip() for name in names])
     extent = QUICK if quick else Extent()
     depth = language_model.layers
-    at = parse_layers(layers) if layers is not None else sorted({1, max(1, depth // 2), depth})
+    usual = {1, max(1, depth // 2)} if quick else {1, max(1, depth // 2), depth}
+    at = parse_layers(layers) if layers is not None else sorted(usual)
     if not at or at[0] < 1 or at[-1] > depth:
         raise InvalidInput(f"Expected layers 1…{depth} of {language_model.name}, but got --layers {layers}.")
     with progress("preparing") as report:

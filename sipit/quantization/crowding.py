@@ -1,5 +1,6 @@
 """Collisions among many states in a number format."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,13 @@ from sipit.collisions import identical_outside, median_norm
 from sipit.corpora import Corpus, read_corpus, whole_prompts
 from sipit.corpus import random_tokens
 from sipit.known_collisions import Families, families_at, known_collisions
+from sipit.layered import reading
 from sipit.models import LanguageModel
 from sipit.network import Network
 from sipit.quantization.formatted import Formatted
 from sipit.state_store import batches
+
+Floats = np.ndarray[Any, Any]
 
 BATCH = 32  # windows that run together
 LISTED = 256  # closest pairs that are looked at
@@ -22,21 +26,20 @@ LISTED = 256  # closest pairs that are looked at
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crowd:
-    """Prompts whose states are searched at one layer, and what is known to collide whatever the weights."""
+    """Prompts whose states are searched, and by layer what is known to collide whatever the weights."""
 
     corpus: Corpus
-    layer: int
-    families: Families
+    families: dict[int, Families]
 
-    def searched(self, formatted: Formatted, *, noise: float) -> dict[str, Any]:
+    def searched(self, formatted: Formatted, layer: int, states: Floats, *, noise: float) -> dict[str, Any]:
         """Collisions in a format that are not known to hold over the reals, and the closest pair.
 
         Args:
+            states: of this format at this layer, from `states`.
             noise: relative; pairs within twice that of the median norm cannot be told apart.
         """
         model, prompts = formatted.model, self.corpus.prompts
-        states = self._states(formatted)
-        known = known_collisions(prompts, model.token_classes.cpu().numpy(), self.families)
+        known = known_collisions(prompts, model.token_classes.cpu().numpy(), self.families[layer])
         scale = median_norm(states)
         threshold = 2 * noise * scale
         family, identical = identical_outside(bit_identical(states), known)
@@ -60,27 +63,32 @@ class Crowd:
             "closest": closest and [model.decode(prompts.token_ids(prompt)) for prompt in closest],
         }
 
-    def _states(self, formatted: Formatted) -> np.ndarray[Any, Any]:
-        """The last state of every prompt, widened to float32 where numpy lacks the type; shape (prompts, d)."""
-        prompts, model = self.corpus.prompts, formatted.model
-        network = Network(model, self.layer)
+    def states(self, formatted: Formatted) -> dict[int, Floats]:
+        """By layer the last state of every prompt, (prompts, d), widened to float32 where numpy lacks the type."""
+        prompts, model, layers = self.corpus.prompts, formatted.model, sorted(self.families)
+        network = Network(model, layers[-1])
         borders = np.searchsorted(prompts.window, np.arange(len(prompts.windows) + 1))
-        rows: list[torch.Tensor] = []
+        rows: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
         for group in batches(prompts, 0, BATCH):
             ids = torch.tensor([prompts.windows[window] for window in group], device=model.device)
-            run = network.run(ids, use_cache=False)
+            with reading(model, layers) as runs:
+                network.run(ids, use_cache=False)
             for place, window in enumerate(group):
-                lengths = prompts.length[borders[window] : borders[window + 1]]
-                rows.append(run[place, torch.from_numpy(lengths - 1).to(run.device)])
-        states = formatted.handed_out(torch.cat(rows))
-        return (states if states.dtype == torch.float64 else states.float()).cpu().numpy()
+                last = torch.from_numpy(prompts.length[borders[window] : borders[window + 1]] - 1)
+                for layer in layers:
+                    rows[layer].append(runs[layer][0][place][last.to(model.device)])
+        return {layer: _as_numpy(formatted.handed_out(torch.cat(found))) for layer, found in rows.items()}
 
 
-def crowd_of(model: LanguageModel, layer: int, count: int) -> Crowd:
+def _as_numpy(states: torch.Tensor) -> Floats:
+    return (states if states.dtype == torch.float64 else states.float()).cpu().numpy()
+
+
+def crowd_of(model: LanguageModel, layers: Sequence[int], count: int) -> Crowd:
     """So many prompts: prefixes of built-in text, or random tokens where there is no tokenizer."""
     if model.tokenizer is not None:
         corpus = read_corpus(model, "builtin", limit=count)
     else:
         rows = random_tokens(model, (count, 16), generator=torch.Generator().manual_seed(0)).tolist()
         corpus = whole_prompts("random", rows, independent=True)
-    return Crowd(corpus, layer, families_at(model, layer))
+    return Crowd(corpus, {layer: families_at(model, layer) for layer in layers})

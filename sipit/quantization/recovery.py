@@ -41,7 +41,7 @@ class Tally:
             self.wrong += 1
         elif matches_truth(model, inversion, truth):
             self.recovered += 1  # up to tokens with identical embedding rows, which no method can tell apart
-        elif inversion.outcome is Outcome.BUDGET_EXHAUSTED:
+        elif inversion.outcome is Outcome.BUDGET_EXHAUSTED and not _several_fit(inversion):
             self.undecided += 1
         elif inversion.outcome is Outcome.NOT_FOUND:
             self.not_found += 1
@@ -52,6 +52,16 @@ class Tally:
         """Enters all prompts of another tally."""
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+def _several_fit(inversion: Inversion) -> bool:
+    """Whether two classes of tokens fit where the budget ended, or before: no further test could undo that."""
+    for token in inversion.tokens:
+        if token.outcome is Outcome.AMBIGUOUS and token.token_id is None:
+            return True
+        if token.outcome is Outcome.BUDGET_EXHAUSTED:
+            return token.margin is not None and token.margin <= token.tolerance
+    return False
 
 
 def recovery(

@@ -21,7 +21,7 @@ from sipit.models import LanguageModel
 from sipit.network import Network
 from sipit.noise import calibration_prompts
 from sipit.policies import Policy, make_policy
-from sipit.quantization.crowding import Crowd, crowd_of
+from sipit.quantization.crowding import Crowd, Floats, crowd_of
 from sipit.quantization.formatted import Formatted, in_format
 from sipit.quantization.margins import Place, sampled_places, scan
 from sipit.quantization.recovery import Tally, recovery, tolerance_between
@@ -30,7 +30,7 @@ from sipit.storage import keep_json, kept_json
 from sipit.tolerance import derive_tolerance
 
 CROSSED = ("float32", "bf16", "fp16", "int8", "int4")  # all ordered pairs of these
-NEAREST = 1024  # embedding rows whose states give a format's own margin on a large vocabulary
+NEAREST = 1024  # tokens of a vocabulary that is scanned whole for a format's own margin
 
 Progress = Callable[[int, int], None]
 
@@ -43,6 +43,8 @@ class Extent:
         prompts: how many prompts are inverted, of `length` tokens each.
         places: sampled positions with a scan of the vocabulary.
         scanned: tokens of each scan; None for the whole vocabulary.
+        nearest: rows nearest to the true one that give a format's own margin where the vocabulary is large, at the
+            first place and the last.
         states: prompts whose states are searched for collisions.
         crossed: prompts for each ordered pair of formats.
         budget: seconds for each inversion.
@@ -52,12 +54,13 @@ class Extent:
     length: int = 16
     places: int = 5
     scanned: int | None = None
+    nearest: int = 1024
     states: int = 10_000
     crossed: int = 4
-    budget: float = 10.0
+    budget: float = 3.0
 
 
-QUICK = Extent(prompts=4, length=12, places=3, scanned=4096, states=2000, crossed=1)
+QUICK = Extent(prompts=4, length=12, places=3, scanned=4096, nearest=256, states=1000, crossed=1, budget=1.5)
 
 
 def chosen_formats(names: Sequence[str]) -> list[Format]:
@@ -88,7 +91,7 @@ class Study:
     places: tuple[Place, ...]
     exact: tuple[torch.Tensor, ...]
     policies: dict[int, Policy]
-    crowds: dict[int, Crowd]
+    crowd: Crowd
     seed: int
 
     @classmethod
@@ -120,7 +123,7 @@ class Study:
             places=tuple(sampled_places(kept, extent.places)),
             exact=tuple(layered_states(in_float64, ids, every) for ids in kept),
             policies={layer: make_policy("draft", Network(model, layer), progress=progress) for layer in layers},
-            crowds={layer: crowd_of(model, layer, extent.states) for layer in layers},
+            crowd=crowd_of(model, layers, extent.states),
             seed=seed,
         )
 
@@ -147,8 +150,13 @@ class Study:
             return {"format": number_format.name, "subject": number_format.subject, "reason": str(error)}
         states = [self._rounded(formatted, ids) for ids in self.prompts]
         target = self.reference if number_format.subject == "states" else formatted
-        total = Tally()
-        layers = [self._layer(formatted, target, layer, total) for layer in self.layers]
+        margins = self._own_margins(formatted) if target is formatted else dict.fromkeys(self.layers)
+        crowd = self.crowd.states(formatted)
+        total, layers = Tally(), list[dict[str, Any]]()
+        for layer in self.layers:
+            tally, searched = self._layer(formatted, target, layer, crowd.pop(layer))
+            total.add(tally)
+            layers.append({**asdict(tally), **searched, "own_margin": margins[layer]})
         return {
             "format": number_format.name,
             "subject": number_format.subject,
@@ -167,41 +175,37 @@ class Study:
         """States at every layer as the format hands them out, shape (L, T, d)."""
         return formatted.handed_out(layered_states(formatted.model, ids, range(1, formatted.model.layers + 1)))
 
-    def _layer(self, formatted: Formatted, target: Formatted, layer: int, total: Tally) -> dict[str, Any]:
-        """Inversions with the format's own model, and collisions, at one layer."""
+    def _layer(
+        self, formatted: Formatted, target: Formatted, layer: int, states: Floats
+    ) -> tuple[Tally, dict[str, Any]]:
+        """Inversions with the format's own model, and collisions among many states, at one layer."""
         truth = [list(ids) for ids in self.prompts]
-        states = formatted.capture(truth, layer=layer)
+        observed = formatted.capture(truth, layer=layer)
         if target is formatted:
-            tolerance = derive_tolerance(formatted.model, states)
+            tolerance = derive_tolerance(formatted.model, observed)
         else:
             tolerance = tolerance_between(*self._calibration(formatted, target, layer))
-        tally = recovery(target, states, truth, tolerance, policy=self.policies[layer], budget=self.extent.budget)
-        total.add(tally)
-        own = self._own_margin(formatted, layer) if target is formatted else None
-        return {
-            "layer": layer,
-            **asdict(tally),
-            "tolerance": tolerance.value,
-            "own_margin": own,
-            **self.crowds[layer].searched(formatted, noise=tolerance.value),
-        }
+        tally = recovery(target, observed, truth, tolerance, policy=self.policies[layer], budget=self.extent.budget)
+        searched = self.crowd.searched(formatted, layer, states, noise=tolerance.value)
+        return tally, {"layer": layer, "tolerance": tolerance.value, **searched}
 
     def _calibration(self, source: Formatted, target: Formatted, layer: int) -> tuple[States, States, tuple[str, str]]:
         prompts = calibration_prompts(self.reference.model)
         names = source.format.name, target.format.name
         return source.capture(prompts, layer=layer), target.capture(prompts, layer=layer), names
 
-    def _own_margin(self, formatted: Formatted, layer: int) -> float:
-        """The least relative step margin of the format's own map, over the nearest rows or the whole vocabulary."""
-        least = float("inf")
+    def _own_margins(self, formatted: Formatted) -> dict[int, float | None]:
+        """By layer the least relative step margin of the format's own map, over nearest rows or the vocabulary."""
+        least = dict.fromkeys(self.layers, float("inf"))
         model = formatted.model
-        for place in self.places:
+        for place in (self.places[0], self.places[-1]):
             token = torch.tensor([place.token], device=model.device)
-            near = model.nearest_rows(token, NEAREST)[0] if model.vocabulary_size > NEAREST else None
-            state = layered_states(model, (*place.prefix, place.token), [layer])[:, -1]
-            found = scan(model, place, {layer: state}, near)[layer]
-            least = min(least, float(found.rival[0] / state.float().norm()))
-        return least
+            near = model.nearest_rows(token, self.extent.nearest)[0] if model.vocabulary_size > NEAREST else None
+            states = layered_states(model, (*place.prefix, place.token), self.layers)[:, -1:]
+            found = scan(model, place, dict(zip(self.layers, states, strict=True)), near)
+            for layer, state in zip(self.layers, states, strict=True):
+                least[layer] = min(least[layer], float(found[layer].rival[0] / state.float().norm()))
+        return dict(least)
 
     def crossed(self, progress: Progress | None = None) -> list[dict[str, Any]]:
         """States of one format inverted with the model in another, for all ordered pairs that run here."""
