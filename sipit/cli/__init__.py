@@ -20,6 +20,7 @@ from sipit.cli.demo import demo
 from sipit.cli.download import download
 from sipit.cli.fuzz import fuzz
 from sipit.cli.invert import invert
+from sipit.cli.output import command_line
 from sipit.cli.prove import prove
 from sipit.cli.quantization import quantization
 from sipit.cli.report import report
@@ -70,7 +71,8 @@ def _common(  # pyright: ignore[reportUnusedFunction] - typer calls it
 def run(arguments: list[str]) -> int:
     """Runs one command line; its exit status (0 yes, 1 no, 2 misuse, 3 undecided)."""
     try:
-        status = app(arguments, standalone_mode=False)
+        with command_line(arguments):
+            status = app(arguments, standalone_mode=False)
     except SipitError as error:
         return _refuse(str(error))
     except TyperException as error:

@@ -3,8 +3,9 @@
 import shlex
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ def finish(
 
     `judged` false ends with 0 whatever was found.
     """
+    record.provenance.setdefault("command_line", _command_line())
     if output is not None and output.suffix in RECORD_ENDINGS:
         if output.suffix == ".json":
             write_atomically(output, (record.dumps() + "\n").encode())
@@ -64,7 +66,7 @@ def provenance(
     """What a record says about where it comes from; `arithmetic` is what really ran."""
     from sipit.capturing import versions
 
-    data: dict[str, Any] = {"versions": versions(), "command_line": shlex.join(["sipit", *sys.argv[1:]])}
+    data: dict[str, Any] = {"versions": versions(), "command_line": _command_line()}
     if model is not None:
         data |= {
             "model": model.name,
@@ -74,6 +76,24 @@ def provenance(
             "arithmetic": arithmetic or model.arithmetic,
         }
     return data | ({"seed": seed} if seed is not None else {})
+
+
+_arguments: ContextVar[Sequence[str] | None] = ContextVar("arguments", default=None)
+
+
+@contextmanager
+def command_line(arguments: Sequence[str]) -> Generator[None]:
+    """While it lasts, records say that these arguments made them; a command may run others."""
+    token = _arguments.set(tuple(arguments))
+    try:
+        yield
+    finally:
+        _arguments.reset(token)
+
+
+def _command_line() -> str:
+    arguments = _arguments.get()
+    return shlex.join(["sipit", *(sys.argv[1:] if arguments is None else arguments)])
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def report(
     records = [read_record(path) for path in files]
     from sipit.report import write_report
 
-    write_report(output, records)
+    write_report(output, records, [str(path) for path in files])
     record = Record(
         command="report",
         verdict=Verdict.DONE,

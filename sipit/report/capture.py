@@ -1,9 +1,10 @@
 """The chapter of `capture`: which states were written, and of what."""
 
 from proofs.evidence import Record
-from sipit.report.document import Badge, Chapter
+from sipit.report.chapter import chapter, told
+from sipit.report.document import Chapter, Theme
 from sipit.report.generic import fields
-from sipit.report.provenance import environment, model_name, repeat
+from sipit.report.provenance import model_name
 from sipit.report.reading import integer, sequence
 from sipit.report.wording import count, plain
 
@@ -16,15 +17,15 @@ def capture_chapter(record: Record) -> Chapter:
     what = "Hidden states" if prompts is None else f"The hidden states of {count(prompts, 'prompt')}"
     files = ", ".join(plain(name) for name in sequence(result.get("files")))
     how = "token by token with a cache" if result.get("cached") is True else "by ordinary forward passes"
-    return Chapter(
-        title=f"Captured states{subject}",
-        badge=Badge.of(record.verdict),
-        headline=f"{what} at layer {plain(result.get('layer'))}{subject} were captured.",
-        sentences=(
+    return chapter(
+        record,
+        Theme.OTHER,
+        "Captured states",
+        f"{what} at layer {plain(result.get('layer'))}{subject} were captured.",
+        sentences=told(
+            None,
             f"They were taken {how}" + ("." if positions is None else f", {count(positions, 'position')} in all."),
             f"They are in {files or 'a file that the record does not name'}.",
         ),
         blocks=fields(result),
-        repeat=repeat(record),
-        environment=environment(record),
     )

@@ -12,13 +12,14 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from sipit.report.document import Chart, Level, LogCurves, LogPlot, LogRanges, Series
+from sipit.report.document import Chart, Level, LogCurves, LogPlot, LogRanges, Series, ShareCurves
 from sipit.report.wording import number
 
 HEIGHT = 232  # pixels of the plot of a LogPlot
 _ROW = 30  # pixels of a row of a LogRanges
 _EDGE = 14  # pixels above and below the scale
 _TICKS = 8  # at most about this many along an axis
+_LETTERS = 36  # of all names along an axis, on a phone
 _STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536)
 
 
@@ -71,6 +72,8 @@ def draw(chart: Chart, *, name: str, title: str, description: str) -> Markup:
             body, height, kind = _ranges(chart)
         case LogCurves():
             body, height, kind = _curves(chart)
+        case ShareCurves():
+            body, height, kind = _shares(chart)
     head = Markup(
         '<svg class="chart {kind}" role="img" aria-labelledby="{name}-t {name}-d" height="{height}">'
         '<title id="{name}-t">{title}</title><desc id="{name}-d">{description}</desc>'
@@ -162,14 +165,47 @@ def _curves(chart: LogCurves) -> tuple[list[Markup], int, str]:
         y = _EDGE + (HEIGHT - 2 * _EDGE) * (1 - part)
         marks += [_line("grid", 0, y, 100, y), _text("y", "-8", y + 4, name)]
     for index, series in enumerate(chart.series):
-        points = [(across(chart.at[place]), down(value)) for place, value in _finite(series)]
-        marks += [_line(f"s{index} curve", *start, *end) for start, end in pairwise(points)]
-        marks += [_dot(index, *point) for point in points]
+        marks += _joined(index, [(across(chart.at[place]), down(value)) for place, value in _finite(series)])
     if chart.level is not None:
         y = down(chart.level.value)
         marks += [_line("level", 0, y, 100, y), _text("level", "100%", y - 6, chart.level.name)]
-    step = max(1, -(-len(chart.at) // _TICKS))
+    step = _step([number(at) for at in chart.at])
     marks += [_text("x", f"{across(at):.4g}%", HEIGHT + 16, number(at)) for at in chart.at[::step]]
+    marks.append(_text("over", "50%", HEIGHT + 34, chart.over))
+    return marks, HEIGHT + 40, "curves"
+
+
+def _joined(index: int, points: Sequence[tuple[float, float]]) -> list[Markup]:
+    """The points of a series, with lines between them."""
+    lines = [_line(f"s{index} curve", *start, *end) for start, end in pairwise(points)]
+    return [*lines, *(_dot(index, *point) for point in points)]
+
+
+def _step(names: Sequence[str]) -> int:
+    """Every how manieth name there is room for on a phone."""
+    letters = len(names) * (max(map(len, names), default=0) + 1)
+    return max(1, -(-len(names) // _TICKS), -(-letters // _LETTERS))
+
+
+def _shares(chart: ShareCurves) -> tuple[list[Markup], int, str]:
+    def across(place: int) -> float:
+        return 3 + 94 * place / max(1, len(chart.at) - 1)
+
+    def down(value: float) -> float:
+        return _EDGE + (HEIGHT - 2 * _EDGE) * (1 - value)
+
+    marks: list[Markup] = []
+    for percent in (0, 25, 50, 75, 100):
+        y = down(percent / 100)
+        marks += [_line("grid", 0, y, 100, y), _text("y", "-8", y + 4, f"{percent} %")]
+    for index, series in enumerate(chart.series):
+        marks += _joined(index, [(across(place), down(value)) for place, value in _finite(series)])
+    step = _step(chart.at)
+    marks += [
+        _text("x", f"{across(place):.4g}%", HEIGHT + 16, name)
+        for place, name in enumerate(chart.at)
+        if place % step == 0
+    ]
     marks.append(_text("over", "50%", HEIGHT + 34, chart.over))
     return marks, HEIGHT + 40, "curves"
 

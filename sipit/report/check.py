@@ -5,9 +5,23 @@ from typing import Any
 
 from proofs.evidence import Record
 from proofs.verdict import Verdict
-from sipit.report.document import Badge, Block, Chapter, Claim, Column, Fact, Facts, Paragraph, Section, Table, Tone
+from sipit.report.chapter import chapter, subject_of
+from sipit.report.document import (
+    Badge,
+    Block,
+    Chapter,
+    Claim,
+    Column,
+    Fact,
+    Facts,
+    Findings,
+    Paragraph,
+    Section,
+    Table,
+    Theme,
+    Tone,
+)
 from sipit.report.generic import ROWS, fields, table
-from sipit.report.provenance import environment, model_name, repeat
 from sipit.report.reading import integer, mapping, objects, sequence, string, without
 from sipit.report.wording import count, number, plain
 
@@ -26,19 +40,30 @@ def check_chapter(record: Record) -> Chapter:
         blocks.append(Table("What the proof idealises", (Column("idealisation"),), rows))
     rest = fields(without(result, _SHOWN))
     blocks += [Section("What was looked at", rest)] if rest else []
-    return Chapter(
-        title="Hypotheses of the theorems" + (f" for {model_name(record)}" if model_name(record) else ""),
-        badge=Badge.of(record.verdict),
-        headline=_headline(record),
+    return chapter(
+        record,
+        Theme.ASSUMPTIONS,
+        "Assumptions of the theorems",
+        _headline(record),
         sentences=_sentences(record),
-        blocks=tuple(blocks),
-        repeat=repeat(record),
-        environment=environment(record),
+        blocks=blocks,
+        findings=_findings(record),
     )
 
 
+def _findings(record: Record) -> Findings:
+    result, subject = record.result, subject_of(record)
+    regularity = string(result.get("regularity"))
+    refuting = [f"in {subject} {found}" for found in _refuting(result)]
+    if regularity == "analytic":
+        return Findings(proved=(f"the states of {subject} are a real-analytic function of its parameters",),
+                        broken=tuple(refuting))  # fmt: skip
+    opened = [] if refuting else [f"whether the states of {subject} are a real-analytic function of its parameters"]
+    return Findings(broken=tuple(refuting), undecided=tuple(opened))
+
+
 def _headline(record: Record) -> str:
-    subject = model_name(record) or "the model"
+    subject = subject_of(record)
     match record.verdict:
         case Verdict.PROVED:
             return f"Every hypothesis that was checked is proved for {subject}."
@@ -55,13 +80,13 @@ def _refuting(result: Mapping[str, Any]) -> list[str]:
     if mapping(result.get("witness")):
         found.append("the map is not analytic, by a certified witness")
     if families:
-        found.append(f"{count(families, 'family', 'families')} of prompts collide for all parameters")
+        found.append(f"{count(families, 'family', 'families')} of prompts collide for every parameter")
     if groups:
         found.append(f"{count(groups, 'group')} of tokens share one embedding row")
     return found
 
 
-def _sentences(record: Record) -> tuple[str, ...]:
+def _sentences(record: Record) -> list[Paragraph]:
     result = record.result
     regularity = string(result.get("regularity")) or "not said"
     obstructions = len(objects(result.get("obstructions")))
@@ -71,10 +96,18 @@ def _sentences(record: Record) -> tuple[str, ...]:
         known = "No regularity of the map is proved"
     if regularity == "discontinuous":
         known = f"The map to the state at layer {plain(result.get('layer'))} is proved to be discontinuous"
-    return (
-        f"{known}; {count(obstructions, 'obstruction')} and {count(opened, 'open condition')} remain.",
-        "It is proved over the real numbers, for the idealised network: rounding is another matter.",
-    )
+    why = "Analytic means: given by convergent power series. Two different prompts then have different states for all "
+    why += "parameters but a set of measure zero, unless they collide for every parameter value."
+    return [
+        Paragraph(f"{known}; {_left(obstructions, 'obstruction')} and {_left(opened, 'open condition')} remain.",
+                  None if regularity in {"unproved", "not said"} else P),
+        Paragraph(why if regularity == "analytic" else ""),
+        Paragraph("This is over the real numbers, for the idealised network: rounding is another matter."),
+    ]  # fmt: skip
+
+
+def _left(number_of: int, what: str) -> str:
+    return count(number_of, what) if number_of else f"no {what}"
 
 
 def _about(result: Mapping[str, Any]) -> tuple[Fact, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from proofs.evidence import Record
 from proofs.verdict import Verdict
+from sipit.report.chapter import chapter, subject_of
 from sipit.report.document import (
     Badge,
     Block,
@@ -15,6 +16,7 @@ from sipit.report.document import (
     Fact,
     Facts,
     Figure,
+    Findings,
     Level,
     Literal,
     LogPlot,
@@ -22,10 +24,10 @@ from sipit.report.document import (
     Section,
     Series,
     Table,
+    Theme,
     Tone,
 )
 from sipit.report.generic import ROWS, fields
-from sipit.report.provenance import environment, model_name, repeat
 from sipit.report.reading import integer, mapping, objects, real, sequence, string, without
 from sipit.report.wording import count, number, plain
 
@@ -46,16 +48,30 @@ def collisions_chapter(record: Record) -> Chapter:
     blocks += [_search(name, mapping(found)) for name, found in mapping(result.get("searches")).items()]
     rest = fields(without(result, _SHOWN))
     blocks += [Section("What was looked at", rest)] if rest else []
-    subject = model_name(record)
-    return Chapter(
-        title="Collision search" + (f" on {subject}" if subject else ""),
-        badge=Badge.of(record.verdict),
-        headline=_headline(record),
+    return chapter(
+        record,
+        Theme.COLLISIONS,
+        "Search for collisions",
+        _headline(record),
         sentences=_sentences(result),
-        blocks=tuple(blocks),
-        repeat=repeat(record),
-        environment=environment(record),
+        blocks=blocks,
+        findings=_findings(record),
     )
+
+
+def _findings(record: Record) -> Findings:
+    result = record.result
+    layers = ", ".join(plain(layer.get("layer")) for layer in objects(result.get("layers")))
+    where = f" of {subject_of(record)}" + (f" at layers {layers}" if layers else "")
+    prompts = integer(result.get("prompts"))
+    compared = "the prompts" if prompts is None else count(prompts, "prompt")
+    match record.verdict:
+        case Verdict.SEPARATED:
+            return Findings(measured=(f"no two of {compared} share a state{where}",))
+        case Verdict.COLLISION:
+            return Findings(broken=(f"some of {compared} collide{where}",))
+        case _:
+            return Findings(undecided=(f"whether some close pairs of {compared} collide{where}",))
 
 
 def _headline(record: Record) -> str:
@@ -70,27 +86,27 @@ def _headline(record: Record) -> str:
             return f"{what} were compared: some close pairs were left unexamined."
 
 
-def _sentences(result: Mapping[str, Any]) -> tuple[str, ...]:
+def _sentences(result: Mapping[str, Any]) -> list[Paragraph]:
     layers = objects(result.get("layers"))
     known = [integer(mapping(layer.get("known_to_collide")).get("pairs")) or 0 for layer in layers]
     hits = sum(integer(mapping(layer.get("outside")).get("below_threshold")) or 0 for layer in layers)
     causes = sorted({plain(hit.get("cause")) for hit in objects(result.get("collisions"))})
     pairs = integer(result.get("pairs"))
     compared = "All pairs" if pairs is None else count(pairs, "pair")
-    found = [f"{compared} a layer, each decided exactly for the stored states."]
+    found = [Paragraph(f"{compared} a layer, each decided exactly for the stored states.", M)]
     if any(known):
-        found.append(
-            f"At most {count(max(known), 'pair')} a layer collide over the real numbers, for every value of the other "
-            "weights; rounding may split them, and they are set apart."
-        )
-    found.append(f"Of all other pairs {hits or 'none'} came within the threshold.")
+        told = f"At most {count(max(known), 'pair')} a layer collide over the real numbers, for every value of the "
+        found.append(Paragraph(told + "other weights; rounding may split them, and they are set apart.", Claim.PROVED))
+    others = "all other pairs" if any(known) else "them"
+    within = f"Of {others} {hits or 'none'} came within the threshold, which is a multiple of the measured noise."
+    found.append(Paragraph(within, M))
     if causes:
-        found.append(f"Causes of the listed collisions: {', '.join(causes)}.")
+        found.append(Paragraph(f"Causes of the listed collisions: {', '.join(causes)}."))
     bound = real(result.get("bound"))
     reason = string(result.get("bound_reason"))
     if reason:
-        found.append(reason if bound is None else f"{reason} The probability is {number(bound)}.")
-    return tuple(found)
+        found.append(Paragraph(reason if bound is None else f"{reason} The probability is {number(bound)}."))
+    return found
 
 
 def _overview(result: Mapping[str, Any]) -> Table:

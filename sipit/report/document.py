@@ -31,6 +31,21 @@ _MEANINGS = {
 }
 
 
+class Theme(StrEnum):
+    """What a chapter is about; a page has them in this order, whatever the order of the records."""
+
+    ASSUMPTIONS = "Assumptions"
+    EXACT = "Exact collisions"
+    INVERSION = "Inversion"
+    NOISE = "Noise against margin"
+    COLLISIONS = "Collisions"
+    FORMATS = "Number formats"
+    LEAKS = "What leaks"
+    TRAINING = "Training"
+    OTHER = "Other work"
+    CERTIFICATES = "Certificates"
+
+
 class Tone(StrEnum):
     """How a finding stands; each has a sign and words of its own, so that colour is never alone."""
 
@@ -84,6 +99,14 @@ class Verbatim:
 
     caption: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command line to be copied; `caption` says what it does."""
+
+    caption: str
+    line: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +209,16 @@ class LogCurves:
     level: Level | None = None
 
 
-Chart = LogPlot | LogRanges | LogCurves
+@dataclass(frozen=True, slots=True)
+class ShareCurves:
+    """Series of shares from 0 to 1 over named levels `at` that stand at equal distances, joined by lines."""
+
+    over: str
+    at: tuple[str, ...]
+    series: tuple[Series, ...]
+
+
+Chart = LogPlot | LogRanges | LogCurves | ShareCurves
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,36 +240,58 @@ class Section:
     badge: Badge | None = None
 
 
-Block = Paragraph | Verbatim | Facts | Table | Tokens | Figure | Section
+Block = Paragraph | Verbatim | Command | Facts | Table | Tokens | Figure | Section
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a chapter adds to the verdict of its page, as clauses that go on a sentence; what adds nothing is empty."""
+
+    proved: tuple[str, ...] = ()
+    bounded: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    undecided: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """The view of one record: what was found, in plain sentences, the evidence, and how to repeat it."""
+    """The view of one side of a record: what was found, in plain sentences, the evidence, and how to repeat it."""
 
+    theme: Theme
     title: str
     badge: Badge
     headline: str
-    sentences: tuple[str, ...]
+    sentences: tuple[Paragraph, ...]
     blocks: tuple[Block, ...]
+    findings: Findings
     repeat: str = ""
     environment: Facts = field(default_factory=lambda: Facts(()))
 
 
 @dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence of the verdict, with the word that it is listed under."""
+
+    head: str
+    text: str
+    tone: Tone
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
-    """A page: the verdict first, then a chapter for every record."""
+    """A page: the verdict first (what was proved, what was measured, what breaks or is open), then the chapters."""
 
     title: str
     tone: Tone
     headline: str
-    sentences: tuple[str, ...]
+    verdict: tuple[Sentence, ...]
     chapters: tuple[Chapter, ...]
 
 
 def claims_of(document: Document) -> tuple[Claim, ...]:
     """The claims that the numbers of a document make, strongest first."""
-    used = {claim for chapter in document.chapters for claim in _claims(chapter.blocks)}
+    used = {claim for chapter in document.chapters for claim in _claims((*chapter.sentences, *chapter.blocks))}
     return tuple(claim for claim in Claim if claim in used)
 
 

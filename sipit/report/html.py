@@ -28,7 +28,9 @@ def render_html(document: Document) -> str:
         return draw(figure.chart, name=name, title=figure.title, description=figure.description)
 
     template = _environment().get_template("page.html.j2")
-    return template.render(document=document, claims=claims_of(document), drawn=drawn)
+    return template.render(
+        document=document, claims=claims_of(document), drawn=drawn, unique=lambda: f"t{next(numbers)}"
+    )
 
 
 @cache

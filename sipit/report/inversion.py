@@ -6,6 +6,7 @@ from typing import Any
 
 from proofs.evidence import Record
 from proofs.verdict import Verdict
+from sipit.report.chapter import chapter, subject_of, told
 from sipit.report.document import (
     Badge,
     Block,
@@ -15,19 +16,21 @@ from sipit.report.document import (
     Fact,
     Facts,
     Figure,
+    Findings,
     Level,
     LogPlot,
     Paragraph,
     Section,
     Table,
+    Theme,
     Token,
     Tokens,
     Tone,
     Verbatim,
 )
-from sipit.report.generic import fields, generic_chapter
+from sipit.report.generic import fields
+from sipit.report.other import generic_chapter
 from sipit.report.positions import SERIES, Position, overview, read_positions, series
-from sipit.report.provenance import environment, model_name, repeat
 from sipit.report.reading import mapping, objects, real, sequence, string, without
 from sipit.report.wording import count, number, plain, spread
 
@@ -57,15 +60,32 @@ def inversion_chapter(record: Record) -> Chapter:
     rest = without(result, {"layer", "policy", "tolerance", "prompts"})
     if rest:
         blocks.append(Section("Further fields", fields(rest)))
-    subject = model_name(record)
-    return Chapter(
-        title=f"Inversion of {count(len(prompts), 'prompt')}" + (f" on {subject}" if subject else ""),
-        badge=Badge.of(record.verdict),
-        headline=_headline(record.verdict, prompts, read),
+    return chapter(
+        record,
+        Theme.INVERSION,
+        f"Inversion of {count(len(prompts), 'prompt')}",
+        _headline(record.verdict, prompts, read),
         sentences=_sentences(record, prompts, read, level),
-        blocks=tuple(blocks),
-        repeat=repeat(record),
-        environment=environment(record),
+        blocks=blocks,
+        findings=_findings(record, prompts, read),
+    )
+
+
+def _findings(record: Record, prompts: Sequence[Mapping[str, Any]], read: Sequence[Sequence[Position]]) -> Findings:
+    where = f"the states at layer {plain(record.result.get('layer'))} of {subject_of(record)}"
+    back = [positions for prompt, positions in zip(prompts, read, strict=True)
+            if badge_of(prompt).tone is Tone.HOLDS and all(position.resolved for position in positions)]  # fmt: skip
+    wrong = sum(prompt.get("matches_truth") is False and prompt.get("outcome") == "recovered" for prompt in prompts)
+    lost = len(prompts) - len(back) - wrong
+    recovered = (f"{count(len(back), 'prompt')} ({count(sum(map(len, back)), 'token')}) recovered from {where}",)
+    left = f"{count(lost, 'prompt')} not recovered from {where}"
+    failed = record.verdict.exit_status == 1
+    broken = (f"{count(wrong, 'prompt')} recovered wrongly from {where}" if wrong else "",
+              left if lost and failed else "")  # fmt: skip
+    return Findings(
+        measured=recovered if back else (),
+        broken=tuple(filter(None, broken)),
+        undecided=(left,) if lost and not failed else (),
     )
 
 
@@ -86,7 +106,7 @@ def _headline(verdict: Verdict, prompts: Sequence[Mapping[str, Any]], read: Sequ
 
 def _sentences(
     record: Record, prompts: Sequence[Mapping[str, Any]], read: Sequence[Sequence[Position]], level: float | None
-) -> tuple[str, ...]:
+) -> list[Paragraph]:
     accepted = [position for positions in read for position in positions if position.resolved]
     residuals = [position.residual for position in accepted if position.residual is not None]
     margins = [position.margin for position in accepted if position.margin is not None]
@@ -112,7 +132,7 @@ def _sentences(
             + (f" in {arithmetic}" if arithmetic else "")
             + f", against at least {count(rivals, 'rival')} at every resolved position."
         )
-    return tuple(sentences)
+    return told(M, *sentences)
 
 
 def _about(result: Mapping[str, Any], tolerance: Mapping[str, Any]) -> tuple[Fact, ...]:
@@ -180,9 +200,10 @@ def _token(position: Position) -> Token:
     number_of = f"id {position.token_id}" if position.token_id is not None else "no token"
     tested = f"{count(position.rivals_tested, 'rival')}, {count(position.candidates_tested, 'candidate')} tested"
     nearest = "residual" if position.resolved else "residual of the nearest, not accepted,"
+    allowed = f" of {number(position.tolerance)} allowed" if position.tolerance is not None else ""
     details = [
         f"position {position.index} · {number_of} · {position.badge.word}",
-        f"{nearest} {number(position.residual)} · nearest rival {number(position.margin)} · {tested}",
+        f"{nearest} {number(position.residual)}{allowed} · nearest rival {number(position.margin)} · {tested}",
     ]
     return Token(position.index, position.shown, position.badge, (*details, *position.alternatives))
 
@@ -229,16 +250,17 @@ def _truth(prompt: Mapping[str, Any]) -> str:
 
 def _evidence(name: str, positions: Sequence[Position]) -> Table:
     remarks = any(position.alternatives for position in positions)
+    allowed = any(position.tolerance is not None for position in positions)
     columns = (
         Column("position", True), Column("token"), Column("id", True), Column("outcome"),
-        Column(SERIES[0], True, M), Column(SERIES[1], True, M),
+        Column(SERIES[0], True, M), *((Column("allowed", True, M),) if allowed else ()), Column(SERIES[1], True, M),
         Column("rivals tested", True), Column("candidates tested", True),
         *((Column("alternatives, and why"),) if remarks else ()),
     )  # fmt: skip
     rows = tuple(
         (
             str(position.index), position.cell, plain(position.token_id), position.badge,
-            number(position.residual), number(position.margin),
+            number(position.residual), *((number(position.tolerance),) if allowed else ()), number(position.margin),
             str(position.rivals_tested), str(position.candidates_tested),
             *(("; ".join(position.alternatives),) if remarks else ()),
         )

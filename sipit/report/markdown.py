@@ -9,6 +9,7 @@ from sipit.report.document import (
     Cell,
     Chapter,
     Claim,
+    Command,
     Document,
     Fact,
     Facts,
@@ -43,7 +44,7 @@ def escape(text: str) -> str:
 def _lines(document: Document) -> Iterator[str]:
     yield f"# {escape(document.title)}"
     yield f"**{escape(document.headline)}**"
-    yield from (escape(sentence) for sentence in document.sentences)
+    yield "\n".join(f"- **{sentence.head}:** {escape(sentence.text)}" for sentence in document.verdict)
     for chapter in document.chapters:
         yield from _chapter(chapter, alone=len(document.chapters) == 1)
     used = claims_of(document)
@@ -56,12 +57,12 @@ def _chapter(chapter: Chapter, *, alone: bool) -> Iterator[str]:
     yield f"## {escape(chapter.title)} — {_badge(chapter.badge)}"
     if not alone:
         yield f"**{escape(chapter.headline)}**"
-        yield from (escape(sentence) for sentence in chapter.sentences)
-    for block in chapter.blocks:
+    for block in (*chapter.sentences, *chapter.blocks):
         yield from _block(block, 3)
-    yield "### How to repeat it"
-    yield _fenced(chapter.repeat)
-    yield _facts(chapter.environment)
+    if chapter.repeat:
+        yield "### How to repeat it"
+        yield _fenced(chapter.repeat)
+        yield _facts(chapter.environment)
 
 
 def _block(block: Block, level: int) -> Iterator[str]:
@@ -71,6 +72,9 @@ def _block(block: Block, level: int) -> Iterator[str]:
         case Verbatim():
             yield f"{escape(block.caption)}:"
             yield _fenced(block.text)
+        case Command():
+            yield f"{escape(block.caption)}:"
+            yield _fenced(block.line)
         case Facts():
             yield _facts(block)
         case Table():

@@ -1,52 +1,108 @@
-"""From records to a document: a chapter for each, and the verdict of all of them at the top."""
+"""From records to a document: the verdict of all of them in three sentences, and chapters in the order of a reader."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from proofs.evidence import Record
 from sipit.report.capture import capture_chapter
+from sipit.report.certificates import certificates_chapters
 from sipit.report.check import check_chapter
 from sipit.report.collisions import collisions_chapter
-from sipit.report.document import Chapter, Document, Tone
-from sipit.report.generic import generic_chapter
+from sipit.report.document import Chapter, Document, Sentence, Theme, Tone
+from sipit.report.exact import training_step_chapter, witness_chapter
 from sipit.report.inversion import inversion_chapter
+from sipit.report.leaks import leak_chapters
+from sipit.report.noise import bounded_noise_chapters, measured_noise_chapters
+from sipit.report.other import fuzz_chapter, generic_chapter, verification_chapter
+from sipit.report.partial import diagnosis_chapter, partial_chapter
 from sipit.report.patterns import patterns_chapter
 from sipit.report.quantization import quantization_chapter
+from sipit.report.reading import objects
 from sipit.report.separation import separation_chapter
 from sipit.report.training import training_chapter
 from sipit.report.wording import count
 
-CHAPTERS: dict[str, Callable[[Record], Chapter]] = {
+_CHAPTERS: dict[str, Callable[[Record], Chapter]] = {
     "capture": capture_chapter,
     "certify": separation_chapter,
     "check": check_chapter,
     "collide": collisions_chapter,
+    "fuzz": fuzz_chapter,
     "invert": inversion_chapter,
     "prove generic-position": patterns_chapter,
+    "prove training-step": training_step_chapter,
+    "prove witness": witness_chapter,
     "quantization": quantization_chapter,
     "train": training_chapter,
+    "verify": verification_chapter,
 }
-
-
 _WORDS = {  # of one result, of several
     Tone.HOLDS: ("holds", "hold"),
     Tone.FAILS: ("fails", "fail"),
     Tone.OPEN: ("stays open", "stay open"),
     Tone.NEUTRAL: ("claims nothing", "claim nothing"),
 }
+_ORDER = list(Theme)
 
 
-def document_of(records: Sequence[Record]) -> Document:
-    """The document of one record or several."""
-    chapters = tuple(CHAPTERS.get(record.command, generic_chapter)(record) for record in records)
-    if len(chapters) == 1:
-        (only,) = chapters
-        return Document(only.title, only.badge.tone, only.headline, only.sentences, chapters)
-    titles = {tone: [chapter.title for chapter in chapters if chapter.badge.tone is tone] for tone in _WORDS}
-    parts = [count(len(named), *_WORDS[tone]) for tone, named in titles.items() if named]
-    return Document(
-        title="What was found",
-        tone=next((tone for tone in (Tone.FAILS, Tone.OPEN, Tone.HOLDS) if titles[tone]), Tone.NEUTRAL),
-        headline=f"{count(len(chapters), 'result')}: {', '.join(parts)}.",
-        sentences=tuple(f"What {_WORDS[tone][0]}: {'; '.join(named)}." for tone, named in titles.items() if named),
-        chapters=chapters,
+def document_of(records: Sequence[Record], files: Sequence[str] = ()) -> Document:
+    """The document of one record or several.
+
+    Args:
+        files: where the records are, in the same order; without them commands name RECORD.json.
+    """
+    main = [_main_chapter(record) for record in records]
+    more = [chapter for record in records for chapter in _further_chapters(record)]
+    more += certificates_chapters(records, files)
+    chapters = sorted([*main, *more], key=lambda chapter: _ORDER.index(chapter.theme))  # stable
+    tones = [chapter.badge.tone for chapter in main]
+    if len(records) == 1:
+        title, tone, headline = main[0].title, tones[0], main[0].headline
+    else:
+        title = "What was found"
+        tone = next((tone for tone in (Tone.FAILS, Tone.OPEN, Tone.HOLDS) if tone in tones), Tone.NEUTRAL)
+        parts = [count(tones.count(tone), *words) for tone, words in _WORDS.items() if tone in tones]
+        headline = f"{count(len(records), 'result')}: {', '.join(parts)}."
+    return Document(title, tone, headline, _verdict(chapters), tuple(chapters))
+
+
+def _main_chapter(record: Record) -> Chapter:
+    """What a record is about."""
+    if record.command == "invert" and objects(record.result.get("diagnosis")):
+        return diagnosis_chapter(record)
+    if record.command == "invert" and objects(record.result.get("partial")):
+        return partial_chapter(record)
+    return _CHAPTERS.get(record.command, generic_chapter)(record)
+
+
+def _further_chapters(record: Record) -> list[Chapter]:
+    """Sides of a record that have a place of their own on the page."""
+    match record.command:
+        case "certify":
+            return bounded_noise_chapters(record)
+        case "quantization":
+            return [*measured_noise_chapters(record), *leak_chapters(record)]
+        case _:
+            return []
+
+
+def _verdict(chapters: Sequence[Chapter]) -> tuple[Sentence, ...]:
+    """Three sentences: what was proved, what was measured, what breaks or is open."""
+    found = [chapter.findings for chapter in chapters]
+    proved = [clause for one in found for clause in one.proved]
+    bounded = [clause for one in found for clause in one.bounded]
+    measured = [clause for one in found for clause in one.measured]
+    broken = [clause for one in found for clause in one.broken]
+    undecided = [f"open: {clause}" for one in found for clause in one.undecided]
+    proofs = [*proved, *(f"bounded under rounding: {clause}" for clause in bounded)]
+    worst = Tone.FAILS if broken else Tone.OPEN if undecided else Tone.NEUTRAL
+    nothing = "Nothing that was looked at broke, and nothing was left open."
+    return (
+        Sentence("Proved", _sentence(proofs, "Nothing here is proved."), Tone.HOLDS if proofs else Tone.NEUTRAL),
+        Sentence("Measured", _sentence(measured, "Nothing here is claimed by measurement alone."), Tone.NEUTRAL),
+        Sentence("Breaks or is open", _sentence([*broken, *undecided], nothing), worst),
     )
+
+
+def _sentence(clauses: Iterable[str], nothing: str) -> str:
+    text = "; ".join(dict.fromkeys(clauses))
+    return f"{text[:1].upper()}{text[1:]}." if text else nothing

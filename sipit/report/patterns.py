@@ -4,6 +4,7 @@ from typing import Any
 
 from proofs.evidence import Record
 from proofs.verdict import Verdict
+from sipit.report.chapter import chapter, told
 from sipit.report.document import (
     Badge,
     Block,
@@ -12,13 +13,16 @@ from sipit.report.document import (
     Column,
     Fact,
     Facts,
+    Findings,
     Paragraph,
     Section,
     Table,
+    Theme,
     Tone,
 )
+from sipit.report.exact import hypotheses
 from sipit.report.generic import ROWS, fields
-from sipit.report.provenance import environment, model_name, repeat
+from sipit.report.provenance import model_name
 from sipit.report.reading import integer, mapping, objects, sequence, string, without
 from sipit.report.wording import count, number, plain
 
@@ -51,19 +55,30 @@ def patterns_chapter(record: Record) -> Chapter:
                             omitted=max(0, len(left) - ROWS)))  # fmt: skip
     scope = tuple((plain(name), plain(text)) for name, text in mapping(result.get("scope")).items())
     blocks.append(Table("For whom the pairs that differ do so", (Column("what"), Column("reach")), scope))
-    hypotheses = tuple((plain(h.get("hypothesis")), "yes" if h.get("checked") is True else "no")
-                       for h in objects(result.get("hypotheses")))  # fmt: skip
-    blocks.append(Table("Hypotheses", (Column("hypothesis"), Column("checked")), hypotheses))
+    blocks += hypotheses(result.get("hypotheses"))
     blocks.append(Section("The rest of the record", fields(without(result, _SHOWN))))
-    subject = model_name(record)
-    return Chapter(
-        title="Generic position" + (f": {subject}" if subject else ""),
-        badge=Badge.of(record.verdict),
-        headline=_headline(record.verdict),
-        sentences=(string(result.get("statement")) or "",),
-        blocks=tuple(blocks),
-        repeat=repeat(record),
-        environment=environment(record),
+    return chapter(
+        record,
+        Theme.EXACT,
+        "Which pairs of prompts differ, and which always collide",
+        _headline(record.verdict),
+        sentences=told(Claim.PROVED, string(result.get("statement")) or ""),
+        blocks=blocks,
+        findings=_findings(record),
+    )
+
+
+def _findings(record: Record) -> Findings:
+    certified, collide, left = (
+        integer(record.result.get(name)) or 0 for name in ("certified", "collisions_proved", "undecided")
+    )
+    about = f" ({model_name(record)})" if model_name(record) else ""
+    return Findings(
+        proved=(f"{count(certified, 'pattern')} of prompt pairs differ for almost every parameter{about}",)
+        if certified
+        else (),
+        broken=(f"{count(collide, 'pattern')} of prompt pairs collide for every parameter{about}",) if collide else (),
+        undecided=(f"{count(left, 'pattern')} of prompt pairs{about}",) if left else (),
     )
 
 

@@ -15,7 +15,7 @@ _BADGES = {
     "not_found": Badge("not found", Tone.FAILS),
     "budget_exhausted": Badge("budget exhausted", Tone.OPEN),
 }
-_KNOWN = {"position", "token_id", "outcome", "residual", "margin", "rivals_tested", "candidates_tested"}
+_KNOWN = {"position", "token_id", "outcome", "residual", "margin", "tolerance", "rivals_tested", "candidates_tested"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Position:
     badge: Badge
     residual: float | None
     margin: float | None
+    tolerance: float | None
     rivals_tested: int
     candidates_tested: int
     alternatives: tuple[str, ...]
@@ -84,6 +85,7 @@ def _position(
         badge=badge,
         residual=real(result.get("residual")),
         margin=real(result.get("margin")),
+        tolerance=real(result.get("tolerance")),
         rivals_tested=integer(result.get("rivals_tested")) or 0,
         candidates_tested=integer(result.get("candidates_tested")) or 0,
         alternatives=(*map(_alternative, alternatives), *extra),

@@ -1,4 +1,4 @@
-"""Where a record comes from, and how to repeat it."""
+"""Where a record comes from, how to repeat it, and how to check its certificate again."""
 
 import shlex
 
@@ -7,15 +7,29 @@ from sipit.report.document import Fact, Facts
 from sipit.report.reading import mapping, sequence, string
 from sipit.report.wording import number, plain
 
+_ON_A_MODEL = {"capture", "certify", "check", "collide", "fuzz", "invert", "quantization"}  # take MODEL as argument
+
 
 def repeat(record: Record) -> str:
-    """The command line that made the record; the bare command where the record does not say."""
+    """The command line that made the record; where the record does not say, the command as far as it is known.
+
+    Only a single command of this program is shown, quoted anew: a page is read, and its commands are copied.
+    """
     line = record.provenance.get("command_line")
-    if isinstance(line, str) and line:
-        return line
-    if sequence(line):
-        return shlex.join(plain(part) for part in sequence(line))
-    return shlex.join(part for part in ("sipit", *record.command.split(), model_name(record)) if part)
+    try:
+        words = shlex.split(line) if isinstance(line, str) else [plain(word) for word in sequence(line)]
+    except ValueError:  # a quotation without an end
+        words = []
+    if len(words) > 1 and words[0] == "sipit":
+        return shlex.join(words)
+    model = model_name(record) if record.command in _ON_A_MODEL else ""
+    return shlex.join(part for part in ("sipit", *record.command.split(), model) if part)
+
+
+def recheck(record: Record, file: str) -> str:
+    """The command that checks the certificate of a record again; `file` is where the record is."""
+    known = model_name(record) if record.command == "certify" else ""  # its weights are not in the record
+    return shlex.join(["sipit", "verify", file, *(["--model", known] if known else [])])
 
 
 def model_name(record: Record) -> str:

@@ -1,10 +1,11 @@
-"""The chapter of `quantization`: formats against layers, noise against margin, what leaks, what counting forces."""
+"""The chapter of `quantization`: formats against layers, what came back, what breaks first, what counting forces."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from proofs.evidence import Record
 from proofs.verdict import Verdict
+from sipit.report.chapter import chapter, subject_of, told
 from sipit.report.document import (
     Badge,
     Block,
@@ -12,24 +13,21 @@ from sipit.report.document import (
     Chapter,
     Claim,
     Column,
-    Figure,
+    Findings,
     Literal,
-    LogCurves,
     Paragraph,
     Section,
-    Series,
     Table,
+    Theme,
     Tone,
 )
 from sipit.report.generic import fields
-from sipit.report.provenance import environment, model_name, repeat
 from sipit.report.reading import integer, mapping, objects, real, sequence, string, without
 from sipit.report.wording import count, number, plain
 
 M = Claim.MEASURED
 _SHOWN = {"formats", "layers", "margins", "leaks", "counting", "crossed", "places"}
 _OUTCOMES = ("recovered", "ambiguous", "not_found", "undecided", "wrong")
-_DRAWN = ("bf16", "int8", "int4")  # whose noise is drawn beside the margins, where they ran
 _SUBJECTS = {
     "weights": "Weights rounded, arithmetic in float32",
     "both": "Weights and activations rounded",
@@ -51,28 +49,42 @@ def quantization_chapter(record: Record) -> Chapter:
     for subject, title in _SUBJECTS.items():
         own = [one for one in ran if one.get("subject") == subject]
         if own:
-            blocks.append(Section(title, (Paragraph(_THEOREMS[subject]), _matrix(result, own), _outcomes(own))))
-    figure = _noise_figure(result, ran)
-    blocks += [figure] if figure is not None else []
-    blocks += _leaks(result)
+            parts = (Paragraph(_THEOREMS[subject]), _matrix(result, own), _outcomes(own), _values(result, own))
+            blocks.append(Section(title, parts))
     blocks += _crossed(result)
-    blocks += [_breaking(ran)]
+    blocks += _breaking(ran)
     blocks += _counting(result)
     if missing:
         rows = tuple((plain(one.get("format")), plain(one.get("reason"))) for one in missing)
         blocks.append(Table("Formats that do not run here", (Column("format"), Column("reason")), rows))
     arithmetic = tuple((plain(one.get("format")), plain(one.get("arithmetic"))) for one in ran)
     blocks.append(Table("The arithmetic that really ran", (Column("format"), Column("arithmetic")), arithmetic, True))
-    blocks.append(Section("What was looked at", fields(without(result, _SHOWN), measured=False)))
-    subject = model_name(record)
-    return Chapter(
-        title="Number formats" + (f": {subject}" if subject else ""),
-        badge=Badge.of(record.verdict),
-        headline=_headline(record, len(ran)),
+    blocks.append(Section("What was looked at", fields(without(result, _SHOWN), measured=None)))
+    return chapter(
+        record,
+        Theme.FORMATS,
+        "Number formats",
+        _headline(record, len(ran)),
         sentences=_sentences(result, ran),
-        blocks=tuple(blocks),
-        repeat=repeat(record),
-        environment=environment(record),
+        blocks=blocks,
+        findings=_findings(record, ran),
+    )
+
+
+def _findings(record: Record, ran: list[dict[str, Any]]) -> Findings:
+    subject = subject_of(record)
+    held = [plain(one.get("format")) for one in ran if one.get("first_layer_void") is None]
+    void = [f"{plain(one.get('format'))} from layer {plain(one.get('first_layer_void'))} on"
+            for one in ran if one.get("first_layer_void") is not None]  # fmt: skip
+    wrong = sum(integer(one.get("wrong")) or 0 for one in ran)
+    broken = (
+        f"rounding of {subject} exceeds half the margin in {', '.join(void)}" if void else "",
+        f"{count(wrong, 'prompt')} of {subject} came back wrong from rounded states" if wrong else "",
+    )
+    return Findings(
+        measured=(f"rounding of {subject} stayed below half the margin in {', '.join(held)}",) if held else (),
+        broken=tuple(filter(None, broken)),
+        undecided=() if ran else (f"number formats of {subject}",),
     )
 
 
@@ -88,7 +100,7 @@ def _headline(record: Record, ran: int) -> str:
             return "No number format ran."
 
 
-def _sentences(result: Mapping[str, Any], ran: list[dict[str, Any]]) -> tuple[str, ...]:
+def _sentences(result: Mapping[str, Any], ran: list[dict[str, Any]]) -> list[Paragraph]:
     held = [plain(one.get("format")) for one in ran if one.get("first_layer_void") is None]
     wrong = sum(integer(one.get("wrong")) or 0 for one in ran)
     degenerate = [plain(one.get("format")) for one in ran if one.get("degenerate") is True]
@@ -96,37 +108,59 @@ def _sentences(result: Mapping[str, Any], ran: list[dict[str, Any]]) -> tuple[st
     whole = (
         "the whole vocabulary" if result.get("whole_vocabulary") is True else f"{plain(result.get('scanned'))} tokens"
     )
-    found = [
+    found = told(
+        M,
         f"The guarantee held at every layer, at {places}, in: {', '.join(held) or 'none'}.",
         f"Margins are over {whole} in float32; noise is the distance from the same model in float64.",
         f"Prompts that came back with a wrong token: {wrong or 'none'}.",
-    ]
-    if degenerate:
-        found.append(
-            f"The stored weights already lie on the grid of {', '.join(degenerate)}: nothing was tested there."
-        )
-    return tuple(found)
+        f"The stored weights already lie on the grid of {', '.join(degenerate)}: nothing was tested there."
+        if degenerate
+        else "",
+    )
+    return [*found, Paragraph("Ambiguous is no failure: several tokens fit the rounded state, and all are named.")]
 
 
 def _matrix(result: Mapping[str, Any], formats: list[dict[str, Any]]) -> Table:
-    layers = [integer(layer) for layer in sequence(result.get("layers"))]
-    columns = [Column("format")]
-    for layer in layers:
-        columns += [Column(f"layer {layer}"), Column("noise", True, M), Column("margin", True, M)]
-    columns.append(Column("first layer void", True, M))
+    """Formats against layers: the noise in percent of half the margin, where it is worst."""
+    layers = _layers(result)
+    columns = (Column("format"), *(Column(f"layer {layer}", True, M) for layer in layers),
+               Column("first layer void", True, M))  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
     for one in formats:
-        at = {integer(layer.get("layer")): layer for layer in objects(one.get("layers"))}
-        cells: list[Cell] = [_name(one)]
-        for layer in layers:
-            found = mapping(at.get(layer))
-            held = found.get("guarantee") == "held"
-            cells += [Badge("held" if held else "void", Tone.HOLDS if held else Tone.FAILS)]
-            cells += [number(found.get("noise")), number(found.get("margin"))]
+        at = _by_layer(one)
         void = one.get("first_layer_void")
-        rows.append((*cells, "none" if void is None else plain(void)))
-    return Table("Relative noise against the relative step margin where their quotient is worst",
-                 tuple(columns), tuple(rows))  # fmt: skip
+        rows.append((_name(one), *(_cell(at.get(layer)) for layer in layers), "none" if void is None else plain(void)))
+    caption = "Noise in percent of half the margin, at the worst position: below 100 % the guarantee holds (✓)"
+    return Table(caption, columns, tuple(rows))
+
+
+def _cell(found: Mapping[str, Any] | None) -> Cell:
+    if found is None or found.get("guarantee") not in {"held", "void"}:
+        return Badge("not looked at", Tone.OPEN)
+    noise, margin = real(found.get("noise")), real(found.get("margin"))
+    held = found.get("guarantee") == "held"
+    share = plain(found.get("guarantee"))
+    if noise is not None and margin is not None and margin > 0 and noise >= 0:
+        share = f"{number(200 * noise / margin)} %"
+    return Badge(share, Tone.HOLDS if held else Tone.FAILS)
+
+
+def _values(result: Mapping[str, Any], formats: list[dict[str, Any]]) -> Table:
+    columns = (Column("format"), Column("layer", True), Column("noise", True, M), Column("margin", True, M))
+    rows: list[tuple[Cell, ...]] = []
+    for one in formats:
+        at = _by_layer(one)
+        rows += [(_name(one), plain(layer), number(mapping(at.get(layer)).get("noise")),
+                  number(mapping(at.get(layer)).get("margin"))) for layer in _layers(result)]  # fmt: skip
+    return Table("The values: noise and margin, relative to the norm of the state", columns, tuple(rows), folded=True)
+
+
+def _layers(result: Mapping[str, Any]) -> list[int]:
+    return [layer for layer in map(integer, sequence(result.get("layers"))) if layer is not None]
+
+
+def _by_layer(one: Mapping[str, Any]) -> dict[int | None, dict[str, Any]]:
+    return {integer(layer.get("layer")): layer for layer in objects(one.get("layers"))}
 
 
 def _outcomes(formats: list[dict[str, Any]]) -> Table:
@@ -139,67 +173,12 @@ def _outcomes(formats: list[dict[str, Any]]) -> Table:
         near = sum(integer(layer.get("below_noise")) or 0 for layer in objects(one.get("layers")))
         counts = (number(one.get(name)) for name in ("prompts", *_OUTCOMES, "collisions"))
         rows.append((_name(one), *counts, str(near)))
-    caption = "Inversions by the model that has the states, over all layers looked at, and pairs of states"
+    caption = "Prompts that came back (by the model that has the states, over all layers), and pairs of states"
     return Table(caption, columns, tuple(rows))
 
 
 def _name(one: Mapping[str, Any]) -> str:
     return plain(one.get("format")) + (" (degenerate)" if one.get("degenerate") is True else "")
-
-
-def _noise_figure(result: Mapping[str, Any], ran: list[dict[str, Any]]) -> Figure | None:
-    margins = objects(result.get("margins"))
-    if len(margins) < 2:
-        return None
-    at = tuple(float(integer(row.get("layer")) or 0) for row in margins)
-    series = [Series("margin, later positions", tuple(real(row.get("later_positions")) for row in margins))]
-    drawn = [one for one in ran if one.get("format") in _DRAWN][:2] or ran[:2]
-    for one in drawn:
-        noise = {integer(layer.get("layer")): real(layer.get("noise")) for layer in objects(one.get("layers"))}
-        series.append(Series(f"noise, {plain(one.get('format'))}", tuple(noise.get(int(layer)) for layer in at)))
-    parts = []
-    for one in series:
-        known = [value for value in one.values if value is not None]
-        parts.append(f"{one.name} from {number(min(known, default=None))} to {number(max(known, default=None))}")
-    return Figure(
-        title="Noise against margin, layer by layer",
-        description=f"Relative to the norm of the state, over {count(len(at), 'layer')}: {'; '.join(parts)}.",
-        chart=LogCurves("layer", at, tuple(series)),
-        claim=M,
-    )
-
-
-def _leaks(result: Mapping[str, Any]) -> list[Block]:
-    blocks: list[Block] = []
-    for key, over, name, title in (
-        ("bits", "bits", "bits kept in a coordinate", "How much leaks: bits kept"),
-        ("noise", "relative", "Gaussian noise over the norm of the state", "How much leaks: noise added"),
-    ):
-        curves = objects(result.get("leaks"))
-        points = [{real(at.get(over)): real(at.get("recovered")) for at in objects(row.get(key))} for row in curves]
-        at = sorted({place for one in points for place in one if place is not None})
-        if len(at) < 2:
-            continue
-        columns = (Column(name, True), *(Column(f"layer {plain(row.get('layer'))}", True, M) for row in curves))
-        rows = tuple((number(place), *(number(one.get(place)) for one in points)) for place in at)
-        caption = f"{title}: share of positions where the nearest token behind the true prefix is the true one"
-        blocks.append(
-            Figure(
-                title=title,
-                description=f"{caption}, at {count(len(at), 'level')}; the table below has the values.",
-                chart=LogCurves(
-                    name,
-                    tuple(at),
-                    tuple(
-                        Series(f"layer {plain(row.get('layer'))}", tuple(one.get(place) for place in at))
-                        for row, one in zip(curves, points, strict=True)
-                    ),
-                ),
-                claim=M,
-            )
-        )
-        blocks.append(Table(caption, columns, rows, folded=True))
-    return [Section("How much leaks", tuple(blocks))] if blocks else []
 
 
 def _crossed(result: Mapping[str, Any]) -> list[Block]:
@@ -217,7 +196,7 @@ def _crossed(result: Mapping[str, Any]) -> list[Block]:
     return [Table(caption, columns, rows)]
 
 
-def _breaking(ran: list[dict[str, Any]]) -> Table:
+def _breaking(ran: list[dict[str, Any]]) -> list[Block]:
     columns = (Column("format"), Column("layer", True), Column("noise", True, M), Column("margin", True, M),
                Column("position", True), Column("token", True), Column("rival", True),
                Column("closest prompts"))  # fmt: skip
@@ -231,8 +210,8 @@ def _breaking(ran: list[dict[str, Any]]) -> Table:
             cells = (plain(breaking.get(key)) for key in ("position", "token", "rival"))
             rows.append((_name(one), plain(layer.get("layer")), number(breaking.get("noise")),
                          number(breaking.get("margin")), *cells, Literal(closest)))  # fmt: skip
-    return Table("What voids the guarantee first: a true token, and the rival within twice the noise", columns,
-                 tuple(rows))  # fmt: skip
+    caption = "What voids the guarantee first: a true token, and the rival within twice the noise"
+    return [Table(caption, columns, tuple(rows))] if rows else []
 
 
 def _counting(result: Mapping[str, Any]) -> list[Block]:

@@ -4,22 +4,23 @@ from typing import Any
 
 from proofs.evidence import Record
 from proofs.verdict import Verdict
+from sipit.report.chapter import chapter, subject_of, told
 from sipit.report.document import (
-    Badge,
     Block,
     Cell,
     Chapter,
     Claim,
     Column,
     Figure,
+    Findings,
     LogCurves,
     Paragraph,
     Section,
     Series,
     Table,
+    Theme,
 )
 from sipit.report.generic import ROWS, fields
-from sipit.report.provenance import environment, model_name, repeat
 from sipit.report.reading import integer, mapping, objects, real, string, without
 from sipit.report.wording import count, number, plain
 
@@ -48,17 +49,27 @@ def training_chapter(record: Record) -> Chapter:
         blocks.append(_figure(title, unit, series, curves))
     blocks += [_table(layer, series) for layer in layers]
     blocks += _theorem(mapping(result.get("theorem")))
-    blocks.append(Section("The run", fields(without(result, _SHOWN), measured=False)))
-    subject = model_name(record)
-    return Chapter(
-        title="Along training" + (f": {subject}" if subject else ""),
-        badge=Badge.of(record.verdict),
-        headline=_headline(record, len(series)),
+    blocks.append(Section("The run", fields(without(result, _SHOWN), measured=None)))
+    return chapter(
+        record,
+        Theme.TRAINING,
+        "Along training",
+        _headline(record, len(series)),
         sentences=_sentences(result),
-        blocks=tuple(blocks),
-        repeat=repeat(record),
-        environment=environment(record),
+        blocks=blocks,
+        findings=_findings(record),
     )
+
+
+def _findings(record: Record) -> Findings:
+    prompts = count(integer(record.result.get("prompts")) or 0, "prompt")
+    match record.verdict:
+        case Verdict.SEPARATED:
+            return Findings(measured=(f"{prompts} stayed apart while {subject_of(record)} was trained",))
+        case Verdict.COLLISION:
+            return Findings(broken=(f"some of {prompts} collide while {subject_of(record)} is trained",))
+        case _:
+            return Findings(undecided=(f"whether {prompts} stay apart while {subject_of(record)} is trained",))
 
 
 def _headline(record: Record, measured: int) -> str:
@@ -72,18 +83,19 @@ def _headline(record: Record, measured: int) -> str:
             return f"Some of {prompts} came so close along training that rounding could hide a collision."
 
 
-def _sentences(result: dict[str, Any]) -> tuple[str, ...]:
+def _sentences(result: dict[str, Any]) -> list[Paragraph]:
     found = [
         f"Layer {plain(least.get('layer'))}: the least distance of the run is {number(least.get('minimum_distance'))} "
         f"(relative {number(least.get('relative_minimum'))}), at step {plain(least.get('step'))}."
         for least in objects(result.get("least"))
     ]
-    found += [
+    collide = [
         f"Layer {plain(known.get('layer'))}: {count(integer(known.get('pairs')) or 0, 'pair')} collide for every value "
         "of the parameters, before, along and after training; they are set apart."
         for known in objects(result.get("known_to_collide"))
     ]
-    return (*found, "Measured on these prompts, in floating point; a trained checkpoint is one point of a null set.")
+    null = Paragraph("A trained checkpoint is one point of a null set: the theorem is silent about it.")
+    return [*told(M, *found), *told(Claim.PROVED, *collide), null]
 
 
 def _value(entry: dict[str, Any], layer: int, name: str) -> float | None:

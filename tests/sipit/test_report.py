@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.report import render, write_report
+from sipit.report.document import Theme
+from sipit.report.page import document_of
 from sipit.report.wording import number
+from tests.sipit.report_records import COMMANDS, FOLDER, make, stored_records
 
 QUICK = settings(max_examples=30, deadline=None, derandomize=True)
 
@@ -301,7 +305,7 @@ def test_write_report_follows_the_ending(tmp_path: Path):
     write_report(tmp_path / "page.html", [record])
     write_report(tmp_path / "page.md", [record])
     assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert (tmp_path / "page.md").read_text(encoding="utf-8").startswith("# Inversion of 1 prompt on smollm2")
+    assert (tmp_path / "page.md").read_text(encoding="utf-8").startswith("# Inversion of 1 prompt: smollm2")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "page.md"]
 
 
@@ -320,3 +324,71 @@ def test_how_to_repeat_it_is_the_command_line_of_the_record():
     assert line in render([inversion_record(prompt_entry(["a"]), command_line=line)], format="md")
     listed = inversion_record(prompt_entry(["a"]), command_line=["sipit", "invert", "a b"])
     assert "sipit invert 'a b'" in render([listed], format="md")
+
+
+@pytest.mark.parametrize(
+    "line", ["rm -rf x", "sipit check a; rm -rf x", "sipit check $(rm x)", "sipit 'check", ["bash", "-c", "x"], "sipit"]
+)
+def test_a_record_cannot_make_a_page_show_another_command(line: Any):
+    record = inversion_record(prompt_entry(["a"]), command_line=line)
+    page = render([record], format="md")
+    shown = page.split("### How to repeat it")[1].split("```")[1].removeprefix("text\n").strip()
+    words = shlex.split(shown, comments=False, posix=True)
+    assert words[0] == "sipit" and shlex.join(words) == shown  # one command, in which nothing is left to a shell
+
+
+def test_the_chapters_have_the_order_of_a_reader_whatever_the_order_of_the_records():
+    records = stored_records()
+    for order in (records, records[::-1]):
+        chapters = document_of(order).chapters
+        themes = [chapter.theme for chapter in chapters]
+        assert list(dict.fromkeys(themes)) == [theme for theme in Theme if theme in themes]
+        assert themes[0] is Theme.ASSUMPTIONS and themes[-1] is Theme.CERTIFICATES
+
+
+def test_the_verdict_is_three_sentences():
+    document = document_of(stored_records())
+    proved, measured, broken = (sentence.text for sentence in document.verdict)
+    assert "a repaired witness tells all" in proved and "bounded under rounding: rounding in" in proved
+    assert "recovered from the states" in measured and "no two of 400 prompts share a state" in measured
+    assert "collide for every parameter" in broken and "equal states" in broken
+    assert all(text.endswith(".") and ". " not in text for text in (proved, measured, broken))
+    nothing = document_of([Record("capture", Verdict.DONE, {}, {})])
+    assert [sentence.text.split()[0] for sentence in nothing.verdict] == ["Nothing"] * 3
+
+
+def test_every_certificate_comes_with_the_command_that_checks_it_again():
+    records = stored_records()
+    files = [f"my {record.command}.json" for record in records]
+    page = Page(render(records, format="html", files=files))
+    held = [(one, file) for one, file in zip(records, files, strict=True) if "certificate" in one.result]
+    assert len(held) >= 5
+    for record, file in held:
+        weights = " --model tiny-gpt2" if record.command == "certify" else ""
+        assert f"sipit verify '{file}'{weights}" in page.text
+    assert "sipit verify RECORD.json" in Page(render(records, format="html")).text
+
+
+def test_every_number_of_a_table_is_called_what_it_is_or_is_a_setting():
+    for record in stored_records():
+        page = render([record], format="html")
+        assert 'class="claim' in page or record.verdict is Verdict.DONE, record.command
+    quantization = next(record for record in stored_records() if record.command == "quantization")
+    text = Page(render([quantization], format="html")).text
+    assert "Noise in percent of half the margin" in text and "from layer 1 on" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_stored_records_are_as_the_commands_write_them(name: str, tmp_path: Path):
+    """Fields of a record that change must be seen by the page."""
+    made, kept = make(name, tmp_path), json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    assert made["verdict"] == kept["verdict"]
+    assert _shape(made["result"]) == _shape(kept["result"])
+
+
+def _shape(value: Any) -> Any:
+    """The fields of a record, and of the first entry of every list."""
+    if isinstance(value, dict):
+        return {key: _shape(entry) for key, entry in value.items()}
+    return [_shape(value[0])] if isinstance(value, list) and value else type(value) is bool

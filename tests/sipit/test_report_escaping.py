@@ -1,17 +1,25 @@
 """Whatever text a model or a file holds, it stays text on the page; whatever a record lacks, there is a page."""
 
+import json
 import re
+import shlex
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.report import render
 from sipit.report.chart import HEIGHT, draw
-from sipit.report.document import Level, LogPlot, LogRanges, Series
+from sipit.report.document import Level, LogPlot, LogRanges, Series, ShareCurves
+from sipit.report.html import render_html
 from sipit.report.markdown import escape
+from sipit.report.page import document_of
 from sipit.report.wording import is_hidden, number, plain, sign_of
+from tests.sipit.report_records import stored_records
 from tests.sipit.test_report import Page, inversion_record, prompt_entry
 
 MORE = settings(max_examples=50, deadline=None, derandomize=True)
@@ -49,7 +57,9 @@ def test_text_never_becomes_markup_and_can_be_read_back(pieces: list[str], reaso
     entry = prompt_entry([*pieces, None], outcome="not_found", explanation=reason)
     entry["alternatives"] = [{"position": len(pieces), "token_ids": [1], "reason": reason}]
     entry[name] = {name: [{name: reason}]}
-    record = inversion_record(entry, verdict=Verdict.NOT_FOUND, model=name, command_line=line)
+    record = inversion_record(
+        entry, verdict=Verdict.NOT_FOUND, model=name, command_line=["sipit", "invert", line], note=line
+    )
     page = render([record, record], format="html")
     page.encode("utf-8")
     read = Page(page)
@@ -57,6 +67,7 @@ def test_text_never_becomes_markup_and_can_be_read_back(pieces: list[str], reaso
     assert read.tokens == [*map(shown, pieces), "✗"] * 2
     assert shown(reason) in read.text
     assert shown(line) in read.text
+    assert shown(shlex.join(["sipit", "invert", line])) in read.text
 
 
 @MORE
@@ -141,6 +152,72 @@ def test_any_record_makes_a_page(found: list[Record]):
     assert render(found, format="md").startswith("# ")
 
 
+def nasty(value: Any, text: str) -> Any:
+    """The value with every text in it replaced, but the words that say what kind of thing it is."""
+    kinds = {"kind", "outcome", "guarantee", "policy", "format", "subject", "reason"}
+    if isinstance(value, dict):
+        return {
+            key: entry if key in kinds and isinstance(entry, str) else nasty(entry, text)
+            for key, entry in value.items()
+        }
+    if isinstance(value, list):
+        return [nasty(entry, text) for entry in value]
+    return text if isinstance(value, str) else value
+
+
+ODD = JSON | st.sampled_from([10**30, -1, 1e308, [], {}, [[]], [{}], "", *NASTY])
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> Record:
+    """A real record in which some fields, at any depth, are gone or something else."""
+    record = draw(st.sampled_from(stored_records()))
+    result = json.loads(json.dumps(record.result))
+    for _ in range(draw(st.integers(1, 4))):
+        _damage(draw, result)
+    return Record(record.command, draw(st.sampled_from([record.verdict, *Verdict])), result, record.provenance, 1.0)
+
+
+def _damage(draw: st.DrawFn, value: Any) -> None:
+    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+    if not keys:
+        return None
+    key = draw(st.sampled_from(keys))
+    if isinstance(value[key], dict | list) and value[key] and draw(st.integers(0, 3)):
+        return _damage(draw, value[key])
+    if draw(st.booleans()):
+        value[key] = draw(ODD)
+    else:
+        del value[key]
+    return None
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(damaged())
+def test_any_damaged_record_makes_a_page(record: Record):
+    document = document_of([record], ["x.json"])  # not render, which turns a failure into a sentence
+    read = Page(render_html(document))
+    assert_harmless(read)
+    assert record.verdict.value.replace("_", " ") in read.text
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_no_text_of_any_record_becomes_markup(text: str):
+    records = [Record(one.command, one.verdict, nasty(one.result, text), nasty(one.provenance, text), one.seconds)
+               for one in stored_records()]  # fmt: skip
+    assert_harmless(Page(render(records, format="html", files=[text] * len(records))))
+    assert render(records, format="md").startswith("# ")
+
+
+def test_a_record_that_no_page_can_show_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object) -> None:
+        raise TypeError("unexpected")
+
+    monkeypatch.setattr("sipit.report.document_of", broken)
+    with pytest.raises(InvalidInput, match=r"one of these \(check\) cannot be shown \(TypeError\); write it again"):
+        render([Record("check", Verdict.PROVED, {}, {})], format="html")
+
+
 @MORE
 @given(
     st.lists(st.none() | st.floats() | st.sampled_from([0.0, 5e-324, 1.7e308]), min_size=1, max_size=8),
@@ -150,7 +227,11 @@ def test_charts_stay_inside_their_frame(values: list[float | None], level: float
     threshold = Level("tolerance", level) if level is not None else None
     one = Series("one", tuple(values))
     rows = tuple(map(str, range(len(values))))
-    for chart in (LogPlot("position", (one, one), threshold, (0,)), LogRanges(rows, (one,), (one,), threshold)):
+    shares = Series("share", tuple(None if value is None else 0.5 for value in values))
+    for chart in (
+        LogPlot("position", (one, one), threshold, (0,)), LogRanges(rows, (one,), (one,), threshold),
+        ShareCurves("bits", rows, (shares,)),
+    ):  # fmt: skip
         drawn = draw(chart, name="f", title="t", description="d")
         Page(drawn)
         assert all(0 <= float(at) <= 100 for at in re.findall(r'(?:x|x1|x2|cx)="([-\d.e+]+)%"', drawn))

@@ -1,0 +1,53 @@
+"""The last chapter: every certificate among the records, and the command that checks it again."""
+
+from collections.abc import Sequence
+
+from proofs.evidence import Record
+from sipit.report.chapter import told
+from sipit.report.document import Badge, Block, Chapter, Claim, Command, Fact, Facts, Findings, Section, Theme, Tone
+from sipit.report.provenance import model_name, recheck
+from sipit.report.reading import mapping, string
+from sipit.report.wording import count, plain
+
+UNKNOWN = "RECORD.json"  # where the name of the file is not known
+
+
+def certificates_chapters(records: Sequence[Record], files: Sequence[str] = ()) -> list[Chapter]:
+    """The chapter of all certificates; none where no record has one."""
+    named = [*files, *[UNKNOWN] * len(records)]
+    held = [(record, file) for record, file in zip(records, named, strict=False) if _certificate(record)]
+    if not held:
+        return []
+    return [
+        Chapter(
+            theme=Theme.CERTIFICATES,
+            title="Certificates, and how to check them again",
+            badge=Badge(count(len(held), "certificate"), Tone.NEUTRAL),
+            headline="What is proved on this page can be checked again, without trusting the program that proved it.",
+            sentences=tuple(
+                told(
+                    None,
+                    "Each command evaluates one certificate again with a small kernel, which uses exact arithmetic and "
+                    "no neural network library, whatever the record says of itself. It answers accepted or rejected.",
+                )
+            ),
+            blocks=tuple(_entry(record, file) for record, file in held),
+            findings=Findings(),
+        )
+    ]
+
+
+def _certificate(record: Record) -> dict[str, object]:
+    return mapping(record.result.get("certificate"))
+
+
+def _entry(record: Record, file: str) -> Section:
+    certificate = _certificate(record)
+    statement = string(mapping(certificate.get("claim")).get("statement")) or plain(record.result.get("statement"))
+    subject = model_name(record)
+    blocks: list[Block] = [
+        *told(Claim.PROVED, statement if statement.strip("–") else ""),
+        Command("The command that checks it again", recheck(record, file)),
+        Facts((Fact("kind", plain(certificate.get("kind"))), Fact("record", file))),
+    ]
+    return Section(f"{record.command}{f': {subject}' if subject else ''}", tuple(blocks))
