@@ -42,7 +42,8 @@ class TokenResult:
     """The answer at one position.
 
     `residual` is the relative L2 distance |F(v) - h| / |h| of the nearest candidate, `margin` that of the nearest
-    tested rival of another class (None where none was tested), `tolerance` the residual that was allowed there.
+    tested rival of another class (None where none was tested), `tolerance` the residual that was allowed there. Of the
+    rivals tested, `told_apart_later` lie nearer than that and were struck out by the states of later positions.
     """
 
     position: int
@@ -53,6 +54,7 @@ class TokenResult:
     tolerance: float
     rivals_tested: int
     candidates_tested: int
+    told_apart_later: int = 0
 
 
 @dataclass(frozen=True, slots=True)

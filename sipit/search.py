@@ -3,6 +3,7 @@
     repeat until every position is decided
         advance   run the draft behind what is settled; settle the longest stretch that fits      one run
         review    test rivals of what was settled, and first candidates where the stretch ended   one batch
+                  half types: where several fit, see what later states say of them (`sipit.foresight`)
         repair    where it ended, test more candidates until one fits                             growing batches
 
 A policy only orders the candidates; `Verifier` decides. Whatever the order, a search ends at the whole vocabulary,
@@ -16,13 +17,15 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from sipit.clock import Clock
+from sipit.foresight import follow
 from sipit.outcome import Alternative, Outcome, TokenResult
 from sipit.policies import Proposal
-from sipit.verifier import PIECE, Trial, Verifier, finite
+from sipit.verifier import PIECE, Trial, Verifier
 
 RIVALS = 16  # tested at every position: half by the ranking of the policy, half by nearest embedding rows
 FIRST = 32  # candidates in the first batch where the draft does not fit
 GROWTH = 3  # each further batch is this many times as large
+EXAMINED = 256  # candidates tested with half types before the rounding at a position is examined
 CONDITIONAL = 512  # candidates tried at most behind an unresolved token, whose working choice may be the error
 
 
@@ -87,11 +90,11 @@ class Search:
     def run(self) -> Steps:
         """Decides every position, or says of the rest why not."""
         while len(self.results) < self.length:
-            if len(self.working) < self.length or self._taken_over:
+            if self._current < self.length:
                 yield from self._advance()
             yield from self._review()
             undecided = len(self.results) < len(self.working)
-            if not undecided and len(self.working) < self.length:
+            if not undecided and self._current == len(self.working) < self.length:
                 found = yield from self._repair(len(self.working))
                 if not found:
                     return
@@ -110,12 +113,17 @@ class Search:
             tokens = torch.cat([tokens.expand(len(drafts), -1), drafts], dim=1)
         if tokens.shape[1]:
             states = yield Drafts(start, tokens)
-            stretch = self.verifier.draft(start, tokens, states)
-            if self._taken_over and start + stretch < settled:
+            fitting = self.verifier.draft(start, tokens, states).tolist()
+            if self._taken_over and start + len(fitting) < settled:
                 self._begin_anew()
             self._taken_over = False
-            for position in range(settled, start + stretch):
+            classes = self.verifier.model.token_classes
+            for position in range(settled, start + len(fitting)):
                 self.working.append(self.verifier.trials[position].nearest)
+                if classes[self.working[-1]] != classes[fitting[position - start]]:
+                    self._forget_beyond(position)  # it comes from another draft: what follows stood behind this one
+                    self._current = position
+                    return
         self._current = len(self.working)
 
     def _begin_anew(self) -> None:
@@ -127,7 +135,7 @@ class Search:
         pending = range(len(self.results), len(self.working))
         tests = self._rivals_of(list(pending), self.rivals)
         end = len(self.working)
-        if end < self.length:
+        if self._current == end < self.length:
             tests.append((end, self._candidates(end, FIRST)))
         in_time = yield from self._test(tests)
         if not in_time:
@@ -145,6 +153,7 @@ class Search:
 
     def _widen(self, position: int) -> Answering:
         """Tests more rivals while the last batch brought one that is not clearly farther; False when out of time."""
+        yield from self._look_ahead(position)
         count, crowd = self.rivals, self.verifier.crowded(position)
         while len(crowd):
             count *= 4
@@ -154,23 +163,47 @@ class Search:
             in_time = yield from self._test(fresh)
             if not in_time:
                 return False
+            yield from self._look_ahead(position)
             before, crowd = crowd, self.verifier.crowded(position)
             if bool(torch.isin(crowd, before).all()):
                 break
         return True
+
+    def _look_ahead(self, position: int) -> Steps:
+        """Strikes out what later states speak against, and has the working prompt stand again."""
+        if not (
+            self.verifier.tolerance.evened and self.proposal.informed and len(self.verifier.possible(position)) > 1
+        ):
+            return
+        steps = follow(self, position)
+        wanted = next(steps, None)
+        if wanted is None:
+            return
+        while wanted is not None and not self.clock.expired:
+            states = yield Drafts(*wanted)
+            try:
+                wanted = steps.send(states)
+            except StopIteration:
+                wanted = None
+        rest = torch.tensor([self.working[position:]], device=self.verifier.model.device)
+        yield Drafts(position, rest)
+        self.verifier.prefix.keep(0)
 
     def _repair(self, position: int) -> Answering:
         """Tests candidates until one fits; False where none does, and then the rest is given up with its reason."""
         conditional = self._unresolved() is not None
         vocabulary = self.verifier.model.vocabulary_size
         limit = min(CONDITIONAL, vocabulary) if conditional else vocabulary
-        batch = FIRST
+        batch, examined = FIRST, not self.verifier.tolerance.evened
         while self._tested(position) < limit and (self.rivals == vocabulary or not self.verifier.fits(position)):
             batch = min(batch * GROWTH, PIECE)
             in_time = yield from self._test([(position, self._candidates(position, batch))])
             if not in_time:
                 self._stop(Outcome.BUDGET_EXHAUSTED, "the budget ended before this position was found")
                 return False
+            if not examined and self._tested(position) >= EXAMINED and not self.verifier.fits(position):
+                self.verifier.examine(position, self.working)
+                examined = True
         if not self.verifier.fits(position) and self._tested(position) == vocabulary:
             self.verifier.examine(position, self.working)
         if self.verifier.fits(position):
@@ -200,19 +233,20 @@ class Search:
         del self.working[position:]
         self.working.append(token)
         self._current = position
+        self._forget_beyond(position)
+
+    def _forget_beyond(self, position: int) -> None:
+        """Drops what was tested behind a position, whose token is another one now."""
         for later in [key for key in self.verifier.trials if key > position]:
             del self.verifier.trials[later]
 
     def _stop(self, outcome: Outcome, reason: str) -> None:
         """Gives the undecided rest no token, this outcome and the reason."""
         for position in range(len(self.results), self.length):
-            trial = self.verifier.trials.get(position)
-            residual = finite(float(trial.residuals.min())) if trial is not None else None
-            tested = self._tested(position)
+            residual, margin = self.verifier.distances(position)
+            tested, allowed = self._tested(position), self.verifier.allowed(position)
             self.results.append(
-                TokenResult(
-                    position, None, outcome, residual, None, self.verifier.allowed(position), max(0, tested - 1), tested
-                )
+                TokenResult(position, None, outcome, residual, margin, allowed, max(0, tested - 1), tested)
             )
             self.alternatives.append(Alternative(position, [], reason))
 

@@ -3,7 +3,8 @@
 At position t, behind the working prompt pi, candidate v has the residual |F(v; pi, t) - h_t| / |h_t| (Theorem 3.1 and
 3.2 of arXiv 2510.15511, with the relative norm because state norms differ by orders of magnitude). The nearest
 candidate is accepted if it lies within the tolerance and every tested rival of another class lies outside it and at
-least twice as far. Residuals are taken in float64.
+least twice as far. Residuals are taken in float64; for half types in the evened distance of `sipit.distances`. A rival
+that fits may be struck out by what later positions show (`sipit.foresight`); it is then counted, and no rival any more.
 """
 
 import math
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from sipit.distances import evening, quotient
 from sipit.models import LanguageModel
 from sipit.outcome import Alternative, Outcome, TokenResult
 from sipit.prefix import Prefix
@@ -20,7 +22,7 @@ CLEAR = 2.0  # a rival is clearly farther beyond this multiple of the accepted r
 NEAR = 10.0  # a rival within this multiple of it widens the search
 FAR = 1e4  # multiples of the tolerance beyond which a residual is no rounding, however amplified
 LISTED = 32  # alternatives named at most
-PIECE = 4096  # candidates whose states are held at one time
+PIECE = 1024  # candidates that run together; between pieces the clock is looked at
 
 
 def finite(value: float | None) -> float | None:
@@ -30,17 +32,30 @@ def finite(value: float | None) -> float | None:
 
 @dataclass(slots=True)
 class Trial:
-    """All candidates tested at one position: ids and relative residuals, and the state of the nearest."""
+    """All candidates tested at one position: ids and relative residuals, and the state of the nearest.
+
+    `struck` are ids that later positions speak against.
+    """
 
     token_ids: torch.Tensor
     residuals: torch.Tensor
     nearest_state: torch.Tensor | None = None
+    struck: set[int] = field(default_factory=set[int])
 
     @property
     def nearest(self) -> int:
         """The id with the smallest residual; of equals the smallest id, so that no order of testing matters."""
-        least = self.residuals.min()
-        return int(self.token_ids[self.residuals == least].min())
+        return int(self.token_ids[self.standing & (self.residuals == self.least)].min())
+
+    @property
+    def least(self) -> float:
+        """The smallest residual of those not struck out."""
+        return float(self.residuals[self.standing].min())
+
+    @property
+    def standing(self) -> torch.Tensor:
+        """Which are not struck out, a mask."""
+        return ~torch.isin(self.token_ids, self.token_ids.new_tensor(sorted(self.struck)))
 
 
 @dataclass
@@ -55,19 +70,20 @@ class Verifier:
 
     def __post_init__(self) -> None:
         self.observed = self.observed.to(self.model.device).double()
-        self._norms = self.observed.norm(dim=1)
+        even = self.tolerance.evened
+        self._weights = evening(self.observed) if even else torch.ones_like(self.observed[:, :1])
+        self._norms = (self._weights * self.observed).norm(dim=1)
         # The residual that is allowed at every position, shape (T,); raised where rounding is amplified.
         self.limits = torch.full_like(self._norms, self.tolerance.value)
 
-    def draft(self, start: int, drafts: torch.Tensor, states: torch.Tensor) -> int:
+    def draft(self, start: int, drafts: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
         """Takes drafts (B, n) that were run from `start` on and their states; keeps the one that fits for longest.
 
         Enters its tokens up to the first that does not fit, with those that other drafts have there behind the same
-        tokens; returns how many fit.
+        tokens; returns those of it that fit.
         """
-        states = states.double()
         span = slice(start, start + drafts.shape[1])
-        residuals = self._relative(states - self.observed[span], self._norms[span])
+        residuals = self.residuals(span, states)
         fitting = (residuals <= self.limits[span]).long().cumprod(1).sum(1)
         best = int(torch.nonzero(fitting == fitting.max())[0])
         self.prefix.keep(best)
@@ -76,7 +92,7 @@ class Verifier:
             same = (drafts[:, :index] == drafts[best, :index]).all(1).nonzero().flatten().tolist()
             rows = list({int(drafts[row, index]): row for row in reversed(same)}.values())  # one for each token
             self.record(start + index, drafts[rows, index], states[rows, index], residuals[rows, index])
-        return stretch
+        return drafts[best, :stretch]
 
     def record(self, position: int, token_ids: torch.Tensor, states: torch.Tensor, residuals: torch.Tensor) -> None:
         """Enters candidates tested at a position; a token that was entered before keeps its first residual."""
@@ -90,8 +106,7 @@ class Verifier:
 
     def test(self, positions: torch.Tensor, token_ids: torch.Tensor, states: torch.Tensor) -> None:
         """Enters candidates: the states of token_ids[n] in place of the token at positions[n]."""
-        states = states.double()
-        residuals = self._relative(states - self.observed[positions], self._norms[positions])
+        residuals = self.residuals(positions, states)
         for position in positions.unique().tolist():
             here = positions == position
             self.record(position, token_ids[here], states[here], residuals[here])
@@ -99,7 +114,7 @@ class Verifier:
     def fits(self, position: int) -> bool:
         """Whether some candidate tested there lies within the tolerance."""
         trial = self.trials.get(position)
-        return trial is not None and bool(trial.residuals.min() <= self.limits[position])
+        return trial is not None and trial.least <= float(self.limits[position])
 
     def examine(self, position: int, prompt: list[int]) -> None:
         """Raises what is allowed at a position by as much as rounding is amplified there.
@@ -108,21 +123,48 @@ class Verifier:
         nothing fits: with a wider tolerance only the nearest of all may be accepted, not the nearest of some.
         """
         trial = self.trials[position]
-        if float(trial.residuals.min()) <= FAR * self.tolerance.value:
+        if trial.least <= FAR * self.tolerance.value:
             ids = torch.tensor([*prompt, trial.nearest], device=self.model.device)
             self.limits[position] = self.tolerance.at(self.prefix.network, ids)
 
     def crowded(self, position: int) -> torch.Tensor:
-        """The rivals that call for a wider search: inside the tolerance, or within ten times the least residual."""
+        """The rivals that call for a wider search: inside the tolerance, or within ten times the least residual.
+
+        Where half types make residuals large, ten times is beyond what tokens differ by, and twice has to do.
+        """
         trial = self.trials[position]
-        zone = max(float(self.limits[position]), NEAR * float(trial.residuals.min()))
-        return trial.token_ids[(trial.residuals <= zone) & ~self._own_class(trial)]
+        zone = max(self.allowed(position), (CLEAR if self.tolerance.evened else NEAR) * trial.least)
+        return trial.token_ids[(trial.residuals <= zone) & ~self._own_class(trial) & trial.standing]
+
+    def possible(self, position: int) -> list[int]:
+        """The candidates that cannot be told apart from the nearest at a position, itself first, a class only once."""
+        trial = self.trials[position]
+        limit = max(self.allowed(position), CLEAR * trial.least)
+        near = (trial.residuals <= limit) & trial.standing
+        ordered = trial.token_ids[near][trial.residuals[near].argsort(stable=True)]
+        classes = dict.fromkeys(self.model.token_classes[ordered].tolist())
+        return list(classes)
+
+    def tested_of_class(self, position: int, token: int) -> set[int]:
+        """The candidates tested at a position that are of the class of a token."""
+        tested, classes = self.trials[position].token_ids, self.model.token_classes
+        return set(tested[classes[tested] == classes[token]].tolist())
+
+    def distances(self, position: int) -> tuple[float | None, float | None]:
+        """The least residual at a position, and that of the nearest tested rival of another class."""
+        trial = self.trials.get(position)
+        if trial is None or not len(trial.residuals):
+            return None, None
+        rivals = ~self._own_class(trial) & trial.standing
+        margin = float(trial.residuals[rivals].min()) if bool(rivals.any()) else None
+        return finite(trial.least), finite(margin)
 
     def decide(self, position: int) -> tuple[TokenResult, Alternative | None]:
         """The answer at a position from everything tested there, and what else stays possible."""
         trial, tolerance = self.trials[position], float(self.limits[position])
-        residual = float(trial.residuals.min())
-        rivals = ~self._own_class(trial)
+        residual = trial.least
+        others = ~self._own_class(trial)
+        rivals = others & trial.standing
         margin = float(trial.residuals[rivals].min()) if bool(rivals.any()) else None
         members = self.model.members(trial.nearest)
         alternative = None
@@ -140,13 +182,23 @@ class Verifier:
             alternative = Alternative(position, members, "identical embedding rows")
         else:
             outcome, token = Outcome.RECOVERED, trial.nearest
-        tested, others = len(trial.token_ids), int(rivals.sum())
-        result = TokenResult(position, token, outcome, finite(residual), finite(margin), tolerance, others, tested)
+        result = TokenResult(
+            position=position,
+            token_id=token,
+            outcome=outcome,
+            residual=finite(residual),
+            margin=finite(margin),
+            tolerance=tolerance,
+            rivals_tested=int(others.sum()),
+            candidates_tested=len(trial.token_ids),
+            told_apart_later=len(trial.struck),
+        )
         return result, alternative
 
     def _possible(self, trial: Trial, limit: float) -> list[int]:
         """The candidates within a limit, nearest first, each with its whole class."""
-        near = trial.token_ids[trial.residuals <= limit][trial.residuals[trial.residuals <= limit].argsort(stable=True)]
+        inside = (trial.residuals <= limit) & trial.standing
+        near = trial.token_ids[inside][trial.residuals[inside].argsort(stable=True)]
         named = [member for token in near.tolist() for member in self.model.members(token)]
         return list(dict.fromkeys(named))[:LISTED]
 
@@ -158,9 +210,7 @@ class Verifier:
         """The relative residual that is allowed at a position."""
         return float(self.limits[position])
 
-    @staticmethod
-    def _relative(difference: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
-        """|difference| / norm row by row; a zero state is met by a zero difference alone, an overflow meets nothing."""
-        distance = difference.norm(dim=-1)
-        relative = torch.where(norms > 0, distance / norms, torch.where(distance > 0, torch.inf, 0.0))
-        return relative.nan_to_num(nan=torch.inf, posinf=torch.inf)
+    def residuals(self, positions: slice | torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """The residuals of states (…, n, d) at n positions, shape (…, n)."""
+        difference = (states.double() - self.observed[positions]) * self._weights[positions]
+        return quotient(difference, self._norms[positions])

@@ -20,6 +20,11 @@ class Proposal(Protocol):
     """What a policy proposes for the states of one prompt."""
 
     @property
+    def informed(self) -> bool:
+        """Whether `leading` is good enough to say that no other token fits somewhere (`sipit.foresight`)."""
+        ...
+
+    @property
     def at_once(self) -> int:
         """How many candidates at most it wants tested before it is asked again."""
         ...

@@ -21,6 +21,11 @@ class ExhaustivePolicy:
         return self
 
     @property
+    def informed(self) -> bool:
+        """What it names first says little of what is right."""
+        return False
+
+    @property
     def at_once(self) -> int:
         """As many as suits."""
         return PIECE

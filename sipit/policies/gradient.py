@@ -65,6 +65,11 @@ class GradientProposal:
     descents: dict[int, _Descent] = field(default_factory=dict[int, _Descent])
 
     @property
+    def informed(self) -> bool:
+        """What it names first says little of what is right."""
+        return False
+
+    @property
     def at_once(self) -> int:
         """As the policy says."""
         return self.policy.at_once

@@ -34,6 +34,11 @@ class NearestProposal:
     distances: torch.Tensor
 
     @property
+    def informed(self) -> bool:
+        """What it names first says little of what is right."""
+        return False
+
+    @property
     def at_once(self) -> int:
         """As many as suits."""
         return PIECE

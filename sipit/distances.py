@@ -1,0 +1,34 @@
+"""Relative distances of states: the plain one, and one in which no coordinate drowns the others.
+
+Trained models keep a few massive coordinates: at the first position of the embedded model one of 576 is thousands of
+times as large as the median. In a half type its rounding alone exceeds what tells most tokens apart, and the plain L2
+distance sees nothing else. The *evened* distance divides such a coordinate by as much as it exceeds four times the
+median |h_i| of the observed state, in the difference and in the norm, so that it counts like a large ordinary one.
+"""
+
+import torch
+
+_CAP = 4.0  # medians beyond which a coordinate counts no more
+
+
+def evening(observed: torch.Tensor) -> torch.Tensor:
+    """The weights of the coordinates of states (…, d), at most 1; all 1 where the median coordinate is zero."""
+    size = observed.abs()
+    most = _CAP * size.median(dim=-1, keepdim=True).values
+    return torch.where((size > most) & (most > 0), most / size, 1.0)
+
+
+def relative_distance(states: torch.Tensor, observed: torch.Tensor, *, evened: bool) -> torch.Tensor:
+    """|D (F - h)| / |D h| of states F from observed ones h (…, d), shape (…,), with D the identity or `evening`."""
+    difference = states - observed
+    if evened:
+        weights = evening(observed)
+        difference, observed = difference * weights, observed * weights
+    return quotient(difference, observed.norm(dim=-1))
+
+
+def quotient(difference: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
+    """|difference| / norm row by row; a zero state is met by a zero difference alone, an overflow meets nothing."""
+    distance = difference.norm(dim=-1)
+    relative = torch.where(norms > 0, distance / norms, torch.where(distance > 0, torch.inf, 0.0))
+    return relative.nan_to_num(nan=torch.inf, posinf=torch.inf)
