@@ -25,6 +25,7 @@ from proofs.arithmetic.midpoint_functions import (
     UNIT,
     exponential,
 )
+from proofs.arithmetic.weight_products import MOST_TERMS, Weights, product
 from proofs.errors import Unsupported
 from proofs.graph import Constant
 from proofs.operations import REGISTRY
@@ -127,11 +128,77 @@ def test_ten_thousand_true_values_lie_inside() -> None:
 
 
 @pytest.mark.slow
-def test_long_products_lie_inside() -> None:
+@pytest.mark.parametrize("terms", [1500, 4096, 5000])
+def test_long_products_lie_inside(terms: int) -> None:
     with Balls(BITS) as arb:
-        x, y, w = Case(1, (3, 1500)), Case(2, (1500, 4)), Case(3, (1500, 7))
+        x, y, w = Case(1, (3, terms)), Case(2, (terms, 4)), Case(3, (terms, 7))
         assert outside(Midpoint().matmul(x.middle, w.exact), arb.matmul(x.true, w.true_exact)) == 0
         assert outside(Midpoint().matmul(x.middle, y.middle), arb.matmul(x.true, y.true)) == 0
+
+
+EXACTLY = {
+    "weights": lambda a, x, w: a.matmul(x, a.permute(w, (1, 0))),
+    "computed": lambda a, x, w: a.matmul(a.reshape(x, (1, 6, 40)), a.permute(a.reshape(x, (1, 6, 40)), (0, 2, 1))),
+    "sum": lambda a, x, w: a.sum(x, (1,), True),
+    "partial sums": lambda a, x, w: a.cumulative_sum(x, 1),
+}
+
+
+@pytest.mark.parametrize("name", EXACTLY)
+def test_the_roundings_of_sums_alone_are_covered(name: str) -> None:
+    """Factors without radii, of very different sizes, and sums that nearly cancel."""
+    random = np.random.default_rng(4)
+    x, w = (random.normal(size=(6, 40)) * 2.0 ** random.integers(-9, 9, (6, 40)) for _ in range(2))
+    w[:, -1] = -(x[0, :-1] * w[:, :-1]).sum(axis=1) / x[0, -1]
+    x[1:, -1] = -x[1:, :-1].sum(axis=1)
+    exact = Middle(x, np.zeros(x.shape))
+    with Balls(BITS) as arb:
+        found = EXACTLY[name](Midpoint(), exact, w)
+        true = EXACTLY[name](arb, *(balls([Fraction(v) for v in part.ravel().tolist()], x.shape) for part in (x, w)))
+        assert outside(found, true) == 0
+        assert any(
+            not abs(t - flint.arb(m)) <= flint.arb(r) / 2000 for m, r, t in _together(found.mid, found.radius, true)
+        )
+
+
+def test_what_weights_of_few_bits_leave_over_is_covered() -> None:
+    """Nothing of the weights is left over: all of the rounding is in what is left of the rows, whose sum cancels."""
+    random = np.random.default_rng(7)
+    x = random.normal(size=(8, 300)) * 2.0 ** random.integers(-30, 0, (8, 300))
+    x[:, -1] = -x[:, :-1].sum(axis=1)
+    ones = np.ones((300, 1))
+    assert Weights.of(ones).rest is None
+    with Balls(BITS) as arb:
+        true = arb.matmul(*(balls([Fraction(v) for v in part.ravel().tolist()], part.shape) for part in (x, ones)))
+        assert outside(Midpoint().matmul(Middle(x, np.zeros(x.shape)), ones), true) == 0
+
+
+def test_the_corner_of_two_wide_factors_lies_inside() -> None:
+    wide = Middle(np.full((1, 3, 3), 1.5), np.full((1, 3, 3), 0.5))
+    for found in (Midpoint().matmul(wide, wide), Midpoint().multiply(wide, Middle(wide.mid * 3, wide.radius * 3))):
+        assert (found.mid + found.radius >= 12).all()
+
+
+def test_products_with_weights_are_off_by_little_more_than_one_rounding() -> None:
+    random = np.random.default_rng(5)
+    x, w = random.normal(size=(4, 2000)), random.normal(size=(2000, 3)).astype(np.float32).astype(np.float64)
+    result, error = product(x, Weights.of(w))
+    assert error.max() < 4 * UNIT * np.abs(result).max() + 2e-16
+    plain = 2000 * UNIT * (np.abs(x) @ np.abs(w))
+    assert error.max() * 100 < plain.min()
+
+
+def test_both_factors_are_cut_so_that_their_product_is_exact() -> None:
+    """The longest sum of the largest grid points, by another summation."""
+    random = np.random.default_rng(6)
+    x, w = 1 - random.random((2, MOST_TERMS)) * 1e-3, 1 - random.random((MOST_TERMS, 2)) * 1e-3
+    parts = Weights.of(w)
+    assert (parts.coarse + (parts.rest if parts.rest is not None else 0) == w).all()
+    assert (parts.coarse * 2**18 == np.rint(parts.coarse * 2**18)).all()
+    coarse = np.rint(x * 2**23).astype(np.int64).astype(object)
+    exact = coarse @ (parts.coarse * 2**18).astype(np.int64).astype(object)
+    assert ((np.rint(x * 2**23) * 2.0**-23) @ parts.coarse == exact.astype(np.float64) * 2.0**-41).all()
+    assert max(exact.ravel().tolist()) <= 2**53
 
 
 def test_every_function_is_covered() -> None:
@@ -265,7 +332,7 @@ TOGETHER = {
     "clamp": lambda a, x: REGISTRY["relu"].evaluate(a, [x], {}),
     "sum": lambda a, x: a.sum(x, (0, 2), False),
     "nothing left": lambda a, x: a.slice(x, 0, 0, 1, 1),
-    "partial sums": lambda a, x: a.cumulative_sum(x, 1),
+    "partial sums": lambda a, x: a.cumulative_sum(x, 2),
     "weights": lambda a, x: a.matmul(x, np.arange(20.0).reshape(4, 5) - 7),
     "weights first": lambda a, x: a.matmul(np.arange(6.0).reshape(2, 3) - 1, x),
     "attention": lambda a, x: a.matmul(
