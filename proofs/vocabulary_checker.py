@@ -29,6 +29,7 @@ from proofs.verdict import Verdict
 from proofs.vocabulary import EXACT_PAIRS, KIND, ROOM, check_question, claim_of, others_at_least
 
 SAMPLE = 64  # tokens whose states are confirmed in Arb
+TOGETHER = 8  # of them after one another, so that the weights are made balls once
 BITS = 160  # of Arb; the enclosures are of 53
 MOST_CHOSEN = 2 * EXACT_PAIRS  # tokens of the closest pairs
 LOOSEST = 4 * ROOM  # a stated radius is at most so many times the one found anew
@@ -73,10 +74,11 @@ def check_vocabulary(
             raise Rejected("the claim is not the one that follows from its parts")
         drawn = random.Random(certificate["digest"]).sample(range(len(names)), min(sample or SAMPLE, len(names)))
         sampling = _Sampling(question, names, crowd)
-        for done, fault in enumerate(in_order(sampling, _confirmed, drawn, workers)):
+        groups = [drawn[start : start + TOGETHER] for start in range(0, len(drawn), TOGETHER)]
+        for done, fault in enumerate(in_order(sampling, _confirmed, groups, workers)):
             if fault:
                 raise Rejected(fault)
-            report(done + 1, len(drawn))
+            report(done + 1, len(groups))
     except (Rejected, SipitError) as fault:
         return CheckResult(Verdict.REJECTED, str(fault), KIND, 0)
     reason = (
@@ -174,18 +176,23 @@ class _Sampling:
     crowd: Crowd
 
 
-def _confirmed(place: int) -> str:
-    """Empty if Arb's enclosure of a state lies within the float64 one, else what is wrong."""
+def _confirmed(places: Sequence[int]) -> str:
+    """Empty if Arb's enclosures of some states lie within the float64 ones, else what is wrong."""
     sampling: _Sampling = shared()
-    question, token = sampling.question, sampling.names[place]
-    mid, radius = sampling.crowd.mid[place].tolist(), float(sampling.crowd.radius[place])
-    try:
-        with ArbOverFloats(BITS) as balls:
-            tokens = np.array([[*question.prefix, token]], dtype=np.int64)
-            inputs = {"tokens": tokens, **Parameters(question.weights).of(question.graph)}
-            state = evaluate(question.graph, inputs, balls)[0, -1]
-            square = sum(((ball - flint.arb(m)) ** 2 for ball, m in zip(state, mid, strict=True)), start=flint.arb(0))
-            inside = bool(square <= flint.arb(radius) ** 2)
-    except Undecided as fault:
-        return f"token {token}: {fault}"
-    return "" if inside else f"token {token}: Arb's state does not lie within the radius of its float64 enclosure"
+    question = sampling.question
+    parameters = Parameters(question.weights)
+    for place in places:
+        token, mid = sampling.names[place], sampling.crowd.mid[place].tolist()
+        radius = float(sampling.crowd.radius[place])
+        try:
+            with ArbOverFloats(BITS) as balls:
+                tokens = np.array([[*question.prefix, token]], dtype=np.int64)
+                inputs = {"tokens": tokens, **parameters.of(question.graph)}
+                state = evaluate(question.graph, inputs, balls)[0, -1]
+                gaps = [ball - flint.arb(m) for ball, m in zip(state, mid, strict=True)]
+                inside = bool(sum((gap * gap for gap in gaps), start=flint.arb(0)) <= flint.arb(radius) ** 2)
+        except Undecided as fault:
+            return f"token {token}: {fault}"
+        if not inside:
+            return f"token {token}: Arb's state does not lie within the radius of its float64 enclosure"
+    return ""
