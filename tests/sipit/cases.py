@@ -4,6 +4,7 @@ import copy
 from dataclasses import replace
 from functools import cache
 
+import pytest
 import torch
 
 import sipit
@@ -13,7 +14,10 @@ from sipit.models.language_model import LanguageModel
 from sipit.models.structure import find_decoder
 from sipit.models.tiny import FAMILIES, tiny_module, tiny_tokenizer
 from sipit.outcome import Outcome
+from sipit.policies import POLICIES
 
+# Every policy; descents are slow, and what they share with the others is tested with these.
+EACH_POLICY = [pytest.param(name, marks=pytest.mark.slow if name == "gradient" else ()) for name in POLICIES]
 ALL_FAMILIES = tuple(FAMILIES)
 PAPER_SIX = ("gpt2", "gpt-neo", "gemma3", "llama", "mistral", "phi3")
 SETTLED = {Outcome.RECOVERED, Outcome.AMBIGUOUS}

@@ -14,9 +14,8 @@ from sipit.inversion import Inverter
 from sipit.models.tiny import tiny_config
 from sipit.network import Network, Work
 from sipit.outcome import Outcome
-from sipit.policies import POLICIES
 from sipit.search import FIRST, RIVALS
-from tests.sipit.cases import ALL_FAMILIES, PAPER_SIX, language_model, random_prompts, tiny
+from tests.sipit.cases import ALL_FAMILIES, EACH_POLICY, PAPER_SIX, language_model, random_prompts, tiny
 
 
 def deep(family, layers=4):
@@ -81,7 +80,7 @@ def test_a_capture_computes_nothing_beyond_its_layer(family, layer, how):
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3"])
 @pytest.mark.parametrize("layer", [1, 2, 4])
-@pytest.mark.parametrize("policy", ["gradient", "nearest", "exhaustive"])
+@pytest.mark.parametrize("policy", ["nearest", "exhaustive", pytest.param("gradient", marks=pytest.mark.slow)])
 def test_a_search_computes_nothing_beyond_its_layer(family, layer, policy):
     model = deep(family)
     states = sipit.capture(model, random_prompts(1, shortest=4, longest=4, seed=42), layer=layer)
@@ -161,7 +160,7 @@ def test_a_draft_that_fits_costs_a_run_a_batch_of_rivals_and_a_prior(family):
     assert all(token.candidates_tested >= RIVALS for token in inversion.tokens)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", EACH_POLICY)
 def test_the_work_is_what_the_hooks_count(policy):
     model = tiny("llama")
     (prompt,) = random_prompts(1, shortest=7, longest=7, seed=46)
@@ -210,7 +209,7 @@ class Prepared:
         return self.proposal
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", EACH_POLICY)
 def test_no_step_makes_a_table_of_the_vocabulary_by_the_width(monkeypatch, policy):
     """V = 4096 and d = 64 with pieces of 256 candidates: a V x d temporary would have 262144 elements."""
     monkeypatch.setattr("sipit.verifier.PIECE", 256, raising=False)
@@ -272,7 +271,7 @@ def test_loading_leaves_all_switches_as_found(name):
     assert switches() == before
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", EACH_POLICY)
 def test_capture_and_inversion_leave_all_switches_as_found(empty_cache, policy):
     """The cache is empty, so that noise is measured and probes are trained under the same rule."""
     model = tiny("gpt2")

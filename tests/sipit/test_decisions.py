@@ -11,9 +11,9 @@ import sipit
 from sipit.inversion import Inverter, matches_truth
 from sipit.network import Network
 from sipit.outcome import Outcome
-from sipit.policies import POLICIES
 from sipit.tolerance import Tolerance
 from tests.sipit.cases import (
+    EACH_POLICY,
     assert_consistent,
     assert_never_wrong,
     assert_recovers,
@@ -72,7 +72,7 @@ def test_the_four_outcomes_are_reached_and_each_explains_itself():
     assert len({outcome.verdict.exit_status for outcome in Outcome}) == 3
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", EACH_POLICY)
 def test_without_time_nothing_is_claimed(policy):
     model, prompt = tiny("gpt2"), [[5, 6, 7, 8, 9, 10]]
     states = sipit.capture(model, prompt, layer=2)
@@ -86,7 +86,7 @@ def test_without_time_nothing_is_claimed(policy):
 # Classes of equal rows.
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", EACH_POLICY)
 @pytest.mark.parametrize("layer", [0, 1, 2, "final"])
 def test_identical_rows_are_answered_by_their_class(policy, layer):
     prompt = [10, 300, 11, 65, 400, 12, 7, 13]
@@ -126,7 +126,7 @@ def test_minus_zero_is_zero():
 # The nearest, and only when its rivals are clearly farther.
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", EACH_POLICY)
 @pytest.mark.parametrize("true", [50, 100])
 def test_the_nearest_of_two_inside_a_tolerance_comes_first(policy, true):
     """In the order of ids the wrong one comes first for one truth and last for the other."""
@@ -141,14 +141,14 @@ def test_the_nearest_of_two_inside_a_tolerance_comes_first(policy, true):
     assert inversion.tokens[1].residual < APART / 100 < inversion.tokens[1].margin
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", EACH_POLICY)
 @pytest.mark.parametrize("true", [50, 100])
 def test_near_rows_are_told_apart_where_the_noise_allows(policy, true):
     prompts = [[1, true, 2, 3]]
     assert_recovers(NEAR, sipit.capture(NEAR, prompts, layer=2, cached=True), prompts, policy=policy)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", EACH_POLICY)
 def test_rows_apart_by_less_than_the_noise_are_ambiguous(policy):
     model = with_rows("gpt2", [(100, 50)], relative=1.2e-7)
     assert model.members(50) == [50]
@@ -202,7 +202,7 @@ def test_noise_past_half_the_margin_is_ambiguous_or_nothing_but_no_token():
         assert inversion.token_ids[1] is None
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", EACH_POLICY)
 @pytest.mark.parametrize("family", ["gpt2", "gemma3"])
 def test_the_margin_is_that_of_a_plain_computation(family, policy):
     model, layer = tiny(family), 2
@@ -226,7 +226,7 @@ def test_the_margin_is_that_of_a_plain_computation(family, policy):
 # Positions.
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", EACH_POLICY)
 @pytest.mark.parametrize("broken", [0, 3, 5])
 def test_nothing_behind_a_position_without_a_token_is_verified_or_shifted(policy, broken):
     model = tiny("gpt2")

@@ -16,6 +16,7 @@ from sipit.policies import POLICIES
 from sipit.states import States
 from sipit.tolerance import derive_tolerance
 from tests.sipit.cases import (
+    EACH_POLICY,
     altered,
     answers,
     assert_consistent,
@@ -110,7 +111,11 @@ def test_float16_states_that_overflowed_are_refused():
 
 @pytest.mark.parametrize(
     ("family", "policy"),
-    [*itertools.product(["gpt2", "llama", "gemma3", "bloom"], POLICIES), ("mamba", "draft")],
+    [
+        *itertools.product(["gpt2", "llama", "gemma3", "bloom"], ["draft", "nearest", "exhaustive"]),
+        ("mamba", "draft"),
+        pytest.param("gpt2", "gradient", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize(("captured", "claimed"), [(1, 2), (2, 1), (2, "final"), ("final", 2)], ids=str)
 def test_states_of_another_layer_or_the_other_side_of_the_norm(family, captured, claimed, policy):
@@ -235,7 +240,7 @@ def test_a_power_of_two_changes_no_decision(power, policy):
 # Candidates are rows of the embedding.
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", EACH_POLICY)
 def test_rows_that_the_tokenizer_does_not_know_are_candidates_too(policy):
     """A table padded beyond the tokenizer, and a tokenizer that knows more than the table."""
     model = tiny("gpt2")

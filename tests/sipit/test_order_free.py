@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import sipit
 from sipit.inversion import Inverter
-from sipit.policies import POLICIES, make_policy
-from tests.sipit.cases import answers, inverted, relabelled, with_rows
+from sipit.policies import make_policy
+from tests.sipit.cases import EACH_POLICY, answers, inverted, relabelled, with_rows
 
 MODEL = with_rows("llama", [(65, 300), (65, 7)])  # a class of three
 PROMPTS = [[10, 11, 12, 13, 14, 15], [1, 65, 2, 300, 3], [20, 21, 22]]
@@ -65,7 +65,7 @@ class ShuffledProposal:
         return self._order(position)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", EACH_POLICY)
 def test_policies_agree(policy):
     assert answers(inverted(MODEL, STATES, policy=policy)) == reference()
 

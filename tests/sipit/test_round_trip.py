@@ -7,10 +7,10 @@ import sipit
 from sipit.corpus import section_prompts
 from sipit.models.tiny import BOS, FAMILIES
 from sipit.outcome import Outcome
-from sipit.policies import POLICIES
 from sipit.states import States
 from tests.sipit.cases import (
     ALL_FAMILIES,
+    EACH_POLICY,
     PAPER_SIX,
     assert_recovers,
     inverted,
@@ -86,7 +86,7 @@ def test_rows_of_a_padded_batch(family, padding):
         assert_recovers(model, states, prompts)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", EACH_POLICY)
 @pytest.mark.parametrize("family", ["gpt2", "gemma3", "bloom", "mamba"])
 def test_every_policy(family, policy):
     model = tiny(family)
