@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from proofs.interpreter import evaluate
     from proofs.separation import SeparationCertificate, certify_separation
     from proofs.verdict import Verdict
+    from proofs.vocabulary import VocabularyMargin, certify_vocabulary
 
 _HOMES = {
     "SCHEMA": "proofs.evidence",
@@ -35,7 +36,9 @@ _HOMES = {
     "TensorType": "proofs.graph",
     "Unsupported": "proofs.errors",
     "Verdict": "proofs.verdict",
+    "VocabularyMargin": "proofs.vocabulary",
     "certify_separation": "proofs.separation",
+    "certify_vocabulary": "proofs.vocabulary",
     "check": "proofs.certificate",
     "evaluate": "proofs.interpreter",
     "prove_analytic": "proofs.analyticity",
@@ -60,7 +63,9 @@ __all__ = [
     "TensorType",
     "Unsupported",
     "Verdict",
+    "VocabularyMargin",
     "certify_separation",
+    "certify_vocabulary",
     "check",
     "evaluate",
     "prove_analytic",

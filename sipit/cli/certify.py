@@ -49,7 +49,7 @@ def certify(
     if bits != "auto" and not bits.isdecimal():
         raise InvalidInput(f"Expected a number of bits or 'auto', but got --bits {bits}; leave it out.")
     if vocabulary not in (None, "all") and not vocabulary.isdecimal():
-        raise InvalidInput(f"Expected a number of tokens or 'all', but got --vocabulary {vocabulary[:40]}.")
+        raise InvalidInput(f"Expected a number of tokens or 'all', but got --vocabulary {vocabulary[:40]}; give one.")
     from sipit.certifying import certify as run
     from sipit.prompts import read_prompts
 
