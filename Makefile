@@ -8,7 +8,7 @@ CONSTRAINTS := constraints.txt
 # The models of the tests are small: processes side by side, of one thread each, are faster than threads that wait.
 TEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test browser-test slow lint bench clean
+.PHONY: demo test browser-test slow lint docs bench clean
 
 demo: $(VENV)/.model
 	$(BIN)/sipit demo -o report.html
@@ -30,8 +30,15 @@ lint: $(VENV)/.lint
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+# The site, into build/site; notebooks are executed, and any warning is an error.
+docs: $(VENV)/.docs
+	OMP_WAIT_POLICY=PASSIVE NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Hours; `make bench BENCH=--quick` takes minutes. Both write docs/benchmarks.md and .json.
 bench: $(VENV)/.model
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for name in separation collisions peers; do \
+	  echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(BENCH) -o build/benchmarks/$$name.json || exit 1; done
+	$(BIN)/python benchmarks/table.py build/benchmarks/*.json
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -54,4 +61,8 @@ $(VENV)/.browser: $(VENV)/.installed
 
 $(VENV)/.lint: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[docs]'
 	touch $@

@@ -1,9 +1,11 @@
 """Exact collision search against FAISS flat and torch.cdist, in one run, on states of a real model.
 
     python benchmarks/collisions.py [--rows 100000] [--layers 15] [--cache FOLDER] [--parts real,planted,million,noise]
+                                    [--quick] [-o FILE.json]
 
-Prints counts before seconds. Kernels are compiled beforehand; seconds are wall-clock on all processors. The states
-are those after block `layer` of SmolLM2, one for every distinct prefix of windows of 32 tokens of built-in text.
+Kernels are compiled beforehand; seconds are wall-clock on all processors. The states are those after block `layer` of
+SmolLM2, one for every distinct prefix of windows of 32 tokens of built-in text. `--quick` takes 2,000 of them, and the
+smallest noise.
 """
 
 import argparse
@@ -14,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from table import Row, Run
 
 import numerics
 
 WINDOW = 32
+NOISE = ((10_000, 768), (30_000, 576))
 
 
 def main() -> None:
@@ -27,29 +31,34 @@ def main() -> None:
     parser.add_argument("--layers", default="15")
     parser.add_argument("--cache", type=Path, help="folder where captured states are kept between runs")
     parser.add_argument("--parts", default="real,planted,million,noise")
+    parser.add_argument("--quick", action="store_true", help="2000 rows, little noise, no million")
+    parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
+    if options.quick:
+        options.rows, options.parts = 2000, "real,planted,noise"
     for method in ("windows", "tree", "product"):
         numerics.closest_pair(np.random.default_rng(0).standard_normal((100, 30), dtype=np.float32), method=method)
     layers = [int(layer) for layer in options.layers.split(",")]
     parts = options.parts.split(",")
+    run = Run("collisions", "wall")
     for layer in layers if {"real", "planted"} & {*parts} else []:
-        states = real_states(layer, options.cache)[: options.rows]
-        print(f"\nSmolLM2, layer {layer}: {len(states)} x {states.shape[1]} float32")
+        states = real_states(layer, options.cache, options.rows)
         if "real" in parts:
-            compare(states)
+            compare(run, states, f"SmolLM2, layer {layer}, {len(states)} × {states.shape[1]} float32")
         if "planted" in parts:
-            planted(states[:10_000])
+            planted(run, states[:10_000])
     if "million" in parts:
-        million()
+        million(run)
     if "noise" in parts:
-        noise()
+        noise(run, NOISE if not options.quick else ((2000, 576),))
+    run.write(options.output)
 
 
-def real_states(layer: int, cache: Path | None) -> np.ndarray:
-    """The states of all distinct prefixes of the windows, shape (prompts, width)."""
+def real_states(layer: int, cache: Path | None, rows: int) -> np.ndarray:
+    """The states of the first `rows` distinct prefixes of the windows, shape (prompts, width)."""
     stored = cache / f"states_{layer}.npy" if cache else None
-    if stored and stored.exists():
-        return np.load(stored)
+    if stored and stored.exists() and len(kept := np.load(stored)) >= rows:
+        return kept[:rows]
     import pydoc_data.topics
 
     import sipit
@@ -58,37 +67,41 @@ def real_states(layer: int, cache: Path | None) -> np.ndarray:
     text = "\n".join(section for _, section in sorted(pydoc_data.topics.topics.items()))
     ids = list(model.tokenizer(text, verbose=False).input_ids)
     windows = [ids[start : start + WINDOW] for start in range(0, len(ids) - WINDOW + 1, WINDOW)]
+    windows = windows[: 2 * rows // WINDOW + 16]  # prefixes repeat: twice as many as distinct ones would need
     captured = sipit.capture(model, windows, layer=layer, batch=16)
     seen: set[tuple[int, ...]] = set()
-    rows = []
+    found = []
     for window, states in zip(windows, captured, strict=True):
         for end in range(1, WINDOW + 1):
             if (prefix := tuple(window[:end])) not in seen:
                 seen.add(prefix)
-                rows.append(states[end - 1].float().numpy())
-    states = np.stack(rows)
+                found.append(states[end - 1].float().numpy())
+    states = np.stack(found)
     if stored:
         np.save(stored, states)
-    return states
+    return states[:rows]
 
 
-def compare(states: np.ndarray) -> None:
+def compare(run: Run, states: np.ndarray, subject: str) -> None:
     """Our search, FAISS and torch.cdist on the same rows."""
     groups = numerics.bit_identical(states)
-    print(f"  bit-identical groups: {len(groups)}")
     ours, seconds = timed(lambda: numerics.closest_pairs(states, count=1, distinct=True)[0])
-    print(f"  sipit closest pair   {ours.distance:<22.15g} ({ours.first}, {ours.second})  {seconds:8.2f} s")
     ten, more = timed(lambda: numerics.closest_pairs(states, count=10, distinct=True))
-    print(f"  sipit 10 closest     {ten[-1].distance:<22.15g} (the tenth)  {more:8.2f} s")
-    for name, search in (("FAISS flat, k=2", faiss_minimum), ("torch.cdist chunked", cdist_minimum)):
+    run.add(
+        Row(f"closest pair, {subject}", "sipit", seconds, f"{_pair(ours)}; {len(groups)} bit-identical groups"),
+        Row(f"10 closest pairs, {subject}", "sipit", more, f"the tenth at {ten[-1].distance:.15g}"),
+    )
+    for name, search in (("FAISS flat, k=2", faiss_minimum), ("torch.cdist in chunks", cdist_minimum)):
         (distance, first, second), theirs = timed(search, states)
-        print(
-            f"  {name:20s} {distance:<22.15g} ({first}, {second})  {theirs:8.2f} s"
-            f"   sipit is {theirs / seconds:.0f}x faster ({theirs / more:.0f}x with the 10 closest)"
-        )
+        answer = f"{distance:.15g} ({first}, {second})"
+        run.add(Row(f"closest pair, {subject}", name, theirs, answer, theirs / seconds))
 
 
-def planted(states: np.ndarray) -> None:
+def _pair(pair: numerics.Pair) -> str:
+    return f"{pair.distance:.15g} ({pair.first}, {pair.second})"
+
+
+def planted(run: Run, states: np.ndarray) -> None:
     """Ten rows moved by exactly known small steps: what each method says the minimum is."""
     rng = np.random.default_rng(1)
     states = np.unique(states, axis=0)
@@ -101,14 +114,16 @@ def planted(states: np.ndarray) -> None:
         for a, b in zip(chosen[:10], chosen[10:], strict=True)
     )
     positive = [distance for distance in truth if distance > 0]
-    print(f"  planted at 1e-5 in {len(states)} rows: true minimum {positive[0]:.6g} of {len(positive)} pairs above 0")
-    found = numerics.closest_pairs(states, count=len(positive), distinct=True)
-    print(f"    sipit        {found[0].distance:.6g}; all {len(positive)}: {np.allclose(found.distance, positive)}")
-    print(f"    FAISS flat   {faiss_minimum(states)[0]:.6g}")
-    print(f"    torch.cdist  {cdist_minimum(states)[0]:.6g}")
+    task = f"{len(positive)} pairs planted at 1e-5 in {len(states)} rows, the closest at {positive[0]:.6g}"
+    found, seconds = timed(lambda: numerics.closest_pairs(states, count=len(positive), distinct=True))
+    right = "all" if np.allclose(found.distance, positive) else "not all"
+    run.add(Row(task, "sipit", seconds, f"{found[0].distance:.6g}; {right} {len(positive)} found"))
+    for name, search in (("FAISS flat, k=2", faiss_minimum), ("torch.cdist in chunks", cdist_minimum)):
+        (distance, _, _), theirs = timed(search, states)
+        run.add(Row(task, name, theirs, f"{distance:.6g}", theirs / seconds))
 
 
-def million() -> None:
+def million(run: Run) -> None:
     """pairs_within on 1,000,000 x 576 float32 in a memory map: a decaying spectrum about a large mean."""
     rows, width, planted_pairs = 1_000_000, 576, 25
     spectrum = (30 / np.sqrt(1 + np.arange(width))).astype(np.float32)
@@ -125,24 +140,21 @@ def million() -> None:
             points[target, small] += np.float32(5e-5)
         points.flush()
         points = np.memmap(Path(folder) / "points", dtype=np.float32, mode="r", shape=(rows, width))
-        print(
-            f"\n{rows} x {width} float32 in a memory map, deviations 30/sqrt(k), {planted_pairs} pairs planted at 5e-5"
-        )
         found, seconds = timed(lambda: numerics.pairs_within(points, threshold=1e-4))
-        print(f"  pairs within 1e-4: {len(found)}, the closest at {found[0].distance:.6g}   {seconds:.1f} s")
+        task = f"pairs within 1e-4, {rows} × {width} float32 in a memory map, {planted_pairs} planted at 5e-5"
+        run.add(Row(task, "sipit", seconds, f"{len(found)} pairs, the closest at {found[0].distance:.6g}"))
 
 
-def noise() -> None:
-    """Isotropic noise, where nothing prunes, against the plainest blocked product that finds the minimum."""
-    print("\nisotropic noise, the worst case")
-    for rows, width in ((10_000, 768), (30_000, 576)):
+def noise(run: Run, sizes: tuple[tuple[int, int], ...]) -> None:
+    """Isotropic noise, where nothing prunes, against the plainest blocked product; the best of three runs each."""
+    for rows, width in sizes:
         points = np.random.default_rng(0).standard_normal((rows, width), dtype=np.float32)
         rounds = [(timed(numerics.closest_pair, points), timed(blocked_minimum, points)) for _ in range(3)]
         ours, plain = (min(result[1] for result in side) for side in zip(*rounds, strict=True))
-        pair, reported = rounds[0][0][0], rounds[0][1][0]
-        print(
-            f"  {rows} x {width}: sipit {pair.distance:.10g} in {ours:.2f} s, blocked product {reported:.10g} "
-            f"in {plain:.2f} s, ratio {ours / plain:.2f} (best of 3 each)"
+        task = f"closest pair, isotropic noise, {rows} × {width} float32"
+        run.add(
+            Row(task, "sipit", ours, f"{rounds[0][0][0].distance:.10g}"),
+            Row(task, "blocked product", plain, f"{rounds[0][1][0]:.10g}", plain / ours),
         )
 
 

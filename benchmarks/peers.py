@@ -1,7 +1,8 @@
 """Inverters side by side: the same states, the same machine, one thread, CPU seconds.
 
     python benchmarks/peers.py [--layers 7,15,29] [--lengths 20,64] [--prompts 5] [--cap 600] [--positions 0]
-                               [--peers exhaustive,gradient,tuned,joint] [--probes measured|kept] [-o peers.json]
+                               [--peers exhaustive,gradient,tuned,joint] [--probes measured|kept]
+                               [--model smollm2] [--quick] [-o FILE.json]
 
     exhaustive   the whole vocabulary at every position, over a prefix whose keys and values are kept
     gradient     the paper's policy as published: descent on one embedding, a test after every step (2510.15511)
@@ -13,19 +14,20 @@ Every answer is asserted: a position that a peer resolves has to carry the true 
 has to resolve all. Peers that are stopped at the cap, or after so many positions (`--positions`; 0 is all), are
 extrapolated by the positions resolved; where none was, and for the capped ones anyway, a ratio is a lower bound, and
 written so. All but ours run on the first prompt alone. Training the probe is apart, and amortised over 100 prompts.
+`--quick` takes tiny-llama and 8 tokens.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from table import Row, Run
 
 import sipit
 from sipit.corpus import section_prompts
@@ -60,7 +62,7 @@ class Result:
 
 
 def main() -> None:
-    """Runs what is asked for, prints a table and writes it as JSON."""
+    """Runs what is asked for, and keeps every result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", default="7,15,29")
     parser.add_argument("--lengths", default="20,64")
@@ -69,12 +71,15 @@ def main() -> None:
     parser.add_argument("--positions", type=int, default=0, help="positions of the exhaustive search; 0 is all")
     parser.add_argument("--peers", default="exhaustive,gradient,tuned,joint")
     parser.add_argument("--probes", choices=("measured", "kept"), default="measured", help="kept: do not train anew")
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--quick", action="store_true", help="tiny-llama, block 1, 8 tokens")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
+    if options.quick:
+        options.model, options.layers, options.lengths, options.prompts, options.cap = "tiny-llama", "1", "8", 1, 5
     torch.set_num_threads(1)
-    model = sipit.load_model("smollm2")
-    results: list[Result] = []
-    print("peer        layer   T  resolved   CPU s     all T    runs     ratio   amortised")
+    model = sipit.load_model(options.model)
+    run = Run("inversion", "CPU")
     for layer in map(int, options.layers.split(",")):
         training = probe_seconds(model, layer) if options.probes == "measured" else None
         for length in map(int, options.lengths.split(",")):
@@ -88,23 +93,27 @@ def main() -> None:
                     ratio=found.whole / ours.whole,
                     ratio_amortised=None if shared is None else found.whole / shared,
                 )
-                results.append(found)
-                print(line(found), flush=True)
+                run.add(row(options.model, found))
         if training is not None:
-            print(f"training the probe of layer {layer}: {training:.0f} CPU s")
-            results.append(Result("probe", layer, 0, 0, training, training, False, False, 0))
-    if options.output is not None:
-        options.output.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
+            run.add(Row(f"{options.model}, layer {layer}", "sipit, training the probe (once)", training))
+    run.write(options.output)
 
 
-def line(result: Result) -> str:
-    """A row of the table."""
-    bound = "≥" if result.capped else " "
-    amortised = "" if result.ratio_amortised is None else f"{bound}{result.ratio_amortised:9.0f}"
-    whole = f"{bound}{result.whole:.2f}" + ("*" if result.extrapolated else " ")
-    return (
-        f"{result.peer:<11} {result.layer:5} {result.length:3}  {result.resolved:3}/{result.length:<3} "
-        f"{result.seconds:9.2f} {whole:>10} {result.runs:6} {bound}{result.ratio:9.1f} {amortised}"
+def row(model: str, result: Result) -> Row:
+    """A row of the table: seconds for all positions, extrapolated where the answer says so."""
+    answer = f"{result.resolved} of {result.length} tokens, {result.runs} forward passes"
+    if result.extrapolated:
+        answer += f", extrapolated from {result.seconds:.3g} s"
+    if result.ratio_amortised is not None and result.peer != "ours":
+        answer += f"; ratio {result.ratio_amortised:.3g} with the probe amortised over {AMORTISED} prompts"
+    ours = result.peer == "ours"
+    return Row(
+        task=f"one prompt of {result.length} tokens, {model}, layer {result.layer}",
+        method="sipit (draft and verify)" if ours else result.peer,
+        seconds=result.whole,
+        answer=answer,
+        ratio=None if ours else result.ratio,
+        bound=result.capped,
     )
 
 

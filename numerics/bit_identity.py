@@ -41,9 +41,10 @@ def bit_identical(points: Any) -> tuple[tuple[int, ...], ...]:
 
     Cost: O(rows * dimensions) expected; 24 bytes a row beside the data.
 
-    >>> import numpy as np
-    >>> bit_identical(np.array([[0.0, 1.0], [2.0, 3.0], [-0.0, 1.0]]))
-    ((0, 2),)
+    Examples:
+        >>> import numpy as np
+        >>> bit_identical(np.array([[0.0, 1.0], [2.0, 3.0], [-0.0, 1.0]]))
+        ((0, 2),)
     """
     return equal_rows(point_set(points)).groups
 

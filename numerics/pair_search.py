@@ -92,9 +92,10 @@ def closest_pair(points: Any, *, method: Method = "auto") -> Pair:
     Cost: O(N d) to read, then between O(N log N) where bounds prune and N**2 d / 2 float32 multiply-adds where
     nothing does. About 600 bytes a row beside the data; on all processors this process may use.
 
-    >>> import numpy as np
-    >>> closest_pair(np.array([[0.0, 0.0], [3.0, 4.0], [3.0, 5.0]]))
-    Pair(distance=1.0, first=1, second=2)
+    Examples:
+        >>> import numpy as np
+        >>> closest_pair(np.array([[0.0, 0.0], [3.0, 4.0], [3.0, 5.0]]))
+        Pair(distance=1.0, first=1, second=2)
     """
     return closest_pairs(points, count=1, method=method)[0]
 
@@ -146,9 +147,10 @@ def pairs_within(points: Any, *, threshold: float, distinct: bool = False, metho
 
     Cost: where the threshold is small against the spread of the data, O(N d + N log N).
 
-    >>> import numpy as np
-    >>> [(pair.first, pair.second) for pair in pairs_within(np.array([[0.0], [1.0], [1.5]]), threshold=0.5)]
-    [(1, 2)]
+    Examples:
+        >>> import numpy as np
+        >>> [(pair.first, pair.second) for pair in pairs_within(np.array([[0.0], [1.0], [1.5]]), threshold=0.5)]
+        [(1, 2)]
     """
     _check_method(method)
     if not (math.isfinite(threshold) and threshold >= 0):

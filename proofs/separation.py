@@ -145,7 +145,8 @@ def certify_separation(
         observed: a state, and how far (L2) it may be from the true one of its prompt; the certificate then says which
             prompts it can be of.
         workers: processes that share the prompts, where the system can fork.
-        kept, keep: trails of an interrupted run, and where each new one goes.
+        kept: trails of an interrupted run, by prompt; they are not made again.
+        keep: called with each new trail.
 
     Raises:
         InvalidInput: a weight is missing, not finite or of another shape; a prompt fits no graph.

@@ -1,0 +1,46 @@
+"""The table of benchmarks: a newer run takes the place of an older one, and the page is that of the store."""
+
+import json
+import subprocess
+import sys
+
+from tests.docs.blocks import ROOT
+
+STORE = ROOT / "docs" / "benchmarks.json"
+TABLE = ROOT / "benchmarks" / "table.py"
+
+
+def put(store, *runs):
+    subprocess.run([sys.executable, TABLE, "--store", store, *runs], check=True)
+
+
+def run_of(folder, name, seconds):
+    found = json.loads(STORE.read_text())[0]
+    rows = [{"task": "t", "method": "peer", "seconds": seconds, "answer": "a", "ratio": seconds, "bound": True}]
+    path = folder / f"{name}-{seconds}.json"
+    path.write_text(json.dumps({**found, "benchmark": name, "rows": rows}))
+    return path
+
+
+def test_the_page_is_the_one_of_the_store(tmp_path):
+    store = tmp_path / "benchmarks.json"
+    store.write_text(STORE.read_text())
+    put(store)
+    assert store.with_suffix(".md").read_text() == STORE.with_suffix(".md").read_text()
+
+
+def test_a_newer_run_takes_the_place_of_an_older_one(tmp_path):
+    store = tmp_path / "benchmarks.json"
+    put(store, run_of(tmp_path, "one", 1), run_of(tmp_path, "two", 2))
+    put(store, run_of(tmp_path, "one", 3))
+    page = store.with_suffix(".md").read_text()
+    assert "| t | peer | 3 | ≥ 3 | a |" in page
+    assert "| t | peer | 2 | ≥ 2 | a |" in page
+    assert "| t | peer | 1 | ≥ 1 | a |" not in page
+
+
+def test_every_run_says_where_and_with_what_it_was_measured():
+    for run in json.loads(STORE.read_text()):
+        assert run["machine"]["processor"]
+        assert {"python", "torch", "sipit"} <= {*run["versions"]}
+        assert run["command"].startswith("python benchmarks/")
