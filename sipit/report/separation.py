@@ -6,10 +6,10 @@ from typing import Any
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.report.chapter import chapter, subject_of, told
-from sipit.report.document import Block, Cell, Chapter, Claim, Column, Fact, Facts, Findings, Table, Theme
+from sipit.report.document import Block, Cell, Chapter, Claim, Column, Fact, Facts, Findings, Literal, Table, Theme
 from sipit.report.generic import ROWS
 from sipit.report.reading import integer, objects, sequence, string
-from sipit.report.wording import count, plain
+from sipit.report.wording import NONE, count, plain
 
 
 def separation_chapter(record: Record) -> Chapter:
@@ -34,7 +34,8 @@ def _findings(record: Record) -> Findings:
     certified, pairs = (integer(record.result.get(name)) or 0 for name in ("certified", "pairs"))
     of = f"of prompts of {subject_of(record)} at layer {plain(record.result.get('layer'))}"
     least = _decimal(record.result.get("minimum_lower_bound"))
-    done = f"the states {of} are apart in {certified} of {count(pairs, 'pair')}, by at least {least} (L2)"
+    bound = "" if least == NONE else f", by at least {least} (L2)"
+    done = f"the states {of} are apart in {certified} of {count(pairs, 'pair')}{bound}"
     left = len(objects(record.result.get("uncertified")))
     missing = (f"{count(left, 'pair')} {of} without a certified distance",) if left else ()
     return Findings(
@@ -64,18 +65,25 @@ def _headline(record: Record) -> str:
 
 
 def _facts(result: dict[str, Any]) -> Facts:
+    tokens = integer(result.get("tokens"))
     prompts = sequence(result.get("prompts"))
-    return Facts(
-        (
-            Fact("layer (blocks passed, before the final norm)", plain(result.get("layer"))),
-            Fact("prompts", plain(len(prompts))),
-            Fact("pairs", plain(result.get("pairs"))),
-            Fact("certified", plain(result.get("certified")), Claim.PROVED),
-            Fact("least distance, at least (L2)", plain(result.get("minimum_lower_bound")), Claim.PROVED),
-            Fact("of prompts number", plain(result.get("closest"))),
-            Fact("bits after the point", plain(result.get("bits"))),
-        )
-    )
+    facts = [
+        Fact("layer (blocks passed, before the final norm)", plain(result.get("layer"))),
+        Fact("prompts", plain(len(prompts)))
+        if tokens is None
+        else Fact("prompts", f"a prefix of {count(len(sequence(result.get('prefix'))), 'token')}, followed by each of "
+                             f"{count(tokens, 'token')}"),
+        Fact("pairs", plain(result.get("pairs"))),
+        Fact("certified", plain(result.get("certified")), Claim.PROVED),
+        Fact("least distance, at least (L2)", plain(result.get("minimum_lower_bound")), Claim.PROVED),
+        Fact("of prompts number" if tokens is None else "of tokens", plain(result.get("closest"))),
+        Fact("bits after the point", plain(result.get("bits"))),
+    ]  # fmt: skip
+    for text in sequence(result.get("closest_text")):
+        facts.append(Fact("written", Literal(plain(text))))
+    if result.get("matches") is not None:
+        facts.append(Fact("the observed state can be of prompts number", plain(result.get("matches")), Claim.PROVED))
+    return Facts(tuple(facts))
 
 
 def _uncertified(pairs: list[dict[str, Any]]) -> Table:
