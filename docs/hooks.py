@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import MarkdownExporter
 
-CELL_SECONDS = 120
+CELL_SECONDS = 300
 ELSEWHERE = re.compile(r"<(?:script|img|iframe)\b[^>]*\bsrc=.?https?:[^>]*>|<link\b[^>]*stylesheet[^>]*https?:[^>]*>")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">(?:\\\((.*?)\\\)|\\\[(.*?)\\\])</\1>', re.DOTALL)
 
@@ -71,6 +71,7 @@ def _executed(file: File, config: MkDocsConfig) -> Iterator[File]:
     notebook = nbformat.reads(file.content_string, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": folder}})
+        client.extra_arguments = ["--Application.log_level=40"]  # the kernel warns of its local sockets
         try:
             client.execute()
         except CellExecutionError as error:

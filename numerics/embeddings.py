@@ -28,7 +28,14 @@ class NearestRows:
 
 
 def duplicate_rows(weight: torch.Tensor) -> DuplicateRows:
-    """Every group of equal rows of a table of shape (vocabulary, width)."""
+    """Every group of equal rows of an embedding table.
+
+    Args:
+        weight: shape (vocabulary, width), any float type, on any device; bfloat16 is widened, which is exact.
+
+    Returns:
+        The groups, exact for the stored values: tokens of one group have equal states after every prefix.
+    """
     table = _plain(weight)
     keys = np.ascontiguousarray(table).view(np.dtype((np.void, table.dtype.itemsize * table.shape[1]))).ravel()
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
@@ -40,7 +47,17 @@ def duplicate_rows(weight: torch.Tensor) -> DuplicateRows:
 
 
 def nearest_rows(weight: torch.Tensor) -> NearestRows | None:
-    """The closest pair of distinct rows, exact for the stored values; None for fewer than two distinct rows."""
+    """The closest pair of distinct rows, exact for the stored values.
+
+    Args:
+        weight: shape (vocabulary, width), any float type, on any device; finite.
+
+    Returns:
+        The pair with its absolute L2 distance; None for fewer than two distinct rows.
+
+    Raises:
+        InvalidInput: an entry is NaN or infinite.
+    """
     table = _plain(weight)
     groups = duplicate_rows(weight).groups
     repeated = {token for group in groups for token in group[1:]}

@@ -92,6 +92,13 @@ def prove_analytic(graph: Graph) -> AnalyticityProof | Obstructions:
     """A proof that the graph is real-analytic in its parameters, or all obstructions at once.
 
     A witness that a kink or a jump is real is searched for by `proofs.branching.with_witness`.
+
+    Args:
+        graph: from `numerics.capture_graph`; an operation without a lemma is an obstruction, never an error.
+
+    Returns:
+        `AnalyticityProof` (verdict proved) or `Obstructions` (undecided; refuted once it has a witness). Both give a
+        certificate by `to_json()`, which `proofs.check` derives anew. Theorem 2.1 of arXiv 2510.15511; docs/theory.md.
     """
     facts, conditions = derive(graph)
     used = relevant(graph)
