@@ -123,8 +123,8 @@ def _plot(chart: LogPlot) -> tuple[list[Markup], int, str]:
     ]
     if chart.level is not None:
         top = down(scale.part(chart.level.value))
-        marks.append(Markup('<rect class="inside" x="0" y="{:.4g}" width="100%" height="{:.4g}"/>').format(
-            top, HEIGHT - top))  # fmt: skip
+        marks.append(Markup('<rect class="{}" x="0" y="{:.4g}" width="100%" height="{:.4g}"/>').format(
+            "inside" if chart.level.good else "inside bad", top, HEIGHT - top))  # fmt: skip
     for part, name in scale.ticks():
         marks += [_line("grid", 0, down(part), 100, down(part)), _text("y", "-8", down(part) + 4, name)]
     for at, near, far in _gaps(chart.series):

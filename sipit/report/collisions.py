@@ -170,7 +170,9 @@ def _chart(layer: Mapping[str, Any]) -> Figure | None:
             f"Absolute L2 distance for {count(len(lengths), 'length')}, the least being {number(least)}"
             + (f"; the threshold is {number(threshold)}." if threshold else ".")
         ),
-        chart=LogPlot("tokens of the prompt", (series,), Level("threshold", threshold) if threshold else None),
+        chart=LogPlot(
+            "tokens of the prompt", (series,), Level("threshold", threshold, good=False) if threshold else None
+        ),
         claim=M,
     )
 

@@ -173,10 +173,11 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A threshold in a chart."""
+    """A threshold in a chart; `good` says whether the values below it are the good ones."""
 
     name: str
     value: float
+    good: bool = True
 
 
 @dataclass(frozen=True, slots=True)

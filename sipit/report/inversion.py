@@ -142,7 +142,7 @@ def _about(result: Mapping[str, Any], tolerance: Mapping[str, Any]) -> tuple[Fac
         Fact("policy", plain(result.get("policy"))),
         Fact("tolerance, relative L2", number(tolerance.get("value")), M if kind == "measured" else None),
         Fact("tolerance comes from", f"{kind}: {plain(tolerance.get('derived_from'))}"),
-        *(Fact(f"tolerance {key.replace('_', ' ')}", plain(value))
+        *(Fact(f"tolerance {key.replace('_', ' ')}", number(value))
           for key, value in without(tolerance, {"value", "kind", "derived_from"}).items()),
     )  # fmt: skip
 

@@ -193,7 +193,7 @@ def _crossed(result: Mapping[str, Any]) -> list[Block]:
         for row in found
     )  # fmt: skip
     caption = f"States of one format inverted with another, at layer {plain(found[0].get('layer'))}"
-    return [Table(caption, columns, rows)]
+    return [Table(caption, columns, rows, folded=len(rows) > 8)]
 
 
 def _breaking(ran: list[dict[str, Any]]) -> list[Block]:

@@ -54,8 +54,9 @@ def plain(value: Any, depth: int = 0) -> str:
 
 
 def count(number_of: int, one: str, many: str | None = None) -> str:
-    """`1 prompt`, `2 prompts`."""
-    return f"{number_of} {one if number_of == 1 else many or one + 's'}"
+    """`1 prompt`, `2 prompts`, `4,498,500 pairs`."""
+    written = f"{number_of:,}" if 9999 < number_of < 10**18 else integer(number_of)
+    return f"{written} {one if number_of == 1 else many or one + 's'}"
 
 
 def spread(values: Sequence[float]) -> str:
