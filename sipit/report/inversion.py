@@ -28,13 +28,14 @@ from sipit.report.document import (
     Tone,
     Verbatim,
 )
-from sipit.report.generic import fields
+from sipit.report.generic import ROWS, fields
 from sipit.report.other import generic_chapter
 from sipit.report.positions import SERIES, Position, overview, read_positions, series
 from sipit.report.reading import mapping, objects, real, sequence, string, without
 from sipit.report.wording import count, number, plain, spread
 
 M = Claim.MEASURED
+SHOWN = 40  # prompts that a page shows one by one
 SHORT = 16  # positions up to which a table is open from the start
 
 _SHOWN = {"outcome", "token_ids", "text", "alternatives", "tokens", "forward_passes", "token_positions",
@@ -51,10 +52,11 @@ def inversion_chapter(record: Record) -> Chapter:
     tolerance = mapping(result.get("tolerance"))
     level = real(tolerance.get("value"))
     read = [read_positions(prompt) for prompt in prompts]
-    blocks: list[Block] = [_summary(prompts, read), *overview(read, level)] if len(prompts) > 1 else []
+    shown = chosen(prompts)
+    blocks: list[Block] = [_summary(prompts, read), *overview(read, shown, level)] if len(prompts) > 1 else []
+    blocks += omitted(len(prompts) - len(shown))
     blocks += [
-        _prompt("The prompt" if len(prompts) == 1 else f"Prompt {index}", prompt, of, level)
-        for index, (prompt, of) in enumerate(zip(prompts, read, strict=True))
+        _prompt("The prompt" if len(prompts) == 1 else f"Prompt {at}", prompts[at], read[at], level) for at in shown
     ]
     blocks.append(Section("Settings", (Facts(_about(result, tolerance)),)))
     rest = without(result, {"layer", "policy", "tolerance", "prompts"})
@@ -71,10 +73,23 @@ def inversion_chapter(record: Record) -> Chapter:
     )
 
 
+def chosen(prompts: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Which prompts a page shows one by one: all of a few; of many the first, and before them those that failed."""
+    failed_first = sorted(range(len(prompts)), key=lambda at: badge_of(prompts[at]).tone is Tone.HOLDS)
+    return sorted(failed_first[:SHOWN])
+
+
+def omitted(number_of: int) -> list[Paragraph]:
+    """What a page says of the prompts that it leaves out."""
+    told_of = f"{count(number_of, 'more prompt')} in the record; those that failed are shown before those that did not."
+    return [Paragraph(told_of)] if number_of > 0 else []
+
+
 def _findings(record: Record, prompts: Sequence[Mapping[str, Any]], read: Sequence[Sequence[Position]]) -> Findings:
     where = f"the states at layer {plain(record.result.get('layer'))} of {subject_of(record)}"
-    back = [positions for prompt, positions in zip(prompts, read, strict=True)
-            if badge_of(prompt).tone is Tone.HOLDS and all(position.resolved for position in positions)]  # fmt: skip
+    whole = [positions if all(position.resolved for position in positions) else [] for positions in read]
+    back = [positions for prompt, positions in zip(prompts, whole, strict=True)
+            if positions and badge_of(prompt).tone is Tone.HOLDS]  # fmt: skip
     wrong = sum(prompt.get("matches_truth") is False and prompt.get("outcome") == "recovered" for prompt in prompts)
     lost = len(prompts) - len(back) - wrong
     recovered = (f"{count(len(back), 'prompt')} ({count(sum(map(len, back)), 'token')}) recovered from {where}",)
@@ -161,9 +176,9 @@ def _summary(prompts: Sequence[Mapping[str, Any]], read: Sequence[Sequence[Posit
             number(prompt.get("forward_passes")), number(prompt.get("candidates_tested")),
             number(prompt.get("seconds")), _truth(prompt),
         )
-        for index, (prompt, positions) in enumerate(zip(prompts, read, strict=True))
+        for index, (prompt, positions) in enumerate(zip(prompts[:ROWS], read[:ROWS], strict=True))
     )  # fmt: skip
-    return Table("All prompts", columns, rows)
+    return Table("All prompts", columns, rows, omitted=len(prompts) - len(rows))
 
 
 def _prompt(name: str, prompt: Mapping[str, Any], positions: Sequence[Position], level: float | None) -> Section:

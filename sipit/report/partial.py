@@ -24,7 +24,7 @@ from sipit.report.document import (
     Verbatim,
 )
 from sipit.report.generic import ROWS, fields
-from sipit.report.inversion import badge_of
+from sipit.report.inversion import SHOWN, badge_of, chosen, omitted
 from sipit.report.reading import mapping, objects, sequence, string, without
 from sipit.report.wording import count, number, plain
 
@@ -60,8 +60,8 @@ def partial_chapter(record: Record) -> Chapter:
             "Tokens between two observed positions are searched together. The nearest prompt is given; it is "
             "verified only where every part was settled by the normal rule or by searching its whole space.",
         ),
-        blocks=[_part(f"Prompt {index}" if len(prompts) > 1 else "The prompt", prompt)
-                for index, prompt in enumerate(prompts)],
+        blocks=[*omitted(len(prompts) - SHOWN),
+                *(_part(f"Prompt {at}" if len(prompts) > 1 else "The prompt", prompts[at]) for at in chosen(prompts))],
         findings=_findings(prompts, where),
     )  # fmt: skip
 
@@ -118,8 +118,8 @@ def diagnosis_chapter(record: Record) -> Chapter:
             "Each was tried as states of every layer, before and after the norm, shifted, scaled and rounded; only "
             "what was recomputed within the tolerance is said.",
         ),
-        blocks=[_diagnosis(f"States {index}" if len(found) > 1 else "The states", entry)
-                for index, entry in enumerate(found)],
+        blocks=[*omitted(len(found) - SHOWN),
+                *(_diagnosis(f"States {at}" if len(found) > 1 else "The states", found[at]) for at in chosen(found))],
         findings=Findings(
             measured=(f"{count(len(explained), 'tensor')} of states explained as states of {subject}",)
             if explained else (),

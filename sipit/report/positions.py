@@ -113,16 +113,16 @@ def series(positions: Sequence[Position]) -> tuple[Series, Series, Series]:
     )
 
 
-def overview(read: Sequence[Sequence[Position]], level: float | None) -> tuple[Figure, ...]:
-    """One figure over all prompts: the ranges of the three series; none where there is nothing to draw."""
-    ranges = [[_range(one.values) for one in series(positions)] for positions in read]
+def overview(read: Sequence[Sequence[Position]], shown: Sequence[int], level: float | None) -> tuple[Figure, ...]:
+    """One figure over the prompts shown: the ranges of the three series; none where there is nothing to draw."""
+    ranges = [[_range(one.values) for one in series(read[at])] for at in shown]
     if not any(low is not None for row in ranges for low, _ in row):
         return ()
     lows = tuple(Series(name, tuple(row[at][0] for row in ranges)) for at, name in enumerate(SERIES))
     highs = tuple(Series(name, tuple(row[at][1] for row in ranges)) for at, name in enumerate(SERIES))
     worst = [value for value in highs[0].values if value is not None]
     near = [value for value in lows[1].values if value is not None]
-    parts = [f"{len(read)} prompts"]
+    parts = [f"{len(shown)} prompts"]
     if worst:
         parts.append(f"residuals of accepted tokens up to {number(max(worst))}")
     if level is not None:
@@ -133,7 +133,7 @@ def overview(read: Sequence[Sequence[Position]], level: float | None) -> tuple[F
         title="The gap between accepted tokens and their rivals, prompt by prompt",
         description=f"Ranges of relative L2 distances to the observed states: {'; '.join(parts)}.",
         chart=LogRanges(
-            rows=tuple(f"prompt {index}" for index in range(len(read))),
+            rows=tuple(f"prompt {at}" for at in shown),
             series=lows,
             ends=highs,
             level=Level("tolerance", level) if level is not None and level > 0 else None,

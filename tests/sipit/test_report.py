@@ -293,6 +293,17 @@ def test_a_page_of_twenty_prompts_of_sixty_four_tokens_is_small():
     assert len(render([record], format="html").encode()) < 1_000_000
 
 
+def test_of_very_many_prompts_those_that_failed_are_shown_first():
+    entries = [prompt_entry(["fine"]) for _ in range(300)]
+    entries[250] = prompt_entry(["lost", None], outcome="not_found")
+    page = render([inversion_record(*entries, verdict=Verdict.NOT_FOUND)], format="html")
+    read = Page(page)
+    assert "Prompt 250" in read.text and "Prompt 0" in read.text and "Prompt 60" not in read.text
+    assert "260 more prompts in the record" in read.text and "100 more rows in the record" in read.text
+    assert "299 of 300 prompts recovered" in read.text
+    assert len(page) < 1_000_000
+
+
 def test_a_page_depends_on_the_records_alone():
     record = inversion_record(prompt_entry(["x"]))
     again = Record.from_json(json.loads(record.dumps()))
