@@ -37,7 +37,7 @@ def demo(
     check_output(output, (".html", ".md"))
     clock = Clock()
     model = load(MODEL, dtype="float32", device="cpu", seed=0)
-    files = [output, *_write_prompts(model, output, *((2, 16) if quick else (8, 64)))]
+    files = [output, *_write_prompts(model, output, *((2, 16) if quick else (8, 32)))]
     parts = _parts(output, model.layers // 2, quick=quick)
     written: list[Path] = []
     for number, command in enumerate(parts, start=1):
