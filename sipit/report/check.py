@@ -23,7 +23,7 @@ from sipit.report.document import (
 )
 from sipit.report.generic import ROWS, fields, table
 from sipit.report.reading import integer, mapping, objects, sequence, string, without
-from sipit.report.wording import count, number, plain
+from sipit.report.wording import count, do, number, plain
 
 P = Claim.PROVED
 _SHOWN = {"regularity", "obstructions", "witness", "conditions", "idealisations", "positions", "structural_collisions",
@@ -80,9 +80,11 @@ def _refuting(result: Mapping[str, Any]) -> list[str]:
     if mapping(result.get("witness")):
         found.append("the map is not analytic, by a certified witness")
     if families:
-        found.append(f"{count(families, 'family', 'families')} of prompts collide for every parameter")
+        found.append(
+            f"{count(families, 'family', 'families')} of prompts {do(families, 'collide')} for every parameter value"
+        )
     if groups:
-        found.append(f"{count(groups, 'group')} of tokens share one embedding row")
+        found.append(f"{count(groups, 'group')} of tokens {do(groups, 'share')} one embedding row")
     return found
 
 

@@ -61,8 +61,10 @@ def collisions_chapter(record: Record) -> Chapter:
 
 def _findings(record: Record) -> Findings:
     result = record.result
-    layers = ", ".join(plain(layer.get("layer")) for layer in objects(result.get("layers")))
-    where = f" of {subject_of(record)}" + (f" at layers {layers}" if layers else "")
+    layers = [plain(layer.get("layer")) for layer in objects(result.get("layers"))]
+    where = f" of {subject_of(record)}"
+    if layers:
+        where += f" at layer{'s' if len(layers) > 1 else ''} {', '.join(layers)}"
     prompts = integer(result.get("prompts"))
     compared = "the prompts" if prompts is None else count(prompts, "prompt")
     match record.verdict:

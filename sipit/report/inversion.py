@@ -166,7 +166,7 @@ def _summary(prompts: Sequence[Mapping[str, Any]], read: Sequence[Sequence[Posit
     columns = (
         Column("prompt", True), Column("outcome"), Column("tokens resolved", True),
         Column("largest residual", True, M), Column("nearest rival", True, M),
-        Column("forward passes", True), Column("candidates tested", True), Column("seconds", True),
+        Column("forward passes", True), Column("candidates tested", True), Column("seconds", True, M),
         Column("equals the truth"),
     )  # fmt: skip
     rows = tuple(

@@ -24,7 +24,7 @@ from sipit.report.exact import hypotheses
 from sipit.report.generic import ROWS, fields
 from sipit.report.provenance import model_name
 from sipit.report.reading import integer, mapping, objects, sequence, string, without
-from sipit.report.wording import count, number, plain
+from sipit.report.wording import count, do, number, plain
 
 _COUNTS = {
     "classes": "patterns of pairs of prompts",
@@ -73,11 +73,11 @@ def _findings(record: Record) -> Findings:
         integer(record.result.get(name)) or 0 for name in ("certified", "collisions_proved", "undecided")
     )
     about = f" ({model_name(record)})" if model_name(record) else ""
+    differ = f"{count(certified, 'pattern')} of prompt pairs {do(certified, 'differ')}"
+    equal = f"{count(collide, 'pattern')} of prompt pairs {do(collide, 'collide')}"
     return Findings(
-        proved=(f"{count(certified, 'pattern')} of prompt pairs differ for almost every parameter{about}",)
-        if certified
-        else (),
-        broken=(f"{count(collide, 'pattern')} of prompt pairs collide for every parameter{about}",) if collide else (),
+        proved=(f"{differ} for almost every parameter value{about}",) if certified else (),
+        broken=(f"{equal} for every parameter value{about}",) if collide else (),
         undecided=(f"{count(left, 'pattern')} of prompt pairs{about}",) if left else (),
     )
 

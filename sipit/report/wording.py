@@ -59,6 +59,11 @@ def count(number_of: int, one: str, many: str | None = None) -> str:
     return f"{written} {one if number_of == 1 else many or one + 's'}"
 
 
+def do(number_of: int, verb: str) -> str:
+    """`collides` of one, `collide` of several."""
+    return f"{verb}s" if number_of == 1 else verb
+
+
 def spread(values: Sequence[float]) -> str:
     """`from 1e-7 to 2e-7`, or the one value that there is."""
     low, high = number(min(values)), number(max(values))

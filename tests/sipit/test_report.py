@@ -362,7 +362,7 @@ def test_the_verdict_is_three_sentences():
     proved, measured, broken = (sentence.text for sentence in document.verdict)
     assert "a repaired witness tells all" in proved and "bounded under rounding: rounding in" in proved
     assert "recovered from the states" in measured and "no two of 400 prompts share a state" in measured
-    assert "collide for every parameter" in broken and "equal states" in broken
+    assert "collides for every parameter value" in broken and "equal states" in broken
     assert all(text.endswith(".") and ". " not in text for text in (proved, measured, broken))
     nothing = document_of([Record("capture", Verdict.DONE, {}, {})])
     assert [sentence.text.split()[0] for sentence in nothing.verdict] == ["Nothing"] * 3
