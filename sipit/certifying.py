@@ -9,10 +9,7 @@ from fractions import Fraction
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
 from numerics.capture import capture_graph
-from proofs.enclosure import Enclosure
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.forked import processors
@@ -24,7 +21,7 @@ from sipit.models import LanguageModel
 from sipit.noise_budget import noise_budget
 from sipit.prompts import Prompt, tokenize
 from sipit.trails import KeptTrails
-from sipit.vocabulary import vocabulary_margin
+from sipit.vocabulary import float64_distance, vocabulary_margin
 from sipit.weight_files import remember, weights_of
 
 MOST_LISTED = 10_000  # pairs left open that a record lists
@@ -135,7 +132,7 @@ def _result(model: LanguageModel, certificate: SeparationCertificate, layer: int
             *_left_open(model, certificate, layer),
         ],
         "minimum_lower_bound": data["claim"]["minimum_lower_bound"],
-        "minimum_distance_float64": _distance(certificate),
+        "minimum_distance_float64": float64_distance(certificate),
         "closest": data["claim"]["closest"],
         "bits": certificate.bits,
         "layer": layer,
@@ -157,18 +154,6 @@ def _left_open(model: LanguageModel, certificate: SeparationCertificate, layer: 
         cause = None if families is None else families.cause(rows[0], rows[1])
         reason = {"reason": "enclosures meet"} if cause is None else {"reason": "equal over the reals", "family": cause}
         yield {"first": first, "second": second, **reason}
-
-
-def _distance(certificate: SeparationCertificate) -> float | None:
-    """The distance of the closest pair between the midpoints of its enclosures."""
-    if certificate.found.closest is None:
-        return None
-    first, second = (_middle(certificate.trails[i].state) for i in certificate.found.closest)
-    return float(np.linalg.norm(first - second))
-
-
-def _middle(state: Enclosure) -> Any:
-    return state.mantissa[-1].astype(np.float64) * 2.0**-state.bits
 
 
 def _check_memory(model: LanguageModel, rows: Sequence[Sequence[int]]) -> None:

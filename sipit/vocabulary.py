@@ -5,11 +5,15 @@ from dataclasses import replace
 from itertools import combinations, islice
 from typing import Any
 
+import numpy as np
+
 from numerics.capture import capture_graph
 from proofs.continuations import ARITHMETIC
+from proofs.enclosure import Enclosure
 from proofs.errors import InvalidInput
 from proofs.forked import processors
 from proofs.identity import ROWS
+from proofs.separation import SeparationCertificate
 from proofs.vocabulary import VocabularyMargin, certify_vocabulary
 from sipit.models import LanguageModel
 from sipit.weight_files import remember, weights_of
@@ -58,6 +62,7 @@ def _result(model: LanguageModel, margin: VocabularyMargin, layer: int) -> dict[
         **{name: claim[name] for name in ("pairs", "certified")},
         "uncertified": list(islice(_without_bound(data), MOST_LISTED)),
         "minimum_lower_bound": claim["minimum_lower_bound"],
+        "minimum_distance_float64": float64_distance(margin.closest),
         "closest": claim["closest"],
         "closest_text": [model.tokenizer.decode([token]) for token in tokens],
         "bits": margin.bits,
@@ -87,3 +92,15 @@ def _without_bound(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if data["claim"]["minimum_lower_bound"] is None and data["claim"]["closest"] is not None:
         first, second = data["claim"]["closest"]
         yield {"first": first, "second": second, "reason": "float64 enclosures of this pair or of others meet"}
+
+
+def float64_distance(certificate: SeparationCertificate) -> float | None:
+    """The distance of the closest pair between the midpoints of its enclosures."""
+    if certificate.found.closest is None:
+        return None
+    first, second = (_middle(certificate.trails[i].state) for i in certificate.found.closest)
+    return float(np.linalg.norm(first - second))
+
+
+def _middle(state: Enclosure) -> Any:
+    return state.mantissa[-1].astype(np.float64) * 2.0**-state.bits

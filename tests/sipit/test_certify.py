@@ -181,6 +181,7 @@ def test_the_margin_over_the_whole_vocabulary_is_certified_and_verified(tmp_path
     assert (result["pairs"], result["certified"], result["layer"]) == (512 * 511 // 2, 512 * 511 // 2, 1)
     assert (result["tokens"], result["prefix"], result["duplicates"]) == (512, [7, 300], [])
     assert 0 < float(result["minimum_lower_bound"]) < float(result["others_at_least"])
+    assert float(result["minimum_lower_bound"]) <= result["minimum_distance_float64"] * (1 + 1e-12)
     assert record.stat().st_size < 1e6
     assert run(["verify", str(record), "--steps", "3"]) == 0
     assert "float64" in capsys.readouterr().out
