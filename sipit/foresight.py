@@ -2,8 +2,8 @@
 
     position t     alternatives a, b, …      all within the tolerance
     position t+1   a c, a d, …  b c, b d, …  the likeliest continuations behind each
-                   an alternative is struck out if no continuation tested comes near the state observed there,
-                   while one of another alternative fits
+                   an alternative is struck out if every continuation tested lies outside the tolerance and at
+                   least twice as far as the nearest one of another alternative, which fits
 
 The state of a token depends on the tokens before it, so a wrong one is seldom followed by a state that fits. "No
 continuation" means the likeliest ones that the policy names, and with a small vocabulary all: like the outcome
@@ -45,10 +45,11 @@ def follow(search: "Search", position: int) -> Following:
             return
         found = yield from _continued(search, position, later, paths)
         allowed = verifier.allowed(later)
-        if min(residual for residual, _ in found.values()) > allowed:
+        least = min(residual for residual, _ in found.values())
+        if least > allowed:
             return  # the right continuation was not tested, or its state is ill-conditioned
         for token, (residual, following) in found.items():
-            if residual > CLEAR * allowed:
+            if residual > max(allowed, CLEAR * least):
                 trial.struck |= verifier.tested_of_class(position, token)
                 del paths[token]
             else:

@@ -11,7 +11,7 @@ whenever tokens stand farther back than any before, because a window may end the
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,11 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from sipit.network import Network
-from sipit.prefix import CachedPrefix, agree, chunks
+from sipit.prefix import CachedPrefix, agree, rows_at_once
 
 ROW = 128  # candidates in one row
+_ALIKE = 16  # rows that run together however much of their prefixes is padding
+_PADDED = 0.15  # share of padding from which more rows are not added
 
 Candidates = tuple["PackedPrefix", torch.Tensor, torch.Tensor]  # positions (N,), tokens (N,)
 Drafts = tuple["PackedPrefix", int, torch.Tensor]  # start, tokens (B, n)
@@ -176,12 +178,26 @@ def _run_candidates(parts: Sequence[Candidates]) -> list[torch.Tensor]:
     rows.sort(key=lambda row: int(row[2].prefix_seen.max()))
     model = parts[0][0].network.model
     results = [torch.empty(len(tokens), model.width, dtype=model.dtype, device=model.device) for _, _, tokens in parts]
+    lengths = [int(row.prefix_seen.max()) + len(row.tokens) for *_, row in rows]
     size = _row_bytes(parts[0][0], max(len(row.tokens) for *_, row in rows), int(rows[-1][2].prefix_seen.max()))
-    for part in chunks(len(rows), size):
+    for part in _batches(lengths, rows_at_once(size)):
         states, _ = _run([row for *_, row in rows[part]], torch.eye)
         for (number, chosen, _), found in zip(rows[part], states, strict=True):
             results[number][chosen] = found[: len(chosen)]
     return results
+
+
+def _batches(lengths: list[int], most: int) -> Iterator[slice]:
+    """Parts of rows of these lengths, ascending: at most so many, and where there are enough, of like lengths."""
+    start = used = 0
+    for stop, length in enumerate(lengths):
+        count = stop - start
+        padded = 1 - (used + length) / ((count + 1) * length) if length else 0.0
+        if count >= most or (count >= _ALIKE and padded > _PADDED):
+            yield slice(start, stop)
+            start, used = stop, 0
+        used += length
+    yield slice(start, len(lengths))
 
 
 def _run_drafts(parts: Sequence[Drafts]) -> list[torch.Tensor]:

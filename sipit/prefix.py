@@ -194,6 +194,11 @@ def agree(plain: torch.Tensor, other: torch.Tensor) -> bool:
 
 def chunks(count: int, row_bytes: int) -> Iterator[slice]:
     """Parts of so many rows that fit into `MEMORY`."""
-    size = max(1, MEMORY // row_bytes)
+    size = rows_at_once(row_bytes)
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
+
+
+def rows_at_once(row_bytes: int) -> int:
+    """How many rows of so many bytes fit into `MEMORY`; at least one."""
+    return max(1, MEMORY // row_bytes)

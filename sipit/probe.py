@@ -120,13 +120,36 @@ class Probes:
     first: LinearProbe
     later: LinearProbe
 
-    def features(self, states: torch.Tensor) -> torch.Tensor:
-        """Whitened features of all positions of one prompt, shape (T, d)."""
-        return torch.cat([self.first.features(states[:1]), self.later.features(states[1:])])
+    def sinks(self, states: torch.Tensor) -> torch.Tensor:
+        """Which states (T, d) of one prompt are of the first one's kind, a mask: itself, and later attention sinks.
+
+        Where a prompt begins with a token several times, their states are all but equal: whatever attention weighs,
+        it averages equal values.
+        """
+        states = states.to(device=self.first.mean.device, dtype=torch.float32)
+        tiny = torch.finfo(torch.float32).tiny
+        direction = states / states.norm(dim=1, keepdim=True).clamp_min(tiny) * states.shape[1] ** 0.5
+        first, later = ((direction - probe.mean).norm(dim=1) for probe in (self.first, self.later))
+        alike = first < later / 2
+        alike[:1] = True
+        return alike
 
     def at(self, position: int) -> LinearProbe:
-        """The probe of a position."""
+        """The probe of a position, where nothing is known of its state."""
         return self.later if position else self.first
+
+    def features(self, states: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
+        """Whitened features of states (n, d), each for the probe of its kind, shape (n, d)."""
+        features = self.later.features(states)
+        features[sinks] = self.first.features(states[sinks.to(states.device)])
+        return features
+
+    def scores(self, features: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
+        """Scores of all tokens, each row by the probe of its kind, shape (n, V)."""
+        scores = self.later.scores(features)
+        if bool(sinks.any()):
+            scores[sinks] = self.first.scores(features[sinks])
+        return scores
 
 
 def trained_probes(network: Network, *, progress: Progress | None = None) -> Probes:

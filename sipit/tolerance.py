@@ -17,6 +17,7 @@ from sipit.states import States
 from sipit.storage import keep_json, kept_json
 
 COARSE = 1e-4  # rounding unit from which a type counts as a half type
+_MOST = 0.5  # tolerance of an ill-conditioned position with half types: unrelated states lie about 1 apart
 SAFETY = 4  # a tolerance is this multiple of the noise that was measured or estimated
 
 
@@ -51,12 +52,14 @@ class Tolerance:
     def at(self, network: Network, token_ids: torch.Tensor) -> float:
         """The tolerance at the last position of a prompt (T,): more where its rounding is amplified more.
 
-        Four times the noise that the Monte Carlo runs of this prompt stand for; never less than `value`.
+        Four times the noise that the Monte Carlo runs of this prompt stand for; never less than `value`, and with half
+        types never more than halfway to a state that has nothing to do with the observed one.
         """
         if not self.ratio:
             return self.value
         spread = spread_of_rounding(network, token_ids, self.unit, evened=self.evened)
-        return max(self.value, SAFETY * self.ratio * float(spread[-1]))
+        raised = SAFETY * self.ratio * float(spread[-1])
+        return max(self.value, min(raised, _MOST) if self.evened else raised)
 
 
 def derive_tolerance(model: LanguageModel, states: States, *, evened: bool | None = None) -> Tolerance:

@@ -4,7 +4,7 @@ The draft is the token that the probe and a prior find likeliest. The prior is t
 *observed* states, pushed through the blocks beyond l, say what the model expects next, with no token known. It helps
 on text and misleads on random tokens, so it is mixed with the uniform distribution, and the share is what makes the
 observed states likeliest (one EM per prompt). Positions 0 and 1 have none: before them there is nothing, or a token
-alone, whose state serves trained models as an attention sink and foretells little.
+alone, whose state serves trained models as an attention sink and foretells little; nor has any behind another sink.
 
 Several drafts run together: the likeliest ones, where positions are taken for independent.
 """
@@ -18,7 +18,7 @@ import torch
 from sipit.capturing import Progress
 from sipit.network import Network
 from sipit.prefix import Prefix
-from sipit.probe import LinearProbe, Probes, trained_probes
+from sipit.probe import Probes, trained_probes
 from sipit.verifier import PIECE, Trial
 
 _SURE = 0.995  # mean probability of the drafted tokens above which no prior is asked for
@@ -26,6 +26,7 @@ _STEPS = 30  # of EM; one parameter converges long before
 _LEADING = 64  # best tokens kept for every position
 _FIRST_PRIOR = 2  # the first position with a prior
 _DRAFTS = 8  # that run together at most
+_DRAFTED = 512  # tokens of all of them, unless two are longer: long drafts are long enough with few others
 _CHOICES = 4  # likeliest tokens of a position that a draft may have
 _CERTAIN = 3.0  # log-odds of the likeliest draft above which another is not worth its run
 _HOPE = 0.03  # probability that a draft holds so far, below which it is not drawn out
@@ -46,22 +47,26 @@ class DraftPolicy:
 
     def propose(self, states: torch.Tensor, network: Network) -> "DraftProposal":
         """Scores all tokens at all positions, with the prior where the probe alone is not sure."""
-        features = self.probes.features(states)
-        proposal = DraftProposal(self.probes, features, None, 0.0)
-        beyond = features[_FIRST_PRIOR:]
-        if len(beyond) and network.layer != 0 and proposal.probabilities[1:].mean() < _SURE:
+        sinks = self.probes.sinks(states)
+        features = self.probes.features(states, sinks)
+        proposal = DraftProposal(self.probes, features, sinks, None, 0.0)
+        if len(states) > _FIRST_PRIOR and network.layer != 0 and proposal.probabilities[1:].mean() < _SURE:
             logits = network.next_token_logits(states)[_FIRST_PRIOR - 1 : -1].float()
-            share = _prior_share(self.probes.later, beyond, logits)
-            proposal = DraftProposal(self.probes, features, logits, share)
+            share = _prior_share(proposal, logits)
+            proposal = DraftProposal(self.probes, features, sinks, logits, share)
         return proposal
 
 
 @dataclass(frozen=True)
 class DraftProposal:
-    """Features (T, d) of the observed states; logits (T - 2, V) of the prior, for positions 2 on, and its share."""
+    """Features (T, d) of the observed states, and which of these are sinks (T,).
+
+    Then logits (T - 2, V) of the prior, for positions 2 on, and its share.
+    """
 
     probes: Probes
     features: torch.Tensor
+    sinks: torch.Tensor
     logits: torch.Tensor | None
     share: float
 
@@ -88,7 +93,8 @@ class DraftProposal:
             for some in combinations(changes, count)
             if len({position for position, _ in some}) == count
         ]
-        likeliest = sorted(draft for draft in drafts if draft[0] < _CERTAIN)[:_DRAFTS]
+        most = min(_DRAFTS, max(2, _DRAFTED // max(1, len(tokens))))
+        likeliest = sorted(draft for draft in drafts if draft[0] < _CERTAIN)[:most]
         rows = tokens[:, 0].repeat(len(likeliest), 1)
         for row, (_, some) in zip(rows, likeliest, strict=True):
             for position, choice in some:
@@ -122,7 +128,7 @@ class DraftProposal:
         order = self._scores(position, position + 1, observed)[0].argsort(descending=True, stable=True)
         if trial is None or trial.nearest_state is None:
             return order
-        probe = self.probes.at(position)
+        probe = self.probes.first if bool(self.sinks[position]) else self.probes.later
         corrected = observed - probe.features(trial.nearest_state[None]) + probe.rows[trial.nearest]
         other = self._scores(position, position + 1, corrected)[0].argsort(descending=True, stable=True)
         ranks = torch.stack([order.argsort(), other.argsort()]).amin(0)
@@ -130,10 +136,12 @@ class DraftProposal:
 
     def _scores(self, start: int, stop: int, features: torch.Tensor) -> torch.Tensor:
         """Scores of positions start..stop-1, one of `_spans` or a single one, shape (stop - start, V)."""
-        scores = self.probes.at(start).scores(features)
+        scores = self.probes.scores(features, self.sinks[start:stop])
         if self.logits is None or start < _FIRST_PRIOR:
             return scores
-        return scores + _log_prior(self.logits[start - _FIRST_PRIOR : stop - _FIRST_PRIOR], self.share)
+        prior = _log_prior(self.logits[start - _FIRST_PRIOR : stop - _FIRST_PRIOR], self.share)
+        behind_sinks = self.sinks[start - 1 : stop - 1]
+        return scores + prior.masked_fill(behind_sinks[:, None], 0.0)
 
 
 def _spans(length: int) -> list[tuple[int, int]]:
@@ -148,16 +156,20 @@ def _log_prior(logits: torch.Tensor, share: float) -> torch.Tensor:
     return torch.log(share * logits.softmax(1) + (1 - share) / vocabulary)
 
 
-def _prior_share(probe: LinearProbe, features: torch.Tensor, logits: torch.Tensor) -> float:
+def _prior_share(proposal: DraftProposal, logits: torch.Tensor) -> float:
     """The share of the language model in the prior: the maximum of the evidence of the observed states.
 
     Position t has evidence share * a_t + (1 - share) * b_t with a_t = sum_v p(v) e^score(v), b_t the same for the
     uniform distribution; EM from one half climbs to the maximum.
     """
     ratios: list[torch.Tensor] = []
-    for start in range(0, len(features), _ROWS):
-        part = logits[start : start + _ROWS]
-        scores = probe.scores(features[start : start + _ROWS])
+    probe, places = proposal.probes.later, torch.arange(_FIRST_PRIOR, len(proposal.features), device=logits.device)
+    ordinary = places[~(proposal.sinks[places] | proposal.sinks[places - 1])]
+    if not len(ordinary):
+        return 0.0
+    for rows in ordinary.split(_ROWS):
+        part = logits[rows - _FIRST_PRIOR]
+        scores = probe.scores(proposal.features[rows])
         uniform = scores.logsumexp(1) - torch.tensor(float(part.shape[1])).log()
         ratios.append((scores + part.log_softmax(1)).logsumexp(1) - uniform)
     difference = torch.cat(ratios).double()
