@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, MissingResource
 from proofs.evidence import write_atomically
 from sipit.capturing import capture
 from sipit.inversion import Inverter
@@ -157,7 +157,12 @@ def fuzz(
     """
     if examples < 1 or longest < 1:
         raise InvalidInput(f"Expected at least one example and one token, but got {examples} and {longest}; ask more.")
-    from hypothesis import HealthCheck, Phase, given, settings
+    try:
+        from hypothesis import HealthCheck, Phase, given, settings
+    except ImportError:
+        raise MissingResource(
+            "Expected the package hypothesis, but it is not installed; install the extra: pip install 'sipit[fuzz]'."
+        ) from None
     from hypothesis import seed as seeded
     from hypothesis import strategies as st
 

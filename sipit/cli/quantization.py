@@ -94,13 +94,14 @@ def _prompts(model: "LanguageModel", path: Path | None, extent: "Extent", seed: 
 def _show(result: dict[str, Any]) -> None:
     """Prints one line for each format."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     heads = ("format", "rounds", "recovered", "wrong", "ambiguous", "not found", "undecided", "collisions", "void from")
     table = Table(*heads, box=None)
     for one in result["formats"]:
         if one["reason"] is not None:
-            table.add_row(one["format"], one["subject"], one["reason"])
+            table.add_row(one["format"], one["subject"], escape(one["reason"]))  # it may name an extra in brackets
             continue
         void = one["first_layer_void"]
         counts = (one[key] for key in ("wrong", "ambiguous", "not_found", "undecided", "collisions"))
