@@ -32,7 +32,7 @@ def leak_chapters(record: Record) -> list[Chapter]:
     """The chapter of the leak curves of a `quantization` record; none where it has none."""
     curves = objects(record.result.get("leaks"))
     blocks: list[Block] = []
-    worst: dict[str, float] = {}
+    enough: float | None = None  # bits from which on every position is read at every layer
     for key, over, name, title in _KINDS:
         points = [_points(objects(row.get(key)), over) for row in curves]
         at = sorted({place for one in points for place in one})
@@ -49,27 +49,28 @@ def leak_chapters(record: Record) -> list[Chapter]:
         columns = (Column(name, True), *(Column(f"layer {layer}", True, M) for layer in layers))
         rows = tuple((number(place), *(_share(one.get(place)) for one in points)) for place in at)
         blocks.append(Table(f"{title}: {caption.lower()}", columns, rows, folded=True))
-        extreme = at[0] if key == "bits" else at[-1]
-        worst[key] = min((one[extreme] for one in points if extreme in one), default=0.0)
+        if key == "bits":
+            failing = [place for one in points for place, share in one.items() if share < 1]
+            enough = min((place for place in at if place > max(failing, default=-1.0)), default=None)
     if not blocks:
         return []
     subject = subject_of(record)
-    coarse = f"with the fewest bits tried {_share(worst.get('bits'))} of the positions of {subject} can still be read"
+    read = f"every token looked at can be read from states of {subject} kept to {number(enough)} bits a coordinate"
     return [
         chapter(
             record,
             Theme.LEAKS,
             "What can still be read from damaged states",
-            f"{coarse[:1].upper()}{coarse[1:]}, at the layer where it is least."
-            if "bits" in worst
-            else f"How much can be read from states of {subject} with noise on them.",
+            f"How much can be read from damaged states of {subject} was measured."
+            if enough is None
+            else f"{read[:1].upper()}{read[1:]} or more.",
             sentences=told(
                 M,
                 "States were given fewer bits, or Gaussian noise, and the nearest token of the vocabulary was looked "
                 "up behind the true prefix: a curve that stays high means that hiding states this way hides little.",
             ),
             blocks=blocks,
-            findings=Findings(measured=(coarse,) if "bits" in worst else ()),
+            findings=Findings(measured=() if enough is None else (read,)),
             badge=Badge("measured", Tone.NEUTRAL),
         )
     ]

@@ -42,7 +42,9 @@ def bounded_noise_chapters(record: Record) -> list[Chapter]:
     names = list(dict.fromkeys(name for entry in layers for name in mapping(entry.get("noise"))))
     below = [_named(name) for name in names if all(_below(entry, name) for entry in layers)]
     above = [_named(name) for name in names if not all(_below(entry, name) for entry in layers)]
-    about = f"half the certified distance between the states of {prompts} of {subject_of(record)}"
+    at = list(dict.fromkeys(plain(entry.get("layer")) for entry in (layers[0], layers[-1])))
+    where = f"layer{'s' if len(at) > 1 else ''} {' to '.join(at)}"
+    about = f"half the certified distance between the states of {prompts} of {subject_of(record)} at {where}"
     badge = Badge("above half the margin", Tone.FAILS) if above else Badge("below half the margin", Tone.HOLDS)
     return [
         chapter(

@@ -74,7 +74,7 @@ def quantization_chapter(record: Record) -> Chapter:
 def _findings(record: Record, ran: list[dict[str, Any]]) -> Findings:
     subject = subject_of(record)
     held = [plain(one.get("format")) for one in ran if one.get("first_layer_void") is None]
-    void = [f"{plain(one.get('format'))} from layer {plain(one.get('first_layer_void'))} on"
+    void = [f"{plain(one.get('format'))} (first at layer {plain(one.get('first_layer_void'))})"
             for one in ran if one.get("first_layer_void") is not None]  # fmt: skip
     wrong = sum(integer(one.get("wrong")) or 0 for one in ran)
     broken = (

@@ -386,7 +386,7 @@ def test_every_number_of_a_table_is_called_what_it_is_or_is_a_setting():
         assert 'class="claim' in page or record.verdict is Verdict.DONE, record.command
     quantization = next(record for record in stored_records() if record.command == "quantization")
     text = Page(render([quantization], format="html")).text
-    assert "Noise in percent of half the margin" in text and "from layer 1 on" not in text
+    assert "Noise in percent of half the margin" in text and "first at layer" not in text
 
 
 @pytest.mark.slow
