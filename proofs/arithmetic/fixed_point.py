@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proofs.arithmetic.base import Arithmetic, Discrete, Undecided
+from proofs.arithmetic.base import Discrete, Undecided
 from proofs.arithmetic.fixed_functions import FUNCTIONS, Evaluated
 from proofs.arithmetic.limbs import Floats, Integers, Slices, product, product_with_slices, slices_of
+from proofs.arithmetic.paired import PairedArithmetic
 from proofs.errors import InvalidInput, Unsupported
 from proofs.graph import Constant
 
@@ -78,7 +79,7 @@ Sliced = dict[Any, tuple[NDArray[Any], Slices]]
 Tensor = Any  # Fixed; or an array of floats (weights, exact), integers or truth values
 
 
-class FixedPoint(Arithmetic):
+class FixedPoint(PairedArithmetic):
     """Fixed-point numbers with `bits` bits after the point.
 
     `sliced` keeps the cut weights between evaluations; it may be shared among objects of any number of bits.
@@ -141,30 +142,9 @@ class FixedPoint(Arithmetic):
 
     # Moving entries
 
-    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        """The same entries in another shape."""
-        return _move(x, lambda a: a.reshape(tuple(shape)))
-
-    def permute(self, x: Tensor, order: Sequence[int]) -> Tensor:
-        """Axes in another order."""
-        return _move(x, lambda a: np.transpose(a, tuple(order)))
-
-    def expand(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        """Repeated along axes of size one."""
-        return _move(x, lambda a: np.broadcast_to(a, tuple(shape)))
-
-    def slice(self, x: Tensor, axis: int, start: int, stop: int, step: int) -> Tensor:
-        """Every step-th entry along one axis."""
-        return _move(x, lambda a: a[(slice(None),) * axis + (slice(start, stop, step),)])
-
-    def take(self, x: Tensor, index: Discrete, axis: int) -> Tensor:
-        """Entries along an axis by index."""
-        return _move(x, lambda a: np.take(a, index, axis))
-
-    def gather(self, x: Tensor, index: Discrete, axis: int) -> Tensor:
-        """One entry per index; the other axes are cut to those of the index."""
-        cut = tuple(slice(None) if i == axis else slice(n) for i, n in enumerate(index.shape))
-        return _move(x, lambda a: np.take_along_axis(a[cut], index, axis))
+    def moved(self, x: Tensor, move: Callable[[Any], Any]) -> Tensor:
+        """The same entries, moved about."""
+        return x.moved(move) if isinstance(x, Fixed) else move(x)
 
     def concatenate(self, parts: Sequence[Tensor], axis: int) -> Tensor:
         """Tensors one after the other."""
@@ -333,7 +313,7 @@ class FixedPoint(Arithmetic):
             following = np.max(rows[1][..., place + 1 :], axis=-1)
             if not (rows[0][..., place] > following).all():
                 raise Undecided(WIDE)
-        return _move(places, lambda a: np.take(a, range(count), axis))
+        return self.moved(places, lambda a: np.take(a, range(count), axis))
 
     def floor(self, x: Tensor) -> Discrete:
         """The greatest integer at most x where the enclosure decides it."""
@@ -369,10 +349,6 @@ def _unmasked(x: Fixed) -> Fixed:
     if x.masked is not None and x.masked.any():
         raise Unsupported("Expected finite arguments, but a masked entry (-inf) reaches an operation that reads it.")
     return x
-
-
-def _move(x: Tensor, move: Callable[[Any], Any]) -> Tensor:
-    return x.moved(move) if isinstance(x, Fixed) else move(x)
 
 
 def _broadcast(batch: tuple[int, ...]) -> Callable[[Any], Any]:

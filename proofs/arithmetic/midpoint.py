@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proofs.arithmetic.base import ELEMENTARY, Arithmetic, Discrete, Undecided
+from proofs.arithmetic.base import ELEMENTARY, Discrete, Undecided
 from proofs.arithmetic.midpoint_functions import FUNCTIONS, TINY, UNIT, UP, Floats, by_arb
+from proofs.arithmetic.paired import PairedArithmetic
 from proofs.arithmetic.weight_products import MOST_TERMS, Weights, product
 from proofs.errors import Unsupported
 from proofs.graph import Constant
@@ -64,7 +65,7 @@ class Sign:
         raise Unsupported("Expected a comparison that selects entries, but its opposite is read.")
 
 
-class Midpoint(Arithmetic):
+class Midpoint(PairedArithmetic):
     """Midpoint-radius arithmetic in float64."""
 
     def __init__(self) -> None:
@@ -103,30 +104,9 @@ class Midpoint(Arithmetic):
 
     # Moving entries
 
-    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        """The same entries in another shape."""
-        return _move(x, lambda a: a.reshape(tuple(shape)))
-
-    def permute(self, x: Tensor, order: Sequence[int]) -> Tensor:
-        """Axes in another order."""
-        return _move(x, lambda a: np.transpose(a, tuple(order)))
-
-    def expand(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        """Repeated along axes of size one."""
-        return _move(x, lambda a: np.broadcast_to(a, tuple(shape)))
-
-    def slice(self, x: Tensor, axis: int, start: int, stop: int, step: int) -> Tensor:
-        """Every step-th entry along one axis."""
-        return _move(x, lambda a: a[(slice(None),) * axis + (slice(start, stop, step),)])
-
-    def take(self, x: Tensor, index: Discrete, axis: int) -> Tensor:
-        """Entries along an axis by index."""
-        return _move(x, lambda a: np.take(a, index, axis))
-
-    def gather(self, x: Tensor, index: Discrete, axis: int) -> Tensor:
-        """One entry per index; the other axes are cut to those of the index."""
-        cut = tuple(slice(None) if i == axis else slice(n) for i, n in enumerate(index.shape))
-        return _move(x, lambda a: np.take_along_axis(a[cut], index, axis))
+    def moved(self, x: Tensor, move: Callable[[Any], Any]) -> Tensor:
+        """The same entries, moved about."""
+        return x.moved(move) if isinstance(x, Middle) else move(x)
 
     def concatenate(self, parts: Sequence[Tensor], axis: int) -> Tensor:
         """Tensors one after the other."""
@@ -376,10 +356,6 @@ def _unmasked(x: Tensor) -> Middle:
     if x.masked is not None and x.masked.any():
         raise Unsupported(MASKED)
     return x
-
-
-def _move(x: Tensor, move: Callable[[Any], Any]) -> Tensor:
-    return x.moved(move) if isinstance(x, Middle) else move(x)
 
 
 def _joined(parts: Sequence[Middle], join: Callable[[list[Any]], Any]) -> Middle:
