@@ -60,7 +60,7 @@ _EXPLANATIONS = {
     Cause.PLAIN: "Plain states of this model, as captured here, up to the noise of this arithmetic.",
     Cause.CONVENTION: "The states follow another convention than the one named; recomputed under it, they agree.",
     Cause.ROUNDING: "The states are those of this model, in a coarser arithmetic or number format.",
-    Cause.UNEXPLAINED: "Something like this model, but the distance left is larger than any arithmetic tried makes it.",
+    Cause.UNEXPLAINED: "Something like this model, but no arithmetic tried explains the distances that are left.",
     Cause.FOREIGN: "No convention tried fits: another model, an unknown convention, or rounding too coarse to tell.",
 }
 
