@@ -30,6 +30,7 @@ class Conversion:
         matrices: how many matrices are now in the format.
         left: names of matrices in the blocks that were left as they are.
         change: relative Frobenius change of the matrices converted; 0 where the format reproduces what was stored.
+        table_change: the same of the embedding tables, which only some formats round.
         stored: how they are stored now: the class or type that really holds them.
     """
 
@@ -37,6 +38,7 @@ class Conversion:
     left: tuple[str, ...]
     change: float
     stored: str
+    table_change: float = 0.0
 
 
 def unchanged(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
@@ -236,8 +238,10 @@ def _converted(module: nn.Module, blocks: Sequence[nn.Module], quantize: Quantiz
     `quantize` may return the ids of parameters that it left; without `stored`, plain parameters are those left.
     """
     before = {name: value.clone() for name, _, value in _matrices(blocks)}
+    tables = [part for part in module.modules() if isinstance(part, nn.Embedding)]
+    rows = [table.weight.detach().clone() for table in tables]
     skipped: set[int] = quantize() or set()
-    changed = squares = 0.0
+    pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
     left: list[str] = []
     kinds: set[str] = set()
     for name, parameter, value in _matrices(blocks):
@@ -246,15 +250,23 @@ def _converted(module: nn.Module, blocks: Sequence[nn.Module], quantize: Quantiz
             left.append(name)
             continue
         kinds.add(kind)
-        old = before[name]
-        changed += float((value.to(old.device).float() - old.float()).double().norm() ** 2)
-        squares += float(old.double().norm() ** 2)
+        pairs.append((before[name], value))
     return Conversion(
         matrices=len(before) - len(left),
         left=tuple(left),
-        change=(changed / squares) ** 0.5 if squares else 0.0,
+        change=_change(pairs),
         stored=stored or ", ".join(sorted(kinds)),
+        table_change=_change([(old, table.weight.detach()) for old, table in zip(rows, tables, strict=True)]),
     )
+
+
+def _change(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """The relative Frobenius distance of all second tensors from the first ones."""
+    changed = squares = 0.0
+    for old, new in pairs:
+        changed += float((new.to(old.device).float() - old.float()).double().norm() ** 2)
+        squares += float(old.double().norm() ** 2)
+    return (changed / squares) ** 0.5 if squares else 0.0
 
 
 def _matrices(blocks: Sequence[nn.Module]) -> Iterator[tuple[str, Any, torch.Tensor]]:

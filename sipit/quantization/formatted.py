@@ -36,7 +36,7 @@ class Formatted:
 
     @property
     def degenerate(self) -> bool:
-        """Whether weights rounded to at most 8 bits stay as stored: they lie on that grid, and nothing was tested."""
+        """Whether the matrices of the blocks stay as stored: they lie on that grid already and were not tested."""
         return self.format.library == "gguf" and self.conversion.change < REPRODUCED
 
     def capture(self, prompts: list[list[int]], *, layer: Layer) -> States:
@@ -82,6 +82,8 @@ def _arithmetic(number_format: Format, model: LanguageModel, conversion: Convers
     parts = [f"{number_format.rounds}, by {number_format.library}"]
     if conversion.matrices:
         parts.append(f"{conversion.matrices} matrices of the blocks held as {conversion.stored}")
+    if conversion.table_change:
+        parts.append(f"embedding rows changed by {conversion.table_change:.1e}")
     if conversion.left:
         parts.append(f"{len(conversion.left)} left as they were ({conversion.left[0]} first)")
     parts.append(f"other operations in {computed} on {model.device.type}")

@@ -163,6 +163,7 @@ class Study:
             "arithmetic": formatted.arithmetic,
             "degenerate": formatted.degenerate,
             "weight_change": formatted.conversion.change,
+            "table_change": formatted.conversion.table_change,
             "reason": None,
             **asdict(total),
             "collisions": sum(layer["collisions"] for layer in layers),

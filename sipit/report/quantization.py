@@ -113,7 +113,8 @@ def _sentences(result: Mapping[str, Any], ran: list[dict[str, Any]]) -> list[Par
         f"The guarantee held at every layer, at {places}, in: {', '.join(held) or 'none'}.",
         f"Margins are over {whole} in float32; noise is the distance from the same model in float64.",
         f"Prompts that came back with a wrong token: {wrong or 'none'}.",
-        f"The stored weights already lie on the grid of {', '.join(degenerate)}: nothing was tested there."
+        f"The matrices of the blocks already lie on the grid of {', '.join(degenerate)} and were not tested by it; "
+        "what is seen there comes from the embedding rows."
         if degenerate
         else "",
     )

@@ -83,6 +83,12 @@ def test_a_degenerate_format_is_said_to_be_one():
     assert not once.degenerate
     assert in_format(once.model, FORMATS["Q8_0"]).degenerate
     assert not in_format(once.model, FORMATS["Q4_0"]).degenerate
+    with torch.no_grad():
+        once.model.decoder.tables[0].weight.mul_(1.01)
+        once.model.decoder.tables[0].weight[:, 0].add_(1e-3)
+    again = in_format(once.model, FORMATS["Q8_0"])
+    assert again.degenerate and again.conversion.table_change > 1e-4  # the tables are another matter
+    assert "embedding rows changed" in again.arithmetic
 
 
 @pytest.mark.slow
