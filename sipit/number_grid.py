@@ -14,10 +14,13 @@ def stored_grid(rows: torch.Tensor) -> str | None:
         return "int8, one scale a row"
     if _on_integers(values, values.abs().max().reshape(1, 1)):
         return "int8, one scale"
-    for name, dtype in _HALVES.items():
-        if bool((values.to(dtype).double() == values).all()):
-            return name
-    return None
+    half = half_type(rows)
+    return None if half is None else str(half).removeprefix("torch.")
+
+
+def half_type(rows: torch.Tensor) -> torch.dtype | None:
+    """The half type on whose grid all values (T, d) lie, whatever type holds them; None where there is none."""
+    return next((dtype for dtype in _HALVES.values() if bool((rows.to(dtype).to(rows.dtype) == rows).all())), None)
 
 
 def grid_error(grid: str | None, rows: torch.Tensor) -> float:

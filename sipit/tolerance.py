@@ -13,6 +13,7 @@ from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
 from sipit.network import Network
 from sipit.noise import Noise, measure_noise, rounding_unit, spread_of_rounding
+from sipit.number_grid import half_type
 from sipit.states import States
 from sipit.storage import keep_json, kept_json
 
@@ -65,13 +66,15 @@ class Tolerance:
 def derive_tolerance(model: LanguageModel, states: States, *, evened: bool | None = None) -> Tolerance:
     """The tolerance for these states: four times the noise seen between capturing and recomputing.
 
-    Captures are repeated on calibration prompts in the dtype of the manifest (else in the stored dtype). In the plain
+    Captures are repeated on calibration prompts in the dtype of the manifest (else in the stored dtype). States whose
+    values all lie on the grid of a half type count as stored in it, whatever holds them now. In the plain
     distance the largest noise counts. In the evened one it is what 19 of 20 positions stay below: half types carry so
     much noise at a few ill-conditioned positions that nothing could be told apart under four times that; such
     positions get a tolerance of their own. `evened` None takes the evened distance where a half type is involved.
     """
-    stored = states.arrays[0].dtype
-    computed = getattr(torch, states.manifest.dtype) if states.manifest is not None else stored
+    held = states.arrays[0].dtype
+    stored = half_type(torch.cat(states.arrays)) or held
+    computed = getattr(torch, states.manifest.dtype) if states.manifest is not None else held
     types = "-".join(_name(dtype) for dtype in (model.dtype, computed, stored))
     key = f"noise/{model.digest[:32]}-{states.layer}-{types}-{model.device.type}.json"
     noise = _kept_noise(key)
