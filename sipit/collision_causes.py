@@ -6,9 +6,8 @@ model's arithmetic does not, rounding hides a difference; what nothing here expl
 this is measured: `transformers` casts norms and softmax to float32 even in float64 models.
 """
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -16,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from sipit.models import LanguageModel
-from sipit.models.structure import find_decoder
 from sipit.network import Layer, Network
+from sipit.noise import in_dtype
 
 
 class Cause(StrEnum):
@@ -66,10 +65,7 @@ class StandAlone:
     @classmethod
     def of(cls, model: LanguageModel) -> "StandAlone":
         """With a reference made from the model's own weights as it holds them; needs their memory in float64."""
-        if model.dtype == torch.float64:
-            return cls(model, model)
-        module = copy.deepcopy(model.module).to(torch.float64)
-        return cls(model, replace(model, module=module, decoder=find_decoder(module), dtype=torch.float64))
+        return cls(model, in_dtype(model, torch.float64))
 
     def states(self, ids: Sequence[int], layer: Layer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The last state of a prompt in the model's arithmetic, and in float64; each of shape (d,)."""

@@ -4,7 +4,6 @@ With enclosures at hand the error of a rounded run is not estimated but bounded:
 radius. It is set against half the certified distance of the closest pair of the same prompts at the same layer.
 """
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -21,8 +20,9 @@ from proofs.graph import Graph
 from proofs.interpreter import evaluate
 from proofs.segments import STATE, cuts, inputs_of, segments
 from proofs.trail import Trail
+from sipit.layered import layered_states
 from sipit.models import LanguageModel
-from sipit.models.structure import hidden_of
+from sipit.noise import in_dtype
 
 MOST = 8  # prompts that are run again
 CAST_FREE = "float64, cast-free"
@@ -46,10 +46,10 @@ def noise_budget(
     ends = [[step.last() for step in trail.steps] for trail in chosen]
     errors: dict[str, list[float]] = {}
     for name, dtype in LIBRARY.items():
-        module = copy.deepcopy(model.module).to(dtype) if dtype != model.dtype else model.module
-        states = [_library(model, module, trail.tokens, layer) for trail in chosen]
-        errors[name] = _largest(states, ends)
-        del module
+        rounded = in_dtype(model, dtype)
+        runs = [layered_states(rounded, trail.tokens, range(1, layer + 1))[:, -1] for trail in chosen]
+        errors[name] = _largest([list(run.double().cpu().numpy()) for run in runs], ends)
+        del rounded
     errors[CAST_FREE] = _largest([_cast_free(by_length[len(t.tokens)], t.tokens, weights) for t in chosen], ends)
     layers: list[dict[str, Any]] = []
     for place in range(layer):
@@ -64,28 +64,6 @@ def noise_budget(
             }
         )
     return {"prompts": len(chosen), "layers": layers}
-
-
-def _library(model: LanguageModel, module: Any, tokens: Sequence[int], layer: int) -> list[NDArray[np.float64]]:
-    """The last state after every block, as the library computes it in the module's own type."""
-    names = {id(part): name for name, part in model.module.named_modules()}
-    parts = dict(module.named_modules())
-    blocks = [parts[names[id(block)]] for block in model.decoder.blocks]
-    found: list[NDArray[np.float64]] = []
-
-    def hook(_module: Any, _arguments: Any, output: Any) -> None:
-        found.append(hidden_of(output)[0, -1].double().cpu().numpy())
-
-    handles = [block.register_forward_hook(hook) for block in blocks[:layer]]
-    try:
-        with torch.inference_mode():
-            parts[names[id(model.decoder.body)]](
-                input_ids=torch.tensor([list(tokens)], device=model.device), use_cache=False
-            )
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
 
 
 def _cast_free(graph: Graph, tokens: Sequence[int], weights: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float64]]:

@@ -14,6 +14,7 @@ import torch
 from sipit.corpus import random_tokens, section_prompts
 from sipit.models import LanguageModel
 from sipit.models.structure import find_decoder
+from sipit.noise import in_dtype
 from sipit.prefix import CachedPrefix, RecomputedPrefix
 from sipit.prefix_choice import prefix_opener
 from sipit.sites import Site, Sites
@@ -110,8 +111,8 @@ def coarse_levels(sites: Sites, site: Site) -> list[Level]:
     ids = torch.tensor(calibration(model, 6), device=model.device)
     plain = _run(model, site, ids)
     coarser = [d for d in (torch.float16, torch.bfloat16) if torch.finfo(d).eps > torch.finfo(model.dtype).eps]
-    others = [(str(dtype).removeprefix("torch."), _changed(model, dtype=dtype)) for dtype in coarser]
-    others.append(("8-bit weights", _changed(model, dtype=None)))
+    others = [(str(dtype).removeprefix("torch."), in_dtype(model, dtype)) for dtype in coarser]
+    others.append(("8-bit weights", _with_rounded_matrices(model)))
     return sorted((_level(name, plain, _run(other, site, ids)) for name, other in others), key=lambda one: one.largest)
 
 
@@ -124,14 +125,11 @@ def _run(model: LanguageModel, site: Site, ids: torch.Tensor) -> torch.Tensor:
     return directions(Sites.of(model).network(site).run(ids, use_cache=False))
 
 
-def _changed(model: LanguageModel, *, dtype: torch.dtype | None) -> LanguageModel:
-    """A copy that computes in another dtype, or with every matrix of a block rounded to 8 bits a row."""
+def _with_rounded_matrices(model: LanguageModel) -> LanguageModel:
+    """A copy with every matrix of a block rounded to 8 bits a row."""
     module = copy.deepcopy(model.module)
-    if dtype is not None:
-        module = module.to(dtype)
-    else:
-        _round_matrices(find_decoder(module).blocks)
-    return replace(model, module=module, decoder=find_decoder(module), dtype=dtype or model.dtype)
+    _round_matrices(find_decoder(module).blocks)
+    return replace(model, module=module, decoder=find_decoder(module))
 
 
 def _round_matrices(blocks: Sequence[torch.nn.Module]) -> None:
