@@ -155,17 +155,12 @@ class Verifier:
         trial = self.trials.get(position)
         if trial is None or not len(trial.residuals):
             return None, None
-        rivals = ~self._own_class(trial) & trial.standing
-        margin = float(trial.residuals[rivals].min()) if bool(rivals.any()) else None
-        return finite(trial.least), finite(margin)
+        return finite(trial.least), finite(self._margin(trial))
 
     def decide(self, position: int) -> tuple[TokenResult, Alternative | None]:
         """The answer at a position from everything tested there, and what else stays possible."""
         trial, tolerance = self.trials[position], float(self.limits[position])
-        residual = trial.least
-        others = ~self._own_class(trial)
-        rivals = others & trial.standing
-        margin = float(trial.residuals[rivals].min()) if bool(rivals.any()) else None
+        residual, margin = trial.least, self._margin(trial)
         members = self.model.members(trial.nearest)
         alternative = None
         limit = max(tolerance, CLEAR * residual)
@@ -189,7 +184,7 @@ class Verifier:
             residual=finite(residual),
             margin=finite(margin),
             tolerance=tolerance,
-            rivals_tested=int(others.sum()),
+            rivals_tested=int((~self._own_class(trial)).sum()),
             candidates_tested=len(trial.token_ids),
             told_apart_later=len(trial.struck),
         )
@@ -201,6 +196,11 @@ class Verifier:
         near = trial.token_ids[inside][trial.residuals[inside].argsort(stable=True)]
         named = [member for token in near.tolist() for member in self.model.members(token)]
         return list(dict.fromkeys(named))[:LISTED]
+
+    def _margin(self, trial: Trial) -> float | None:
+        """The residual of the nearest rival of another class that is not struck out."""
+        rivals = ~self._own_class(trial) & trial.standing
+        return float(trial.residuals[rivals].min()) if bool(rivals.any()) else None
 
     def _own_class(self, trial: Trial) -> torch.Tensor:
         classes = self.model.token_classes
