@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ WHOLE = {
 
 
 class _UpTo(torch.nn.Module):
-    """input_ids -> the residual stream after `layer` blocks, before any final norm."""
+    """input_ids -> the residual stream after `layer` blocks, before any final norm; those behind them are passed by."""
 
     def __init__(self, model: torch.nn.Module, blocks: list[torch.nn.Module], layer: int) -> None:
         super().__init__()
@@ -47,21 +47,31 @@ class _UpTo(torch.nn.Module):
         """The states, shape (1, length, width)."""
         blocks = self._blocks[0]
         reached: list[Any] = []
+        outputs: list[Any] = []  # of the block that is read; the blocks behind it hand it on
 
         def before(module: torch.nn.Module, arguments: Any, keywords: dict[str, Any]) -> None:
             reached.append(arguments[0] if arguments else keywords["hidden_states"])
 
         def after(module: torch.nn.Module, arguments: Any, output: Any) -> None:
             reached.append(output[0] if isinstance(output, tuple) else output)
+            outputs.append(output)
+
+        def passing(forward: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *arguments, **keywords: outputs[0] if outputs else forward(*arguments, **keywords)
 
         if self._layer == 0:
             handle = blocks[0].register_forward_pre_hook(before, with_kwargs=True)
         else:
             handle = blocks[self._layer - 1].register_forward_hook(after)
+        behind = blocks[self._layer :] if self._layer else []
+        for block in behind:
+            block.forward = passing(block.forward)
         try:
             self.model(input_ids=input_ids, use_cache=False)
         finally:
             handle.remove()
+            for block in behind:
+                del block.forward
         if not reached:
             raise Unsupported("Expected the model to run its blocks in order, but the layer was never reached.")
         return reached[0]

@@ -11,7 +11,7 @@ from sipit.network import Network
 from sipit.noise import rounding_unit
 from sipit.outcome import Inversion, Outcome
 from sipit.policies import Policy
-from sipit.prefix_choice import prefix_opener
+from sipit.prefix_choice import PrefixOpener
 from sipit.quantization.formatted import Formatted
 from sipit.search import RIVALS
 from sipit.states import States
@@ -70,6 +70,7 @@ def recovery(
     truth: Sequence[Sequence[int]],
     tolerance: Tolerance,
     *,
+    open_prefix: PrefixOpener,
     policy: Policy,
     budget: float,
 ) -> Tally:
@@ -77,14 +78,14 @@ def recovery(
 
     Args:
         tolerance: from `derive_tolerance` or `tolerance_between`.
+        open_prefix: from `prefix_opener` of the target's network at the layer of the states.
         policy: orders the candidates; one made for the float32 model serves every format, since it decides nothing.
         budget: seconds for each prompt.
     """
-    network = Network(target.model, states.layer)
     wide = tolerance.value > WIDE
     inverter = Inverter(
-        network=network,
-        open_prefix=prefix_opener(network),
+        network=Network(target.model, states.layer),
+        open_prefix=open_prefix,
         policy=policy,
         tolerance=tolerance,
         rivals=min(target.model.vocabulary_size, WIDE_RIVALS if wide else RIVALS),

@@ -10,6 +10,7 @@ Every finished format is kept under the cache folder, so that interrupted work g
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,13 +22,14 @@ from sipit.models import LanguageModel
 from sipit.network import Network
 from sipit.noise import calibration_prompts
 from sipit.policies import Policy, make_policy
+from sipit.prefix_choice import prefix_opener
 from sipit.quantization.crowding import Crowd, Floats, crowd_of
 from sipit.quantization.formatted import Formatted, in_format
 from sipit.quantization.margins import Place, sampled_places, scan
 from sipit.quantization.recovery import Tally, recovery, tolerance_between
 from sipit.states import States
 from sipit.storage import keep_json, kept_json
-from sipit.tolerance import derive_tolerance
+from sipit.tolerance import Tolerance, derive_tolerance
 
 CROSSED = ("float32", "bf16", "fp16", "int8", "int4")  # all ordered pairs of these
 NEAREST = 1024  # tokens of a vocabulary that is scanned whole for a format's own margin
@@ -186,9 +188,14 @@ class Study:
             tolerance = derive_tolerance(formatted.model, observed)
         else:
             tolerance = tolerance_between(*self._calibration(formatted, target, layer))
-        tally = recovery(target, observed, truth, tolerance, policy=self.policies[layer], budget=self.extent.budget)
+        tally = self._recovery(target, layer)(observed, truth, tolerance)
         searched = self.crowd.searched(formatted, layer, states, noise=tolerance.value)
         return tally, {"layer": layer, "tolerance": tolerance.value, **searched}
+
+    def _recovery(self, target: Formatted, layer: int) -> Callable[[States, list[list[int]], Tolerance], Tally]:
+        """Inverts states of a layer with the model in a format; which prefix is right for it is found once."""
+        opener = prefix_opener(Network(target.model, layer))
+        return partial(recovery, target, open_prefix=opener, policy=self.policies[layer], budget=self.extent.budget)
 
     def _calibration(self, source: Formatted, target: Formatted, layer: int) -> tuple[States, States, tuple[str, str]]:
         prompts = calibration_prompts(self.reference.model)
@@ -222,14 +229,13 @@ class Study:
         for target in sources:
             formatted = self._converted(target)
             assert formatted is not None  # it was converted a moment ago
+            recovered = self._recovery(formatted, layer)
             for source, (states, known) in sources.items():
                 if source == target:
                     tolerance = derive_tolerance(formatted.model, states)
                 else:
                     tolerance = tolerance_between(known, sources[target][1], (source, target))
-                tally = recovery(
-                    formatted, states, truth, tolerance, policy=self.policies[layer], budget=self.extent.budget
-                )
+                tally = recovered(states, truth, tolerance)
                 rows.append({"source": source, "target": target, "layer": layer, "tolerance": tolerance.value,
                              **asdict(tally)})  # fmt: skip
                 if progress is not None:
