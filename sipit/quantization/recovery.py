@@ -92,8 +92,8 @@ def recovery(
         budget=budget,
     )
     tally = Tally()
-    for array, ids in zip(states, truth, strict=True):
-        tally.count(target.model, inverter.invert(array), ids)
+    for inversion, ids in zip(inverter.invert_all(states), truth, strict=True):
+        tally.count(target.model, inversion, ids)
     return tally
 
 
