@@ -35,6 +35,7 @@ from proofs.graph import Graph
 from proofs.interpreter import evaluate, live
 from proofs.operations import REGISTRY, Application, prove
 from proofs.operations.normalization import unshifted
+from proofs.rational import decimal, rational
 from proofs.regularity import ANALYTIC, CONSTANT, DISCONTINUOUS, UNPROVED, Facts
 
 BITS = 128
@@ -42,6 +43,7 @@ LARGEST_SUBJECT = 400_000  # parameters; above, a witness is searched in a small
 LARGEST_FOR_JUMPS = 2**16  # parameters; a jump takes a hundred evaluations, a kink four
 ATTEMPTS = 6
 LARGER = 4  # the second half of the attempts takes parameters up to 16
+DRAWN = "entries k / 2^16 with |k| <= 2^16, drawn from the seed and the parameter's name, times 2^largest"
 HALVINGS = (20, 14, 14)  # after each batch the segment may be short enough to show the jump
 
 
@@ -79,8 +81,7 @@ class Witness:
             "separation": self.separation,
             "bits": self.bits,
             "largest": self.largest,
-            "parameters": "entries k / 2^16 with |k| <= 2^16, drawn from the seed and the parameter's name, times "
-            "2^largest",
+            "parameters": DRAWN,
         }
 
 
@@ -294,32 +295,44 @@ def recheck(graph: Graph, data: Mapping[str, Any]) -> bool:
     Raises:
         InvalidInput: fields are missing or of the wrong type.
     """
-    try:
-        seeds, ends, tokens = data["seeds"], data["segment"], data["tokens"]
-        witness = Witness(
-            claim=str(data["claim"]),
-            seeds=(int(seeds[0]), int(seeds[1])),
-            segment=(Fraction(ends[0]), Fraction(ends[1])),
-            tokens=tuple(int(token) for token in tokens),
-            choice=int(data["choice"]),
-            separation=str(data["separation"]),
-            bits=min(max(int(data["bits"]), 64), 4096),
-            largest=min(max(int(data["largest"]), 0), 64),
-        )
-        claimed = Fraction(witness.separation)
-    except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError):
-        raise InvalidInput(
-            "Expected a complete witness, but fields are missing or wrong; the file is damaged."
-        ) from None
+    witness, claimed = _stored(data)
     low, high = witness.segment
     graph = _without_shifts(graph)
     if not 0 <= low < high <= 1 or (witness.claim == "not analytic" and not fixed_branches_are_analytic(graph)):
+        return False
+    sizes = {n.attributes.get("vocabulary") for n in graph.nodes if n.operation == "tokens"}
+    if any(not isinstance(size, int) or not all(0 <= token < size for token in witness.tokens) for size in sizes):
         return False
     try:
         shown = _shown(graph, witness)
     except (Undecided, Unsupported, InvalidInput, ArithmeticError):
         return False
     return shown is not None and 0 < claimed <= Fraction(shown)
+
+
+def _stored(data: Mapping[str, Any]) -> tuple[Witness, Fraction]:
+    """The witness in a JSON object, and the separation that it claims; nothing is taken for what it is not."""
+    try:
+        seeds, tokens = ([_of(number, int) for number in _of(data[name], list)] for name in ("seeds", "tokens"))
+        low, high = (rational(end) for end in _of(data["segment"], list))
+        choice, bits, largest = (_of(data[name], int) for name in ("choice", "bits", "largest"))
+        witness = Witness(
+            _of(data["claim"], str), (seeds[0], seeds[1]), (low, high), tuple(tokens), choice,
+            _of(data["separation"], str), bits, largest,
+        )  # fmt: skip
+        if len(seeds) != 2 or not 64 <= bits <= 4096 or not 0 <= largest <= 64 or data["parameters"] != DRAWN:
+            raise ValueError
+        return witness, decimal(witness.separation)
+    except (LookupError, TypeError, ValueError):
+        raise InvalidInput(
+            "Expected a complete witness, but fields are missing or wrong; the file is damaged."
+        ) from None
+
+
+def _of(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError
+    return value
 
 
 def with_witness(found: Obstructions, *, seed: int = 0) -> Obstructions:

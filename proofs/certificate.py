@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from proofs.branching import recheck
-from proofs.checker import CheckResult, check_regularity
+from proofs.checker import CheckResult, check_regularity, same
 from proofs.errors import InvalidInput
 from proofs.generic_position import check_generic_position
 from proofs.graph import Graph
@@ -19,7 +19,19 @@ from proofs.structural import collisions
 from proofs.verdict import Verdict
 from proofs.vocabulary import KIND as VOCABULARY
 from proofs.vocabulary_checker import check_vocabulary
+from proofs.wellformed import known_are_well_formed
 from proofs.witness import check_witness
+
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 Kernel = Callable[[Mapping[str, Any], Any], CheckResult]
 
@@ -42,13 +54,18 @@ def check(certificate: Any, weights: Any = None, *, steps: int | None = None, wo
     """
     data = certificate.to_json() if hasattr(certificate, "to_json") else certificate
     kind = data.get("kind") if isinstance(data, Mapping) else None
-    if kind not in KERNELS:
+    if not isinstance(kind, str) or kind not in KERNELS:
         raise InvalidInput(f"Expected a certificate of kind {', '.join(KERNELS)}, but got {kind!r}; name another file.")
-    if kind == SEPARATION:
-        return check_separation(data, weights, steps)
-    if kind == VOCABULARY:
-        return check_vocabulary(data, weights, steps, workers)
-    return KERNELS[kind](data, weights)
+    try:
+        if kind == SEPARATION:
+            return check_separation(data, weights, steps)
+        if kind == VOCABULARY:
+            return check_vocabulary(data, weights, steps, workers)
+        return KERNELS[kind](data, weights)
+    except InvalidInput:
+        raise
+    except DAMAGE as fault:  # a kernel stumbled over what no honest certificate holds, and nothing is accepted
+        return CheckResult(Verdict.REJECTED, f"the certificate is damaged ({type(fault).__name__})", kind, 0)
 
 
 def _regularity(certificate: Mapping[str, Any], weights: Any) -> CheckResult:
@@ -74,8 +91,9 @@ def _regularity(certificate: Mapping[str, Any], weights: Any) -> CheckResult:
 
 def _structural(certificate: Mapping[str, Any]) -> None:
     """The families are derived anew from the graph, by the one analysis there is of them."""
-    found = [family.to_json() for family in collisions(Graph.from_json(certificate["graph"]))]
-    if certificate["structural_collisions"] != found:
+    graph = known_are_well_formed(Graph.from_json(certificate["graph"]))
+    found = [family.to_json() for family in collisions(graph)]
+    if not same(certificate["structural_collisions"], found):
         names = ", ".join(family["family"] for family in found) or "none"
         raise Rejected(f"they are not those that follow from the graph, which are: {names}")
 
@@ -85,15 +103,16 @@ def _witness(certificate: Mapping[str, Any]) -> None:
     if not isinstance(witness, Mapping):
         raise Rejected("the witness is not an object")
     claim = certificate["claim"]["regularity"]
-    if (claim == "discontinuous") != (witness.get("claim") == "discontinuous") and claim == "discontinuous":
+    if claim == "discontinuous" and witness.get("claim") != "discontinuous":
         raise Rejected("a jump is claimed, but the witness shows none")
-    if not certificate.get("obstructions"):
+    if not certificate["obstructions"]:
         raise Rejected("a witness against analyticity stands beside a proof of it")
-    graph = Graph.from_json(witness.get("graph", certificate["graph"]))
-    if "graph" in witness and witness.get("subject") in (None, "this graph"):
+    graph = known_are_well_formed(Graph.from_json(witness.get("graph", certificate["graph"])))
+    subject = witness.get("subject")
+    if not isinstance(subject, str) or (subject == "this graph") != ("graph" not in witness):
         raise Rejected("the witness is about another graph than it says")
-    about = certificate["graph"]["about"]
-    if "graph" in witness and graph.about.get("architecture") != about.get("architecture"):
+    architecture = graph.about.get("architecture")
+    if "graph" in witness and (not architecture or architecture != certificate["graph"]["about"].get("architecture")):
         raise Rejected("it is about another architecture")
     if not recheck(graph, witness):
         raise Rejected("re-evaluated, it does not show what it claims")

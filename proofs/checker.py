@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from proofs.errors import InvalidInput
@@ -25,7 +26,16 @@ STATEMENT = (
 
 def digest(graph: Any) -> str:
     """The sha256 of a graph in JSON: which network a claim is about."""
-    return hashlib.sha256(json.dumps(graph, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_text(graph).encode()).hexdigest()
+
+
+def same(claimed: Any, found: Any) -> bool:
+    """Whether two values are equal as JSON, where `true` is not 1 and 1 is not 1.0, as they are in Python."""
+    return _text(claimed) == _text(found)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ def check_regularity(certificate: Mapping[str, Any]) -> CheckResult:
         _obstructions(graph, established, certificate)
     except (InvalidInput, Rejected) as fault:
         return CheckResult(Verdict.REJECTED, str(fault), "regularity", 0)
-    covers = ("regularity", "obstructions")
+    covers = ("regularity", "obstructions, but for the words of their reasons")
     return CheckResult(Verdict.ACCEPTED, "every line follows", "regularity", len(graph.nodes), covers)
 
 
@@ -75,7 +85,7 @@ def _lines(graph: Graph, certificate: Mapping[str, Any]) -> list[Line]:
         if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(claimed):
             raise Rejected(f"{graph.where(index)}: there is no line {place!r}")
         found = [str(line.regularity), *line.bounds.to_json(), line.mask is not None]
-        if claimed[place] != found:
+        if not same(claimed[place], found):
             raise Rejected(f"{graph.where(index)}: claimed {claimed[place]}, but {found} follows")
         established.append(line)
     return established
@@ -90,43 +100,48 @@ def _step(graph: Graph, index: int, lines: Sequence[Line]) -> Step:
 def _claim(graph: Graph, established: list[Line], certificate: Mapping[str, Any]) -> None:
     result = established[graph.output]
     claim = certificate.get("claim")
-    claimed = Regularity.parse(claim.get("regularity")) if isinstance(claim, Mapping) else None
-    if claimed is None:
+    if not isinstance(claim, Mapping) or set(claim) != {"regularity", "statement", "graph"}:
+        raise Rejected("the claim is not of a class, a statement and the digest of a graph alone")
+    claimed = Regularity.parse(claim["regularity"])
+    if claimed is None or str(claimed) != claim["regularity"]:
         raise Rejected("the claim names no class")
     if result.mask is not None:
         raise Rejected("the output holds masked entries")
     found = UNPROVED if result.regularity >= DISCONTINUOUS else result.regularity
-    if claimed == DISCONTINUOUS:
-        if certificate.get("witness") is None:
-            raise Rejected("a jump is claimed without a witness")
-    elif claimed != found:
-        raise Rejected(f"the claim is {claimed}, but {found} follows")
-    expected = STATEMENT.format(length=graph.length, layer=graph.layer, regularity=claimed)
-    if isinstance(claim, Mapping) and claim.get("statement") != expected:
+    shown = found == UNPROVED and certificate.get("witness") is not None
+    if claimed != found and not (claimed == DISCONTINUOUS and shown):
+        raise Rejected(f"the claim is {claimed}, but {found} follows, and a jump needs a witness")
+    if claim["statement"] != STATEMENT.format(length=graph.length, layer=graph.layer, regularity=claimed):
         raise Rejected("the statement is not the one that the proof is of")
-    if not isinstance(claim, Mapping) or claim.get("graph") != digest(certificate["graph"]):
+    if claim["graph"] != digest(certificate["graph"]):
         raise Rejected("the graph is not the one that the claim names by its digest")
 
 
 def _obstructions(graph: Graph, established: list[Line], certificate: Mapping[str, Any]) -> None:
-    """Exactly the nodes at which the class gets worse than analytic, named as they are in the graph."""
+    """Exactly the nodes at which the class gets worse than analytic, in order, as they are in the graph."""
     listed = certificate.get("obstructions")
     if not isinstance(listed, list):
         raise Rejected("the proof does not list its obstructions")
-    named = {entry.get("node"): entry for entry in listed if isinstance(entry, Mapping)}
     smooth = [Line(min(line.regularity, ANALYTIC), line.bounds, line.mask) for line in established]
-    found = {index for index in _reached(graph) if establish(_step(graph, index, smooth)).regularity > ANALYTIC}
-    if not found <= set(named):
-        missing = min(found - set(named))
-        raise Rejected(f"an obstruction is not listed: {graph.where(missing)}")
-    for index, entry in named.items():
-        if not isinstance(index, int) or not 0 <= index < len(graph.nodes):
-            raise Rejected(f"an obstruction is listed at {index!r}, where there is no node")
-        node = graph.nodes[index]
-        if [entry.get(n) for n in ("operation", "module", "source")] != [node.operation, node.module, node.source]:
-            raise Rejected(f"an obstruction is not what the graph has there: {graph.where(index)}")
-        if index not in found:
-            raise Rejected(f"an obstruction is listed where there is none: {graph.where(index)}")
+    own = {index: establish(_step(graph, index, smooth)).regularity for index in sorted(_reached(graph))}
+    found = [_obstruction(graph, index, regularity) for index, regularity in own.items() if regularity > ANALYTIC]
+    for entry, expected in zip_longest(listed, found):
+        if expected is None:
+            raise Rejected("an obstruction is listed where there is none")
+        if entry is None:
+            raise Rejected(f"an obstruction is not listed: {graph.where(expected['node'])}")
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("reason"), str):
+            raise Rejected("an obstruction gives no reason")
+        if not same({name: value for name, value in entry.items() if name != "reason"}, expected):
+            raise Rejected(f"an obstruction is not what the graph has there: {graph.where(expected['node'])}")
+
+
+def _obstruction(graph: Graph, index: int, regularity: Regularity) -> dict[str, Any]:
+    node = graph.nodes[index]
+    return {
+        "node": index, "operation": node.operation, "module": node.module, "source": node.source,
+        "regularity": str(regularity),
+    }  # fmt: skip
 
 
 def _reached(graph: Graph) -> set[int]:

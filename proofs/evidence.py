@@ -51,9 +51,14 @@ class Record:
             "seconds": round(self.seconds, 3),
         }
 
-    def dumps(self) -> str:
-        """The record as text: strict JSON, without NaN or infinities."""
-        return json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False, indent=1)
+    def dumps(self, encoding: str = "utf-8") -> str:
+        """The record as text: strict JSON, without NaN or infinities, escaped where the encoding needs it."""
+        text = json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False, indent=1)
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:  # also half a surrogate pair, which a file name or an argument may hold
+            return json.dumps(self.to_json(), allow_nan=False, indent=1)
+        return text
 
     @classmethod
     def from_json(cls, data: Any) -> "Record":
@@ -96,7 +101,9 @@ def read_record(path: Path) -> Record:
             raise InvalidInput(
                 f"Expected a record of at most {LARGEST_RECORD} bytes, but {path} has {size}; name another file."
             )
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(
+            path.read_text(encoding="utf-8"), object_pairs_hook=_without_repetition, parse_constant=_no_number
+        )
     except OSError as error:
         raise InvalidInput(
             f"Expected a readable record, but {path} is not: {error.strerror}; check the path."
@@ -106,6 +113,18 @@ def read_record(path: Path) -> Record:
             f"Expected a JSON record, but {path} is not JSON ({error}); write it with -o FILE.json."
         ) from None
     return Record.from_json(data)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; where a name stood twice, two readers could take it for two different ones."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is not a number of JSON")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -56,6 +56,9 @@ class Pool:
         return self._pool
 
     def __exit__(self, *exception: object) -> None:
-        self._pool.terminate()
+        if exception == (None, None, None):
+            self._pool.close()  # all is done, and they end by themselves
+        else:
+            self._pool.terminate()
         self._pool.join()
         _shared.pop()

@@ -20,7 +20,7 @@ from proofs.analyticity import AnalyticityProof, prove_analytic
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.base import Undecided
 from proofs.branching import fixed_branches_are_analytic
-from proofs.checker import CheckResult, digest
+from proofs.checker import CheckResult, digest, same
 from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.families import families
 from proofs.graph import Graph
@@ -30,6 +30,7 @@ from proofs.lifting import last_block_lifts
 from proofs.patterns import Prompt, patterns
 from proofs.silencing import silence
 from proofs.verdict import Verdict
+from proofs.wellformed import well_formed
 from proofs.widening import widening
 
 BITS = 160
@@ -231,7 +232,7 @@ def check_generic_position(certificate: Mapping[str, Any], weights: Any = None) 
         numbers = all(isinstance(n, int) and not isinstance(n, bool) for n in (context, seed))
         if not numbers or not isinstance(bos, bool) or not isinstance(zeroed, list) or not isinstance(silenced, list):
             raise Rejected("the claim does not say which patterns and which point it is about")
-        networks = {int(length): Graph.from_json(graph) for length, graph in graphs.items()}
+        networks = {int(length): well_formed(Graph.from_json(graph)) for length, graph in graphs.items()}
         again = examine(
             networks,
             context=int(context or 0),
@@ -241,9 +242,9 @@ def check_generic_position(certificate: Mapping[str, Any], weights: Any = None) 
             silenced=[str(name) for name in silenced],
         ).to_json()
         for name in {*again["claim"], *claim}:
-            if claim.get(name) != again["claim"].get(name):
+            if not same(claim.get(name), again["claim"].get(name)):
                 raise Rejected(f"the claim says {name} = {claim.get(name)!r}, but {again['claim'].get(name)!r} follows")
-        if certificate.get("classes") != again["classes"]:
+        if not same(certificate.get("classes"), again["classes"]):
             raise Rejected("the classes are not those that follow")
     except (SipitError, Rejected) as fault:
         return CheckResult(Verdict.REJECTED, str(fault), kind, 0)

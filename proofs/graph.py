@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from proofs.errors import InvalidInput
+from proofs.rational import rational
 from proofs.sharing import folded, unfolded
 
 Kind = Literal["real", "integer", "boolean"]
@@ -155,7 +156,8 @@ class Graph:
         """The graph in a JSON object; every index and type is checked, nothing is run.
 
         Raises:
-            InvalidInput: a field is missing or of the wrong type, or an argument is not an earlier node.
+            InvalidInput: a field is missing or of the wrong type, an argument is not an earlier node, or leaves
+                contradict each other.
         """
         data = unfolded(data)
         attributes = [
@@ -184,6 +186,7 @@ class Graph:
             value = nodes[-1].attributes.get("value")
             if row[0] == "constant" and value is not None:
                 _index(value, len(constants))
+        _agree(nodes)
         return cls(
             nodes=tuple(nodes),
             constants=constants,
@@ -209,6 +212,18 @@ class _Table:
         return self._seen[key]
 
 
+def _agree(nodes: list[Node]) -> None:
+    """One prompt is read, by whichever node, and every parameter stands once."""
+    names = [repr(node.attributes.get("name")) for node in nodes if node.operation == "parameter"]
+    if len(set(names)) != len(names):
+        raise InvalidInput("Expected every parameter once, but a name stands twice; the file is damaged.")
+    prompts = {
+        (node.type.shape, repr(node.attributes.get("vocabulary"))) for node in nodes if node.operation == "tokens"
+    }
+    if len(prompts) > 1 or any(len(shape) != 2 or shape[0] != 1 for shape, _ in prompts):
+        raise InvalidInput("Expected tokens of one shape (1, length), but got others; the file is damaged.")
+
+
 def _number_to_json(value: Number) -> Any:
     if isinstance(value, float):
         if not math.isinf(value):
@@ -222,7 +237,7 @@ def _number_from_json(value: Any) -> Number:
         return value
     if value in ("-inf", "inf"):
         return float(value)
-    return _fraction(value)
+    return rational(value)
 
 
 def _attribute_to_json(value: Attribute) -> Any:
@@ -235,19 +250,10 @@ def _attribute_from_json(value: Any) -> Attribute:
     if isinstance(value, list):
         return tuple(_attribute_from_json(v) for v in value)
     if isinstance(value, dict):
-        return _fraction(value.get("exact"))
+        return rational(value.get("exact"))
     if value is None or isinstance(value, bool | int | str):
         return value
     raise InvalidInput(f"Expected an exact attribute, but got {value!r}; a float is not one.")
-
-
-def _fraction(text: Any) -> Fraction:
-    if isinstance(text, str) and len(text) < 2000:
-        try:
-            return Fraction(text)
-        except (ValueError, ZeroDivisionError):
-            pass
-    raise InvalidInput(f"Expected an exact rational as text, but got {str(text)[:40]!r}; the file is damaged.")
 
 
 def _get(data: Any, name: str, kind: type) -> Any:

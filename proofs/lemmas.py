@@ -145,7 +145,10 @@ def leaf(step: Step) -> Line:
     if step.node.operation == "tokens":
         if kind != "integer":
             raise Rejected("tokens are not integers")
-        return Line(CONSTANT, Interval(ZERO, False, Fraction(step.get("vocabulary", int) - 1)))
+        size = step.get("vocabulary", int)
+        if size < 1:
+            raise Rejected("there are no tokens")
+        return Line(CONSTANT, Interval(ZERO, False, Fraction(size - 1)))
     value = step.graph.constant(step.node)
     if value is None:
         return Line(CONSTANT)
@@ -160,8 +163,8 @@ def leaf(step: Step) -> Line:
     if not fits[kind]:
         raise Rejected(f"a constant of kind {kind} holds something else")
     finite = [Fraction(v) for v in value.values if not isinstance(v, float)]
-    if any(v == math.inf for v in value.values) or (not finite and kind != "real"):
-        return Line(CONSTANT)
+    if any(v == math.inf for v in value.values):
+        return OPEN  # no real number, and no mask
     mask = None
     if kind == "real" and len(finite) < len(value.values):
         mask = np.array([isinstance(v, float) for v in written_out(value)]).reshape(shape)
@@ -228,8 +231,10 @@ def indexed(step: Step) -> Line:
     places = step.lines[1].bounds
     if step.lines[0].mask is not None or not (places.at_least(ZERO) and places.at_most(Fraction(table[axis] - 1))):
         return OPEN
-    jumps = step.lines[1].regularity != CONSTANT
-    return Line(max(step.lines[0].regularity, DISCONTINUOUS if jumps else CONSTANT), step.lines[0].bounds)
+    worst = step.lines[0].regularity
+    if step.lines[1].regularity != CONSTANT:
+        worst = max(worst, DISCONTINUOUS, step.lines[1].regularity)
+    return Line(worst, step.lines[0].bounds)
 
 
 def scattered(step: Step) -> Line:

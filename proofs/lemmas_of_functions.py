@@ -84,7 +84,7 @@ def split_at_zero(step: Step, slope: Fraction, bounds: Interval, order: int = 0)
     if x.non_negative:
         return Line(step.worst, x)
     if x.at_most(ZERO):
-        return Line(step.worst if slope else CONSTANT, x.scaled(slope))
+        return Line(step.worst if slope or step.worst >= UNPROVED else CONSTANT, x.scaled(slope))
     return Line(step.at_best(smooth(order)), bounds)
 
 
@@ -143,8 +143,8 @@ def extreme(step: Step) -> Line:
         if value is not None and value.kind == "real" and all(v == float("-inf") for v in value.values):
             return step.lines[x]
     first, second = step.lines
-    if first.mask is not None or second.mask is not None:
-        return Line(max(UNPROVED, step.worst))
+    if first.mask is not None or second.mask is not None or step.worst >= UNPROVED:
+        return OPEN  # what is not proved to be a number is not left out for being small
     a, b = (line.bounds if largest else -line.bounds for line in step.lines)
     if (a - b).non_negative:
         return first

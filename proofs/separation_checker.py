@@ -17,25 +17,24 @@ from numpy.typing import NDArray
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.base import Discrete, Undecided
 from proofs.arithmetic.fixed_point import LARGEST
-from proofs.checker import CheckResult, digest
+from proofs.checker import CheckResult, digest, same
 from proofs.distances import decimal_below, lower_bound, separation
 from proofs.enclosure import Enclosure, whole
 from proofs.errors import InvalidInput, SipitError
 from proofs.graph import Graph
 from proofs.identity import identities
-from proofs.interpreter import evaluate, live
+from proofs.interpreter import evaluate
 from proofs.lemmas import Rejected
 from proofs.observation import observed_again
-from proofs.operations import REGISTRY
 from proofs.segments import STATE, cuts, inputs_of, segments
 from proofs.separation import KIND, STATEMENT, places
 from proofs.verdict import Verdict
 from proofs.weights import checked_weights, weights_digest
+from proofs.wellformed import well_formed
 
 GUARD = 64  # bits beyond those of the enclosure at hand
 LARGEST_SET = 20_000  # prompts
 ALL_EXACT = 1500  # prompts of which every pair is taken in exact integers
-LARGEST_NODE = 2**33  # entries
 MOST_BALLS = 2**23  # parameters held as balls at a time, some 120 bytes each
 
 
@@ -108,38 +107,25 @@ def graphs_in(certificate: Mapping[str, Any]) -> dict[int, Graph]:
     written, claim = certificate.get("graphs"), certificate.get("claim")
     if not isinstance(written, list) or not written or not isinstance(claim, Mapping):
         raise Rejected("there is no graph, or no claim")
-    if claim.get("graphs") != [digest(graph) for graph in written]:
+    if not same(claim.get("graphs"), [digest(graph) for graph in written]):
         raise Rejected("the graphs are not those that the claim names by their digests")
     graphs = [Graph.from_json(graph) for graph in written]
-    if any(graph.layer != certificate.get("layer") for graph in graphs):
+    if any(not same(certificate.get("layer"), graph.layer) for graph in graphs):
         raise Rejected("the layer is not that of the graphs")
     if len({graph.length for graph in graphs}) != len(graphs):
         raise Rejected("two graphs are of one length")
     for graph in graphs:
-        _well_formed(graph)
+        well_formed(graph)
     return {graph.length: graph for graph in graphs}
-
-
-def _well_formed(graph: Graph) -> None:
-    """Every node has the shape and the kind that its operation gives it."""
-    for index in live(graph):
-        node = graph.nodes[index]
-        operation = REGISTRY.get(node.operation)
-        if operation is None:
-            raise Rejected(f"{graph.where(index)} has no meaning here")
-        try:
-            type_ = operation.type([graph.nodes[i].type for i in node.arguments], node.attributes)
-        except (InvalidInput, IndexError, KeyError, TypeError, ValueError) as fault:
-            raise Rejected(f"{graph.where(index)}: {fault}") from None
-        if type_ != node.type or type_.size > LARGEST_NODE:
-            raise Rejected(f"{graph.where(index)} is not of the type that its operation gives, or too large")
 
 
 def weights_named(certificate: Mapping[str, Any], graphs: Mapping[int, Graph], weights: Any) -> dict[str, NDArray[Any]]:
     """The weights as arrays, once they have the digest that the certificate names."""
     arrays = checked_weights(graphs.values(), weights)
     claimed = certificate.get("weights")
-    if not isinstance(claimed, Mapping) or claimed.get("sha256") != weights_digest(arrays)["sha256"]:
+    if not isinstance(claimed, Mapping) or not same(
+        {name: claimed.get(name) for name in ("sha256", "parameters")}, weights_digest(arrays)
+    ):
         raise Rejected("the weights are not those that the certificate names by their digest")
     return arrays
 
@@ -165,7 +151,7 @@ def _plan(
         prompts.append(steps[-1].tokens)
         states.append(steps[-1].end)
         plan += steps
-    if certificate.get("bits") != largest:
+    if not same(certificate.get("bits"), largest):
         raise Rejected("the number of bits is not the largest among the prompts")
     return sorted(plan, key=lambda step: (step.place, step.prompt)), prompts, states
 
@@ -209,7 +195,7 @@ def _claims(
 ) -> None:
     """The equal pairs by their reasons, and the distance of every other pair in exact integers."""
     equal = identities(graphs, weights, prompts)
-    if certificate.get("identical") != [pair.to_json() for pair in equal]:
+    if not same(certificate.get("identical"), [pair.to_json() for pair in equal]):
         raise Rejected("the pairs that are equal are not those that follow from graph and weights")
     skipped = {(pair.first, pair.second) for pair in equal}
     minimum, unresolved = _distances(states, skipped)
@@ -228,15 +214,31 @@ def _claims(
         "minimum_lower_bound": stated,
     }  # fmt: skip
     for name, value in expected.items():
-        if claim.get(name) != value:
+        if not same(claim.get(name), value):
             raise Rejected(f"the claim states {name} {claim.get(name)!r}, but {value!r} follows")
+    if set(claim) != {*expected, "closest", "graphs", "unique"}:
+        raise Rejected("the claim states something else than distances, or not all of it")
+    _closest(claim["closest"], states, minimum, skipped)
     seen = observed_again(certificate.get("observation"), states)
-    if seen is not None and certificate["observation"] != seen.to_json():
+    if seen is not None and not same(certificate["observation"], seen.to_json()):
         raise Rejected("the prompts that the observed state can be of are not those that follow")
-    if claim.get("unique") != (None if seen is None else seen.unique(equal)):
+    if not same(claim["unique"], None if seen is None else seen.unique(equal)):
         raise Rejected("whether the observed state is of one prompt alone is claimed wrongly")
-    if certificate.get("unresolved") != unresolved:
+    if not same(certificate.get("unresolved"), unresolved):
         raise Rejected("the pairs left open are not those whose enclosures meet")
+
+
+def _closest(claimed: Any, states: list[Enclosure], minimum: Fraction | None, skipped: set[tuple[int, int]]) -> None:
+    """A pair whose own bound is the least; none where no pair has a bound."""
+    if minimum is None:
+        if claimed is not None:
+            raise Rejected("a closest pair is named, but no pair has a bound")
+        return
+    places = claimed if isinstance(claimed, list) and len(claimed) == 2 else [-1, -1]
+    if any(type(place) is not int for place in places) or not 0 <= places[0] < places[1] < len(states):
+        raise Rejected("the closest pair is none of two prompts")
+    if (places[0], places[1]) in skipped or lower_bound(states[places[0]], states[places[1]]) != minimum:
+        raise Rejected("the pair named as the closest has another bound than the least")
 
 
 def _distances(states: list[Enclosure], skipped: set[tuple[int, int]]) -> tuple[Fraction | None, list[list[int]]]:

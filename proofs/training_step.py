@@ -19,14 +19,16 @@ from proofs.analyticity import AnalyticityProof, prove_analytic
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.objects import ObjectArithmetic
 from proofs.arithmetic.surds import Surds
-from proofs.checker import CheckResult, digest
+from proofs.checker import CheckResult, digest, same
 from proofs.errors import InvalidInput, SipitError
 from proofs.graph import Graph
 from proofs.interpreter import evaluate
 from proofs.lemmas import Rejected
 from proofs.optimizers import OPEN, Rule, closed_form, closed_form_at_zero, formula, jacobian, states, symbolically
+from proofs.rational import rational
 from proofs.second_derivatives import Scalar, Tape, derivatives
 from proofs.verdict import Verdict
+from proofs.wellformed import well_formed
 from proofs.zero_state import from_zero_state
 
 RULES: tuple[Rule, ...] = ("gd", "weight-decay", "clip-value", "sign", "heavy-ball", "adam", "adamw")
@@ -300,13 +302,15 @@ def check_training_step(certificate: Mapping[str, Any], weights: Any = None) -> 
         if isinstance(seed, bool) or not isinstance(seed, int) or rule not in RULES or not isinstance(rate, str):
             raise Rejected("the rule, the rate or the seed is missing")
         samples = [
-            Sample(tuple(entry["tokens"]), tuple(Fraction(x) for x in entry["target"]))
+            Sample(tuple(entry["tokens"]), tuple(rational(x) for x in entry["target"]))
             for entry in certificate["samples"]
         ]
-        graph = Graph.from_json(certificate.get("graph"))
-        again = prove_step(graph, samples, rule=rule, rate=Fraction(rate), seed=seed)
+        if any(type(token) is not int for sample in samples for token in sample.tokens):
+            raise Rejected("a token is no integer")
+        graph = well_formed(Graph.from_json(certificate.get("graph")))
+        again = prove_step(graph, samples, rule=rule, rate=rational(rate), seed=seed)
         for name in {*again.claim, *claim}:
-            if claim.get(name) != again.claim.get(name):
+            if not same(claim.get(name), again.claim.get(name)):
                 raise Rejected(f"the claim says {name} = {claim.get(name)!r}, but {again.claim.get(name)!r} follows")
         if again.verdict is not Verdict.PROVED:
             raise Rejected("a determinant is not shown to differ from zero")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proofs.arithmetic.base import Undecided
-from proofs.checker import CheckResult, digest
+from proofs.checker import CheckResult, digest, same
 from proofs.continuations import ARITHMETIC, Continuations
 from proofs.crowd import Crowd
 from proofs.errors import InvalidInput, SipitError
@@ -60,17 +60,17 @@ def check_vocabulary(
     try:
         question = _question(certificate, weights)
         classes = question.opened.classes(question.tokens)
-        if certificate.get("duplicates") != [group for group in classes if len(group) > 1]:
+        if not same(certificate.get("duplicates"), [group for group in classes if len(group) > 1]):
             raise Rejected("the tokens named as equal are not those with equal rows")
         names = [group[0] for group in classes]
         chosen = _closest(certificate, question, names)
         mid, radius = question.opened.all_states(names, workers, report)
         crowd = Crowd(mid, radius)
         others = _enclosures(certificate, crowd, chosen, workers)
-        if dict(certificate["claim"]) != claim_of(
-            certificate["closest"], question.graph, question.prefix, question.tokens,
-            certificate["duplicates"], others,
-        ):  # fmt: skip
+        follows = claim_of(
+            certificate["closest"], question.graph, question.prefix, question.tokens, certificate["duplicates"], others
+        )
+        if not same(certificate["claim"], follows):
             raise Rejected("the claim is not the one that follows from its parts")
         drawn = random.Random(certificate["digest"]).sample(range(len(names)), min(sample or SAMPLE, len(names)))
         sampling = _Sampling(question, names, crowd)
@@ -125,9 +125,9 @@ def _closest(certificate: Mapping[str, Any], question: _Question, names: Sequenc
     outcome = check_separation(exact, question.weights)
     if outcome.verdict is not Verdict.ACCEPTED:
         raise Rejected(f"the certificate of the closest tokens: {outcome.reason}")
-    if exact["claim"]["graphs"] != [digest(question.graph.to_json())] or exact["identical"]:
+    if not same(exact["claim"]["graphs"], [digest(question.graph.to_json())]) or exact["identical"]:
         raise Rejected("the certificate of the closest tokens is of another graph, or of equal prompts")
-    if exact.get("observation") is not None or exact["bits"] != certificate.get("bits"):
+    if exact.get("observation") is not None or not same(certificate.get("bits"), exact["bits"]):
         raise Rejected("the certificate of the closest tokens is of another kind, or of another number of bits")
     rows = [tuple(row["token_ids"]) for row in exact["prompts"]]
     places = {name: place for place, name in enumerate(names)}

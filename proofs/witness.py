@@ -17,12 +17,13 @@ import numpy as np
 from proofs.analyticity import AnalyticityProof, prove_analytic
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.surds import Surd, Surds
-from proofs.checker import CheckResult, digest
-from proofs.errors import InvalidInput
+from proofs.checker import CheckResult, digest, same
+from proofs.errors import InvalidInput, SipitError
 from proofs.graph import Graph
 from proofs.interpreter import evaluate
 from proofs.lemmas import Rejected
 from proofs.verdict import Verdict
+from proofs.wellformed import well_formed
 
 Prompt = tuple[int, ...]
 Outcome = Literal["zero", "separated", "undecided"]
@@ -291,13 +292,15 @@ def check_witness(certificate: Mapping[str, Any], weights: Any = None) -> CheckR
         size = [claim.get(name) for name in ("vocabulary", "context")]
         if not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 64 for n in size):
             raise Rejected("the claim names no vocabulary and context")
-        networks = {int(length): Graph.from_json(graph) for length, graph in graphs.items() if str(length).isdecimal()}
+        if set(graphs) != {str(length) for length in range(1, int(size[1] or 0) + 1)}:
+            raise Rejected("the graphs are not those of every length up to the context")
+        networks = {int(length): well_formed(Graph.from_json(graph)) for length, graph in graphs.items()}
         again = count_witness(networks, vocabulary=int(size[0] or 0), context=int(size[1] or 0)).to_json()
-        for name, value in again["claim"].items():
-            if claim.get(name) != value:
-                raise Rejected(f"the claim says {name} = {claim.get(name)!r}, but {value!r} follows")
-        if certificate.get("zero") != again["zero"]:
+        for name in {*again["claim"], *claim}:
+            if not same(claim.get(name), again["claim"].get(name)):
+                raise Rejected(f"the claim says {name} = {claim.get(name)!r}, but {again['claim'].get(name)!r} follows")
+        if not same(certificate.get("zero"), again["zero"]):
             raise Rejected("the pairs on which the printed witness fails are not those that follow")
-    except (InvalidInput, Rejected) as fault:
+    except (SipitError, Rejected) as fault:
         return CheckResult(Verdict.REJECTED, str(fault), "witness", 0)
     return CheckResult(Verdict.ACCEPTED, "every pair was evaluated again", "witness", int(again["claim"]["pairs"]))

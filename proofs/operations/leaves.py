@@ -8,7 +8,7 @@ from proofs.arithmetic.base import Arithmetic
 from proofs.arithmetic.bounds import EVERYTHING, Interval
 from proofs.errors import InvalidInput
 from proofs.graph import TensorType
-from proofs.operations.base import Application, Attributes, Operation, Proved, expect, integers
+from proofs.operations.base import Application, Attributes, Operation, Proved, expect, integers, unmet
 from proofs.operations.masks import of_constant
 from proofs.regularity import CONSTANT, POLYNOMIAL, Facts
 
@@ -31,8 +31,8 @@ def _constant_facts(at: Application) -> Proved:
     if value is None:
         return Proved(Facts(CONSTANT, EVERYTHING))
     finite = [Fraction(v) for v in value.values if not isinstance(v, float)]
-    if any(v == float("inf") for v in value.values) or (not finite and value.kind != "real"):
-        return Proved(Facts(CONSTANT))
+    if any(v == float("inf") for v in value.values):
+        return unmet(at, at.condition("a constant is real, or -inf as a mask", False, "it holds +inf"))
     bounds = Interval(min(finite), False, max(finite), False) if finite else EVERYTHING
     return Proved(Facts(CONSTANT, bounds, of_constant(value)))
 

@@ -22,7 +22,7 @@ from proofs.operations.base import (
     same_type,
     unmet,
 )
-from proofs.regularity import ANALYTIC, CONSTANT, CONTINUOUS, Facts, smooth
+from proofs.regularity import ANALYTIC, CONSTANT, CONTINUOUS, UNPROVED, Facts, smooth
 
 
 def _relu(at: Application) -> Proved:
@@ -30,7 +30,7 @@ def _relu(at: Application) -> Proved:
     if x.bounds.non_negative:
         return bounded(x.regularity, x.bounds)
     if x.bounds.at_most(ZERO):
-        return bounded(CONSTANT, Interval.point(0))
+        return bounded(x.regularity if x.regularity >= UNPROVED else CONSTANT, Interval.point(0))
     return bounded(_kinked(at), Interval(ZERO, False, x.bounds.upper, x.bounds.open_above))
 
 
@@ -86,6 +86,8 @@ def _maximum(at: Application) -> Proved:
             return Proved(Facts(at.known(x).regularity, at.known(x).bounds, at.known(x).excluded))
     if first.excluded is not None or second.excluded is not None:
         return unmet(at, at.condition("no masked value (-inf) is read here", False, "a mask reaches the operation"))
+    if at.worst() >= UNPROVED:
+        return Proved(Facts(UNPROVED))  # what is not proved to be a number is not left out for being small
     difference = first.bounds - second.bounds
     if difference.non_negative:
         return bounded(first.regularity, first.bounds)
@@ -111,6 +113,8 @@ def _higher(first: Interval, second: Interval) -> Interval:
 
 
 def _minimum(at: Application) -> Proved:
+    if at.worst() >= UNPROVED:
+        return Proved(Facts(UNPROVED))
     first, second = at.known(0), at.known(1)
     difference = first.bounds - second.bounds
     if difference.at_most(ZERO):

@@ -105,7 +105,9 @@ def _indexed_facts(at: Application) -> Proved:
     condition = at.condition(f"indices lie in 0..{size - 1}", inside, "bounds of the indices")
     if table.excluded is not None or not inside:
         return unmet(at, condition)
-    worst = table.regularity if index.regularity == CONSTANT else max(table.regularity, DISCONTINUOUS)
+    worst = table.regularity
+    if index.regularity != CONSTANT:
+        worst = max(worst, DISCONTINUOUS, index.regularity)
     return Proved(Facts(worst, table.bounds), (condition,))
 
 

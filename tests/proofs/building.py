@@ -24,6 +24,9 @@ class Net:
         return len(self.nodes) - 1
 
     def parameter(self, name: str, *shape: int) -> int:
+        for index, node in enumerate(self.nodes):
+            if node.attributes.get("name") == name:
+                return index
         return self.op("parameter", name=name, shape=shape, kind="real")
 
     def tokens(self, length: int = 3, vocabulary: int = 5) -> int:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from proofs import InvalidInput, Verdict, check, prove_analytic
+from proofs.branching import DRAWN
 from tests.proofs.building import attention_net
 from tests.proofs.mutating import assert_sound, deleted, mutations
 
@@ -126,9 +127,10 @@ def test_obstructions_that_are_hidden_invented_or_moved() -> None:
 def test_a_witness_of_nothing() -> None:
     found = prove_analytic(attention_net(activation="relu")).to_json()
     for witness, reason in (
-        ({}, "fields are missing"),
+        ({}, "another graph than it says"),
+        ({"subject": "this graph"}, "fields are missing"),
         ({"claim": "not analytic", "seeds": [0, 0], "segment": ["0", "1"], "tokens": [1, 2, 3], "choice": -1,
-          "separation": "1", "bits": 128, "largest": 0}, "does not show"),
+          "separation": "1", "bits": 128, "largest": 0, "parameters": DRAWN, "subject": "this graph"}, "does not show"),
         ("yes", "not an object"),
     ):  # fmt: skip
         assert_rejected({**found, "witness": witness}, f"witness: .*{reason}")

@@ -1,0 +1,339 @@
+"""Certificates as a careful forger would write them: every digest fits, and what is claimed does not follow."""
+
+import copy
+import json
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from proofs import Graph, InvalidInput, Verdict, certify_separation, check, prove_analytic
+from proofs.branching import with_witness
+from proofs.certificate import KERNELS
+from proofs.checker import STATEMENT, digest, same
+from proofs.evidence import Record, read_record
+from proofs.rational import decimal, rational
+from tests.proofs.building import Net, attention_net
+from tests.proofs.test_separation import changed, weights_of
+
+RELU = json.loads(json.dumps(with_witness(prove_analytic(attention_net(activation="relu"))).to_json()))
+SMOOTH = json.loads(json.dumps(prove_analytic(attention_net()).to_json()))
+
+
+def altered(data: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]:
+    forged = copy.deepcopy(data)
+    place = forged
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = to
+    if path[0] == "graph":
+        forged["claim"]["graph"] = digest(forged["graph"])
+    return forged
+
+
+def assert_rejected(data: Any, reason: str, weights: Any = None) -> None:
+    result = check(data, weights)
+    assert result.verdict is Verdict.REJECTED
+    assert reason in result.reason, result.reason
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(True, 1), (1, 1.0), (False, 0), ("1", 1), (None, False), ([], {}), ([1], [True])], ids=str
+)
+def test_values_of_different_types_are_not_the_same(first: Any, second: Any) -> None:
+    assert same(first, first)
+    assert same(second, second)
+    assert not same(first, second)
+
+
+# Obstructions: exactly those that follow, once each, in order, with nothing else in them.
+
+KINK = RELU["obstructions"][0]
+
+
+@pytest.mark.parametrize(
+    ("obstructions", "reason"),
+    [
+        ([], "is not listed"),
+        ([KINK, KINK], "where there is none"),
+        ([{**KINK, "operation": "exp"}, KINK], "not what the graph has"),
+        ([KINK, "and more"], "where there is none"),
+        (["and more"], "gives no reason"),
+        ([{**KINK, "node": [1]}], "not what the graph has"),
+        ([{**KINK, "node": float(KINK["node"])}], "not what the graph has"),
+        ([{**KINK, "regularity": "analytic"}], "not what the graph has"),
+        ([{**KINK, "module": "elsewhere"}], "not what the graph has"),
+        ([{**KINK, "source": "elsewhere"}], "not what the graph has"),
+        ([{**KINK, "severity": "none"}], "not what the graph has"),
+        ([{**KINK, "reason": None}], "gives no reason"),
+        ({}, "does not list"),
+    ],
+)
+def test_obstructions_are_exactly_those_of_the_graph(obstructions: Any, reason: str) -> None:
+    assert check(RELU).verdict is Verdict.ACCEPTED
+    assert_rejected({**RELU, "obstructions": obstructions}, reason)
+
+
+def test_a_true_obstruction_that_is_node_one_is_not_named_true() -> None:
+    net = Net()
+    net.op("relu", net.parameter("x", 1, 2, 4))
+    data = json.loads(json.dumps(prove_analytic(net.graph()).to_json()))
+    assert data["obstructions"][0]["node"] == 1
+    assert_rejected(altered(data, "obstructions", 0, "node", to=True), "not what the graph has")
+
+
+# The claim.
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "reason"),
+    [
+        (("claim", "injective"), True, "alone"),
+        (("claim",), None, "alone"),
+        (("claim", "regularity"), "C00", "names no class"),
+        (("claim", "regularity"), "C٠", "names no class"),
+        (("facts", 0, 2), 0, "claimed"),
+        (("lines", 0), False, "no line"),
+        (("lines", 0), 10**6, "no line"),
+        (("lines", 0), -1, "no line"),
+        (("obstructions",), [[]], "where there is none"),
+        (("witness",), RELU["witness"], "beside a proof of it"),
+    ],
+    ids=str,
+)
+def test_a_claim_is_what_follows_and_nothing_more(path: Any, to: Any, reason: str) -> None:
+    assert_rejected(altered(SMOOTH, *path, to=to), reason)
+
+
+def jumping() -> Graph:
+    net = Net()
+    x = net.op("take", net.parameter("e", 5, 4), net.tokens(), axis=0)
+    net.op("select", net.op("greater", x, net.constant(0)), net.op("negate", x), net.op("add", x, net.constant(1)))
+    return net.graph()
+
+
+def test_a_jump_is_claimed_of_no_continuous_network() -> None:
+    """Not even with the witness of another network that jumps."""
+    jump = json.loads(json.dumps(with_witness(prove_analytic(jumping())).to_json()))
+    assert (jump["claim"]["regularity"], check(jump).verdict) == ("discontinuous", Verdict.ACCEPTED)
+    forged = copy.deepcopy(RELU)
+    forged["claim"]["regularity"] = "discontinuous"
+    forged["claim"]["statement"] = STATEMENT.format(length=3, layer=1, regularity="discontinuous")
+    forged["witness"] = {**jump["witness"], "graph": jump["graph"], "subject": "a small copy"}
+    assert_rejected(forged, "needs a witness")
+    assert_rejected({**jump, "witness": None}, "needs a witness")
+    assert_rejected({**jump, "witness": RELU["witness"]}, "shows none")
+
+
+def test_the_witness_of_a_copy_is_of_the_same_architecture_and_says_that_it_is_one() -> None:
+    def with_copy(mine: Any, other: Any, subject: Any) -> dict[str, Any]:
+        data = altered(RELU, "graph", "about", to=mine)
+        graph = {**RELU["graph"], "about": other}
+        return {**data, "witness": {**RELU["witness"], "graph": graph, "subject": subject}}
+
+    toy, other = {"architecture": "Toy"}, {"architecture": "Other"}
+    assert check(with_copy(toy, toy, "a small copy")).verdict is Verdict.ACCEPTED
+    assert_rejected(with_copy(toy, other, "a small copy"), "another architecture")
+    assert_rejected(with_copy({}, {}, "a small copy"), "another architecture")
+    assert_rejected(with_copy(toy, toy, "this graph"), "another graph")
+    assert_rejected(altered(RELU, "witness", "subject", to="a small copy"), "another graph")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seeds", [0]), ("seeds", [0, True]), ("seeds", [0, 1, 2]), ("seeds", [0, float("inf")]),
+        ("tokens", [1, 2, 0.5]), ("tokens", "123"),
+        ("segment", ["0", 1]), ("segment", ["0", "1", "1"]), ("segment", ["0", "1e99999999999"]),
+        ("choice", "1"), ("bits", 63), ("bits", 4097), ("bits", True), ("largest", -1), ("largest", 65),
+        ("largest", float("inf")), ("separation", 1), ("separation", "nan"), ("parameters", "drawn somehow"),
+        ("claim", None),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_field_of_a_witness_is_not_taken_for_what_it_is_not(field: str, value: Any) -> None:
+    assert_rejected(altered(RELU, "witness", field, to=value), "fields are missing or wrong")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("tokens", [1, 2, 5]), ("tokens", [1, 2, -1]), ("tokens", [1, 2]), ("separation", "99"), ("separation", "0"),
+     ("separation", "-1"), ("segment", ["0", "0"]), ("segment", ["-1", "1"]), ("segment", ["0", "2"]),
+     ("claim", "not smooth"), ("seeds", [3, 3])],
+    ids=str,
+)  # fmt: skip
+def test_a_witness_that_shows_nothing_is_rejected(field: str, value: Any) -> None:
+    assert_rejected(altered(RELU, "witness", field, to=value), "does not show")
+
+
+# Graphs.
+
+
+def net_of(build: Any) -> dict[str, Any]:
+    net = Net()
+    build(net)
+    return json.loads(json.dumps(prove_analytic(net.graph()).to_json()))
+
+
+def two_prompts(net: Net) -> None:
+    net.tokens(length=7)
+    net.op("take", net.parameter("e", 5, 4), net.tokens(2), axis=0)
+
+
+def two_tables(net: Net) -> None:
+    net.op("add", net.parameter("p", 1, 2, 4), net.op("parameter", name="p", shape=(1, 1, 4), kind="real"))
+
+
+def flat_tokens(net: Net) -> None:
+    net.op("tokens", shape=(3,), kind="integer", vocabulary=5)
+
+
+def no_vocabulary(net: Net) -> None:
+    net.op("take", net.parameter("e", 5, 4), net.tokens(3, 0), axis=0)
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [(two_prompts, "one shape"), (two_tables, "stands twice"), (flat_tokens, "one shape"),
+     (no_vocabulary, "there are no tokens")],
+)  # fmt: skip
+def test_leaves_that_contradict_each_other_are_refused(build: Any, reason: str) -> None:
+    assert_rejected(net_of(build), reason)
+
+
+def test_infinity_is_no_real_number() -> None:
+    for values in (float("inf"), [float("inf"), *[0] * 7]):
+        net = Net()
+        net.op("add", net.parameter("p", 1, 2, 4), net.constant(values, (1, 2, 4)))
+        found = prove_analytic(net.graph())
+        assert str(found.regularity) == "unproved"
+        assert check(found).verdict is Verdict.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda n, x: n.op("relu", n.op("negate", n.op("sigmoid", x))),
+        lambda n, x: n.op("maximum", n.constant(2, (1, 2, 4)), n.op("sigmoid", x)),
+        lambda n, x: n.op("minimum", n.constant(-2, (1, 2, 4)), n.op("sigmoid", x)),
+        lambda n, x: n.op(
+            "relu", n.op("take", n.constant([-1, -2, -2], (3,)), n.op("remainder", n.op("floor", x), by=3), axis=0)
+        ),
+    ],
+)
+def test_what_is_not_defined_everywhere_is_not_constant(build: Any) -> None:
+    """log x has no value at x <= 0: a function of it that would be cut off still has none."""
+    net = Net()
+    build(net, net.op("log", net.parameter("x", 1, 2, 4)))
+    found = prove_analytic(net.graph())
+    assert str(found.regularity) == "unproved"
+    assert check(found).verdict is Verdict.ACCEPTED
+
+
+def test_short_texts_of_enormous_numbers_are_refused_at_once() -> None:
+    assert rational("-1/3") == Fraction(-1, 3)
+    assert decimal("1.5e-05") == Fraction(3, 200000)
+    for text in ("1e999999999", "1/0", "1.5", " 1", "1_0", "٣", "9" * 2000, 1, None, ""):
+        with pytest.raises(InvalidInput, match="exact rational"):
+            rational(text)
+    for text in ("1e9999", "1/2", "nan", "inf", 1.5):
+        with pytest.raises(InvalidInput, match="exact rational"):
+            decimal(text)
+
+
+# Separation: the pair that is said to be the closest is one, and the weights are as many as are said.
+
+
+@pytest.fixture(scope="module")
+def separation() -> tuple[dict[str, Any], dict[str, Any]]:
+    graph = attention_net()
+    weights = weights_of(graph)
+    return certify_separation(graph, weights, [(0, 1, 2), (0, 1, 3), (4, 1, 2), (0, 1, 2)]).to_json(), weights
+
+
+@pytest.mark.parametrize(
+    "closest", [None, [], [0], [1, 0], [0, 3], [0, 4], [-1, 1], [0, True], [0.0, 1], "01", {"0": 1}, [0, 1, 2]], ids=str
+)
+def test_another_closest_pair_is_rejected(separation: Any, closest: Any) -> None:
+    certificate, weights = separation
+    assert check(certificate, weights).verdict is Verdict.ACCEPTED
+    honest = certificate["claim"]["closest"]
+    forged = changed(certificate, "claim", "closest", to=closest)
+    assert_rejected(forged, "closest" if closest != honest else "", weights)
+
+
+def test_every_pair_but_the_closest_has_another_bound(separation: Any) -> None:
+    certificate, weights = separation
+    honest = certificate["claim"]["closest"]
+    for pair in ([0, 1], [0, 2], [1, 2]):
+        if pair != honest:
+            assert_rejected(changed(certificate, "claim", "closest", to=pair), "another bound", weights)
+
+
+def test_a_closest_pair_needs_a_bound() -> None:
+    graph = attention_net()
+    weights = weights_of(graph)
+    certificate = certify_separation(graph, weights, [(0, 1, 2), (0, 1, 2)]).to_json()
+    assert certificate["claim"]["closest"] is None
+    assert_rejected(changed(certificate, "claim", "closest", to=[0, 1]), "no pair has a bound", weights)
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "reason"),
+    [
+        (("weights", "parameters"), 7, "weights"),
+        (("weights", "parameters"), 6.0, "weights"),
+        (("claim", "safe"), True, "something else"),
+        (("claim", "pairs"), 6.0, "pairs"),
+        (("identical", 0, "first"), False, "equal"),
+        (("layer",), True, "layer"),
+        (("bits",), float, "bits"),
+    ],
+    ids=str,
+)
+def test_numbers_of_a_separation_have_their_type(separation: Any, path: Any, to: Any, reason: str) -> None:
+    certificate, weights = separation
+    forged = copy.deepcopy(certificate)
+    place = forged
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = to(place[path[-1]]) if callable(to) else to
+    forged["digest"] = digest({name: value for name, value in forged.items() if name != "digest"})
+    assert_rejected(forged, reason, weights)
+
+
+# Files.
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [('{"schema": "sipit/1", "schema": "sipit/1"}', "twice"), ('{"a": {"b": 1, "b": 2}}', "twice"),
+     ('{"schema": NaN}', "NaN"), ('{"a": [Infinity]}', "Infinity"), ('{"a": -Infinity}', "-Infinity"),
+     ('{"a": ' + "9" * 5000 + "}", "not JSON")],
+    ids=lambda text: text[:30],
+)  # fmt: skip
+def test_a_record_that_two_readers_could_take_differently_is_refused(tmp_path: Any, text: str, reason: str) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(text)
+    with pytest.raises(InvalidInput, match=reason):
+        read_record(path)
+    path.write_text(Record("check", Verdict.PROVED, {"a": {"b": 1}, "c": {"b": 1}}).dumps())
+    assert read_record(path).result == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+def test_what_a_kernel_stumbles_over_is_rejected_and_never_a_traceback() -> None:
+    nested: Any = []
+    for _ in range(400):
+        nested = [nested]
+    for value in (nested, 10**400, float("nan"), {"exact": "1e999999999"}):
+        data = altered(SMOOTH, "graph", "attributes", 0, to={"name": "x", "shape": value, "kind": "real"})
+        assert check(data).verdict is Verdict.REJECTED
+    for kind in KERNELS:
+        if kind not in ("separation", "vocabulary-margin"):
+            assert check({"kind": kind}).verdict is Verdict.REJECTED
+        assert (
+            check({"kind": kind, "graph": {}, "graphs": [{}], "claim": {"graphs": []}}, {}).verdict is Verdict.REJECTED
+        )
+    for kind in ([], {}, None, True, 1):
+        with pytest.raises(InvalidInput):
+            check({"kind": kind})
