@@ -1,9 +1,7 @@
 """Pages of records: what they say, what they never say, and that they stand alone."""
 
 import json
-import re
 import shlex
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -17,170 +15,10 @@ from proofs.verdict import Verdict
 from sipit.report import render, write_report
 from sipit.report.document import Theme
 from sipit.report.page import document_of
-from sipit.report.wording import number
+from tests.sipit.report_pages import Page, classes_of, inversion_record, prompt_entry
 from tests.sipit.report_records import COMMANDS, FOLDER, make, stored_records
 
 QUICK = settings(max_examples=30, deadline=None, derandomize=True)
-
-
-def inversion_record(*prompts: dict[str, Any], verdict: Verdict = Verdict.RECOVERED, **provenance: Any) -> Record:
-    result = {
-        "layer": 15,
-        "policy": "draft",
-        "tolerance": {"value": 3.55e-5, "kind": "measured", "derived_from": "4 x the noise over 183 positions"},
-        "prompts": list(prompts),
-    }
-    known = {"model": "smollm2", "dtype": "float32", "seed": 0, "versions": {"torch": "2.9.0"}}
-    return Record("invert", verdict, result, known | provenance, 1.5)
-
-
-def prompt_entry(pieces: list[str | None], *, outcome: str = "recovered", **more: Any) -> dict[str, Any]:
-    """An entry of `prompts`: a token where there is a piece, else a position with this outcome."""
-    ids = [None if piece is None else 100 + at for at, piece in enumerate(pieces)]
-    return {
-        "outcome": outcome,
-        "token_ids": ids,
-        "text": None if None in pieces else "".join(piece or "" for piece in pieces),
-        "alternatives": [],
-        "tokens": [
-            {
-                "position": at,
-                "token_id": token,
-                "outcome": "recovered" if token is not None else outcome,
-                "residual": (at + 1) * 1.01e-7 if token is not None else 0.5,
-                "margin": 0.2 + at / 1000,
-                "rivals_tested": 16,
-                "candidates_tested": 17,
-            }
-            for at, token in enumerate(ids)
-        ],
-        "pieces": pieces,
-        "forward_passes": 3,
-        "token_positions": 180,
-        "candidates_tested": 170,
-        "seconds": 2.25,
-        "matches_truth": None,
-        "explanation": f"Explained: {outcome}.",
-        "largest_residual": 4.25e-7,
-        "smallest_margin": 0.2,
-        **more,
-    }
-
-
-class Page(HTMLParser):
-    """A page read back: its elements are balanced, and the text of every element is kept by class."""
-
-    VOID = frozenset({"meta", "link", "br"})
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[tuple[str, str]] = []
-        self.text = ""
-        self.tokens: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len({name for name, _ in attrs}) == len(attrs)
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append((tag, dict(attrs).get("class") or ""))
-            if "tk" in self.open[-1][1].split():
-                self.tokens.append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop()[0] == tag
-
-    def handle_data(self, data: str) -> None:
-        classes = [name.split() for _, name in self.open]
-        if not any(tag == "style" for tag, _ in self.open):
-            self.text += data
-        if ["tip"] not in classes and any("tk" in names for names in classes):
-            self.tokens[-1] += data
-
-
-def classes_of(page: Page, name: str) -> list[set[str]]:
-    found = [set((attributes.get("class") or "").split()) for _, attributes in page.elements]
-    return [names for names in found if name in names]
-
-
-def test_a_recovered_prompt_is_told_in_plain_sentences():
-    page = render([inversion_record(prompt_entry(["The", " fox"], matches_truth=True))], format="html")
-    read = Page(page)
-    assert "The prompt was recovered from the hidden states: 2 of 2 tokens" in read.text
-    assert "measured, not proved: at layer 15 in float32, against at least 16 rivals" in read.text
-    assert "sipit invert smollm2" in read.text
-    assert read.tokens == ["The", " fox"]
-    assert all("holds" in names for names in classes_of(read, "tk"))
-
-
-@pytest.mark.parametrize("outcome", ["not_found", "ambiguous", "budget_exhausted"])
-def test_a_failure_never_looks_like_success(outcome: str):
-    record = inversion_record(prompt_entry(["The", None], outcome=outcome), verdict=Verdict(outcome))
-    read = Page(render([record], format="html"))
-    assert "was recovered" not in read.text
-    assert f"The prompt was not recovered: 1 {outcome.replace('_', ' ')}; 1 of 2 tokens resolved." in read.text
-    assert "holds" not in classes_of(read, "hero")[0]
-    first, second = classes_of(read, "tk")
-    assert "holds" in first
-    assert "hole" in second and "holds" not in second
-
-
-def test_a_verdict_that_the_prompts_do_not_bear_out_is_not_repeated_in_words():
-    read = Page(render([inversion_record(prompt_entry(["a", None], outcome="not_found"))], format="html"))
-    assert "was recovered" not in read.text
-
-
-def test_an_unresolved_position_shows_no_text_but_among_the_alternatives():
-    entry = prompt_entry(["The", None], outcome="not_found")
-    entry["pieces"] = ["The", "GUESS"]
-    entry["alternatives"] = [{"position": 1, "token_ids": [4711], "pieces": ["nearest"], "reason": "not an answer"}]
-    record = inversion_record(entry, verdict=Verdict.NOT_FOUND)
-    for page in (render([record], format="html"), render([record], format="md")):
-        assert "GUESS" not in page
-        assert "not an answer: 4711 “nearest”" in page
-    assert "nearest" not in "".join(Page(render([record], format="html")).tokens)
-
-
-def test_a_wrong_token_is_called_wrong():
-    page = render([inversion_record(prompt_entry(["The"], matches_truth=False))], format="html")
-    assert "Attention: 1 prompt called recovered differ" in page
-    assert "not the true text" in page
-
-
-def test_tokens_without_pieces_show_their_ids():
-    entry = prompt_entry(["a", "b"])
-    del entry["pieces"]
-    read = Page(render([inversion_record(entry)], format="html"))
-    assert read.tokens == ["[100]", "[101]"]
-    assert "The text as a whole" in read.text
-
-
-@pytest.mark.parametrize("form", ["html", "md"])
-def test_every_number_of_an_inversion_is_shown(form: Any):
-    entries = [prompt_entry(["x"] * 5, novel=[{"deep": 77123}], seconds=8.125), prompt_entry(["y", None])]
-    record = inversion_record(*entries, verdict=Verdict.AMBIGUOUS)
-    record.result["threads"] = 4242
-    page = render([record], format=form)
-    assert {"77123", "4242"} <= set(re.findall(r"\d+", page))
-    for entry in entries:
-        for token in entry["tokens"]:
-            assert number(token["residual"]) in page
-            assert number(token["margin"]) in page
-        for name in ("forward_passes", "token_positions", "candidates_tested", "seconds", "largest_residual"):
-            assert number(entry[name]) in page
-    assert number(3.55e-5) in page
-
-
-def test_numbers_carry_their_claim():
-    read = Page(render([inversion_record(prompt_entry(["x"]))], format="html"))
-    assert "residual measured" in read.text
-    assert [names & {"proved", "bounded"} for names in classes_of(read, "claim") if "measured" not in names] == []
 
 
 @QUICK

@@ -19,8 +19,8 @@ from sipit.report.html import render_html
 from sipit.report.markdown import escape
 from sipit.report.page import document_of
 from sipit.report.wording import is_hidden, number, plain, sign_of
+from tests.sipit.report_pages import Page, inversion_record, prompt_entry
 from tests.sipit.report_records import stored_records
-from tests.sipit.test_report import Page, inversion_record, prompt_entry
 
 MORE = settings(max_examples=50, deadline=None, derandomize=True)
 NASTY = [

@@ -1,0 +1,85 @@
+"""Pages of inversions: what they say of each prompt, and that a failure never looks like success."""
+
+import re
+from typing import Any
+
+import pytest
+
+from proofs.verdict import Verdict
+from sipit.report import render
+from sipit.report.wording import number
+from tests.sipit.report_pages import Page, classes_of, inversion_record, prompt_entry
+
+
+def test_a_recovered_prompt_is_told_in_plain_sentences():
+    page = render([inversion_record(prompt_entry(["The", " fox"], matches_truth=True))], format="html")
+    read = Page(page)
+    assert "The prompt was recovered from the hidden states: 2 of 2 tokens" in read.text
+    assert "measured, not proved: at layer 15 in float32, against at least 16 rivals" in read.text
+    assert "sipit invert smollm2" in read.text
+    assert read.tokens == ["The", " fox"]
+    assert all("holds" in names for names in classes_of(read, "tk"))
+
+
+@pytest.mark.parametrize("outcome", ["not_found", "ambiguous", "budget_exhausted"])
+def test_a_failure_never_looks_like_success(outcome: str):
+    record = inversion_record(prompt_entry(["The", None], outcome=outcome), verdict=Verdict(outcome))
+    read = Page(render([record], format="html"))
+    assert "was recovered" not in read.text
+    assert f"The prompt was not recovered: 1 {outcome.replace('_', ' ')}; 1 of 2 tokens resolved." in read.text
+    assert "holds" not in classes_of(read, "hero")[0]
+    first, second = classes_of(read, "tk")
+    assert "holds" in first
+    assert "hole" in second and "holds" not in second
+
+
+def test_a_verdict_that_the_prompts_do_not_bear_out_is_not_repeated_in_words():
+    read = Page(render([inversion_record(prompt_entry(["a", None], outcome="not_found"))], format="html"))
+    assert "was recovered" not in read.text
+
+
+def test_an_unresolved_position_shows_no_text_but_among_the_alternatives():
+    entry = prompt_entry(["The", None], outcome="not_found")
+    entry["pieces"] = ["The", "GUESS"]
+    entry["alternatives"] = [{"position": 1, "token_ids": [4711], "pieces": ["nearest"], "reason": "not an answer"}]
+    record = inversion_record(entry, verdict=Verdict.NOT_FOUND)
+    for page in (render([record], format="html"), render([record], format="md")):
+        assert "GUESS" not in page
+        assert "not an answer: 4711 “nearest”" in page
+    assert "nearest" not in "".join(Page(render([record], format="html")).tokens)
+
+
+def test_a_wrong_token_is_called_wrong():
+    page = render([inversion_record(prompt_entry(["The"], matches_truth=False))], format="html")
+    assert "Attention: 1 prompt called recovered differ" in page
+    assert "not the true text" in page
+
+
+def test_tokens_without_pieces_show_their_ids():
+    entry = prompt_entry(["a", "b"])
+    del entry["pieces"]
+    read = Page(render([inversion_record(entry)], format="html"))
+    assert read.tokens == ["[100]", "[101]"]
+    assert "The text as a whole" in read.text
+
+
+@pytest.mark.parametrize("form", ["html", "md"])
+def test_every_number_of_an_inversion_is_shown(form: Any):
+    entries = [prompt_entry(["x"] * 5, novel=[{"deep": 77123}], seconds=8.125), prompt_entry(["y", None])]
+    record = inversion_record(*entries, verdict=Verdict.AMBIGUOUS)
+    record.result["threads"] = 4242
+    page = render([record], format=form)
+    assert {"77123", "4242"} <= set(re.findall(r"\d+", page))
+    for entry in entries:
+        for token in entry["tokens"]:
+            assert number(token["residual"]) in page
+            assert number(token["margin"]) in page
+        for name in ("forward_passes", "token_positions", "candidates_tested", "seconds", "largest_residual"):
+            assert number(entry[name]) in page
+    assert number(3.55e-5) in page
+
+
+def test_numbers_carry_their_claim():
+    read = Page(render([inversion_record(prompt_entry(["x"]))], format="html"))
+    assert "residual measured" in read.text
+    assert [names & {"proved", "bounded"} for names in classes_of(read, "claim") if "measured" not in names] == []
