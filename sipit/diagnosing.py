@@ -7,7 +7,7 @@
     verify     all rows at the winner, with one factor, by the rule of the verifier
 
 A convention is claimed only if the states of the tokens found, recomputed under it, are the observed ones within the
-tolerance. All tolerances are for directions (the states divided by their norms) and come from measured noise.
+tolerance. All tolerances are for evened directions (see `sipit.distances`) and come from measured noise.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,16 +19,17 @@ import torch
 
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
+from sipit.distances import direction_distance
 from sipit.models import LanguageModel
 from sipit.network import Layer
-from sipit.number_grid import grid_error, stored_grid
+from sipit.number_grid import HALVES, grid_error, stored_grid
 from sipit.padding import PaddingFound, empty_rows, token_padding
 from sipit.probe import Probes
 from sipit.site_probes import fit_site_probes
-from sipit.site_statistics import Level, SiteStatistics, coarse_levels, directions, ordinary_level
+from sipit.site_statistics import Level, SiteStatistics, coarse_levels, ordinary_level
 from sipit.sites import Site, Sites
 from sipit.tolerance import SAFETY
-from sipit.walking import Start, Step, Walk, fitting, single_token_distances
+from sipit.walking import Start, Step, Walk, consistent, fitting, single_token_distances
 
 Progress = Callable[[int, int], None]
 
@@ -81,7 +82,8 @@ class Diagnosis:
     """What was found for one tensor of states.
 
     `verified` rows (from row `skipped` on, `rows` in all) are recomputed within `tolerance`; `token_ids` are theirs,
-    classes of identical embedding rows by their smallest id (`shared`: some token has such a class).
+    classes of identical embedding rows by their smallest id (`shared`: some token has such a class). `consistent` rows
+    lie within the tolerance of their nearest token, where others may lie too: they bear out the cause, and no token.
     `factor` is the constant that the observed values are multiplied by, None where the rows have one each.
     """
 
@@ -91,6 +93,7 @@ class Diagnosis:
     start: Start = field(default_factory=Start)
     skipped: int = 0
     verified: int = 0
+    consistent: int = 0
     factor: float | None = None
     stored: str | None = None
     arithmetic: str | None = None
@@ -118,7 +121,7 @@ class Diagnosis:
     def sentences(self) -> list[str]:
         """The findings in words, only what was verified."""
         found = [self.cause.explanation]
-        if self.site is not None and self.verified:
+        if self.site is not None and self.consistent:
             found.append(f"Place: {self.site}.")
             if self.start.known:
                 found.append(
@@ -132,10 +135,16 @@ class Diagnosis:
                 found.append(f"All values are multiplied by {self.factor:.6g}.")
             if self.cause is Cause.ROUNDING and self.arithmetic is not None:
                 found.append(f"The distance left is within the noise of: {self.arithmetic}.")
-            found.append(
-                f"{self.verified} of {self.rows} rows verified, from row {self.skipped} on; "
-                f"largest residual {self.largest_residual:.1e}, tolerance {self.tolerance:.1e}."
-            )
+            if self.verified:
+                found.append(
+                    f"{self.verified} of {self.rows} rows verified, from row {self.skipped} on; "
+                    f"largest residual {self.largest_residual:.1e}, tolerance {self.tolerance:.1e}."
+                )
+            if self.consistent > self.verified:
+                found.append(
+                    f"{self.consistent} of {self.rows} rows lie within {self.tolerance:.1e} of some token's state; "
+                    f"from row {self.skipped + self.verified} on, others are as near, and none is named."
+                )
         if self.stored is not None:
             found.append(f"The values lie on the grid of {self.stored}.")
         if self.padding is not None:
@@ -222,17 +231,20 @@ class Diagnostician:
         tried = self._walks(rows, grid, self._order(rows, claimed), self._starts(known))
         best, site, steps = min(tried, key=lambda entry: entry[0].median)
         everything = tuple(entry[0] for entry in tried)
-        level = self._explained(site, stored, grid, steps)
-        if level is None:
-            near = best.median <= _NEAR and sum(step.margin > 2 * step.residual for step in steps) > len(steps) / 2
+        explained = self._explained(site, stored, grid, steps)
+        if explained is None:
+            near = best.median <= _NEAR and _mostly_clear(steps)
             cause = Cause.UNEXPLAINED if near else Cause.FOREIGN
             return Diagnosis(cause, len(rows), stored=stored, tried=everything, skipped=best.skipped)
-        found = self._verified(rows, best, site, level, grid)
+        level, tolerance = explained
+        found = self._verified(rows, best, site, level, tolerance)
         coarse = level is not self._ordinary(site) or grid > SAFETY * self._ordinary(site).largest
         as_named = claimed is None or site == Site(claimed)
         plain = as_named and best.start == Start() and best.skipped == 0 and found.factor == 1.0
         cause = Cause.ROUNDING if coarse and plain else Cause.PLAIN if plain else Cause.CONVENTION
-        return replace(found, cause=cause if found.verified else Cause.UNEXPLAINED, stored=stored, tried=everything)
+        if not found.verified and cause is not Cause.ROUNDING:
+            return Diagnosis(Cause.UNEXPLAINED, len(rows), stored=stored, tried=everything, skipped=best.skipped)
+        return replace(found, cause=cause, stored=stored, tried=everything)
 
     def _walks(self, rows: torch.Tensor, grid: float, sites: list[Site], starts: list[Start]) -> list[_Walked]:
         """Heads at the sites, from the starts; behind rows of padding only where nothing else fits. Ends at a fit."""
@@ -280,7 +292,7 @@ class Diagnostician:
         """Whether position ids make a difference beyond rounding."""
         ids = torch.arange(1, 9, device=self.model.device)[None] % self.model.vocabulary_size
         plain, moved = (self._sites.network(Site("final"), shift=shift).run(ids, use_cache=False) for shift in (0, 3))
-        return bool((directions(plain) - directions(moved)).norm(dim=-1).max() > _ENOUGH)
+        return bool(direction_distance(moved.double(), plain.double()).max() > _ENOUGH)
 
     def _try(self, rows: torch.Tensor, site: Site, start: Start, skip: int, grid: float) -> _Walked:
         """Walks the head at one convention; no farther than a few rows where none of them comes near."""
@@ -292,33 +304,41 @@ class Diagnostician:
         apart = torch.tensor([step.residual for step in steps])
         return Tried(str(site), start, skip, float(apart.median()), float(apart.max())), site, steps
 
-    def _explained(self, site: Site, stored: str | None, grid: float, steps: list[Step]) -> Level | None:
-        """The arithmetic whose noise covers the most of a head, the least coarse of equals; None below half of it."""
+    def _explained(self, site: Site, stored: str | None, grid: float, steps: list[Step]) -> tuple[Level, float] | None:
+        """The arithmetic whose noise covers the most of a head, the least coarse of equals, and the tolerance for it.
+
+        Where no token could be named for half of the rows, the largest noise seen of an arithmetic has to cover all of
+        them, and most have to be clear: states of another network lie about as near to several tokens.
+        """
         best, most = None, (len(steps) + 1) // 2 - 1
         for level in self._by_coarseness(site, stored):
-            count = fitting(steps, SAFETY * level.largest + grid)
+            tolerance = SAFETY * level.largest + grid
+            count = fitting(steps, tolerance)
             if count > most:
-                best, most = level, count
+                best, most = (level, tolerance), count
             if count == len(steps):
                 break
-        return best
+        if best is not None or not _mostly_clear(steps):
+            return best
+        levels = ((level, level.largest + grid) for level in self._by_coarseness(site, stored))
+        return next((one for one in levels if consistent(steps, one[1]) == len(steps)), None)
 
     def _by_coarseness(self, site: Site, stored: str | None) -> Iterator[Level]:
-        """The model's own arithmetic, then coarser ones; values of one half type were not computed in the other."""
+        """The model's own arithmetic, then coarser ones, first that of the half type on whose grid the values lie."""
         yield self._ordinary(site)
-        other = {"bfloat16": "float16", "float16": "bfloat16"}.get(stored or "")
-        yield from (level for level in self._coarse(site) if level.arithmetic != other)
+        if stored in HALVES:
+            yield from (level for level in self._coarse(site) if level.arithmetic == stored)
+        yield from (level for level in self._coarse(site) if level.arithmetic not in HALVES or stored not in HALVES)
 
-    def _verified(self, rows: torch.Tensor, best: Tried, site: Site, level: Level, grid: float) -> Diagnosis:
+    def _verified(self, rows: torch.Tensor, best: Tried, site: Site, level: Level, tolerance: float) -> Diagnosis:
         """Walks all rows at the winner and says what holds of those that fit; the cause is left open."""
-        tolerance = SAFETY * level.largest + grid
         walk = Walk(self._sites, site, self._probes[site], best.start, tolerance, _MOST)
         steps: list[Step] = []
         for row in rows[best.skipped :]:
             steps += walk.along(row[None])
-            if not fitting(steps[-1:], tolerance):
+            if not consistent(steps[-1:], tolerance):
                 break
-        accepted = steps[: fitting(steps, tolerance)]
+        accepted, near = steps[: fitting(steps, tolerance)], steps[: consistent(steps, tolerance)]
         found = Diagnosis(
             cause=Cause.UNEXPLAINED,
             rows=len(rows),
@@ -326,7 +346,8 @@ class Diagnostician:
             start=best.start,
             skipped=best.skipped,
             verified=len(accepted),
-            factor=_constant([step.factor for step in accepted], tolerance),
+            consistent=len(near),
+            factor=_constant([step.factor for step in near], tolerance),
             arithmetic=level.arithmetic,
             tolerance=tolerance,
             largest_residual=max((step.residual for step in accepted), default=None),
@@ -349,6 +370,10 @@ class Diagnostician:
         if site not in self._coarser:
             self._coarser[site] = coarse_levels(self._sites, site)
         return self._coarser[site]
+
+
+def _mostly_clear(steps: list[Step]) -> bool:
+    return sum(step.clear for step in steps) > len(steps) / 2
 
 
 def _constant(factors: list[float], tolerance: float) -> float | None:

@@ -4,6 +4,7 @@ Trained models keep a few massive coordinates: at the first position of the embe
 times as large as the median. In a half type its rounding alone exceeds what tells most tokens apart, and the plain L2
 distance sees nothing else. The *evened* distance divides such a coordinate by as much as it exceeds four times the
 median |h_i| of the observed state, in the difference and in the norm, so that it counts like a large ordinary one.
+Where a constant factor shall not matter, directions are compared: the states divided by their norms.
 """
 
 import torch
@@ -25,6 +26,22 @@ def relative_distance(states: torch.Tensor, observed: torch.Tensor, *, evened: b
         weights = evening(observed)
         difference, observed = difference * weights, observed * weights
     return quotient(difference, observed.norm(dim=-1))
+
+
+def directions(states: torch.Tensor) -> torch.Tensor:
+    """The rows (…, d) divided by their norms, float64; a zero row stays zero."""
+    rows = states.double()
+    return rows / rows.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+
+
+def direction_distance(states: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
+    """How far the evened directions of states F lie from those of observed ones h (…, d), shape (…,), from 0 to 2.
+
+    What is not a number is as far as can be.
+    """
+    weights = evening(observed)
+    apart = directions(states * weights) - directions(observed * weights)
+    return apart.norm(dim=-1).nan_to_num(nan=2.0)
 
 
 def quotient(difference: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,9 @@
 
 import torch
 
-_HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+from sipit.distances import evening
+
+HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _INTEGER = 1e-3  # of a step, by which a float32 quotient may miss an integer
 _STEPS = 127  # of int8, to either side
 
@@ -20,19 +22,20 @@ def stored_grid(rows: torch.Tensor) -> str | None:
 
 def half_type(rows: torch.Tensor) -> torch.dtype | None:
     """The half type on whose grid all values (T, d) lie, whatever type holds them; None where there is none."""
-    return next((dtype for dtype in _HALVES.values() if bool((rows.to(dtype).to(rows.dtype) == rows).all())), None)
+    return next((dtype for dtype in HALVES.values() if bool((rows.to(dtype).to(rows.dtype) == rows).all())), None)
 
 
 def grid_error(grid: str | None, rows: torch.Tensor) -> float:
-    """How far rounding to the grid moves a row (T, d) at most, relative L2."""
+    """How far rounding to the grid moves the evened direction of a row (T, d) at most."""
     if grid is None:
         return 0.0
-    if grid in _HALVES:
-        return torch.finfo(_HALVES[grid]).eps / 2
+    if grid in HALVES:
+        return torch.finfo(HALVES[grid]).eps / 2
     values = rows.double()
+    weights = evening(values)
     largest = values.abs().amax(1) if grid.endswith("a row") else values.abs().max().expand(len(values))
-    moved = largest / (2 * _STEPS) * values.shape[1] ** 0.5
-    return float((moved / values.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)).max())
+    moved = largest / (2 * _STEPS) * weights.norm(dim=1)
+    return float((moved / (values * weights).norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)).max())
 
 
 def _on_integers(values: torch.Tensor, largest: torch.Tensor) -> bool:

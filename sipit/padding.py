@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
+from sipit.distances import direction_distance
 from sipit.network import Network
-from sipit.site_statistics import directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,13 @@ def empty_rows(present: torch.Tensor) -> PaddingFound:
 def token_padding(
     network: Network, rows: torch.Tensor, token_ids: list[int], *, front: int, tolerance: float
 ) -> PaddingFound:
-    """Whether the rows (T, d) around a prompt are those of padding tokens; directions are compared.
+    """Whether the rows (T, d) around a prompt are those of padding tokens; evened directions are compared.
 
     The prompt is run between padding with a mask, and once more with position ids that count the padding too.
     """
     model, behind = network.model, len(rows) - front - len(token_ids)
     tokenizer = model.tokenizer
     named = [getattr(tokenizer, name, None) for name in ("pad_token_id", "eos_token_id", "bos_token_id")]
-    observed = directions(rows)
     outside = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     outside[front : front + len(token_ids)] = False
     for token in dict.fromkeys(token for token in (*named, 0) if token is not None):
@@ -59,8 +58,8 @@ def token_padding(
         ):
             accepted: dict[str, Any] = {"attention_mask": mask, "position_ids": positions}
             named_arguments = {name: value for name, value in accepted.items() if name in model.decoder.accepts}
-            states = directions(network.run(ids, use_cache=False, **named_arguments)[0])
-            if float((states - observed).norm(dim=1)[outside].max()) <= tolerance:
+            states = network.run(ids, use_cache=False, **named_arguments)[0].double()
+            if float(direction_distance(states, rows.to(states))[outside].max()) <= tolerance:
                 kind = f"those of padding with token {token}"
                 return PaddingFound(front, behind, front + behind, kind, token)
     return PaddingFound(front, behind, 0, None)

@@ -159,19 +159,34 @@ def trained_probes(network: Network, *, progress: Progress | None = None) -> Pro
     """
     model = network.model
     embedding = centred_embedding(model)
-    key = f"probes/{model.digest[:32]}-{network.layer}-{model.dtype}.safetensors".replace("torch.", "")
+    key = probes_key(model, str(network.layer))
+    probes = kept_probes(key, embedding)
+    if probes is None:
+        probes = Probes(*_train(Network(model, network.layer), embedding, progress))
+        keep_probes(key, probes)
+    return probes
+
+
+def probes_key(model: LanguageModel, place: str) -> str:
+    """Where the cache keeps the probes of a place in a model."""
+    return f"probes/{model.digest[:32]}-{place}-{model.dtype}.safetensors".replace("torch.", "")
+
+
+def keep_probes(key: str, probes: Probes) -> None:
+    """Puts probes into the cache, the embedding apart."""
+    named = {"first": probes.first.parameters(), "later": probes.later.parameters()}
+    keep_tensors(key, {f"{part}.{name}": tensor for part, tensors in named.items() for name, tensor in tensors.items()})
+
+
+def kept_probes(key: str, embedding: torch.Tensor) -> Probes | None:
+    """Probes of the cache beside the centred rows they are for, or None."""
     kept = kept_tensors(key)
     if kept is None:
-        first, later = _train(Network(model, network.layer), embedding, progress)
-        kept = {f"first.{name}": tensor for name, tensor in first.parameters().items()}
-        kept |= {f"later.{name}": tensor for name, tensor in later.parameters().items()}
-        keep_tensors(key, kept)
-    parts = {
-        part: {
-            name.partition(".")[2]: tensor.to(model.device) for name, tensor in kept.items() if name.startswith(part)
-        }
-        for part in ("first", "later")
-    }
+        return None
+    parts: dict[str, dict[str, torch.Tensor]] = {"first": {}, "later": {}}
+    for name, tensor in kept.items():
+        part, _, parameter = name.partition(".")
+        parts[part][parameter] = tensor.to(embedding.device)
     return Probes(*(LinearProbe(**parts[part], embedding=embedding) for part in ("first", "later")))
 
 

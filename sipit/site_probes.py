@@ -1,6 +1,7 @@
 """Small probes for several sites at once, from one pass over training prompts: enough to walk a few rows.
 
-The probes of an inversion are trained longer and for one layer; a diagnosis does not know the layer yet.
+The probes of an inversion are trained longer and for one layer; a diagnosis does not know the layer yet. Both are kept
+in the cache.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from sipit.corpus import random_tokens, text_windows
-from sipit.probe import Probes, centred_embedding, fit_probe
+from sipit.probe import Probes, centred_embedding, fit_probe, keep_probes, kept_probes, probes_key
 from sipit.sites import Site, Sites
 
 _TOKENS = 2**13  # behind position 0
@@ -21,9 +22,22 @@ Progress = Callable[[int, int], None]
 
 
 def fit_site_probes(sites: Sites, wanted: Sequence[Site], *, progress: Progress | None = None) -> dict[Site, Probes]:
-    """Probes of the wanted sites, trained on text and random tokens in equal parts."""
+    """Probes of the wanted sites, kept ones or new ones, trained on text and random tokens in equal parts."""
+    embedding = centred_embedding(sites.model)
+    keys = {site: probes_key(sites.model, f"site-{site.layer}{'-normed' * site.normed}") for site in wanted}
+    probes = {site: kept_probes(key, embedding) for site, key in keys.items()}
+    missing = [site for site, found in probes.items() if found is None]
+    fresh = _fit(sites, missing, embedding, progress) if missing else {}
+    for site, found in fresh.items():
+        keep_probes(keys[site], found)
+    return {site: found or fresh[site] for site, found in probes.items()}
+
+
+def _fit(
+    sites: Sites, wanted: Sequence[Site], embedding: torch.Tensor, progress: Progress | None
+) -> dict[Site, Probes]:
+    """One pass over the training prompts for all the sites."""
     model = sites.model
-    embedding = centred_embedding(model)
     generator = torch.Generator().manual_seed(_SEED)
     length = min(_WINDOW, model.context or _WINDOW)
     count = max(16, min(_TOKENS, 32 * model.vocabulary_size) // length)

@@ -1,8 +1,8 @@
 """Which site states look like, and how far the usual arithmetics move them there; both from calibration prompts.
 
-Only directions are compared, x = sqrt(d) h/|h|, so that a constant factor does not matter. Coordinate by coordinate
+Only directions are looked at, x = sqrt(d) h/|h|, so that a constant factor does not matter. Coordinate by coordinate
 they have a mean and a spread of their own at every site. The likeliest site under these Gaussians is where a search
-begins; it is never the answer.
+begins; it is never the answer. How far an arithmetic moves states is said in the evened distance of directions.
 """
 
 import copy
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from sipit.corpus import random_tokens, section_prompts
+from sipit.distances import direction_distance, directions
 from sipit.models import LanguageModel
 from sipit.models.structure import find_decoder
 from sipit.noise import in_dtype
@@ -23,12 +24,6 @@ _PROMPTS, _LENGTH, _SEED = 12, 40, 20251122
 _FARTHEST = 25.0  # squared standard deviations that one coordinate can count for: rows of padding shall not decide
 _ROUNDINGS = 4  # units that any two captures may differ by
 _LEAST = 1e-3  # standard deviation of a coordinate
-
-
-def directions(states: torch.Tensor) -> torch.Tensor:
-    """The rows (…, d) divided by their norms, float64; a zero row stays zero."""
-    rows = states.double()
-    return rows / rows.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
 
 
 def calibration(model: LanguageModel, count: int = _PROMPTS) -> list[list[int]]:
@@ -80,7 +75,7 @@ def _likelihood(x: torch.Tensor, mean: torch.Tensor, spread: torch.Tensor) -> to
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """How far an arithmetic moves the directions at a site: median and largest over calibration positions."""
+    """How far an arithmetic moves the evened directions at a site: median and largest over calibration positions."""
 
     arithmetic: str
     median: float
@@ -100,7 +95,7 @@ def ordinary_level(sites: Sites, site: Site) -> Level:
         prefix.keep(0)
         again.append(prefix.candidates(torch.arange(len(row), device=row.device), row))
     own = str(model.dtype).removeprefix("torch.")
-    level = _level(f"{own}, as here", _run(model, site, ids), directions(torch.stack(again)))
+    level = _level(f"{own}, as here", _run(model, site, ids), torch.stack(again))
     # Where both ways agree to the bit, as in recurrent models, captures of a third kind still differ by some roundings.
     return replace(level, largest=max(level.largest, _ROUNDINGS * torch.finfo(model.dtype).eps))
 
@@ -117,12 +112,12 @@ def coarse_levels(sites: Sites, site: Site) -> list[Level]:
 
 
 def _level(name: str, plain: torch.Tensor, other: torch.Tensor) -> Level:
-    apart = (plain - other).norm(dim=-1).nan_to_num(nan=2.0)
+    apart = direction_distance(plain.double(), other.double())
     return Level(name, float(apart.median()), float(apart.max()))
 
 
 def _run(model: LanguageModel, site: Site, ids: torch.Tensor) -> torch.Tensor:
-    return directions(Sites.of(model).network(site).run(ids, use_cache=False))
+    return Sites.of(model).network(site).run(ids, use_cache=False)
 
 
 def _with_rounded_matrices(model: LanguageModel) -> LanguageModel:

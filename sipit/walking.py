@@ -1,7 +1,8 @@
 """Walks along observed states row by row, taking the nearest token at each: how well does a convention fit?
 
-Only directions are compared, so that a constant factor does not matter. The candidates are the best by the probe and
-the embedding rows nearest to the best of them; a row that nothing fits gets more, up to a limit.
+Evened directions are compared, so that neither a constant factor matters nor how a massive coordinate was rounded. The
+candidates are the best by the probe and the embedding rows nearest to the best of them; a row that nothing fits gets
+more, up to a limit.
 """
 
 from collections.abc import Sequence
@@ -9,11 +10,11 @@ from dataclasses import dataclass
 
 import torch
 
+from sipit.distances import direction_distance
 from sipit.models import LanguageModel
 from sipit.prefix import CachedPrefix, Prefix, RecomputedPrefix
 from sipit.prefix_choice import prefix_opener
 from sipit.probe import Probes
-from sipit.site_statistics import directions
 from sipit.sites import Site, Sites
 
 _FIRST = 64  # candidates tested at every row
@@ -43,6 +44,11 @@ class Step:
     factor: float
     tested: int
     nearest: tuple[tuple[int, float], ...]
+
+    @property
+    def clear(self) -> bool:
+        """Whether the nearest rival is more than twice as far."""
+        return self.margin > 2 * self.residual
 
 
 @dataclass
@@ -122,17 +128,20 @@ class Walk:
             empty = torch.zeros(0, dtype=torch.float64, device=tokens.device)
             return tokens, empty, empty
         states = self._prefix.candidates(torch.full_like(tokens, self._length), tokens).double()
-        apart = (directions(states) - directions(row.to(states.device))).norm(dim=1)
-        return tokens, apart.nan_to_num(nan=2.0), states.norm(dim=1)
+        return tokens, direction_distance(states, row.to(states)), states.norm(dim=1)
 
 
 def single_token_distances(walk: Walk, rows: torch.Tensor, count: int) -> list[float]:
     """For every row (n, d) how near the state of some prompt of one token comes, of the `count` likeliest."""
     tokens = torch.stack([walk.ranking(row, 0)[:count] for row in rows])
     run = walk.sites.network(walk.site).run(tokens.flatten()[:, None], use_cache=False)[:, 0]
-    states = directions(run).view(*tokens.shape, -1)
-    observed = directions(rows.to(states.device))
-    return (states - observed[:, None]).norm(dim=2).nan_to_num(nan=2.0).amin(1).tolist()
+    states = run.double().view(*tokens.shape, -1)
+    return direction_distance(states, rows.to(states)[:, None]).amin(1).tolist()
+
+
+def consistent(steps: Sequence[Step], tolerance: float) -> int:
+    """How many steps from the first on lie within the tolerance of their nearest token, whatever else does."""
+    return next((count for count, step in enumerate(steps) if step.residual > tolerance), len(steps))
 
 
 def fitting(steps: Sequence[Step], tolerance: float) -> int:

@@ -16,10 +16,10 @@ from proofs.errors import InvalidInput
 from sipit import strategies
 from sipit.cli import run
 from sipit.diagnosing import Cause, Diagnostician, diagnose
+from sipit.distances import direction_distance, directions
 from sipit.models.structure import find_decoder, hidden_of
 from sipit.models.tiny import BOS
 from sipit.number_grid import stored_grid
-from sipit.site_statistics import directions
 from sipit.sites import Site, Sites
 from sipit.walking import Start
 from tests.sipit.cases import random_prompts, tiny, with_rows
@@ -139,10 +139,11 @@ def test_odd_captures(family, kind):
         lambda m: torch.randn(6, m.width, generator=torch.Generator().manual_seed(0)),
         lambda m: sipit.capture(sipit.load_model("tiny-llama", seed=1), [PROMPT], layer=LAYER)[0],
         lambda m: hooked(m, PROMPT)[torch.tensor([3, 0, 5, 7, 1, 2, 4, 6, 8])],
+        lambda m: sipit.capture(sipit.load_model("tiny-llama", seed=1), [PROMPT], layer=LAYER)[0].bfloat16().float(),
         lambda m: torch.zeros(3, m.width),
         lambda m: torch.full((3, m.width), torch.nan),
     ],
-    ids=["random vectors", "another model", "rows permuted", "zeros", "nan"],
+    ids=["random vectors", "another model", "rows permuted", "another model in bfloat16", "zeros", "nan"],
 )
 def test_what_no_convention_fits_is_said_so(rows):
     found = doctor("llama").diagnose(rows(tiny("llama")), claimed=LAYER)
@@ -158,6 +159,16 @@ def test_tokens_with_identical_rows_stay_a_class():
     assert list(found.token_ids) == PROMPT
     assert found.shared
     assert found.verdict == "ambiguous"
+
+
+def test_rounding_is_said_where_no_token_can_be_named():
+    """A near twin of the first token lies within the noise of bfloat16: the cause is told, and no token."""
+    model = with_rows("llama", [(PROMPT[0], 400)], relative=2e-3)
+    found = diagnose(model, hooked(changed(model, lambda x: x.bfloat16()), PROMPT), claimed=LAYER)
+    assert (found.cause, found.site, found.stored) == (Cause.ROUNDING, Site(LAYER), "bfloat16")
+    assert (found.verified, found.consistent, found.token_ids) == (0, len(PROMPT), ())
+    assert found.verdict == "undecided"
+    assert any("none is named" in sentence for sentence in found.sentences())
 
 
 def test_a_known_prefix_is_taken_as_given():
@@ -183,7 +194,7 @@ def test_a_claim_is_never_wrong_whatever_happened_to_the_states(data):
     ids = torch.tensor([[*found.start.known, *found.token_ids]])
     states = Sites.of(model).read(ids)[found.site][0][len(found.start.known) :]
     observed = rows[found.skipped : found.skipped + found.verified].float()
-    assert float((directions(states) - directions(observed)).norm(dim=1).max()) <= found.tolerance
+    assert float(direction_distance(states.double(), observed.double()).max()) <= found.tolerance
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gemma3", "olmo2", "mamba"])
