@@ -10,8 +10,9 @@ meaning. Nothing is cut but what lies behind the layer asked for: every block is
 import contextlib
 import json
 import logging
+import math
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -194,12 +195,24 @@ def _plausible(config: Any) -> Any:
         size = getattr(text, name, None)
         if isinstance(size, int) and not 1 <= size <= limit:
             raise InvalidInput(f"Expected {name} from 1 to {limit}, but got {name}={size}; give a smaller config.")
+    for name, number in _numbers(config.to_dict()):
+        if not math.isfinite(number):
+            raise InvalidInput(f"Expected finite numbers in a config, but got {name}={number}; correct it.")
     for name, size in text.to_dict().items():
         limit = LARGEST_COUNT if name.endswith(("heads", "experts", "layers")) else LARGEST_SIZE
         counts = name.startswith(("num_", "n_")) or name.endswith(("_size", "_dim", "_rank", "_heads", "_experts"))
         if counts and isinstance(size, int) and size > limit:
             raise InvalidInput(f"Expected {name} of at most {limit}, but got {name}={size}; give a smaller config.")
     return config
+
+
+def _numbers(data: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """The floats of a config by name, those of its parts too; lists hold limits, which may be infinite."""
+    for name, value in data.items():
+        if isinstance(value, float):
+            yield name, value
+        elif isinstance(value, dict):
+            yield from _numbers(value)
 
 
 def build(config: Any, attention: str = "eager", *, device: str = "meta") -> torch.nn.Module:

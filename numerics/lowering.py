@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 from proofs.graph import Attribute, Constant, Graph, Kind, Node, TensorType
 from proofs.operations import REGISTRY
 
@@ -219,10 +219,20 @@ def _call(builder: Builder, fx: Any, environment: dict[Any, Any], rule_of: Calla
     if name == "getitem":
         return arguments[0][arguments[1]]
     value = fx.meta.get("val")
+    operands = [part for group in (*arguments, *keywords.values()) for part in _parts(group)]
+    read = next((part for part in operands if isinstance(part, _Read)), None)
+    shapes: list[Any] = [part.shape for part in _parts(value) if isinstance(part, torch.Tensor)]
+    if (read and shapes) or any(not isinstance(size, int) for shape in shapes for size in shape):
+        reader = read or _Read(name, builder.place)
+        raise Unsupported(
+            f"Expected sizes that do not depend on what is computed, but aten.{reader.operator} in "
+            f"{reader.place.module} ({reader.place.source}) reads one off a tensor; no one graph holds for all weights."
+        )
+    if read:
+        return read
     folded = _fold(fx, name, arguments, keywords, value)
     if folded is not None:
         return folded
-    operands = [part for group in (*arguments, *keywords.values()) for part in _parts(group)]
     rule = rule_of(name, _complex(value) or any(isinstance(part, Complex) for part in operands))
     try:
         result = NotImplemented if rule is None else rule(builder, value, arguments, keywords)
@@ -238,6 +248,14 @@ def _call(builder: Builder, fx: Any, environment: dict[Any, Any], rule_of: Calla
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A Python number that an operator reads off computed data: nothing that tensors depend on may need it."""
+
+    operator: str
+    place: Place
+
+
 def _halves(value: Any) -> list[Any]:
     return [value.real, value.imaginary] if isinstance(value, Complex) else [value]
 
@@ -249,10 +267,10 @@ def operator_name(target: Any) -> str:
 
 
 def _unknown(builder: Builder, name: str, value: Any, arguments: Sequence[Any]) -> Any:
-    """Nodes that no lemma knows; None for an operator without a tensor result (an assertion)."""
+    """Nodes that no lemma knows; for an operator without a tensor result (such as an assertion) what it reads."""
     tensors = [part for part in _parts(value) if isinstance(part, torch.Tensor)]
     if not tensors:
-        return None
+        return _Read(name, builder.place)
     parts = [half for argument in arguments for half in _halves(argument)]
     operands = [part for part in parts if isinstance(part, Term | torch.Tensor)]
     types = [TensorType(tuple(int(n) for n in t.shape), kind_of(t.dtype)) for t in tensors]
@@ -317,8 +335,8 @@ def _fold(fx: Any, name: str, arguments: Any, keywords: Any, value: Any) -> Any:
 _COMPARISONS = {"le", "lt", "ge", "gt", "eq", "ne", "_to_copy", "to", "isneginf", "any", "all", "logical_not"}
 
 
-def _double(value: torch.Tensor) -> torch.Tensor:
-    return value.double() if value.dtype.is_floating_point else value
+def _double(value: Any) -> Any:
+    return value.double() if isinstance(value, torch.Tensor) and value.dtype.is_floating_point else value
 
 
 def _exactly(fx: Any, name: str, arguments: Any) -> bool:

@@ -4,6 +4,7 @@ A rule takes the builder, torch's (fake) result, and the arguments, and returns 
 where the variant at hand has no counterpart. Shapes are checked against torch's by the caller.
 """
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from numerics.lowering import Builder, Rule, Term, Value, kind_of
+from proofs.errors import InvalidInput
 from proofs.graph import Attribute
 
 Arguments = Sequence[Any]
@@ -346,7 +348,13 @@ def _filled_like(filler: float | None) -> Rule:
 
 
 def attribute(value: float | None) -> Attribute:
-    """A Python number as an exact attribute."""
+    """A Python number as an exact attribute.
+
+    Raises:
+        InvalidInput: NaN or an infinity, which no config should hold.
+    """
+    if value is not None and not math.isfinite(value):
+        raise InvalidInput(f"Expected a model whose constants are finite, but it computes with {value}; correct it.")
     return None if value is None else Fraction(value)
 
 

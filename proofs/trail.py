@@ -93,7 +93,7 @@ class Run:
         width = graph.nodes[graph.output].type.shape[-1]
         guess = 24 + PER_OCTAVE * math.log2(max(width, 4)) * max(graph.layer, 1)
         predicted = min(LARGEST, math.ceil(guess if self.lost is None else self.lost + 6) + AIM)
-        return max(least, self.bits or predicted)
+        return max(least, predicted if self.bits is None else self.bits)
 
     def _learn(self, trail: Trail) -> None:
         lost = trail.bits - trail.state.bits + math.log2(max(trail.state.radius[0], 1))

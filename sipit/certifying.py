@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from importlib.metadata import version
+from itertools import combinations, islice
 from typing import Any
 
 from numerics.capture import capture_graph
+from proofs.arithmetic.base import Undecided
+from proofs.arithmetic.fixed_point import LARGEST
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.forked import processors
 from proofs.separation import SeparationCertificate, certify_separation
 from proofs.separation_checker import LARGEST_SET
+from proofs.verdict import Verdict
 from proofs.weights import weights_digest
 from sipit.known_collisions import families_at
 from sipit.models import LanguageModel
@@ -66,10 +70,34 @@ def certify(
             f"Expected a layer from 0 to {model.layers}, but got {chosen}; the final norm is not covered."
         )
     _check_memory(model, rows)
+    try:
+        verdict, result, weights = _found(model, rows, chosen, bits, budget, vocabulary, observed, progress)
+    except Undecided as reason:
+        count = len(rows) if vocabulary is None else min(vocabulary, model.vocabulary_size)
+        verdict, weights = Verdict.UNDECIDED, None
+        result = _nothing(rows, count, bits or LARGEST, str(reason)) | {"layer": chosen}
+    arithmetic = str(result.get("arithmetic", ARITHMETIC))
+    return Record("certify", verdict, result, _provenance(model, weights, arithmetic), time.perf_counter() - began)
+
+
+def _found(
+    model: LanguageModel,
+    rows: list[list[int]],
+    chosen: int,
+    bits: int | None,
+    budget: bool,
+    vocabulary: int | None,
+    observed: tuple[Sequence[float], Fraction] | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Verdict, dict[str, Any], str]:
+    """What `certify` finds: the verdict, the result, and the digest of the weights.
+
+    Raises:
+        Undecided: enclosures too wide to go on with, and no more bits are allowed.
+    """
     if vocabulary is not None and observed is None and bits is None:
         margin, result = vocabulary_margin(model, rows, vocabulary, chosen, progress)
-        provenance = _provenance(model, margin.weights["sha256"], result["arithmetic"])
-        return Record("certify", margin.verdict, result, provenance, time.perf_counter() - began)
+        return margin.verdict, result, str(margin.weights["sha256"])
     if vocabulary is not None:
         rows = _continuations(model, rows, vocabulary)
     graphs = [capture_graph(model.module.config, chosen, "eager", length=n) for n in sorted({len(r) for r in rows})]
@@ -93,11 +121,29 @@ def certify(
     if budget and chosen:
         result["noise_budget"] = noise_budget(model, graphs, certificate.trails, weights)
     trails.forget()
-    provenance = _provenance(model, digest, ARITHMETIC)
-    return Record("certify", certificate.verdict, result, provenance, time.perf_counter() - began)
+    return certificate.verdict, result, digest
 
 
-def _provenance(model: LanguageModel, weights: str, arithmetic: str) -> dict[str, Any]:
+def _nothing(rows: Sequence[Sequence[int]], count: int, bits: int, reason: str) -> dict[str, Any]:
+    """The result where the states of some prompt could not be enclosed at all: every pair of `count` stays open."""
+    listed = islice(combinations(range(count), 2), MOST_LISTED)
+    return {
+        "pairs": count * (count - 1) // 2,
+        "certified": 0,
+        "uncertified": [{"first": i, "second": j, "reason": "enclosures too wide"} for i, j in listed],
+        "minimum_lower_bound": None,
+        "minimum_distance_float64": None,
+        "closest": None,
+        "bits": bits,
+        "unique": None,
+        "matches": None,
+        "prompts": [list(row) for row in rows],
+        "statement": "",
+        "reason": reason,
+    }
+
+
+def _provenance(model: LanguageModel, weights: str | None, arithmetic: str) -> dict[str, Any]:
     return {
         "model": model.name,
         "digest": model.digest,

@@ -9,6 +9,7 @@ Either way the answer is the one that a single process gives.
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,10 +27,11 @@ from sipit.colliding import Progress
 from sipit.corpora import Corpus
 from sipit.models import LanguageModel, load_model
 from sipit.prefixes import Prefixes
-from sipit.state_store import STORED, batches, store_states
+from sipit.state_store import STORED, array_on_disk, batches, store_states
 
 LOOPBACK = "127.0.0.1"
 WINDOWS = 512  # of a shard, about: what a worker does between two reports
+REACHED = 5.0  # seconds that the address of a cluster has to answer
 PIECES = 4  # of the states for each worker, so that later ones profit from the least distance of earlier ones
 
 
@@ -146,7 +148,7 @@ def shards(prompts: Prefixes, batch: int) -> list[Prefixes]:
 
 def _joined(folder: Path, layer: int, parts: int, shape: tuple[int, int], dtype: Any) -> Any:
     path = folder / f"joined-{layer:03d}.npy"
-    whole = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    whole = array_on_disk(path, shape, dtype)
     done = 0
     for number in range(parts):
         part = np.load(folder / f"shard-{number:06d}" / f"layer-{layer:03d}.npy", mmap_mode="r")
@@ -165,7 +167,8 @@ def open_cluster(address: str | None = None) -> Generator[Cluster]:
 
     Raises:
         MissingResource: Ray is not installed.
-        InvalidInput: Ray was imported before, and cannot be bound to this machine alone any more.
+        InvalidInput: no cluster at the address; or Ray was imported before, and cannot be bound to this machine alone
+            any more.
     """
     if find_spec("ray") is None:
         raise MissingResource("Expected Ray for --engine ray, but it is not installed: pip install 'sipit[cluster]'")
@@ -180,7 +183,11 @@ def open_cluster(address: str | None = None) -> Generator[Cluster]:
             logging_level=logging.ERROR,
         )  # fmt: skip
     else:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        _check_reachable(address)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise _unreachable(address, error) from None
     try:
         bound = {node["NodeManagerAddress"] for node in ray.nodes()}
         if address is None and bound != {LOOPBACK}:
@@ -191,3 +198,19 @@ def open_cluster(address: str | None = None) -> Generator[Cluster]:
         yield Cluster(ray)
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raises InvalidInput where nobody listens: Ray itself would try for minutes, and tell it on standard error."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # a name that Ray resolves, such as auto
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, error) from None
+
+
+def _unreachable(address: str, error: Exception) -> InvalidInput:
+    reason = str(error).splitlines()[0].rstrip(".")[:160] if str(error) else type(error).__name__
+    return InvalidInput(f"Expected a Ray cluster at {address}, but there is none ({reason}); check --address.")

@@ -1,6 +1,5 @@
 """`collide`: the closest pairs and all collisions among the prompts of a corpus, layer by layer, with their causes."""
 
-import contextlib
 import hashlib
 import shutil
 import sys
@@ -24,7 +23,7 @@ from sipit.known_collisions import Families, families_at, known_collisions
 from sipit.models import LanguageModel
 from sipit.prefixes import Prefixes
 from sipit.state_store import store_states
-from sipit.storage import cache_folder
+from sipit.storage import cache_folder, can_write
 from sipit.tolerance import SAFETY
 
 GIB = 2**30
@@ -114,9 +113,7 @@ def state_folder(model: LanguageModel, prompts: Prefixes, layers: Sequence[int],
     """Where states are while the work goes on: in the cache, so that it can be resumed, and removed once it is done."""
     identity = (model.digest, str(model.dtype), str(model.device), prompts.digest, tuple(layers), batch)
     folder = cache_folder() / "collide" / hashlib.sha256(repr(identity).encode()).hexdigest()[:24]
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    if not folder.is_dir():  # a cache that cannot be written
+    if not can_write(folder):  # a cache that only can be read
         with tempfile.TemporaryDirectory() as temporary:
             yield Path(temporary)
         return

@@ -82,6 +82,12 @@ def read_corpus(
         corpus = Corpus(source, found, np.arange(len(found)))
     if len(corpus) < 2:
         raise InvalidInput(f"Expected at least two different prompts, but {source} has {len(corpus)}; add some.")
+    longest = max(map(len, corpus.prompts.windows))
+    if model.context is not None and longest > model.context:
+        raise InvalidInput(
+            f"Expected at most {model.context} tokens, the context of {model.name}, but {source} has windows or "
+            f"prompts of {longest}; shorten them or lower --window."
+        )
     return corpus
 
 

@@ -22,6 +22,7 @@ from sipit.inversion import Inverter
 from sipit.models import LanguageModel
 from sipit.network import Layer
 from sipit.outcome import Inversion, Outcome
+from sipit.policies import check_policy
 from sipit.prompts import read_prompts
 from sipit.states import States
 from sipit.verifier import LISTED
@@ -86,6 +87,7 @@ class Fuzzer:
     budget: float = 60.0
 
     def __post_init__(self) -> None:
+        check_policy(self.policy)  # whatever an inversion raises later is a finding
         self._inverters: dict[Layer, Inverter] = {}
 
     def failure(self, example: Example) -> Failure | None:

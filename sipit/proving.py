@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numerics.variants import Variant
     from proofs.generic_position import GenericPosition
 
+LONGEST_RATE = 100  # characters
+
 
 def prove_witness(*, vocabulary: int, context: int) -> Record:
     """The published witness of Theorem 2.2, as printed and as repaired, over all ordered pairs of prompts.
@@ -69,6 +71,8 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
 
     began = time.perf_counter()
     try:
+        if len(rate) > LONGEST_RATE or re.search(r"[eE][+-]?\d{3}", rate):
+            raise ValueError
         exact = Fraction(rate)
     except (ValueError, ZeroDivisionError):
         raise InvalidInput(f"Expected a rational rate such as 1/10, but got --rate {rate}.") from None

@@ -6,6 +6,8 @@ than the windows since the last checkpoint, and computes the rest in the same ba
 """
 
 import json
+import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,16 +65,35 @@ def store_states(
         "layers": chosen,
         "batch": batch,
     }
-    done = _resume(folder, identity)
     paths = {layer: folder / f"layer-{layer:03d}.npy" for layer in chosen}
+    done = _resume(folder, identity)
+    if not all(path.is_file() for path in paths.values()):
+        done = 0  # somebody has tidied the cache
     shape, dtype = (len(prompts), model.width), STORED[model.dtype]
     if done < len(prompts.windows):
-        arrays = {
-            layer: np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=dtype, shape=shape)
-            for layer, path in paths.items()
-        }
+        arrays = {layer: array_on_disk(path, shape, dtype, begun=bool(done)) for layer, path in paths.items()}
         _fill(model, prompts, arrays, folder, identity, done, batch, progress)
     return {layer: np.load(path, mmap_mode="r") for layer, path in paths.items()}
+
+
+def array_on_disk(path: Path, shape: tuple[int, ...], dtype: Any, *, begun: bool = False) -> Any:
+    """A memory-mapped array that can be written; a new one takes its room at once: a full disk later kills the process.
+
+    Raises:
+        InvalidInput: there is no room, or the file cannot be written.
+    """
+    try:
+        array = np.lib.format.open_memmap(path, mode="r+" if begun else "w+", dtype=dtype, shape=shape)
+        if not begun and hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        size = math.prod(shape) * np.dtype(dtype).itemsize / 2**30
+        raise InvalidInput(
+            f"Expected {size:.2g} GiB of room for states in {path.parent}, but got: {error.strerror}; free some, or "
+            "set SIPIT_CACHE to another folder."
+        ) from None
+    return array
 
 
 def _resume(folder: Path, identity: dict[str, Any]) -> int:

@@ -28,6 +28,15 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("sipit", appauthor=False))
 
 
+def can_write(folder: Path) -> bool:
+    """Whether files can be written into a folder, which is made where it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
 def keep_folder(target: Path, write: Callable[[Path], None]) -> bool:
     """Fills a new folder whole and gives it its name; False where the cache cannot be written (never an error)."""
     temporary: str | None = None

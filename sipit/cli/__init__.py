@@ -4,8 +4,14 @@ Every command computes a record and hands it to `finish`. Nothing heavy is impor
 `sipit --help` answers at once.
 """
 
+import contextlib
+import errno
+import io
+import logging
 import os
 import sys
+import warnings
+from collections.abc import Generator
 from importlib.metadata import version
 
 import typer
@@ -20,7 +26,7 @@ from sipit.cli.demo import demo
 from sipit.cli.download import download
 from sipit.cli.fuzz import fuzz
 from sipit.cli.invert import invert
-from sipit.cli.output import command_line
+from sipit.cli.output import abandon_streams, command_line, say
 from sipit.cli.prove import prove
 from sipit.cli.quantization import quantization
 from sipit.cli.report import report
@@ -29,11 +35,12 @@ from sipit.cli.verify import verify
 
 MISUSE = 2
 INTERRUPTED = 130
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # a disk, a quota or a limit of files is full
+GO_ON = frozenset({"invert", "collide", "quantization", "train", "certify"})  # keep what is done while they work
 
 app = typer.Typer(
     name="sipit",
     help="Verify, instead of assuming, that transformer language models are injective, and invert them.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -69,28 +76,67 @@ def _common(  # pyright: ignore[reportUnusedFunction] - typer calls it
 
 
 def run(arguments: list[str]) -> int:
-    """Runs one command line; its exit status (0 yes, 1 no, 2 misuse, 3 undecided)."""
+    """Runs one command line; its exit status (0 yes, 1 no, 2 misuse, 3 undecided, 130 interrupted)."""
+    command = typer.main.get_command(app)
     try:
-        with command_line(arguments):
-            status = app(arguments, standalone_mode=False)
+        # Not by calling `app`, which would take the ends of a pipe and of patience (Ctrl-C) into its own hands.
+        with command_line(arguments), _quiet_libraries(), command.make_context("sipit", list(arguments)) as context:
+            command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
     except SipitError as error:
         return _refuse(str(error))
     except TyperException as error:
-        return _refuse(f"{getattr(error, 'format_message', error.__str__)()} Try: sipit --help")
+        return _refuse(_usage(error))
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("sipit: interrupted.\n")
+        goes_on = "goes on from what it has kept" if {*arguments[:1]} & GO_ON else "begins anew"
+        say(f"sipit: interrupted; the same command {goes_on}.")
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of the pipe has gone
+        abandon_streams()  # the reader of the pipe has gone, and had what it wanted
         return 0
-    return int(status or 0)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        abandon_streams(sys.stdout)
+        where = f" to {error.filename}" if error.filename else ""
+        return _refuse(f"Expected room to write{where}, but got: {error.strerror}; free some and run it again.")
+    return 0
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Generator[None]:
+    """Standard error is for progress and one sentence: what libraries warn about while they load is left out."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _usage(error: TyperException) -> str:
+    """What is wrong with a command line, as one sentence with the way to the help."""
+    context = getattr(error, "ctx", None)
+    path = "sipit" if context is None else context.command_path
+    said = error.format_message() or str(error)
+    said = said.replace("Value error, ", "").replace(". Did you mean", "; did you mean").rstrip(".? ")
+    return f"{said} (see {path} --help)."
 
 
 def _refuse(message: str) -> int:
-    sys.stderr.write(f"sipit: {' '.join(message.split())}\n")
+    say(f"sipit: {' '.join(message.split())}")
     return MISUSE
 
 
 def main() -> None:
     """The entry point of the command."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - it lasts as long as the process
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no such character still gets an answer
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of libraries, about themselves
     sys.exit(run(sys.argv[1:]))

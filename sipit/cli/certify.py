@@ -1,5 +1,7 @@
 """`sipit certify`: rigorous lower bounds on the distances between the states of prompts."""
 
+import re
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -70,7 +72,7 @@ def certify(
     def show() -> None:
         result = record.result
         lines = [f"{record.verdict}: {result['certified']} of {result['pairs']} pairs certified, {result['bits']} bits"]
-        lines.append(f"  {result['statement']}")
+        lines.append(f"  {result['statement'] or result['reason']}")
         if result["matches"] is not None:
             lines.append(f"  the observed state can be of prompts {result['matches']}; unique: {result['unique']}")
         if "closest_text" in result:
@@ -97,10 +99,8 @@ def _observed(path: Path, layer: int | None) -> list[float]:
 
 
 def _exact(text: str) -> Fraction:
-    """A decimal number or a quotient, exactly."""
-    try:
-        if len(text) < 100:
+    """A decimal number or a quotient, exactly; a power of ten has at most three digits."""
+    if len(text) < 100 and not re.search(r"[eE][+-]?\d{4}", text):
+        with suppress(ValueError, ZeroDivisionError):
             return Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        pass
     raise InvalidInput(f"Expected a number, but got --noise {text[:40]}; write it like 1e-3 or 1/1000.")

@@ -9,18 +9,23 @@ import typer
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.verdict import Verdict
-from sipit.cli.options import Device, Dtype, Json, Model, Output, Seed, parse_layers
+from sipit.cli.options import (
+    Address,
+    Device,
+    Dtype,
+    Engine,
+    Json,
+    Model,
+    Output,
+    Seed,
+    Where,
+    check_engine,
+    parse_layers,
+)
 from sipit.cli.output import Clock, check_output, finish, load, progress, provenance
 
 if TYPE_CHECKING:
     from sipit.cluster import Cluster
-
-
-class Engine(StrEnum):
-    """Where the work is done."""
-
-    LOCAL = "local"
-    RAY = "ray"
 
 
 class Search(StrEnum):
@@ -48,8 +53,8 @@ def collide(
     ] = None,
     listed: Annotated[int, typer.Option(help="Pairs a layer to run again alone, explain and list.")] = 100,
     memory: Annotated[float, typer.Option(help="GiB that the work may take.")] = 4.0,
-    engine: Annotated[Engine, typer.Option(help="local, or ray (needs the extra sipit[cluster]).")] = Engine.LOCAL,
-    address: Annotated[str | None, typer.Option(help="Of a Ray cluster to join; default: start a local one.")] = None,
+    engine: Where = Engine.LOCAL,
+    address: Address = None,
     output: Output = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
@@ -132,8 +137,7 @@ def _check(threshold: float | None, listed: int, memory: float, engine: Engine, 
         raise InvalidInput(f"Expected a threshold that is finite and not negative, but got {threshold}; change it.")
     if listed < 1 or not 0 < memory < float("inf"):
         raise InvalidInput(f"Expected at least one pair and some memory, but got {listed=}, {memory=}; raise them.")
-    if address is not None and engine is not Engine.RAY:
-        raise InvalidInput("Expected --engine ray with the address of a cluster, but got the local engine; add it.")
+    check_engine(engine, address)
 
 
 def _layers(names: str | None, blocks: int) -> list[int]:

@@ -16,7 +16,7 @@ import typer
 from proofs.evidence import Record, read_record, write_atomically
 from proofs.verdict import Verdict
 from sipit.cli.options import Json
-from sipit.cli.output import Clock, check_output, finish, load, provenance
+from sipit.cli.output import Clock, check_output, finish, load, provenance, say
 
 if TYPE_CHECKING:
     from sipit.models import LanguageModel
@@ -41,7 +41,7 @@ def demo(
     parts = _parts(output, model.layers // 2, quick=quick)
     written: list[Path] = []
     for number, command in enumerate(parts, start=1):
-        sys.stderr.write(f"{number} of {len(parts)}: {shlex.join(['sipit', *command])}\n")
+        say(f"{number} of {len(parts)}: {shlex.join(['sipit', *command])}")
         _run(command, as_json=as_json)
         written.append(Path(command[command.index("-o") + 1]))
     files += written

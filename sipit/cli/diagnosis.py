@@ -10,7 +10,7 @@ import typer
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.verdict import Verdict
-from sipit.cli.output import Clock, progress, provenance
+from sipit.cli.output import Clock, as_text, progress, provenance
 
 if TYPE_CHECKING:
     from sipit.models import LanguageModel
@@ -80,7 +80,7 @@ def parse_tokens(
     if text is None:
         return None
     if not text.startswith("["):
-        return tuple(tokenize(model, [text], special_tokens=special_tokens)[0])
+        return tuple(tokenize(model, [as_text(text)], special_tokens=special_tokens)[0])
     try:
         ids: Any = json.loads(text)
     except ValueError:

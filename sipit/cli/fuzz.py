@@ -1,10 +1,12 @@
 """`sipit fuzz`: Hypothesis looks for a prompt that does not come back."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.cli.options import Device, Dtype, Json, LayerName, Model, Output, Seed, parse_layer
@@ -41,12 +43,12 @@ def fuzz(
     language_model = load(model, dtype=dtype, device=device, seed=seed)
     from sipit import fuzzing
     from sipit.network import check_layer
-    from sipit.storage import cache_folder
+    from sipit.storage import cache_folder, can_write
 
     at = None if all_layers and chosen is None else language_model.layers // 2 if chosen is None else chosen
     if at is not None:
         check_layer(language_model, at)
-    folder = keep or cache_folder() / "fuzz"
+    folder = cache_folder() / "fuzz" if keep is None else _made(keep)
     name = f"{language_model.digest[:16]}-{str(language_model.dtype).removeprefix('torch.')}"
     fuzzer = fuzzing.Fuzzer(language_model, policy=policy)
     with progress("fuzzing") as report:
@@ -60,10 +62,11 @@ def fuzz(
             progress=report,
         )
     options = [model, "--seed", str(seed), "--dtype", dtype, "--device", device]
+    if found.failures and keep is None and not can_write(folder):
+        folder = Path(tempfile.mkdtemp(prefix="sipit-fuzz-"))  # what was found is not lost with the cache
     files: list[str] = []
     failures: list[dict[str, object]] = []
     for failure in found.failures:
-        folder.mkdir(parents=True, exist_ok=True)
         path = fuzzing.keep_failure(failure, folder, name=name)
         files.append(str(path))
         failures.append(
@@ -96,3 +99,12 @@ def fuzz(
             typer.echo(f"{failure['class']}: {failure['token_ids']} ({failure['detail']})\n  {failure['command']}")
 
     finish(record, as_json=as_json, output=output, show=show)
+
+
+def _made(folder: Path) -> Path:
+    """The folder of --keep, made before the work begins."""
+    from sipit.storage import can_write
+
+    if not can_write(folder):
+        raise InvalidInput(f"Expected a folder that can be written, but got --keep {folder}; choose another.")
+    return folder

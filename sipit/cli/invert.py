@@ -8,10 +8,11 @@ import typer
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.verdict import Verdict
-from sipit.cli.collide import Engine
 from sipit.cli.options import (
+    Address,
     Device,
     Dtype,
+    Engine,
     Json,
     LayerName,
     Model,
@@ -20,10 +21,12 @@ from sipit.cli.options import (
     Prompts,
     Seed,
     Text,
+    Where,
+    check_engine,
     chosen_prompts,
     parse_layer,
 )
-from sipit.cli.output import Clock, check_output, finish, load, progress, provenance
+from sipit.cli.output import Clock, check_output, finish, load, progress, provenance, terminal
 
 if TYPE_CHECKING:
     from sipit.inversion import Inverter
@@ -57,8 +60,8 @@ def invert(
         str | None,
         typer.Option(help="Where the rows stand: all, last, or such as 0,3,5; tokens between are searched."),
     ] = None,
-    engine: Annotated[Engine, typer.Option(help="local, or ray (needs the extra sipit[cluster]).")] = Engine.LOCAL,
-    address: Annotated[str | None, typer.Option(help="Of a Ray cluster to join; default: start a local one.")] = None,
+    engine: Where = Engine.LOCAL,
+    address: Address = None,
     no_special_tokens: NoSpecialTokens = False,
     output: Output = None,
     device: Device = "cpu",
@@ -75,6 +78,11 @@ def invert(
     check_output(output)
     if margin not in {"rivals", "full"}:
         raise InvalidInput(f"Expected --margin rivals or full, but got {margin!r}; choose one of them.")
+    check_engine(engine, address)
+    if engine is Engine.RAY and (diagnose or prefix is not None or suffix is not None or positions is not None):
+        raise InvalidInput(
+            "Expected whole prompts for --engine ray, but got a diagnosis or a part; leave --engine out."
+        )
     bound = _parse_tolerance(tolerance)
     truth = None if states is not None and prompts is None and text is None else chosen_prompts(text, prompts)
     clock = Clock()
@@ -150,10 +158,9 @@ def inversion_record(
 
 def show_inversions(inversions: "list[Inversion]") -> None:
     """Prints the answers for people: one panel per prompt, the text first."""
-    from rich.console import Console
     from rich.text import Text as Styled
 
-    console = Console(highlight=False)
+    console = terminal()
     for number, inversion in enumerate(inversions):
         known = sum(token is not None for token in inversion.token_ids)
         console.print(Styled(f"prompt {number}: {inversion.outcome.value}", style="bold"))

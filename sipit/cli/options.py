@@ -1,11 +1,13 @@
 """The options that several commands share, with one wording each."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proofs.errors import InvalidInput
+from sipit.cli.output import as_text
 
 if TYPE_CHECKING:
     from sipit.network import Layer
@@ -16,7 +18,12 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Where the model runs, for example cpu, cuda or cuda:1.")]
 Dtype = Annotated[str, typer.Option(help="What the model computes in: float64, float32, bfloat16 or float16.")]
-Seed = Annotated[int, typer.Option(help="Draws the parameters of a tiny model, and whatever else is left to chance.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        min=0, max=2**63 - 1, help="Draws the parameters of a tiny model, and whatever else is left to chance."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON record on standard output, and nothing else there.")]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="Write the record (.json), or a page of it (.md, .html).")
@@ -31,6 +38,23 @@ Text = Annotated[str | None, typer.Option(help="One prompt.")]
 NoSpecialTokens = Annotated[
     bool, typer.Option("--no-special-tokens", help="Tokenise text without the tokenizer's special tokens.")
 ]
+
+
+class Engine(StrEnum):
+    """Where the work is done."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+Where = Annotated[Engine, typer.Option("--engine", help="local, or ray (needs the extra sipit[cluster]).")]
+Address = Annotated[str | None, typer.Option(help="Of a Ray cluster to join; default: start a local one.")]
+
+
+def check_engine(engine: Engine, address: str | None) -> None:
+    """Raises InvalidInput where an address is given to the local engine."""
+    if address is not None and engine is not Engine.RAY:
+        raise InvalidInput("Expected --engine ray with the address of a cluster, but got the local engine; add it.")
 
 
 def parse_layer(name: str | None) -> "Layer | None":
@@ -74,4 +98,4 @@ def chosen_prompts(text: str | None, prompts: Path | None) -> "list[Prompt]":
     if prompts is not None:
         return read_prompts(prompts)
     assert text is not None  # exactly one of the two is given
-    return [text]
+    return [as_text(text)]

@@ -1,14 +1,14 @@
 """How a command ends: its record goes to standard output or a file, its verdict becomes the exit status."""
 
+import os
 import shlex
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from logging import ERROR, getLogger
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -16,6 +16,8 @@ from proofs.errors import InvalidInput
 from proofs.evidence import Record, write_atomically
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sipit.models import LanguageModel
 
 RECORD_ENDINGS = (".json", ".md", ".html")
@@ -50,14 +52,41 @@ def finish(
             from sipit.report import write_report
 
             write_report(output, [record])
-    if as_json:
-        sys.stdout.write(record.dumps() + "\n")
-    else:
-        show()
-        if output is not None:
-            sys.stderr.write(f"written: {output}\n")
-    sys.stdout.flush()
+    try:
+        if as_json:
+            sys.stdout.write(record.dumps(sys.stdout.encoding) + "\n")
+        else:
+            show()
+        sys.stdout.flush()
+        if output is not None and not as_json:
+            say(f"written: {output}")
+    except BrokenPipeError:
+        abandon_streams()  # whoever read has seen enough; the verdict stands
     raise typer.Exit(record.verdict.exit_status if judged else 0)
+
+
+def say(line: str) -> None:
+    """Writes a line on standard error, if anybody listens there."""
+    with suppress(OSError):
+        sys.stderr.write(f"{line}\n")
+
+
+def abandon_streams(*streams: TextIO) -> None:
+    """Sends the rest of streams (by default both) nowhere, so that nothing fails again when Python ends."""
+    for stream in streams or (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # one without a descriptor has nothing to fail
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def terminal(*, stderr: bool = False) -> "Console":
+    """Where tables and progress are shown. A pipe whose reader has gone is an error here, not the end of Python."""
+    from rich.console import Console
+
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Terminal(highlight=False, stderr=stderr)
 
 
 def provenance(
@@ -93,17 +122,27 @@ def command_line(arguments: Sequence[str]) -> Generator[None]:
 
 def _command_line() -> str:
     arguments = _arguments.get()
-    return shlex.join(["sipit", *(sys.argv[1:] if arguments is None else arguments)])
+    return shlex.join(["sipit", *map(as_text, sys.argv[1:] if arguments is None else arguments)])
+
+
+def as_text(argument: str) -> str:
+    """An argument as the UTF-8 that it is, where the locale knows no such bytes and Python has only let them pass."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        with suppress(UnicodeError):
+            return os.fsencode(argument).decode()
+    return argument
 
 
 @contextmanager
 def progress(title: str) -> Generator[Callable[[int, int], None]]:
-    """A progress bar on standard error; yields a function of (done, of)."""
-    from rich.console import Console
+    """A progress bar on standard error where that is a terminal; yields a function of (done, of)."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    console = terminal(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
@@ -121,13 +160,10 @@ class Clock:
 
 
 def load(name: str, *, dtype: str, device: str, seed: int) -> "LanguageModel":
-    """Loads the model of a command, with the libraries' own chatter kept off the terminal."""
+    """Loads the model of a command, without the library's progress bars."""
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
     logging.disable_progress_bar()
-    for chatter in ("torchao", "torch.utils._pytree", "bitsandbytes"):  # imported by transformers where installed
-        getLogger(chatter).setLevel(ERROR)
     from sipit.models import load_model
 
     return load_model(name, dtype=dtype, device=device, seed=seed)

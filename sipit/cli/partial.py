@@ -45,6 +45,11 @@ def partial(
             whole = truth[number] if truth is not None else None
             begin = 0 if whole is not None and len(rows) == len(whole) else len(front)
             at, chosen = _placed(positions, begin, len(rows), len(front))
+            if not at:
+                raise InvalidInput(
+                    f"Expected a row behind the prefix of {len(front)} tokens, but prompt {number} has {len(rows)} "
+                    "rows from position 0 on; shorten --prefix, or say with --positions where the rows stand."
+                )
             length = at[-1] + 1
             known = dict(enumerate(front)) | {length - len(back) + index: token for index, token in enumerate(back)}
             inversion = invert_partial(

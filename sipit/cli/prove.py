@@ -9,7 +9,7 @@ from proofs.errors import InvalidInput
 from sipit.cli.options import Json, Output, Seed
 from sipit.cli.output import check_output, finish
 
-prove = typer.Typer(help="Check a theorem by machine on small networks.", no_args_is_help=True, rich_markup_mode=None)
+prove = typer.Typer(help="Check a theorem by machine on small networks.", rich_markup_mode=None)
 
 
 @prove.command("witness")

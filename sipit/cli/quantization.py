@@ -8,7 +8,7 @@ import typer
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from sipit.cli.options import Device, Json, Model, Output, Prompts, Seed, parse_layers
-from sipit.cli.output import Clock, check_output, finish, load, progress, provenance
+from sipit.cli.output import Clock, check_output, finish, load, progress, provenance, terminal
 
 if TYPE_CHECKING:
     from sipit.models import LanguageModel
@@ -93,7 +93,6 @@ def _prompts(model: "LanguageModel", path: Path | None, extent: "Extent", seed: 
 
 def _show(result: dict[str, Any]) -> None:
     """Prints one line for each format."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -108,4 +107,4 @@ def _show(result: dict[str, Any]) -> None:
         name = one["format"] + (" (degenerate)" if one["degenerate"] else "")
         recovered = f"{one['recovered']} of {one['prompts']}"
         table.add_row(name, one["subject"], recovered, *map(str, counts), "-" if void is None else f"layer {void}")
-    Console(highlight=False).print(table)
+    terminal().print(table)

@@ -50,10 +50,13 @@ def train(
     language_model = load(model, dtype=dtype, device=device, seed=seed)
     from sipit.hypotheses import quoted_theorem
     from sipit.models.digest import digest_of_tensors
+    from sipit.network import check_layer
     from sipit.training import RATES, Settings
     from sipit.training import train as run
 
     chosen = parse_layers(layers) if layers is not None else list(range(1, language_model.layers + 1))
+    for one in chosen:
+        check_layer(language_model, one)
     settings = Settings(
         model=model, digest=language_model.digest, optimizer=optimizer.value, steps=steps, layers=tuple(chosen),
         rate=RATES[optimizer.value] if rate is None else rate, seed=seed, dtype=dtype,

@@ -22,7 +22,7 @@ from sipit.hunts.bases import bases_json, closest_prompts, summary
 from sipit.models import LanguageModel
 from sipit.network import Network
 from sipit.prefix_choice import prefix_opener
-from sipit.state_store import STORED
+from sipit.state_store import STORED, array_on_disk
 
 TOKENS = 2048  # that run together, and are done again after an interruption
 
@@ -97,7 +97,7 @@ def continuation_states(
     shape = len(prompts) * vocabulary, model.width
     done = int(json.loads(checkpoint.read_text())["rows"]) if checkpoint.exists() else 0
     if done < shape[0]:
-        states = np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=STORED[model.dtype], shape=shape)
+        states = array_on_disk(path, shape, STORED[model.dtype], begun=bool(done))
         network = Network(model, layer)
         open_prefix = prefix_opener(network)
         for number in range(done // vocabulary, len(prompts)):

@@ -88,6 +88,8 @@ def unknown_model(name: str) -> InvalidInput:
 
 def _placed(module: Any, dtype: torch.dtype, device: str | torch.device) -> Any:
     try:
+        if torch.device(device).type == "meta":
+            raise RuntimeError("it holds no numbers")
         return module.to(device=device, dtype=dtype)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]

@@ -56,20 +56,25 @@ class Policy(Protocol):
 POLICIES = ("draft", "gradient", "nearest", "exhaustive")
 
 
+def check_policy(name: str) -> None:
+    """Raises InvalidInput where a name is none of a policy."""
+    from proofs.errors import InvalidInput
+
+    if name not in POLICIES:
+        raise InvalidInput(f"Expected a policy of {', '.join(POLICIES)}, but got {name!r}; choose one of them.")
+
+
 def make_policy(name: str, network: Network, *, progress: Progress | None = None) -> Policy:
     """The policy of a name for one model and layer.
 
     Raises:
         InvalidInput: no such policy.
     """
-    from proofs.errors import InvalidInput
-
+    check_policy(name)
     if name == "draft":
         return DraftPolicy.prepare(network, progress=progress)
     if name == "gradient":
         return GradientPolicy()
     if name == "nearest":
         return NearestPolicy(network.model)
-    if name == "exhaustive":
-        return ExhaustivePolicy(network.model.vocabulary_size, network.model.device)
-    raise InvalidInput(f"Expected a policy of {', '.join(POLICIES)}, but got {name!r}; choose one of them.")
+    return ExhaustivePolicy(network.model.vocabulary_size, network.model.device)

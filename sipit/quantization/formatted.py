@@ -8,7 +8,7 @@ import torch
 
 from numerics.formats import Format
 from numerics.quantizers import Conversion
-from proofs.errors import Unsupported
+from proofs.errors import InvalidInput, Unsupported
 from sipit.capturing import capture
 from sipit.models import LanguageModel
 from sipit.models.structure import find_decoder
@@ -93,6 +93,16 @@ def _arithmetic(number_format: Format, model: LanguageModel, conversion: Convers
 
 
 def _version(library: str) -> str:
-    from importlib.metadata import version
+    """The installed version of the package that rounds.
 
-    return version("torch" if library == "torch" else library)
+    Raises:
+        InvalidInput: there is no such package, so that no record could say by what was rounded.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(library)
+    except (PackageNotFoundError, ValueError):
+        raise InvalidInput(
+            f"Expected an installed package as the library of a format, but got {library!r}; name the one that rounds."
+        ) from None

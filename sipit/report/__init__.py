@@ -55,4 +55,4 @@ def write_report(path: Path, records: Sequence[Record], files: Sequence[str] = (
     if path.suffix not in {".html", ".md"}:
         raise InvalidInput(f"Expected a page ending in .html or .md, but got {path}; rename it.")
     page = render(records, format="html" if path.suffix == ".html" else "md", files=files)
-    write_atomically(path, page.encode("utf-8"))
+    write_atomically(path, page.encode("utf-8", "backslashreplace"))

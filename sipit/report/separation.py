@@ -81,6 +81,8 @@ def _facts(result: dict[str, Any]) -> Facts:
     ]  # fmt: skip
     for text in sequence(result.get("closest_text")):
         facts.append(Fact("written", Literal(plain(text))))
+    if result.get("reason") is not None:
+        facts.append(Fact("why nothing is certified", plain(result.get("reason"))))
     if result.get("matches") is not None:
         facts.append(Fact("the observed state can be of prompts number", plain(result.get("matches")), Claim.PROVED))
     return Facts(tuple(facts))

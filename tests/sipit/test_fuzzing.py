@@ -78,11 +78,17 @@ def test_known_failures_are_tried_first(tmp_path):
     assert [failure.example for failure in report.failures] == [example]
 
 
-def test_a_crash_is_a_finding():
-    fuzzer = Fuzzer(tiny("gpt2"), policy="no such policy")
+def test_a_crash_is_a_finding_and_a_policy_that_is_none_is_not(monkeypatch):
+    def fail(*arguments, **named):
+        raise RuntimeError("planted")
+
+    fuzzer = Fuzzer(tiny("gpt2"))
+    monkeypatch.setattr("sipit.fuzzing.capture", fail)
     failure = fuzzer.failure(Example((1,), 1))
-    assert failure.kind is FailureClass.CRASH
-    assert "no such policy" in failure.detail
+    assert failure is not None and failure.kind is FailureClass.CRASH
+    assert failure.detail == "RuntimeError: planted"
+    with pytest.raises(InvalidInput, match="no such policy"):
+        Fuzzer(tiny("gpt2"), policy="no such policy")
 
 
 def judged(model, ids, truth):
