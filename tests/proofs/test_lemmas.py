@@ -1,0 +1,427 @@
+"""The kernel's own table, lemma by lemma: values lie in the bounds, and what does not fit is refused."""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proofs.arithmetic.bounds import EVERYTHING, Interval
+from proofs.graph import Constant, Graph, Node, TensorType
+from proofs.lemmas import OPEN, Line, Rejected, Step
+from proofs.lemmas_of_functions import LEMMAS, establish
+from proofs.regularity import ANALYTIC, CONSTANT, CONTINUOUS, DISCONTINUOUS, POLYNOMIAL, UNPROVED, smooth
+
+HALF = Fraction(1, 2)
+Argument = tuple[tuple[int, ...], str, Line]
+
+
+def real(shape: tuple[int, ...] = (4,), line: Line = Line(POLYNOMIAL)) -> Argument:  # noqa: B008 - it is frozen
+    return shape, "real", line
+
+
+def whole(shape: tuple[int, ...] = (4,), bounds: Interval = EVERYTHING, regularity: Any = CONSTANT) -> Argument:
+    return shape, "integer", Line(regularity, bounds)
+
+
+def truth(shape: tuple[int, ...] = (4,), regularity: Any = CONSTANT) -> Argument:
+    return shape, "boolean", Line(regularity)
+
+
+def within(lower: Any, upper: Any, opened: bool = False) -> Line:
+    ends = (None if end is None else Fraction(end) for end in (lower, upper))
+    lower, upper = ends
+    return Line(POLYNOMIAL, Interval(lower, opened and lower is not None, upper, opened and upper is not None))
+
+
+def derived(
+    operation: str, arguments: Sequence[Argument], shape: Any = (4,), /, result: Any = "real", constants: Any = (),
+    **attributes: Any,
+) -> Line:  # fmt: skip
+    """What the kernel derives for one node whose arguments have these types and lines."""
+    nodes = [Node("input", (), {}, TensorType(s, k)) for s, k, _ in arguments]
+    nodes = [constants[i] if i < len(constants) and constants[i] is not None else node for i, node in enumerate(nodes)]
+    node = Node(operation, tuple(range(len(nodes))), attributes, TensorType(shape, result))
+    values = tuple(VALUES.get(i, Constant((), "real", (0,))) for i in range(8))
+    graph = Graph((*nodes, node), values, len(nodes), 1)
+    lines = [line for *_, line in arguments]
+    return establish(Step(graph, node, tuple(lines), tuple(nodes), lines.__getitem__))
+
+
+VALUES: dict[int, Constant] = {}
+
+
+def refused(operation: str, *args: Any, **kwargs: Any) -> None:
+    with pytest.raises(Rejected):
+        derived(operation, *args, **kwargs)
+
+
+# Bounds: for an interval and a point of it, the value of the function lies in what the kernel derives.
+
+
+def over(function: Any) -> Any:
+    """A function of mpmath, of a Fraction and to one, to 50 digits."""
+
+    def at(x: Fraction) -> Fraction:
+        with mpmath.workdps(60):
+            return Fraction(mpmath.nstr(function(mpmath.mpf(x.numerator) / x.denominator), 50))
+
+    return at
+
+
+def tanh_gelu(x: Any) -> Any:
+    return x / 2 * (1 + mpmath.tanh(mpmath.sqrt(2 / mpmath.pi) * (x + mpmath.mpf("0.044715") * x**3)))
+
+
+FUNCTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
+    **{name: (over(getattr(mpmath, name)), {}) for name in (
+        "exp", "expm1", "tanh", "erf", "sin", "cos", "log", "log1p", "sqrt",
+    )},
+    "sigmoid": (over(lambda x: 1 / (1 + mpmath.exp(-x))), {}),
+    "gelu": (over(lambda x: x * (1 + mpmath.erf(x / mpmath.sqrt(2))) / 2), {}),
+    "tanh_gelu": (over(tanh_gelu), {}),
+    "silu": (over(lambda x: x / (1 + mpmath.exp(-x))), {}),
+    "mish": (over(lambda x: x * mpmath.tanh(mpmath.log1p(mpmath.exp(x)))), {}),
+    "softplus": (over(lambda x: mpmath.log1p(mpmath.exp(x))), {"beta": Fraction(1)}),
+    "rsqrt": (over(lambda x: 1 / mpmath.sqrt(x)), {}),
+    "relu": (lambda x: max(x, 0), {}),
+    "absolute": (abs, {}),
+    "leaky_relu": (lambda x: x if x > 0 else x / 8, {"slope": Fraction(1, 8)}),
+    "elu": (lambda x: x if x > 0 else 2 * over(mpmath.expm1)(x), {"scale": Fraction(2)}),
+    "clamp": (lambda x: min(max(x, -1), 2), {"low": Fraction(-1), "high": Fraction(2)}),
+    "negate": (lambda x: -x, {}),
+}  # fmt: skip
+DOMAIN = {"log": 0, "rsqrt": 0, "sqrt": 0, "log1p": -1}
+ENDS = st.fractions(-3, 3, max_denominator=4) | st.sampled_from([Fraction(0), Fraction(1), Fraction(-1)])
+
+
+def inside(value: Any, bounds: Interval) -> bool:
+    above = bounds.lower is None or value > bounds.lower or (value == bounds.lower and not bounds.open_below)
+    return above and (bounds.upper is None or value < bounds.upper or (value == bounds.upper and not bounds.open_above))
+
+
+@st.composite
+def points(draw: st.DrawFn, least: int | None = None) -> tuple[Interval, Fraction]:
+    """An interval, its ends reached or not or infinite, and one of its points, often an end."""
+    low, high = sorted([draw(ENDS), draw(ENDS)])
+    if least is not None:
+        low, high = (max(end, Fraction(least)) for end in (low, high))
+    if low == high:
+        return Interval.point(low), low
+    middle = draw(st.sampled_from([low, high, (low + high) / 2, (3 * low + high) / 4]))
+    opened = [draw(st.booleans()) and middle != end for end in (low, high)]
+    ends = [None if draw(st.integers(0, 4)) == 0 and least is None else end for end in (low, high)]
+    return Interval(ends[0], opened[0] and ends[0] is not None, ends[1], opened[1] and ends[1] is not None), middle
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_the_value_lies_in_the_bounds(name: str) -> None:
+    function, attributes = FUNCTIONS[name]
+
+    @given(points(DOMAIN.get(name)))
+    def law(drawn: tuple[Interval, Fraction]) -> None:
+        bounds, point = drawn
+        line = derived(name, [real((4,), Line(POLYNOMIAL, bounds))], **attributes)
+        if line.regularity < UNPROVED:
+            assert inside(function(point), line.bounds)
+        else:
+            assert name in DOMAIN
+            assert not bounds.positive
+
+    law()
+
+
+@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "maximum", "minimum"])
+def test_the_value_of_two_lies_in_the_bounds(name: str) -> None:
+    work = {"add": lambda a, b: a + b, "subtract": lambda a, b: a - b, "multiply": lambda a, b: a * b,
+            "divide": lambda a, b: a / b, "maximum": max, "minimum": min}[name]  # fmt: skip
+
+    @given(points(), points())
+    def law(first: Any, second: Any) -> None:
+        line = derived(name, [real((4,), Line(POLYNOMIAL, drawn[0])) for drawn in (first, second)])
+        if line.regularity < UNPROVED:
+            assert inside(work(first[1], second[1]), line.bounds)
+        else:
+            assert name == "divide"
+            assert not (second[0].positive or second[0].negative)
+
+    law()
+
+
+@given(points(), st.integers(0, 5))
+def test_the_value_of_a_power_lies_in_the_bounds(drawn: tuple[Interval, Fraction], exponent: int) -> None:
+    bounds, point = drawn
+    assert inside(point**exponent, derived("power", [real((4,), Line(POLYNOMIAL, bounds))], exponent=exponent).bounds)
+
+
+@given(points(), st.integers(1, 4))
+def test_sums_means_and_products_lie_in_the_bounds(drawn: tuple[Interval, Fraction], count: int) -> None:
+    bounds, point = drawn
+    x = real((2, count), Line(POLYNOMIAL, bounds))
+    assert inside(point * count, derived("sum", [x], (2,), axes=(1,), keep=False).bounds)
+    assert inside(point, derived("mean", [x], (2, 1), axes=(1,), keep=True).bounds)
+    partial = derived("cumulative_sum", [x], (2, count), axis=1).bounds
+    assert all(inside(point * k, partial) for k in range(1, count + 1))
+    other = real((count, 3), Line(POLYNOMIAL, bounds))
+    assert inside(point * point * count, derived("matmul", [x, other], (2, 3)).bounds)
+
+
+@given(st.integers(-9, 9), st.integers(0, 5), st.integers(1, 4))
+def test_whole_numbers_lie_in_the_bounds(low: int, wide: int, by: int) -> None:
+    x = whole((4,), Interval(Fraction(low), False, Fraction(low + wide)))
+    for value in range(low, low + wide + 1):
+        assert inside(value // by, derived("whole_quotient", [x], (4,), "integer", by=by).bounds)
+        assert inside(value % by, derived("remainder", [x], (4,), "integer", by=by).bounds)
+        floor = derived("floor", [real((4,), within(Fraction(low, by), Fraction(low + wide, by)))], (4,), "integer")
+        assert inside(value // by, floor.bounds)
+    assert derived("remainder", [x], (4,), "integer", by=by).bounds == Interval(Fraction(0), False, Fraction(by - 1))
+
+
+def test_some_bounds_are_as_tight_as_proofs_need_them() -> None:
+    """A looser bound would be true, but what is accepted for it would be less."""
+    assert derived("softmax", [real((2, 3))], (2, 3), axis=1).bounds == Interval(Fraction(0), True, Fraction(1), True)
+    assert derived("softmax", [real((3, 1))], (3, 1), axis=1).bounds == Interval(Fraction(1), False, Fraction(1))
+    assert derived("top_indices", [real((5,))], (2,), "integer", axis=0, count=2).bounds.upper == 4
+    assert derived("as_real", [truth()]).bounds == Interval(Fraction(0), False, Fraction(1))
+    assert derived("as_integer", [truth()], result="integer").bounds == Interval(Fraction(0), False, Fraction(1))
+    assert derived("as_real", [whole((4,), within(2, 3).bounds)]).bounds == within(2, 3).bounds
+
+
+# Classes.
+
+
+@pytest.mark.parametrize(
+    ("operation", "line", "attributes", "regularity"),
+    [
+        ("exp", within(None, None), {}, ANALYTIC), ("log", within(0, None), {}, UNPROVED),
+        ("log", within(0, None, True), {}, ANALYTIC), ("log1p", within(-1, None), {}, UNPROVED),
+        ("log1p", within(-1, None, True), {}, ANALYTIC), ("rsqrt", within(0, None), {}, UNPROVED),
+        ("sqrt", within(0, None), {}, CONTINUOUS), ("sqrt", within(0, None, True), {}, ANALYTIC),
+        ("sqrt", within(-1, None), {}, UNPROVED), ("softplus", within(None, None), {"beta": Fraction(0)}, UNPROVED),
+        ("relu", within(-1, 1), {}, CONTINUOUS), ("relu", within(0, 1), {}, POLYNOMIAL),
+        ("relu", within(-1, 0), {}, CONSTANT), ("absolute", within(-1, 0), {}, POLYNOMIAL),
+        ("leaky_relu", within(-1, 1), {"slope": Fraction(1)}, POLYNOMIAL),
+        ("leaky_relu", within(-1, 1), {"slope": HALF}, CONTINUOUS),
+        ("leaky_relu", within(-1, 0), {"slope": HALF}, POLYNOMIAL),
+        ("elu", within(-1, 1), {"scale": Fraction(1)}, smooth(1)), ("elu", within(-1, 1), {"scale": HALF}, CONTINUOUS),
+        ("elu", within(-1, 0), {"scale": HALF}, ANALYTIC), ("elu", within(0, 1), {"scale": HALF}, POLYNOMIAL),
+        ("elu", within(-1, 1), {"scale": Fraction(-1)}, CONTINUOUS),
+        ("clamp", within(-1, 1), {"low": Fraction(-1), "high": None}, POLYNOMIAL),
+        ("clamp", within(-1, 1), {"low": None, "high": HALF}, CONTINUOUS),
+        ("clamp", within(3, 4), {"low": None, "high": HALF}, CONTINUOUS),
+        ("clamp", within(3, 4), {"low": Fraction(5), "high": None}, CONTINUOUS),
+    ],
+)  # fmt: skip
+def test_classes_at_the_edge_of_a_lemma(operation: str, line: Line, attributes: Any, regularity: Any) -> None:
+    assert derived(operation, [real((4,), line)], **attributes).regularity == regularity
+
+
+def test_discrete_results_jump_with_data_and_are_constant_without() -> None:
+    for operation, kind in (("greater", "boolean"), ("at_most", "boolean"), ("equal", "boolean")):
+        assert derived(operation, [real(), real()], result=kind).regularity == DISCONTINUOUS
+        assert derived(operation, [real((4,), Line(CONSTANT))] * 2, result=kind).regularity == CONSTANT
+    assert derived("floor", [real()], result="integer").regularity == DISCONTINUOUS
+    table, jumping = real((5, 2)), whole((4,), within(0, 4).bounds, DISCONTINUOUS)
+    assert derived("take", [table, whole((4,), within(0, 4).bounds)], (4, 2), axis=0).regularity == POLYNOMIAL
+    assert derived("take", [table, jumping], (4, 2), axis=0).regularity == DISCONTINUOUS
+    assert derived("select", [truth((4,), DISCONTINUOUS), real(), real()]).regularity == DISCONTINUOUS
+    assert derived("select", [truth(), real(), real((4,), Line(ANALYTIC))]).regularity == ANALYTIC
+    assert derived("both", [truth((4,), DISCONTINUOUS), truth()], result="boolean").regularity == DISCONTINUOUS
+    assert derived("opposite", [truth((4,), DISCONTINUOUS)], result="boolean").regularity == DISCONTINUOUS
+    values = [real((5,)), whole((2,), within(0, 4).bounds, DISCONTINUOUS), real((2,))]
+    assert derived("scatter", values, (5,), axis=0).regularity == DISCONTINUOUS
+    assert (
+        derived("scatter", [values[0], whole((2,), within(0, 4).bounds), values[2]], (5,), axis=0).regularity
+        == POLYNOMIAL
+    )
+
+
+@pytest.mark.parametrize("places", [within(-1, 4), within(0, 5), within(0, None), within(None, 4)])
+def test_indices_that_may_leave_their_table_prove_nothing(places: Line) -> None:
+    index = whole((2,), places.bounds)
+    for operation, arguments in (("take", 2), ("gather", 2), ("scatter", 3)):
+        given_ = [real((5,)), index, real((2,))][:arguments]
+        shape = (5,) if operation == "scatter" else (2,)
+        assert derived(operation, given_, shape, axis=0) == OPEN
+
+
+# Masks.
+
+MASKED = np.array([[False, True], [False, False]])
+
+
+def masked(mask: Any = MASKED) -> Argument:
+    return mask.shape, "real", Line(POLYNOMIAL, EVERYTHING, mask)
+
+
+def test_masks_are_followed_and_a_row_without_a_free_entry_proves_nothing() -> None:
+    assert np.array_equal(derived("add", [masked(), real((2, 2))], (2, 2)).mask, MASKED)
+    assert np.array_equal(derived("add", [masked(), masked(MASKED.T)], (2, 2)).mask, MASKED | MASKED.T)
+    assert np.array_equal(derived("subtract", [masked(), real((2, 2))], (2, 2)).mask, MASKED)
+    assert derived("subtract", [real((2, 2)), masked()], (2, 2)) == OPEN
+    assert np.array_equal(derived("permute", [masked()], (2, 2), order=(1, 0)).mask, MASKED.T)
+    assert np.array_equal(derived("reshape", [masked()], (4,), shape=(4,)).mask, MASKED.ravel())
+    assert derived("expand", [masked()], (3, 2, 2), shape=(3, 2, 2)).mask.shape == (3, 2, 2)
+    cut = {"axis": 1, "start": 1, "stop": 2, "step": 1}
+    assert np.array_equal(derived("slice", [masked()], (2, 1), **cut).mask, MASKED[:, 1:])
+    assert derived("slice", [masked()], (2, 1), **{**cut, "start": 0, "stop": 1}).mask is None
+    joined = derived("concatenate", [masked(), real((2, 1))], (2, 3), axis=1).mask
+    assert np.array_equal(joined, [[False, True, False], [False] * 3])
+    assert derived("softmax", [masked()], (2, 2), axis=1).bounds == Interval(Fraction(0), False, Fraction(1))
+    assert derived("softmax", [masked(np.array([[True, True], [False, False]]))], (2, 2), axis=1) == OPEN
+    assert derived("softmax", [masked(np.array([[True, True], [False, False]]))], (2, 2), axis=0).regularity == ANALYTIC
+    assert derived("log_sum_exp", [masked()], (2, 1), axis=1).regularity == ANALYTIC
+    assert derived("log_sum_exp", [masked(np.array([[True, True], [False, False]]))], (2, 1), axis=1) == OPEN
+    assert derived("exp", [masked()], (2, 2)).bounds == Interval(Fraction(0))
+    for operation in ("tanh", "negate", "relu", "sum"):
+        assert derived(operation, [masked()], (2, 2), axes=(), keep=True) == OPEN
+    assert derived("maximum", [masked(), real((2, 2))], (2, 2)) == OPEN
+    assert derived("largest", [masked()], (2,), axes=(1,), keep=False) == OPEN
+    assert derived("take", [masked(), whole((1,), within(0, 1).bounds)], (1, 2), axis=0) == OPEN
+    assert derived("no such operation", [real()]) == OPEN
+
+
+def test_a_condition_that_is_known_selects_between_masks() -> None:
+    VALUES[0] = Constant((2, 2), "boolean", (True, False, True, True))
+    try:
+        known = Node("constant", (), {"value": 0}, TensorType((2, 2), "boolean"))
+        chosen = derived("select", [truth((2, 2)), masked(), real((2, 2))], (2, 2), constants=[known])
+        assert chosen.mask is None
+        other = derived("select", [truth((2, 2)), real((2, 2)), masked()], (2, 2), constants=[known])
+        assert np.array_equal(other.mask, MASKED)
+    finally:
+        VALUES.clear()
+    assert derived("select", [truth((2, 2)), masked(), real((2, 2))], (2, 2)) == OPEN
+
+
+def test_the_larger_of_a_number_and_minus_infinity_is_the_number() -> None:
+    VALUES[1] = Constant((4,), "real", (-math.inf,))
+    try:
+        bottom = Node("constant", (), {"value": 1}, TensorType((4,), "real"))
+        line = Line(POLYNOMIAL, within(0, 1).bounds)
+        arguments = [real((4,), line), real((4,), Line(CONSTANT, EVERYTHING, np.ones(4, dtype=np.bool_)))]
+        assert derived("maximum", arguments, constants=[None, bottom]) == line
+        assert derived("minimum", arguments, constants=[None, bottom]) == OPEN
+    finally:
+        VALUES.clear()
+
+
+# What does not fit.
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "shape", "attributes"),
+    [
+        ("reshape", [real((2, 2))], (5,), {"shape": (5,)}), ("reshape", [real((2, 2))], (-2, -2), {"shape": (-2, -2)}),
+        ("reshape", [real(), real()], (4,), {"shape": (4,)}), ("reshape", [], (4,), {"shape": (4,)}),
+        ("permute", [real((2, 2))], (2, 2), {"order": (0, 0)}), ("permute", [real((2, 2))], (2,), {"order": (0,)}),
+        ("expand", [real((2,))], (3,), {"shape": (3,)}), ("expand", [real((2, 2))], (2,), {"shape": (2,)}),
+        ("slice", [real()], (2,), {"axis": 0, "start": -1, "stop": 1, "step": 1}),
+        ("slice", [real()], (1,), {"axis": 0, "start": 4, "stop": 5, "step": 1}),
+        ("slice", [real()], (0,), {"axis": 0, "start": 3, "stop": 2, "step": 1}),
+        ("slice", [real()], (2,), {"axis": 0, "start": 0, "stop": 2, "step": 0}),
+        ("slice", [real()], (2,), {"axis": 1, "start": 0, "stop": 2, "step": 1}),
+        ("slice", [real()], (2,), {"axis": True, "start": 0, "stop": 2, "step": 1}),
+        ("concatenate", [real((2, 2)), real((3, 2))], (2, 4), {"axis": 1}),
+        ("concatenate", [real((2, 2)), real((2, 3))], (4, 2), {"axis": 0}),
+        ("concatenate", [real((2, 2)), real((2,))], (4, 2), {"axis": 0}),
+        ("concatenate", [real((2,)), whole((2,))], (4,), {"axis": 0}),
+        ("gather", [real((5, 2)), whole((2, 3), within(0, 1).bounds)], (2, 3), {"axis": 0}),
+        ("gather", [real((5, 2)), whole((2,), within(0, 1).bounds)], (2,), {"axis": 0}),
+        ("take", [real((5, 2)), real((2,))], (2, 2), {"axis": 0}),
+        ("scatter", [real((5,)), whole((2,), within(0, 1).bounds), real((3,))], (5,), {"axis": 0}),
+        ("scatter", [real((5, 2)), whole((2, 3), within(0, 1).bounds), real((2, 3))], (5, 2), {"axis": 0}),
+        ("select", [real(), real(), real()], (4,), {}), ("select", [truth(), real(), whole()], (4,), {}),
+        ("add", [truth(), truth()], (4,), {}), ("add", [real(), whole()], (4,), {}),
+        ("add", [real((2,)), real((3,))], (3,), {}),
+        ("add", [real(), real()], (3,), {}), ("multiply", [truth(), truth()], (4,), {}),
+        ("sum", [real((2, 2))], (2,), {"axes": (2,), "keep": False}),
+        ("sum", [real((2, 2))], (2,), {"axes": (-1,), "keep": False}),
+        ("sum", [real((2, 2))], (2,), {"axes": (0, 0), "keep": False}),
+        ("sum", [truth()], (), {"axes": (0,), "keep": False}),
+        ("mean", [real((0,))], (), {"axes": (0,), "keep": False}),
+        ("softmax", [real()], (4,), {"axis": 1}), ("softmax", [real()], (3,), {"axis": 0}),
+        ("softmax", [whole()], (4,), {"axis": 0}),
+        ("log_sum_exp", [real((2, 3))], (2, 3), {"axis": 1}),
+        ("layer_norm", [real()], (4,), {"axes": 2, "epsilon": HALF}),
+        ("layer_norm", [real()], (4,), {"axes": 0, "epsilon": HALF}),
+        ("layer_norm", [real(), real((3,))], (4,), {"axes": 1, "epsilon": HALF}),
+        ("layer_norm", [real(), real(), real(), real()], (4,), {"axes": 1, "epsilon": HALF}),
+        ("layer_norm", [], (4,), {"axes": 1, "epsilon": HALF}),
+        ("layer_norm", [real((0,))], (0,), {"axes": 1, "epsilon": HALF}),
+        ("matmul", [real((2, 3)), real((2, 3))], (2, 3), {}), ("matmul", [real((3,)), real((3, 2))], (2,), {}),
+        ("matmul", [real((2, 3)), real((3,))], (2,), {}), ("matmul", [real((2, 3)), real((3, 2))], (2, 3), {}),
+        ("largest", [real((2, 2))], (), {"axes": (0, 1), "keep": False}),
+        ("largest", [real((2, 0))], (2,), {"axes": (1,), "keep": False}),
+        ("largest", [real((2, 2))], (2, 2), {"axes": (2,), "keep": True}),
+        ("largest", [real((2, 2))], (2, 2), {"axes": (-1,), "keep": True}),
+        ("top_values", [real()], (5,), {"axis": 0, "count": 5}),
+        ("top_values", [real()], (0,), {"axis": 0, "count": 0}),
+        ("greater", [real(), whole()], (4,), {}), ("greater", [truth(), truth()], (4,), {}),
+        ("greater", [real(), real()], (4,), {}),
+        ("both", [truth()], (4,), {}), ("opposite", [truth(), truth()], (4,), {}), ("as_real", [real()], (4,), {}),
+        ("power", [real()], (4,), {"exponent": -1}), ("power", [real()], (4,), {"exponent": 1025}),
+        ("power", [real()], (4,), {"exponent": True}),
+        ("negate", [truth()], (4,), {}), ("cumulative_sum", [real()], (4,), {"axis": 1}),
+        ("exp", [real(), real()], (4,), {}),
+        ("exp", [whole()], (4,), {}), ("exp", [real()], (5,), {}), ("softplus", [real()], (4,), {"beta": 1}),
+        ("clamp", [real()], (4,), {"low": 1, "high": None}), ("parameter", [], (4,), {"shape": (4,), "kind": "real"}),
+        ("parameter", [], (4,), {"shape": (3,), "kind": "real", "name": "x"}),
+        ("tokens", [], (4,), {"shape": (4,), "kind": "real"}),
+        ("parameter", [real()], (4,), {"shape": (4,), "kind": "real", "name": "x"}),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(operation: str, arguments: Any, shape: Any, attributes: Any) -> None:
+    assert operation in LEMMAS
+    refused(operation, arguments, shape, **attributes)
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind", "attributes"),
+    [("parameter", "integer", {"name": "x"}), ("tokens", "integer", {}), ("tokens", "integer", {"vocabulary": 0}),
+     ("constant", "boolean", {"value": 0}), ("constant", "integer", {"value": 1}), ("constant", "real", {"value": 2}),
+     ("constant", "integer", {"value": 3}), ("constant", "boolean", {"value": 4}), ("remainder", "integer", {"by": 0})],
+)  # fmt: skip
+def test_leaves_that_are_not_what_they_say_are_refused(operation: str, kind: str, attributes: Any) -> None:
+    VALUES.update({
+        0: Constant((4,), "real", (0,)), 1: Constant((3,), "integer", (0,)), 2: Constant((4,), "real", (True,)),
+        3: Constant((4,), "integer", (HALF,)), 4: Constant((4,), "boolean", (1,)),
+    })  # fmt: skip
+    try:
+        arguments = [whole()] if operation == "remainder" else []
+        refused(operation, arguments, (4,), kind, shape=(4,), **({"kind": kind} | attributes))
+    finally:
+        VALUES.clear()
+
+
+def test_leaves_are_what_they_say() -> None:
+    prompt = derived("tokens", [], (1, 4), "integer", shape=(1, 4), kind="integer", vocabulary=7)
+    assert prompt == Line(CONSTANT, Interval(Fraction(0), False, Fraction(6)))
+    assert derived("parameter", [], shape=(4,), kind="real", name="x") == Line(POLYNOMIAL)
+    assert derived("constant", [], shape=(4,), kind="real") == Line(CONSTANT)
+    VALUES[0] = Constant((2,), "real", (HALF, -math.inf))
+    try:
+        line = derived("constant", [], (2,), shape=(2,), kind="real", value=0)
+    finally:
+        VALUES.clear()
+    assert (line.bounds, line.mask.tolist()) == (Interval.point(HALF), [False, True])
+
+
+@pytest.mark.parametrize("size", [2**28, 2**28 + 1])
+def test_no_mask_is_followed_beyond_what_can_be_written_out(size: int) -> None:
+    mask = np.broadcast_to(np.array(True), (size,))
+    line = derived("add", [(mask.shape, "real", Line(POLYNOMIAL, EVERYTHING, mask)), real((size,))], (size,))
+    assert (line == OPEN) == (size > 2**28)
+
+
+def test_a_constant_of_one_entry_that_stands_for_too_many_is_no_mask() -> None:
+    VALUES[0] = Constant((2**28 + 1,), "real", (-math.inf,))
+    try:
+        refused("constant", [], (2**28 + 1,), shape=(2**28 + 1,), kind="real", value=0)
+    finally:
+        VALUES.clear()
