@@ -37,6 +37,13 @@ def can_write(folder: Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK)
 
 
+def full_disk() -> tuple[type[Exception], ...]:
+    """What is raised where a file cannot be written, by Python or by the library that writes weights."""
+    from safetensors import SafetensorError
+
+    return OSError, SafetensorError
+
+
 def keep_folder(target: Path, write: Callable[[Path], None]) -> bool:
     """Fills a new folder whole and gives it its name; False where the cache cannot be written (never an error)."""
     temporary: str | None = None
@@ -45,7 +52,7 @@ def keep_folder(target: Path, write: Callable[[Path], None]) -> bool:
         temporary = tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.")
         write(Path(temporary))
         os.replace(temporary, target)
-    except OSError:
+    except full_disk():
         return target.is_dir()  # another process may have finished first
     else:
         temporary = None

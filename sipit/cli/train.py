@@ -1,7 +1,9 @@
 """`sipit train`: a small transformer from scratch, with margins and collisions followed along the way."""
 
+import shutil
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -82,9 +84,19 @@ def train(
 
 
 def _write_model(model: "LanguageModel", folder: Path) -> list[Path]:
-    """Writes the trained model as a folder that every command takes as MODEL."""
-    model.module.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
+    """Writes the trained model as a folder that every command takes as MODEL, whole or not at all."""
+    from sipit.storage import full_disk
+
+    try:
+        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+            whole = Path(temporary) / folder.name
+            model.module.save_pretrained(whole)
+            model.tokenizer.save_pretrained(whole)
+            if folder.exists():
+                shutil.rmtree(folder)
+            whole.rename(folder)
+    except full_disk() as error:
+        raise InvalidInput(f"Expected room for the trained model, but {folder} cannot be written: {error}.") from None
     return [folder]
 
 

@@ -301,11 +301,12 @@ def test_an_interruption_is_130_and_says_how_to_go_on(command, capsys, monkeypat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", [
-    ["prove", "witness"], ["train", "--steps", "100000", "--folder", "{folder}"],
-    ["collide", "tiny-gpt2", "--limit", "20000"], ["certify", "tiny-gpt2", "--prompts", "{prompts}"],
+    ["prove", "witness", "--vocabulary", "4", "--context", "4"], ["train", "--steps", "100000", "--folder", "{folder}"],
+    ["collide", "tiny-gpt2", "--prompts", "random:16", "--limit", "500000"],
+    ["certify", "tiny-gpt2", "--prompts", "{prompts}"],
 ], ids=" ".join)  # fmt: skip
 def test_control_c_ends_real_work_with_one_sentence(line, tmp_path):
-    (tmp_path / "p.txt").write_text("\n".join(f"prompt number {n}" for n in range(400)))
+    (tmp_path / "p.txt").write_text("\n".join(f"prompt number {n}" for n in range(4000)))
     places = {"folder": tmp_path / "t", "prompts": tmp_path / "p.txt"}
     code = f"import sys; sys.argv[1:] = {[one.format(**places) for one in line]!r}; from sipit.cli import main; main()"
     environment = os.environ | {"SIPIT_CACHE": str(tmp_path / "cache")}
@@ -359,3 +360,22 @@ def test_an_address_where_nobody_listens_is_refused_at_once():
     with pytest.raises(InvalidInput, match="Expected a Ray cluster"), open_cluster("127.0.0.1:1"):
         pass
     assert time.monotonic() - began < 30
+
+
+def test_a_trained_model_is_written_whole_or_the_old_one_stays(tmp_path):
+    from sipit.cli.train import _write_model
+    from tests.sipit.cases import tiny
+
+    model, folder = tiny("gpt2"), tmp_path / "model"
+    (folder / "old").mkdir(parents=True)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, before[1]))
+    try:
+        with pytest.raises(InvalidInput, match="room for the trained model"):
+            _write_model(model, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [entry.name for entry in tmp_path.rglob("*")] == ["model", "old"]
+    _write_model(model, folder)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"model"}
+    assert (folder / "config.json").is_file() and not (folder / "old").exists()
