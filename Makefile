@@ -8,7 +8,14 @@ CONSTRAINTS := constraints.txt
 # The models of the tests are small: processes side by side, of one thread each, are faster than threads that wait.
 TEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test browser-test slow lint docs bench clean
+# The checker: what re-derives a certificate, or reads what is re-derived. CONTRIBUTING.md says why these.
+CHECKER := checker certificate lemmas lemmas_of_functions separation_checker vocabulary_checker evidence witness graph \
+  wellformed rational
+empty :=
+comma := ,
+CHECKED := $(subst $(empty) ,$(comma),$(strip $(CHECKER:%=proofs/%.py)))
+
+.PHONY: demo test browser-test slow coverage mutants lint docs bench clean
 
 demo: $(VENV)/.model
 	$(BIN)/sipit demo -o report.html
@@ -23,6 +30,18 @@ browser-test: $(VENV)/.browser
 
 slow: $(VENV)/.model
 	$(TEST) -m slow
+
+# The plain tests again, with every line and branch counted; fails below what CONTRIBUTING.md promises.
+coverage: $(VENV)/.model $(VENV)/.lint
+	$(BIN)/coverage erase
+	$(TEST) -m "not slow and not browser" --cov --cov-report=
+	$(BIN)/coverage report --include='$(CHECKED)' --fail-under=100
+	$(BIN)/coverage report --include='proofs/*' --fail-under=95
+	$(BIN)/coverage report --fail-under=90
+
+# Hours; `make mutants MUTANTS="proofs/checker.py --every 5"` takes minutes.
+mutants: $(VENV)/.mutation
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation.mutants $(MUTANTS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -61,6 +80,10 @@ $(VENV)/.browser: $(VENV)/.installed
 
 $(VENV)/.lint: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
+	touch $@
+
+$(VENV)/.mutation: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[mutation]'
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.installed

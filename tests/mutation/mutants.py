@@ -1,0 +1,188 @@
+"""Mutation testing of the checker: every small change of a kernel must be noticed by a test.
+
+    python -m tests.mutation.mutants [module ...] [--every N] [--seconds S]
+
+The changes are those of cosmic-ray that can weaken a check, and two more: a condition that guards a rejection is never
+true, and one of several conditions is dropped. Each mutant lives in the memory of a forked process alone; no file is
+touched. A survivor must stand in `harmless.txt`, with the reason why it accepts nothing more; any other fails the run.
+"""
+
+import argparse
+import difflib
+import importlib.machinery
+import os
+import re
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import parso
+import pytest
+from cosmic_ray.ast import Visitor, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.operators.operator import Operator
+from cosmic_ray.plugins import get_operator, operator_names
+
+ROOT = Path(__file__).parents[2]
+HARMLESS = Path(__file__).with_name("harmless.txt")
+KERNEL = "test_checker test_forgeries test_negative_controls test_lemmas"
+QUICK = {
+    "proofs/checker.py": KERNEL,
+    "proofs/certificate.py": "test_checker test_forgeries test_separation",
+    "proofs/lemmas.py": KERNEL,
+    "proofs/lemmas_of_functions.py": KERNEL,
+    "proofs/evidence.py": "test_evidence test_forgeries",
+    "proofs/separation_checker.py": "test_separation test_forgeries",
+    "proofs/vocabulary_checker.py": "test_vocabulary",
+    "proofs/witness.py": "test_witness test_forgeries",
+    "proofs/graph.py": "test_graph test_forgeries test_checker",
+    "proofs/wellformed.py": "test_separation test_forgeries",
+    "proofs/rational.py": "test_forgeries",
+}
+CHOSEN = re.compile(
+    r"core/(ReplaceComparisonOperator_(Eq_(NotEq|GtE|LtE)|NotEq_(Eq|Gt|Lt)|Lt_LtE|LtE_Lt|Gt_GtE|GtE_Gt|Is_IsNot|IsNot_Is)"
+    r"|ReplaceBinaryOperator_(Add_Sub|Sub_Add|Mul_Add|Div_Mul|FloorDiv_Mul|Mod_Mul|Pow_Mul|LShift_RShift|BitOr_BitAnd"
+    r"|BitAnd_BitOr)|ReplaceUnaryOperator_(USub_UAdd|Delete_Not)|Replace(And|Or)With(Or|And)|ReplaceTrueWithFalse"
+    r"|ReplaceFalseWithTrue|NumberReplacer|ZeroIterationForLoop|ReplaceBreakWithContinue)"
+)
+
+
+class _Constant(Operator):
+    """Conditions that are replaced by a constant."""
+
+    def conditions(self, node: Any) -> list[tuple[int, str]]:
+        """Places among the children of a node, and what is put there."""
+        raise NotImplementedError
+
+    def mutation_positions(self, node: Any) -> Iterator[Any]:
+        for place, _ in self.conditions(node):
+            yield node.children[place].start_pos, node.children[place].end_pos
+
+    def mutate(self, node: Any, index: int) -> Any:
+        place, value = self.conditions(node)[index]
+        node.children[place] = parso.python.tree.Name(value, node.children[place].start_pos, prefix=" ")
+        return node
+
+    @classmethod
+    def examples(cls) -> tuple[Any, ...]:
+        return ()
+
+
+class DropCheck(_Constant):
+    """A guard that never rejects."""
+
+    def conditions(self, node: Any) -> list[tuple[int, str]]:
+        if getattr(node, "type", "") != "if_stmt":
+            return []
+        words = [getattr(child, "value", "") for child in node.children]
+        return [(place + 1, "False") for place, word in enumerate(words) if word in ("if", "elif")]
+
+
+class DropOperand(_Constant):
+    """One condition of several that is not looked at."""
+
+    def conditions(self, node: Any) -> list[tuple[int, str]]:
+        neutral = {"or_test": "False", "and_test": "True"}.get(getattr(node, "type", ""))
+        return [] if neutral is None else [(place, neutral) for place in range(0, len(node.children), 2)]
+
+
+class _Count(Visitor):
+    def __init__(self, operator: Operator) -> None:
+        self.operator, self.count = operator, 0
+
+    def visit(self, node: Any) -> Any:
+        self.count += len(list(self.operator.mutation_positions(node)))
+        return node
+
+
+def mutants(path: str) -> Iterator[tuple[str, str]]:
+    """Every mutant of a module: what was changed, as a line and its successor, and the whole text."""
+    text = (ROOT / path).read_text()
+    chosen = [get_operator(name)() for name in sorted(operator_names()) if CHOSEN.fullmatch(name)]
+    for operator in (DropCheck(), DropOperand(), *chosen):
+        counted = _Count(operator)
+        counted.walk(get_ast(text))
+        for occurrence in range(counted.count):
+            changed = mutate_code(text, operator, occurrence)
+            if changed is None or changed == text:
+                continue
+            lines = list(difflib.unified_diff(text.splitlines(), changed.splitlines(), lineterm="", n=0))[3:]
+            yield f"{path}: " + " => ".join(line[1:].strip() for line in lines), changed
+
+
+def survives(path: str, changed: str, tests: list[str], seconds: float) -> bool:
+    """Whether the tests pass with a module changed."""
+    child = os.fork()
+    if child == 0:
+        _run(path, changed, tests)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status) == 0
+        time.sleep(0.01)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False  # a mutant that does not come to an end is noticed too
+
+
+def _run(path: str, changed: str, tests: list[str]) -> None:
+    os.setsid()
+    silent = os.open(os.devnull, os.O_RDWR)
+    for stream in (1, 2):
+        os.dup2(silent, stream)
+    resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))
+    name, load = path.removesuffix(".py").replace("/", "."), importlib.machinery.SourceFileLoader.get_code
+
+    def get_code(self: Any, fullname: str) -> Any:
+        return compile(changed, path, "exec") if fullname == name else load(self, fullname)
+
+    importlib.machinery.SourceFileLoader.get_code = get_code
+    status = 1
+    try:
+        status = pytest.main(
+            ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--assert=plain", "-m", "not slow", *tests]
+        )
+    finally:
+        os._exit(int(status))
+
+
+def main() -> int:
+    """Runs what was asked for; 1 where a survivor is not known to be harmless."""
+    asked = argparse.ArgumentParser()
+    asked.add_argument("modules", nargs="*", default=list(QUICK))
+    asked.add_argument("--every", type=int, default=1, help="only every N-th mutant")
+    asked.add_argument("--seconds", type=float, default=60, help="after which a mutant counts as noticed")
+    options = asked.parse_args()
+    os.chdir(ROOT)
+    import flint  # noqa: F401 - loaded once, before the processes part
+    import hypothesis  # noqa: F401
+    import numpy  # noqa: F401
+
+    known = {line.split("  # ")[0] for line in HARMLESS.read_text().splitlines() if line and line[0] != "#"}
+    unknown = 0
+    for path in options.modules:
+        tests = [f"tests/proofs/{name}.py" for name in QUICK[path].split() if Path(f"tests/proofs/{name}.py").exists()]
+        if not survives(path, (ROOT / path).read_text(), tests, 10 * options.seconds):
+            sys.exit(f"Expected the tests of {path} to pass, but they fail; run them first.")
+        killed = harmless = 0
+        left: list[str] = []
+        for change, text in list(mutants(path))[:: options.every]:
+            if not survives(path, text, tests, options.seconds):
+                killed += 1
+            elif change in known:
+                harmless += 1
+            else:
+                left.append(change)
+                print(f"survived  {change}", flush=True)
+        print(f"{path}: {killed} noticed, {harmless} harmless, {len(left)} survived", flush=True)
+        unknown += len(left)
+    return 1 if unknown else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""Branches of the kernels that an honest certificate seldom takes: long ways, large sets, open pairs, odd graphs."""
+
+import copy
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from proofs import Graph, InvalidInput, Verdict, certify_separation, check, prove_analytic
+from proofs.arithmetic.base import Undecided
+from proofs.certificate import KERNELS
+from proofs.checker import CheckResult, digest
+from proofs.graph import Constant
+from proofs.separation_checker import check_separation
+from proofs.structural import collisions
+from proofs.witness import WitnessCount, count_witness
+from tests.proofs.building import Net, attention_net
+from tests.proofs.test_generic_position import network
+from tests.proofs.test_separation import changed, weights_of
+from tests.proofs.test_witness import gpt2
+
+PROMPTS = [(0, 1, 2), (0, 1, 3), (4, 1, 2)]
+
+
+def outcome(certificate: Any, weights: Any = None, **options: Any) -> CheckResult:
+    return check(certificate, weights, **options)
+
+
+def assert_rejected(data: Any, reason: str, weights: Any = None) -> None:
+    result = check(data, weights)
+    assert result.verdict is Verdict.REJECTED
+    assert reason in result.reason, result.reason
+
+
+# Separation.
+
+
+@pytest.fixture(scope="module")
+def deep() -> Any:
+    """Two blocks, so that a step starts from an enclosure."""
+    graph = network(3, depth=2)
+    weights = weights_of(graph)
+    return certify_separation(graph, weights, PROMPTS).to_json(), weights
+
+
+def test_a_step_that_starts_from_an_enclosure_is_confirmed_from_there(deep: Any) -> None:
+    certificate, weights = deep
+    assert [len(row["enclosures"]) for row in certificate["prompts"]] == [2, 2, 2]
+    done: list[tuple[int, int]] = []
+    assert check_separation(certificate, weights, progress=lambda *at: done.append(at)).verdict is Verdict.ACCEPTED
+    assert done == [(n, 6) for n in range(1, 7)]
+    assert outcome(certificate, weights, steps=6).covers[-1] == "enclosures"
+    assert outcome(certificate, weights, steps=5).covers[-1] == "enclosures, sampled"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_enclosure_that_is_too_small_on_the_way_is_rejected(deep: Any, place: int) -> None:
+    certificate, weights = deep
+    tight = changed(certificate, "prompts", 0, "enclosures", place, "radius", to=lambda radius: [0] * len(radius))
+    assert check(tight, weights).verdict is Verdict.REJECTED
+
+
+def test_parameters_are_made_balls_anew_where_too_many_are_held(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, weights = deep
+    monkeypatch.setattr("proofs.separation_checker.MOST_BALLS", 1)
+    assert check(certificate, weights).verdict is Verdict.ACCEPTED
+
+
+def test_a_large_set_is_sieved_and_gives_the_same(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, weights = deep
+    monkeypatch.setattr("proofs.separation_checker.ALL_EXACT", 1)
+    assert "the least distances" in check(certificate, weights).reason
+    for pair in ([0, 1], [0, 2], [1, 2]):
+        honest = pair == certificate["claim"]["closest"]
+        claimed = certificate if honest else changed(certificate, "claim", "closest", to=pair)
+        assert (check(claimed, weights).verdict is Verdict.ACCEPTED) == honest
+
+
+def test_what_is_undecided_in_balls_is_rejected(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wide(*_: Any) -> Any:
+        raise Undecided("too wide")
+
+    certificate, weights = deep
+    monkeypatch.setattr("proofs.separation_checker.evaluate", wide)
+    assert_rejected(certificate, "too wide", weights)
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "reason"),
+    [
+        (("graphs",), [], "no graph, or no claim"),
+        (("prompts",), lambda rows: rows[:1], "no two prompts"),
+        (("prompts", 0, "enclosures"), lambda rows: rows[:1], "one enclosure per step"),
+        (("every",), 0, "not positive"),
+        (("prompts", 0, "bits"), 64, "do not fall"),
+        (("prompts", 0, "bits"), 10**9, "do not fall"),
+        (("prompts", 0, "enclosures", 0), None, "malformed|Expected an enclosure"),
+        (("prompts", 0, "enclosures", 0, "bytes"), 0, "malformed"),
+        (("prompts", 0, "token_ids", 0), True, "no tokens"),
+        (("prompts", 0, "token_ids", 0), -1, "outside the vocabulary"),
+        (("unresolved",), [[0, 1]], "left open"),
+        (("claim", "unique"), True, "of one prompt alone"),
+    ],
+    ids=str,
+)
+def test_a_separation_that_is_not_whole_is_rejected(deep: Any, path: Any, to: Any, reason: str) -> None:
+    certificate, weights = deep
+    result = check(changed(certificate, *path, to=to), weights)
+    assert result.verdict is Verdict.REJECTED
+    assert any(part in result.reason for part in reason.split("|")), result.reason
+
+
+def test_two_graphs_of_one_length_are_rejected(deep: Any) -> None:
+    certificate, weights = deep
+    forged = copy.deepcopy(certificate)
+    forged["graphs"] *= 2
+    forged["claim"]["graphs"] *= 2
+    forged["digest"] = digest({name: value for name, value in forged.items() if name != "digest"})
+    assert_rejected(forged, "of one length", weights)
+
+
+def test_pairs_whose_enclosures_meet_are_left_open_and_named() -> None:
+    graph = attention_net()
+    weights = weights_of(graph)
+    weights["embedding"] = weights["embedding"].astype(np.float64)
+    weights["embedding"][3] = weights["embedding"][2]
+    weights["embedding"][2:4, 0] = 0, 2.0**-300
+    certificate = certify_separation(graph, weights, PROMPTS, bits=80).to_json()
+    assert certificate["unresolved"] == [[0, 1]]
+    assert check(certificate, weights).verdict is Verdict.ACCEPTED
+    assert_rejected(changed(certificate, "unresolved", to=[]), "left open", weights)
+
+
+# Graphs.
+
+
+def damaged(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    data = json.loads(json.dumps(attention_net().to_json()))
+    place = data
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        (("constants", 1, "values"), [0, 0], "entries of them|One|one entry"),
+        (("constants", 0, "shape"), [True], "shape of integers"),
+        (("constants", 0, "shape"), ["1"], "shape of integers"),
+        (("types", 0), [[1] * 17, "real"], "shape of integers"),
+        (("types", 0), [[-1], "real"], "at most"),
+        (("types", 0), [[2**31 + 1], "real"], "at most"),
+        (("types", 0), [[2**23, 2**23], "real"], "at most"),
+        (("types", 0), [[1]], "shape and kind"),
+        (("types", 0), ["1", "real"], "Expected list"),
+        (("places", 0), [1, "x"], "Expected str"),
+        (("attributes", 0), [], "Expected dict"),
+        (("layer",), True, "layer"),
+        (("about",), [], "about"),
+        (("constants", 0), None, "shape"),
+    ],
+    ids=str,
+)
+def test_a_graph_that_is_not_whole_is_refused(path: Any, value: Any, reason: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        Graph.from_json(damaged(path, value))
+    assert any(part in str(refusal.value) for part in reason.split("|")), refusal.value
+
+
+def test_largest_shapes_are_taken() -> None:
+    data = damaged(
+        ("types",),
+        [*attention_net().to_json()["types"], [[2**31], "real"], [[2**22, 2**23], "real"], [[1] * 16, "real"]],
+    )
+    assert len(Graph.from_json(data).nodes) == len(attention_net().nodes)
+
+
+def test_only_infinities_are_written_as_floats() -> None:
+    with pytest.raises(InvalidInput, match="exact constant"):
+        Constant((), "real", (0.5,)).to_json()
+
+
+def test_an_output_with_masked_entries_is_rejected() -> None:
+    net = Net()
+    net.op("add", net.parameter("p", 1, 2, 4), net.constant(float("-inf"), (1, 2, 4)))
+    assert_rejected(json.loads(json.dumps(prove_analytic(net.graph()).to_json())), "masked entries")
+
+
+def test_structural_collisions_are_those_of_the_graph() -> None:
+    graph = attention_net()
+    data = json.loads(json.dumps(prove_analytic(graph).to_json()))
+    found = [family.to_json() for family in collisions(graph)]
+    result = check({**data, "structural_collisions": found})
+    assert (result.verdict, result.to_json()["covers"][-1]) == (Verdict.ACCEPTED, "structural_collisions")
+    for forged in ([], found * 2, [{**found[0], "family": "none"}], {}):
+        assert_rejected({**data, "structural_collisions": forged}, "that follow from the graph")
+
+
+def test_an_unknown_operation_is_no_fault_of_the_types_around_it() -> None:
+    net = Net()
+    net.op("tanh", net.op("no such operation", net.op("take", net.parameter("e", 5, 4), net.tokens(), axis=0)))
+    data = json.loads(json.dumps(prove_analytic(net.graph()).to_json()))
+    assert check({**data, "structural_collisions": []}).verdict is Verdict.ACCEPTED
+
+
+def test_types_that_no_lemma_looked_at_are_looked_at_before_they_are_believed() -> None:
+    """Where a mask ends a proof the kernel derives nothing, not even a shape."""
+    net = Net()
+    net.op("exp", net.op("negate", net.op("add", net.constant(float("-inf"), (1, 2, 4)), net.parameter("p", 1, 2, 4))))
+    data = json.loads(json.dumps(prove_analytic(net.graph()).to_json()))
+    assert check({**data, "structural_collisions": []}).verdict is Verdict.ACCEPTED
+    data["graph"]["types"].append([[1, 9, 4], "real"])
+    for row in data["graph"]["nodes"][-2:]:
+        row[3] = len(data["graph"]["types"]) - 1
+    data["claim"]["graph"] = digest(data["graph"])
+    assert check(data).verdict is Verdict.ACCEPTED
+    assert_rejected({**data, "structural_collisions": []}, "not of the type")
+
+
+def test_a_kernel_that_stumbles_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumbling(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(KERNELS, "witness", stumbling)
+    result = check({"kind": "witness"})
+    assert (result.verdict, result.reason) == (Verdict.REJECTED, "the certificate is damaged (ZeroDivisionError)")
+
+
+# The witness.
+
+
+def test_a_repair_that_fails_refutes() -> None:
+    found = WitnessCount(2, 1, 2, 0, (), (((0,), (1,)),), 0, 0, {})
+    assert found.verdict is Verdict.REFUTED
+    assert WitnessCount(2, 1, 2, 0, (), (), 1, 0, {}).verdict is Verdict.UNDECIDED
+
+
+def test_a_network_with_values_that_are_no_numbers_is_refused() -> None:
+    graph = gpt2(1)
+    net = Net()
+    net.nodes, net.constants = list(graph.nodes), list(graph.constants)
+    net.op("log", graph.output)
+    with pytest.raises(InvalidInput, match="real number"):
+        count_witness({1: net.graph()}, vocabulary=3, context=1)
