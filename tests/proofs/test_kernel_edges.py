@@ -11,9 +11,11 @@ from proofs import Graph, InvalidInput, Verdict, certify_separation, check, prov
 from proofs.arithmetic.base import Undecided
 from proofs.certificate import KERNELS
 from proofs.checker import CheckResult, digest
+from proofs.evidence import Record
 from proofs.graph import Constant
 from proofs.separation_checker import check_separation
 from proofs.structural import collisions
+from proofs.vocabulary import certify_vocabulary
 from proofs.witness import WitnessCount, count_witness
 from tests.proofs.building import Net, attention_net
 from tests.proofs.test_generic_position import network
@@ -245,3 +247,64 @@ def test_a_network_with_values_that_are_no_numbers_is_refused() -> None:
     net.op("log", graph.output)
     with pytest.raises(InvalidInput, match="real number"):
         count_witness({1: net.graph()}, vocabulary=3, context=1)
+
+
+# Margins over a vocabulary.
+
+PREFIX, TOKENS = (3, 1), 12
+
+
+@pytest.fixture(scope="module")
+def margin() -> Any:
+    graph = attention_net(vocabulary=TOKENS)
+    weights = weights_of(graph)
+    return certify_vocabulary(graph, weights, PREFIX, TOKENS).to_json(), weights
+
+
+def signed(certificate: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    body = {**{name: value for name, value in certificate.items() if name != "digest"}, **fields}
+    return {**body, "digest": digest(body)}
+
+
+@pytest.mark.parametrize("text", ["wide", "nan", "inf", 1.0, None])
+def test_a_radius_that_is_no_number_is_rejected(margin: Any, text: Any) -> None:
+    certificate, weights = margin
+    forged = signed(certificate, enclosures={**certificate["enclosures"], "largest_radius": text})
+    assert_rejected(forged, "not a number", weights)
+
+
+def test_a_margin_is_of_one_graph(margin: Any) -> None:
+    certificate, weights = margin
+    graphs = [*certificate["graphs"], attention_net(vocabulary=TOKENS, length=2).to_json()]
+    claim = {**certificate["claim"], "graphs": [digest(graph) for graph in graphs]}
+    assert_rejected(signed(certificate, graphs=graphs, claim=claim), "more than one graph", weights)
+
+
+def test_the_closest_tokens_are_certified_in_the_same_graph(margin: Any) -> None:
+    certificate, weights = margin
+    rows = [row["token_ids"] for row in certificate["closest"]["prompts"]]
+    other = attention_net(vocabulary=TOKENS, activation="tanh")
+    exact = certify_separation(other, weights, rows).to_json()
+    assert_rejected(signed(certificate, closest=exact), "of another graph", weights)
+    graph = Graph.from_json(certificate["graphs"][0])
+    doubled = certify_separation(graph, weights, [*rows, rows[0]]).to_json()
+    assert_rejected(signed(certificate, closest=doubled), "of equal prompts", weights)
+
+
+def test_a_sampled_state_that_arb_cannot_decide_is_rejected(margin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wide(*_: Any) -> Any:
+        raise Undecided("too wide")
+
+    certificate, weights = margin
+    monkeypatch.setattr("proofs.vocabulary_checker.evaluate", wide)
+    assert_rejected(certificate, "too wide", weights)
+
+
+# Records.
+
+
+def test_half_a_surrogate_pair_is_written_as_an_escape() -> None:
+    record = Record("check", Verdict.PROVED, {"name": "\udc80", "plain": "ä"})
+    assert record.dumps().encode()
+    assert json.loads(record.dumps())["result"] == record.result
+    assert "ä" in Record("check", Verdict.PROVED, {"name": "ä"}).dumps()
