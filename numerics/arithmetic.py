@@ -172,3 +172,11 @@ def evaluate_float64(
         inputs[name] = parameters[name].detach().to(device, torch.float64)
     with torch.no_grad():
         return evaluate(graph, inputs, arithmetic)
+
+
+def cast(module: Any, dtype: torch.dtype) -> Any:
+    """A module brought, in place, to weights and arithmetic of a floating-point type."""
+    module.to(dtype)
+    if dtype == torch.float64 and hasattr(module, "set_experts_implementation"):
+        module.set_experts_implementation("eager")  # the grouped kernel of experts has no float64
+    return module

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from numerics.arithmetic import cast as to_type
 from proofs.errors import MissingResource, Unsupported
 
 Quantize = Callable[[], set[int] | None]  # in place; the ids of parameters that were left
@@ -51,7 +52,7 @@ def computing_in(dtype: torch.dtype) -> Convert:
 
     def convert(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
         def cast() -> None:
-            module.to(dtype)
+            to_type(module, dtype)
 
         return _converted(module, blocks, cast, str(dtype).removeprefix("torch."))
 

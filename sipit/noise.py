@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from numerics.arithmetic import cast
 from sipit.capturing import capture
 from sipit.corpus import random_tokens, section_prompts
 from sipit.distances import relative_distance
@@ -139,5 +140,5 @@ def in_dtype(model: LanguageModel, dtype: torch.dtype) -> LanguageModel:
     """The same model with weights and arithmetic of another type; itself where it has that type."""
     if dtype == model.dtype:
         return model
-    module = copy.deepcopy(model.module).to(dtype)
+    module = cast(copy.deepcopy(model.module), dtype)
     return replace(model, module=module, decoder=find_decoder(module), dtype=dtype)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from numerics.arithmetic import cast
 from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.tensor_file import read_header
 from sipit.models.digest import digest_of_files, digest_of_tensors
@@ -90,7 +91,7 @@ def _placed(module: Any, dtype: torch.dtype, device: str | torch.device) -> Any:
     try:
         if torch.device(device).type == "meta":
             raise RuntimeError("it holds no numbers")
-        return module.to(device=device, dtype=dtype)
+        return cast(module.to(device=device), dtype)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InvalidInput(f"Expected a device that is present, but got {str(device)!r} ({reason}); use cpu.") from None

@@ -257,3 +257,11 @@ def test_a_row_of_zeros_is_a_candidate():
     prompts = [[17, 3, 17]]
     for policy in POLICIES:
         assert_recovers(model, sipit.capture(model, prompts, layer=2), prompts, policy=policy)
+
+
+def test_experts_run_in_float64():
+    model = sipit.load_model("tiny-mixtral", dtype="float64")
+    (states,) = sipit.capture(model, [[1, 2, 3]], layer=1)
+    (single,) = sipit.capture(tiny("mixtral"), [[1, 2, 3]], layer=1)
+    assert states.dtype == torch.float64
+    assert 0 < float((states - single).norm() / states.norm()) < 1e-5
