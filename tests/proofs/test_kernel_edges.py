@@ -104,7 +104,6 @@ def test_what_is_undecided_in_balls_is_rejected(deep: Any, monkeypatch: pytest.M
         (("unresolved",), [[0, 1]], "left open"),
         (("claim", "unique"), True, "of one prompt alone"),
     ],
-    ids=str,
 )
 def test_a_separation_that_is_not_whole_is_rejected(deep: Any, path: Any, to: Any, reason: str) -> None:
     certificate, weights = deep
