@@ -121,7 +121,11 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_a_proof_says_what_its_check_covers(proof: dict[str, Any], tmp_path: Path) -> None:
     outcome = verify_record(stored(tmp_path, json.dumps(proof)))
     assert outcome.verdict is Verdict.ACCEPTED
-    assert outcome.result["covers"] == ["regularity", "obstructions", "structural_collisions"]
+    assert outcome.result["covers"] == [
+        "regularity",
+        "obstructions, but for the words of their reasons",
+        "structural_collisions",
+    ]
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.999])
