@@ -82,6 +82,33 @@ def test_a_true_obstruction_that_is_node_one_is_not_named_true() -> None:
     assert_rejected(altered(data, "obstructions", 0, "node", to=True), "not what the graph has")
 
 
+@pytest.mark.parametrize(
+    ("operation", "attributes"), [("cumulative_sum", {}), ("top_values", {"count": 2}), ("softmax", None)]
+)
+def test_a_maximum_is_passed_over_before_a_softmax_alone(operation: str, attributes: dict[str, int] | None) -> None:
+    net = Net()
+    x = net.parameter("x", 1, 2, 4)
+    largest = net.op("largest", x, axes=(2,), keep=True)
+    net.op(operation, net.op("subtract", x, largest), axis=2, **(attributes or {}))
+    data = json.loads(json.dumps(prove_analytic(net.graph()).to_json()))
+    assert check(data).verdict is Verdict.ACCEPTED
+    listed = [entry["node"] for entry in data["obstructions"]]
+    assert (largest in listed) == (operation != "softmax")
+    if operation != "softmax":
+        kept = [entry for entry in data["obstructions"] if entry["node"] != largest]
+        assert_rejected({**data, "obstructions": kept}, "an obstruction is not")
+
+
+def test_an_obstruction_at_the_first_node_is_listed() -> None:
+    net = Net()
+    endless = net.constant(float("inf"), kind="real")
+    net.op("negate", endless)
+    data = json.loads(json.dumps(prove_analytic(net.graph()).to_json()))
+    assert data["obstructions"][0]["node"] == endless == 0
+    assert check(data).verdict is Verdict.ACCEPTED
+    assert_rejected({**data, "obstructions": data["obstructions"][1:]}, "not ")
+
+
 # The claim.
 
 
@@ -91,6 +118,9 @@ def test_a_true_obstruction_that_is_node_one_is_not_named_true() -> None:
         (("claim", "injective"), True, "alone"),
         (("claim",), None, "alone"),
         (("claim", "regularity"), "C00", "names no class"),
+        (("claim", "graph"), "", "by its digest"),
+        (("claim", "graph"), "z", "by its digest"),
+        (("lines",), [*RELU["lines"], 0], "one line per node"),
         (("claim", "regularity"), "C٠", "names no class"),
         (("facts", 0, 2), 0, "claimed"),
         (("lines", 0), False, "no line"),
@@ -103,6 +133,14 @@ def test_a_true_obstruction_that_is_node_one_is_not_named_true() -> None:
 )
 def test_a_claim_is_what_follows_and_nothing_more(path: Any, to: Any, reason: str) -> None:
     assert_rejected(altered(SMOOTH, *path, to=to), reason)
+
+
+def test_a_class_has_one_name() -> None:
+    net = Net()
+    net.op("elu", net.parameter("x", 1, 2, 4), scale=Fraction(1))
+    data = json.loads(json.dumps(prove_analytic(net.graph()).to_json()))
+    assert (data["claim"]["regularity"], check(data).verdict) == ("C1", Verdict.ACCEPTED)
+    assert_rejected(altered(data, "claim", "regularity", to="C01"), "names no class")
 
 
 def jumping() -> Graph:
@@ -122,6 +160,11 @@ def test_a_jump_is_claimed_of_no_continuous_network() -> None:
     forged["witness"] = {**jump["witness"], "graph": jump["graph"], "subject": "a small copy"}
     assert_rejected(forged, "needs a witness")
     assert_rejected({**jump, "witness": None}, "needs a witness")
+    for better in ("polynomial", "analytic", "C0", "unproved"):  # a witness of a jump bears out nothing else
+        forged = altered(jump, "claim", "regularity", to=better)
+        forged["claim"]["statement"] = STATEMENT.format(length=3, layer=1, regularity=better)
+        if better != "unproved":
+            assert_rejected(forged, "follows")
     assert_rejected({**jump, "witness": RELU["witness"]}, "shows none")
 
 
