@@ -166,6 +166,7 @@ def test_a_jump_is_claimed_of_no_continuous_network() -> None:
         if better != "unproved":
             assert_rejected(forged, "follows")
     assert_rejected({**jump, "witness": RELU["witness"]}, "shows none")
+    assert_rejected(altered(jump, "witness", "claim", to="a jump"), "shows none")
 
 
 def test_the_witness_of_a_copy_is_of_the_same_architecture_and_says_that_it_is_one() -> None:
@@ -177,9 +178,12 @@ def test_the_witness_of_a_copy_is_of_the_same_architecture_and_says_that_it_is_o
     toy, other = {"architecture": "Toy"}, {"architecture": "Other"}
     assert check(with_copy(toy, toy, "a small copy")).verdict is Verdict.ACCEPTED
     assert_rejected(with_copy(toy, other, "a small copy"), "another architecture")
+    assert_rejected(with_copy(other, toy, "a small copy"), "another architecture")
+    assert_rejected(with_copy(toy, toy, None), "another graph")
     assert_rejected(with_copy({}, {}, "a small copy"), "another architecture")
     assert_rejected(with_copy(toy, toy, "this graph"), "another graph")
     assert_rejected(altered(RELU, "witness", "subject", to="a small copy"), "another graph")
+    assert_rejected(altered(RELU, "witness", "subject", to="zebra"), "another graph")
 
 
 @pytest.mark.parametrize(
