@@ -13,8 +13,9 @@ from typing import Any
 
 from proofs.errors import InvalidInput
 from proofs.graph import Graph
-from proofs.lemmas import Line, Rejected, Step, softmax_source
+from proofs.lemmas import Line, Rejected, Step
 from proofs.lemmas_of_functions import establish
+from proofs.lemmas_of_rows import softmax_source
 from proofs.regularity import ANALYTIC, DISCONTINUOUS, UNPROVED, Regularity
 from proofs.verdict import Verdict
 
@@ -32,6 +33,13 @@ def digest(graph: Any) -> str:
 def same(claimed: Any, found: Any) -> bool:
     """Whether two values are equal as JSON, where `true` is not 1 and 1 is not 1.0, as they are in Python."""
     return _text(claimed) == _text(found)
+
+
+def expect_claim(claim: Mapping[str, Any], follows: Mapping[str, Any]) -> None:
+    """Raises Rejected where a claim states, or leaves out, anything else than what follows."""
+    for name in {*follows, *claim}:
+        if not same(claim.get(name), follows.get(name)):
+            raise Rejected(f"the claim says {name} = {claim.get(name)!r}, but {follows.get(name)!r} follows")
 
 
 def _text(value: Any) -> str:

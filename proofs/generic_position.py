@@ -20,7 +20,7 @@ from proofs.analyticity import AnalyticityProof, prove_analytic
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.base import Undecided
 from proofs.branching import fixed_branches_are_analytic
-from proofs.checker import CheckResult, digest, same
+from proofs.checker import CheckResult, digest, expect_claim, same
 from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.families import families
 from proofs.graph import Graph
@@ -241,9 +241,7 @@ def check_generic_position(certificate: Mapping[str, Any], weights: Any = None) 
             zeroed=[str(name) for name in zeroed],
             silenced=[str(name) for name in silenced],
         ).to_json()
-        for name in {*again["claim"], *claim}:
-            if not same(claim.get(name), again["claim"].get(name)):
-                raise Rejected(f"the claim says {name} = {claim.get(name)!r}, but {again['claim'].get(name)!r} follows")
+        expect_claim(claim, again["claim"])
         if not same(certificate.get("classes"), again["classes"]):
             raise Rejected("the classes are not those that follow")
     except (SipitError, Rejected) as fault:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from proofs import lemmas as k
 from proofs.arithmetic.bounds import EVERYTHING, Interval
 from proofs.lemmas import ONE, OPEN, UNIT, ZERO, Line, Rejected, Rule, Step
+from proofs.lemmas_of_rows import layer_norm, log_sum_exp, softmax
 from proofs.regularity import ANALYTIC, CONSTANT, CONTINUOUS, DISCONTINUOUS, UNPROVED, smooth
 
 
@@ -22,7 +23,7 @@ def analytic(bounds: Callable[[Interval], Interval], above: Fraction | None = No
     def rule(step: Step) -> Line:
         x = unary(step)
         if above is not None and not x.above(above):
-            return Line(max(UNPROVED, step.worst))
+            return OPEN
         return Line(step.at_best(ANALYTIC), bounds(x))
 
     return rule
@@ -67,7 +68,7 @@ def square_root(step: Step) -> Line:
     """Analytic above 0, continuous at 0."""
     x = unary(step)
     if not x.non_negative:
-        return Line(max(UNPROVED, step.worst))
+        return OPEN
     return Line(step.at_best(ANALYTIC if x.positive else CONTINUOUS), Interval(ZERO, x.positive))
 
 
@@ -75,7 +76,7 @@ def softplus(step: Step) -> Line:
     """Analytic and positive for a positive slope."""
     unary(step)
     positive = step.get("beta", Fraction) > 0
-    return Line(step.at_best(ANALYTIC), Interval(ZERO, True)) if positive else Line(max(UNPROVED, step.worst))
+    return Line(step.at_best(ANALYTIC), Interval(ZERO, True)) if positive else OPEN
 
 
 def split_at_zero(step: Step, slope: Fraction, bounds: Interval, order: int = 0) -> Line:
@@ -166,7 +167,7 @@ def largest(step: Step) -> Line:
     step.result(tuple(1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes), "real")
     x = step.lines[0]
     if x.mask is not None:
-        return Line(max(UNPROVED, step.worst))
+        return OPEN
     return x if shape[axes[0]] == 1 else Line(step.at_best(CONTINUOUS), x.bounds)
 
 
@@ -294,8 +295,8 @@ LEMMAS: Mapping[str, Rule] = {
     "sigmoid": analytic(lambda x: Interval(ZERO, True, ONE, True)),
     "log": analytic(log, ZERO), "log1p": analytic(lambda x: log(x + Interval.point(1)), -ONE),
     "rsqrt": analytic(lambda x: Interval(ZERO, x.positive), ZERO), "sqrt": square_root, "softplus": softplus,
-    "select": k.selected, "scatter": k.scattered, "softmax": k.softmax, "log_sum_exp": k.log_sum_exp,
-    "layer_norm": k.layer_norm,
+    "select": k.selected, "scatter": k.scattered, "softmax": softmax, "log_sum_exp": log_sum_exp,
+    "layer_norm": layer_norm,
     "divide": k.divided, "matmul": k.matmul, "negate": negated, "power": power, "cumulative_sum": partial_sums,
     "relu": relu, "absolute": absolute, "leaky_relu": leaky_relu, "elu": elu, "clamp": clamp, "largest": largest,
     "floor": floor,

@@ -19,7 +19,7 @@ from proofs.analyticity import AnalyticityProof, prove_analytic
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.objects import ObjectArithmetic
 from proofs.arithmetic.surds import Surds
-from proofs.checker import CheckResult, digest, same
+from proofs.checker import CheckResult, digest, expect_claim
 from proofs.errors import InvalidInput, SipitError
 from proofs.graph import Graph
 from proofs.interpreter import evaluate
@@ -309,9 +309,7 @@ def check_training_step(certificate: Mapping[str, Any], weights: Any = None) -> 
             raise Rejected("a token is no integer")
         graph = well_formed(Graph.from_json(certificate.get("graph")))
         again = prove_step(graph, samples, rule=rule, rate=rational(rate), seed=seed)
-        for name in {*again.claim, *claim}:
-            if not same(claim.get(name), again.claim.get(name)):
-                raise Rejected(f"the claim says {name} = {claim.get(name)!r}, but {again.claim.get(name)!r} follows")
+        expect_claim(claim, again.claim)
         if again.verdict is not Verdict.PROVED:
             raise Rejected("a determinant is not shown to differ from zero")
     except (SipitError, Rejected) as fault:

@@ -17,7 +17,7 @@ import numpy as np
 from proofs.analyticity import AnalyticityProof, prove_analytic
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.surds import Surd, Surds
-from proofs.checker import CheckResult, digest, same
+from proofs.checker import CheckResult, digest, expect_claim, same
 from proofs.errors import InvalidInput, SipitError
 from proofs.graph import Graph
 from proofs.interpreter import evaluate
@@ -296,9 +296,7 @@ def check_witness(certificate: Mapping[str, Any], weights: Any = None) -> CheckR
             raise Rejected("the graphs are not those of every length up to the context")
         networks = {int(length): well_formed(Graph.from_json(graph)) for length, graph in graphs.items()}
         again = count_witness(networks, vocabulary=int(size[0] or 0), context=int(size[1] or 0)).to_json()
-        for name in {*again["claim"], *claim}:
-            if not same(claim.get(name), again["claim"].get(name)):
-                raise Rejected(f"the claim says {name} = {claim.get(name)!r}, but {again['claim'].get(name)!r} follows")
+        expect_claim(claim, again["claim"])
         if not same(certificate.get("zero"), again["zero"]):
             raise Rejected("the pairs on which the printed witness fails are not those that follow")
     except (SipitError, Rejected) as fault:

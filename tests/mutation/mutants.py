@@ -35,6 +35,7 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/certificate.py": "test_forgeries test_kernel_edges test_checker test_separation",
     "proofs/lemmas.py": KERNEL,
     "proofs/lemmas_of_functions.py": KERNEL,
+    "proofs/lemmas_of_rows.py": KERNEL,
     "proofs/evidence.py": "test_evidence test_forgeries test_kernel_edges",
     "proofs/separation_checker.py": "test_kernel_edges test_forgeries test_separation",
     "proofs/vocabulary_checker.py": "test_kernel_edges test_vocabulary",
