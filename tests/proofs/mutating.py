@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -17,6 +18,22 @@ FACTS = st.sampled_from(
      ["analytic", "0", True, "1", False, False], ["constant", "1", False, "1", False, False]]
 )  # fmt: skip
 KINDS = ["operation", "argument", "attributes", "type", "line", "fact", "constant", "swap", "delete", "layer"]
+
+
+def placed(data: Any, path: Sequence[Any], value: Any) -> Any:
+    """A copy with the entry at a path replaced, or changed by a function of what stood there."""
+    data = copy.deepcopy(data)
+    place = data
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value(place[path[-1]]) if callable(value) else value
+    return data
+
+
+def signed(certificate: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """A certificate of distances with other fields, and a digest that fits, as that of a careful forger would."""
+    body = {name: value for name, value in certificate.items() if name != "digest"} | fields
+    return {**body, "digest": digest(body)}
 
 
 def deleted(data: dict[str, Any], index: int) -> None:

@@ -11,18 +11,15 @@ from hypothesis import given, settings
 from proofs import InvalidInput, Verdict, check, prove_analytic
 from proofs.branching import DRAWN
 from tests.proofs.building import attention_net
-from tests.proofs.mutating import assert_sound, deleted, mutations
+from tests.proofs.mutating import assert_sound, deleted, mutations, placed
 
 PROOF = json.loads(json.dumps(prove_analytic(attention_net()).to_json()))
 
 
 def changed(*steps: tuple[tuple[Any, ...], Any]) -> dict[str, Any]:
-    data = copy.deepcopy(PROOF)
+    data = PROOF
     for path, value in steps:
-        place: Any = data
-        for key in path[:-1]:
-            place = place[key]
-        place[path[-1]] = value
+        data = placed(data, path, value)
     return data
 
 

@@ -14,6 +14,7 @@ from proofs.checker import STATEMENT, digest, same
 from proofs.evidence import Record, read_record
 from proofs.rational import decimal, rational
 from tests.proofs.building import Net, attention_net
+from tests.proofs.mutating import placed, signed
 from tests.proofs.test_separation import changed, weights_of
 
 RELU = json.loads(json.dumps(with_witness(prove_analytic(attention_net(activation="relu"))).to_json()))
@@ -21,11 +22,7 @@ SMOOTH = json.loads(json.dumps(prove_analytic(attention_net()).to_json()))
 
 
 def altered(data: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]:
-    forged = copy.deepcopy(data)
-    place = forged
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = to
+    forged = placed(data, path, to)
     if path[0] == "graph":
         forged["claim"]["graph"] = digest(forged["graph"])
     return forged
@@ -340,13 +337,7 @@ def test_a_closest_pair_needs_a_bound() -> None:
 )
 def test_numbers_of_a_separation_have_their_type(separation: Any, path: Any, to: Any, reason: str) -> None:
     certificate, weights = separation
-    forged = copy.deepcopy(certificate)
-    place = forged
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = to(place[path[-1]]) if callable(to) else to
-    forged["digest"] = digest({name: value for name, value in forged.items() if name != "digest"})
-    assert_rejected(forged, reason, weights)
+    assert_rejected(signed(placed(certificate, path, to)), reason, weights)
 
 
 # Files.

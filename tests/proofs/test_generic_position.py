@@ -15,6 +15,7 @@ from proofs.graph import Graph
 from proofs.lifting import last_block_lifts
 from proofs.patterns import patterns, relabelled
 from tests.proofs.building import Net
+from tests.proofs.mutating import placed
 
 D, VOCABULARY, EPSILON = 4, 9, Fraction(1, 2**10)
 
@@ -231,12 +232,7 @@ CHANGES: list[tuple[tuple[Any, ...], Any]] = [
 
 @pytest.mark.parametrize(("path", "value"), CHANGES, ids=str)
 def test_a_tampered_certificate_is_rejected(path: tuple[Any, ...], value: Any) -> None:
-    data: Any = copy.deepcopy(CERTIFICATE)
-    place = data
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
-    assert check(data).verdict is Verdict.REJECTED
+    assert check(placed(CERTIFICATE, path, value)).verdict is Verdict.REJECTED
 
 
 def test_a_hypothesis_removed_from_the_graph_is_noticed() -> None:

@@ -1,10 +1,10 @@
-import copy
 import json
 
 import pytest
 
 from proofs import Graph, InvalidInput
 from tests.proofs.building import attention_net
+from tests.proofs.mutating import placed
 
 
 def test_a_graph_comes_back_equal_from_json() -> None:
@@ -32,11 +32,7 @@ def test_a_graph_comes_back_equal_from_json() -> None:
     ids=str,
 )
 def test_a_damaged_graph_is_refused_in_one_sentence(path: tuple[object, ...], value: object) -> None:
-    data = copy.deepcopy(attention_net().to_json())
-    place = data
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
+    data = placed(attention_net().to_json(), path, value)
     with pytest.raises(InvalidInput, match="Expected"):
         Graph.from_json(data)
 

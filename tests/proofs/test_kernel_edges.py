@@ -1,6 +1,5 @@
 """Branches of the kernels that an honest certificate seldom takes: long ways, large sets, open pairs, odd graphs."""
 
-import copy
 import json
 from typing import Any
 
@@ -18,6 +17,7 @@ from proofs.structural import collisions
 from proofs.vocabulary import certify_vocabulary
 from proofs.witness import WitnessCount, count_witness
 from tests.proofs.building import Net, attention_net
+from tests.proofs.mutating import placed, signed
 from tests.proofs.test_generic_position import network
 from tests.proofs.test_separation import changed, weights_of
 from tests.proofs.test_witness import gpt2
@@ -79,12 +79,13 @@ def test_a_large_set_is_sieved_and_gives_the_same(deep: Any, monkeypatch: pytest
         assert (check(claimed, weights).verdict is Verdict.ACCEPTED) == honest
 
 
-def test_what_is_undecided_in_balls_is_rejected(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wide(*_: Any) -> Any:
-        raise Undecided("too wide")
+def too_wide(*_: Any) -> Any:
+    raise Undecided("too wide")
 
+
+def test_what_is_undecided_in_balls_is_rejected(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate, weights = deep
-    monkeypatch.setattr("proofs.separation_checker.evaluate", wide)
+    monkeypatch.setattr("proofs.separation_checker.evaluate", too_wide)
     assert_rejected(certificate, "too wide", weights)
 
 
@@ -114,11 +115,8 @@ def test_a_separation_that_is_not_whole_is_rejected(deep: Any, path: Any, to: An
 
 def test_two_graphs_of_one_length_are_rejected(deep: Any) -> None:
     certificate, weights = deep
-    forged = copy.deepcopy(certificate)
-    forged["graphs"] *= 2
-    forged["claim"]["graphs"] *= 2
-    forged["digest"] = digest({name: value for name, value in forged.items() if name != "digest"})
-    assert_rejected(forged, "of one length", weights)
+    claim = certificate["claim"] | {"graphs": certificate["claim"]["graphs"] * 2}
+    assert_rejected(signed(certificate, graphs=certificate["graphs"] * 2, claim=claim), "of one length", weights)
 
 
 def test_pairs_whose_enclosures_meet_are_left_open_and_named() -> None:
@@ -134,15 +132,6 @@ def test_pairs_whose_enclosures_meet_are_left_open_and_named() -> None:
 
 
 # Graphs.
-
-
-def damaged(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    data = json.loads(json.dumps(attention_net().to_json()))
-    place = data
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
-    return data
 
 
 @pytest.mark.parametrize(
@@ -167,16 +156,14 @@ def damaged(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
 )
 def test_a_graph_that_is_not_whole_is_refused(path: Any, value: Any, reason: str) -> None:
     with pytest.raises(InvalidInput) as refusal:
-        Graph.from_json(damaged(path, value))
+        Graph.from_json(placed(attention_net().to_json(), path, value))
     assert any(part in str(refusal.value) for part in reason.split("|")), refusal.value
 
 
 def test_largest_shapes_are_taken() -> None:
-    data = damaged(
-        ("types",),
-        [*attention_net().to_json()["types"], [[2**31], "real"], [[2**22, 2**23], "real"], [[1] * 16, "real"]],
-    )
-    assert len(Graph.from_json(data).nodes) == len(attention_net().nodes)
+    graph = attention_net().to_json()
+    graph["types"] += [[[2**31], "real"], [[2**22, 2**23], "real"], [[1] * 16, "real"]]
+    assert len(Graph.from_json(graph).nodes) == len(attention_net().nodes)
 
 
 def test_only_infinities_are_written_as_floats() -> None:
@@ -260,11 +247,6 @@ def margin() -> Any:
     return certify_vocabulary(graph, weights, PREFIX, TOKENS).to_json(), weights
 
 
-def signed(certificate: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    body = {**{name: value for name, value in certificate.items() if name != "digest"}, **fields}
-    return {**body, "digest": digest(body)}
-
-
 @pytest.mark.parametrize("text", ["wide", "nan", "inf", 1.0, None])
 def test_a_radius_that_is_no_number_is_rejected(margin: Any, text: Any) -> None:
     certificate, weights = margin
@@ -291,11 +273,8 @@ def test_the_closest_tokens_are_certified_in_the_same_graph(margin: Any) -> None
 
 
 def test_a_sampled_state_that_arb_cannot_decide_is_rejected(margin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wide(*_: Any) -> Any:
-        raise Undecided("too wide")
-
     certificate, weights = margin
-    monkeypatch.setattr("proofs.vocabulary_checker.evaluate", wide)
+    monkeypatch.setattr("proofs.vocabulary_checker.evaluate", too_wide)
     assert_rejected(certificate, "too wide", weights)
 
 

@@ -18,6 +18,7 @@ from proofs.interpreter import evaluate
 from proofs.segments import STATE, cuts, segments
 from proofs.separation_checker import _balls  # pyright: ignore[reportPrivateUsage]
 from tests.proofs.building import Net, attention_net
+from tests.proofs.mutating import placed, signed
 
 PROMPTS = [(0, 1, 2), (0, 1, 3), (4, 1, 2), (3, 3, 0), (0, 1, 2)]
 
@@ -89,16 +90,9 @@ def test_the_checker_needs_the_weights(certificate: dict[str, Any]) -> None:
 
 def changed(certificate: dict[str, Any], *path: Any, to: Any, sign: bool = True) -> dict[str, Any]:
     """The certificate with one entry changed and, as a careful forger would, its digest made to fit."""
-    forged = copy.deepcopy(certificate)
-    place = forged
-    for key in path[:-1]:
-        place = place[key]
-    old = place[path[-1]]
-    place[path[-1]] = to(old) if callable(to) else to
-    assert place[path[-1]] != old
-    if sign:
-        forged["digest"] = digest({name: value for name, value in forged.items() if name != "digest"})
-    return forged
+    forged = placed(certificate, path, to)
+    assert forged != certificate
+    return signed(forged) if sign else forged
 
 
 def flipped(text: str) -> str:
@@ -175,8 +169,7 @@ def test_another_graph_under_its_own_digest_is_rejected(
     node = next(node for node in forged["graphs"][0]["nodes"] if node[0] == old)
     node[0] = new
     forged["claim"]["graphs"] = [digest(graph) for graph in forged["graphs"]]
-    forged["digest"] = digest({name: value for name, value in forged.items() if name != "digest"})
-    assert check(forged, weights).verdict is Verdict.REJECTED
+    assert check(signed(forged), weights).verdict is Verdict.REJECTED
 
 
 OBSERVED_FORGERIES = (

@@ -13,7 +13,7 @@ from proofs import Graph, InvalidInput, Verdict, check, prove_analytic
 from proofs.checker import digest
 from proofs.sharing import LARGEST, folded, unfolded
 from tests.proofs.building import Net
-from tests.proofs.mutating import rejected
+from tests.proofs.mutating import placed, rejected
 
 WIDTH = 4
 
@@ -79,11 +79,7 @@ def test_unfolding_is_the_inverse_of_folding() -> None:
 def test_a_forged_block_is_rejected(change: tuple[Any, ...], value: Any) -> None:
     """Whoever changes a block has to change what is claimed; signing it anew does not help."""
     for signed in (False, True):
-        data = copy.deepcopy(PROOF)
-        place = data["graph"]["nodes"][BLOCKS[-1]]
-        for key in change[:-1]:
-            place = place[key]
-        place[change[-1]] = value
+        data = placed(PROOF, ("graph", "nodes", BLOCKS[-1], *change), value)
         if signed:
             data["claim"]["graph"] = digest(data["graph"])
         assert check(data).verdict is Verdict.REJECTED

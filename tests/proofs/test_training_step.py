@@ -1,6 +1,5 @@
 """Second derivatives against sympy, every optimizer row, and that altered certificates are rejected."""
 
-import copy
 from fractions import Fraction
 from typing import Any
 
@@ -16,6 +15,7 @@ from proofs.optimizers import closed_form, symbolically
 from proofs.second_derivatives import Tape, derivatives
 from proofs.training_step import RULES, Sample, prove_step
 from tests.proofs.building import Net
+from tests.proofs.mutating import placed
 
 D, N = 2, 3
 TENTH = Fraction(1, 10)
@@ -134,12 +134,7 @@ CHANGES: list[tuple[tuple[Any, ...], Any]] = [
 
 @pytest.mark.parametrize(("path", "value"), CHANGES, ids=str)
 def test_a_tampered_certificate_is_rejected(path: tuple[Any, ...], value: Any) -> None:
-    data: Any = copy.deepcopy(CERTIFICATE)
-    place = data
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
-    assert check(data).verdict is Verdict.REJECTED
+    assert check(placed(CERTIFICATE, path, value)).verdict is Verdict.REJECTED
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -1,6 +1,5 @@
 """Margins over a vocabulary: the closest of all pairs, certificates that hold, and no change that gets through."""
 
-import copy
 import itertools
 from fractions import Fraction
 from typing import Any
@@ -13,7 +12,6 @@ from numerics.pair_search import closest_pairs
 from proofs import InvalidInput, Verdict, certify_separation, check
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.base import Undecided
-from proofs.checker import digest
 from proofs.continuations import Continuations, norms
 from proofs.crowd import Crowd
 from proofs.errors import Unsupported
@@ -21,6 +19,7 @@ from proofs.interpreter import evaluate
 from proofs.separation_checker import _balls  # pyright: ignore[reportPrivateUsage]
 from proofs.vocabulary import certify_vocabulary
 from tests.proofs.building import Net, attention_net
+from tests.proofs.mutating import signed
 from tests.proofs.test_separation import changed, weights_of
 
 PREFIX, TOKENS = (3, 1), 40
@@ -155,9 +154,8 @@ def resigned(certificate: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]
     """A change with all digests made to fit."""
     forged = changed(certificate, *(path if isinstance(path[0], str) else path[0]), to=to)
     if isinstance(forged["closest"], dict):
-        forged["closest"]["digest"] = digest({k: v for k, v in forged["closest"].items() if k != "digest"})
-    forged["digest"] = digest({k: v for k, v in forged.items() if k != "digest"})
-    return forged
+        forged["closest"] = signed(forged["closest"])
+    return signed(forged)
 
 
 @pytest.mark.parametrize("name", FORGERIES)
@@ -174,12 +172,9 @@ def test_a_closer_pair_cannot_be_hidden(graph: Any, weights: dict[str, Any], cer
     """The exact part of other tokens, in place of that of the closest."""
     closest = {row["token_ids"][-1] for row in certificate["closest"]["prompts"]}
     others = [token for token in range(TOKENS) if token not in closest | {7}][:3]
-    forged = copy.deepcopy(certificate)
-    forged["closest"] = certify_separation(graph, weights, [(*PREFIX, token) for token in others]).to_json()
-    forged["bits"] = forged["closest"]["bits"]
-    forged["claim"]["minimum_lower_bound"] = forged["closest"]["claim"]["minimum_lower_bound"]
-    forged["digest"] = digest({k: v for k, v in forged.items() if k != "digest"})
-    outcome = check(forged, weights, steps=1)
+    farther = certify_separation(graph, weights, [(*PREFIX, token) for token in others]).to_json()
+    claim = certificate["claim"] | {"minimum_lower_bound": farther["claim"]["minimum_lower_bound"]}
+    outcome = check(signed(certificate, closest=farther, bits=farther["bits"], claim=claim), weights, steps=1)
     assert outcome.verdict is Verdict.REJECTED
     assert "other pairs" in outcome.reason
 

@@ -1,6 +1,5 @@
 """The published witness on a hand-made GPT-2: where it fails, why, and that the repair does not."""
 
-import copy
 from fractions import Fraction
 from itertools import permutations, product
 from typing import Any
@@ -11,6 +10,7 @@ from proofs import InvalidInput, Verdict, check
 from proofs.graph import Graph
 from proofs.witness import DELTA, WIDTH, collides_by_criterion, count_witness, doubtful, printed, repaired
 from tests.proofs.building import Net
+from tests.proofs.mutating import placed
 
 EPSILON = Fraction(1, 2**17)
 
@@ -93,12 +93,7 @@ CHANGES: list[tuple[tuple[Any, ...], Any]] = [
 
 @pytest.mark.parametrize(("path", "value"), CHANGES, ids=str)
 def test_a_tampered_certificate_is_rejected(path: tuple[Any, ...], value: Any) -> None:
-    data: Any = copy.deepcopy(CERTIFICATE)
-    place = data
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
-    assert check(data).verdict is Verdict.REJECTED
+    assert check(placed(CERTIFICATE, path, value)).verdict is Verdict.REJECTED
 
 
 def test_networks_without_the_hypotheses_are_refused() -> None:

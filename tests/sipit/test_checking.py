@@ -12,6 +12,7 @@ from proofs import InvalidInput, Verdict
 from sipit.checking import check_model
 from sipit.cli import run
 from sipit.verifying import verify_record
+from tests.proofs.mutating import placed
 
 
 def stored(folder: Path, text: str) -> Path:
@@ -150,17 +151,8 @@ def test_a_truncated_proof_is_status_2(
 def test_a_proof_of_another_schema_is_status_2(
     proof: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], path: Any, value: Any, reason: str
 ) -> None:
-    assert run(["verify", str(stored(tmp_path, json.dumps(changed(proof, path, value))))]) == 2
+    assert run(["verify", str(stored(tmp_path, json.dumps(placed(proof, path, value))))]) == 2
     assert_one_sentence(capsys, reason)
-
-
-def changed(data: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    data = copy.deepcopy(data)
-    place: Any = data
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
-    return data
 
 
 @pytest.mark.parametrize(
@@ -185,7 +177,7 @@ def changed(data: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str
 def test_a_tampered_proof_is_rejected(
     proof: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], path: Any, value: Any, reason: str
 ) -> None:
-    data = changed(proof, ("result", "certificate", *path), value)
+    data = placed(proof, ("result", "certificate", *path), value)
     assert run(["verify", str(stored(tmp_path, json.dumps(data))), "--json"]) == 1
     record = json.loads(capsys.readouterr().out)
     assert record["verdict"] == "rejected"
@@ -198,6 +190,6 @@ def test_a_tampered_proof_is_rejected(
 def test_a_record_that_states_more_than_its_certificate_is_rejected(
     proof: dict[str, Any], tmp_path: Path, name: str, value: Any
 ) -> None:
-    outcome = verify_record(stored(tmp_path, json.dumps(changed(proof, ("result", name), value))))
+    outcome = verify_record(stored(tmp_path, json.dumps(placed(proof, ("result", name), value))))
     assert outcome.verdict is Verdict.REJECTED
     assert f"another {name}" in outcome.result["reason"]
