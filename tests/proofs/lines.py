@@ -1,0 +1,57 @@
+"""One line of a proof: what the kernel derives for a node, from the types and lines of its arguments."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from proofs.arithmetic.bounds import EVERYTHING, Interval
+from proofs.graph import Constant, Graph, Node, TensorType
+from proofs.lemmas import Line, Rejected, Step
+from proofs.lemmas_of_functions import establish
+from proofs.regularity import CONSTANT, POLYNOMIAL
+
+HALF = Fraction(1, 2)
+Argument = tuple[tuple[int, ...], str, Line]
+
+
+def real(shape: tuple[int, ...] = (4,), line: Line = Line(POLYNOMIAL)) -> Argument:  # noqa: B008 - it is frozen
+    return shape, "real", line
+
+
+def whole(shape: tuple[int, ...] = (4,), bounds: Interval = EVERYTHING, regularity: Any = CONSTANT) -> Argument:
+    return shape, "integer", Line(regularity, bounds)
+
+
+def truth(shape: tuple[int, ...] = (4,), regularity: Any = CONSTANT) -> Argument:
+    return shape, "boolean", Line(regularity)
+
+
+def within(lower: Any, upper: Any, opened: bool = False) -> Line:
+    ends = (None if end is None else Fraction(end) for end in (lower, upper))
+    lower, upper = ends
+    return Line(POLYNOMIAL, Interval(lower, opened and lower is not None, upper, opened and upper is not None))
+
+
+def derived(
+    operation: str, arguments: Sequence[Argument], shape: Any = (4,), /, result: Any = "real", constants: Any = (),
+    values: Sequence[Constant] = (Constant((), "real", (0,)),), **attributes: Any,
+) -> Line:  # fmt: skip
+    """What the kernel derives for one node whose arguments have these types and lines.
+
+    Args:
+        constants: by argument the node of a constant, or None.
+        values: the constants of the graph.
+    """
+    nodes = [Node("input", (), {}, TensorType(s, k)) for s, k, _ in arguments]
+    nodes = [constants[i] if i < len(constants) and constants[i] is not None else node for i, node in enumerate(nodes)]
+    node = Node(operation, tuple(range(len(nodes))), attributes, TensorType(shape, result))
+    graph = Graph((*nodes, node), tuple(values), len(nodes), 1)
+    lines = [line for *_, line in arguments]
+    return establish(Step(graph, node, tuple(lines), tuple(nodes), lines.__getitem__))
+
+
+def refused(operation: str, *args: Any, **kwargs: Any) -> None:
+    with pytest.raises(Rejected):
+        derived(operation, *args, **kwargs)

@@ -1,0 +1,119 @@
+"""What does not fit a lemma of the kernel is refused: shapes, kinds, attributes, leaves, masks beyond all bounds."""
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from proofs.arithmetic.bounds import EVERYTHING, Interval
+from proofs.graph import Constant
+from proofs.lemmas import OPEN, Line
+from proofs.lemmas_of_functions import LEMMAS
+from proofs.regularity import CONSTANT, POLYNOMIAL
+from tests.proofs.lines import HALF, derived, real, refused, truth, whole, within
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "shape", "attributes"),
+    [
+        ("reshape", [real((2, 2))], (5,), {"shape": (5,)}), ("reshape", [real((2, 2))], (-2, -2), {"shape": (-2, -2)}),
+        ("reshape", [real(), real()], (4,), {"shape": (4,)}), ("reshape", [], (4,), {"shape": (4,)}),
+        ("permute", [real((2, 2))], (2, 2), {"order": (0, 0)}), ("permute", [real((2, 2))], (2,), {"order": (0,)}),
+        ("expand", [real((2,))], (3,), {"shape": (3,)}), ("expand", [real((2, 2))], (2,), {"shape": (2,)}),
+        ("slice", [real()], (2,), {"axis": 0, "start": -1, "stop": 1, "step": 1}),
+        ("slice", [real()], (1,), {"axis": 0, "start": 4, "stop": 5, "step": 1}),
+        ("slice", [real()], (0,), {"axis": 0, "start": 3, "stop": 2, "step": 1}),
+        ("slice", [real()], (2,), {"axis": 0, "start": 0, "stop": 2, "step": 0}),
+        ("slice", [real()], (2,), {"axis": 1, "start": 0, "stop": 2, "step": 1}),
+        ("slice", [real()], (2,), {"axis": True, "start": 0, "stop": 2, "step": 1}),
+        ("concatenate", [real((2, 2)), real((3, 2))], (2, 4), {"axis": 1}),
+        ("concatenate", [real((2, 2)), real((2, 3))], (4, 2), {"axis": 0}),
+        ("concatenate", [real((2, 2)), real((2,))], (4, 2), {"axis": 0}),
+        ("concatenate", [real((2,)), whole((2,))], (4,), {"axis": 0}),
+        ("gather", [real((5, 2)), whole((2, 3), within(0, 1).bounds)], (2, 3), {"axis": 0}),
+        ("gather", [real((5, 2)), whole((2,), within(0, 1).bounds)], (2,), {"axis": 0}),
+        ("take", [real((5, 2)), real((2,))], (2, 2), {"axis": 0}),
+        ("scatter", [real((5,)), whole((2,), within(0, 1).bounds), real((3,))], (5,), {"axis": 0}),
+        ("scatter", [real((5, 2)), whole((2, 3), within(0, 1).bounds), real((2, 3))], (5, 2), {"axis": 0}),
+        ("select", [real(), real(), real()], (4,), {}), ("select", [truth(), real(), whole()], (4,), {}),
+        ("add", [truth(), truth()], (4,), {}), ("add", [real(), whole()], (4,), {}),
+        ("add", [real((2,)), real((3,))], (3,), {}),
+        ("add", [real(), real()], (3,), {}), ("multiply", [truth(), truth()], (4,), {}),
+        ("sum", [real((2, 2))], (2,), {"axes": (2,), "keep": False}),
+        ("sum", [real((2, 2))], (2,), {"axes": (-1,), "keep": False}),
+        ("sum", [real((2, 2))], (2,), {"axes": (0, 0), "keep": False}),
+        ("sum", [truth()], (), {"axes": (0,), "keep": False}),
+        ("mean", [real((0,))], (), {"axes": (0,), "keep": False}),
+        ("softmax", [real()], (4,), {"axis": 1}), ("softmax", [real()], (3,), {"axis": 0}),
+        ("softmax", [whole()], (4,), {"axis": 0}),
+        ("log_sum_exp", [real((2, 3))], (2, 3), {"axis": 1}),
+        ("layer_norm", [real()], (4,), {"axes": 2, "epsilon": HALF}),
+        ("layer_norm", [real()], (4,), {"axes": 0, "epsilon": HALF}),
+        ("layer_norm", [real(), real((3,))], (4,), {"axes": 1, "epsilon": HALF}),
+        ("layer_norm", [real(), real(), real(), real()], (4,), {"axes": 1, "epsilon": HALF}),
+        ("layer_norm", [], (4,), {"axes": 1, "epsilon": HALF}),
+        ("layer_norm", [real((0,))], (0,), {"axes": 1, "epsilon": HALF}),
+        ("matmul", [real((2, 3)), real((2, 3))], (2, 3), {}), ("matmul", [real((3,)), real((3, 2))], (2,), {}),
+        ("matmul", [real((2, 3)), real((3,))], (2,), {}), ("matmul", [real((2, 3)), real((3, 2))], (2, 3), {}),
+        ("largest", [real((2, 2))], (), {"axes": (0, 1), "keep": False}),
+        ("largest", [real((2, 0))], (2,), {"axes": (1,), "keep": False}),
+        ("largest", [real((2, 2))], (2, 2), {"axes": (2,), "keep": True}),
+        ("largest", [real((2, 2))], (2, 2), {"axes": (-1,), "keep": True}),
+        ("top_values", [real()], (5,), {"axis": 0, "count": 5}),
+        ("top_values", [real()], (0,), {"axis": 0, "count": 0}),
+        ("greater", [real(), whole()], (4,), {}), ("greater", [truth(), truth()], (4,), {}),
+        ("greater", [real(), real()], (4,), {}),
+        ("both", [truth()], (4,), {}), ("opposite", [truth(), truth()], (4,), {}), ("as_real", [real()], (4,), {}),
+        ("power", [real()], (4,), {"exponent": -1}), ("power", [real()], (4,), {"exponent": 1025}),
+        ("power", [real()], (4,), {"exponent": True}),
+        ("negate", [truth()], (4,), {}), ("cumulative_sum", [real()], (4,), {"axis": 1}),
+        ("exp", [real(), real()], (4,), {}),
+        ("exp", [whole()], (4,), {}), ("exp", [real()], (5,), {}), ("softplus", [real()], (4,), {"beta": 1}),
+        ("clamp", [real()], (4,), {"low": 1, "high": None}), ("parameter", [], (4,), {"shape": (4,), "kind": "real"}),
+        ("parameter", [], (4,), {"shape": (3,), "kind": "real", "name": "x"}),
+        ("tokens", [], (4,), {"shape": (4,), "kind": "real"}),
+        ("parameter", [real()], (4,), {"shape": (4,), "kind": "real", "name": "x"}),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(operation: str, arguments: Any, shape: Any, attributes: Any) -> None:
+    assert operation in LEMMAS
+    refused(operation, arguments, shape, **attributes)
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind", "attributes"),
+    [("parameter", "integer", {"name": "x"}), ("tokens", "integer", {}), ("tokens", "integer", {"vocabulary": 0}),
+     ("constant", "boolean", {"value": 0}), ("constant", "integer", {"value": 1}), ("constant", "real", {"value": 2}),
+     ("constant", "integer", {"value": 3}), ("constant", "boolean", {"value": 4}), ("remainder", "integer", {"by": 0})],
+)  # fmt: skip
+def test_leaves_that_are_not_what_they_say_are_refused(operation: str, kind: str, attributes: Any) -> None:
+    values = [
+        Constant((4,), "real", (0,)), Constant((3,), "integer", (0,)), Constant((4,), "real", (True,)),
+        Constant((4,), "integer", (HALF,)), Constant((4,), "boolean", (1,)),
+    ]  # fmt: skip
+    arguments = [whole()] if operation == "remainder" else []
+    refused(operation, arguments, (4,), kind, values=values, shape=(4,), **({"kind": kind} | attributes))
+
+
+def test_leaves_are_what_they_say() -> None:
+    prompt = derived("tokens", [], (1, 4), "integer", shape=(1, 4), kind="integer", vocabulary=7)
+    assert prompt == Line(CONSTANT, Interval(Fraction(0), False, Fraction(6)))
+    assert derived("parameter", [], shape=(4,), kind="real", name="x") == Line(POLYNOMIAL)
+    assert derived("constant", [], shape=(4,), kind="real") == Line(CONSTANT)
+    values = [Constant((2,), "real", (HALF, -math.inf))]
+    line = derived("constant", [], (2,), values=values, shape=(2,), kind="real", value=0)
+    assert (line.bounds, line.mask.tolist()) == (Interval.point(HALF), [False, True])
+
+
+@pytest.mark.parametrize("size", [2**28, 2**28 + 1])
+def test_no_mask_is_followed_beyond_what_can_be_written_out(size: int) -> None:
+    mask = np.broadcast_to(np.array(True), (size,))
+    line = derived("add", [(mask.shape, "real", Line(POLYNOMIAL, EVERYTHING, mask)), real((size,))], (size,))
+    assert (line == OPEN) == (size > 2**28)
+
+
+def test_a_constant_of_one_entry_that_stands_for_too_many_is_no_mask() -> None:
+    values = [Constant((2**28 + 1,), "real", (-math.inf,))]
+    refused("constant", [], (2**28 + 1,), values=values, shape=(2**28 + 1,), kind="real", value=0)
