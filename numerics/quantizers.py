@@ -6,9 +6,9 @@ changes nothing is an error and never a silent run in the old format.
 
 import functools
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -165,7 +165,7 @@ def bitsandbytes(kind: str) -> Convert:
             return new.to(linear.weight.device)
 
         def quantize() -> None:
-            for parent, name, linear in _linears(blocks):
+            for parent, name, linear in _layers(blocks, lambda child: type(child) is nn.Linear):
                 setattr(parent, name, made(linear))
 
         return _attempted("bitsandbytes", module, blocks, quantize)
@@ -230,7 +230,35 @@ def _attempted(
         raise Unsupported(f"Expected {library} to convert this model here, but it does not: {reason}.") from None
     if not done.matrices:
         raise Unsupported(f"Expected matrices that {library} converts, but it converted none; use another format.")
-    return done
+    unpacked = _unpack(blocks)
+    if not unpacked:
+        return done
+    which = "" if unpacked == done.matrices else f"{unpacked} of them "
+    return replace(done, stored=f"{done.stored}, {which}unpacked once (products bit-identical on trial inputs)")
+
+
+def _unpack(blocks: Sequence[nn.Module]) -> int:
+    """Writes packed layers as ordinary ones where no bit of their products changes; how many there were.
+
+    Formats of weights alone unpack a matrix anew for every product. Layers that round their inputs too, and kernels
+    that multiply packed numbers, give other products on the trial inputs and stay as they are.
+    """
+    count = 0
+    for parent, name, layer in _layers(blocks, _is_packed):
+        plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+        plain.weight = nn.Parameter(effective_weight(layer), requires_grad=False)
+        plain.bias = layer.bias
+        drawn = torch.randn(1 + 7 + 64, layer.in_features, generator=torch.Generator().manual_seed(count))
+        trials = [rows[None].to(plain.weight.device) for rows in drawn.split((1, 7, 64))]
+        with torch.no_grad():
+            if all(torch.equal(layer(rows), plain(rows)) for rows in trials):
+                setattr(parent, name, plain)
+                count += 1
+    return count
+
+
+def _is_packed(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) and type(layer.weight) is not nn.Parameter
 
 
 def _converted(module: nn.Module, blocks: Sequence[nn.Module], quantize: Quantize, stored: str = "") -> Conversion:
@@ -239,29 +267,33 @@ def _converted(module: nn.Module, blocks: Sequence[nn.Module], quantize: Quantiz
     `quantize` may return the ids of parameters that it left; without `stored`, plain parameters are those left.
     """
     before = {name: value.clone() for name, _, value in _matrices(blocks)}
+    count = len(before)
     tables = [part for part in module.modules() if isinstance(part, nn.Embedding)]
     rows = [table.weight.detach().clone() for table in tables]
     skipped: set[int] = quantize() or set()
-    pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
     left: list[str] = []
     kinds: set[str] = set()
-    for name, parameter, value in _matrices(blocks):
-        kind = type(parameter).__name__
-        if id(parameter) in skipped or (not stored and kind == "Parameter"):
-            left.append(name)
-            continue
-        kinds.add(kind)
-        pairs.append((before[name], value))
+
+    def changed() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:  # one matrix at a time: a value may be a copy
+        for name, parameter, value in _matrices(blocks):
+            kind, old = type(parameter).__name__, before.pop(name)
+            if id(parameter) in skipped or (not stored and kind == "Parameter"):
+                left.append(name)
+                continue
+            kinds.add(kind)
+            yield old, value
+
+    change = _change(changed())
     return Conversion(
-        matrices=len(before) - len(left),
+        matrices=count - len(left),
         left=tuple(left),
-        change=_change(pairs),
+        change=change,
         stored=stored or ", ".join(sorted(kinds)),
         table_change=_change([(old, table.weight.detach()) for old, table in zip(rows, tables, strict=True)]),
     )
 
 
-def _change(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
+def _change(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
     """The relative Frobenius distance of all second tensors from the first ones."""
     changed = squares = 0.0
     for old, new in pairs:
@@ -282,14 +314,14 @@ def _matrices(blocks: Sequence[nn.Module]) -> Iterator[tuple[str, Any, torch.Ten
                     yield label, parameter, parameter.detach()
 
 
-def _linears(blocks: Sequence[nn.Module]) -> list[tuple[nn.Module, str, nn.Linear]]:
-    """Linear layers with the module that holds them, listed before any is replaced."""
+def _layers(blocks: Sequence[nn.Module], wanted: Callable[[nn.Module], bool]) -> list[tuple[nn.Module, str, Any]]:
+    """Layers with the module that holds them and their names in it, listed before any is replaced."""
     return [
         (part, name, child)
         for block in blocks
         for part in block.modules()
         for name, child in part.named_children()
-        if type(child) is nn.Linear
+        if wanted(child)
     ]
 
 

@@ -1,7 +1,6 @@
 """Rigorous lower bounds on the distances between the states of given prompts: the work behind `sipit certify`."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from proofs.separation_checker import LARGEST_SET
 from proofs.verdict import Verdict
 from proofs.weights import weights_digest
 from sipit.known_collisions import families_at
+from sipit.memory import available_memory
 from sipit.models import LanguageModel
 from sipit.noise_budget import noise_budget
 from sipit.prompts import Prompt, tokenize
@@ -224,11 +224,3 @@ def _check_memory(model: LanguageModel, rows: Sequence[Sequence[int]]) -> None:
             f"{len(rows[longest])} tokens needs about {bytes_for(len(rows[longest])) / 1e9:.1f} GB; "
             f"at most {fits} tokens fit."
         )
-
-
-def available_memory() -> float:
-    """Free physical memory in bytes; infinite where the system does not say."""
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        return math.inf

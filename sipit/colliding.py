@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -20,13 +19,13 @@ from sipit.collision_causes import Cause, Explanation, StandAlone, explain
 from sipit.collisions import LOCAL, LayerFindings, Search, median_norm, search_layer, zero_hits_bound
 from sipit.corpora import Corpus
 from sipit.known_collisions import Families, families_at, known_collisions
+from sipit.memory import GIB
 from sipit.models import LanguageModel
 from sipit.prefixes import Prefixes
 from sipit.state_store import store_states
 from sipit.storage import cache_folder, can_write
 from sipit.tolerance import SAFETY
 
-GIB = 2**30
 LISTED = 100  # pairs a layer that are run again and listed
 SAMPLE = 48  # prompts on which the noise is measured
 BYTES_A_PROMPT = 2000  # of the search, beside the states: its sketch and tree, the prompts and their keys
@@ -96,16 +95,6 @@ def batch_for(model: LanguageModel, prompts: Prefixes, memory: float) -> int:
             "lower --limit or raise --memory."
         )
     return int(max(1, min(2048 // longest, left / 4 // window)))
-
-
-def peak_memory() -> float | None:
-    """The largest resident memory of this process so far in GiB, pages of mapped files included; None if unknown."""
-    try:
-        import resource
-    except ImportError:  # not on this system
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB, 2)
 
 
 @contextmanager

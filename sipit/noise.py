@@ -77,7 +77,8 @@ def measure_noise(model: LanguageModel, layer: Layer, *, computed: torch.dtype, 
         here = torch.stack(
             [torch.stack([relative_distance(r, c, evened=evened) for c, r in pairs]).amax(0) for evened in kinds]
         )
-        spread = torch.stack([spread_of_rounding(network, ids, unit, evened=evened) for evened in kinds])
+        runs = _perturbed_runs(network, ids, unit)
+        spread = torch.stack([_spread(runs, evened=evened) for evened in kinds])
         noise.append(here)
         ratios.append(here / spread.clamp_min(unit))
     plain, even = torch.cat(noise, dim=1)
@@ -90,11 +91,20 @@ def spread_of_rounding(network: Network, token_ids: torch.Tensor, unit: float, *
 
     The perturbations are drawn from a fixed seed, so that the answer is the same every time. Counted as one run.
     """
+    return _spread(_perturbed_runs(network, token_ids, unit), evened=evened)
+
+
+def _perturbed_runs(network: Network, token_ids: torch.Tensor, unit: float) -> torch.Tensor:
+    """States (1 + samples, T, d) of a prompt, float64: the plain run, then those with perturbed blocks."""
     generator = torch.Generator().manual_seed(_SEED)
     size = torch.full((SAMPLES + 1, 1, 1), unit)
     size[0] = 0  # the first row is the plain run
     with _perturbed_blocks(network, size, generator):
-        states = network.run(token_ids.expand(SAMPLES + 1, -1), use_cache=False).double()
+        return network.run(token_ids.expand(SAMPLES + 1, -1), use_cache=False).double()
+
+
+def _spread(states: torch.Tensor, *, evened: bool) -> torch.Tensor:
+    """How far perturbed runs lie from the plain one at most, shape (T,)."""
     return relative_distance(states[1:], states[0].expand_as(states[1:]), evened=evened).amax(0)
 
 

@@ -16,11 +16,15 @@ _LENGTH = 19  # tokens of the prompt it is tried on
 
 def prefix_opener(network: Network) -> PrefixOpener:
     """What opens a prefix: the first of packed, cached and recomputed ones whose states are those of plain runs."""
-    if not _agrees(network, CachedPrefix):
-        return RecomputedPrefix
-    if not _agrees(network, partial(PackedPrefix, tried=Tried(_LENGTH))):
-        return CachedPrefix
-    return partial(PackedPrefix, tried=Tried(_LENGTH - 1))
+    single = single_opener(network)
+    if single is CachedPrefix and _agrees(network, partial(PackedPrefix, tried=Tried(_LENGTH))):
+        return partial(PackedPrefix, tried=Tried(_LENGTH - 1))
+    return single
+
+
+def single_opener(network: Network) -> PrefixOpener:
+    """The same among those that run one prompt at a time, one row for every candidate."""
+    return CachedPrefix if _agrees(network, CachedPrefix) else RecomputedPrefix
 
 
 def kind_of(opener: PrefixOpener) -> str:

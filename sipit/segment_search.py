@@ -10,8 +10,7 @@ import torch
 from sipit.models import LanguageModel
 from sipit.network import Layer, Network
 from sipit.outcome import Outcome
-from sipit.prefix import CachedPrefix, RecomputedPrefix
-from sipit.prefix_choice import prefix_opener
+from sipit.prefix_choice import single_opener
 from sipit.probe import Probes, trained_probes
 from sipit.verifier import CLEAR, NEAR, finite
 
@@ -81,8 +80,7 @@ class SegmentSearch:
     def __init__(self, model: LanguageModel, layer: Layer, tolerance: float, deadline: float) -> None:
         self.model, self.tolerance, self.deadline = model, tolerance, deadline
         self._network = Network(model, layer)
-        opener = RecomputedPrefix if prefix_opener(self._network) is RecomputedPrefix else CachedPrefix
-        self._prefix = opener(self._network)
+        self._prefix = single_opener(self._network)(self._network)
         self._settled = 0
         self._probes: Probes | None = None
         self._vocabulary = model.token_classes.unique()  # one token of each class

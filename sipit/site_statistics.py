@@ -16,8 +16,7 @@ from sipit.distances import direction_distance, directions
 from sipit.models import LanguageModel
 from sipit.models.structure import find_decoder
 from sipit.noise import in_dtype
-from sipit.prefix import CachedPrefix, RecomputedPrefix
-from sipit.prefix_choice import prefix_opener
+from sipit.prefix_choice import single_opener
 from sipit.sites import Site, Sites
 
 _PROMPTS, _LENGTH, _SEED = 12, 40, 20251122
@@ -87,7 +86,7 @@ def ordinary_level(sites: Sites, site: Site) -> Level:
     model = sites.model
     ids = torch.tensor(calibration(model, 6), device=model.device)
     network = sites.network(site)
-    opener = RecomputedPrefix if prefix_opener(network) is RecomputedPrefix else CachedPrefix
+    opener = single_opener(network)
     again: list[torch.Tensor] = []
     for row in ids:
         prefix = opener(network)

@@ -12,8 +12,7 @@ import torch
 
 from sipit.distances import direction_distance
 from sipit.models import LanguageModel
-from sipit.prefix import CachedPrefix, Prefix, RecomputedPrefix
-from sipit.prefix_choice import prefix_opener
+from sipit.prefix_choice import single_opener
 from sipit.probe import Probes
 from sipit.sites import Site, Sites
 
@@ -64,8 +63,7 @@ class Walk:
 
     def __post_init__(self) -> None:
         network = self.sites.network(self.site, shift=self.start.shift)
-        opener = RecomputedPrefix if prefix_opener(network) is RecomputedPrefix else CachedPrefix
-        self._prefix: Prefix = opener(network)
+        self._prefix = single_opener(network)(network)
         self._length = len(self.start.known)
         if self.start.known:
             self._extend(list(self.start.known), 0)

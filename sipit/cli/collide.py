@@ -71,10 +71,11 @@ def collide(
     _check(threshold, listed, memory, engine, address)
     clock = Clock()
     language_model = load(model, dtype=dtype, device=device, seed=seed)
-    from sipit.colliding import batch_for, examine, layers_json, peak_memory, state_folder, stored_states
+    from sipit.colliding import batch_for, examine, layers_json, state_folder, stored_states
     from sipit.collision_causes import StandAlone
     from sipit.collisions import LOCAL
     from sipit.corpora import read_corpus
+    from sipit.memory import peak_memory
     from sipit.network import check_layer
 
     chosen = _layers(layers, language_model.layers)

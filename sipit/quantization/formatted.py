@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from numerics.formats import Format
-from numerics.quantizers import Conversion
+from numerics.quantizers import Conversion, unchanged
 from proofs.errors import InvalidInput, Unsupported
 from sipit.capturing import capture
 from sipit.models import LanguageModel
@@ -56,7 +56,8 @@ def in_format(model: LanguageModel, number_format: Format) -> Formatted:
         MissingResource: its library is not installed.
         Unsupported: the library cannot do it for this model or on this device; the reason is told.
     """
-    module = copy.deepcopy(model.module)
+    # A copy of a large model is not made for nothing.
+    module = model.module if number_format.convert is unchanged else copy.deepcopy(model.module)
     conversion = number_format.convert(module, find_decoder(module).blocks)
     try:
         decoder = find_decoder(module)

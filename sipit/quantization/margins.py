@@ -13,8 +13,7 @@ import torch
 from sipit.layered import reading
 from sipit.models import LanguageModel
 from sipit.network import Network
-from sipit.prefix import CachedPrefix, RecomputedPrefix
-from sipit.prefix_choice import prefix_opener
+from sipit.prefix_choice import single_opener
 
 BATCH = 1024  # candidates at a time
 
@@ -71,7 +70,7 @@ def scan(
     ids = torch.cat([ids.new_tensor([place.token]), ids[ids != place.token]])
     network = Network(model, layers[-1])
     # One row for every candidate, so that the hooks see each state where it is computed.
-    prefix = (RecomputedPrefix if prefix_opener(network) is RecomputedPrefix else CachedPrefix)(network)
+    prefix = single_opener(network)(network)
     if place.prefix:
         prefix.extend(0, torch.tensor([list(place.prefix)], device=model.device))
         prefix.keep(0)

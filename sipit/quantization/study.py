@@ -18,9 +18,11 @@ import torch
 from numerics.formats import FORMATS, Format
 from proofs.errors import InvalidInput, MissingResource, Unsupported
 from sipit.layered import layered_states
+from sipit.memory import return_freed_memory
 from sipit.models import LanguageModel
 from sipit.network import Network
 from sipit.noise import calibration_prompts
+from sipit.number_grid import half_type
 from sipit.policies import Policy, make_policy
 from sipit.prefix_choice import prefix_opener
 from sipit.quantization.crowding import Crowd, Floats, crowd_of
@@ -141,6 +143,7 @@ class Study:
         found = kept_json(path)
         if found is None:
             found = self._measure(number_format)
+            return_freed_memory()
             if found["reason"] is None:  # what is missing now may be there another time
                 keep_json(path, found)
         return found
@@ -184,9 +187,8 @@ class Study:
         """Inversions with the format's own model, and collisions among many states, at one layer."""
         truth = [list(ids) for ids in self.prompts]
         observed = formatted.capture(truth, layer=layer)
-        if target is formatted:
-            tolerance = derive_tolerance(formatted.model, observed)
-        else:
+        tolerance = _repeated(observed, formatted.format, target)
+        if tolerance is None:
             tolerance = tolerance_between(*self._calibration(formatted, target, layer))
         tally = self._recovery(target, layer)(observed, truth, tolerance)
         searched = self.crowd.searched(formatted, layer, states, noise=tolerance.value)
@@ -231,9 +233,8 @@ class Study:
             assert formatted is not None  # it was converted a moment ago
             recovered = self._recovery(formatted, layer)
             for source, (states, known) in sources.items():
-                if source == target:
-                    tolerance = derive_tolerance(formatted.model, states)
-                else:
+                tolerance = _repeated(states, FORMATS[source], formatted)
+                if tolerance is None:
                     tolerance = tolerance_between(known, sources[target][1], (source, target))
                 tally = recovered(states, truth, tolerance)
                 rows.append({"source": source, "target": target, "layer": layer, "tolerance": tolerance.value,
@@ -247,6 +248,15 @@ class Study:
             return in_format(self.reference.model, FORMATS[name])
         except (MissingResource, Unsupported):
             return None
+
+
+def _repeated(states: States, source: Format, target: Formatted) -> Tolerance | None:
+    """The tolerance from captures repeated with the target's model; None where it cannot repeat those of the source.
+
+    It can repeat its own, and in float32 those that differ from its own by a half type alone, as `sipit invert` does.
+    """
+    halves = source.library == "torch" and target.format.name == "float32" and half_type(torch.cat(states.arrays))
+    return derive_tolerance(target.model, states) if source == target.format or halves else None
 
 
 def _noise(states: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) -> list[float]:

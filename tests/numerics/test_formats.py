@@ -7,12 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from numerics import quantizers
 from numerics.formats import FORMATS
 from numerics.quantizers import effective_weight
 from numerics.rounding import add_noise, round_to_bits, round_to_dtype, scaled_to_dtype
 from proofs.errors import Unsupported
+from sipit.layered import layered_states
 from sipit.models.structure import find_decoder
-from tests.sipit.cases import tiny
+from sipit.quantization.formatted import in_format
+from tests.sipit.cases import random_prompts, tiny
 
 HERE = ("bf16-weights", "fp16-weights", "fp8", "int8", "int4", "nf4", "fp4", "llm-int8", "Q8_0", "Q5_0", "Q5_1", "Q4_0",
         "Q4_1")  # fmt: skip
@@ -64,7 +67,8 @@ def test_each_format_changes_every_matrix_and_little(name):
 
 
 @pytest.mark.parametrize("name", ["int8", "int4", "fp8", "nf4", "fp4", "llm-int8"])
-def test_what_a_layer_computes_is_its_own_librarys_dequantised_product(name):
+def test_what_a_layer_computes_is_its_own_librarys_dequantised_product(name, monkeypatch):
+    monkeypatch.setattr(quantizers, "_unpack", lambda blocks: 0)
     linear = nn.Linear(64, 32, bias=False)
     holder = nn.Sequential(linear)
     x = torch.randn(7, 64, generator=torch.Generator().manual_seed(0))
@@ -73,6 +77,20 @@ def test_what_a_layer_computes_is_its_own_librarys_dequantised_product(name):
     product, computed = x @ weight.T, holder(x)
     bound = 0.02 if name == "llm-int8" else 1e-5  # that one rounds its input as well
     assert float((product - computed).norm() / product.norm()) < bound
+
+
+@pytest.mark.parametrize("name", ["int8", "int8-dynamic", "int4", "fp8", "nf4", "fp4", "llm-int8"])
+def test_layers_are_unpacked_only_where_no_bit_of_any_state_changes(name, monkeypatch):
+    states = list[torch.Tensor]()
+    for unpack in (quantizers._unpack, lambda blocks: 0):
+        monkeypatch.setattr(quantizers, "_unpack", unpack)
+        formatted = in_format(tiny("qwen2"), FORMATS[name])
+        states.append(torch.cat([layered_states(formatted.model, ids, [1, 2]) for ids in random_prompts(3, seed=1)], 1))
+        weight = formatted.model.decoder.blocks[0].self_attn.q_proj.weight
+        unpacked = "unpacked once" in formatted.arithmetic
+        assert unpacked == (type(weight) is nn.Parameter)
+        assert not (unpacked and (name in ("int8-dynamic", "llm-int8") or len(states) == 2))
+    assert torch.equal(*states)
 
 
 @pytest.mark.parametrize("name", ["Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1"])
