@@ -144,9 +144,5 @@ def consistent(steps: Sequence[Step], tolerance: float) -> int:
 
 def fitting(steps: Sequence[Step], tolerance: float) -> int:
     """How many steps from the first on are accepted: within the tolerance, every tested rival clearly outside."""
-    count = 0
-    for step in steps:
-        if step.residual > tolerance or step.margin <= max(tolerance, 2 * step.residual):
-            break
-        count += 1
-    return count
+    accepted = [step.residual <= tolerance < step.margin and step.clear for step in steps]
+    return accepted.index(False) if False in accepted else len(accepted)
