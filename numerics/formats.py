@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from numerics import quantizers
-from numerics.quantizers import Conversion
+from numerics import packed_formats, quantizers
+from numerics.conversion import Conversion
 from numerics.rounding import round_to_bits, round_to_dtype, scaled_to_dtype
 
 Subject = Literal["weights", "states", "both"]
@@ -57,30 +57,30 @@ FORMATS: dict[str, Format] = {
                convert=quantizers.stored_in(torch.bfloat16)),
         Format("fp16-weights", "weights", "torch", "weights to float16", convert=quantizers.stored_in(torch.float16)),
         Format("fp8", "weights", "torchao", "linear weights to e4m3 with one scale a row",
-               convert=quantizers.torchao("fp8")),
+               convert=packed_formats.torchao("fp8")),
         Format("fp8-dynamic", "both", "torchao", "linear weights and their inputs to e4m3",
-               convert=quantizers.torchao("fp8-dynamic")),
+               convert=packed_formats.torchao("fp8-dynamic")),
         Format("fp8-emulated", "both", "torch", "the result of every operation to e5m2 (emulated: computed in float32)",
                convert=quantizers.emulated(torch.float8_e5m2)),
         Format("int8", "weights", "torchao", "linear weights to 8 bits with one scale a row",
-               convert=quantizers.torchao("int8")),
+               convert=packed_formats.torchao("int8")),
         Format("int8-dynamic", "both", "torchao", "linear weights and, by row, their inputs to 8 bits",
-               convert=quantizers.torchao("int8-dynamic")),
+               convert=packed_formats.torchao("int8-dynamic")),
         Format("int4", "weights", "torchao", "linear weights to 4 bits in groups of 32",
-               convert=quantizers.torchao("int4")),
+               convert=packed_formats.torchao("int4")),
         Format("llm-int8", "both", "bitsandbytes", "linear weights and their inputs to 8 bits",
-               convert=quantizers.bitsandbytes("int8")),
+               convert=packed_formats.bitsandbytes("int8")),
         Format("nf4", "weights", "bitsandbytes", "linear weights to nf4 in blocks of 64",
-               convert=quantizers.bitsandbytes("nf4")),
+               convert=packed_formats.bitsandbytes("nf4")),
         Format("fp4", "weights", "bitsandbytes", "linear weights to fp4 in blocks of 64",
-               convert=quantizers.bitsandbytes("fp4")),
+               convert=packed_formats.bitsandbytes("fp4")),
         *(
             Format(name, "weights", "gguf", f"all matrices to {name} blocks of 32, embedding rows included",
-                   convert=quantizers.gguf(name))
+                   convert=packed_formats.gguf(name))
             for name in ("Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1")
         ),
         *(
-            Format(name, "weights", "gguf", f"all matrices to {name} blocks of 256", convert=quantizers.gguf(name))
+            Format(name, "weights", "gguf", f"all matrices to {name} blocks of 256", convert=packed_formats.gguf(name))
             for name in ("Q6_K", "Q4_K")
         ),
         Format("bf16-states", "states", "torch", "states to bfloat16", round_states=round_to_dtype(torch.bfloat16)),

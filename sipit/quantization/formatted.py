@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from numerics.conversion import Conversion
 from numerics.formats import Format
-from numerics.quantizers import Conversion, unchanged
+from numerics.quantizers import unchanged
 from proofs.errors import InvalidInput, Unsupported
 from sipit.capturing import capture
 from sipit.models import LanguageModel

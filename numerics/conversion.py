@@ -1,0 +1,96 @@
+"""What a conversion into a number format did to a module: which matrices it reached, and by how much they changed."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+Quantize = Callable[[], set[int] | None]  # in place; the ids of parameters that were left
+Convert = Callable[[nn.Module, Sequence[nn.Module]], "Conversion"]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What was done to a module.
+
+    Attributes:
+        matrices: how many matrices are now in the format.
+        left: names of matrices in the blocks that were left as they are.
+        change: relative Frobenius change of the matrices converted; 0 where the format reproduces what was stored.
+        table_change: the same of the embedding tables, which only some formats round.
+        stored: how they are stored now: the class or type that really holds them.
+    """
+
+    matrices: int
+    left: tuple[str, ...]
+    change: float
+    stored: str
+    table_change: float = 0.0
+
+
+def converted(module: nn.Module, blocks: Sequence[nn.Module], quantize: Quantize, stored: str = "") -> Conversion:
+    """Runs a conversion in place and compares the matrices of the blocks before and after.
+
+    `quantize` may return the ids of parameters that it left; without `stored`, plain parameters are those left.
+    """
+    before = {name: value.clone() for name, _, value in _matrices(blocks)}
+    count = len(before)
+    tables = [part for part in module.modules() if isinstance(part, nn.Embedding)]
+    rows = [table.weight.detach().clone() for table in tables]
+    skipped: set[int] = quantize() or set()
+    left: list[str] = []
+    kinds: set[str] = set()
+
+    def changed() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:  # one matrix at a time: a value may be a copy
+        for name, parameter, value in _matrices(blocks):
+            kind, old = type(parameter).__name__, before.pop(name)
+            if id(parameter) in skipped or (not stored and kind == "Parameter"):
+                left.append(name)
+                continue
+            kinds.add(kind)
+            yield old, value
+
+    change = _change(changed())
+    return Conversion(
+        matrices=count - len(left),
+        left=tuple(left),
+        change=change,
+        stored=stored or ", ".join(sorted(kinds)),
+        table_change=_change([(old, table.weight.detach()) for old, table in zip(rows, tables, strict=True)]),
+    )
+
+
+def effective_weight(linear: Any) -> torch.Tensor:
+    """The matrix that a layer multiplies with, shape (out, in), in float32: dequantised by its own library."""
+    weight: Any = linear.weight
+    if type(weight).__name__ == "Params4bit":
+        import bitsandbytes.functional as functional
+
+        return functional.dequantize_4bit(weight.data, weight.quant_state).float()
+    if type(weight).__name__ == "Int8Params":
+        scales = weight.SCB if weight.SCB is not None else linear.state.SCB
+        return weight.data.float() * scales.float()[:, None] / 127
+    return (weight.dequantize() if hasattr(weight, "tensor_data_names") else weight.detach()).float()
+
+
+def _change(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """The relative Frobenius distance of all second tensors from the first ones."""
+    changed = squares = 0.0
+    for old, new in pairs:
+        changed += float((new.to(old.device).float() - old.float()).double().norm() ** 2)
+        squares += float(old.double().norm() ** 2)
+    return (changed / squares) ** 0.5 if squares else 0.0
+
+
+def _matrices(blocks: Sequence[nn.Module]) -> Iterator[tuple[str, Any, torch.Tensor]]:
+    """Name, parameter and value of all matrices in the blocks; the value is what is multiplied with."""
+    for number, block in enumerate(blocks):
+        for path, part in block.named_modules():
+            for name, parameter in part.named_parameters(recurse=False):
+                label = ".".join(piece for piece in (str(number), path, name) if piece)
+                if name == "weight" and type(parameter) is not nn.Parameter:
+                    yield label, parameter, effective_weight(part)
+                elif parameter.ndim >= 2:
+                    yield label, parameter, parameter.detach()
