@@ -116,6 +116,7 @@ class Study:
         """
         if model.dtype != torch.float32:
             raise InvalidInput(f"Expected a model in float32 to round, but got {model.dtype}; leave --dtype away.")
+        return_freed_memory()
         kept = tuple(tuple(ids) for ids in prompts)
         in_float64 = in_format(model, FORMATS["float64"]).model
         every = range(1, model.layers + 1)
@@ -191,7 +192,9 @@ class Study:
         if tolerance is None:
             tolerance = tolerance_between(*self._calibration(formatted, target, layer))
         tally = self._recovery(target, layer)(observed, truth, tolerance)
-        searched = self.crowd.searched(formatted, layer, states, noise=tolerance.value)
+        # Pairs of states are searched in the plain distance.
+        plain = derive_tolerance(target.model, observed, evened=False) if tolerance.evened else tolerance
+        searched = self.crowd.searched(formatted, layer, states, noise=plain.value)
         return tally, {"layer": layer, "tolerance": tolerance.value, **searched}
 
     def _recovery(self, target: Formatted, layer: int) -> Callable[[States, list[list[int]], Tolerance], Tally]:
