@@ -232,18 +232,27 @@ class Study:
                 sources[name] = formatted.capture(truth, layer=layer), formatted.capture(calibration, layer=layer)
         rows: list[dict[str, Any]] = []
         for target in sources:
-            formatted = self._converted(target)
-            assert formatted is not None  # it was converted a moment ago
-            recovered = self._recovery(formatted, layer)
-            for source, (states, known) in sources.items():
-                tolerance = _repeated(states, FORMATS[source], formatted)
-                if tolerance is None:
-                    tolerance = tolerance_between(known, sources[target][1], (source, target))
-                tally = recovered(states, truth, tolerance)
-                rows.append({"source": source, "target": target, "layer": layer, "tolerance": tolerance.value,
-                             **asdict(tally)})  # fmt: skip
-                if progress is not None:
-                    progress(len(rows), len(sources) ** 2)
+            rows += self._inverted_in(target, sources, layer, truth)
+            return_freed_memory()
+            if progress is not None:
+                progress(len(rows), len(sources) ** 2)
+        return rows
+
+    def _inverted_in(
+        self, target: str, sources: dict[str, tuple[States, States]], layer: int, truth: list[list[int]]
+    ) -> list[dict[str, Any]]:
+        """States of all formats, inverted with the model in one; it is gone when the next is converted."""
+        formatted = self._converted(target)
+        assert formatted is not None  # it was converted a moment ago
+        recovered = self._recovery(formatted, layer)
+        rows: list[dict[str, Any]] = []
+        for source, (states, known) in sources.items():
+            tolerance = _repeated(states, FORMATS[source], formatted)
+            if tolerance is None:
+                tolerance = tolerance_between(known, sources[target][1], (source, target))
+            tally = recovered(states, truth, tolerance)
+            rows.append({"source": source, "target": target, "layer": layer, "tolerance": tolerance.value,
+                         **asdict(tally)})  # fmt: skip
         return rows
 
     def _converted(self, name: str) -> Formatted | None:
