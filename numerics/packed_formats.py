@@ -119,12 +119,12 @@ def _attempted(
     """A conversion by a library that may not be able to do it here."""
     try:
         done = converted(module, blocks, quantize, stored)
+        unpacked = unpack(blocks)
     except (ImportError, AssertionError, NotImplementedError, RuntimeError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
         raise Unsupported(f"Expected {library} to convert this model here, but it does not: {reason}.") from None
     if not done.matrices:
         raise Unsupported(f"Expected matrices that {library} converts, but it converted none; use another format.")
-    unpacked = unpack(blocks)
     if not unpacked:
         return done
     which = "" if unpacked == done.matrices else f"{unpacked} of them "

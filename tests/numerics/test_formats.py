@@ -109,6 +109,12 @@ def test_a_format_that_cannot_run_says_why():
             FORMATS[name].convert(module, find_decoder(module).blocks)
 
 
+def test_linear_layers_of_another_kind_that_a_library_cannot_multiply_with_are_refused_in_its_words():
+    module = copy.deepcopy(tiny("falcon").module)
+    with pytest.raises(Unsupported, match="torchao"):
+        FORMATS["int8"].convert(module, find_decoder(module).blocks)
+
+
 def test_transposed_layers_are_converted_to_the_same_map():
     plain = tiny("gpt2")
     module = copy.deepcopy(plain.module)
