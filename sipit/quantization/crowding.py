@@ -43,7 +43,7 @@ class Crowd:
         scale = median_norm(states)
         threshold = 2 * noise * scale
         family, identical = identical_outside(bit_identical(states), known)
-        near = closest_pairs(states, count=LISTED, distinct=True)
+        near = list(closest_pairs(states, count=LISTED, distinct=True))
         outside = [pair for pair in near if family[pair.first] != family[pair.second]]
         within = sum(pair.distance <= threshold for pair in outside)
         least: float | None = None
@@ -56,7 +56,8 @@ class Crowd:
             "states": len(prompts),
             "collisions": len(identical),
             "below_noise": within + len(identical),
-            "below_noise_at_least": len(outside) == within == len(near),  # more may follow the last pair looked at
+            # More may follow the last pair looked at.
+            "below_noise_at_least": len(near) == LISTED and near[-1].distance <= threshold,
             "threshold": threshold,
             "minimum_distance": least,
             "minimum_over_median_norm": None if least is None else least / scale,

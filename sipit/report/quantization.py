@@ -171,9 +171,11 @@ def _outcomes(formats: list[dict[str, Any]]) -> Table:
     )  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
     for one in formats:
-        near = sum(integer(layer.get("below_noise")) or 0 for layer in objects(one.get("layers")))
+        layers = objects(one.get("layers"))
+        near = sum(integer(layer.get("below_noise")) or 0 for layer in layers)
+        least = "≥ " if any(layer.get("below_noise_at_least") is True for layer in layers) else ""
         counts = (number(one.get(name)) for name in ("prompts", *_OUTCOMES, "collisions"))
-        rows.append((_name(one), *counts, str(near)))
+        rows.append((_name(one), *counts, f"{least}{near}"))
     caption = "Prompts that came back (by the model that has the states, over all layers), and pairs of states"
     return Table(caption, columns, tuple(rows))
 
