@@ -11,10 +11,12 @@ from proofs.arithmetic.base import Undecided
 from proofs.certificate import KERNELS
 from proofs.checker import CheckResult, digest
 from proofs.evidence import Record
-from proofs.graph import Constant
+from proofs.graph import Constant, Node, TensorType
+from proofs.lemmas import Rejected
 from proofs.separation_checker import check_separation
 from proofs.structural import collisions
 from proofs.vocabulary import certify_vocabulary
+from proofs.wellformed import well_formed
 from proofs.witness import WitnessCount, count_witness
 from tests.proofs.building import Net, attention_net
 from tests.proofs.mutating import placed, signed
@@ -164,6 +166,19 @@ def test_largest_shapes_are_taken() -> None:
     graph = attention_net().to_json()
     graph["types"] += [[[2**31], "real"], [[2**22, 2**23], "real"], [[1] * 16, "real"]]
     assert len(Graph.from_json(graph).nodes) == len(attention_net().nodes)
+
+
+@pytest.mark.parametrize(("rows", "fits"), [(2, True), (3, False)])
+def test_nodes_of_too_many_entries_are_rejected_before_anything_is_allocated(rows: int, fits: bool) -> None:
+    shape = (rows, 2**32)
+    small = Node("parameter", (), {"name": "x", "shape": (1, 1), "kind": "real"}, TensorType((1, 1), "real"))
+    wide = Node("expand", (0,), {"shape": shape}, TensorType(shape, "real"))
+    graph = Graph((small, wide), (), 1, 1)
+    if fits:
+        assert well_formed(graph) is graph
+    else:
+        with pytest.raises(Rejected, match="too large"):
+            well_formed(graph)
 
 
 def test_only_infinities_are_written_as_floats() -> None:
