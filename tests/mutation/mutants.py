@@ -29,7 +29,7 @@ from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).parents[2]
 HARMLESS = Path(__file__).with_name("harmless.txt")
-KERNEL = "test_lemmas test_lemmas_refused test_forgeries test_checker test_negative_controls"
+KERNEL = "test_lemmas test_lemmas_of_rows test_lemmas_refused test_forgeries test_checker test_negative_controls"
 QUICK = {  # in the order in which they run, those that notice most first
     "proofs/checker.py": "test_forgeries test_checker test_kernel_edges",
     "proofs/certificate.py": "test_forgeries test_kernel_edges test_checker test_separation",
