@@ -60,5 +60,6 @@ def test_a_layer_norm_is_analytic_with_scale_and_shift_and_without(others: tuple
     assert derived("layer_norm", arguments, (2, 4), axes=1, epsilon=HALF - HALF) == OPEN
 
 
-def test_a_layer_norm_of_one_entry_is_analytic() -> None:
+def test_a_layer_norm_of_one_entry_is_analytic_and_one_over_all_axes_is() -> None:
     assert derived("layer_norm", [real((2, 1))], (2, 1), axes=1, epsilon=HALF).regularity == ANALYTIC
+    assert derived("layer_norm", [real((2, 4))], (2, 4), axes=2, epsilon=HALF).regularity == ANALYTIC
