@@ -15,9 +15,9 @@ def well_formed(graph: Graph) -> Graph:
     Raises:
         Rejected: a node has another type, an operation without a meaning here, or too many entries.
     """
-    for index in live(graph):
-        if graph.nodes[index].operation not in REGISTRY:
-            raise Rejected(f"{graph.where(index)} has no meaning here")
+    unknown = [index for index in live(graph) if graph.nodes[index].operation not in REGISTRY]
+    if unknown:
+        raise Rejected(f"{graph.where(unknown[0])} has no meaning here")
     return known_are_well_formed(graph)
 
 
