@@ -163,7 +163,7 @@ def main() -> int:
     import hypothesis  # noqa: F401
     import numpy  # noqa: F401
 
-    known = {line.split("  # ")[0] for line in HARMLESS.read_text().splitlines() if line and line[0] != "#"}
+    known = {line.rsplit("  # ", 1)[0] for line in HARMLESS.read_text().splitlines() if line and line[0] != "#"}
     unknown = 0
     for path in options.modules:
         tests = [f"tests/proofs/{name}.py" for name in QUICK[path].split()]
