@@ -37,6 +37,7 @@ def test_a_maximum_along_the_axis_may_be_subtracted_before() -> None:
         ("subtract", (0, 2), "sum", 0, (1,), True), ("subtract", (0, 2), "largest", 1, (1,), True),
         ("subtract", (0, 2), "largest", 0, (0,), True), ("subtract", (0, 2), "largest", 0, (0, 1), True),
         ("subtract", (0, 2), "largest", 0, (1,), False), ("negate", (0,), "largest", 0, (1,), True),
+        ("unknown", (0, 2), "largest", 0, (1,), True), ("subtract", (0, 2), "largest", 0, (2,), True),
         ("subtract", (0, 2), "absolute", 0, (1,), True), ("subtract", (1, 2), "largest", 0, (1,), True),
     ],
 )  # fmt: skip
