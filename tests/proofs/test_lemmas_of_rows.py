@@ -64,3 +64,5 @@ def test_a_layer_norm_is_analytic_with_scale_and_shift_and_without(others: tuple
 def test_a_layer_norm_of_one_entry_is_analytic_and_one_over_all_axes_is() -> None:
     assert derived("layer_norm", [real((2, 1))], (2, 1), axes=1, epsilon=HALF).regularity == ANALYTIC
     assert derived("layer_norm", [real((2, 4))], (2, 4), axes=2, epsilon=HALF).regularity == ANALYTIC
+    arguments = [real((2, 3, 4)), real((4,))]
+    assert derived("layer_norm", arguments, (2, 3, 4), axes=1, epsilon=HALF).regularity == ANALYTIC

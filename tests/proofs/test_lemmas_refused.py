@@ -52,6 +52,7 @@ from tests.proofs.lines import HALF, derived, real, refused, truth, whole, withi
         ("layer_norm", [real()], (4,), {"axes": 2, "epsilon": HALF}),
         ("layer_norm", [real()], (4,), {"axes": 0, "epsilon": HALF}),
         ("layer_norm", [real(), real((3,))], (4,), {"axes": 1, "epsilon": HALF}),
+        ("layer_norm", [real(), real((5,))], (4,), {"axes": 1, "epsilon": HALF}),
         ("layer_norm", [real(), real(), real(), real()], (4,), {"axes": 1, "epsilon": HALF}),
         ("layer_norm", [], (4,), {"axes": 1, "epsilon": HALF}),
         ("layer_norm", [real((0,))], (0,), {"axes": 1, "epsilon": HALF}),
