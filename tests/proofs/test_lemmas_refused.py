@@ -43,6 +43,7 @@ from tests.proofs.lines import HALF, derived, real, refused, truth, whole, withi
         ("add", [real(), real()], (3,), {}), ("multiply", [truth(), truth()], (4,), {}),
         ("sum", [real((2, 2))], (2,), {"axes": (2,), "keep": False}),
         ("sum", [real((2, 2))], (2,), {"axes": (-1,), "keep": False}),
+        ("sum", [real((2, 2))], (2, 2), {"axes": (-1,), "keep": False}),
         ("sum", [real((2, 2))], (2,), {"axes": (0, 0), "keep": False}),
         ("sum", [truth()], (), {"axes": (0,), "keep": False}),
         ("mean", [real((0,))], (), {"axes": (0,), "keep": False}),
@@ -87,12 +88,14 @@ def test_what_does_not_fit_is_refused(operation: str, arguments: Any, shape: Any
     ("operation", "kind", "attributes"),
     [("parameter", "integer", {"name": "x"}), ("tokens", "integer", {}), ("tokens", "integer", {"vocabulary": 0}),
      ("constant", "boolean", {"value": 0}), ("constant", "integer", {"value": 1}), ("constant", "real", {"value": 2}),
-     ("constant", "integer", {"value": 3}), ("constant", "boolean", {"value": 4}), ("remainder", "integer", {"by": 0})],
+     ("constant", "integer", {"value": 3}), ("constant", "boolean", {"value": 4}), ("constant", "integer", {"value": 5}),
+     ("remainder", "integer", {"by": 0})],
 )  # fmt: skip
 def test_leaves_that_are_not_what_they_say_are_refused(operation: str, kind: str, attributes: Any) -> None:
     values = [
         Constant((4,), "real", (0,)), Constant((3,), "integer", (0,)), Constant((4,), "real", (True,)),
         Constant((4,), "integer", (HALF,)), Constant((4,), "boolean", (1,)),
+        Constant((4,), "integer", (True,)),
     ]  # fmt: skip
     arguments = [whole()] if operation == "remainder" else []
     refused(operation, arguments, (4,), kind, values=values, shape=(4,), **({"kind": kind} | attributes))
