@@ -153,6 +153,13 @@ def test_pairs_whose_enclosures_meet_are_left_open_and_named() -> None:
         (("layer",), True, "layer"),
         (("about",), [], "about"),
         (("constants", 0), None, "shape"),
+        (("attributes", 5, "value"), 2, "index below 2"),
+        (("attributes", 5, "value"), -1, "index below 2"),
+        (("nodes", 3, 1, 0), -1, "earlier nodes"),
+        (("nodes", 3, 1, 0), 3, "earlier nodes"),
+        (("nodes", 3), ["power", [2], 3, 2, 3, "more"], "five fields"),
+        (("types", 1), [[1], "integer"], "one shape"),
+        (("types", 1), [[1, 3, 1], "integer"], "one shape"),
     ],
     ids=str,
 )

@@ -137,6 +137,18 @@ def test_whole_numbers_lie_in_the_bounds(low: int, wide: int, by: int) -> None:
     assert derived("remainder", [x], (4,), "integer", by=by).bounds == Interval(Fraction(0), False, Fraction(by - 1))
 
 
+def test_what_is_joined_lies_in_the_bounds_of_each_part() -> None:
+    low, high = real((2,), within(0, 1)), real((2,), within(5, 6))
+    for parts in ([low, high], [high, low]):
+        assert derived("concatenate", parts, (4,), axis=0).bounds == within(0, 6).bounds
+    assert derived("select", [truth((2,)), high, low], (2,)).bounds == within(0, 6).bounds
+
+
+def test_a_cut_keeps_the_axes_behind_it() -> None:
+    cut = {"axis": 0, "start": 1, "stop": 3, "step": 1}
+    assert derived("slice", [real((4, 3, 2))], (2, 3, 2), **cut).regularity == POLYNOMIAL
+
+
 def test_some_bounds_are_as_tight_as_proofs_need_them() -> None:
     """A looser bound would be true, but what is accepted for it would be less."""
     assert derived("softmax", [real((2, 3))], (2, 3), axis=1).bounds == Interval(Fraction(0), True, Fraction(1), True)

@@ -88,8 +88,8 @@ def test_what_does_not_fit_is_refused(operation: str, arguments: Any, shape: Any
     ("operation", "kind", "attributes"),
     [("parameter", "integer", {"name": "x"}), ("tokens", "integer", {}), ("tokens", "integer", {"vocabulary": 0}),
      ("constant", "boolean", {"value": 0}), ("constant", "integer", {"value": 1}), ("constant", "real", {"value": 2}),
-     ("constant", "integer", {"value": 3}), ("constant", "boolean", {"value": 4}), ("constant", "integer", {"value": 5}),
-     ("remainder", "integer", {"by": 0})],
+     ("constant", "integer", {"value": 3}), ("constant", "boolean", {"value": 4}),
+     ("constant", "integer", {"value": 5}), ("remainder", "integer", {"by": 0})],
 )  # fmt: skip
 def test_leaves_that_are_not_what_they_say_are_refused(operation: str, kind: str, attributes: Any) -> None:
     values = [
