@@ -159,6 +159,8 @@ def test_pairs_whose_enclosures_meet_are_left_open_and_named() -> None:
         (("nodes", 3, 1, 0), 3, "earlier nodes"),
         (("nodes", 3), ["power", [2], 3, 2, 3, "more"], "five fields"),
         (("types", 1), [[1], "integer"], "one shape"),
+        (("types", 1), [[2, 3], "integer"], "one shape"),
+        (("types", 0), [[5, 4], "real", "more"], "shape and kind"),
         (("types", 1), [[1, 3, 1], "integer"], "one shape"),
     ],
     ids=str,

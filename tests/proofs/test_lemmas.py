@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proofs.arithmetic.bounds import EVERYTHING, Interval
-from proofs.graph import Constant, Node, TensorType
-from proofs.lemmas import OPEN, Line
+from proofs.graph import Constant, Graph, Node, TensorType
+from proofs.lemmas import OPEN, Line, Step
+from proofs.lemmas_of_functions import establish
 from proofs.regularity import ANALYTIC, CONSTANT, CONTINUOUS, DISCONTINUOUS, POLYNOMIAL, UNPROVED, smooth
 from tests.proofs.lines import HALF, Argument, derived, real, truth, whole, within
 
@@ -149,6 +150,45 @@ def test_a_cut_keeps_the_axes_behind_it() -> None:
     assert derived("slice", [real((4, 3, 2))], (2, 3, 2), **cut).regularity == POLYNOMIAL
 
 
+def test_bounds_take_every_argument_for_itself() -> None:
+    low, high = within(0, 1), within(5, 6)
+    matrices = [real((2, 3), low), real((3, 5), high)]
+    assert derived("matmul", matrices, (2, 5)).bounds == within(0, 18).bounds
+    assert derived("matmul", [real((2, 0), low), real((0, 5), high)], (2, 5)).bounds == within(0, 0).bounds
+    places = whole((2,), within(0, 4).bounds)
+    for first, second in ((low, high), (high, low)):
+        values = [real((5,), first), places, real((2,), second)]
+        assert derived("scatter", values, (5,), axis=0).bounds == within(0, 6).bounds
+    assert derived("sum", [real((2, 0), high)], (2,), axes=(1,), keep=False).bounds == within(0, 0).bounds
+
+
+def with_itself(operation: str, inner: str, bounds: Interval, **attributes: Any) -> Line:
+    """A power of the result of an operation of u, or its product with itself."""
+    u, before = Node("input", (), {}, TensorType((4,), "real")), Line(POLYNOMIAL)
+    part = Node(inner, (0,), {}, TensorType((4,), "real"))
+    line = Line(CONTINUOUS if inner == "relu" else POLYNOMIAL, bounds)
+    count = 2 if operation == "multiply" else 1
+    node = Node(operation, (1,) * count, attributes, TensorType((4,), "real"))
+    graph = Graph((u, part, node), (), 2, 1)
+    return establish(Step(graph, node, (line,) * count, (part,) * count, [before, line].__getitem__))
+
+
+@given(points())
+def test_a_product_with_itself_is_a_square(drawn: tuple[Interval, Fraction]) -> None:
+    bounds, point = drawn
+    found = with_itself("multiply", "negate", bounds)
+    assert inside(point * point, found.bounds) and not found.bounds.negative
+    assert found.bounds.at_least(Fraction(0))
+
+
+def test_powers_of_a_rectifier_are_as_smooth_as_their_exponent_allows() -> None:
+    positive = Interval(Fraction(0), False)
+    assert with_itself("multiply", "relu", positive).regularity == smooth(1)
+    assert with_itself("power", "relu", positive, exponent=1).regularity == CONTINUOUS
+    assert [with_itself("power", "relu", positive, exponent=n).regularity for n in (2, 3)] == [smooth(1), smooth(2)]
+    assert derived("power", [real()], exponent=0).bounds == Interval.point(1)
+
+
 def test_some_bounds_are_as_tight_as_proofs_need_them() -> None:
     """A looser bound would be true, but what is accepted for it would be less."""
     assert derived("softmax", [real((2, 3))], (2, 3), axis=1).bounds == Interval(Fraction(0), True, Fraction(1), True)
@@ -258,6 +298,9 @@ def test_a_condition_that_is_known_selects_between_masks() -> None:
     known = [Node("constant", (), {"value": 0}, TensorType((2, 2), "boolean"))]
     chosen = derived("select", [truth((2, 2)), masked(), real((2, 2))], (2, 2), constants=known, values=values)
     assert chosen.mask is None
+    always = [Constant((2, 2), "boolean", (True,) * 4)]
+    first = derived("select", [truth((2, 2)), masked(), real((2, 2))], (2, 2), constants=known, values=always)
+    assert np.array_equal(first.mask, MASKED)
     other = derived("select", [truth((2, 2)), real((2, 2)), masked()], (2, 2), constants=known, values=values)
     assert np.array_equal(other.mask, MASKED)
     assert derived("select", [truth((2, 2)), masked(), real((2, 2))], (2, 2)) == OPEN
