@@ -187,6 +187,7 @@ def test_powers_of_a_rectifier_are_as_smooth_as_their_exponent_allows() -> None:
     assert with_itself("power", "relu", positive, exponent=1).regularity == CONTINUOUS
     assert [with_itself("power", "relu", positive, exponent=n).regularity for n in (2, 3)] == [smooth(1), smooth(2)]
     assert derived("power", [real()], exponent=0).bounds == Interval.point(1)
+    assert derived("power", [real((4,), within(HALF, 3))], exponent=2).bounds == within(HALF * HALF, 9).bounds
 
 
 def test_some_bounds_are_as_tight_as_proofs_need_them() -> None:

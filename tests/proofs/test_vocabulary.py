@@ -179,15 +179,16 @@ def test_a_closer_pair_cannot_be_hidden(graph: Any, weights: dict[str, Any], cer
     assert "other pairs" in outcome.reason
 
 
+@pytest.mark.parametrize("by", [1e-6, 1e-11])
 def test_arb_rejects_enclosures_that_do_not_hold(
-    monkeypatch: pytest.MonkeyPatch, certificate: dict[str, Any], weights: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch, certificate: dict[str, Any], weights: dict[str, Any], by: float
 ) -> None:
     """A fault of the float64 arithmetic: states a little off, with radii too small to say so."""
     true = Continuations.states
 
     def off(self: Continuations, tokens: Any) -> Any:
         mid, radius = true(self, tokens)
-        return mid + 1e-6, radius  # distances stay as they are
+        return mid + by, radius  # distances stay as they are
 
     monkeypatch.setattr(Continuations, "states", off)
     outcome = check(certificate, weights, steps=3)
