@@ -155,6 +155,7 @@ def test_bounds_take_every_argument_for_itself() -> None:
     matrices = [real((2, 3), low), real((3, 5), high)]
     assert derived("matmul", matrices, (2, 5)).bounds == within(0, 18).bounds
     assert derived("matmul", [real((2, 0), low), real((0, 5), high)], (2, 5)).bounds == within(0, 0).bounds
+    assert derived("matmul", [real((2, 3), low), real((4, 3, 5), high)], (4, 2, 5)).bounds == within(0, 18).bounds
     places = whole((2,), within(0, 4).bounds)
     for first, second in ((low, high), (high, low)):
         values = [real((5,), first), places, real((2,), second)]

@@ -143,6 +143,7 @@ FORGERIES = {
     "other pairs much lower": (("enclosures", "others_at_least"), "1e-3"),
     "no other pairs": (("enclosures", "others_at_least"), None),
     "arithmetic": (("enclosures", "arithmetic"), "exact"),
+    "other arithmetic": (("enclosures", "arithmetic"), "zero error"),
     "no closest": (("closest",), None),
     "closest: bound": (("closest", "claim", "minimum_lower_bound"), "9.99999999999e+9"),
     "closest: prompt": (("closest", "prompts", 0, "token_ids", 2), 39),
@@ -166,6 +167,17 @@ def test_every_change_is_rejected(name: str, certificate: dict[str, Any], weight
     plain = check(changed(certificate, *path, to=to, sign=False), weights, steps=1)
     assert plain.verdict is Verdict.REJECTED
     assert "digest" in plain.reason
+
+
+@pytest.mark.parametrize("prefix", [(2, 1), (4, 1), (3, 0)])
+def test_the_closest_cannot_stand_behind_another_prefix(
+    prefix: tuple[int, ...], graph: Any, weights: dict[str, Any], certificate: dict[str, Any]
+) -> None:
+    tokens = [row["token_ids"][-1] for row in certificate["closest"]["prompts"]]
+    other = certify_separation(graph, weights, [(*prefix, token) for token in tokens]).to_json()
+    claim = certificate["claim"] | {"minimum_lower_bound": other["claim"]["minimum_lower_bound"]}
+    forged = signed(certificate, closest=other, bits=other["bits"], claim=claim)
+    assert check(forged, weights, steps=1).verdict is Verdict.REJECTED
 
 
 def test_a_closer_pair_cannot_be_hidden(graph: Any, weights: dict[str, Any], certificate: dict[str, Any]) -> None:
