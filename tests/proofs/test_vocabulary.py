@@ -208,6 +208,22 @@ def test_arb_rejects_enclosures_that_do_not_hold(
     assert "Arb" in outcome.reason
 
 
+@pytest.mark.parametrize("token", [0, 11, 22, 33, 39])
+def test_one_state_that_is_off_is_found_among_all(
+    monkeypatch: pytest.MonkeyPatch, certificate: dict[str, Any], weights: dict[str, Any], token: int
+) -> None:
+    true = Continuations.states
+
+    def off(self: Continuations, tokens: Any) -> Any:
+        mid, radius = true(self, tokens)
+        return mid + 1e-11 * (np.asarray(tokens) == token)[:, None], radius
+
+    monkeypatch.setattr(Continuations, "states", off)
+    outcome = check(certificate, weights, steps=TOKENS)
+    assert outcome.verdict is Verdict.REJECTED
+    assert f"token {token}" in outcome.reason
+
+
 def test_other_weights_are_rejected(certificate: dict[str, Any], graph: Any, weights: dict[str, Any]) -> None:
     near = {**weights, "q": np.nextafter(weights["q"], np.float32(np.inf))}
     assert "weights" in check(certificate, near).reason
