@@ -161,6 +161,7 @@ def test_pairs_whose_enclosures_meet_are_left_open_and_named() -> None:
         (("types", 1), [[1], "integer"], "one shape"),
         (("types", 1), [[2, 3], "integer"], "one shape"),
         (("types", 0), [[5, 4], "real", "more"], "shape and kind"),
+        (("places", 0), ["", "", "more"], "module and source"),
         (("types", 1), [[1, 3, 1], "integer"], "one shape"),
     ],
     ids=str,
@@ -188,6 +189,11 @@ def test_nodes_of_too_many_entries_are_rejected_before_anything_is_allocated(row
     else:
         with pytest.raises(Rejected, match="too large"):
             well_formed(graph)
+
+
+def test_a_graph_without_tokens_has_no_length() -> None:
+    node = Node("parameter", (), {"name": "x", "shape": (1,), "kind": "real"}, TensorType((1,), "real"))
+    assert Graph((node,), (), 0, 1).length == 0
 
 
 def test_only_infinities_are_written_as_floats() -> None:
