@@ -7,7 +7,7 @@ import numpy as np
 
 from proofs.arithmetic.bounds import Interval
 from proofs.graph import Graph, Node
-from proofs.lemmas import ONE, OPEN, ZERO, Line, Rejected, Step
+from proofs.lemmas import ONE, OPEN, ZERO, Line, Mask, Rejected, Step
 from proofs.regularity import ANALYTIC, CONSTANT
 
 
@@ -23,6 +23,11 @@ def softmax_source(graph: Graph, node: Node) -> int | None:
     return source if same and over == ((node.attributes.get("axis"),), True) else None
 
 
+def empty_row(shape: tuple[int, ...], axis: int, mask: Mask) -> bool:
+    """Whether a row along an axis has no entry, or none that is not masked: its exponentials would sum to nothing."""
+    return shape[axis] < 1 or (mask is not None and bool(np.any(np.all(np.broadcast_to(mask, shape), axis=axis))))
+
+
 def softmax(step: Step) -> Line:
     """Positive sums of exponentials; a maximum along the axis may be subtracted before, whatever its kinks."""
     (shape,) = step.shapes("real")
@@ -30,7 +35,7 @@ def softmax(step: Step) -> Line:
     step.result(shape, "real")
     source = softmax_source(step.graph, step.node)
     x = step.lines[0] if source is None else step.before(source)
-    if shape[axis] < 1 or (x.mask is not None and np.any(np.all(np.broadcast_to(x.mask, shape), axis=axis))):
+    if empty_row(shape, axis, x.mask):
         return OPEN
     lower = Interval(ONE, False) if shape[axis] == 1 else Interval(ZERO, x.mask is None)
     worst = CONSTANT if x.regularity == CONSTANT else max(x.regularity, ANALYTIC)
@@ -40,9 +45,9 @@ def softmax(step: Step) -> Line:
 def log_sum_exp(step: Step) -> Line:
     """The logarithm of a positive sum of exponentials."""
     (shape,) = step.shapes("real")
-    axis, mask = step.axis(shape), step.lines[0].mask
+    axis = step.axis(shape)
     step.result((*shape[:axis], 1, *shape[axis + 1 :]), "real")
-    if shape[axis] < 1 or (mask is not None and np.any(np.all(np.broadcast_to(mask, shape), axis=axis))):
+    if empty_row(shape, axis, step.lines[0].mask):
         return OPEN
     return Line(step.at_best(ANALYTIC))
 
