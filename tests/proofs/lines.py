@@ -47,9 +47,15 @@ def derived(
     nodes = [Node("input", (), {}, TensorType(s, k)) for s, k, _ in arguments]
     nodes = [constants[i] if i < len(constants) and constants[i] is not None else node for i, node in enumerate(nodes)]
     node = Node(operation, tuple(range(len(nodes))), attributes, TensorType(shape, result))
-    graph = Graph((*nodes, node), tuple(values), len(nodes), 1)
-    lines = [line for *_, line in arguments]
-    return establish(Step(graph, node, tuple(lines), tuple(nodes), lines.__getitem__))
+    return last_line([*nodes, node], [line for *_, line in arguments], values)
+
+
+def last_line(nodes: Sequence[Node], lines: Sequence[Line], values: Sequence[Constant] = ()) -> Line:
+    """What the kernel derives for the last of some nodes from the lines of those before."""
+    node = nodes[-1]
+    graph = Graph(tuple(nodes), tuple(values), len(nodes) - 1, 1)
+    arguments = tuple(lines[i] for i in node.arguments)
+    return establish(Step(graph, node, arguments, tuple(nodes[i] for i in node.arguments), lines.__getitem__))
 
 
 def refused(operation: str, *args: Any, **kwargs: Any) -> None:

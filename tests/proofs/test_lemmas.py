@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proofs.arithmetic.bounds import EVERYTHING, Interval
-from proofs.graph import Constant, Graph, Node, TensorType
-from proofs.lemmas import OPEN, Line, Step
-from proofs.lemmas_of_functions import establish
+from proofs.graph import Constant, Node, TensorType
+from proofs.lemmas import OPEN, Line
 from proofs.regularity import ANALYTIC, CONSTANT, CONTINUOUS, DISCONTINUOUS, POLYNOMIAL, UNPROVED, smooth
-from tests.proofs.lines import HALF, Argument, derived, real, truth, whole, within
+from tests.proofs.lines import HALF, Argument, derived, last_line, real, truth, whole, within
 
 # Bounds: for an interval and a point of it, the value of the function lies in what the kernel derives.
 
@@ -170,8 +169,7 @@ def with_itself(operation: str, inner: str, bounds: Interval, **attributes: Any)
     line = Line(CONTINUOUS if inner == "relu" else POLYNOMIAL, bounds)
     count = 2 if operation == "multiply" else 1
     node = Node(operation, (1,) * count, attributes, TensorType((4,), "real"))
-    graph = Graph((u, part, node), (), 2, 1)
-    return establish(Step(graph, node, (line,) * count, (part,) * count, [before, line].__getitem__))
+    return last_line([u, part, node], [before, line])
 
 
 @given(points())

@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 
 from proofs.arithmetic.bounds import EVERYTHING
-from proofs.graph import Graph, Node, TensorType
-from proofs.lemmas import OPEN, Line, Step
-from proofs.lemmas_of_functions import establish
+from proofs.graph import Node, TensorType
+from proofs.lemmas import OPEN, Line
 from proofs.regularity import ANALYTIC, CONTINUOUS, POLYNOMIAL, Regularity
-from tests.proofs.lines import HALF, derived, real
+from tests.proofs.lines import HALF, derived, last_line, real
 
 
 def shifted(
@@ -22,8 +21,7 @@ def shifted(
     apart = Node(difference, arguments, {}, TensorType((3, 3), "real"))
     node = Node("softmax", (3,), {"axis": 1}, TensorType((3, 3), "real"))
     lines = [Line(POLYNOMIAL, EVERYTHING), Line(POLYNOMIAL, EVERYTHING), Line(CONTINUOUS), Line(CONTINUOUS)]
-    graph = Graph((x, y, top, apart, node), (), 4, 1)
-    return establish(Step(graph, node, (lines[3],), (apart,), lines.__getitem__)).regularity
+    return last_line([x, y, top, apart, node], lines).regularity
 
 
 def test_a_maximum_along_the_axis_may_be_subtracted_before() -> None:

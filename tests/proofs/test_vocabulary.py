@@ -1,6 +1,7 @@
 """Margins over a vocabulary: the closest of all pairs, certificates that hold, and no change that gets through."""
 
 import itertools
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -191,18 +192,22 @@ def test_a_closer_pair_cannot_be_hidden(graph: Any, weights: dict[str, Any], cer
     assert "other pairs" in outcome.reason
 
 
-@pytest.mark.parametrize("by", [1e-6, 1e-11])
-def test_arb_rejects_enclosures_that_do_not_hold(
-    monkeypatch: pytest.MonkeyPatch, certificate: dict[str, Any], weights: dict[str, Any], by: float
-) -> None:
-    """A fault of the float64 arithmetic: states a little off, with radii too small to say so."""
+def move_states(monkeypatch: pytest.MonkeyPatch, by: float, moved: Callable[[Any], Any] = np.ones_like) -> None:
+    """A fault of the float64 arithmetic: the states of chosen tokens a little off, with radii too small to say so."""
     true = Continuations.states
 
     def off(self: Continuations, tokens: Any) -> Any:
         mid, radius = true(self, tokens)
-        return mid + by, radius  # distances stay as they are
+        return mid + by * moved(np.asarray(tokens))[:, None], radius
 
     monkeypatch.setattr(Continuations, "states", off)
+
+
+@pytest.mark.parametrize("by", [1e-6, 1e-11])
+def test_arb_rejects_enclosures_that_do_not_hold(
+    monkeypatch: pytest.MonkeyPatch, certificate: dict[str, Any], weights: dict[str, Any], by: float
+) -> None:
+    move_states(monkeypatch, by)  # distances stay as they are
     outcome = check(certificate, weights, steps=3)
     assert outcome.verdict is Verdict.REJECTED
     assert "Arb" in outcome.reason
@@ -212,13 +217,7 @@ def test_arb_rejects_enclosures_that_do_not_hold(
 def test_one_state_that_is_off_is_found_among_all(
     monkeypatch: pytest.MonkeyPatch, certificate: dict[str, Any], weights: dict[str, Any], token: int
 ) -> None:
-    true = Continuations.states
-
-    def off(self: Continuations, tokens: Any) -> Any:
-        mid, radius = true(self, tokens)
-        return mid + 1e-11 * (np.asarray(tokens) == token)[:, None], radius
-
-    monkeypatch.setattr(Continuations, "states", off)
+    move_states(monkeypatch, 1e-11, lambda tokens: tokens == token)
     outcome = check(certificate, weights, steps=TOKENS)
     assert outcome.verdict is Verdict.REJECTED
     assert f"token {token}" in outcome.reason
