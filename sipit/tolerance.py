@@ -63,6 +63,11 @@ class Tolerance:
         return max(self.value, min(raised, _MOST) if self.evened else raised)
 
 
+def stored_type(states: States) -> torch.dtype:
+    """The half type on whose grid all values lie, whatever holds them now; else the type that holds them."""
+    return half_type(torch.cat(states.arrays)) or states.arrays[0].dtype
+
+
 def derive_tolerance(model: LanguageModel, states: States, *, evened: bool | None = None) -> Tolerance:
     """The tolerance for these states: four times the noise seen between capturing and recomputing.
 
@@ -73,7 +78,7 @@ def derive_tolerance(model: LanguageModel, states: States, *, evened: bool | Non
     positions get a tolerance of their own. `evened` None takes the evened distance where a half type is involved.
     """
     held = states.arrays[0].dtype
-    stored = half_type(torch.cat(states.arrays)) or held
+    stored = stored_type(states)
     computed = getattr(torch, states.manifest.dtype) if states.manifest is not None else held
     types = "-".join(_name(dtype) for dtype in (model.dtype, computed, stored))
     key = f"noise/{model.digest[:32]}-{states.layer}-{types}-{model.device.type}.json"

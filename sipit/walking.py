@@ -144,5 +144,5 @@ def consistent(steps: Sequence[Step], tolerance: float) -> int:
 
 def fitting(steps: Sequence[Step], tolerance: float) -> int:
     """How many steps from the first on are accepted: within the tolerance, every tested rival clearly outside."""
-    accepted = [step.residual <= tolerance < step.margin and step.clear for step in steps]
-    return accepted.index(False) if False in accepted else len(accepted)
+    accepted = (step.residual <= tolerance < step.margin and step.clear for step in steps)
+    return next((count for count, holds in enumerate(accepted) if not holds), len(steps))

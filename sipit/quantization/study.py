@@ -22,7 +22,7 @@ from sipit.memory import return_freed_memory
 from sipit.models import LanguageModel
 from sipit.network import Network
 from sipit.noise import calibration_prompts
-from sipit.number_grid import half_type
+from sipit.number_grid import HALVES
 from sipit.policies import Policy, make_policy
 from sipit.prefix_choice import prefix_opener
 from sipit.quantization.crowding import Crowd, Floats, crowd_of
@@ -31,7 +31,7 @@ from sipit.quantization.margins import Place, sampled_places, scan
 from sipit.quantization.recovery import Tally, recovery, tolerance_between
 from sipit.states import States
 from sipit.storage import keep_json, kept_json
-from sipit.tolerance import Tolerance, derive_tolerance
+from sipit.tolerance import Tolerance, derive_tolerance, stored_type
 
 CROSSED = ("float32", "bf16", "fp16", "int8", "int4")  # all ordered pairs of these
 NEAREST = 1024  # tokens of a vocabulary that is scanned whole for a format's own margin
@@ -116,7 +116,7 @@ class Study:
         """
         if model.dtype != torch.float32:
             raise InvalidInput(f"Expected a model in float32 to round, but got {model.dtype}; leave --dtype away.")
-        return_freed_memory()
+        return_freed_memory()  # what is freed from here on as well
         kept = tuple(tuple(ids) for ids in prompts)
         in_float64 = in_format(model, FORMATS["float64"]).model
         every = range(1, model.layers + 1)
@@ -188,9 +188,9 @@ class Study:
         """Inversions with the format's own model, and collisions among many states, at one layer."""
         truth = [list(ids) for ids in self.prompts]
         observed = formatted.capture(truth, layer=layer)
-        tolerance = _repeated(observed, formatted.format, target)
-        if tolerance is None:
-            tolerance = tolerance_between(*self._calibration(formatted, target, layer))
+        tolerance = _repeated(observed, formatted.format, target) or tolerance_between(
+            *self._calibration(formatted, target, layer)
+        )
         tally = self._recovery(target, layer)(observed, truth, tolerance)
         # Pairs of states are searched in the plain distance.
         plain = derive_tolerance(target.model, observed, evened=False) if tolerance.evened else tolerance
@@ -247,9 +247,9 @@ class Study:
         recovered = self._recovery(formatted, layer)
         rows: list[dict[str, Any]] = []
         for source, (states, known) in sources.items():
-            tolerance = _repeated(states, FORMATS[source], formatted)
-            if tolerance is None:
-                tolerance = tolerance_between(known, sources[target][1], (source, target))
+            tolerance = _repeated(states, FORMATS[source], formatted) or tolerance_between(
+                known, sources[target][1], (source, target)
+            )
             tally = recovered(states, truth, tolerance)
             rows.append({"source": source, "target": target, "layer": layer, "tolerance": tolerance.value,
                          **asdict(tally)})  # fmt: skip
@@ -267,8 +267,8 @@ def _repeated(states: States, source: Format, target: Formatted) -> Tolerance | 
 
     It can repeat its own, and in float32 those that differ from its own by a half type alone, as `sipit invert` does.
     """
-    halves = source.library == "torch" and target.format.name == "float32" and half_type(torch.cat(states.arrays))
-    return derive_tolerance(target.model, states) if source == target.format or halves else None
+    cast = source.library == "torch" and target.format.name == "float32" and stored_type(states) in HALVES.values()
+    return derive_tolerance(target.model, states) if source == target.format or cast else None
 
 
 def _noise(states: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) -> list[float]:
