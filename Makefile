@@ -9,8 +9,8 @@ CONSTRAINTS := constraints.txt
 TEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # The checker: what re-derives a certificate, or reads what is re-derived. CONTRIBUTING.md says why these.
-CHECKER := checker certificate lemmas lemmas_of_functions lemmas_of_rows separation_checker vocabulary_checker evidence witness graph \
-  wellformed rational
+CHECKER := checker certificate lemmas lemmas_of_functions lemmas_of_rows separation_checker vocabulary_checker evidence \
+  witness graph wellformed rational
 empty :=
 comma := ,
 CHECKED := $(subst $(empty) ,$(comma),$(strip $(CHECKER:%=proofs/%.py)))
