@@ -174,7 +174,7 @@ def joint(model: Any, prompt: list[int], layer: int, options: argparse.Namespace
     while most < len(prompt) and time.monotonic() - clock < options.cap:
         ids = (free.detach() @ rows.T - halves).argmax(1)
         projected = rows[ids].clone().requires_grad_()
-        states = network.run_embeddings(ids[None], projected, use_cache=False)
+        states = network.run_embeddings(ids[None], projected)
         relative = (states - array) / norms
         fits = relative.detach().norm(dim=1) <= tolerance
         most = max(most, int(fits.long().cumprod(0).sum()))  # the leading positions that fit behind fitting ones

@@ -60,8 +60,12 @@ def _together(network: Network, group: list[list[int]], padding: str) -> list[to
     model = network.model
     longest = max(map(len, group))
     if all(len(ids) == longest for ids in group):
-        return list(network.run(torch.tensor(group, device=model.device), use_cache=False).clone())
-    ids = torch.zeros(len(group), longest, dtype=torch.long, device=model.device)
+        return list(network.run(torch.tensor(group, device=model.device)).clone())
+    needed = model.abilities.padding.get(padding)
+    if needed is None:  # as good as together, and slower
+        return [_together(network, [tokens], padding)[0] for tokens in group]
+    pad = next(iter(model.special_tokens), 0)
+    ids = torch.full((len(group), longest), pad, device=model.device)
     mask = torch.zeros_like(ids)
     spans: list[slice] = []
     for row, tokens in enumerate(group):
@@ -69,29 +73,20 @@ def _together(network: Network, group: list[list[int]], padding: str) -> list[to
         ids[row, span] = torch.tensor(tokens, device=model.device)
         mask[row, span] = 1
         spans.append(span)
-    accepts = model.decoder.accepts
-    states = network.run(
-        ids,
-        attention_mask=mask if "attention_mask" in accepts else None,
-        position_ids=(mask.cumsum(1) - 1).clamp_min(0) if "position_ids" in accepts else None,
-        use_cache=False,
-    )
+    given = {"mask": mask, "positions": (mask.cumsum(1) - 1).clamp_min(0)}
+    states = network.run(ids, **{name: given[name] for name in needed})
     return [states[row, span].clone() for row, span in enumerate(spans)]
 
 
 def _token_by_token(network: Network, token_ids: list[int]) -> torch.Tensor:
-    """One token per run over the library's own cache, as during generation."""
-    from transformers.cache_utils import DynamicCache
-
-    decoder, device = network.model.decoder, network.model.device
-    cache = DynamicCache(config=network.model.module.config.get_text_config())
-    # Recurrent models call the argument otherwise; the class is one.
-    name = "past_key_values" if "past_key_values" in decoder.accepts else "cache_params"
+    """One token per run over what the body remembers, as during generation; every run goes through all blocks."""
+    told = network.model.abilities.positions is not None
+    memory: Any = None
     states: list[torch.Tensor] = []
-    for position, token in enumerate(token_ids):
-        at = torch.tensor([[position]], device=device) if "position_ids" in decoder.accepts else None
-        ids = torch.tensor([[token]], device=device)
-        states.append(network.run(ids, use_cache=True, position_ids=at, **{name: cache})[0])
+    for position, token in enumerate(torch.tensor(token_ids, device=network.model.device)):
+        at = torch.full_like(token, position)[None, None] if told else None
+        state, memory = network.run_whole(token[None, None], memory=memory, positions=at)
+        states.append(state[0].clone())
     return torch.cat(states)
 
 

@@ -125,7 +125,7 @@ def window_reach(model: LanguageModel, layer: Layer) -> int | None:
 
 
 def _last(model: LanguageModel, ids: Sequence[int], layer: Layer) -> NDArray[np.float64]:
-    run = Network(model, layer).run(torch.tensor([list(ids)], device=model.device), use_cache=False)
+    run = Network(model, layer).run(torch.tensor([list(ids)], device=model.device))
     return run[0, -1].double().cpu().numpy()
 
 

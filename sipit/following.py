@@ -97,7 +97,7 @@ class Followed:
     def _states(self, model: LanguageModel, layer: int) -> NDArray[np.float64]:
         """The last state of every prompt, widened to float64 (exact), shape (prompts, d)."""
         ids = torch.tensor(self.prompts.windows, device=model.device)
-        states = Network(model, layer).run(ids, use_cache=False)
+        states = Network(model, layer).run(ids)
         if not bool(states.isfinite().all()):
             raise InvalidInput(f"Expected finite states, but at layer {layer} they are not; lower --rate.")
         window, place = (torch.from_numpy(x).to(states.device) for x in (self.prompts.window, self.prompts.length - 1))

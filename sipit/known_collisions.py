@@ -103,7 +103,7 @@ def _same_everywhere(model: LanguageModel) -> bool:
 
     from sipit.network import Network
 
-    run = Network(model, 0).run(torch.zeros(1, 4, dtype=torch.long, device=model.device), use_cache=False)[0]
+    run = Network(model, 0).run(torch.zeros(1, 4, dtype=torch.long, device=model.device))[0]
     return bool((run == run[0]).all())
 
 

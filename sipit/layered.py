@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from sipit.models import LanguageModel
-from sipit.models.structure import hidden_of
+from sipit.models.structure import entered, hidden_of
 from sipit.network import Network
 
 
@@ -23,7 +23,7 @@ def reading(model: LanguageModel, layers: Sequence[int]) -> Generator[dict[int, 
         return after
 
     def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        states[0].append((arguments[0] if arguments else named["hidden_states"]).clone())
+        states[0].append(entered(arguments, named).clone())
 
     blocks = model.decoder.blocks
     # Entered in front: the hook that ends a run at the last layer would keep later ones from being called.
@@ -40,5 +40,5 @@ def reading(model: LanguageModel, layers: Sequence[int]) -> Generator[dict[int, 
 def layered_states(model: LanguageModel, token_ids: Sequence[int], layers: Sequence[int]) -> torch.Tensor:
     """The states of a prompt at several layers, by one forward: shape (layers, T, d)."""
     with reading(model, layers) as states:
-        Network(model, max(layers)).run(torch.tensor([list(token_ids)], device=model.device), use_cache=False)
+        Network(model, max(layers)).run(torch.tensor([list(token_ids)], device=model.device))
     return torch.stack([states[layer][0][0] for layer in layers])

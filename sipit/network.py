@@ -13,7 +13,7 @@ import torch
 
 from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
-from sipit.models.structure import hidden_of
+from sipit.models.structure import entered, hidden_of
 
 Layer = int | Literal["final"]
 
@@ -45,16 +45,48 @@ class Network:
     def __post_init__(self) -> None:
         check_layer(self.model, self.layer)
 
-    def run(self, token_ids: torch.Tensor, **arguments: Any) -> torch.Tensor:
-        """The states of one batch of ids, shape (batch, T); further arguments go to the model's body.
+    def run(
+        self,
+        token_ids: torch.Tensor,
+        *,
+        memory: Any = None,
+        mask: torch.Tensor | None = None,
+        positions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The states of one batch of ids, shape (batch, T).
+
+        Args:
+            token_ids: the ids.
+            memory: what was kept of the tokens before them, a cache; it is extended.
+            mask: ones where a token is seen, shape (batch, T with what is in the memory), or four dimensions.
+            positions: the position of each token, counted from 0.
 
         Raises:
             InvalidInput: the device ran out of memory.
+            Unsupported: the body was not found to understand what it is given (`LanguageModel.abilities`).
         """
         with torch.inference_mode():
-            return self._states(token_ids, arguments)
+            return self._states(token_ids, memory=memory, mask=mask, positions=positions)
 
-    def run_embeddings(self, token_ids: torch.Tensor, embeddings: torch.Tensor, **arguments: Any) -> torch.Tensor:
+    def run_whole(
+        self, token_ids: torch.Tensor, *, memory: Any = None, positions: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, Any]:
+        """The states, and what the body remembers of all blocks; the run is not ended at the layer."""
+        self._count(token_ids)
+        arguments = self.model.abilities.arguments(memory=memory, positions=positions, remember=True)
+        state: list[torch.Tensor] = []
+        with torch.inference_mode(), self._reading(state.append):
+            output = self.model.decoder.body(input_ids=token_ids, **arguments)
+        return output[0] if self.layer == "final" else state[0], self.model.abilities.memory_in(output)
+
+    def run_embeddings(
+        self,
+        token_ids: torch.Tensor,
+        embeddings: torch.Tensor,
+        *,
+        memory: Any = None,
+        positions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """The last n states (n, d) of one row of ids (1, T) whose last n tokens have `embeddings` (n, e) for rows.
 
         They can be differentiated by `embeddings`. Whatever else the model does with a row, such as scaling it, and
@@ -70,20 +102,28 @@ class Network:
         handle = self.model.decoder.tables[0].register_forward_hook(replace)
         try:
             with torch.enable_grad():
-                return self._states(token_ids, arguments)[0, -count:]
+                return self._states(token_ids, memory=memory, positions=positions)[0, -count:]
         finally:
             handle.remove()
 
-    def _states(self, token_ids: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
+    def _count(self, token_ids: torch.Tensor) -> None:
         self.work.forward_passes += 1
         self.work.token_positions += token_ids.numel()
+
+    def _states(self, token_ids: torch.Tensor, **given: Any) -> torch.Tensor:
+        self._count(token_ids)
         decoder = self.model.decoder
-        arguments = {name: value for name, value in arguments.items() if value is not None}
+        arguments = self.model.abilities.arguments(**given)
         state: list[torch.Tensor] = []
+
+        def end(hidden: torch.Tensor) -> None:
+            state.append(hidden)
+            raise _Reached
+
         try:
             if self.layer == "final":
                 return decoder.body(input_ids=token_ids, **arguments)[0]
-            with self._reading(state):
+            with self._reading(end):
                 decoder.body(input_ids=token_ids, **arguments)
         except _Reached:
             return state[0]
@@ -95,20 +135,19 @@ class Network:
         raise RuntimeError("the model ended without calling the block that is read")
 
     @contextmanager
-    def _reading(self, state: list[torch.Tensor]) -> Generator[None]:
-        """Hooks the block whose output, or at layer 0 whose input, is the wanted state, and appends that."""
-
-        def keep(hidden: torch.Tensor) -> None:
-            state.append(hidden)
-            raise _Reached
+    def _reading(self, keep: Callable[[torch.Tensor], None]) -> Generator[None]:
+        """Hooks the block whose output, or at layer 0 whose input, is the wanted state, and hands that to `keep`."""
 
         def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-            keep(arguments[0] if arguments else named["hidden_states"])
+            keep(entered(arguments, named))
 
         def after(_module: Any, _arguments: Any, output: Any) -> None:
             keep(hidden_of(output))
 
         blocks = self.model.decoder.blocks
+        if self.layer == "final":
+            yield
+            return
         if self.layer == 0:
             handle = blocks[0].register_forward_pre_hook(before, with_kwargs=True)
         else:
@@ -134,7 +173,7 @@ class Network:
                 return head(states)
             with _replaced_blocks(model, int(self.layer), states[None]):
                 ids = torch.zeros(1, len(states), dtype=torch.long, device=model.device)
-                return model.module(input_ids=ids, use_cache=False).logits[0]
+                return model.module(input_ids=ids, **model.abilities.arguments()).logits[0]
 
 
 @contextmanager

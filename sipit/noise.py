@@ -100,7 +100,7 @@ def _perturbed_runs(network: Network, token_ids: torch.Tensor, unit: float) -> t
     size = torch.full((SAMPLES + 1, 1, 1), unit)
     size[0] = 0  # the first row is the plain run
     with _perturbed_blocks(network, size, generator):
-        return network.run(token_ids.expand(SAMPLES + 1, -1), use_cache=False).double()
+        return network.run(token_ids.expand(SAMPLES + 1, -1)).double()
 
 
 def _spread(states: torch.Tensor, *, evened: bool) -> torch.Tensor:

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from sipit.models.abilities import agree
 from sipit.network import Network
-from sipit.prefix import CachedPrefix, agree, rows_at_once
+from sipit.prefix import CachedPrefix, rows_at_once
 
 ROW = 128  # candidates in one row
 _ALIKE = 16  # rows that run together however much of their prefixes is padding
@@ -236,9 +237,7 @@ def _run(rows: Sequence[_Row], own: Any) -> tuple[torch.Tensor, list[_Pair]]:
     prefixes = [row.prefix for row in rows]
     cache = Cache(layers=[_RowsLayer(prefixes, index, seen) for index in range(depth)]) if seen else DynamicCache()
     network = Network(model, prefix.network.layer)
-    states = network.run(
-        tokens, past_key_values=cache, use_cache=True, attention_mask=mask, **prefix.positions(positions)
-    )
+    states = network.run(tokens, memory=cache, mask=mask, positions=prefix.positions(positions))
     for each in {id(prefix): prefix for prefix in prefixes}.values():
         work = each.network.work
         work.forward_passes += 1

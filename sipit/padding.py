@@ -1,7 +1,6 @@
 """Rows that belong to no token of the prompt: empty ones, and those of padding tokens, which are recomputed."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -43,6 +42,8 @@ def token_padding(
     The prompt is run between padding with a mask, and once more with position ids that count the padding too.
     """
     model, behind = network.model, len(rows) - front - len(token_ids)
+    if model.abilities.mask is None:
+        return PaddingFound(front, behind, 0, None)
     tokenizer = model.tokenizer
     named = [getattr(tokenizer, name, None) for name in ("pad_token_id", "eos_token_id", "bos_token_id")]
     outside = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
@@ -51,14 +52,9 @@ def token_padding(
         ids = torch.tensor([[token] * front + token_ids + [token] * behind], device=model.device)
         mask = (~outside)[None].long()
         counted = (mask.cumsum(1) - 1).clamp_min(0)
-        for positions in (
-            counted,
-            counted.masked_fill(mask == 0, 1),
-            torch.arange(len(rows), device=rows.device)[None],
-        ):
-            accepted: dict[str, Any] = {"attention_mask": mask, "position_ids": positions}
-            named_arguments = {name: value for name, value in accepted.items() if name in model.decoder.accepts}
-            states = network.run(ids, use_cache=False, **named_arguments)[0].double()
+        told = (counted, counted.masked_fill(mask == 0, 1), torch.arange(len(rows), device=rows.device)[None])
+        for positions in told if model.abilities.positions is not None else (None,):
+            states = network.run(ids, mask=mask, positions=positions)[0].double()
             if float(direction_distance(states, rows.to(states))[outside].max()) <= tolerance:
                 kind = f"those of padding with token {token}"
                 return PaddingFound(front, behind, front + behind, kind, token)

@@ -16,7 +16,6 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from sipit.network import Network
 
 MEMORY = 2**30  # bytes that one batch of candidates may take
-_AGREE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.3}  # relative, self-check
 
 
 class Prefix(Protocol):
@@ -55,7 +54,7 @@ class RecomputedPrefix:
     def extend(self, start: int, drafts: torch.Tensor) -> torch.Tensor:
         """See `Prefix.extend`."""
         self._drafts = torch.cat([self._prompt[:start].expand(len(drafts), -1), drafts], dim=1)
-        return self.network.run(self._drafts, use_cache=False)[:, start:]
+        return self.network.run(self._drafts)[:, start:]
 
     def keep(self, row: int) -> None:
         """See `Prefix.keep`."""
@@ -74,14 +73,14 @@ class RecomputedPrefix:
             known = min(longest, len(self._prompt))
             ids[:, :known] = self._prompt[:known]
             ids.scatter_(1, at[:, None], token[:, None])
-            run = self.network.run(ids, use_cache=False)
+            run = self.network.run(ids)
             states.append(run.gather(1, at[:, None, None].expand(-1, 1, width))[:, 0])
         return torch.cat(states)
 
     def embedded(self, position: int, token: int, embedding: torch.Tensor) -> torch.Tensor:
         """See `Prefix.embedded`."""
         ids = torch.cat([self._prompt[:position], self._prompt.new_tensor([token])])
-        return self.network.run_embeddings(ids[None], embedding[None], use_cache=False)[0]
+        return self.network.run_embeddings(ids[None], embedding[None])[0]
 
 
 class CachedPrefix:
@@ -96,7 +95,7 @@ class CachedPrefix:
         rows, length = drafts.shape
         self._select(lambda stored: stored[:, :, :start].expand(rows, -1, -1, -1))
         positions = torch.arange(start, start + length, device=drafts.device).expand(rows, -1)
-        return self.network.run(drafts, past_key_values=self._cache, use_cache=True, **self.positions(positions))
+        return self.network.run(drafts, memory=self._cache, positions=self.positions(positions))
 
     def keep(self, row: int) -> None:
         """See `Prefix.keep`."""
@@ -124,9 +123,8 @@ class CachedPrefix:
         return self.network.run_embeddings(
             torch.full_like(at, token),
             embedding[None],
-            past_key_values=Cache(layers=layers) if position else None,
-            use_cache=bool(position),
-            **self.positions(at),
+            memory=Cache(layers=layers) if position else None,
+            positions=self.positions(at),
         )[0]
 
     def _run_rows(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
@@ -139,10 +137,9 @@ class CachedPrefix:
         layers: list[Any] = [_PrefixLayer(layer, longest, None if aligned else source) for layer in self._cache.layers]
         return self.network.run(
             token_ids[:, None],
-            past_key_values=Cache(layers=layers) if longest else None,
-            use_cache=bool(longest),
-            attention_mask=None if aligned else mask.long(),
-            **self.positions(positions[:, None]),
+            memory=Cache(layers=layers) if longest else None,
+            mask=None if aligned else mask.long(),
+            positions=self.positions(positions[:, None]),
         )[:, 0]
 
     def _row_bytes(self, length: int) -> int:
@@ -153,9 +150,9 @@ class CachedPrefix:
         keys = stored.shape[1] * stored.shape[3] if stored is not None else width
         return (16 * width + length * (4 * keys + 2 * width)) * self.network.model.dtype.itemsize
 
-    def positions(self, positions: torch.Tensor) -> dict[str, Any]:
-        """The argument that tells positions, for a model that takes one."""
-        return {"position_ids": positions} if "position_ids" in self.network.model.decoder.accepts else {}
+    def positions(self, positions: torch.Tensor) -> torch.Tensor | None:
+        """The positions, for a model that is told them."""
+        return None if self.network.model.abilities.positions is None else positions
 
 
 class _PrefixLayer(DynamicLayer):
@@ -184,12 +181,6 @@ class _PrefixLayer(DynamicLayer):
 
     def get_seq_length(self) -> int:
         return self._length
-
-
-def agree(plain: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether states (…, d) that were computed in another way are the same up to rounding."""
-    bound = _AGREE[plain.dtype]
-    return bool(((plain - other).norm(dim=-1) <= bound * plain.norm(dim=-1)).all())
 
 
 def chunks(count: int, row_bytes: int) -> Iterator[slice]:

@@ -5,9 +5,11 @@ from functools import partial
 
 import torch
 
+from sipit.models.abilities import agree
+from sipit.models.trial import REFUSALS
 from sipit.network import Network
 from sipit.packing import PackedPrefix, Tried, extend_together
-from sipit.prefix import CachedPrefix, Prefix, RecomputedPrefix, agree
+from sipit.prefix import CachedPrefix, Prefix, RecomputedPrefix
 
 PrefixOpener = Callable[[Network], Prefix]
 
@@ -17,14 +19,17 @@ _LENGTH = 19  # tokens of the prompt it is tried on
 def prefix_opener(network: Network) -> PrefixOpener:
     """What opens a prefix: the first of packed, cached and recomputed ones whose states are those of plain runs."""
     single = single_opener(network)
-    if single is CachedPrefix and _agrees(network, partial(PackedPrefix, tried=Tried(_LENGTH))):
+    packing = network.model.abilities.packing
+    if packing and single is CachedPrefix and _agrees(network, partial(PackedPrefix, tried=Tried(_LENGTH))):
         return partial(PackedPrefix, tried=Tried(_LENGTH - 1))
     return single
 
 
 def single_opener(network: Network) -> PrefixOpener:
     """The same among those that run one prompt at a time, one row for every candidate."""
-    return CachedPrefix if _agrees(network, CachedPrefix) else RecomputedPrefix
+    understood = network.model.abilities
+    cached = understood.memory is not None and understood.mask is not None
+    return CachedPrefix if cached and _agrees(network, CachedPrefix) else RecomputedPrefix
 
 
 def kind_of(opener: PrefixOpener) -> str:
@@ -59,6 +64,6 @@ def _agrees(network: Network, opener: PrefixOpener) -> bool:
                 (plain.extend(12, drafts), found[1]),
                 (RecomputedPrefix(trial).extend(0, prompt[None, 5:]), found[0]),
             ]
-    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
+    except REFUSALS:
         return False  # the model keeps another kind of cache, such as a recurrent state
     return all(agree(a, b) for a, b in pairs)

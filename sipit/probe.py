@@ -219,11 +219,11 @@ def _train(network: Network, embedding: torch.Tensor, progress: Progress | None)
             windows = [window for window, _ in zip(text, range(batch), strict=False)]
             ids = torch.tensor(windows) if windows else ids
         ids = ids.to(model.device)
-        states.append(network.run(ids, use_cache=False)[:, 1:].flatten(0, 1).float().clone())
+        states.append(network.run(ids)[:, 1:].flatten(0, 1).float().clone())
         tokens.append(ids[:, 1:].flatten())
         if progress is not None:
             progress(start + len(ids), count)
     later = fit_probe(torch.cat(states), torch.cat(tokens), embedding)
     some = torch.randperm(model.vocabulary_size, generator=generator)[:_FIRST_TOKENS].to(model.device)
-    alone = torch.cat([network.run(part[:, None], use_cache=False)[:, 0].float().clone() for part in some.split(256)])
+    alone = torch.cat([network.run(part[:, None])[:, 0].float().clone() for part in some.split(256)])
     return fit_probe(alone, some, embedding), later

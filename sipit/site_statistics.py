@@ -116,7 +116,7 @@ def _level(name: str, plain: torch.Tensor, other: torch.Tensor) -> Level:
 
 
 def _run(model: LanguageModel, site: Site, ids: torch.Tensor) -> torch.Tensor:
-    return Sites.of(model).network(site).run(ids, use_cache=False)
+    return Sites.of(model).network(site).run(ids)
 
 
 def _with_rounded_matrices(model: LanguageModel) -> LanguageModel:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from sipit.models import LanguageModel
-from sipit.models.structure import hidden_of
+from sipit.models.structure import entered, hidden_of
 from sipit.network import Layer, Network
 
 
@@ -37,13 +37,19 @@ class SiteNetwork(Network):
     norm: Any = None
     shift: int = 0
 
-    def run(self, token_ids: torch.Tensor, **arguments: Any) -> torch.Tensor:
+    def run(
+        self,
+        token_ids: torch.Tensor,
+        *,
+        memory: Any = None,
+        mask: torch.Tensor | None = None,
+        positions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """See `Network.run`."""
-        if self.shift and "position_ids" in self.model.decoder.accepts:
-            at = arguments.get("position_ids")
+        if self.shift and self.model.abilities.positions is not None:
             plain = torch.arange(token_ids.shape[1], device=token_ids.device).expand(len(token_ids), -1)
-            arguments["position_ids"] = (plain if at is None else at) + self.shift
-        states = super().run(token_ids, **arguments)
+            positions = (plain if positions is None else positions) + self.shift
+        states = super().run(token_ids, memory=memory, mask=mask, positions=positions)
         with torch.inference_mode():
             return states if self.norm is None else self.norm(states)
 
@@ -74,7 +80,12 @@ class Sites:
         return self.norms[int(site.layer)] if site.normed else None
 
     def read(
-        self, token_ids: torch.Tensor, wanted: Sequence[Site] | None = None, **arguments: Any
+        self,
+        token_ids: torch.Tensor,
+        wanted: Sequence[Site] | None = None,
+        *,
+        mask: torch.Tensor | None = None,
+        positions: torch.Tensor | None = None,
     ) -> dict[Site, torch.Tensor]:
         """The states of one batch of ids (B, T) at the wanted sites (all by default), each (B, T, d), from one run.
 
@@ -85,7 +96,8 @@ class Sites:
         end = None if "final" in layers else max(int(layer) for layer in layers)
         plain: dict[Layer, torch.Tensor] = {}
         with torch.inference_mode(), _collected(self.model, plain, end), suppress(_Reached):
-            plain["final"] = self.model.decoder.body(input_ids=token_ids, use_cache=False, **arguments)[0]
+            given = self.model.abilities.arguments(mask=mask, positions=positions)
+            plain["final"] = self.model.decoder.body(input_ids=token_ids, **given)[0]
         with torch.inference_mode():
             return {site: self._norm(site)(plain[site.layer]) if site.normed else plain[site.layer] for site in chosen}
 
@@ -99,7 +111,7 @@ def _collected(model: LanguageModel, states: dict[Layer, torch.Tensor], end: int
     """Collects what enters the first block and what every block hands on; ends the run behind block `end`."""
 
     def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        states[0] = arguments[0] if arguments else named["hidden_states"]
+        states[0] = entered(arguments, named)
         if end == 0:
             raise _Reached
 
@@ -134,7 +146,7 @@ def _input_norms(model: LanguageModel) -> list[Any]:
     ids = torch.arange(4, device=model.device)[None] % model.vocabulary_size
     try:
         with torch.inference_mode(), _collected(model, entered):
-            model.decoder.body(input_ids=ids, use_cache=False)
+            model.decoder.body(input_ids=ids, **model.abilities.arguments())
     finally:
         for handle in handles:
             handle.remove()

@@ -160,5 +160,5 @@ def batches(prompts: Prefixes, done: int, batch: int) -> list[range]:
 def _read(network: Network, ids: torch.Tensor, layers: list[int]) -> dict[int, torch.Tensor]:
     """The states of one run at several layers, of which the network's own is the last; each (batch, T, d)."""
     with reading(network.model, layers[:-1]) as states:
-        last = network.run(ids, use_cache=False)
+        last = network.run(ids)
     return {layer: runs[0] for layer, runs in states.items()} | {layers[-1]: last}

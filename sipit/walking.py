@@ -132,7 +132,7 @@ class Walk:
 def single_token_distances(walk: Walk, rows: torch.Tensor, count: int) -> list[float]:
     """For every row (n, d) how near the state of some prompt of one token comes, of the `count` likeliest."""
     tokens = torch.stack([walk.ranking(row, 0)[:count] for row in rows])
-    run = walk.sites.network(walk.site).run(tokens.flatten()[:, None], use_cache=False)[:, 0]
+    run = walk.sites.network(walk.site).run(tokens.flatten()[:, None])[:, 0]
     states = run.double().view(*tokens.shape, -1)
     return direction_distance(states, rows.to(states)[:, None]).amin(1).tolist()
 

@@ -117,7 +117,7 @@ def _least(values: NDArray[np.float64]) -> float | None:
 
 
 def _states(model: LanguageModel, ids: list[int], layer: int) -> NDArray[np.float64]:
-    run = Network(model, layer).run(torch.tensor([ids], device=model.device), use_cache=False)
+    run = Network(model, layer).run(torch.tensor([ids], device=model.device))
     return run[0].double().cpu().numpy()
 
 

@@ -4,7 +4,6 @@ There is no list of allowed models. A model is a chain of blocks between an embe
 states do not move when a later token changes; whatever is not, is refused with all the reasons.
 """
 
-import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +21,7 @@ class Decoder:
 
     `body` maps ids to the state after the final norm (no unembedding); `blocks` are the L blocks in order;
     `tables` are the embedding tables that the ids index, the input embedding first. A block returns the state alone,
-    or a tuple that starts with it: `extra_outputs` says how many values follow it, block by block. `accepts` names
-    the arguments of the body.
+    or a tuple that starts with it: `extra_outputs` says how many values follow it, block by block.
     """
 
     body: nn.Module
@@ -31,7 +29,6 @@ class Decoder:
     tables: tuple[nn.Embedding, ...]
     width: int
     extra_outputs: tuple[int, ...]
-    accepts: frozenset[str]
 
 
 def find_decoder(module: Any) -> Decoder:
@@ -64,13 +61,28 @@ def find_decoder(module: Any) -> Decoder:
         tables=(embedding, *[table for table in tables if table.num_embeddings == embedding.num_embeddings]),
         width=width,
         extra_outputs=extra_outputs,
-        accepts=frozenset(inspect.signature(body.forward).parameters),
     )
 
 
 def hidden_of(output: Any) -> torch.Tensor:
     """The residual stream in what a block returns: the tensor itself, or the first of a tuple."""
     return output[0] if isinstance(output, tuple) else output
+
+
+def entered(arguments: tuple[Any, ...], named: dict[str, Any]) -> torch.Tensor:
+    """The residual stream in what a block is called with: the first argument, or the first named tensor (B, T, d)."""
+    return arguments[0] if arguments else named[_stream(named)]
+
+
+def with_entered(
+    arguments: tuple[Any, ...], named: dict[str, Any], hidden: torch.Tensor
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same call of a block with another residual stream."""
+    return ((hidden, *arguments[1:]), named) if arguments else (arguments, named | {_stream(named): hidden})
+
+
+def _stream(named: dict[str, Any]) -> str:
+    return next(name for name, value in named.items() if isinstance(value, torch.Tensor) and value.ndim == 3)
 
 
 def _outer_lists(body: nn.Module) -> list[nn.ModuleList]:
@@ -95,7 +107,7 @@ def _observe(body: nn.Module, blocks: tuple[nn.Module, ...], rows: int) -> tuple
             device = next(body.parameters()).device
             for last in (0, 1):
                 ids = torch.tensor([[*(i % rows for i in range(2, length + 1)), last % rows]], device=device)
-                body(input_ids=ids, use_cache=False)
+                body(input_ids=ids)
     finally:
         for handle in handles:
             handle.remove()

@@ -20,7 +20,7 @@ class NearestPolicy:
         """Embeds the vocabulary as the model itself does (Gemma scales, some add positions) and compares."""
         tokens = torch.arange(self.model.vocabulary_size, device=self.model.device)
         embedding = Network(self.model, 0, network.work)
-        rows = torch.cat([embedding.run(part[:, None], use_cache=False)[:, 0] for part in tokens.split(8192)]).float()
+        rows = torch.cat([embedding.run(part[:, None])[:, 0] for part in tokens.split(8192)]).float()
         targets = states.to(device=self.model.device, dtype=rows.dtype)
         # Only an order is wanted, so the form that cancels is good enough here.
         distances = (rows * rows).sum(1) - 2 * targets @ rows.T

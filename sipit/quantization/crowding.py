@@ -73,7 +73,7 @@ class Crowd:
         for group in batches(prompts, 0, BATCH):
             ids = torch.tensor([prompts.windows[window] for window in group], device=model.device)
             with reading(model, layers) as runs:
-                network.run(ids, use_cache=False)
+                network.run(ids)
             for place, window in enumerate(group):
                 last = torch.from_numpy(prompts.length[borders[window] : borders[window + 1]] - 1)
                 for layer in layers:

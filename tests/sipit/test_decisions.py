@@ -33,7 +33,7 @@ def brute_force(model, layer, prompt, position, observed):
     """Relative residuals of the whole vocabulary at one position, each candidate run with its whole prefix."""
     network = Network(model, layer)
     ids = torch.tensor([[*prompt[:position], token] for token in range(model.vocabulary_size)])
-    states = network.run(ids, use_cache=False)[:, -1].double()
+    states = network.run(ids)[:, -1].double()
     return (states - observed[position].double()).norm(dim=1) / observed[position].double().norm()
 
 

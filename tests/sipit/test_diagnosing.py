@@ -204,7 +204,7 @@ def test_sites_agree_with_runs_that_end_there(family):
     read = sites.read(ids)
     assert set(read) == set(sites.all())
     for site, states in read.items():
-        torch.testing.assert_close(sites.network(site).run(ids, use_cache=False), states, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(sites.network(site).run(ids), states, rtol=1e-5, atol=1e-5)
 
 
 def test_grids():

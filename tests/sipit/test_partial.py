@@ -43,7 +43,7 @@ def test_the_last_state_of_a_short_prompt_gives_it_back(prompt):
 def test_a_space_searched_whole_agrees_with_brute_force():
     row = Noise(0.1, seed=1).apply(captured(SMALL, PROMPT[:2])[-1:])
     pairs = list(itertools.product(range(32), repeat=2))
-    states = Network(SMALL, 2).run(torch.tensor(pairs), use_cache=False)[:, -1].double()
+    states = Network(SMALL, 2).run(torch.tensor(pairs))[:, -1].double()
     apart = (states - row[0].double()).norm(dim=1) / row[0].double().norm()
     order = apart.argsort()
     found = partial(SMALL, row, positions=[1])

@@ -32,7 +32,7 @@ def prefilled(model, ids, cut, layer):
     """
     from transformers.cache_utils import DynamicCache
 
-    name = "past_key_values" if "past_key_values" in model.decoder.accepts else "cache_params"
+    _, name = model.abilities.memory
     memory = DynamicCache(config=model.module.config.get_text_config())
     seen = []
     hook = model.decoder.blocks[layer - 1].register_forward_hook(

@@ -181,13 +181,13 @@ def test_candidates_are_what_a_plain_run_gives(family, data):
         prompt = prompt[:start] + data.draw(st.lists(ids, min_size=1, max_size=20))
         other = [(token + 1) % 512 for token in prompt[start:]]
         extended = prefix.extend(start, torch.tensor([other, prompt[start:]]))
-        plain = network.run(torch.tensor([prompt[:start] + other, prompt]), use_cache=False)[:, start:]
+        plain = network.run(torch.tensor([prompt[:start] + other, prompt]))[:, start:]
         assert_close(extended, plain)
         prefix.keep(1)
         pairs = data.draw(st.lists(st.tuples(st.integers(0, len(prompt)), ids), min_size=1, max_size=6))
         states = prefix.candidates(torch.tensor([at for at, _ in pairs]), torch.tensor([token for _, token in pairs]))
         for (at, token), state in zip(pairs, states, strict=True):
-            alone = network.run(torch.tensor([[*prompt[:at], token]]), use_cache=False)[0, -1:]
+            alone = network.run(torch.tensor([[*prompt[:at], token]]))[0, -1:]
             assert_close(state[None], alone)
 
 
@@ -254,5 +254,5 @@ def test_packing_that_turns_out_wrong_farther_back_is_given_up():
     states = prefix.candidates(torch.tensor([10, 50]), torch.tensor([7, 8]))
     assert not prefix.tried.agrees
     for at, token, state in zip((10, 50), (7, 8), states, strict=True):
-        alone = network.run(torch.tensor([[*prompt[:at].tolist(), token]]), use_cache=False)[0, -1:]
+        alone = network.run(torch.tensor([[*prompt[:at].tolist(), token]]))[0, -1:]
         assert_close(state[None], alone)

@@ -1,0 +1,239 @@
+"""Finds out what the body of a model understands, by running a short prompt and looking at what came back.
+
+A library swallows arguments that it does not know, and renames them with a release. So nothing is believed for its
+name: each thing that is wanted of a body is done once, under the usual name and then under every other argument that
+the body has, and the states of all blocks are compared with those of the plain forward.
+
+    positions   explicit position ids give the plain states, and equal ids others
+    mask        a prompt behind padding that a mask hides gives the plain states
+    memory      what the body returns is handed back, and the prompt goes on as in one forward
+    packing     two tokens behind one prefix, kept apart by a mask of four dimensions, give the states of two prompts
+"""
+
+import inspect
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from sipit.models.abilities import Abilities, Side, agree, fields
+from sipit.models.structure import Decoder, hidden_of
+
+REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a body raises when it is handed something that it does not understand."""
+
+# Names that releases have used: tried before the other arguments of a body.
+_POSITIONS, _MASKS, _MEMORIES = ("position_ids",), ("attention_mask",), ("past_key_values", "cache", "cache_params")
+_NEVER = {"input_ids", "inputs_embeds", "use_cache", "return_dict", "output_attentions", "output_hidden_states"}
+_LENGTH = 8  # tokens of the prompt
+_AFTER = 3  # of which so many run one by one, over the memory of those before them
+_PADS = 3
+
+
+def find_abilities(decoder: Decoder, special_tokens: Sequence[int] = ()) -> Abilities:
+    """What a body understands. `special_tokens` are ids that a library may treat otherwise, the padding token first."""
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a body that is handed the wrong thing may say so
+        trial = _Trial.of(decoder, special_tokens)
+        found = Abilities(flag=trial.flag)
+        for step in (_positions, _mask, _memory, _packing):
+            found = step(trial, found)
+    return found
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A body, a prompt `ids` (1, T), its plain states `plain` (L, 1, T, d), and a token to pad with."""
+
+    decoder: Decoder
+    ids: torch.Tensor
+    pad: int
+    flag: bool
+    plain: torch.Tensor
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, decoder: Decoder, special_tokens: Sequence[int]) -> "_Trial":
+        rows = decoder.tables[0].num_embeddings
+        special = [token for token in dict.fromkeys(special_tokens) if 0 <= token < rows][:2]
+        ordinary = [number * (rows - 1) // _LENGTH for number in range(1, _LENGTH + 1)]
+        # Special tokens stand in the middle: a body that passes over them is found out.
+        prompt = [*ordinary[:2], *special, *ordinary[2:]][:_LENGTH]
+        ids = torch.tensor([prompt], device=decoder.tables[0].weight.device)
+        parameters = inspect.signature(decoder.body.forward).parameters.values()
+        names = tuple(p.name for p in parameters if p.name not in _NEVER and p.kind is not p.VAR_KEYWORD)
+        flag = True
+        try:
+            plain = _states(decoder, ids, {"use_cache": False})
+        except TypeError:
+            flag, plain = False, _states(decoder, ids, {})
+        return cls(decoder, ids, special[0] if special else 0, flag, plain, names)
+
+    @property
+    def places(self) -> torch.Tensor:
+        """Where the tokens stand, counted from 0, shape (1, T)."""
+        return torch.arange(self.ids.shape[1], device=self.ids.device)[None]
+
+    def candidates(self, usual: Sequence[str]) -> Iterator[str]:
+        """The arguments that may be meant: the usual names first, then all others of the body."""
+        yield from dict.fromkeys((*usual, *self.names))
+
+    def states(self, ids: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor | None:
+        """The states of all blocks (L, B, T, d), or None where the body raises."""
+        try:
+            return _states(self.decoder, ids, arguments)
+        except REFUSALS:
+            return None
+
+    def fits(self, states: torch.Tensor | None, plain: torch.Tensor | None = None) -> bool:
+        """Whether states are there, and are the plain ones."""
+        return states is not None and agree(self.plain if plain is None else plain, states)
+
+
+def _positions(trial: _Trial, known: Abilities) -> Abilities:
+    for name in trial.candidates(_POSITIONS):
+        for first in dict.fromkeys((0, trial.pad + 1, 1, 2)):  # RoBERTa counts from behind its padding token
+            with_positions = replace(known, positions=name, first_position=first)
+            places = trial.places
+            if trial.fits(trial.states(trial.ids, with_positions.arguments(positions=places))):
+                equal = trial.states(trial.ids, with_positions.arguments(positions=torch.zeros_like(places)))
+                if equal is not None and not trial.fits(equal):
+                    return with_positions
+                break  # it is not read
+    reason = f"no argument of {_name(trial)} takes position ids that give the states of a plain run"
+    return replace(known, refused=known.refused | {"positions": reason})
+
+
+def _mask(trial: _Trial, known: Abilities) -> Abilities:
+    padding: dict[Side, tuple[str, ...]] = {}
+    refused = dict(known.refused)
+    mask = next((name for name in trial.candidates(_MASKS) if _padded(trial, replace(known, mask=name), "left")), None)
+    known = replace(known, mask=mask)
+    for side in ("left", "right"):
+        if (needed := _padded(trial, known, side)) is not None:
+            padding[side] = needed
+        else:
+            refused[f"padding on the {side}"] = (
+                f"padding on the {side} of a prompt changes the states of {_name(trial)}"
+            )
+    if mask is None:
+        refused["mask"] = f"no argument of {_name(trial)} takes a mask that hides padding in front of a prompt"
+    return replace(known, padding=padding, refused=refused)
+
+
+def _padded(trial: _Trial, known: Abilities, side: Side) -> tuple[str, ...] | None:
+    """What has to be passed so that padding on a side does no harm, or None where nothing helps."""
+    pads = trial.ids.new_full((1, _PADS), trial.pad)
+    there, away = torch.ones_like(trial.ids), torch.zeros_like(pads)
+    ids, mask = (
+        torch.cat(parts if side == "right" else parts[::-1], dim=1) for parts in ([trial.ids, pads], [there, away])
+    )
+    own = slice(_PADS, None) if side == "left" else slice(0, -_PADS)
+    given: dict[str, torch.Tensor] = {}
+    if known.mask is not None:
+        given["mask"] = mask
+    if known.positions is not None:
+        given["positions"] = (mask.cumsum(1) - 1).clamp_min(0)
+    for needed in (("mask", "positions"), ("mask",), ()):
+        if set(needed) <= set(given):
+            states = trial.states(ids, known.arguments(**{name: given[name] for name in needed}))
+            if states is not None and trial.fits(states[:, :, own]):
+                return needed
+    return None
+
+
+def _memory(trial: _Trial, known: Abilities) -> Abilities:
+    try:
+        returned = fields(_begin(trial, known))
+    except REFUSALS:
+        returned = {}
+    for returned_as in list(returned)[1:]:
+        for argument in trial.candidates((returned_as, *_MEMORIES)):
+            candidate = replace(known, memory=(returned_as, argument))
+            if _continues(trial, candidate):
+                return candidate
+    reason = f"nothing that {_name(trial)} returns, handed back to it, continues a prompt as in one forward"
+    return replace(known, refused=known.refused | {"memory": reason})
+
+
+def _begin(trial: _Trial, known: Abilities) -> Any:
+    """What the body returns for all but the last tokens."""
+    begun = slice(0, -_AFTER)
+    positions = None if known.positions is None else trial.places[:, begun]
+    return trial.decoder.body(input_ids=trial.ids[:, begun], **known.arguments(positions=positions, remember=True))
+
+
+def _continues(trial: _Trial, known: Abilities) -> bool:
+    """Whether the last tokens, one by one over the memory of those before them, have the plain states."""
+    states: list[torch.Tensor] = []
+    try:
+        memory = known.memory_in(_begin(trial, known))
+        for at in range(trial.ids.shape[1] - _AFTER, trial.ids.shape[1]):
+            here = slice(at, at + 1)
+            positions = None if known.positions is None else trial.places[:, here]
+            with _collected(trial.decoder, states):
+                output = trial.decoder.body(
+                    input_ids=trial.ids[:, here], **known.arguments(memory=memory, positions=positions)
+                )
+            if not trial.fits(torch.stack(states), trial.plain[:, :, here]):
+                return False
+            states.clear()
+            memory = known.memory_in(output)
+    except REFUSALS:
+        return False
+    return True
+
+
+def _packing(trial: _Trial, known: Abilities) -> Abilities:
+    if known.mask is None or known.positions is None:
+        reason = "it takes a mask and positions, which are not both understood"
+        return replace(known, refused=known.refused | {"packing": reason})
+    seen = 3  # tokens of the prefix; behind it the next one of the prompt and the last one of it, side by side
+    other = torch.cat([trial.ids[:, :seen], trial.ids[:, -1:]], dim=1)
+    apart = trial.states(other, known.arguments())
+    ids = torch.cat([trial.ids[:, : seen + 1], trial.ids[:, -1:]], dim=1)
+    visible = torch.ones(seen + 2, seen + 2, device=ids.device).tril().bool()
+    visible[-1, -2] = False
+    mask = torch.zeros(1, 1, *visible.shape, dtype=trial.plain.dtype, device=ids.device)
+    mask.masked_fill_(~visible, torch.finfo(mask.dtype).min)
+    places = torch.tensor([[*range(seen + 1), seen]], device=ids.device)
+    packed = trial.states(ids, known.arguments(mask=mask, positions=places))
+    if (
+        packed is not None
+        and apart is not None
+        and trial.fits(packed[:, :, :-1], trial.plain[:, :, : seen + 1])
+        and trial.fits(packed[:, :, -1:], apart[:, :, -1:])
+    ):
+        return replace(known, packing=True)
+    reason = f"a mask of four dimensions does not keep tokens of {_name(trial)} apart"
+    return replace(known, refused=known.refused | {"packing": reason})
+
+
+def _name(trial: _Trial) -> str:
+    return type(trial.decoder.body).__name__
+
+
+def _states(decoder: Decoder, ids: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
+    states: list[torch.Tensor] = []
+    with _collected(decoder, states):
+        decoder.body(input_ids=ids, **arguments)
+    return torch.stack(states)
+
+
+@contextmanager
+def _collected(decoder: Decoder, states: list[torch.Tensor]) -> Generator[None]:
+    """Appends what each block hands on, on the device of the embedding."""
+    device = decoder.tables[0].weight.device
+
+    def keep(_module: Any, _arguments: Any, output: Any) -> None:
+        states.append(hidden_of(output).to(device, copy=True))
+
+    handles = [block.register_forward_hook(keep) for block in decoder.blocks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
