@@ -19,6 +19,7 @@ from typing import Any, Literal
 import torch
 
 from numerics.lowering import lower
+from numerics.stream import entered, hidden_of
 from proofs.errors import InvalidInput, Unsupported
 from proofs.graph import Graph
 
@@ -51,10 +52,10 @@ class _UpTo(torch.nn.Module):
         outputs: list[Any] = []  # of the block that is read; the blocks behind it hand it on
 
         def before(module: torch.nn.Module, arguments: Any, keywords: dict[str, Any]) -> None:
-            reached.append(arguments[0] if arguments else keywords["hidden_states"])
+            reached.append(entered(arguments, keywords))
 
         def after(module: torch.nn.Module, arguments: Any, output: Any) -> None:
-            reached.append(output[0] if isinstance(output, tuple) else output)
+            reached.append(hidden_of(output))
             outputs.append(output)
 
         def passing(forward: Callable[..., Any]) -> Callable[..., Any]:

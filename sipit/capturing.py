@@ -64,7 +64,7 @@ def _together(network: Network, group: list[list[int]], padding: str) -> list[to
     needed = model.abilities.padding.get(padding)
     if needed is None:  # as good as together, and slower
         return [_together(network, [tokens], padding)[0] for tokens in group]
-    pad = next(iter(model.special_tokens), 0)
+    pad = next(iter(model.decoder.special_tokens), 0)
     ids = torch.full((len(group), longest), pad, device=model.device)
     mask = torch.zeros_like(ids)
     spans: list[slice] = []

@@ -23,7 +23,7 @@ from sipit.memory import GIB
 from sipit.models import LanguageModel
 from sipit.prefixes import Prefixes
 from sipit.state_store import store_states
-from sipit.storage import cache_folder, can_write
+from sipit.storage import cache_folder, can_write, measured_with
 from sipit.tolerance import SAFETY
 
 LISTED = 100  # pairs a layer that are run again and listed
@@ -101,7 +101,8 @@ def batch_for(model: LanguageModel, prompts: Prefixes, memory: float) -> int:
 def state_folder(model: LanguageModel, prompts: Prefixes, layers: Sequence[int], batch: int) -> Generator[Path]:
     """Where states are while the work goes on: in the cache, so that it can be resumed, and removed once it is done."""
     identity = (model.digest, str(model.dtype), str(model.device), prompts.digest, tuple(layers), batch)
-    folder = cache_folder() / "collide" / hashlib.sha256(repr(identity).encode()).hexdigest()[:24]
+    name = hashlib.sha256(repr(identity).encode()).hexdigest()[:24]
+    folder = cache_folder() / measured_with(model.device) / "collide" / name
     if not can_write(folder):  # a cache that only can be read
         with tempfile.TemporaryDirectory() as temporary:
             yield Path(temporary)

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from numerics.stream import entered, hidden_of
 from sipit.models import LanguageModel
-from sipit.models.structure import entered, hidden_of
 from sipit.network import Network
 
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import torch
 
+from numerics.stream import entered, hidden_of
 from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
-from sipit.models.structure import entered, hidden_of
 
 Layer = int | Literal["final"]
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from numerics.arithmetic import cast
+from numerics.stream import entered, with_entered
 from sipit.capturing import capture
 from sipit.corpus import random_tokens, section_prompts
 from sipit.distances import relative_distance
@@ -122,9 +123,7 @@ def _perturbed_blocks(network: Network, size: torch.Tensor, generator: torch.Gen
         return (hidden.double() * (1 + drawn.to(hidden.device).double())).to(hidden.dtype)
 
     def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
-        if arguments:
-            return (perturb(arguments[0]), *arguments[1:]), named
-        return arguments, named | {"hidden_states": perturb(named["hidden_states"])}
+        return with_entered(arguments, named, perturb(entered(arguments, named)))
 
     blocks = network.model.decoder.blocks
     last = len(blocks) if network.layer == "final" else max(1, network.layer)

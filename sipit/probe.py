@@ -16,7 +16,7 @@ from sipit.capturing import Progress
 from sipit.corpus import random_tokens, text_windows
 from sipit.models import LanguageModel
 from sipit.network import Network
-from sipit.storage import keep_tensors, kept_tensors
+from sipit.storage import keep_tensors, kept_tensors, measured_with
 
 _RIDGE = 1e-3  # of the mean squared singular value of the embedding rows
 _SHRINKAGE = 0.02  # of the mean variance, added to every variance
@@ -169,7 +169,8 @@ def trained_probes(network: Network, *, progress: Progress | None = None) -> Pro
 
 def probes_key(model: LanguageModel, place: str) -> str:
     """Where the cache keeps the probes of a place in a model."""
-    return f"probes/{model.digest[:32]}-{place}-{model.dtype}.safetensors".replace("torch.", "")
+    dtype = str(model.dtype).removeprefix("torch.")
+    return f"{measured_with(model.device)}/probes/{model.digest[:32]}-{place}-{dtype}.safetensors"
 
 
 def keep_probes(key: str, probes: Probes) -> None:

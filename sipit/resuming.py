@@ -23,7 +23,7 @@ from proofs.tensor_file import read_header
 from sipit.models import LanguageModel
 from sipit.outcome import Alternative, Outcome, TokenResult
 from sipit.search import Search
-from sipit.storage import cache_folder
+from sipit.storage import cache_folder, measured_with
 from sipit.tolerance import Tolerance
 from sipit.verifier import Trial
 
@@ -47,7 +47,7 @@ class Kept:
         for array in arrays:
             digest.update(repr((array.shape, array.dtype)).encode())
             digest.update(array.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        return cls(cache_folder() / "inversions" / digest.hexdigest()[:32])
+        return cls(cache_folder() / measured_with(model.device) / "inversions" / digest.hexdigest()[:32])
 
     def restore(self, number: int, search: Search) -> None:
         """Lets a search of a prompt that has not begun go on where an earlier one stopped."""

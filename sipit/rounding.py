@@ -78,7 +78,7 @@ def _module(family: str, seed: int, dtype: str, attention: str) -> Any:
 def _last_states(module: Any, prompts: list[list[int]]) -> torch.Tensor:
     """The last rows after all blocks, before the final norm, widened to float64 (exact); prompts of one length."""
     from numerics.capture import find_blocks
-    from sipit.models.structure import hidden_of
+    from numerics.stream import hidden_of
 
     reached: list[torch.Tensor] = []
     hook = find_blocks(module)[-1].register_forward_hook(lambda _m, _a, output: reached.append(hidden_of(output)))

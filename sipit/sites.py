@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from numerics.stream import entered, hidden_of
 from sipit.models import LanguageModel
-from sipit.models.structure import entered, hidden_of
 from sipit.network import Layer, Network
 
 

@@ -4,8 +4,10 @@ The cache only saves time: where it cannot be written or what it holds cannot be
 """
 
 import contextlib
+import functools
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -26,6 +28,28 @@ def cache_folder() -> Path:
     """The cache: `$SIPIT_CACHE`, else the user's cache directory. It may be missing or read-only."""
     chosen = os.environ.get("SIPIT_CACHE")
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("sipit", appauthor=False))
+
+
+def measured_with(device: "torch.device | str" = "cpu") -> str:
+    """The folder of the cache for what this installation computes: torch, transformers, the processor, the device.
+
+    What was measured with others, or made by them, is not found there, whatever it was.
+    """
+    import torch
+
+    place = torch.device(device)
+    name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
+    return re.sub(r"[^\w.+-]+", "-", f"{_installation()}_{name}")
+
+
+@functools.cache
+def _installation() -> str:
+    from importlib.metadata import version
+
+    import torch
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"torch-{version('torch')}_transformers-{version('transformers')}_{capability}"
 
 
 def can_write(folder: Path) -> bool:

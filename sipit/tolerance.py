@@ -15,7 +15,7 @@ from sipit.network import Network
 from sipit.noise import Noise, measure_noise, rounding_unit, spread_of_rounding
 from sipit.number_grid import half_type
 from sipit.states import States
-from sipit.storage import keep_json, kept_json
+from sipit.storage import keep_json, kept_json, measured_with
 
 COARSE = 1e-4  # rounding unit from which a type counts as a half type
 _MOST = 0.5  # tolerance of an ill-conditioned position with half types: unrelated states lie about 1 apart
@@ -81,7 +81,7 @@ def derive_tolerance(model: LanguageModel, states: States, *, evened: bool | Non
     stored = stored_type(states)
     computed = getattr(torch, states.manifest.dtype) if states.manifest is not None else held
     types = "-".join(_name(dtype) for dtype in (model.dtype, computed, stored))
-    key = f"noise/{model.digest[:32]}-{states.layer}-{types}-{model.device.type}.json"
+    key = f"{measured_with(model.device)}/noise/{model.digest[:32]}-{states.layer}-{types}.json"
     noise = _kept_noise(key)
     if noise is None:
         noise = measure_noise(model, states.layer, computed=computed, stored=stored)

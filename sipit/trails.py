@@ -11,7 +11,7 @@ from proofs.errors import InvalidInput
 from proofs.graph import Graph
 from proofs.segments import cuts
 from proofs.trail import Trail
-from sipit.storage import cache_folder, keep_json, kept_json
+from sipit.storage import cache_folder, keep_json, kept_json, measured_with
 
 WORTH = 1.0  # seconds of work since the last one that make it worth writing a file
 
@@ -22,7 +22,7 @@ class KeptTrails:
     def __init__(self, name: str, graphs: Sequence[Graph]) -> None:
         self._graphs = {graph.length: graph for graph in graphs}
         names = {length: digest(graph.to_json())[:16] for length, graph in self._graphs.items()}
-        self._folder = f"certify/{name}"
+        self._folder = f"{measured_with()}/certify/{name}"
         self._names = names
         self._last = time.monotonic()
 

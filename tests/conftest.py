@@ -38,11 +38,13 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = kept.mkdir("sipit")
     sources = [path for path in sorted(SOURCES.rglob("*.py")) if path.parent.name not in {"cli", "report"}]
     chosen = folder / _digest(sources)
-    models = folder / f"models-{_digest([SOURCES / 'models' / 'smollm2.py'])}"
-    for path in (chosen, models):
-        path.mkdir(exist_ok=True)
+    from sipit.storage import measured_with
+
+    models = folder / f"models-{_digest([SOURCES / 'models' / 'smollm2.py'])}-{measured_with()}"
+    for path in (chosen / measured_with(), models):
+        path.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):  # another run may have made it
-        (chosen / "models").symlink_to(models, target_is_directory=True)
+        (chosen / measured_with() / "models").symlink_to(models, target_is_directory=True)
     for stale in folder.iterdir():
         if stale not in {chosen, models} and time.time() - stale.stat().st_mtime > 86400:
             shutil.rmtree(stale, ignore_errors=True)

@@ -8,7 +8,6 @@ import torch
 
 from sipit.models.abilities import Abilities
 from sipit.models.structure import Decoder
-from sipit.models.trial import find_abilities
 
 
 @dataclass(frozen=True)
@@ -62,18 +61,10 @@ class LanguageModel:
             f"(the library casts some norms, rotary tables and softmax to float32), attention: {attention or 'none'}"
         )
 
-    @cached_property
-    def abilities(self) -> Abilities:
-        """What the body understands: tried when it is first asked for, on a short prompt."""
-        return find_abilities(self.decoder, self.special_tokens)
-
     @property
-    def special_tokens(self) -> tuple[int, ...]:
-        """The ids of the configuration that a library may treat in a way of its own, the padding token first."""
-        config = self.module.config.get_text_config()
-        values = [getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos")]
-        ids = [value for given in values for value in (given if isinstance(given, list) else [given])]
-        return tuple(dict.fromkeys(token for token in ids if type(token) is int and 0 <= token < self.vocabulary_size))
+    def abilities(self) -> Abilities:
+        """What the body was found to understand when the model was loaded."""
+        return self.decoder.abilities
 
     @cached_property
     def token_classes(self) -> torch.Tensor:

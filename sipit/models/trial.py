@@ -12,15 +12,15 @@ the body has, and the states of all blocks are compared with those of the plain 
 
 import inspect
 import warnings
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 
+from numerics.stream import hidden_of
 from sipit.models.abilities import Abilities, Side, agree, fields
-from sipit.models.structure import Decoder, hidden_of
 
 REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What a body raises when it is handed something that it does not understand."""
@@ -33,11 +33,16 @@ _AFTER = 3  # of which so many run one by one, over the memory of those before t
 _PADS = 3
 
 
-def find_abilities(decoder: Decoder, special_tokens: Sequence[int] = ()) -> Abilities:
-    """What a body understands. `special_tokens` are ids that a library may treat otherwise, the padding token first."""
+def find_abilities(
+    body: nn.Module, blocks: Sequence[nn.Module], table: nn.Embedding, special_tokens: Sequence[int] = ()
+) -> Abilities:
+    """What a body of these blocks understands, whose ids index `table`.
+
+    `special_tokens` are ids that a library may treat otherwise, the padding token first.
+    """
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a body that is handed the wrong thing may say so
-        trial = _Trial.of(decoder, special_tokens)
+        trial = _Trial.of(_Body(body, tuple(blocks), table.weight.device), table.num_embeddings, special_tokens)
         found = Abilities(flag=trial.flag)
         for step in (_positions, _mask, _memory, _packing):
             found = step(trial, found)
@@ -45,10 +50,34 @@ def find_abilities(decoder: Decoder, special_tokens: Sequence[int] = ()) -> Abil
 
 
 @dataclass(frozen=True)
+class _Body:
+    """A body to run; the states of its blocks are brought to one device."""
+
+    module: nn.Module
+    blocks: tuple[nn.Module, ...]
+    device: torch.device
+
+    def run(self, ids: torch.Tensor, arguments: dict[str, Any]) -> tuple[torch.Tensor, Any]:
+        """The states of all blocks, shape (L, B, T, d), and what the body returned."""
+        states: list[torch.Tensor] = []
+
+        def keep(_module: Any, _arguments: Any, output: Any) -> None:
+            states.append(hidden_of(output).to(self.device, copy=True))
+
+        handles = [block.register_forward_hook(keep) for block in self.blocks]
+        try:
+            output = self.module(input_ids=ids, **arguments)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return torch.stack(states), output
+
+
+@dataclass(frozen=True)
 class _Trial:
     """A body, a prompt `ids` (1, T), its plain states `plain` (L, 1, T, d), and a token to pad with."""
 
-    decoder: Decoder
+    body: _Body
     ids: torch.Tensor
     pad: int
     flag: bool
@@ -56,21 +85,21 @@ class _Trial:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, decoder: Decoder, special_tokens: Sequence[int]) -> "_Trial":
-        rows = decoder.tables[0].num_embeddings
+    def of(cls, body: _Body, rows: int, special_tokens: Sequence[int]) -> "_Trial":
         special = [token for token in dict.fromkeys(special_tokens) if 0 <= token < rows][:2]
         ordinary = [number * (rows - 1) // _LENGTH for number in range(1, _LENGTH + 1)]
         # Special tokens stand in the middle: a body that passes over them is found out.
         prompt = [*ordinary[:2], *special, *ordinary[2:]][:_LENGTH]
-        ids = torch.tensor([prompt], device=decoder.tables[0].weight.device)
-        parameters = inspect.signature(decoder.body.forward).parameters.values()
+        ids = torch.tensor([prompt], device=body.device)
+        parameters = inspect.signature(body.module.forward).parameters.values()
         names = tuple(p.name for p in parameters if p.name not in _NEVER and p.kind is not p.VAR_KEYWORD)
         flag = True
         try:
-            plain = _states(decoder, ids, {"use_cache": False})
+            plain, _ = body.run(ids, {"use_cache": False})
         except TypeError:
-            flag, plain = False, _states(decoder, ids, {})
-        return cls(decoder, ids, special[0] if special else 0, flag, plain, names)
+            flag = False
+            plain, _ = body.run(ids, {})
+        return cls(body, ids, special[0] if special else 0, flag, plain, names)
 
     @property
     def places(self) -> torch.Tensor:
@@ -84,7 +113,7 @@ class _Trial:
     def states(self, ids: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor | None:
         """The states of all blocks (L, B, T, d), or None where the body raises."""
         try:
-            return _states(self.decoder, ids, arguments)
+            return self.body.run(ids, arguments)[0]
         except REFUSALS:
             return None
 
@@ -163,24 +192,19 @@ def _begin(trial: _Trial, known: Abilities) -> Any:
     """What the body returns for all but the last tokens."""
     begun = slice(0, -_AFTER)
     positions = None if known.positions is None else trial.places[:, begun]
-    return trial.decoder.body(input_ids=trial.ids[:, begun], **known.arguments(positions=positions, remember=True))
+    return trial.body.module(input_ids=trial.ids[:, begun], **known.arguments(positions=positions, remember=True))
 
 
 def _continues(trial: _Trial, known: Abilities) -> bool:
     """Whether the last tokens, one by one over the memory of those before them, have the plain states."""
-    states: list[torch.Tensor] = []
     try:
         memory = known.memory_in(_begin(trial, known))
         for at in range(trial.ids.shape[1] - _AFTER, trial.ids.shape[1]):
             here = slice(at, at + 1)
             positions = None if known.positions is None else trial.places[:, here]
-            with _collected(trial.decoder, states):
-                output = trial.decoder.body(
-                    input_ids=trial.ids[:, here], **known.arguments(memory=memory, positions=positions)
-                )
-            if not trial.fits(torch.stack(states), trial.plain[:, :, here]):
+            states, output = trial.body.run(trial.ids[:, here], known.arguments(memory=memory, positions=positions))
+            if not trial.fits(states, trial.plain[:, :, here]):
                 return False
-            states.clear()
             memory = known.memory_in(output)
     except REFUSALS:
         return False
@@ -213,27 +237,4 @@ def _packing(trial: _Trial, known: Abilities) -> Abilities:
 
 
 def _name(trial: _Trial) -> str:
-    return type(trial.decoder.body).__name__
-
-
-def _states(decoder: Decoder, ids: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
-    states: list[torch.Tensor] = []
-    with _collected(decoder, states):
-        decoder.body(input_ids=ids, **arguments)
-    return torch.stack(states)
-
-
-@contextmanager
-def _collected(decoder: Decoder, states: list[torch.Tensor]) -> Generator[None]:
-    """Appends what each block hands on, on the device of the embedding."""
-    device = decoder.tables[0].weight.device
-
-    def keep(_module: Any, _arguments: Any, output: Any) -> None:
-        states.append(hidden_of(output).to(device, copy=True))
-
-    handles = [block.register_forward_hook(keep) for block in decoder.blocks]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return type(trial.body.module).__name__

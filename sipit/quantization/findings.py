@@ -59,7 +59,7 @@ def _scanned(study: Study, number: int, ran: Sequence[dict[str, Any]], progress:
     By layer: row 0 is the float64 state; at the layers of the study the formats, then the leaks follow.
     """
     place, names = study.places[number], ",".join(one["format"] for one in ran)
-    path = f"quantization/{study.key}-scan-{number}-{hashlib.sha256(names.encode()).hexdigest()[:12]}.json"
+    path = f"{study.kept_under}-scan-{number}-{hashlib.sha256(names.encode()).hexdigest()[:12]}.json"
     found = kept_json(path)
     if found is None:
         exact = study.exact[place.prompt][:, place.position].float()

@@ -30,7 +30,7 @@ from sipit.quantization.formatted import Formatted, in_format
 from sipit.quantization.margins import Place, sampled_places, scan
 from sipit.quantization.recovery import Tally, recovery, tolerance_between
 from sipit.states import States
-from sipit.storage import keep_json, kept_json
+from sipit.storage import keep_json, kept_json, measured_with
 from sipit.tolerance import Tolerance, derive_tolerance, stored_type
 
 CROSSED = ("float32", "bf16", "fp16", "int8", "int4")  # all ordered pairs of these
@@ -133,14 +133,15 @@ class Study:
         )
 
     @property
-    def key(self) -> str:
-        """What a kept result belongs to."""
-        parts = (self.reference.model.digest, str(self.reference.model.device), self.extent, self.layers, self.prompts)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+    def kept_under(self) -> str:
+        """What the keys of kept results begin with."""
+        model = self.reference.model
+        parts = (model.digest, self.extent, self.layers, self.prompts)
+        return f"{measured_with(model.device)}/quantization/{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}"
 
     def measured(self, number_format: Format) -> dict[str, Any]:
         """What one format does, margins apart; what was kept is taken as it is."""
-        path = f"quantization/{self.key}-{number_format.name}.json"
+        path = f"{self.kept_under}-{number_format.name}.json"
         found = kept_json(path)
         if found is None:
             found = self._measure(number_format)

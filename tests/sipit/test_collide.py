@@ -38,7 +38,7 @@ def test_separated_prompts_end_with_0_and_a_complete_record(capsys, empty_cache)
         assert layer["co_lipschitz"]["exact"] is True and layer["co_lipschitz"]["edit"] > 0
         assert len(layer["closest"]) == 10 and all(first < second for first, second in layer["closest"])
         assert [at["length"] for at in layer["by_length"]] == list(range(2, 33))  # one prompt is the BOS alone
-    assert not list(empty_cache.glob("collide/*")), "states are kept only while the work goes on"
+    assert not list(empty_cache.glob("*/collide/*")), "states are kept only while the work goes on"
 
 
 def test_runs_of_one_token_are_collisions_although_rounding_splits_them(capsys, tmp_path):
@@ -98,7 +98,7 @@ def test_interrupted_work_is_resumed_to_the_same_record(capsys, empty_cache, mon
     monkeypatch.setattr(state_store, "write_atomically", interrupt)
     status, record, _ = record_of(capsys, *arguments)
     assert status == 130 and record is None and len(calls) == 1
-    assert len(list(empty_cache.glob("collide/*/checkpoint.json"))) == 1
+    assert len(list(empty_cache.glob("*/collide/*/checkpoint.json"))) == 1
     monkeypatch.setattr(state_store, "write_atomically", written)
     _, again, _ = record_of(capsys, *arguments)
     assert again["result"] == whole["result"] and again["verdict"] == whole["verdict"]

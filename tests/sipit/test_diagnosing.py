@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import sipit
+from numerics.stream import hidden_of
 from proofs.errors import InvalidInput
 from sipit import strategies
 from sipit.cli import run
 from sipit.diagnosing import Cause, Diagnostician, diagnose
 from sipit.distances import direction_distance, directions
-from sipit.models.structure import find_decoder, hidden_of
+from sipit.models.structure import find_decoder
 from sipit.models.tiny import BOS
 from sipit.number_grid import stored_grid
 from sipit.sites import Site, Sites

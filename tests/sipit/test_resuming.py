@@ -11,6 +11,7 @@ from sipit.inversion import Inverter
 from sipit.outcome import Outcome
 from sipit.resuming import Kept
 from sipit.search import Candidates
+from sipit.storage import measured_with
 from tests.sipit.cases import answers, random_prompts, relabelled, tiny
 
 
@@ -18,7 +19,7 @@ from tests.sipit.cases import answers, random_prompts, relabelled, tiny
 def kept_at_once(empty_cache, monkeypatch):
     """Everything is written in every round."""
     monkeypatch.setattr(resuming, "INTERVAL", 0.0)
-    return empty_cache / "inversions"
+    return empty_cache / measured_with() / "inversions"
 
 
 class Stopped(Exception):

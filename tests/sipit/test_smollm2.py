@@ -11,6 +11,7 @@ from sipit.corpus import random_tokens, section_prompts
 from sipit.inversion import Inverter, matches_truth
 from sipit.models.smollm2 import gguf_file, read_smollm2, smollm2_folder
 from sipit.outcome import Outcome
+from sipit.storage import cache_folder
 from tests.sipit.cases import assert_never_wrong
 
 
@@ -127,7 +128,7 @@ def test_a_read_only_cache_gives_the_same_model(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_damaged_copy_in_the_cache_only_costs_time(tmp_path, monkeypatch):
     folder = smollm2_folder()
-    copy = tmp_path / "models" / folder.name
+    copy = tmp_path / folder.relative_to(cache_folder())
     shutil.copytree(folder, copy)
     content = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(content[: len(content) // 2])
