@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
 from sipit.network import Layer, Network
 from sipit.prompts import Prompt, tokenize
@@ -33,18 +33,25 @@ def capture(
         prompts: texts or lists of token ids.
         layer: 0 is the embedding, L the residual stream before the final norm, "final" the state after it.
         cached: one token at a time with a key-value cache, as during generation.
-        batch: prompts that run together; the shorter ones are padded.
+        batch: prompts that run together; the shorter ones are padded, unless that was seen to change their states
+            (`LanguageModel.abilities`): then each runs alone.
         padding: on which side.
         special_tokens: whether text gets the tokenizer's special tokens.
         progress: called with (prompts done, prompts in all).
 
     Raises:
         InvalidInput: a bad prompt or layer, or `cached` together with a batch.
+        Unsupported: `cached`, and the body continues a prompt from nothing that it returns.
     """
     chosen: Layer = model.layers // 2 if layer is None else layer
     network = Network(model, chosen)
     if batch < 1 or (cached and batch > 1):
         raise InvalidInput(f"Expected a batch of at least 1, and of 1 with a cache, but got batch={batch}; change it.")
+    if cached and model.abilities.memory is None:
+        raise Unsupported(
+            f"Expected a model that continues a prompt from a cache, but {model.abilities.refused['memory']} "
+            f"({versions_in_words()}); capture by one forward."
+        )
     token_ids = tokenize(model, prompts, special_tokens=special_tokens)
     arrays: list[torch.Tensor] = []
     for start in range(0, len(token_ids), batch):
@@ -109,3 +116,8 @@ def versions() -> dict[str, str]:
 
     names: Any = ("sipit", "torch", "transformers", "numpy")
     return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def versions_in_words() -> str:
+    """The versions of the libraries that run a model."""
+    return ", ".join(f"{name} {of}" for name, of in versions().items() if name in ("torch", "transformers"))

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sipit.calibration import in_dtype
 from sipit.models import LanguageModel
 from sipit.network import Layer, Network
-from sipit.noise import in_dtype
 
 
 class Cause(StrEnum):

@@ -1,35 +1,29 @@
-"""How far captured states lie from recomputed ones: measured, and estimated for one prompt.
+"""How far captured states lie from recomputed ones, measured on calibration prompts.
 
 The same prompt gives slightly different states by the shape of the run (one forward, a cache, a padded batch) and by
 the number format. For most positions that noise is alike; a few are ill-conditioned (a token that hesitates to become
-an attention sink, say) and carry several hundred times as much. Those are found by Monte Carlo arithmetic: the
-prompt is run with every block's input multiplied by 1 + u g, with g Gaussian and u one rounding unit, and the spread
-of its states shows how much rounding is amplified there. All errors are relative L2, because the norms of states
-differ by orders of magnitude between positions. Every figure is taken for the plain distance and for the evened one
-of `sipit.distances`, which half types need.
+an attention sink, say) and carry several hundred times as much. `sipit.spread` shows how much rounding is amplified at
+each, so that such positions are known, and so that what is no rounding is not taken for it (`sipit.ways`). All errors
+are relative L2. Every figure is taken for the plain distance and for the evened one of `sipit.distances`, which half
+types need.
 """
 
-import copy
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
-from numerics.arithmetic import cast
-from numerics.stream import entered, with_entered
-from sipit.capturing import capture
-from sipit.corpus import random_tokens, section_prompts
+from proofs.errors import Unsupported
+from sipit.calibration import calibration_prompts, in_dtype
+from sipit.capturing import versions_in_words
 from sipit.distances import relative_distance
 from sipit.models import LanguageModel
-from sipit.models.structure import find_decoder
 from sipit.network import Layer, Network
 from sipit.prefix_choice import prefix_opener
+from sipit.spread import perturbed_runs, rounding_unit, spread_of
+from sipit.states import States
+from sipit.ways import KINDS, beyond_rounding, sound_captures
 
-SAMPLES = 16  # perturbed runs of one prompt
-_LENGTH = 48  # tokens of a calibration prompt
-_SEED = 20251017
 _USUAL = 0.95  # share of positions whose noise is called usual
 
 
@@ -39,7 +33,9 @@ class Noise:
 
     `largest` is the largest relative noise over `positions`; `ratio` the largest quotient of the noise at a position
     and the spread of its Monte Carlo runs there. `evened_usual` is what 19 of 20 positions stay below in the evened
-    distance, `evened_ratio` the quotient there.
+    distance, `evened_ratio` the quotient there. `unrelated` and `evened_unrelated` are the median distances between
+    states of different prompts, at most 1, which is as far as nothing at all. `left_out` are sentences about ways of
+    capturing that were not counted, because the body does not allow them or does something else there than to round.
     """
 
     largest: float
@@ -47,107 +43,92 @@ class Noise:
     ratio: float
     evened_usual: float
     evened_ratio: float
+    unrelated: float
+    evened_unrelated: float
+    left_out: tuple[str, ...] = ()
 
 
 def measure_noise(model: LanguageModel, layer: Layer, *, computed: torch.dtype, stored: torch.dtype) -> Noise:
     """The noise between captures in one dtype and recomputation in the model's, over calibration prompts.
 
-    The captures are one forward, token by token with a cache, and a batch padded on either side; each is compared
-    with both ways in which candidates are computed. A measurement, not a bound.
+    The captures are one forward, token by token with a cache, and a batch padded on either side, as far as the body
+    allows them; each is compared with both ways in which candidates are computed. A measurement, not a bound.
+
+    Raises:
+        Unsupported: candidates that are recomputed are not the states of a plain run, beyond rounding.
     """
     prompts = calibration_prompts(model)
-    capturing = in_dtype(model, computed)
-    captures = [
-        capture(capturing, prompts, layer=layer),
-        capture(capturing, prompts, layer=layer, cached=True),
-        capture(capturing, prompts, layer=layer, batch=len(prompts), padding="left"),
-        capture(capturing, prompts, layer=layer, batch=len(prompts), padding="right"),
-    ]
-    network = Network(model, layer)
-    prefix = prefix_opener(network)(network)
     unit = rounding_unit(computed, stored, model.dtype)
-    noise: list[torch.Tensor] = []
-    ratios: list[torch.Tensor] = []
-    kinds = (False, True)
-    for number, prompt in enumerate(prompts):
-        ids = torch.tensor(prompt, device=model.device)
+    recomputed = _recomputed(Network(model, layer), prompts, unit)
+    captures, left_out = sound_captures(in_dtype(model, computed), prompts, layer, [one.spread for one in recomputed])
+    noise = torch.cat(
+        [one.distance([c[number].to(stored) for c in captures]) for number, one in enumerate(recomputed)], dim=1
+    )
+    spread = torch.cat([one.spread for one in recomputed], dim=1)
+    plain, even = noise
+    ratio, even_ratio = (noise / spread).amax(1).tolist()
+    unrelated, evened_unrelated = _unrelated(captures[0])
+    return Noise(
+        float(plain.max()),
+        len(plain),
+        ratio,
+        float(even.quantile(_USUAL)),
+        even_ratio,
+        unrelated,
+        evened_unrelated,
+        left_out,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Recomputed:
+    """A calibration prompt as candidates are computed: `ways` of it (W, T, d), and the spread of rounding (2, T).
+
+    Distances and spreads come in pairs, plain and evened.
+    """
+
+    ways: torch.Tensor
+    spread: torch.Tensor
+
+    def distance(self, captures: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The largest distance of any way from any capture (T, d) of the prompt, shape (2, T)."""
+        observed = torch.stack([capture.to(self.ways) for capture in captures])[:, None]
+        return torch.stack([relative_distance(self.ways, observed, evened=e).amax((0, 1)) for e in KINDS])
+
+
+def _recomputed(network: Network, prompts: Sequence[list[int]], unit: float) -> list[_Recomputed]:
+    prefix = prefix_opener(network)(network)
+    found: list[_Recomputed] = []
+    for prompt in prompts:
+        ids = torch.tensor(prompt, device=network.model.device)
         drafted = prefix.extend(0, ids[None])[0].double()
         prefix.keep(0)
-        tested = prefix.candidates(torch.arange(len(prompt), device=model.device), ids).double()
-        pairs = [(c[number].to(stored).to(model.device).double(), r) for c in captures for r in (drafted, tested)]
-        here = torch.stack(
-            [torch.stack([relative_distance(r, c, evened=evened) for c, r in pairs]).amax(0) for evened in kinds]
-        )
-        runs = _perturbed_runs(network, ids, unit)
-        spread = torch.stack([_spread(runs, evened=evened) for evened in kinds])
-        noise.append(here)
-        ratios.append(here / spread.clamp_min(unit))
-    plain, even = torch.cat(noise, dim=1)
-    ratio, even_ratio = torch.cat(ratios, dim=1).amax(1).tolist()
-    return Noise(float(plain.max()), len(plain), ratio, float(even.quantile(_USUAL)), even_ratio)
+        tested = prefix.candidates(torch.arange(len(prompt), device=ids.device), ids).double()
+        runs = perturbed_runs(network, ids, unit)
+        spread = torch.stack([spread_of(runs, evened=evened) for evened in KINDS]).clamp_min(unit)
+        one = _Recomputed(torch.stack([drafted, tested]), spread)
+        far = beyond_rounding(one.distance([runs[0]]), spread)
+        if far is not None:
+            raise Unsupported(
+                f"Expected states that depend on the tokens before them alone, but those that {network.model.name} "
+                f"gives a token behind its prefix differ from one forward over the whole prompt {far}; "
+                f"name another layer or model, and look at what `sipit doctor` says of {versions_in_words()}."
+            )
+        found.append(one)
+    return found
 
 
-def spread_of_rounding(network: Network, token_ids: torch.Tensor, unit: float, *, evened: bool = False) -> torch.Tensor:
-    """The largest relative deviation of 16 runs whose blocks are perturbed by `unit`, per position, shape (T,).
+def _unrelated(states: States) -> tuple[float, float]:
+    """The median distance between states of different prompts, plain and evened, at most 1.
 
-    The perturbations are drawn from a fixed seed, so that the answer is the same every time. Counted as one run.
+    First positions are left out: they differ in the token alone, and often in little else.
     """
-    return _spread(_perturbed_runs(network, token_ids, unit), evened=evened)
-
-
-def _perturbed_runs(network: Network, token_ids: torch.Tensor, unit: float) -> torch.Tensor:
-    """States (1 + samples, T, d) of a prompt, float64: the plain run, then those with perturbed blocks."""
-    generator = torch.Generator().manual_seed(_SEED)
-    size = torch.full((SAMPLES + 1, 1, 1), unit)
-    size[0] = 0  # the first row is the plain run
-    with _perturbed_blocks(network, size, generator):
-        return network.run(token_ids.expand(SAMPLES + 1, -1)).double()
-
-
-def _spread(states: torch.Tensor, *, evened: bool) -> torch.Tensor:
-    """How far perturbed runs lie from the plain one at most, shape (T,)."""
-    return relative_distance(states[1:], states[0].expand_as(states[1:]), evened=evened).amax(0)
-
-
-def rounding_unit(*dtypes: torch.dtype) -> float:
-    """The rounding unit of the least exact of these types."""
-    return max(torch.finfo(dtype).eps for dtype in dtypes)
-
-
-@contextmanager
-def _perturbed_blocks(network: Network, size: torch.Tensor, generator: torch.Generator) -> Generator[None]:
-    """Multiplies what enters each block up to the layer by 1 + size * Gaussian."""
-
-    def perturb(hidden: torch.Tensor) -> torch.Tensor:
-        drawn = size * torch.randn(hidden.shape, generator=generator)
-        return (hidden.double() * (1 + drawn.to(hidden.device).double())).to(hidden.dtype)
-
-    def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
-        return with_entered(arguments, named, perturb(entered(arguments, named)))
-
-    blocks = network.model.decoder.blocks
-    last = len(blocks) if network.layer == "final" else max(1, network.layer)
-    # Entered in front, so that at layer 0 the state is read after it has been perturbed.
-    handles = [block.register_forward_pre_hook(before, with_kwargs=True, prepend=True) for block in blocks[:last]]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def calibration_prompts(model: LanguageModel) -> list[list[int]]:
-    """Natural text where there is a tokenizer, and random tokens, of unequal lengths so that batches are padded."""
-    generator = torch.Generator().manual_seed(_SEED)
-    length = min(_LENGTH, model.context or _LENGTH)
-    natural = section_prompts(model, count=3, length=length)
-    drawn = random_tokens(model, (3, length), generator=generator).tolist()
-    return [ids[: max(1, length - 7 * number)] for number, ids in enumerate(natural + drawn)]
-
-
-def in_dtype(model: LanguageModel, dtype: torch.dtype) -> LanguageModel:
-    """The same model with weights and arithmetic of another type; itself where it has that type."""
-    if dtype == model.dtype:
-        return model
-    module = cast(copy.deepcopy(model.module), dtype)
-    return replace(model, module=module, decoder=find_decoder(module), dtype=dtype)
+    rows = [array[1:].double() for array in states if len(array) > 1]
+    pairs = [(one, two) for number, one in enumerate(rows) for two in rows[:number] + rows[number + 1 :]]
+    if not pairs:
+        return 1.0, 1.0
+    plain, even = (
+        float(torch.cat([relative_distance(one[:, None], two, evened=e).flatten() for one, two in pairs]).median())
+        for e in KINDS
+    )
+    return min(1.0, plain), min(1.0, even)

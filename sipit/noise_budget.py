@@ -20,9 +20,9 @@ from proofs.graph import Graph
 from proofs.interpreter import evaluate
 from proofs.segments import STATE, cuts, inputs_of, segments
 from proofs.trail import Trail
+from sipit.calibration import in_dtype
 from sipit.layered import layered_states
 from sipit.models import LanguageModel
-from sipit.noise import in_dtype
 
 MOST = 8  # prompts that are run again
 CAST_FREE = "float64, cast-free"

@@ -37,10 +37,10 @@ class Tried:
     position: int = -1
     agrees: bool = True
 
-    def note(self, position: int, plain: torch.Tensor, packed: torch.Tensor) -> None:
-        """Enters a comparison."""
+    def note(self, position: int, plain: torch.Tensor, packed: torch.Tensor, dtype: torch.dtype) -> None:
+        """Enters a comparison of states that were computed in a dtype."""
         self.position = max(self.position, position)
-        self.agrees = self.agrees and agree(plain, packed)
+        self.agrees = self.agrees and agree(plain, packed, dtype)
 
 
 class PackedPrefix(CachedPrefix):
@@ -117,7 +117,7 @@ def candidates_together(parts: Sequence[Candidates]) -> list[torch.Tensor]:
         states = _run_candidates([_with(part, control) for part, control in zip(parts, known, strict=True)])
         for control, found in zip(known, states, strict=True):
             if control is not None:
-                tried.note(control[0], control[2], found[-1:])
+                tried.note(control[0], control[2], found[-1:], parts[0][0].network.model.dtype)
         if tried.agrees:
             return [found[: len(tokens)] for (_, _, tokens), found in zip(parts, states, strict=True)]
     return [prefix.candidates_apart(positions, tokens) for prefix, positions, tokens in parts]
@@ -134,7 +134,7 @@ def extend_together(parts: Sequence[Drafts]) -> list[torch.Tensor]:
         plain = prefix.extend(start, drafts) if last > tried.position else None
         states = _run_drafts(parts)
         if plain is not None:
-            tried.note(last, plain, states[longest])
+            tried.note(last, plain, states[longest], prefix.network.model.dtype)
         if tried.agrees:
             return states
     return [prefix.extend(start, drafts) for prefix, start, drafts in parts]

@@ -66,4 +66,4 @@ def _agrees(network: Network, opener: PrefixOpener) -> bool:
             ]
     except REFUSALS:
         return False  # the model keeps another kind of cache, such as a recurrent state
-    return all(agree(a, b) for a, b in pairs)
+    return all(agree(a, b, model.dtype) for a, b in pairs)

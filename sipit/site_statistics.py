@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from sipit.calibration import in_dtype
 from sipit.corpus import random_tokens, section_prompts
 from sipit.distances import direction_distance, directions
 from sipit.models import LanguageModel
 from sipit.models.structure import find_decoder
-from sipit.noise import in_dtype
 from sipit.prefix_choice import single_opener
 from sipit.sites import Site, Sites
 

@@ -35,21 +35,25 @@ def measured_with(device: "torch.device | str" = "cpu") -> str:
 
     What was measured with others, or made by them, is not found there, whatever it was.
     """
-    import torch
-
-    place = torch.device(device)
-    name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
-    return re.sub(r"[^\w.+-]+", "-", f"{_installation()}_{name}")
+    return re.sub(r"[^\w.+-]+", "-", f"{installation()}_{_place(device)}")
 
 
 @functools.cache
-def _installation() -> str:
-    from importlib.metadata import version
+def installation() -> str:
+    """What computes here: the versions of torch and transformers, and what torch uses of the processor."""
+    from importlib import metadata
 
     import torch
 
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"torch-{version('torch')}_transformers-{version('transformers')}_{capability}"
+    return f"torch-{metadata.version('torch')}_transformers-{metadata.version('transformers')}_{capability}"
+
+
+def _place(device: "torch.device | str") -> str:
+    import torch
+
+    place = torch.device(device)
+    return torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
 
 
 def can_write(folder: Path) -> bool:

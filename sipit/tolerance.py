@@ -12,13 +12,14 @@ import torch
 from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
 from sipit.network import Network
-from sipit.noise import Noise, measure_noise, rounding_unit, spread_of_rounding
+from sipit.noise import Noise, measure_noise
 from sipit.number_grid import half_type
+from sipit.spread import rounding_unit, spread_of_rounding
 from sipit.states import States
 from sipit.storage import keep_json, kept_json, measured_with
 
 COARSE = 1e-4  # rounding unit from which a type counts as a half type
-_MOST = 0.5  # tolerance of an ill-conditioned position with half types: unrelated states lie about 1 apart
+_MOST = 0.5  # tolerance of an ill-conditioned position: unrelated states lie about 1 apart
 SAFETY = 4  # a tolerance is this multiple of the noise that was measured or estimated
 
 
@@ -27,7 +28,8 @@ class Tolerance:
     """The largest relative L2 residual that a true token may have; `kind` is `measured` or `given`.
 
     `ratio` and `unit` derive the tolerance of a single ill-conditioned position, see `at`; 0 where none is wanted.
-    `evened` says that residuals are taken in the evened distance of `sipit.distances`.
+    `evened` says that residuals are taken in the evened distance of `sipit.distances`; `left_out` names the ways of
+    capturing that were not counted, with the reasons.
     """
 
     value: float
@@ -36,6 +38,7 @@ class Tolerance:
     ratio: float = 0.0
     unit: float = 0.0
     evened: bool = False
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def given(cls, value: float) -> "Tolerance":
@@ -53,14 +56,13 @@ class Tolerance:
     def at(self, network: Network, token_ids: torch.Tensor) -> float:
         """The tolerance at the last position of a prompt (T,): more where its rounding is amplified more.
 
-        Four times the noise that the Monte Carlo runs of this prompt stand for; never less than `value`, and with half
-        types never more than halfway to a state that has nothing to do with the observed one.
+        Four times the noise that the Monte Carlo runs of this prompt stand for; never less than `value`, nor, where
+        that is less, more than halfway to a state that has nothing to do with the observed one.
         """
         if not self.ratio:
             return self.value
         spread = spread_of_rounding(network, token_ids, self.unit, evened=self.evened)
-        raised = SAFETY * self.ratio * float(spread[-1])
-        return max(self.value, min(raised, _MOST) if self.evened else raised)
+        return max(self.value, min(SAFETY * self.ratio * float(spread[-1]), _MOST))
 
 
 def stored_type(states: States) -> torch.dtype:
@@ -76,6 +78,10 @@ def derive_tolerance(model: LanguageModel, states: States, *, evened: bool | Non
     distance the largest noise counts. In the evened one it is what 19 of 20 positions stay below: half types carry so
     much noise at a few ill-conditioned positions that nothing could be told apart under four times that; such
     positions get a tolerance of their own. `evened` None takes the evened distance where a half type is involved.
+
+    Raises:
+        InvalidInput: states that have nothing to do with each other would fit.
+        Unsupported: recomputed states are not those of a plain run, beyond rounding.
     """
     held = states.arrays[0].dtype
     stored = stored_type(states)
@@ -90,6 +96,13 @@ def derive_tolerance(model: LanguageModel, states: States, *, evened: bool | Non
     even = unit > COARSE if evened is None else evened
     names = " and ".join(dict.fromkeys(_name(dtype) for dtype in (computed, stored)))
     size, ratio = (noise.evened_usual, noise.evened_ratio) if even else (noise.largest, noise.ratio)
+    apart = noise.evened_unrelated if even else noise.unrelated
+    if SAFETY * size >= apart:
+        raise InvalidInput(
+            f"Expected a tolerance below {apart:.2g}, where states that have nothing to do with each other fit, but "
+            f"{SAFETY} x the noise measured between captures in {names} and recomputation in {_name(model.dtype)} at "
+            f"layer {states.layer} is {SAFETY * size:.2g}; name another layer or --dtype, or give --tolerance."
+        )
     kind = "relative noise (evened) that 95 % stay below," if even else "largest relative noise"
     where = "nothing among the likeliest tokens fits" if even else "no token of the vocabulary fits"
     return Tolerance(
@@ -103,14 +116,20 @@ def derive_tolerance(model: LanguageModel, states: States, *, evened: bool | Non
         ratio=ratio if even else max(1.0, ratio),
         unit=unit,
         evened=even,
+        left_out=noise.left_out,
     )
 
 
 def _kept_noise(key: str) -> Noise | None:
     """The noise kept under a key; None where there is none, or what is there is not one (an older version's, say)."""
     kept = kept_json(key) or {}
+    if set(kept) != {field.name for field in fields(Noise)}:
+        return None
+    left_out = kept.pop("left_out")
     sound = all(isinstance(value, int | float) and math.isfinite(value) for value in kept.values())
-    return Noise(**kept) if sound and set(kept) == {field.name for field in fields(Noise)} else None
+    if not sound or not isinstance(left_out, list) or not all(isinstance(one, str) for one in left_out):
+        return None
+    return Noise(**kept, left_out=tuple(left_out))
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -21,7 +21,7 @@ from sipit.cli.options import (
     chosen_prompts,
     parse_layer,
 )
-from sipit.cli.output import Clock, check_output, finish, load, progress, provenance
+from sipit.cli.output import Clock, check_output, finish, load, progress, provenance, say
 
 
 def capture(
@@ -62,6 +62,9 @@ def capture(
             progress=report,
         )
     write_states(output, states)
+    refused = language_model.abilities.refused.get("padding on the right") if batch > 1 else None
+    if refused is not None:
+        say(f"each prompt ran alone: {refused}")
     lengths = [len(array) for array in states]
     record = Record(
         command="capture",
@@ -73,7 +76,7 @@ def capture(
             "positions": sum(lengths),
             "lengths": lengths,
             "cached": cached,
-            "batch": batch,
+            "batch": batch if refused is None else 1,
         },
         provenance=provenance(language_model, seed=seed),
         seconds=clock.seconds,

@@ -26,7 +26,7 @@ from sipit.cli.options import (
     chosen_prompts,
     parse_layer,
 )
-from sipit.cli.output import Clock, check_output, finish, load, progress, provenance, terminal
+from sipit.cli.output import Clock, check_output, finish, load, progress, provenance, say, terminal
 
 if TYPE_CHECKING:
     from sipit.inversion import Inverter
@@ -128,6 +128,8 @@ def invert(
         else:
             inversions = inverter.invert_all(observed, truth=truth_ids, resume=True, progress=report)
     record = inversion_record(inverter, inversions, policy=policy, seed=seed, seconds=clock.seconds)
+    for way in inverter.tolerance.left_out:
+        say(f"left out of the tolerance: {way}")
     finish(record, as_json=as_json, output=output, show=lambda: show_inversions(inversions))
 
 

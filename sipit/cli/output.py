@@ -103,6 +103,7 @@ def provenance(
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device),
             "arithmetic": arithmetic or model.arithmetic,
+            "abilities": model.abilities.as_dict(),
         }
     return data | ({"seed": seed} if seed is not None else {})
 

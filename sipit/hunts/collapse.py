@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sipit.calibration import in_dtype
 from sipit.colliding import Progress
 from sipit.corpora import Corpus
 from sipit.models import LanguageModel
 from sipit.network import Network
-from sipit.noise import in_dtype
 
 FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LENGTH = 512  # tokens of the longest prompt

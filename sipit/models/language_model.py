@@ -48,8 +48,7 @@ class LanguageModel:
     @property
     def context(self) -> int | None:
         """The longest prompt that the model takes, in tokens; None where it has no limit."""
-        limit = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
-        return limit if isinstance(limit, int) else None
+        return self.decoder.context
 
     @property
     def arithmetic(self) -> str:

@@ -4,6 +4,7 @@ There is no list of allowed models. A model is a chain of blocks between an embe
 states do not move when a later token changes; whatever is not, is refused with all the reasons.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,9 @@ class Decoder:
     `body` maps ids to the state after the final norm (no unembedding); `blocks` are the L blocks in order;
     `tables` are the embedding tables that the ids index, the input embedding first. A block returns the state alone,
     or a tuple that starts with it: `extra_outputs` says how many values follow it, block by block.
-    `special_tokens` are ids of the configuration that a library may treat in a way of its own, the padding token first;
-    `abilities` is what the body was found to understand.
+    `context` is the longest prompt it takes, in tokens, None where there is no limit. `special_tokens` are ids of the
+    configuration that a library may treat in a way of its own, the padding token first; `abilities` is what the body
+    was found to understand.
     """
 
     body: nn.Module
@@ -34,6 +36,7 @@ class Decoder:
     tables: tuple[nn.Embedding, ...]
     width: int
     extra_outputs: tuple[int, ...]
+    context: int | None
     special_tokens: tuple[int, ...]
     abilities: Abilities
 
@@ -45,7 +48,7 @@ def find_decoder(module: Any) -> Decoder:
         Unsupported: not a chain of blocks, or not causal; the message lists every reason.
     """
     body = module.get_decoder() if hasattr(module, "get_decoder") else module.base_model
-    embedding = body.get_input_embeddings() or module.get_input_embeddings()
+    embedding = getattr(body, "get_input_embeddings", lambda: None)() or module.get_input_embeddings()
     reasons: list[str] = []
     if not isinstance(embedding, nn.Embedding):
         reasons.append(f"its input embedding is {type(embedding).__name__}, not a table of rows")
@@ -60,18 +63,29 @@ def find_decoder(module: Any) -> Decoder:
     observed = _observe(body, blocks, embedding.num_embeddings)
     if isinstance(observed, str):
         raise _refusal(module, [observed])
-    tables = [part for part in body.modules() if isinstance(part, nn.Embedding) and part is not embedding]
+    others = [part for part in body.modules() if isinstance(part, nn.Embedding) and part is not embedding]
+    token_tables = [table for table in others if table.num_embeddings == embedding.num_embeddings]
     width, extra_outputs = observed
     special = _special_tokens(config, embedding.num_embeddings)
     return Decoder(
         body=body,
         blocks=blocks,
-        tables=(embedding, *[table for table in tables if table.num_embeddings == embedding.num_embeddings]),
+        tables=(embedding, *token_tables),
         width=width,
         extra_outputs=extra_outputs,
+        context=_context(config, [table for table in others if table not in token_tables]),
         special_tokens=special,
         abilities=find_abilities(body, blocks, embedding, special),
     )
+
+
+def _context(config: Any, others: Sequence[nn.Embedding]) -> int | None:
+    limit = getattr(config, "max_position_embeddings", None)
+    if not isinstance(limit, int):
+        return None
+    # A table of positions with a row for padding is counted from behind that row, as in RoBERTa.
+    behind = [len(table.weight) - table.padding_idx - 1 for table in others if table.padding_idx is not None]
+    return min([limit, *(rows for rows in behind if limit // 2 < rows)])
 
 
 def _special_tokens(config: Any, rows: int) -> tuple[int, ...]:

@@ -42,7 +42,8 @@ def find_abilities(
     """
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a body that is handed the wrong thing may say so
-        trial = _Trial.of(_Body(body, tuple(blocks), table.weight.device), table.num_embeddings, special_tokens)
+        rows = table.weight
+        trial = _Trial.of(_Body(body, tuple(blocks), rows.device, rows.dtype), len(rows), special_tokens)
         found = Abilities(flag=trial.flag)
         for step in (_positions, _mask, _memory, _packing):
             found = step(trial, found)
@@ -56,6 +57,7 @@ class _Body:
     module: nn.Module
     blocks: tuple[nn.Module, ...]
     device: torch.device
+    dtype: torch.dtype
 
     def run(self, ids: torch.Tensor, arguments: dict[str, Any]) -> tuple[torch.Tensor, Any]:
         """The states of all blocks, shape (L, B, T, d), and what the body returned."""
@@ -119,7 +121,7 @@ class _Trial:
 
     def fits(self, states: torch.Tensor | None, plain: torch.Tensor | None = None) -> bool:
         """Whether states are there, and are the plain ones."""
-        return states is not None and agree(self.plain if plain is None else plain, states)
+        return states is not None and agree(self.plain if plain is None else plain, states, self.body.dtype)
 
 
 def _positions(trial: _Trial, known: Abilities) -> Abilities:
@@ -221,7 +223,7 @@ def _packing(trial: _Trial, known: Abilities) -> Abilities:
     ids = torch.cat([trial.ids[:, : seen + 1], trial.ids[:, -1:]], dim=1)
     visible = torch.ones(seen + 2, seen + 2, device=ids.device).tril().bool()
     visible[-1, -2] = False
-    mask = torch.zeros(1, 1, *visible.shape, dtype=trial.plain.dtype, device=ids.device)
+    mask = torch.zeros(1, 1, *visible.shape, dtype=trial.body.dtype, device=ids.device)
     mask.masked_fill_(~visible, torch.finfo(mask.dtype).min)
     places = torch.tensor([[*range(seen + 1), seen]], device=ids.device)
     packed = trial.states(ids, known.arguments(mask=mask, positions=places))

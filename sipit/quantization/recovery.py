@@ -8,12 +8,12 @@ import torch
 from sipit.inversion import Inverter, matches_truth
 from sipit.models import LanguageModel
 from sipit.network import Network
-from sipit.noise import rounding_unit
 from sipit.outcome import Inversion, Outcome
 from sipit.policies import Policy
 from sipit.prefix_choice import PrefixOpener
 from sipit.quantization.formatted import Formatted
 from sipit.search import RIVALS
+from sipit.spread import rounding_unit
 from sipit.states import States
 from sipit.tolerance import SAFETY, Tolerance
 

@@ -17,11 +17,11 @@ import torch
 
 from numerics.formats import FORMATS, Format
 from proofs.errors import InvalidInput, MissingResource, Unsupported
+from sipit.calibration import calibration_prompts
 from sipit.layered import layered_states
 from sipit.memory import return_freed_memory
 from sipit.models import LanguageModel
 from sipit.network import Network
-from sipit.noise import calibration_prompts
 from sipit.number_grid import HALVES
 from sipit.policies import Policy, make_policy
 from sipit.prefix_choice import prefix_opener
@@ -154,14 +154,17 @@ class Study:
         try:
             formatted = in_format(self.reference.model, number_format)
         except (MissingResource, Unsupported) as error:
-            return {"format": number_format.name, "subject": number_format.subject, "reason": str(error)}
+            return _left_out(number_format, error)
         states = [self._rounded(formatted, ids) for ids in self.prompts]
         target = self.reference if number_format.subject == "states" else formatted
         margins = self._own_margins(formatted) if target is formatted else dict.fromkeys(self.layers)
         crowd = self.crowd.states(formatted)
         total, layers = Tally(), list[dict[str, Any]]()
         for layer in self.layers:
-            tally, searched = self._layer(formatted, target, layer, crowd.pop(layer))
+            try:
+                tally, searched = self._layer(formatted, target, layer, crowd.pop(layer))
+            except (InvalidInput, Unsupported) as error:  # its captures differ by more than tells states apart
+                return _left_out(number_format, error)
             total.add(tally)
             layers.append({**asdict(tally), **searched, "own_margin": margins[layer]})
         return {
@@ -248,9 +251,12 @@ class Study:
         recovered = self._recovery(formatted, layer)
         rows: list[dict[str, Any]] = []
         for source, (states, known) in sources.items():
-            tolerance = _repeated(states, FORMATS[source], formatted) or tolerance_between(
-                known, sources[target][1], (source, target)
-            )
+            try:
+                tolerance = _repeated(states, FORMATS[source], formatted) or tolerance_between(
+                    known, sources[target][1], (source, target)
+                )
+            except (InvalidInput, Unsupported):  # the format's own line says why
+                continue
             tally = recovered(states, truth, tolerance)
             rows.append({"source": source, "target": target, "layer": layer, "tolerance": tolerance.value,
                          **asdict(tally)})  # fmt: skip
@@ -261,6 +267,10 @@ class Study:
             return in_format(self.reference.model, FORMATS[name])
         except (MissingResource, Unsupported):
             return None
+
+
+def _left_out(number_format: Format, error: Exception) -> dict[str, Any]:
+    return {"format": number_format.name, "subject": number_format.subject, "reason": str(error)}
 
 
 def _repeated(states: States, source: Format, target: Formatted) -> Tolerance | None:

@@ -158,7 +158,8 @@ def _about(result: Mapping[str, Any], tolerance: Mapping[str, Any]) -> tuple[Fac
         Fact("tolerance, relative L2", number(tolerance.get("value")), M if kind == "measured" else None),
         Fact("tolerance comes from", f"{kind}: {plain(tolerance.get('derived_from'))}"),
         *(Fact(f"tolerance {key.replace('_', ' ')}", number(value))
-          for key, value in without(tolerance, {"value", "kind", "derived_from"}).items()),
+          for key, value in without(tolerance, {"value", "kind", "derived_from", "left_out"}).items()),
+        *(Fact("left out of the tolerance", plain(way)) for way in sequence(tolerance.get("left_out"))),
     )  # fmt: skip
 
 

@@ -1,6 +1,8 @@
 """Where a record comes from, how to repeat it, and how to check its certificate again."""
 
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
 from proofs.evidence import Record
 from sipit.report.document import Fact, Facts
@@ -38,11 +40,32 @@ def model_name(record: Record) -> str:
     return string(model) or string(mapping(model).get("name")) or ""
 
 
+def abilities(found: Mapping[str, Any]) -> list[Fact]:
+    """What the body of a model was found to understand, and what was not used, with the reasons."""
+    memory = mapping(found.get("memory"))
+    understood = [
+        f"{name} ({plain(argument)})"
+        for name, argument in (
+            ("a memory", memory.get("argument")),
+            ("a mask", found.get("mask")),
+            ("positions", found.get("positions")),
+        )
+        if argument is not None
+    ]
+    understood += [f"padding on the {plain(side)}" for side in sequence(found.get("padding"))]
+    understood += ["packed candidates"] if found.get("packing") is True else []
+    facts = [Fact("the body understands", ", ".join(understood) or "token ids alone")]
+    return facts + [Fact("not used", plain(reason)) for reason in mapping(found.get("refused")).values()]
+
+
 def environment(record: Record) -> Facts:
     """Model, digest, arithmetic, seed, versions and time of a record."""
     facts: list[Fact] = []
     for key, value in record.provenance.items():
         if key == "command_line":
+            continue
+        if key == "abilities":
+            facts += abilities(mapping(value))
             continue
         text = ", ".join(f"{name} {plain(of)}" for name, of in mapping(value).items()) or plain(value)
         facts.append(Fact(key.replace("_", " "), text))

@@ -13,9 +13,9 @@ from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.fixed_point import FixedPoint
 from proofs.continuations import Continuations
 from proofs.interpreter import evaluate
+from sipit.calibration import in_dtype
 from sipit.certifying import certify
 from sipit.cli import run
-from sipit.noise import in_dtype
 from sipit.trails import KeptTrails
 from sipit.weight_files import weights_of
 from tests.sipit.cases import tiny

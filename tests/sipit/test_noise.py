@@ -6,7 +6,8 @@ import torch
 import sipit
 from sipit.inversion import Inverter, matches_truth
 from sipit.network import Network
-from sipit.noise import measure_noise, spread_of_rounding
+from sipit.noise import measure_noise
+from sipit.spread import spread_of_rounding
 from sipit.tolerance import Tolerance
 
 UNIT = torch.finfo(torch.float32).eps

@@ -1,0 +1,301 @@
+"""What a body understands is tried: whatever it ignores, renames or leaves undone, states are right or refused."""
+
+import copy
+import hashlib
+import inspect
+from dataclasses import replace
+from functools import cache, partial
+from importlib import metadata
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sipit
+from proofs.errors import SipitError, Unsupported
+from sipit import storage
+from sipit.models.tiny import tiny_module, tiny_tokenizer
+from sipit.noise import measure_noise
+from sipit.outcome import Outcome
+from sipit.storage import measured_with
+from sipit.tolerance import derive_tolerance
+from tests.sipit.cases import ALL_FAMILIES, assert_recovers, language_model, random_prompts, tiny
+
+RENAMED = "what_came_before"
+PROMPTS = random_prompts(3, shortest=2, longest=20, seed=15)
+WAYS = ({"cached": True}, {"batch": 3}, {"batch": 3, "padding": "left"})
+MEMORIES = {"past_key_values", "cache", "cache_params"}
+
+
+@cache
+def memory_argument():
+    """What this release calls the argument that takes a cache."""
+    parameters = inspect.signature(tiny("llama").decoder.body.forward).parameters
+    return next(name for name in parameters if name in MEMORIES)
+
+
+def ignores(*names):
+    """A body that swallows some arguments, as libraries swallow those that they have renamed."""
+
+    def wrap(forward):
+        def wrapped(input_ids=None, **arguments):
+            return forward(input_ids=input_ids, **{k: v for k, v in arguments.items() if k not in names})
+
+        return wrapped
+
+    wrap.__name__ = f"ignores {names}"
+    return wrap
+
+
+def ignores_everything(forward):
+    return lambda input_ids=None, **_arguments: forward(input_ids=input_ids)
+
+
+def ignores_its_memory(forward):
+    return ignores(*MEMORIES)(forward)
+
+
+def renames_its_memory(forward):
+    known = memory_argument()
+
+    def wrapped(input_ids=None, attention_mask=None, position_ids=None, what_came_before=None, **others):
+        others = {name: value for name, value in others.items() if name not in MEMORIES}
+        given = {"attention_mask": attention_mask, "position_ids": position_ids, known: what_came_before}
+        return forward(input_ids=input_ids, **{k: v for k, v in given.items() if v is not None}, **others)
+
+    return wrapped
+
+
+def returns_its_memory_unfilled(forward):
+    from transformers.cache_utils import DynamicCache
+
+    def wrapped(input_ids=None, **arguments):
+        output = forward(input_ids=input_ids, **arguments)
+        for name in MEMORIES & set(output):
+            output[name] = DynamicCache()
+        return output
+
+    return wrapped
+
+
+def refuses_what_it_does_not_know(forward):
+    return lambda input_ids: forward(input_ids=input_ids)
+
+
+def counts_positions_from_seven(forward):
+    def wrapped(input_ids=None, position_ids=None, **arguments):
+        return forward(
+            input_ids=input_ids, position_ids=None if position_ids is None else position_ids + 7, **arguments
+        )
+
+    return wrapped
+
+
+def forgets_beyond_twelve(forward):
+    """A cache that works on a short prompt, and loses what is older than twelve tokens."""
+    name = memory_argument()
+
+    def wrapped(input_ids=None, **arguments):
+        memory = arguments.get(name)
+        if memory is not None and memory.get_seq_length() > 12:
+            memory.crop(-1)  # the newest one, again and again
+        return forward(input_ids=input_ids, **arguments)
+
+    return wrapped
+
+
+FAULTS = {
+    fault.__name__: fault
+    for fault in (
+        ignores_everything, ignores_its_memory, renames_its_memory, returns_its_memory_unfilled,
+        refuses_what_it_does_not_know, counts_positions_from_seven,
+    )
+}  # fmt: skip
+FAULTS |= {f"ignores {name}": ignores(name) for name in ("attention_mask", "position_ids", "use_cache")}
+
+
+def wrapped_class(base, wrap):
+    """The class of a body that calls its forward through a wrapper; copies of it do so too."""
+
+    def forward(self, *arguments, **named):
+        return wrap(partial(base.forward, self))(*arguments, **named)
+
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    told = inspect.signature(wrap(lambda **_named: None)).parameters.values()
+    forward.__signature__ = inspect.Signature([own, *told])
+    return type(base.__name__, (base,), {"forward": forward})
+
+
+def wrapped_model(family, *wraps):
+    module = copy.deepcopy(tiny_module(family, seed=0))
+    body = module.get_decoder()
+    for wrap in wraps:
+        body.__class__ = wrapped_class(type(body), wrap)
+    model = language_model(module, tokenizer=tiny_tokenizer(family), name="wrapped")
+    # What is kept of the same weights in an honest body is not taken for it.
+    names = repr([model.digest, *(wrap.__name__ for wrap in wraps)])
+    return replace(model, digest=hashlib.sha256(names.encode()).hexdigest())
+
+
+def assert_right_or_refused(model, reference):
+    """Every way of capturing gives the plain states up to rounding, or is refused in one sentence."""
+    for way in WAYS:
+        try:
+            states = sipit.capture(model, PROMPTS, layer=1, **way)
+        except SipitError as error:
+            assert "cached" in way, error
+            assert "transformers" in str(error), error
+            continue
+        for mine, plain in zip(states, reference, strict=True):
+            torch.testing.assert_close(mine, plain, rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=30)
+@given(
+    st.sampled_from(ALL_FAMILIES),
+    st.lists(st.sampled_from(sorted(FAULTS)), max_size=2, unique=True).filter(
+        lambda names: "refuses_what_it_does_not_know" not in names[:1] or len(names) == 1
+    ),
+)
+def test_whatever_a_body_leaves_undone_states_are_right_or_refused(family, names):
+    model = wrapped_model(family, *(FAULTS[name] for name in names))
+    assert_right_or_refused(model, sipit.capture(tiny(family), PROMPTS, layer=1))
+
+
+# The class around a body that takes nothing but ids cannot run it.
+@pytest.mark.parametrize("name", sorted(set(FAULTS) - {"refuses_what_it_does_not_know"}))
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_its_prompts_come_back_under_a_tolerance_of_rounding(family, name):
+    model = wrapped_model(family, FAULTS[name])
+    states = sipit.capture(model, PROMPTS[:2], layer=1)
+    assert derive_tolerance(model, states).value < 1e-4
+    assert_recovers(model, states, PROMPTS[:2])
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mamba", "bloom"])
+def test_a_renamed_memory_is_found(family):
+    model = wrapped_model(family, renames_its_memory)
+    assert model.abilities.memory is not None
+    assert model.abilities.memory[1] == RENAMED
+
+
+@pytest.mark.parametrize("family", ALL_FAMILIES)
+def test_what_the_families_of_this_release_understand(family):
+    known = tiny(family).abilities
+    assert known.memory is not None
+    assert known.mask is not None
+    assert set(known.padding) == {"left", "right"}
+    assert (known.positions is None) == (family in {"bloom", "mamba"})
+    assert known.packing == (known.positions is not None)
+
+
+def test_what_is_not_understood_is_not_passed_on():
+    known = wrapped_model("llama", ignores_everything).abilities
+    assert (known.positions, known.mask, known.memory, known.packing) == (None, None, None, False)
+    assert set(known.refused) >= {"positions", "mask", "memory", "packing", "padding on the left"}
+    ones = torch.ones(1, 4, dtype=torch.long)
+    for given_ in ({"positions": ones}, {"mask": ones}, {"memory": object()}):
+        with pytest.raises(Unsupported, match="LlamaModel"):
+            known.arguments(**given_)
+
+
+def test_positions_that_count_from_elsewhere_are_counted_from_there():
+    """RoBERTa's begin behind its padding token; counted from 0 they are those of another prompt."""
+    from transformers import RobertaConfig, RobertaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 512, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = RobertaConfig(**sizes, intermediate_size=128, max_position_embeddings=64, is_decoder=True, pad_token_id=1)
+    model = language_model(RobertaForCausalLM(config).eval().requires_grad_(False), name="roberta")
+    reference = sipit.capture(model, PROMPTS, layer=1)
+    assert_right_or_refused(model, reference)
+    assert_recovers(model, reference, PROMPTS)
+
+
+# Noise is rounding, or it is not noise.
+
+
+def test_a_way_of_capturing_that_does_more_than_round_is_left_out_and_named():
+    model = wrapped_model("llama", forgets_beyond_twelve)
+    assert model.abilities.memory is not None, "it works on a short prompt"
+    noise = measure_noise(model, 2, computed=torch.float32, stored=torch.float32)
+    assert noise.largest < 1e-5
+    (sentence,) = noise.left_out
+    assert "cache" in sentence
+    assert "times what rounding explains" in sentence
+    assert "transformers" in sentence
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_so_it_is_in_half_types(dtype):
+    model = wrapped_model("llama", forgets_beyond_twelve)
+    kind = getattr(torch, dtype)
+    assert len(measure_noise(model, 2, computed=kind, stored=kind).left_out) == 1
+
+
+@pytest.mark.parametrize("family", ALL_FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nothing_is_left_out_where_the_library_only_rounds(family, dtype):
+    assert measure_noise(tiny(family), 1, computed=dtype, stored=dtype).left_out == ()
+
+
+def test_states_that_change_from_run_to_run_are_refused():
+    def trembling(forward):
+        def wrapped(input_ids=None, **arguments):
+            if input_ids.shape[1] > 12:
+                arguments |= {"position_ids": torch.randint(64, input_ids.shape)}
+            return forward(input_ids=input_ids, **arguments)
+
+        return wrapped
+
+    torch.manual_seed(0)
+    model = wrapped_model("gpt2", trembling)
+    states = sipit.capture(model, [[1, 2, 3]], layer=1)
+    with pytest.raises(SipitError, match=r"differ from one forward|nothing to do with each other"):
+        sipit.invert(model, states)
+
+
+def test_a_derived_tolerance_at_which_unrelated_states_fit_is_refused(monkeypatch, empty_cache):
+    from proofs.errors import InvalidInput
+    from sipit import tolerance
+
+    model = tiny("llama")
+    states = sipit.capture(model, [[1, 2, 3]], layer=1)
+    honest = tolerance.measure_noise(model, 1, computed=torch.float32, stored=torch.float32)
+    monkeypatch.setattr(tolerance, "measure_noise", lambda *_a, **_n: replace(honest, largest=0.9999))
+    with pytest.raises(InvalidInput, match="nothing to do with each other fit"):
+        sipit.invert(model, states)
+    assert sipit.invert(model, states, tolerance=1e-4)[0].outcome is Outcome.RECOVERED
+
+
+# What is kept knows what it was measured with.
+
+
+@pytest.mark.parametrize("changed", ["torch", "transformers", "processor", "device"])
+def test_what_was_kept_with_something_else_is_not_found(empty_cache, monkeypatch, changed):
+    """Everything that a round trip keeps is spoiled, and then the installation changes: nothing of it is read."""
+    model = tiny("gpt2")
+    states = sipit.capture(model, PROMPTS[:1], layer=1)
+    expected = derive_tolerance(model, states)
+    assert_recovers(model, states, PROMPTS[:1])
+    old = {path for path in empty_cache.rglob("*") if path.is_file()}
+    assert {path.parent.name for path in old} == {"noise", "probes"}
+    for path in old:
+        path.write_bytes(path.read_bytes().replace(b'"largest": ', b'"largest": 9'))
+    before = measured_with()
+    if changed == "processor":
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another one")
+    elif changed == "device":
+        monkeypatch.setattr(storage, "_place", lambda _device: "another one")
+    else:
+        genuine = metadata.version
+        monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == changed else genuine(name))
+    storage.installation.cache_clear()
+    try:
+        assert measured_with() != before
+        assert derive_tolerance(model, states).value == expected.value
+        assert_recovers(model, states, PROMPTS[:1])
+    finally:
+        monkeypatch.undo()
+        storage.installation.cache_clear()
