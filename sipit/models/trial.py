@@ -119,9 +119,18 @@ class _Trial:
         except REFUSALS:
             return None
 
-    def fits(self, states: torch.Tensor | None, plain: torch.Tensor | None = None) -> bool:
-        """Whether states are there, and are the plain ones."""
-        return states is not None and agree(self.plain if plain is None else plain, states, self.body.dtype)
+    def fits(
+        self, states: torch.Tensor | None, plain: torch.Tensor | None = None, *, ignored: torch.Tensor | None = None
+    ) -> bool:
+        """Whether states are there, and are the plain ones (by default those of the prompt).
+
+        `ignored` are the states that come without the argument that is tried. The others have to be much nearer to the
+        plain ones: in a half type a body that hardly looks back would pass otherwise, whatever it ignores.
+        """
+        plain = self.plain if plain is None else plain
+        if states is None or not agree(plain, states, self.body.dtype):
+            return False
+        return ignored is None or bool((states - plain).norm() < (ignored - plain).norm() / 4)
 
 
 def _positions(trial: _Trial, known: Abilities) -> Abilities:
@@ -168,10 +177,15 @@ def _padded(trial: _Trial, known: Abilities, side: Side) -> tuple[str, ...] | No
         given["mask"] = mask
     if known.positions is not None:
         given["positions"] = (mask.cumsum(1) - 1).clamp_min(0)
-    for needed in (("mask", "positions"), ("mask",), ()):
+    hidden = side == "left"  # what stands behind a prompt need not be
+    for needed in (("mask", "positions"), ("mask",), *([] if hidden else [()])):
         if set(needed) <= set(given):
-            states = trial.states(ids, known.arguments(**{name: given[name] for name in needed}))
-            if states is not None and trial.fits(states[:, :, own]):
+            states, ignored = (
+                trial.states(ids, known.arguments(**{name: given[name] for name in names}))
+                for names in (needed, set(needed) - {"mask"})
+            )
+            without = ignored[:, :, own] if ignored is not None and hidden else None
+            if states is not None and trial.fits(states[:, :, own], ignored=without):
                 return needed
     return None
 
@@ -204,8 +218,9 @@ def _continues(trial: _Trial, known: Abilities) -> bool:
         for at in range(trial.ids.shape[1] - _AFTER, trial.ids.shape[1]):
             here = slice(at, at + 1)
             positions = None if known.positions is None else trial.places[:, here]
+            ignored = trial.states(trial.ids[:, here], known.arguments(positions=positions))
             states, output = trial.body.run(trial.ids[:, here], known.arguments(memory=memory, positions=positions))
-            if not trial.fits(states, trial.plain[:, :, here]):
+            if not trial.fits(states, trial.plain[:, :, here], ignored=ignored):
                 return False
             memory = known.memory_in(output)
     except REFUSALS:
@@ -226,12 +241,13 @@ def _packing(trial: _Trial, known: Abilities) -> Abilities:
     mask = torch.zeros(1, 1, *visible.shape, dtype=trial.body.dtype, device=ids.device)
     mask.masked_fill_(~visible, torch.finfo(mask.dtype).min)
     places = torch.tensor([[*range(seen + 1), seen]], device=ids.device)
-    packed = trial.states(ids, known.arguments(mask=mask, positions=places))
+    packed, ignored = (trial.states(ids, known.arguments(**given, positions=places)) for given in ({"mask": mask}, {}))
     if (
         packed is not None
         and apart is not None
+        and ignored is not None
         and trial.fits(packed[:, :, :-1], trial.plain[:, :, : seen + 1])
-        and trial.fits(packed[:, :, -1:], apart[:, :, -1:])
+        and trial.fits(packed[:, :, -1:], apart[:, :, -1:], ignored=ignored[:, :, -1:])
     ):
         return replace(known, packing=True)
     reason = f"a mask of four dimensions does not keep tokens of {_name(trial)} apart"

@@ -20,7 +20,7 @@ from sipit.noise import measure_noise
 from sipit.outcome import Outcome
 from sipit.storage import measured_with
 from sipit.tolerance import derive_tolerance
-from tests.sipit.cases import ALL_FAMILIES, assert_recovers, language_model, random_prompts, tiny
+from tests.sipit.cases import ALL_FAMILIES, altered, assert_recovers, language_model, random_prompts, tiny
 
 RENAMED = "what_came_before"
 PROMPTS = random_prompts(3, shortest=2, longest=20, seed=15)
@@ -127,11 +127,15 @@ def wrapped_class(base, wrap):
     return type(base.__name__, (base,), {"forward": forward})
 
 
-def wrapped_model(family, *wraps):
-    module = copy.deepcopy(tiny_module(family, seed=0))
+def wrap_body(module, *wraps):
     body = module.get_decoder()
     for wrap in wraps:
         body.__class__ = wrapped_class(type(body), wrap)
+
+
+def wrapped_model(family, *wraps):
+    module = copy.deepcopy(tiny_module(family, seed=0))
+    wrap_body(module, *wraps)
     model = language_model(module, tokenizer=tiny_tokenizer(family), name="wrapped")
     # What is kept of the same weights in an honest body is not taken for it.
     names = repr([model.digest, *(wrap.__name__ for wrap in wraps)])
@@ -198,6 +202,22 @@ def test_what_is_not_understood_is_not_passed_on():
     for given_ in ({"positions": ones}, {"mask": ones}, {"memory": object()}):
         with pytest.raises(Unsupported, match="LlamaModel"):
             known.arguments(**given_)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["ignores_its_memory", "ignores attention_mask", "ignores_everything"])
+def test_a_body_that_hardly_looks_back_does_not_hide_what_it_ignores(dtype, name):
+    def quiet(module):
+        for block in module.model.layers:
+            block.self_attn.o_proj.weight.mul_(0.02)
+
+    calm = altered("llama", quiet, dtype=dtype).abilities
+    assert calm.memory is not None
+    assert "left" in calm.padding
+    known = altered("llama", lambda module: (quiet(module), wrap_body(module, FAULTS[name])), dtype=dtype).abilities
+    assert (known.memory is None) == (name != "ignores attention_mask")
+    assert ("left" in known.padding) == (name == "ignores_its_memory")
+    assert known.packing == (name == "ignores_its_memory")
 
 
 def test_positions_that_count_from_elsewhere_are_counted_from_there():
