@@ -5,7 +5,7 @@ name: each thing that is wanted of a body is done once, under the usual name and
 the body has, and the states of all blocks are compared with those of the plain forward.
 
     positions   explicit position ids give the plain states, and equal ids others
-    mask        a prompt behind padding that a mask hides gives the plain states
+    mask        it hardly matters which tokens stand behind it; padding that it hides leaves the plain states
     memory      what the body returns is handed back, and the prompt goes on as in one forward
     packing     two tokens behind one prefix, kept apart by a mask of four dimensions, give the states of two prompts
 """
@@ -119,6 +119,13 @@ class _Trial:
         except REFUSALS:
             return None
 
+    def padded(self, side: Side, token: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The prompt with some of a token beside it on one side, and the mask that hides these."""
+        pads = self.ids.new_full((1, _PADS), token)
+        pairs = ((pads, torch.zeros_like(pads)), (self.ids, torch.ones_like(self.ids)))
+        ids, mask = (torch.cat(parts, dim=1) for parts in zip(*(pairs if side == "left" else pairs[::-1]), strict=True))
+        return ids, mask
+
     def fits(
         self, states: torch.Tensor | None, plain: torch.Tensor | None = None, *, ignored: torch.Tensor | None = None
     ) -> bool:
@@ -148,44 +155,48 @@ def _positions(trial: _Trial, known: Abilities) -> Abilities:
 
 
 def _mask(trial: _Trial, known: Abilities) -> Abilities:
-    padding: dict[Side, tuple[str, ...]] = {}
     refused = dict(known.refused)
-    mask = next((name for name in trial.candidates(_MASKS) if _padded(trial, replace(known, mask=name), "left")), None)
+    mask = next((name for name in trial.candidates(_MASKS) if _hides(trial, replace(known, mask=name))), None)
+    if mask is None:
+        refused["mask"] = f"no argument of {_name(trial)} takes a mask that hides padding in front of a prompt"
     known = replace(known, mask=mask)
+    padding: dict[Side, tuple[str, ...]] = {}
     for side in ("left", "right"):
         if (needed := _padded(trial, known, side)) is not None:
             padding[side] = needed
         else:
-            refused[f"padding on the {side}"] = (
-                f"padding on the {side} of a prompt changes the states of {_name(trial)}"
-            )
-    if mask is None:
-        refused["mask"] = f"no argument of {_name(trial)} takes a mask that hides padding in front of a prompt"
+            refused[f"padding on the {side}"] = f"padding on the {side} changes the states of {_name(trial)}"
     return replace(known, padding=padding, refused=refused)
+
+
+def _hides(trial: _Trial, known: Abilities) -> bool:
+    """Whether it hardly matters behind a mask, and does without one, which token stands there."""
+    apart: list[torch.Tensor] = []
+    for masked in (True, False):
+        found: list[torch.Tensor] = []
+        for token in (trial.pad, int(trial.ids[0, -1])):
+            ids, mask = trial.padded("left", token)
+            states = trial.states(ids, known.arguments(mask=mask) if masked else known.arguments())
+            if states is None or states.shape[2] != ids.shape[1]:
+                return False
+            found.append(states[:, :, _PADS:])
+        apart.append((found[0] - found[1]).norm())
+    return bool(apart[0] < apart[1] / 4)
 
 
 def _padded(trial: _Trial, known: Abilities, side: Side) -> tuple[str, ...] | None:
     """What has to be passed so that padding on a side does no harm, or None where nothing helps."""
-    pads = trial.ids.new_full((1, _PADS), trial.pad)
-    there, away = torch.ones_like(trial.ids), torch.zeros_like(pads)
-    ids, mask = (
-        torch.cat(parts if side == "right" else parts[::-1], dim=1) for parts in ([trial.ids, pads], [there, away])
-    )
+    ids, mask = trial.padded(side, trial.pad)
     own = slice(_PADS, None) if side == "left" else slice(0, -_PADS)
     given: dict[str, torch.Tensor] = {}
     if known.mask is not None:
         given["mask"] = mask
     if known.positions is not None:
         given["positions"] = (mask.cumsum(1) - 1).clamp_min(0)
-    hidden = side == "left"  # what stands behind a prompt need not be
-    for needed in (("mask", "positions"), ("mask",), *([] if hidden else [()])):
+    for needed in (("mask", "positions"), ("mask",), *([()] if side == "right" else [])):
         if set(needed) <= set(given):
-            states, ignored = (
-                trial.states(ids, known.arguments(**{name: given[name] for name in names}))
-                for names in (needed, set(needed) - {"mask"})
-            )
-            without = ignored[:, :, own] if ignored is not None and hidden else None
-            if states is not None and trial.fits(states[:, :, own], ignored=without):
+            states = trial.states(ids, known.arguments(**{name: given[name] for name in needed}))
+            if states is not None and trial.fits(states[:, :, own]):
                 return needed
     return None
 
