@@ -96,13 +96,12 @@ clean:
 	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(VENV)-lock build dist *.egg-info .pytest_cache .ruff_cache .hypothesis \
 	  .import_linter_cache
 
-# Stamps: an installation is repeated only when what it depends on has changed. A new lock makes a new environment, since
-# what an old one leaves behind is named by none.
+# Stamps: an installation is repeated only when what it depends on has changed. Another lock than the one that is kept as
+# the first stamp makes a new environment, since nothing names what an old one leaves behind.
 $(VENV)/.made: $(LOCK)
 	$(check_python)
-	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
-	touch $@
+	cmp -s $(LOCK) $@ || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	cp $(LOCK) $@
 
 $(VENV)/.installed: $(VENV)/.made pyproject.toml
 	$(call install,test)
