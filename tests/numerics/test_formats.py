@@ -58,6 +58,7 @@ def test_noise_has_the_size_asked_for_and_repeats():
     assert abs(float(((noisy - states).norm(dim=1) / states.norm(dim=1)).mean()) - 0.1) < 0.005
 
 
+@pytest.mark.edge
 @pytest.mark.parametrize("name", HERE)
 def test_each_format_changes_every_matrix_and_little(name):
     module = copy.deepcopy(tiny("llama").module)
@@ -66,6 +67,7 @@ def test_each_format_changes_every_matrix_and_little(name):
     assert 0 < done.change < COARSE.get(name, 0.2)
 
 
+@pytest.mark.edge
 @pytest.mark.parametrize("name", ["int8", "int4", "fp8", "nf4", "fp4", "llm-int8"])
 def test_what_a_layer_computes_is_its_own_librarys_dequantised_product(name, monkeypatch):
     monkeypatch.setattr(packed_formats, "unpack", lambda blocks: 0)

@@ -31,6 +31,7 @@ def test_company_in_a_batch_changes_nothing_but_rounding(prompts, batch, padding
         assert_close(array, sipit.capture(model, [prompt], layer=2)[0])
 
 
+@pytest.mark.edge
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_later_tokens_do_not_move_earlier_states(family):
     model = tiny(family)
@@ -40,6 +41,7 @@ def test_later_tokens_do_not_move_earlier_states(family):
         assert_close(sipit.capture(model, [prompt[:length]], layer=2)[0], whole[:length])
 
 
+@pytest.mark.edge
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_a_cache_and_one_forward_agree_up_to_rounding(family):
     model = tiny(family)

@@ -13,6 +13,7 @@ from sipit.checking import check_model
 from sipit.cli import run
 from sipit.verifying import verify_record
 from tests.proofs.mutating import placed
+from tests.sipit.cases import ALL_FAMILIES
 
 
 def stored(folder: Path, text: str) -> Path:
@@ -37,6 +38,17 @@ def test_absolute_positions_and_smooth_blocks_are_proved() -> None:
     assert record.result["structural_collisions"] == []
     assert record.result["conditions"]["open"] == []
     assert record.result["positions_evidence"]["agrees_with_the_graph"] is True
+
+
+@pytest.mark.slow
+@pytest.mark.edge
+@pytest.mark.parametrize("family", ALL_FAMILIES)
+def test_every_family_is_judged_and_the_kernel_agrees(family: str, tmp_path: Path) -> None:
+    record = check_model(f"tiny-{family}")
+    assert record.result["regularity"] == {"opt": "C0", "mixtral": "discontinuous"}.get(family, "analytic")
+    holds = record.result["regularity"] == "analytic" and not record.result["structural_collisions"]
+    assert record.verdict is (Verdict.PROVED if holds else Verdict.REFUTED)
+    assert verify_record(stored(tmp_path, record.dumps())).verdict is Verdict.ACCEPTED
 
 
 def test_a_config_alone_names_the_repeated_token_collisions(tmp_path: Path) -> None:

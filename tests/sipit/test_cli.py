@@ -122,6 +122,7 @@ def test_people_get_the_text_and_programs_the_record(capsys):
         json.loads(output)
 
 
+@pytest.mark.edge
 @pytest.mark.parametrize("ending", ["json", "md", "html"])
 def test_a_page_or_a_record_is_written_by_its_ending(capsys, tmp_path, ending):
     path = tmp_path / f"r.{ending}"

@@ -66,6 +66,7 @@ def test_the_tokenizer_is_by_bytes(family):
     assert tokenizer.decode(list(text.encode())) == text
 
 
+@pytest.mark.edge
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_states_are_those_of_the_library(family):
     """Block l is `hidden_states[l]`, and after the final norm the last of them; at 0 what enters the first block."""
@@ -84,6 +85,7 @@ def test_states_are_those_of_the_library(family):
 # Digests.
 
 
+@pytest.mark.edge
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_a_saved_model_is_the_same_model(tmp_path, family):
     name = saved(family, tmp_path / "saved")

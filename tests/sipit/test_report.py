@@ -228,6 +228,7 @@ def test_every_number_of_a_table_is_called_what_it_is_or_is_a_setting():
 
 
 @pytest.mark.slow
+@pytest.mark.edge
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_stored_records_are_as_the_commands_write_them(name: str, tmp_path: Path):
     """Fields of a record that change must be seen by the page."""

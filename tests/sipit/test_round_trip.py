@@ -18,7 +18,8 @@ from tests.sipit.cases import (
     tiny,
 )
 
-LAYERS = ("middle", "last", "final")
+# Of every way of running the model, one layer is a test of the oldest and the newest versions as well.
+LAYERS = ("middle", pytest.param("last", marks=pytest.mark.edge), "final")
 
 
 def depth(model, name):
@@ -57,7 +58,7 @@ def test_one_ordinary_forward(family, layer):
     assert_recovers(model, states, prompts)
 
 
-@pytest.mark.parametrize("layer", ["middle", "last"])
+@pytest.mark.parametrize("layer", LAYERS[:2])
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_token_by_token_with_a_cache(family, layer):
     model = tiny(family)
@@ -66,6 +67,7 @@ def test_token_by_token_with_a_cache(family, layer):
     assert_recovers(model, states, prompts)
 
 
+@pytest.mark.edge
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_a_prefill_cut_at_any_place(family):
     model = tiny(family)
@@ -76,6 +78,7 @@ def test_a_prefill_cut_at_any_place(family):
     assert_recovers(model, states, [ids] * len(arrays))
 
 
+@pytest.mark.edge
 @pytest.mark.parametrize("padding", ["left", "right"])
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_rows_of_a_padded_batch(family, padding):
