@@ -9,6 +9,7 @@ from proofs.errors import SipitError
 
 # What the library's default config leaves out, as published models of the class have it.
 COMPLETED: dict[str, dict[str, Any]] = {
+    "bamba": {"attn_layer_indices": [9, 18, 27]},
     "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 50000.0}}},
     "dbrx": {"attn_config": {"rope_theta": 500000.0, "kv_n_heads": 8, "clip_qkv": 8.0}},
     "deepseek_v2": {"num_experts_per_tok": 6, "n_group": 8, "topk_group": 3},
@@ -16,6 +17,10 @@ COMPLETED: dict[str, dict[str, Any]] = {
         "n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6, "first_k_dense_replace": 1,
     },
     "gemma4_assistant": {"text_config": {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0}},
+    "granitemoehybrid": {
+        "num_hidden_layers": 40,
+        "layer_types": (["linear_attention"] * 5 + ["full_attention"] + ["linear_attention"] * 4) * 4,
+    },
     "hunyuan_v1_dense": {"head_dim": 128},
     "hunyuan_v1_moe": {"head_dim": 128},
     "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"] * 8},
@@ -45,9 +50,12 @@ def names() -> list[str]:
     return sorted(name for name in CONFIG_MAPPING if CONFIG_MAPPING[name] in MODEL_FOR_CAUSAL_LM_MAPPING)
 
 
-def versions() -> dict[str, str]:
-    """Of the libraries that an answer depends on; builds of one version for several devices are one."""
-    return {name: version(name).partition("+")[0] for name in ("torch", "transformers")}
+def made_with(part: str) -> dict[str, Any]:
+    """What an answer depends on: versions (builds of one for several devices are one), and the lengths of prompts."""
+    from sipit.checking import LENGTH
+
+    versions = {name: version(name).partition("+")[0] for name in ("torch", "transformers")}
+    return {**versions, "tokens": [LENGTH] if part == "regularity" else list(LENGTHS)}
 
 
 def config_of(name: str) -> Any:
@@ -70,11 +78,10 @@ def regularity(name: str) -> dict[str, Any]:
     from proofs.structural import positions
     from sipit.checking import LENGTH
 
-    found: dict[str, Any] = {"tokens": LENGTH}
     config = config_of(name)
     graph = capture_graph(config, distinct=True, length=LENGTH)
     proved = prove_analytic(graph)
-    found |= {
+    found: dict[str, Any] = {
         "architecture": graph.about["architecture"],
         "blocks": graph.about["captured_layers"],
         "nodes": len(graph.nodes),
@@ -142,7 +149,7 @@ PARTS: dict[str, Callable[[str], dict[str, Any]]] = {"regularity": regularity, "
 
 
 def examine(part: str, name: str) -> dict[str, Any]:
-    """One part of a line: what was found or why nothing was, with which versions, in how many seconds of computing.
+    """One part of a line: what was found or why nothing was, made with what, in how many seconds of computing.
 
     `failure` says that the library does not build the class, that it was `refused` in a sentence of ours, or that
     something went wrong that is a `fault`.
@@ -156,7 +163,7 @@ def examine(part: str, name: str) -> dict[str, Any]:
         found = {"failure": "refused", "reason": str(error)}
     except Exception as error:  # noqa: BLE001 - the page lists every architecture that fails, with the reason
         found = {"failure": "fault", "reason": _said(error)}
-    return {**found, "versions": versions(), "seconds": round(time.process_time() - began, 1)}
+    return {**found, "made_with": made_with(part), "seconds": round(time.process_time() - began, 1)}
 
 
 def _said(error: Exception) -> str:

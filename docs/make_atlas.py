@@ -12,11 +12,12 @@ import json
 import multiprocessing
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from atlas_page import page
-from atlas_parts import PARTS, examine, names, versions
+from atlas_parts import PARTS, examine, made_with, names
 
 from proofs.evidence import write_atomically
 
@@ -37,7 +38,7 @@ def run(part: str, name: str, limit: int) -> dict[str, Any]:
         return receiver.recv()
     except EOFError:
         reason = f"no answer within {limit} s of computing"
-        return {"failure": "refused", "reason": reason, "versions": versions(), "seconds": limit}
+        return {"failure": "refused", "reason": reason, "made_with": made_with(part), "seconds": limit}
     finally:
         process.kill()
         process.join()
@@ -59,18 +60,18 @@ def read(store: Path) -> dict[str, dict[str, Any]]:
 
 
 def stale(line: dict[str, Any], part: str) -> bool:
-    """Whether a part is missing, or was found with other versions than those that are installed."""
-    return line.get(part, {}).get("versions") != versions()
+    """Whether a part is missing, or was made with other versions, or on shorter prompts, than now."""
+    return line.get(part, {}).get("made_with") != made_with(part)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Fills the store and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="only these, again")
     parser.add_argument("--part", choices=PARTS, action="append", help="only this part")
     parser.add_argument("--seconds", type=int, default=120, help="limit of computing for one part of a line")
     parser.add_argument("--store", type=Path, default=STORE, help="where lines are kept; the page lies beside it")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     lines = read(options.store)
     for name in options.names or names():
         for part in options.part or PARTS:

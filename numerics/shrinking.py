@@ -52,6 +52,7 @@ OWN: dict[str, dict[str, Any]] = {
         "num_hidden_layers": 8, "n_input_layers": 2, "n_recurrent_layers": 4, "n_output_layers": 2,
         "layer_types": ["sliding_attention", "mlp"] * 3 + ["full_attention", "mlp"],
     },
+    "hrm_text": {"num_layers_per_stack": 2, "num_hidden_layers": 16},
     "mamba2": {"num_heads": 8},
     "mllama_text_model": {"num_hidden_layers": 5},  # the fourth is the first that a text passes by
     "reformer": {"axial_pos_shape": [8, 8], "axial_pos_embds_dim": [8, 24]},
@@ -78,7 +79,8 @@ def small_copy(config: Any) -> Any:
     changed = _shrunk(data)
     count = getattr(text, "num_hidden_layers", None)
     per_layer = {name: value for name, value in data.items() if isinstance(value, list) and len(value) == count}
-    blocks = max(2, 2, *map(_shortest_prefix, per_layer.values()))
+    kinds = [*per_layer.values(), getattr(text, "layer_types", None) or []]
+    blocks = max(2, *map(_shortest_prefix, kinds))
     if shared := min(blocks, data.get("num_kv_shared_layers") or 0):  # those come last, behind one of each kind
         changed["num_kv_shared_layers"], blocks = shared, blocks + shared
     changed |= {name: min(data[name], blocks) for name in COUNTS if isinstance(data.get(name), int)}
