@@ -19,11 +19,11 @@ copy of the same class. Seconds are of computing, and rough: other work ran on t
 """
 INVERTED = """## Inverted
 
-Of a small copy of the class (width 32, vocabulary 64, as many blocks as show every kind of block) with every parameter
-drawn from a density: two prompts of 12 and 7 random tokens are recovered from their states at the middle layer and
-after the final norm, in float32, with the default policy. *recovered* says that every token was verified and is the
-right one. The *abilities* are what the body was found to understand when a prompt was run through it
-(`sipit.models.abilities`); what it does not understand is done without.
+Of a small copy of the class, of its text decoder where it also sees or hears (width 32, vocabulary 64, as many blocks
+as show every kind of block), with every parameter drawn from a density: two prompts of 12 and 7 random tokens are
+recovered from their states at the middle layer and after the final norm, in float32, with the default policy.
+*recovered* says that every token was verified and is the right one. The *abilities* are what the body was found to
+understand when a prompt was run through it (`sipit.models.abilities`); what it does not understand is done without.
 """
 ABILITIES = ("memory", "mask", "positions", "padding", "packing")
 

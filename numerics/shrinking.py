@@ -35,7 +35,7 @@ SMALL = {
     "num_expert_group": 1, "n_group": 1, "topk_group": 1, "n_shared_experts": 1, "first_k_dense_replace": 1,
     "vocab_size": 64, "n_words": 64, "max_position_embeddings": 64, "n_positions": 64, "n_ctx": 64, "max_seq_len": 64,
     "vocab_size_per_layer_input": 64, "hidden_size_per_layer_input": 8, "laurel_rank": 4, "hc_lowrank": 8,
-    "hidden_size_global": WIDTH,
+    "hidden_size_global": WIDTH, "unpadded_vocab_size": 60,
     "ngram_vocab_size_base": 64, "split_ngram_parts": 1, "make_ngram_vocab_size_divisible_by": 8,
     "encoder_hash_byte_group_vocab": 64, "prompt_types": 4, "prompt_length": 4,
     "shape_vocab_size": 64, "shape_embed_dim": 8, "pronunciation_vocab_size": 64, "pronunciation_embed_dim": 8,
@@ -81,7 +81,11 @@ def small_copy(config: Any) -> Any:
     per_layer = {name: value for name, value in data.items() if isinstance(value, list) and len(value) == count}
     kinds = [*per_layer.values(), getattr(text, "layer_types", None) or []]
     blocks = max(2, *map(_shortest_prefix, kinds))
-    if shared := min(blocks, data.get("num_kv_shared_layers") or 0):  # those come last, behind one of each kind
+    shared = data.get("num_kv_shared_layers") or 0
+    if shared == count:  # with another model, as an assistant does
+        changed["num_kv_shared_layers"] = blocks
+    elif shared:  # the last ones share what the last of each kind before them has
+        shared = min(blocks, shared)
         changed["num_kv_shared_layers"], blocks = shared, blocks + shared
     changed |= {name: min(data[name], blocks) for name in COUNTS if isinstance(data.get(name), int)}
     changed |= {name: (changed.get(name, value) * 2)[:blocks] for name, value in per_layer.items()}

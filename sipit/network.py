@@ -13,6 +13,7 @@ import torch
 
 from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
+from sipit.models.trial import REFUSALS
 
 Layer = int | Literal["final"]
 
@@ -163,12 +164,22 @@ class Network:
         finally:
             handle.remove()
 
-    def next_token_logits(self, states: torch.Tensor) -> torch.Tensor:
+    def next_token_logits(self, states: torch.Tensor) -> torch.Tensor | None:
         """What the rest of the model predicts from observed states: logits of the next token, shape (T, V).
 
         Pushes states h^l, shape (T, d), through blocks l+1..L, the final norm and the unembedding; blocks up to l
-        are passed over. This is the one place where the model is computed beyond layer l. Needs l >= 1.
+        are passed over. This is the one place where the model is computed beyond layer l. Needs l >= 1. None where the
+        rest does not run alone: later blocks may want more of the earlier ones than the states, such as shared keys.
         """
+        try:
+            logits = self._logits(states)
+        except REFUSALS:
+            return None
+        # An unembedding may leave out rows that the embedding has to fill it up, or have some of its own.
+        missing = self.model.vocabulary_size - logits.shape[1]
+        return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
+
+    def _logits(self, states: torch.Tensor) -> torch.Tensor:
         self.work.forward_passes += 1
         self.work.token_positions += len(states)
         model = self.model

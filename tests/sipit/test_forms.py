@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
+import sipit
 from numerics.shrinking import small_copy
 from proofs.errors import Unsupported
 from sipit.models.structure import find_decoder
@@ -60,3 +61,68 @@ def test_a_model_that_needs_more_than_ids_is_refused_in_one_sentence():
     with pytest.raises(Unsupported, match="does not run on token ids alone") as refusal:
         find_decoder(small("gemma4_assistant", text_config=text))
     assert "\n" not in str(refusal.value)
+
+
+def test_a_rest_that_does_not_run_alone_gives_no_prior_and_no_error():
+    module = small("llama")
+    first, second = module.model.layers
+    shared = {}
+
+    def sharing(forward):
+        def run(*arguments, **named):
+            shared["keys"] = forward(*arguments, **named)
+            return shared["keys"]
+
+        return run
+
+    def using(forward):
+        return lambda *arguments, **named: forward(*arguments, **named) + 0 * shared["keys"]
+
+    first.forward, second.forward = sharing(first.forward), using(second.forward)
+    module.model.register_forward_pre_hook(lambda _module, _arguments: shared.clear())
+    model = language_model(module)
+    states = sipit.capture(model, [PROMPT], layer=1)
+    assert Network(model, 1).next_token_logits(states.arrays[0]) is None
+    (found,) = sipit.invert(model, states)
+    assert found.token_ids == PROMPT
+
+
+@pytest.mark.parametrize("rows", [50, 80])
+def test_an_unembedding_may_have_other_rows_than_the_embedding(rows):
+    module = small("llama")
+    module.lm_head = torch.nn.Linear(32, rows)
+    model = language_model(module.requires_grad_(False))
+    states = sipit.capture(model, [PROMPT], layer=1)
+    logits = Network(model, 1).next_token_logits(states.arrays[0])
+    assert logits.shape == (len(PROMPT), model.vocabulary_size)
+    assert bool(torch.isfinite(logits[:, :50]).all())
+    (found,) = sipit.invert(model, states)
+    assert found.token_ids == PROMPT
+
+
+@pytest.mark.parametrize("name", ["gemma3n_text", "deepseek_v4"])
+def test_several_streams_are_one_state(name):
+    model = language_model(small(name))
+    stream = model.decoder.chain.stream
+    assert stream.streams == 4
+    assert model.width == 4 * model.width_at("final")
+    ids = torch.tensor([PROMPT, PROMPT[::-1]])
+    states = Network(model, 1).run(ids)
+    assert states.shape == (2, len(PROMPT), model.width)
+    torch.testing.assert_close(Network(model, 1).run(ids[1:])[0], states[1])
+    assert torch.equal(stream.handed_on(stream.hidden(states)), states)
+    for layer in (1, "final"):
+        captured = sipit.capture(model, [PROMPT], layer=layer)
+        (found,) = sipit.invert(model, captured)
+        assert found.token_ids == PROMPT
+
+
+def test_a_width_of_its_own_behind_the_final_norm():
+    config = small_copy(AutoConfig.for_model("opt"))
+    config.word_embed_proj_dim = 16  # as in OPT 350M
+    config.do_layer_norm_before = False
+    model = language_model(drawn_module(config, seed=0))
+    assert (model.width, model.width_at("final")) == (32, 16)
+    for layer in (1, "final"):
+        (found,) = sipit.invert(model, sipit.capture(model, [PROMPT], layer=layer))
+        assert found.token_ids == PROMPT
