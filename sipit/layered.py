@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from numerics.stream import entered, hidden_of
 from sipit.models import LanguageModel
 from sipit.network import Network
 
@@ -15,15 +14,16 @@ from sipit.network import Network
 def reading(model: LanguageModel, layers: Sequence[int]) -> Generator[dict[int, list[torch.Tensor]]]:
     """Collects states (batch, T, d) by layer, run by run: what enters the first block (0), what block l hands on."""
     states: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
+    stream = model.decoder.chain.stream
 
     def reader(layer: int) -> Any:
         def after(_module: Any, _arguments: Any, output: Any) -> None:
-            states[layer].append(hidden_of(output))
+            states[layer].append(stream.handed_on(output))
 
         return after
 
     def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        states[0].append(entered(arguments, named).clone())
+        states[0].append(stream.entered(arguments, named).clone())
 
     blocks = model.decoder.blocks
     # Entered in front: the hook that ends a run at the last layer would keep later ones from being called.

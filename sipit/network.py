@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import torch
 
-from numerics.stream import entered, hidden_of
 from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
+from sipit.models.trial import REFUSALS
 
 Layer = int | Literal["final"]
 
@@ -44,6 +44,11 @@ class Network:
 
     def __post_init__(self) -> None:
         check_layer(self.model, self.layer)
+
+    @property
+    def width(self) -> int:
+        """Width of the states."""
+        return self.model.width_at(self.layer)
 
     def run(
         self,
@@ -138,11 +143,13 @@ class Network:
     def _reading(self, keep: Callable[[torch.Tensor], None]) -> Generator[None]:
         """Hooks the block whose output, or at layer 0 whose input, is the wanted state, and hands that to `keep`."""
 
+        stream = self.model.decoder.chain.stream
+
         def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-            keep(entered(arguments, named))
+            keep(stream.entered(arguments, named))
 
         def after(_module: Any, _arguments: Any, output: Any) -> None:
-            keep(hidden_of(output))
+            keep(stream.handed_on(output))
 
         blocks = self.model.decoder.blocks
         if self.layer == "final":
@@ -157,12 +164,22 @@ class Network:
         finally:
             handle.remove()
 
-    def next_token_logits(self, states: torch.Tensor) -> torch.Tensor:
+    def next_token_logits(self, states: torch.Tensor) -> torch.Tensor | None:
         """What the rest of the model predicts from observed states: logits of the next token, shape (T, V).
 
         Pushes states h^l, shape (T, d), through blocks l+1..L, the final norm and the unembedding; blocks up to l
-        are passed over. This is the one place where the model is computed beyond layer l. Needs l >= 1.
+        are passed over. This is the one place where the model is computed beyond layer l. Needs l >= 1. None where the
+        rest does not run alone: later blocks may want more of the earlier ones than the states, such as shared keys.
         """
+        try:
+            logits = self._logits(states)
+        except REFUSALS:
+            return None
+        # An unembedding may leave out rows that the embedding has to fill it up, or have some of its own.
+        missing = self.model.vocabulary_size - logits.shape[1]
+        return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
+
+    def _logits(self, states: torch.Tensor) -> torch.Tensor:
         self.work.forward_passes += 1
         self.work.token_positions += len(states)
         model = self.model
@@ -177,18 +194,20 @@ class Network:
 
 
 @contextmanager
-def _replaced_blocks(model: LanguageModel, count: int, states: torch.Tensor) -> Generator[None]:
-    """Lets the first `count` blocks hand on the given states, each in the form that its own output has."""
+def _replaced_blocks(model: LanguageModel, layer: int, states: torch.Tensor) -> Generator[None]:
+    """Lets the first `layer` blocks hand on the given states, each in the form that its own output has."""
 
-    def constant(extra: int) -> Callable[..., Any]:
-        output = (states, *[None] * extra) if extra else states
+    chain = model.decoder.chain
+    hidden = chain.stream.hidden(states)
+
+    def constant(count: int | None) -> Callable[..., Any]:
+        output = hidden if count is None else (hidden, *[None] * (count - 1))
         return lambda *_arguments, **_named: output
 
-    decoder = model.decoder
-    replaced = decoder.blocks[:count]
+    replaced = chain.blocks[:layer]
     previous = [vars(block).get("forward") for block in replaced]
-    for block, extra in zip(replaced, decoder.extra_outputs, strict=False):
-        block.forward = constant(extra)  # an attribute of the instance hides the method of the class
+    for block, count in zip(replaced, chain.returns, strict=False):
+        block.forward = constant(count)  # an attribute of the instance hides the method of the class
     try:
         yield
     finally:

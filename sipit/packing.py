@@ -50,7 +50,7 @@ class PackedPrefix(CachedPrefix):
         super().__init__(network)
         self.tried = tried
         self._tokens = torch.zeros(1, 0, dtype=torch.long, device=network.model.device)
-        self._states = torch.zeros(1, 0, network.model.width, dtype=network.model.dtype, device=network.model.device)
+        self._states = torch.zeros(1, 0, network.width, dtype=network.model.dtype, device=network.model.device)
 
     def extend(self, start: int, drafts: torch.Tensor) -> torch.Tensor:
         """See `Prefix.extend`."""
@@ -177,8 +177,9 @@ def _run_candidates(parts: Sequence[Candidates]) -> list[torch.Tensor]:
             at = positions[chosen]
             rows.append((number, chosen, _Row(prefix, at, at, tokens[chosen])))
     rows.sort(key=lambda row: int(row[2].prefix_seen.max()))
-    model = parts[0][0].network.model
-    results = [torch.empty(len(tokens), model.width, dtype=model.dtype, device=model.device) for _, _, tokens in parts]
+    network = parts[0][0].network
+    like = {"dtype": network.model.dtype, "device": network.model.device}
+    results = [torch.empty(len(tokens), network.width, **like) for _, _, tokens in parts]
     lengths = [int(row.prefix_seen.max()) + len(row.tokens) for *_, row in rows]
     size = _row_bytes(parts[0][0], max(len(row.tokens) for *_, row in rows), int(rows[-1][2].prefix_seen.max()))
     for part in _batches(lengths, rows_at_once(size)):

@@ -62,7 +62,7 @@ class RecomputedPrefix:
 
     def candidates(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         """See `Prefix.candidates`."""
-        width = self.network.model.width
+        width = self.network.width
         length = int(positions.max()) + 1
         states: list[torch.Tensor] = []
         # An MLP is about 4 d wide, a gated one twice; states and projections come on top.

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from numerics.stream import entered, hidden_of
 from sipit.models import LanguageModel
 from sipit.network import Layer, Network
 
@@ -110,14 +109,16 @@ class _Reached(Exception):
 def _collected(model: LanguageModel, states: dict[Layer, torch.Tensor], end: int | None = None) -> Generator[None]:
     """Collects what enters the first block and what every block hands on; ends the run behind block `end`."""
 
+    stream = model.decoder.chain.stream
+
     def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        states[0] = entered(arguments, named)
+        states[0] = stream.entered(arguments, named)
         if end == 0:
             raise _Reached
 
     def after(layer: int) -> Any:
         def keep(_module: Any, _arguments: Any, output: Any) -> None:
-            states[layer] = hidden_of(output)
+            states[layer] = stream.handed_on(output)
             if layer == end:
                 raise _Reached
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from numerics.stream import entered, with_entered
 from sipit.distances import relative_distance
 from sipit.network import Network
 
@@ -49,13 +48,14 @@ def rounding_unit(*dtypes: torch.dtype) -> float:
 @contextmanager
 def _perturbed_blocks(network: Network, size: torch.Tensor, generator: torch.Generator) -> Generator[None]:
     """Multiplies what enters each block up to the layer by 1 + size * Gaussian."""
+    stream = network.model.decoder.chain.stream
 
     def perturb(hidden: torch.Tensor) -> torch.Tensor:
         drawn = size * torch.randn(hidden.shape, generator=generator)
         return (hidden.double() * (1 + drawn.to(hidden.device).double())).to(hidden.dtype)
 
     def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
-        return with_entered(arguments, named, perturb(entered(arguments, named)))
+        return stream.with_entered(arguments, named, perturb(stream.entered(arguments, named)))
 
     blocks = network.model.decoder.blocks
     last = len(blocks) if network.layer == "final" else max(1, network.layer)

@@ -71,10 +71,11 @@ class States(Sequence[torch.Tensor]):
                 f"Expected states of {model.name} (digest {model.digest[:16]}), but they were captured from "
                 f"{self.manifest.model} (digest {self.manifest.digest[:16]}); name that model."
             )
+        width = model.width_at(self.layer)
         for number, array in enumerate(self.arrays):
-            if array.ndim != 2 or array.shape[1] != model.width or not len(array):
+            if array.ndim != 2 or array.shape[1] != width or not len(array):
                 raise InvalidInput(
-                    f"Expected states of shape (T, {model.width}) with T >= 1 for {model.name}, but tensor {number} "
+                    f"Expected states of shape (T, {width}) with T >= 1 for {model.name}, but tensor {number} "
                     f"has shape {tuple(array.shape)}; check the model and how the states were saved."
                 )
             finite = torch.isfinite(array).all(dim=1)

@@ -157,11 +157,21 @@ def build_model(
         for change in weights.changes:
             change.apply(module)
     module = module.to(dtype)
+    tokenizer = tiny_tokenizer(architecture.family) if architecture.vocabulary == 512 else None
+    return language_model_of(f"small-{architecture.family}", module, tokenizer=tokenizer)
+
+
+def language_model_of(name: str, module: Any, *, tokenizer: Any = None) -> LanguageModel:
+    """A causal language model of `transformers` that is in memory, ready to run in the type of its parameters.
+
+    Raises:
+        Unsupported: not a decoder-only model.
+    """
     return LanguageModel(
-        name=f"small-{architecture.family}",
+        name=name,
         module=module,
-        tokenizer=tiny_tokenizer(architecture.family) if architecture.vocabulary == 512 else None,
+        tokenizer=tokenizer,
         digest=digest_of_tensors(module.config, module.named_parameters()),
         decoder=find_decoder(module),
-        dtype=dtype,
+        dtype=next(module.parameters()).dtype,
     )

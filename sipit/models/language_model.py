@@ -38,7 +38,11 @@ class LanguageModel:
     @property
     def width(self) -> int:
         """Width d of the residual stream."""
-        return self.decoder.width
+        return self.decoder.chain.width
+
+    def width_at(self, layer: int | str) -> int:
+        """Width of the states at a layer: d, but for "final" that of what the unembedding takes."""
+        return self.decoder.chain.final_width if layer == "final" else self.width
 
     @property
     def device(self) -> torch.device:

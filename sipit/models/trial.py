@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from numerics.stream import hidden_of
+from numerics.stream import Stream
 from sipit.models.abilities import Abilities, Side, agree, fields
 
 REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -34,20 +34,35 @@ _PADS = 3
 
 
 def find_abilities(
-    body: nn.Module, blocks: Sequence[nn.Module], table: nn.Embedding, special_tokens: Sequence[int] = ()
+    body: nn.Module,
+    blocks: Sequence[nn.Module],
+    stream: Stream,
+    table: nn.Embedding,
+    special_tokens: Sequence[int] = (),
 ) -> Abilities:
-    """What a body of these blocks understands, whose ids index `table`.
+    """What a body of these blocks, which hold states in the form of `stream`, understands; its ids index `table`.
 
     `special_tokens` are ids that a library may treat otherwise, the padding token first.
     """
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a body that is handed the wrong thing may say so
         rows = table.weight
-        trial = _Trial.of(_Body(body, tuple(blocks), rows.device, rows.dtype), len(rows), special_tokens)
+        running = _Body(body, tuple(blocks), stream, rows.device, rows.dtype)
+        trial = _Trial.of(running, len(rows), special_tokens)
         found = Abilities(flag=trial.flag)
         for step in (_positions, _mask, _memory, _packing):
             found = step(trial, found)
     return found
+
+
+def without_memory(body: nn.Module, ids: torch.Tensor) -> dict[str, Any]:
+    """The arguments with which a body remembers nothing, where it can be told so; it runs once to see whether."""
+    arguments = {"use_cache": False}
+    try:
+        body(input_ids=ids, **arguments)
+    except TypeError:
+        return {}
+    return arguments
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,7 @@ class _Body:
 
     module: nn.Module
     blocks: tuple[nn.Module, ...]
+    stream: Stream
     device: torch.device
     dtype: torch.dtype
 
@@ -64,7 +80,7 @@ class _Body:
         states: list[torch.Tensor] = []
 
         def keep(_module: Any, _arguments: Any, output: Any) -> None:
-            states.append(hidden_of(output).to(self.device, copy=True))
+            states.append(self.stream.handed_on(output).to(self.device, copy=True))
 
         handles = [block.register_forward_hook(keep) for block in self.blocks]
         try:
@@ -95,13 +111,9 @@ class _Trial:
         ids = torch.tensor([prompt], device=body.device)
         parameters = inspect.signature(body.module.forward).parameters.values()
         names = tuple(p.name for p in parameters if p.name not in _NEVER and p.kind is not p.VAR_KEYWORD)
-        flag = True
-        try:
-            plain, _ = body.run(ids, {"use_cache": False})
-        except TypeError:
-            flag = False
-            plain, _ = body.run(ids, {})
-        return cls(body, ids, special[0] if special else 0, flag, plain, names)
+        arguments = without_memory(body.module, ids)
+        plain, _ = body.run(ids, arguments)
+        return cls(body, ids, special[0] if special else 0, bool(arguments), plain, names)
 
     @property
     def places(self) -> torch.Tensor:

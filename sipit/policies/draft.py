@@ -51,9 +51,11 @@ class DraftPolicy:
         features = self.probes.features(states, sinks)
         proposal = DraftProposal(self.probes, features, sinks, None, 0.0)
         if len(states) > _FIRST_PRIOR and network.layer != 0 and proposal.probabilities[1:].mean() < _SURE:
-            logits = network.next_token_logits(states)[_FIRST_PRIOR - 1 : -1].float()
-            share = _prior_share(proposal, logits)
-            proposal = DraftProposal(self.probes, features, sinks, logits, share)
+            logits = network.next_token_logits(states)
+            if logits is not None:
+                logits = logits[_FIRST_PRIOR - 1 : -1].float()
+                share = _prior_share(proposal, logits)
+                proposal = DraftProposal(self.probes, features, sinks, logits, share)
         return proposal
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoConfig
 
 from numerics.capture import capture_graph
-from numerics.reduced import small_copy
+from numerics.shrinking import small_copy
 from proofs import Verdict, check, prove_analytic
 from tests.proofs.mutating import assert_sound, mutations
 

@@ -9,9 +9,7 @@ import torch
 
 import sipit
 from sipit.inversion import Inverter, matches_truth
-from sipit.models.digest import digest_of_tensors
-from sipit.models.language_model import LanguageModel
-from sipit.models.structure import find_decoder
+from sipit.models.architecture import language_model_of
 from sipit.models.tiny import FAMILIES, tiny_module, tiny_tokenizer
 from sipit.outcome import Outcome
 from sipit.policies import POLICIES
@@ -31,14 +29,7 @@ def tiny(family, dtype="float32"):
 
 def language_model(module, *, tokenizer=None, name="toy"):
     """A `LanguageModel` around a module made by a test."""
-    return LanguageModel(
-        name=name,
-        module=module,
-        tokenizer=tokenizer,
-        digest=digest_of_tensors(module.config, module.named_parameters()),
-        decoder=find_decoder(module),
-        dtype=module.dtype,
-    )
+    return language_model_of(name, module, tokenizer=tokenizer)
 
 
 def altered(family, change, *, dtype=torch.float32):

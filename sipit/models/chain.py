@@ -1,0 +1,108 @@
+"""Which modules of a body are its blocks: seen while two short prompts run that differ in their last token."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from numerics.stream import Stream
+from sipit.models.trial import REFUSALS, without_memory
+
+_CAUSAL = 1e-3  # relative; a bidirectional model moves its states by order one, rounding by far less
+_LENGTH = 4  # tokens of the prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The blocks that a text goes through, in order, and in which form they hand on its states.
+
+    `stream` says how blocks hold the states, of `width`; the state after the final norm may have another width.
+    `returns` says block by block how many values it returns, of which the state is the first, or None where it returns
+    the state alone.
+    """
+
+    blocks: tuple[nn.Module, ...]
+    stream: Stream
+    width: int
+    final_width: int
+    returns: tuple[int | None, ...]
+
+
+def find_chain(body: nn.Module, lists: Sequence[nn.ModuleList], *, rows: int, depth: int | None) -> Chain | str:
+    """The chain of blocks of a body, in one of some lists of modules, or why there is none.
+
+    A module that text alone passes by (Mllama has some that look at a picture) is no block.
+
+    Args:
+        body: maps ids below `rows` to states.
+        lists: where blocks may lie; those of `depth` modules, if there are any, are meant.
+    """
+    lists = [part for part in lists if len(part) == depth] or lists
+    device = next(body.parameters()).device
+    begin = [i % rows for i in range(2, _LENGTH + 1)]
+    prompts = [torch.tensor([[*begin, last % rows]], device=device) for last in (0, 1)]
+    try:
+        with torch.inference_mode():
+            arguments = without_memory(body, prompts[0])
+            runs = [_watched(body, lists, ids, arguments) for ids in prompts]
+    except REFUSALS as error:
+        return f"its body does not run on token ids alone ({' '.join(str(error).split())[:200]})"
+    called = sorted({call.owner for call in runs[0].calls})
+    orders = [[[call.index for call in run.calls if call.owner == owner] for owner in called] for run in runs]
+    if orders[0] != orders[1] or any(order != sorted(set(order)) for order in orders[0]):
+        return "its blocks are not called once each in order"
+    if len(called) != 1:
+        return f"it has {len(called)} lists of {'' if depth is None else f'{depth} '}blocks where one is expected"
+    outputs = [[call.output for call in run.calls] for run in runs]
+    stream = Stream.seen(outputs[0][0], _LENGTH)
+    if stream is None or any(Stream.seen(output, _LENGTH) != stream for output in outputs[0]):
+        return "a block does not hand on one state per token"
+    if any(Stream.seen(run.final, _LENGTH) != Stream() for run in runs):
+        return "it does not end with one state per token"
+    before, after = (stream.handed_on(output[-1])[0, :-1].double() for output in outputs)
+    if float((before - after).norm()) > _CAUSAL * float(before.norm()):
+        return "a later token changes the states of earlier ones, so it is not causal"
+    return Chain(
+        blocks=tuple(lists[called[0]][index] for index in orders[0][0]),
+        stream=stream,
+        width=stream.handed_on(outputs[0][0]).shape[-1],
+        final_width=runs[0].final.shape[-1],
+        returns=tuple(len(output) if isinstance(output, tuple | list) else None for output in outputs[0]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What a module returned: the one at `index` of list number `owner`."""
+
+    owner: int
+    index: int
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The calls of modules in their order, and what the body returned first."""
+
+    calls: list[_Call]
+    final: Any
+
+
+def _watched(body: nn.Module, lists: Sequence[nn.ModuleList], ids: torch.Tensor, arguments: dict[str, Any]) -> _Run:
+    calls: list[_Call] = []
+
+    def hook(owner: int, index: int) -> Any:
+        return lambda _module, _arguments, output: calls.append(_Call(owner, index, output))
+
+    handles = [
+        module.register_forward_hook(hook(owner, index))
+        for owner, part in enumerate(lists)
+        for index, module in enumerate(part)
+    ]
+    try:
+        return _Run(calls, body(input_ids=ids, **arguments)[0])
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,128 @@
+"""Forms that blocks and models have in the library: what a block hands on, where the blocks lie, what is no decoder."""
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+import sipit
+from numerics.shrinking import small_copy
+from proofs.errors import Unsupported
+from sipit.models.structure import find_decoder
+from sipit.models.tiny import drawn_module
+from sipit.network import Network
+from tests.sipit.cases import language_model
+
+# What a block returns: the state alone, a list of one, a tuple of one, a tuple of several.
+RETURNS = {"llama": None, "openai-gpt": 1, "falcon_h1": 1, "trocr": 1, "gpt_neo": 2}
+PROMPT = [5, 9, 3, 60, 17]
+
+
+def small(name, **fields):
+    return drawn_module(small_copy(AutoConfig.for_model(name, **fields)), seed=0)
+
+
+@pytest.mark.parametrize("name", RETURNS)
+def test_states_go_through_the_rest_of_the_model_in_the_form_that_its_blocks_have(name):
+    model = language_model(small(name))
+    assert set(model.decoder.chain.returns) == {RETURNS[name]}
+    ids = torch.tensor([PROMPT])
+    network = Network(model, 1)
+    logits = network.next_token_logits(network.run(ids)[0])
+    with torch.inference_mode():
+        torch.testing.assert_close(logits, model.module(input_ids=ids).logits[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"), [("git", "git.encoder.layer"), ("longcat_flash", "model.layers"),
+                         ("modernbert-decoder", "model.layers"), ("phi4_multimodal", "model.layers")]
+)  # fmt: skip
+def test_the_blocks_are_the_list_that_a_text_goes_through(name, blocks):
+    module = small(name)
+    assert find_decoder(module).blocks == tuple(module.get_submodule(blocks))
+
+
+def test_blocks_that_a_text_passes_by_are_none():
+    module = small("mllama")
+    layers = module.model.layers
+    assert find_decoder(module).blocks == tuple(layers[at] for at in (0, 1, 2, 4))  # the other looks at a picture
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("dory", "called once each in order"), ("cpmant", "one state per token"), ("xlm", "4 lists of 2 blocks")],
+)
+def test_what_is_no_chain_of_blocks_is_refused_with_the_reason(name, reason):
+    with pytest.raises(Unsupported, match=reason):
+        find_decoder(small(name))
+
+
+def test_a_model_that_needs_more_than_ids_is_refused_in_one_sentence():
+    text = {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0}
+    with pytest.raises(Unsupported, match="does not run on token ids alone") as refusal:
+        find_decoder(small("gemma4_assistant", text_config=text))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_rest_that_does_not_run_alone_gives_no_prior_and_no_error():
+    module = small("llama")
+    first, second = module.model.layers
+    shared = {}
+
+    def sharing(forward):
+        def run(*arguments, **named):
+            shared["keys"] = forward(*arguments, **named)
+            return shared["keys"]
+
+        return run
+
+    def using(forward):
+        return lambda *arguments, **named: forward(*arguments, **named) + 0 * shared["keys"]
+
+    first.forward, second.forward = sharing(first.forward), using(second.forward)
+    module.model.register_forward_pre_hook(lambda _module, _arguments: shared.clear())
+    model = language_model(module)
+    states = sipit.capture(model, [PROMPT], layer=1)
+    assert Network(model, 1).next_token_logits(states.arrays[0]) is None
+    (found,) = sipit.invert(model, states)
+    assert found.token_ids == PROMPT
+
+
+@pytest.mark.parametrize("rows", [50, 80])
+def test_an_unembedding_may_have_other_rows_than_the_embedding(rows):
+    module = small("llama")
+    module.lm_head = torch.nn.Linear(32, rows)
+    model = language_model(module.requires_grad_(False))
+    states = sipit.capture(model, [PROMPT], layer=1)
+    logits = Network(model, 1).next_token_logits(states.arrays[0])
+    assert logits.shape == (len(PROMPT), model.vocabulary_size)
+    assert bool(torch.isfinite(logits[:, :50]).all())
+    (found,) = sipit.invert(model, states)
+    assert found.token_ids == PROMPT
+
+
+@pytest.mark.parametrize("name", ["gemma3n_text", "deepseek_v4"])
+def test_several_streams_are_one_state(name):
+    model = language_model(small(name))
+    stream = model.decoder.chain.stream
+    assert stream.streams == 4
+    assert model.width == 4 * model.width_at("final")
+    ids = torch.tensor([PROMPT, PROMPT[::-1]])
+    states = Network(model, 1).run(ids)
+    assert states.shape == (2, len(PROMPT), model.width)
+    torch.testing.assert_close(Network(model, 1).run(ids[1:])[0], states[1])
+    assert torch.equal(stream.handed_on(stream.hidden(states)), states)
+    for layer in (1, "final"):
+        captured = sipit.capture(model, [PROMPT], layer=layer)
+        (found,) = sipit.invert(model, captured)
+        assert found.token_ids == PROMPT
+
+
+def test_a_width_of_its_own_behind_the_final_norm():
+    config = small_copy(AutoConfig.for_model("opt"))
+    config.word_embed_proj_dim = 16  # as in OPT 350M
+    config.do_layer_norm_before = False
+    model = language_model(drawn_module(config, seed=0))
+    assert (model.width, model.width_at("final")) == (32, 16)
+    for layer in (1, "final"):
+        (found,) = sipit.invert(model, sipit.capture(model, [PROMPT], layer=layer))
+        assert found.token_ids == PROMPT
