@@ -208,9 +208,10 @@ class Diagnostician:
         self, rows: torch.Tensor, *, claimed: Layer | None = None, known: tuple[int, ...] | None = None
     ) -> Diagnosis:
         """See `diagnose`."""
-        if rows.ndim != 2 or rows.shape[1] != self.model.width or not len(rows):
+        widths = dict.fromkeys((self.model.width, self.model.width_at("final")))
+        if rows.ndim != 2 or rows.shape[1] not in widths or not len(rows):
             raise InvalidInput(
-                f"Expected states of shape (T, {self.model.width}) for {self.model.name}, but got "
+                f"Expected states of shape (T, {' or '.join(map(str, widths))}) for {self.model.name}, but got "
                 f"{tuple(rows.shape)}; name the model that they come from."
             )
         present = torch.isfinite(rows).all(1) & (rows != 0).any(1)
@@ -263,7 +264,7 @@ class Diagnostician:
     def _order(self, rows: torch.Tensor, claimed: Layer | None) -> list[Site]:
         """The claimed place, then the likeliest ones; probes for them are trained together."""
         sites = self._statistics.ranked(rows)[:_SITES]
-        if claimed is not None:
+        if claimed is not None and self.model.width_at(claimed) == rows.shape[1]:
             sites = [Site(claimed), *[site for site in sites if site != Site(claimed)]]
         missing = [site for site in sites if site not in self._probes]
         if missing:

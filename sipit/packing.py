@@ -178,8 +178,10 @@ def _run_candidates(parts: Sequence[Candidates]) -> list[torch.Tensor]:
             rows.append((number, chosen, _Row(prefix, at, at, tokens[chosen])))
     rows.sort(key=lambda row: int(row[2].prefix_seen.max()))
     network = parts[0][0].network
-    like = {"dtype": network.model.dtype, "device": network.model.device}
-    results = [torch.empty(len(tokens), network.width, **like) for _, _, tokens in parts]
+    model = network.model
+    results = [
+        torch.empty(len(tokens), network.width, dtype=model.dtype, device=model.device) for _, _, tokens in parts
+    ]
     lengths = [int(row.prefix_seen.max()) + len(row.tokens) for *_, row in rows]
     size = _row_bytes(parts[0][0], max(len(row.tokens) for *_, row in rows), int(rows[-1][2].prefix_seen.max()))
     for part in _batches(lengths, rows_at_once(size)):

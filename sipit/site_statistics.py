@@ -51,9 +51,11 @@ class SiteStatistics:
         return cls(first, later)
 
     def ranked(self, rows: torch.Tensor) -> list[Site]:
-        """All sites, the likeliest for most rows (T, d) first."""
-        x = directions(rows) * rows.shape[1] ** 0.5
-        scores = {site: float(self._score(site, x).median()) for site in self.later}
+        """All sites with states of this width, the likeliest for most rows (T, d) first."""
+        width = rows.shape[1]
+        x = directions(rows) * width**0.5
+        fitting = [site for site, (mean, _) in self.later.items() if len(mean) == width]
+        scores = {site: float(self._score(site, x).median()) for site in fitting}
         return sorted(scores, key=lambda site: -scores[site])
 
     def _score(self, site: Site, x: torch.Tensor) -> torch.Tensor:

@@ -1,15 +1,19 @@
 """Forms that blocks and models have in the library: what a block hands on, where the blocks lie, what is no decoder."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import AutoConfig
 
 import sipit
 from numerics.shrinking import small_copy
-from proofs.errors import Unsupported
+from proofs.errors import InvalidInput, Unsupported
+from sipit.diagnosing import diagnose
 from sipit.models.structure import find_decoder
 from sipit.models.tiny import drawn_module
 from sipit.network import Network
+from sipit.sites import Site
 from tests.sipit.cases import language_model
 
 # What a block returns: the state alone, a list of one, a tuple of one, a tuple of several.
@@ -123,6 +127,10 @@ def test_a_width_of_its_own_behind_the_final_norm():
     config.do_layer_norm_before = False
     model = language_model(drawn_module(config, seed=0))
     assert (model.width, model.width_at("final")) == (32, 16)
-    for layer in (1, "final"):
-        (found,) = sipit.invert(model, sipit.capture(model, [PROMPT], layer=layer))
+    for layer, other in ((1, "final"), ("final", 1)):
+        states = sipit.capture(model, [PROMPT], layer=layer)
+        (found,) = sipit.invert(model, states)
         assert found.token_ids == PROMPT
+        assert diagnose(model, states.arrays[0], claimed=other).site == Site(layer)
+        with pytest.raises(InvalidInput, match=r"shape \(T, "):
+            replace(states, layer=other).check(model)
