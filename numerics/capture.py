@@ -20,6 +20,7 @@ import torch
 
 from numerics.lowering import lower
 from numerics.stream import entered, hidden_of
+from numerics.text_class import new_text_model, text_blocks, text_part
 from proofs.errors import InvalidInput, Unsupported
 from proofs.graph import Graph
 
@@ -185,12 +186,9 @@ def read_config(source: Any) -> Any:
 
 
 def _plausible(config: Any) -> Any:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
-
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or getattr(config, "is_encoder_decoder", False):
-        raise InvalidInput(
-            f"Expected a decoder-only language model, but {config.model_type!r} is none; give a causal architecture."
-        )
+    kind, config = config.model_type, text_part(config)
+    if config is None or getattr(config, "is_encoder_decoder", False):
+        raise InvalidInput(f"Expected a decoder-only language model, but {kind!r} is none; give a causal architecture.")
     text = config.get_text_config()
     for name, limit in LARGEST.items():
         size = getattr(text, name, None)
@@ -224,17 +222,13 @@ def build(config: Any, attention: str = "eager", *, device: str = "meta") -> tor
     """
     import copy
 
-    import transformers
-
     config = copy.deepcopy(config)
     config.use_cache = False
     for part in {id(c): c for c in (config, config.get_text_config())}.values():
         part._experts_implementation = "batched_mm"  # the loop over experts depends on data and cannot be traced
     try:
         with torch.device(device), quiet():
-            model = transformers.AutoModelForCausalLM.from_config(
-                config, attn_implementation=attention, dtype=torch.float32
-            )
+            model = new_text_model(config, attn_implementation=attention, dtype=torch.float32)
     except Exception as error:  # noqa: BLE001 - model classes refuse configs with any exception
         raise Unsupported(
             f"Expected a config that builds with attention={attention!r}, but {config.model_type!r} does not: "
@@ -256,7 +250,7 @@ def find_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
     fitting = [m for m in lists if len(m) in wanted] or lists
     if not fitting:
         raise Unsupported(f"Expected a stack of blocks, but {type(model).__name__} has no list of modules.")
-    return list(max(fitting, key=lambda m: sum(p.numel() for p in m.parameters())))
+    return list(text_blocks(text, max(fitting, key=lambda m: sum(p.numel() for p in m.parameters()))))
 
 
 def cut_to_distinct(model: torch.nn.Module, blocks: list[torch.nn.Module]) -> list[torch.nn.Module]:

@@ -116,7 +116,7 @@ def _found(
         keep=trails.keep,
     )
     certificate = replace(certificate, weights={**certificate.weights, "tied": tied, "model": model.name})
-    remember(model, digest, weights)
+    remember(model, digest, weights, tied)
     result = _result(model, certificate, chosen)
     if budget and chosen:
         result["noise_budget"] = noise_budget(model, graphs, certificate.trails, weights)
@@ -149,7 +149,7 @@ def _provenance(model: LanguageModel, weights: str | None, arithmetic: str) -> d
         "digest": model.digest,
         "weights": weights,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "arithmetic": arithmetic,
+        "arithmetic": "; ".join((arithmetic, *model.assembly)),
         "versions": {name: version(name) for name in ("torch", "transformers", "python-flint", "numpy")},
     }
 

@@ -12,6 +12,7 @@ from proofs.graph import Graph
 from proofs.regularity import ANALYTIC
 from proofs.structural import collisions, positions, repeated_tokens_collide
 from proofs.verdict import Verdict
+from sipit.model_files import ADAPTER_CONFIG
 
 LENGTH = 11  # tokens: a prime that no count of heads or groups shares, so that the sequence axis is told apart
 ON_SMALL_COPY = 7
@@ -78,10 +79,11 @@ def check_model(
 
 
 def config_alone(model: str) -> bool:
-    """Whether a name is a config file, or a folder with a config and no weights."""
+    """Whether a name is a config file, or a folder with a config and neither weights nor an adapter."""
     path = Path(model)
     if path.is_dir():
-        return (path / "config.json").is_file() and not any(path.glob("*.safetensors"))
+        there = any(path.glob("*.safetensors")) or (path / ADAPTER_CONFIG).exists()
+        return (path / "config.json").is_file() and not there
     return path.suffix == ".json"
 
 
@@ -197,11 +199,12 @@ def _provenance(model: str, loaded: Any, seed: int, attention: str) -> dict[str,
     from importlib.metadata import version
 
     names = ("torch", "transformers", "python-flint", "numpy")
+    arithmetic = "exact rationals; Arb balls for witnesses; float64 for the trial of positions"
     return {
         "model": model,
         "digest": None if loaded is None else loaded.digest,
         "seed": seed,
         "attention": attention,
-        "arithmetic": "exact rationals; Arb balls for witnesses; float64 for the trial of positions",
+        "arithmetic": "; ".join((arithmetic, *(() if loaded is None else loaded.assembly))),
         "versions": {name: version(name) for name in names},
     }

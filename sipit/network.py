@@ -168,9 +168,12 @@ class Network:
         """What the rest of the model predicts from observed states: logits of the next token, shape (T, V).
 
         Pushes states h^l, shape (T, d), through blocks l+1..L, the final norm and the unembedding; blocks up to l
-        are passed over. This is the one place where the model is computed beyond layer l. Needs l >= 1. None where the
-        rest does not run alone: later blocks may want more of the earlier ones than the states, such as shared keys.
+        are passed over. This is the one place where the model is computed beyond layer l. Needs l >= 1. None where
+        there is no head, or the rest does not run alone: later blocks may want more of the earlier ones than the
+        states, such as shared keys.
         """
+        if self.model.head is None:
+            return None
         try:
             logits = self._logits(states)
         except REFUSALS:
@@ -183,14 +186,14 @@ class Network:
         self.work.forward_passes += 1
         self.work.token_positions += len(states)
         model = self.model
-        head = model.module.get_output_embeddings()
         states = states.to(device=model.device, dtype=model.dtype)
         with torch.inference_mode():
             if self.layer == "final":
-                return head(states)
+                return model.head(states)
             with _replaced_blocks(model, int(self.layer), states[None]):
                 ids = torch.zeros(1, len(states), dtype=torch.long, device=model.device)
-                return model.module(input_ids=ids, **model.abilities.arguments()).logits[0]
+                output = model.module(input_ids=ids, **model.abilities.arguments())
+                return model.head(output[0])[0] if model.module is model.decoder.body else output.logits[0]
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def vocabulary_margin(
         weights={**margin.weights, **named},
         closest=replace(margin.closest, weights={**margin.closest.weights, **named}),
     )
-    remember(model, margin.weights["sha256"], weights)
+    remember(model, margin.weights["sha256"], weights, tied)
     return margin, _result(model, margin, layer)
 
 

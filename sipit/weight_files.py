@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from proofs.errors import InvalidInput, Unsupported
 from proofs.graph import Graph
+from proofs.tensor_file import read_header
 from proofs.weights import read_weights
+from sipit.model_files import ADAPTER_CONFIG, weight_files
 from sipit.storage import cache_folder, keep_json, kept_json
 
 if TYPE_CHECKING:
@@ -15,15 +17,18 @@ if TYPE_CHECKING:
 LARGEST_COPY = 2**31  # bytes of weights that are copied into the cache
 
 
-def remember(model: "LanguageModel", digest: str, weights: Mapping[str, Any]) -> None:
-    """Notes in the cache where weights of this digest are; those that lie in no file are copied there."""
+def remember(
+    model: "LanguageModel", digest: str, weights: Mapping[str, Any], tied: Mapping[str, Sequence[str]]
+) -> None:
+    """Notes in the cache where weights of this digest are; those that lie in no file are copied there.
+
+    `tied` are the other names that a weight may be stored under.
+    """
     import torch
 
-    folder = _folder(model.name)
-    if folder is not None and model.dtype in (torch.float32, torch.float64):
-        keep_json(
-            f"weights/{digest}.json", {"files": [str(file.resolve()) for file in sorted(folder.glob("*.safetensors"))]}
-        )
+    files = _files(model.name, {name: tied.get(name, ()) for name in weights})
+    if files and model.dtype in (torch.float32, torch.float64):
+        keep_json(f"weights/{digest}.json", {"files": [str(file.resolve()) for file in files]})
         return
     target = cache_folder() / "weights" / f"{digest}.safetensors"
     if target.is_file() or sum(array.nbytes for array in weights.values()) > LARGEST_COPY:
@@ -79,21 +84,27 @@ def find(certificate: Mapping[str, Any], model: str | None) -> dict[str, Any]:
     digest = str(about.get("sha256", "")) if isinstance(about, Mapping) else ""
     if model is None:
         return read_weights(_known(digest), names)
-    folder = _folder(model)
-    if folder is not None:
-        return read_weights(sorted(folder.glob("*.safetensors")), names)
-    from sipit.models import load_model  # a model that is drawn or downloaded needs torch
+    files = _files(model, names)
+    if files:
+        return read_weights(files, names)
+    from sipit.models import load_model  # a model that is drawn, downloaded or put together needs torch
 
     return weights_of(load_model(model), graphs)[0]
 
 
-def _folder(model: str) -> Path | None:
-    """The folder of a model's safetensors, where it has one."""
+def _files(model: str, names: Mapping[str, Sequence[str]]) -> list[Path]:
+    """The safetensors files of a model that hold these weights as it runs; none where it is put together of them."""
     if model == "smollm2":
         from sipit.models.smollm2 import smollm2_folder
 
-        return smollm2_folder()
-    return Path(model) if Path(model).is_dir() else None
+        folder = smollm2_folder()
+    else:
+        folder = Path(model)
+    if folder is None or not folder.is_dir() or (folder / ADAPTER_CONFIG).is_file():
+        return []
+    files = weight_files(folder)
+    stored = {tensor.name for file in files for tensor in read_header(file).tensors}
+    return files if all(stored & {name, *others} for name, others in names.items()) else []
 
 
 def _known(digest: str) -> Sequence[Path]:

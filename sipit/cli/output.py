@@ -161,10 +161,13 @@ class Clock:
 
 
 def load(name: str, *, dtype: str, device: str, seed: int) -> "LanguageModel":
-    """Loads the model of a command, without the library's progress bars."""
+    """Loads the model of a command, without the library's progress bars; says what it was put together of."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     from sipit.models import load_model
 
-    return load_model(name, dtype=dtype, device=device, seed=seed)
+    model = load_model(name, dtype=dtype, device=device, seed=seed)
+    for line in model.assembly:
+        say(f"{name}: {line}")
+    return model

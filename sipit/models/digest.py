@@ -16,6 +16,8 @@ from proofs.tensor_file import read_header
 
 # Fields of a configuration that say who wrote it, not what the model computes.
 _VOLATILE = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache"}
+# Fields of an adapter's configuration that say whose it is; its base is told by the base's digest.
+_WHOSE = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision"}
 _PIECE = 2**24  # bytes hashed at a time
 _STORED = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 
@@ -43,6 +45,12 @@ def digest_of_files(config: Any, files: list[Path]) -> str:
         InvalidInput: a file is not safetensors, or its header does not fit its size.
     """
     total = hashlib.sha256(canonical_config(config))
+    _add_files(total, files)
+    return total.hexdigest()
+
+
+def _add_files(total: Any, files: list[Path]) -> None:
+    """Hashes the tensors of files, in the order of their names."""
     entries = [(tensor.name, tensor, path) for path in files for tensor in read_header(path).tensors]
     for name, tensor, path in sorted(entries, key=lambda entry: entry[0]):
         total.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}".encode())
@@ -53,4 +61,20 @@ def digest_of_files(config: Any, files: list[Path]) -> str:
                 piece = stream.read(min(left, _PIECE))
                 total.update(piece)
                 left -= len(piece)
+
+
+def digest_of_adapter(fields: dict[str, Any], weights: Path, base: str) -> str:
+    """The digest of a model that an adapter makes of a base with this digest.
+
+    Raises:
+        InvalidInput: the weights are not safetensors, or their header does not fit the file.
+    """
+    # What is a set for the library was written in any order.
+    about = {
+        name: sorted(value, key=str) if isinstance(value, list) else value
+        for name, value in fields.items()
+        if name not in _WHOSE
+    }
+    total = hashlib.sha256(json.dumps([base, about], sort_keys=True, default=str).encode())
+    _add_files(total, [weights])
     return total.hexdigest()

@@ -15,7 +15,9 @@ class LanguageModel:
     """A decoder-only language model, ready to run.
 
     `module` is the torch module, `tokenizer` the `transformers` tokenizer (None where a folder has none), `digest`
-    the sha256 of configuration and stored weights, `dtype` the type that it computes in.
+    the sha256 of configuration and stored weights, `dtype` the type that it computes in. `assembly` says in words what
+    was done to make it of what is stored, where that is more than loading, and `has_head` whether a language-model head
+    was stored: rows that are tied to the embedding are none where the checkpoint's class does not write text.
     """
 
     name: str
@@ -24,6 +26,13 @@ class LanguageModel:
     digest: str
     decoder: Decoder
     dtype: torch.dtype
+    assembly: tuple[str, ...] = ()
+    has_head: bool = True
+
+    @property
+    def head(self) -> Any:
+        """The unembedding, or None where the checkpoint has no language-model head."""
+        return self.module.get_output_embeddings() if self.has_head else None
 
     @property
     def vocabulary_size(self) -> int:
@@ -56,13 +65,14 @@ class LanguageModel:
 
     @property
     def arithmetic(self) -> str:
-        """The arithmetic that really runs: types of the stored weights, of the activations, kind of attention."""
+        """The arithmetic that really runs: types of the weights and activations, kind of attention, what was merged."""
         stored = {str(parameter.dtype).removeprefix("torch.") for parameter in self.module.parameters()}
         attention = getattr(self.module.config.get_text_config(), "_attn_implementation", None)
-        return (
+        plain = (
             f"weights in {' and '.join(sorted(stored))}, activations in {str(self.dtype).removeprefix('torch.')} "
             f"(the library casts some norms, rotary tables and softmax to float32), attention: {attention or 'none'}"
         )
+        return "; ".join((plain, *self.assembly))
 
     @property
     def abilities(self) -> Abilities:

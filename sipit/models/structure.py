@@ -75,10 +75,16 @@ def find_decoder(module: Any) -> Decoder:
 
 
 def body_of(module: Any) -> Any:
-    """The part of a model of the library that maps ids to states, without a head."""
+    """The part of a model of the library that maps ids to states: its text decoder, without a head."""
     body = module.get_decoder() if hasattr(module, "get_decoder") else module.base_model
-    # ModernBERT calls its unembedding the decoder.
-    return body if hasattr(body, "get_input_embeddings") else module.base_model
+    if not hasattr(body, "get_input_embeddings"):  # ModernBERT calls its unembedding the decoder
+        return module.base_model
+    if not getattr(body, "can_generate", bool)():
+        return body
+    if body is not module:  # the decoder inside some multimodal models has a head of its own
+        return body_of(body)
+    inside = [part for part in module.children() if hasattr(part, "get_input_embeddings")]
+    return inside[0] if len(inside) == 1 else module
 
 
 def _context(config: Any, others: Sequence[nn.Embedding]) -> int | None:
