@@ -106,7 +106,6 @@ def test_a_body_of_a_multimodal_model_without_its_head(tmp_path, kind):
     assert model.head is None
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("kind", ["llava", "qwen2-vl", "gemma3"])
 def test_an_adapter_of_a_multimodal_model(tmp_path, kind):
     whole = multimodal(kind)
