@@ -2,12 +2,13 @@
 
 import platform
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
+from sipit.models.abilities import Side
 from sipit.network import Layer, Network
 from sipit.prompts import Prompt, tokenize
 from sipit.states import Manifest, States
@@ -22,7 +23,7 @@ def capture(
     layer: Layer | None = None,
     cached: bool = False,
     batch: int = 1,
-    padding: Literal["left", "right"] = "right",
+    padding: Side = "right",
     special_tokens: bool = True,
     progress: Progress | None = None,
 ) -> States:
@@ -62,7 +63,7 @@ def capture(
     return States(arrays=tuple(arrays), layer=chosen, manifest=_manifest(model, chosen, token_ids))
 
 
-def _together(network: Network, group: list[list[int]], padding: str) -> list[torch.Tensor]:
+def _together(network: Network, group: list[list[int]], padding: Side) -> list[torch.Tensor]:
     """One run of several prompts; a single prompt is one ordinary forward."""
     model = network.model
     longest = max(map(len, group))

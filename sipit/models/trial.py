@@ -200,14 +200,12 @@ def _padded(trial: _Trial, known: Abilities, side: Side) -> tuple[str, ...] | No
     """What has to be passed so that padding on a side does no harm, or None where nothing helps."""
     ids, mask = trial.padded(side, trial.pad)
     own = slice(_PADS, None) if side == "left" else slice(0, -_PADS)
-    given: dict[str, torch.Tensor] = {}
-    if known.mask is not None:
-        given["mask"] = mask
-    if known.positions is not None:
-        given["positions"] = (mask.cumsum(1) - 1).clamp_min(0)
+    places = (mask.cumsum(1) - 1).clamp_min(0)
+    known_names = {name for name, value in (("mask", known.mask), ("positions", known.positions)) if value is not None}
     for needed in (("mask", "positions"), ("mask",), *([()] if side == "right" else [])):
-        if set(needed) <= set(given):
-            states = trial.states(ids, known.arguments(**{name: given[name] for name in needed}))
+        if known_names.issuperset(needed):
+            hiding, counting = (mask if "mask" in needed else None), (places if "positions" in needed else None)
+            states = trial.states(ids, known.arguments(mask=hiding, positions=counting))
             if states is not None and trial.fits(states[:, :, own]):
                 return needed
     return None
@@ -264,7 +262,8 @@ def _packing(trial: _Trial, known: Abilities) -> Abilities:
     mask = torch.zeros(1, 1, *visible.shape, dtype=trial.body.dtype, device=ids.device)
     mask.masked_fill_(~visible, torch.finfo(mask.dtype).min)
     places = torch.tensor([[*range(seen + 1), seen]], device=ids.device)
-    packed, ignored = (trial.states(ids, known.arguments(**given, positions=places)) for given in ({"mask": mask}, {}))
+    packed = trial.states(ids, known.arguments(mask=mask, positions=places))
+    ignored = trial.states(ids, known.arguments(positions=places))
     if (
         packed is not None
         and apart is not None
