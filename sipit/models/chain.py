@@ -20,7 +20,7 @@ class Chain:
 
     `stream` says how blocks hold the states, of `width`; the state after the final norm may have another width.
     `returns` says block by block how many values it returns, of which the state is the first, or None where it returns
-    the state alone.
+    the state alone. `tables` are the embedding tables of the body that the ids themselves index.
     """
 
     blocks: tuple[nn.Module, ...]
@@ -28,6 +28,7 @@ class Chain:
     width: int
     final_width: int
     returns: tuple[int | None, ...]
+    tables: tuple[nn.Embedding, ...]
 
 
 def find_chain(body: nn.Module, lists: Sequence[nn.ModuleList], *, rows: int, depth: int | None) -> Chain | str:
@@ -70,6 +71,7 @@ def find_chain(body: nn.Module, lists: Sequence[nn.ModuleList], *, rows: int, de
         width=stream.handed_on(outputs[0][0]).shape[-1],
         final_width=runs[0].final.shape[-1],
         returns=tuple(len(output) if isinstance(output, tuple | list) else None for output in outputs[0]),
+        tables=tuple(table for table in runs[0].tables if any(table is other for other in runs[1].tables)),
     )
 
 
@@ -84,25 +86,32 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """The calls of modules in their order, and what the body returned first."""
+    """The calls of modules in their order, the tables that the ids index, and what the body returned first."""
 
     calls: list[_Call]
+    tables: list[nn.Embedding]
     final: Any
 
 
 def _watched(body: nn.Module, lists: Sequence[nn.ModuleList], ids: torch.Tensor, arguments: dict[str, Any]) -> _Run:
     calls: list[_Call] = []
+    tables: list[nn.Embedding] = []
 
     def hook(owner: int, index: int) -> Any:
         return lambda _module, _arguments, output: calls.append(_Call(owner, index, output))
+
+    def look(table: Any, arguments: tuple[Any, ...]) -> None:
+        if arguments and torch.equal(arguments[0], ids.to(arguments[0])):
+            tables.append(table)
 
     handles = [
         module.register_forward_hook(hook(owner, index))
         for owner, part in enumerate(lists)
         for index, module in enumerate(part)
     ]
+    handles += [part.register_forward_pre_hook(look) for part in body.modules() if isinstance(part, nn.Embedding)]
     try:
-        return _Run(calls, body(input_ids=ids, **arguments)[0])
+        return _Run(calls, tables, body(input_ids=ids, **arguments)[0])
     finally:
         for handle in handles:
             handle.remove()

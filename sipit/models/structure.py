@@ -62,12 +62,12 @@ def find_decoder(module: Any) -> Decoder:
     if isinstance(chain, str):
         raise _refusal(module, [chain])
     others = [part for part in body.modules() if isinstance(part, nn.Embedding) and part is not embedding]
-    token_tables = [table for table in others if table.num_embeddings == embedding.num_embeddings]
+    token_tables = [table for table in chain.tables if table.num_embeddings == embedding.num_embeddings]
     special = _special_tokens(config, embedding.num_embeddings)
     return Decoder(
         body=body,
         chain=chain,
-        tables=(embedding, *token_tables),
+        tables=(embedding, *[table for table in token_tables if table is not embedding]),
         context=_context(config, [table for table in others if table not in token_tables]),
         special_tokens=special,
         abilities=find_abilities(body, chain.blocks, chain.stream, embedding, special),
@@ -88,8 +88,9 @@ def body_of(module: Any) -> Any:
 
 
 def _context(config: Any, others: Sequence[nn.Embedding]) -> int | None:
-    limit = getattr(config, "max_position_embeddings", None)
-    if not isinstance(limit, int):
+    limits = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
+    limit = next((one for one in limits if isinstance(one, int)), None)
+    if limit is None:
         return None
     # A table of positions with a row for padding is counted from behind that row, as in RoBERTa.
     behind = [len(table.weight) - table.padding_idx - 1 for table in others if table.padding_idx is not None]

@@ -182,7 +182,12 @@ def _mask(trial: _Trial, known: Abilities) -> Abilities:
 
 
 def _hides(trial: _Trial, known: Abilities) -> bool:
-    """Whether it hardly matters behind a mask, and does without one, which token stands there."""
+    """Whether it hardly matters behind a mask, and does without one, which token stands there.
+
+    A mask that hides nothing has to change nothing: position ids that are all alike would pass else.
+    """
+    if not trial.fits(trial.states(trial.ids, known.arguments(mask=torch.ones_like(trial.ids)))):
+        return False
     apart: list[torch.Tensor] = []
     for masked in (True, False):
         found: list[torch.Tensor] = []

@@ -25,6 +25,10 @@ def small(name, **fields):
     return drawn_module(small_copy(AutoConfig.for_model(name, **fields)), seed=0)
 
 
+def small_roberta():
+    return small("roberta", is_decoder=True)
+
+
 @pytest.mark.parametrize("name", RETURNS)
 def test_states_go_through_the_rest_of_the_model_in_the_form_that_its_blocks_have(name):
     model = language_model(small(name))
@@ -104,6 +108,22 @@ def test_an_unembedding_may_have_other_rows_than_the_embedding(rows):
     assert found.token_ids == PROMPT
 
 
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [("gpt2", ["wte"]), ("roberta", ["embeddings.word_embeddings"]),
+     ("gemma3n_text", ["embed_tokens", "embed_tokens_per_layer"])],
+)  # fmt: skip
+def test_tables_are_those_that_the_ids_index_whatever_their_size(name, tables):
+    decoder = find_decoder(small_roberta() if name == "roberta" else small(name))  # with as many positions as tokens
+    assert decoder.tables == tuple(decoder.body.get_submodule(path) for path in tables)
+
+
+def test_position_ids_are_no_mask():
+    abilities = find_decoder(small_roberta()).abilities  # which counts positions past padding
+    assert abilities.mask is None
+    assert "mask" in abilities.refused
+
+
 @pytest.mark.parametrize("name", ["gemma3n_text", "deepseek_v4"])
 def test_several_streams_are_one_state(name):
     model = language_model(small(name))
@@ -119,6 +139,15 @@ def test_several_streams_are_one_state(name):
         captured = sipit.capture(model, [PROMPT], layer=layer)
         (found,) = sipit.invert(model, captured)
         assert found.token_ids == PROMPT
+
+
+def test_a_model_that_calls_its_context_otherwise():
+    model = language_model(small("mpt"))
+    assert model.context == 64
+    (found,) = sipit.invert(model, sipit.capture(model, [PROMPT]))
+    assert found.token_ids == PROMPT
+    with pytest.raises(InvalidInput, match="64"):
+        sipit.capture(model, [PROMPT * 13])
 
 
 def test_a_width_of_its_own_behind_the_final_norm():
