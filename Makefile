@@ -81,7 +81,7 @@ docs: $(VENV)/.docs
 
 # Hours; `make bench BENCH=--quick` takes minutes. Both write docs/benchmarks.md and .json.
 bench: $(VENV)/.model
-	@for name in separation collisions peers; do \
+	@for name in separation collisions peers side_by_side; do \
 	  echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(BENCH) -o build/benchmarks/$$name.json || exit 1; done
 	$(BIN)/python benchmarks/table.py build/benchmarks/*.json
 

@@ -6,6 +6,8 @@ Names are imported when they are first used, so that `import numerics` costs not
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from proofs.idle_threads import let_idle_threads_sleep
+
 if TYPE_CHECKING:
     from numerics.arithmetic import evaluate_float64
     from numerics.bit_identity import bit_identical
@@ -38,6 +40,8 @@ __all__ = [
     "nearest_rows",
     "pairs_within",
 ]
+
+let_idle_threads_sleep()  # before torch is loaded
 
 
 def __getattr__(name: str) -> Any:

@@ -13,14 +13,17 @@ class Verdict(StrEnum):
     SEPARATED = "separated"
     HELD = "held"
     DONE = "done"
+    OK = "ok"
     REFUTED = "refuted"
     REJECTED = "rejected"
     COLLISION = "collision"
     NOT_FOUND = "not_found"
     VOID = "void"
+    BROKEN = "broken"
     UNDECIDED = "undecided"
     AMBIGUOUS = "ambiguous"
     BUDGET_EXHAUSTED = "budget_exhausted"
+    DEGRADED = "degraded"
 
     @property
     def exit_status(self) -> int:
@@ -42,6 +45,8 @@ class Verdict(StrEnum):
         return ranked[0]
 
 
-_HOLDS = {Verdict.PROVED, Verdict.ACCEPTED, Verdict.RECOVERED, Verdict.SEPARATED, Verdict.HELD, Verdict.DONE}
-_FAILS = {Verdict.REFUTED, Verdict.REJECTED, Verdict.COLLISION, Verdict.NOT_FOUND, Verdict.VOID}
+_HOLDS = {
+    Verdict.PROVED, Verdict.ACCEPTED, Verdict.RECOVERED, Verdict.SEPARATED, Verdict.HELD, Verdict.DONE, Verdict.OK,
+}  # fmt: skip
+_FAILS = {Verdict.REFUTED, Verdict.REJECTED, Verdict.COLLISION, Verdict.NOT_FOUND, Verdict.VOID, Verdict.BROKEN}
 _SEVERITY = {0: 0, 3: 1, 1: 2}

@@ -10,6 +10,8 @@ Names are loaded when they are used, so that importing the package costs nothing
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from proofs.idle_threads import let_idle_threads_sleep
+
 if TYPE_CHECKING:
     from sipit.capturing import capture
     from sipit.inversion import invert
@@ -47,6 +49,8 @@ __all__ = [
     "read_states",
     "write_states",
 ]
+
+let_idle_threads_sleep()  # before torch is loaded
 
 
 def __getattr__(name: str) -> Any:

@@ -135,7 +135,7 @@ class Network:
         except torch.OutOfMemoryError:
             raise InvalidInput(
                 f"Expected {token_ids.numel()} tokens to fit into memory, but the device ran out of it; "
-                "use shorter prompts or a smaller batch."
+                "use shorter prompts or a smaller batch; sipit doctor says how much there is."
             ) from None
         raise RuntimeError("the model ended without calling the block that is read")
 

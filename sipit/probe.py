@@ -22,6 +22,7 @@ _RIDGE = 1e-3  # of the mean squared singular value of the embedding rows
 _SHRINKAGE = 0.02  # of the mean variance, added to every variance
 _WINDOW = 128  # tokens of a training prompt
 _FIRST_TOKENS = 2304  # one-token prompts for position 0
+_QUICK_TOKENS, _QUICK_FIRST_TOKENS = 2048, 768
 _HELD_OUT = 8  # every eighth window calibrates the temperature
 _SEED = 20251118
 
@@ -62,8 +63,13 @@ class LinearProbe:
         return {name: getattr(self, name) for name in names}
 
 
-def fit_probe(states: torch.Tensor, tokens: torch.Tensor, embedding: torch.Tensor) -> LinearProbe:
-    """Fits a probe to states (n, d) of known tokens (n,); `embedding` holds the centred rows (V, e), float32."""
+def fit_probe(
+    states: torch.Tensor, tokens: torch.Tensor, embedding: torch.Tensor, *, calibrated: bool = True
+) -> LinearProbe:
+    """Fits a probe to states (n, d) of known tokens (n,); `embedding` holds the centred rows (V, e), float32.
+
+    Calibrating takes longer than all else; without it the order of the tokens is the same, and their odds too large.
+    """
     held_out = torch.arange(len(states), device=states.device) // _WINDOW % _HELD_OUT == _HELD_OUT - 1
     if not bool(held_out.any()):
         held_out = torch.arange(len(states), device=states.device) % _HELD_OUT == _HELD_OUT - 1
@@ -91,7 +97,7 @@ def fit_probe(states: torch.Tensor, tokens: torch.Tensor, embedding: torch.Tenso
         temperature=torch.ones((), device=states.device),
         embedding=embedding,
     )
-    return _calibrated(fitted, states[held_out][:2048], tokens[held_out][:2048])
+    return _calibrated(fitted, states[held_out][:2048], tokens[held_out][:2048]) if calibrated else fitted
 
 
 def _calibrated(probe: LinearProbe, states: torch.Tensor, tokens: torch.Tensor) -> LinearProbe:
@@ -162,9 +168,17 @@ def trained_probes(network: Network, *, progress: Progress | None = None) -> Pro
     key = probes_key(model, str(network.layer))
     probes = kept_probes(key, embedding)
     if probes is None:
-        probes = Probes(*_train(Network(model, network.layer), embedding, progress))
+        trial = Network(model, network.layer)
+        probes = _train(trial, embedding, training_tokens(model, network.layer), _FIRST_TOKENS, progress)
         keep_probes(key, probes)
     return probes
+
+
+def quick_probes(network: Network) -> Probes:
+    """Probes from a few tokens, kept nowhere: good enough at the first blocks, for seconds in place of a minute."""
+    model = network.model
+    trial = Network(model, network.layer)
+    return _train(trial, centred_embedding(model), _QUICK_TOKENS, _QUICK_FIRST_TOKENS, None, calibrated=False)
 
 
 def probes_key(model: LanguageModel, place: str) -> str:
@@ -203,15 +217,24 @@ def training_tokens(model: LanguageModel, layer: int | str) -> int:
     return min(64 * model.vocabulary_size, 2**15 if depth <= 0.67 else 2**16)
 
 
-def _train(network: Network, embedding: torch.Tensor, progress: Progress | None) -> tuple[LinearProbe, LinearProbe]:
+def _train(
+    network: Network,
+    embedding: torch.Tensor,
+    tokens: int,
+    first: int,
+    progress: Progress | None,
+    *,
+    calibrated: bool = True,
+) -> Probes:
+    """Probes from so many tokens of prompts, and from so many one-token prompts."""
     model = network.model
     generator = torch.Generator().manual_seed(_SEED)
     length = min(_WINDOW, model.context or _WINDOW)
-    count = max(16, training_tokens(model, network.layer) // length)
+    count = max(16, tokens // length)
     text = text_windows(model, length=length, generator=generator)
     drawn = random_tokens(model, (count, length), generator=generator)
     states: list[torch.Tensor] = []
-    tokens: list[torch.Tensor] = []
+    known: list[torch.Tensor] = []
     batch = 8
     for start in range(0, count, batch):
         # Batches of random tokens and of text take turns, so that both kinds are in what is held out.
@@ -221,10 +244,10 @@ def _train(network: Network, embedding: torch.Tensor, progress: Progress | None)
             ids = torch.tensor(windows) if windows else ids
         ids = ids.to(model.device)
         states.append(network.run(ids)[:, 1:].flatten(0, 1).float().clone())
-        tokens.append(ids[:, 1:].flatten())
+        known.append(ids[:, 1:].flatten())
         if progress is not None:
             progress(start + len(ids), count)
-    later = fit_probe(torch.cat(states), torch.cat(tokens), embedding)
-    some = torch.randperm(model.vocabulary_size, generator=generator)[:_FIRST_TOKENS].to(model.device)
+    later = fit_probe(torch.cat(states), torch.cat(known), embedding, calibrated=calibrated)
+    some = torch.randperm(model.vocabulary_size, generator=generator)[:first].to(model.device)
     alone = torch.cat([network.run(part[:, None])[:, 0].float().clone() for part in some.split(256)])
-    return fit_probe(alone, some, embedding), later
+    return Probes(fit_probe(alone, some, embedding, calibrated=calibrated), later)

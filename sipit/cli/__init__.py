@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Generator
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from sipit.cli.certify import certify
 from sipit.cli.check import check
 from sipit.cli.collide import collide
 from sipit.cli.demo import demo
+from sipit.cli.doctor import doctor
 from sipit.cli.download import download
 from sipit.cli.fuzz import fuzz
 from sipit.cli.invert import invert
@@ -34,6 +36,7 @@ from sipit.cli.train import train
 from sipit.cli.verify import verify
 
 MISUSE = 2
+FAULT = 70  # of ours; the number that BSD gave it
 INTERRUPTED = 130
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # a disk, a quota or a limit of files is full
 GO_ON = frozenset({"invert", "collide", "quantization", "train", "certify"})  # keep what is done while they work
@@ -56,6 +59,7 @@ app.command()(train)
 app.command()(report)
 app.command()(certify)
 app.command()(verify)
+app.command()(doctor)
 app.command()(download)
 app.add_typer(prove, name="prove")
 
@@ -76,7 +80,7 @@ def _common(  # pyright: ignore[reportUnusedFunction] - typer calls it
 
 
 def run(arguments: list[str]) -> int:
-    """Runs one command line; its exit status (0 yes, 1 no, 2 misuse, 3 undecided, 130 interrupted)."""
+    """Runs one command line; its exit status (0 yes, 1 no, 2 misuse, 3 undecided, 70 our fault, 130 interrupted)."""
     command = typer.main.get_command(app)
     try:
         # Not by calling `app`, which would take the ends of a pipe and of patience (Ctrl-C) into its own hands.
@@ -85,7 +89,9 @@ def run(arguments: list[str]) -> int:
     except typer.Exit as ended:
         return ended.exit_code
     except SipitError as error:
-        return _refuse(str(error))
+        from sipit.installation.blame import with_version
+
+        return _refuse(with_version(error))
     except TyperException as error:
         return _refuse(_usage(error))
     except (KeyboardInterrupt, typer.Abort):
@@ -97,11 +103,25 @@ def run(arguments: list[str]) -> int:
         return 0
     except OSError as error:
         if error.errno not in NO_ROOM:
-            raise
+            return _unforeseen(error)
         abandon_streams(sys.stdout)
         where = f" to {error.filename}" if error.filename else ""
         return _refuse(f"Expected room to write{where}, but got: {error.strerror}; free some and run it again.")
+    except Exception as error:  # noqa: BLE001 - told from a fault of ours, which is shown whole
+        return _unforeseen(error)
     return 0
+
+
+def _unforeseen(error: Exception) -> int:
+    """What nobody meant to raise: one sentence where the environment is to blame, else what to report."""
+    from sipit.installation.blame import environment_fault
+
+    said = environment_fault(error)
+    if said is not None:
+        return _refuse(said)
+    say("".join(traceback.format_exception(error)).rstrip())
+    say("sipit: this is a fault of ours; please report the lines above with the output of sipit doctor --json.")
+    return FAULT
 
 
 @contextlib.contextmanager

@@ -102,14 +102,14 @@ def _run(command: list[str], *, as_json: bool) -> None:
     """Runs one part; what it finds is no failure of the demo, but a part that could not run ends it.
 
     Raises:
-        typer.Exit: the part ended with misuse or was interrupted; it has said so itself.
+        typer.Exit: the part ended with misuse or a fault, or was interrupted; it has said so itself.
     """
-    from sipit.cli import INTERRUPTED, MISUSE, run
+    from sipit.cli import FAULT, INTERRUPTED, MISUSE, run
 
     if as_json:
         with redirect_stdout(sys.stderr):
             status = run(command)
     else:
         status = run(command)
-    if status in {MISUSE, INTERRUPTED}:
+    if status in {MISUSE, FAULT, INTERRUPTED}:
         raise typer.Exit(status)

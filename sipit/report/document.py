@@ -42,6 +42,7 @@ class Theme(StrEnum):
     FORMATS = "Number formats"
     LEAKS = "What leaks"
     TRAINING = "Training"
+    INSTALLATION = "Installation"
     OTHER = "Other work"
     CERTIFICATES = "Certificates"
 

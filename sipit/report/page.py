@@ -9,6 +9,7 @@ from sipit.report.check import check_chapter
 from sipit.report.collisions import collisions_chapter
 from sipit.report.document import Chapter, Document, Sentence, Theme, Tone
 from sipit.report.exact import training_step_chapter, witness_chapter
+from sipit.report.installation import installation_chapter
 from sipit.report.inversion import inversion_chapter
 from sipit.report.leaks import leak_chapters
 from sipit.report.noise import bounded_noise_chapters, measured_noise_chapters
@@ -26,6 +27,7 @@ _CHAPTERS: dict[str, Callable[[Record], Chapter]] = {
     "certify": separation_chapter,
     "check": check_chapter,
     "collide": collisions_chapter,
+    "doctor": installation_chapter,
     "fuzz": fuzz_chapter,
     "invert": inversion_chapter,
     "prove generic-position": patterns_chapter,

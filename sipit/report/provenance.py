@@ -9,7 +9,8 @@ from sipit.report.document import Fact, Facts
 from sipit.report.reading import mapping, sequence, string
 from sipit.report.wording import number, plain
 
-_ON_A_MODEL = {"capture", "certify", "check", "collide", "fuzz", "invert", "quantization"}  # take MODEL as argument
+# Those that take MODEL as argument.
+_ON_A_MODEL = {"capture", "certify", "check", "collide", "doctor", "fuzz", "invert", "quantization"}
 
 
 def repeat(record: Record) -> str:

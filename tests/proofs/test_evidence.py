@@ -138,9 +138,9 @@ def test_a_written_file_has_the_rights_of_any_new_file(tmp_path):
 # Verdicts and errors.
 
 STATUS = {
-    0: {"proved", "accepted", "recovered", "separated", "held", "done"},
-    1: {"refuted", "rejected", "collision", "not_found", "void"},
-    3: {"undecided", "ambiguous", "budget_exhausted"},
+    0: {"proved", "accepted", "recovered", "separated", "held", "done", "ok"},
+    1: {"refuted", "rejected", "collision", "not_found", "void", "broken"},
+    3: {"undecided", "ambiguous", "budget_exhausted", "degraded"},
 }
 
 

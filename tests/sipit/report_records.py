@@ -6,11 +6,13 @@
 import contextlib
 import io
 import json
+import os
 import shlex
 import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from proofs.evidence import Record, read_record
 
@@ -31,6 +33,7 @@ COMMANDS = {
     "train": ["train", "--steps", "8"],
     "certify": ["certify", "tiny-gpt2", "--prompts", "prompts.txt"],
     "capture": ["capture", "tiny-gpt2", "--text", "Hello"],
+    "doctor": ["doctor", "tiny-gpt2"],
 }
 
 
@@ -69,7 +72,9 @@ def make(name: str, folder: Path) -> dict[str, Any]:
         return abridged(_printed([*command, "-o", str(folder / "states.safetensors"), "--json"]))
     (folder / "prompts.txt").write_text(PROMPTS)
     command = [str(folder / part) if part == "prompts.txt" else part for part in command]
-    status = run([*command, "-o", str(folder / f"{name}.json")])
+    # The doctor says where the cache is.
+    with patch.dict(os.environ, {"SIPIT_CACHE": str(folder / "cache")} if name == "doctor" else {}):
+        status = run([*command, "-o", str(folder / f"{name}.json")])
     assert status in {0, 1, 3}, (name, status)
     return abridged(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
 

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 TORCH = ("torch", "functorch", "transformers", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
 COMMANDS = (
     "demo", "check", "capture", "invert", "collide", "quantization", "fuzz", "train", "report", "certify", "verify",
-    "download", "prove witness", "prove generic-position", "prove training-step",
+    "download", "doctor", "prove witness", "prove generic-position", "prove training-step",
 )  # fmt: skip
 
 

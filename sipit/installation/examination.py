@@ -1,0 +1,105 @@
+"""The examination of an installation: all checks, those that need torch last, since torch may be what is broken."""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from proofs.errors import InvalidInput
+from proofs.verdict import Verdict
+from sipit.installation.checks import Check, broken, tried
+from sipit.installation.importing import import_errors
+from sipit.installation.libraries import NEEDED, check_optional, check_python, check_required
+from sipit.installation.storage import check_cache, check_memory
+from sipit.installation.versions import PROJECT, Library, libraries_named, python_required
+
+if TYPE_CHECKING:
+    from sipit.models import LanguageModel
+
+DEFAULT = "tiny-llama"
+
+
+@dataclass
+class Examination:
+    """What an installation can do: lines, and what they rest on. Evidence, see `proofs.Evidence`.
+
+    `versions` are those of Python and of the libraries that are installed, `devices` what torch says is there and how a
+    product on each came out, `abilities` what the body of `model` was found to understand.
+    """
+
+    checks: list[Check] = field(default_factory=list[Check])
+    versions: dict[str, str] = field(default_factory=dict[str, str])
+    devices: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    abilities: dict[str, Any] | None = None
+    model: "LanguageModel | None" = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """`broken` if anything is, else `degraded` if anything is, else `ok`."""
+        return Verdict.worst(check.status for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """The `result` of a record."""
+        return {
+            "checks": [check.to_json() for check in self.checks],
+            "abilities": self.abilities,
+            "versions": self.versions,
+            "devices": self.devices,
+        }
+
+
+def examine(name: str | None = None, *, dtype: str = "float32", device: str = "cpu", seed: int = 0) -> Examination:
+    """Tries what this installation can do; what raises inside a check is a broken line.
+
+    Args:
+        name: the model whose body is looked at and whose states make the round trip; by default a tiny one.
+        dtype: what it computes in.
+        device: where it runs.
+        seed: draws the parameters of a tiny model.
+
+    Raises:
+        InvalidInput: no such model, dtype or device.
+    """
+    found = Examination()
+    libraries: list[Library] = []
+    found.checks += tried("python", lambda: _versions(found, libraries))
+    required = [library for library in libraries if library.extra is None]
+    optional = [library for library in libraries if library.extra is not None]
+
+    def with_torch() -> Iterator[Check]:
+        if any(first.result()[module] is not None for module in NEEDED):
+            yield broken("round trip", f"not tried: it needs {' and '.join(NEEDED)}", "mend these first")
+            return
+        from sipit.installation.machine import check_machine
+
+        yield from check_machine(found, DEFAULT if name is None else name, dtype=dtype, device=device, seed=seed)
+
+    # Importing takes longest: all of it begins now, and that of the extras goes on behind the checks before theirs.
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(import_errors, [*dict.fromkeys((*NEEDED, *_modules(required)))])
+        second = pool.submit(import_errors, _modules(optional))
+        steps: Mapping[str, Callable[[], Iterator[Check]]] = {
+            "memory": check_memory,
+            "cache": check_cache,
+            "libraries": lambda: check_required(required, first.result()),
+            "machine": with_torch,
+            "optional libraries": lambda: check_optional(optional, second.result()),
+        }
+        for title, check in steps.items():
+            found.checks += tried(title, check, let_through=InvalidInput)
+    return found
+
+
+def _versions(found: Examination, libraries: list[Library]) -> Iterator[Check]:
+    """The line about Python; versions and the libraries that the metadata names are put where they are wanted."""
+    python = python_required()
+    found.versions |= {"python": str(python.installed), PROJECT: metadata.version(PROJECT)}
+    yield check_python(python)
+    libraries += libraries_named()
+    found.versions |= {library.name: library.installed for library in libraries if library.installed is not None}
+
+
+def _modules(libraries: list[Library]) -> list[str]:
+    """What is imported of the libraries that are installed."""
+    return [library.module for library in libraries if library.installed is not None]
