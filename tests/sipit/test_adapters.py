@@ -103,6 +103,7 @@ TARGETS = {"gpt2": ["c_attn", "c_proj"], "gpt-neo": ["q_proj", "c_fc"], "opt": [
            "mamba": ["in_proj", "x_proj"]}  # fmt: skip
 
 
+@pytest.mark.edge
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_every_family_takes_an_adapter(tmp_path, family):
     model, name = lora_folder(tmp_path, family, target_modules=TARGETS.get(family, _ATTENTION))

@@ -38,6 +38,7 @@ def test_a_folder_of_different_captures_is_refused(tmp_path):
         read_states(tmp_path)
 
 
+@pytest.mark.edge
 @WITH_RAY
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Ray's own

@@ -173,6 +173,7 @@ def test_dtype_is_that_of_the_computation(tmp_path):
         assert dtype in model.arithmetic
 
 
+@pytest.mark.edge
 def test_a_device_map_splits_the_model(tmp_path):
     name = saved("llama", tmp_path / "saved")
     model = sipit.load_model(name, device_map="cpu")
