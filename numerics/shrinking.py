@@ -1,6 +1,5 @@
 """A small copy of an architecture: the same code path of the library; only widths, counts and the vocabulary shrink."""
 
-import copy
 from typing import Any
 
 from numerics.capture import quiet
@@ -29,7 +28,8 @@ SMALL = {
     "mamba_num_heads": 8, "mamba_head_dim": 8, "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_headdim": 8,
     "mamba_d_state": 4, "mamba_d_ssm": 64, "mamba_dt_rank": 4, "mamba_chunk_size": 4, "ssm_state_size": 4,
     "state_size": 4, "time_step_rank": 4, "chunk_size": 4, "n_groups": 2,
-    "attention_window_size": 8, "adapter_rank": 4, "router_hidden_size": 16,
+    "sliding_window": 8, "sliding_window_size": 8, "window_size": 8, "attention_window_size": 8,
+    "attention_chunk_size": 8, "index_topk": 8, "indexer_budget": 8, "adapter_rank": 4, "router_hidden_size": 16,
     "num_local_experts": 4, "num_experts": 4, "n_routed_experts": 4, "moe_num_experts": 4, "zero_expert_num": 2,
     "num_experts_per_token": 2, "num_experts_per_tok": 2, "moe_topk": 2, "moe_k": 2, "moe_top_k": 2,
     "num_expert_group": 1, "n_group": 1, "topk_group": 1, "n_shared_experts": 1, "first_k_dense_replace": 1,
@@ -66,6 +66,8 @@ OWN: dict[str, dict[str, Any]] = {
 def small_copy(config: Any) -> Any:
     """A config of the same class with small sizes and few blocks; its options are as they were.
 
+    Of one that also sees or hears, it is the text part (`numerics.text_class.new_text_model` builds a model of it).
+
     Raises:
         Unsupported: the class refuses these sizes.
     """
@@ -94,24 +96,9 @@ def small_copy(config: Any) -> Any:
         changed["per_layer_config"] = {number: {**own, **_shrunk(own)} for number, own in kept.items()}
     try:
         with quiet():
-            small = type(text).from_dict({**data, **changed, **OWN.get(text.model_type, {})})
-            return small if text is config or _has_model(small) else _around(small, config)
+            return type(text).from_dict({**data, **changed, **OWN.get(text.model_type, {})})
     except Exception as error:  # noqa: BLE001 - a config class may refuse values with any exception
         raise Unsupported(f"Expected sizes that {text.model_type!r} accepts, but it refuses: {error}") from None
-
-
-def _has_model(text: Any) -> bool:
-    """Whether the library knows a causal language model by this config, or only by the one around it."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
-
-    return type(text) in MODEL_FOR_CAUSAL_LM_MAPPING
-
-
-def _around(text: Any, config: Any) -> Any:
-    """A copy of the config with this text model in it."""
-    around = copy.deepcopy(config)
-    around.text_config = text
-    return around
 
 
 def _shrunk(data: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from numerics.text_class import new_text_model
+
 HIDDEN, LAYERS, VOCABULARY, BOS = 64, 2, 512, 256
 _SPREAD = 0.1  # standard deviation of the noise; attention scores then differ by about one
 
@@ -80,11 +82,9 @@ def drawn_module(config: Any, *, seed: int) -> Any:
 
     torch's global generator is left as it was found.
     """
-    from transformers import AutoModelForCausalLM
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        module = new_text_model(config, dtype=torch.float32)
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=_SPREAD)
