@@ -68,7 +68,9 @@ def quantization(
         command="quantization",
         verdict=verdict_of(result),
         result=result,
-        provenance=provenance(language_model, seed=seed, arithmetic="each format names its own"),
+        provenance=provenance(
+            language_model, seed=seed, arithmetic="; ".join(("each format names its own", *language_model.assembly))
+        ),
         seconds=clock.seconds,
     )
     finish(record, as_json=as_json, output=output, show=lambda: _show(result))
