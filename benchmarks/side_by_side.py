@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from table import Row, Run
@@ -49,11 +50,12 @@ def main() -> None:
         options.model, options.layer, options.rounds = "tiny-llama", "1", 1
     command = ["invert", options.model, "--text", TEXT, "--layer", options.layer, "--json"]
     spend("sipit", "alone", command, 1)  # probes and noise are kept from here on
-    rounds = [
-        {(task, method): spend(method, task, command, options.processes) for task in TASKS for method in METHODS}
-        for _ in range(options.rounds)
-    ]
-    best = {key: min((one[key] for one in rounds), key=lambda spent: spent.wall) for key in rounds[0]}
+    best: dict[tuple[str, str], Spent] = {}
+    for number in range(options.rounds):
+        for key in product(TASKS, METHODS):
+            spent = spend(*key[::-1], command, options.processes)
+            print(f"round {number + 1}: {', '.join(key)}: {spent.wall:.1f} s", file=sys.stderr, flush=True)
+            best[key] = min(spent, best.get(key, spent), key=lambda one: one.wall)
     run = Run("side by side", "wall")
     for task in TASKS:
         count = 1 if task == "alone" else options.processes

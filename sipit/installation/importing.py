@@ -9,10 +9,11 @@ import sys
 from collections.abc import Iterator, Sequence
 
 
-def import_errors(modules: Sequence[str], *, seconds: float = 60.0) -> dict[str, str | None]:
+def import_errors(modules: Sequence[str], *, seconds: float = 300.0) -> dict[str, str | None]:
     """Why each of some modules cannot be imported, in one line; None where it can.
 
-    They are imported one after another in one process, and in another one behind a module that ends it.
+    They are imported one after another in one process, and in another one behind a module that ends it. `seconds` are
+    for each process: many more than importing takes on a machine that is busy, since too few make a fault of a wait.
     """
     found: dict[str, str | None] = {}
     while left := [module for module in modules if module not in found]:
