@@ -101,7 +101,8 @@ def _watched(body: nn.Module, lists: Sequence[nn.ModuleList], ids: torch.Tensor,
         return lambda _module, _arguments, output: calls.append(_Call(owner, index, output))
 
     def look(table: Any, arguments: tuple[Any, ...]) -> None:
-        if arguments and torch.equal(arguments[0], ids.to(arguments[0])):
+        given = arguments[0] if arguments else None  # some tables of positions take a shape
+        if isinstance(given, torch.Tensor) and torch.equal(given, ids.to(given)):
             tables.append(table)
 
     handles = [
