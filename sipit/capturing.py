@@ -87,13 +87,17 @@ def _together(network: Network, group: list[list[int]], padding: Side) -> list[t
 
 
 def _token_by_token(network: Network, token_ids: list[int]) -> torch.Tensor:
-    """One token per run over what the body remembers, as during generation; every run goes through all blocks."""
-    told = network.model.abilities.positions is not None
-    memory: Any = None
+    """One token per run over what the body remembers, as during generation."""
+    known = network.model.abilities
+    told = known.positions is not None
+    memory: Any = None if known.empty_memory is None else known.empty_memory()
     states: list[torch.Tensor] = []
     for position, token in enumerate(torch.tensor(token_ids, device=network.model.device)):
         at = torch.full_like(token, position)[None, None] if told else None
-        state, memory = network.run_whole(token[None, None], memory=memory, positions=at)
+        if known.empty_memory is None:
+            state, memory = network.run_whole(token[None, None], memory=memory, positions=at)
+        else:
+            state = network.run(token[None, None], memory=memory, positions=at)
         states.append(state[0].clone())
     return torch.cat(states)
 

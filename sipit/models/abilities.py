@@ -4,6 +4,7 @@ This is the one place that knows how a body calls its arguments; everything else
 positions, and gets what was seen to work or an error.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,7 +26,8 @@ class Abilities:
     recurrent state) and the argument that takes it back. Each is None where nothing was seen to work. `padding` says
     for each side on which padding leaves the states as they are what has to be passed for that: "mask", "positions".
     `packing` is whether the mask may have four dimensions, `flag` whether the body can be told not to remember, and
-    `refused` says in words what did not work.
+    `refused` says in words what did not work. `empty_memory` makes a memory with which runs may end at any block; None
+    where every run has to go through all of them, as with recurrent states.
     """
 
     flag: bool = True
@@ -35,6 +37,7 @@ class Abilities:
     memory: tuple[str, str] | None = None
     padding: dict[Side, tuple[str, ...]] = field(default_factory=dict[Side, tuple[str, ...]])
     packing: bool = False
+    empty_memory: Callable[[], Any] | None = None
     refused: dict[str, str] = field(default_factory=dict[str, str])
 
     def arguments(

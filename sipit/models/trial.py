@@ -14,6 +14,7 @@ import inspect
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def find_abilities(
         running = _Body(body, tuple(blocks), stream, rows.device, rows.dtype)
         trial = _Trial.of(running, len(rows), special_tokens)
         found = Abilities(flag=trial.flag)
-        for step in (_positions, _mask, _memory, _packing):
+        for step in (_positions, _mask, _memory, _ending, _packing):
             found = step(trial, found)
     return found
 
@@ -65,6 +66,10 @@ def without_memory(body: nn.Module, ids: torch.Tensor) -> dict[str, Any]:
     return arguments
 
 
+class _Ended(Exception):
+    """Ends a run behind a block."""
+
+
 @dataclass(frozen=True)
 class _Body:
     """A body to run; the states of its blocks are brought to one device."""
@@ -75,16 +80,21 @@ class _Body:
     device: torch.device
     dtype: torch.dtype
 
-    def run(self, ids: torch.Tensor, arguments: dict[str, Any]) -> tuple[torch.Tensor, Any]:
-        """The states of all blocks, shape (L, B, T, d), and what the body returned."""
+    def run(self, ids: torch.Tensor, arguments: dict[str, Any], last: int | None = None) -> tuple[torch.Tensor, Any]:
+        """The states of all blocks, shape (L, B, T, d), and what the body returned; block `last` ends the run."""
         states: list[torch.Tensor] = []
+        output: Any = None
 
         def keep(_module: Any, _arguments: Any, output: Any) -> None:
             states.append(self.stream.handed_on(output).to(self.device, copy=True))
+            if len(states) - 1 == last:
+                raise _Ended
 
         handles = [block.register_forward_hook(keep) for block in self.blocks]
         try:
             output = self.module(input_ids=ids, **arguments)
+        except _Ended:
+            pass
         finally:
             for handle in handles:
                 handle.remove()
@@ -251,6 +261,36 @@ def _continues(trial: _Trial, known: Abilities) -> bool:
             memory = known.memory_in(output)
     except REFUSALS:
         return False
+    return True
+
+
+def _ending(trial: _Trial, known: Abilities) -> Abilities:
+    """Whether an empty memory serves runs that end at a block, of which the later ones know nothing."""
+    if known.memory is None:
+        return known
+    memory = known.memory_in(_begin(trial, known))
+    layers: list[Any] = getattr(memory, "layers", [])
+    # The recurrent state of one block may be asked for by another.
+    if not layers or not all(hasattr(layer, "keys") and not hasattr(layer, "conv_states") for layer in layers):
+        return known
+    config: Any = trial.body.module.config
+    empty = partial(type(memory), config=config.get_text_config())
+    try:
+        ended = all(_continues_to(trial, known, empty(), last) for last in {0, len(trial.plain) // 2})
+    except REFUSALS:
+        return known
+    return replace(known, empty_memory=empty) if ended else known
+
+
+def _continues_to(trial: _Trial, known: Abilities, memory: Any, last: int) -> bool:
+    """Whether tokens one by one, in runs that block `last` ends, have the plain states there."""
+    for at in range(_AFTER):
+        here = slice(at, at + 1)
+        positions = None if known.positions is None else trial.places[:, here]
+        told = known.arguments(memory=memory, positions=positions)
+        states, _ = trial.body.run(trial.ids[:, here], told, last)
+        if not trial.fits(states, trial.plain[: last + 1, :, here]):
+            return False
     return True
 
 
