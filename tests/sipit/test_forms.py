@@ -110,7 +110,8 @@ def test_an_unembedding_may_have_other_rows_than_the_embedding(rows):
 
 @pytest.mark.parametrize(
     ("name", "tables"),
-    [("gpt2", ["wte"]), ("roberta", ["embeddings.word_embeddings"]),
+    [("gpt2", ["wte"]), ("bart", ["embed_tokens"]), ("bigbird_pegasus", ["embed_tokens"]),
+     ("roberta", ["embeddings.word_embeddings"]),
      ("gemma3n_text", ["embed_tokens", "embed_tokens_per_layer"])],
 )  # fmt: skip
 def test_tables_are_those_that_the_ids_index_whatever_their_size(name, tables):
