@@ -103,7 +103,8 @@ def _watched(body: nn.Module, lists: Sequence[nn.ModuleList], ids: torch.Tensor,
 
     def look(table: Any, _arguments: Any, output: Any) -> None:
         # Its rows of the ids, which it may scale, have to come back: some tables of positions are handed ids as well.
-        if int(ids.max()) >= table.num_embeddings or output.shape[:-1] != ids.shape:
+        seen = isinstance(output, torch.Tensor) and output.shape[:-1] == ids.shape
+        if not seen or int(ids.max()) >= table.num_embeddings:
             return
         rows, output = table.weight[ids.to(table.weight.device)].double(), output.double()
         if bool(((output * rows).sum(-1) >= (1 - _PARALLEL) * output.norm(dim=-1) * rows.norm(dim=-1)).all()):
