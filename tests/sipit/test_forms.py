@@ -151,6 +151,16 @@ def test_a_model_that_calls_its_context_otherwise():
         sipit.capture(model, [PROMPT * 13])
 
 
+def test_kept_probes_of_another_width_are_not_used(monkeypatch, tmp_path):
+    monkeypatch.setenv("SIPIT_CACHE", str(tmp_path))
+    model = language_model(small("deepseek_v4"))
+    sipit.invert(model, sipit.capture(model, [PROMPT], layer="final"))
+    (kept,) = tmp_path.rglob("*-final-*.safetensors")
+    kept.rename(kept.with_name(kept.name.replace("-final-", "-1-")))
+    (found,) = sipit.invert(model, sipit.capture(model, [PROMPT], layer=1))
+    assert found.token_ids == PROMPT
+
+
 def test_a_width_of_its_own_behind_the_final_norm():
     config = small_copy(AutoConfig.for_model("opt"))
     config.word_embed_proj_dim = 16  # as in OPT 350M
