@@ -167,7 +167,7 @@ def trained_probes(network: Network, *, progress: Progress | None = None) -> Pro
     embedding = centred_embedding(model)
     key = probes_key(model, str(network.layer))
     probes = kept_probes(key, embedding)
-    if probes is None:
+    if probes is None or len(probes.later.mean) != network.width:  # kept by one that took another part for the body
         trial = Network(model, network.layer)
         probes = _train(trial, embedding, training_tokens(model, network.layer), _FIRST_TOKENS, progress)
         keep_probes(key, probes)

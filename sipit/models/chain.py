@@ -11,6 +11,7 @@ from numerics.stream import Stream
 from sipit.models.trial import REFUSALS, without_memory
 
 _CAUSAL = 1e-3  # relative; a bidirectional model moves its states by order one, rounding by far less
+_PARALLEL = 1e-2  # 1 less the cosine of a row and what a table makes of it
 _LENGTH = 4  # tokens of the prompts
 
 
@@ -100,9 +101,13 @@ def _watched(body: nn.Module, lists: Sequence[nn.ModuleList], ids: torch.Tensor,
     def hook(owner: int, index: int) -> Any:
         return lambda _module, _arguments, output: calls.append(_Call(owner, index, output))
 
-    def look(table: Any, arguments: tuple[Any, ...]) -> None:
-        given = arguments[0] if arguments else None  # some tables of positions take a shape
-        if isinstance(given, torch.Tensor) and torch.equal(given, ids.to(given)):
+    def look(table: Any, _arguments: Any, output: Any) -> None:
+        # Its rows of the ids, which it may scale, have to come back: some tables of positions are handed ids as well.
+        seen = isinstance(output, torch.Tensor) and output.shape[:-1] == ids.shape
+        if not seen or int(ids.max()) >= table.num_embeddings:
+            return
+        rows, output = table.weight[ids.to(table.weight.device)].double(), output.double()
+        if bool(((output * rows).sum(-1) >= (1 - _PARALLEL) * output.norm(dim=-1) * rows.norm(dim=-1)).all()):
             tables.append(table)
 
     handles = [
@@ -110,7 +115,7 @@ def _watched(body: nn.Module, lists: Sequence[nn.ModuleList], ids: torch.Tensor,
         for owner, part in enumerate(lists)
         for index, module in enumerate(part)
     ]
-    handles += [part.register_forward_pre_hook(look) for part in body.modules() if isinstance(part, nn.Embedding)]
+    handles += [part.register_forward_hook(look) for part in body.modules() if isinstance(part, nn.Embedding)]
     try:
         return _Run(calls, tables, body(input_ids=ids, **arguments)[0])
     finally:

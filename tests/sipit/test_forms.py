@@ -110,7 +110,8 @@ def test_an_unembedding_may_have_other_rows_than_the_embedding(rows):
 
 @pytest.mark.parametrize(
     ("name", "tables"),
-    [("gpt2", ["wte"]), ("roberta", ["embeddings.word_embeddings"]),
+    [("gpt2", ["wte"]), ("bart", ["embed_tokens"]), ("bigbird_pegasus", ["embed_tokens"]),
+     ("roberta", ["embeddings.word_embeddings"]),
      ("gemma3n_text", ["embed_tokens", "embed_tokens_per_layer"])],
 )  # fmt: skip
 def test_tables_are_those_that_the_ids_index_whatever_their_size(name, tables):
@@ -148,6 +149,16 @@ def test_a_model_that_calls_its_context_otherwise():
     assert found.token_ids == PROMPT
     with pytest.raises(InvalidInput, match="64"):
         sipit.capture(model, [PROMPT * 13])
+
+
+def test_kept_probes_of_another_width_are_not_used(monkeypatch, tmp_path):
+    monkeypatch.setenv("SIPIT_CACHE", str(tmp_path))
+    model = language_model(small("deepseek_v4"))
+    sipit.invert(model, sipit.capture(model, [PROMPT], layer="final"))
+    (kept,) = tmp_path.rglob("*-final-*.safetensors")
+    kept.rename(kept.with_name(kept.name.replace("-final-", "-1-")))
+    (found,) = sipit.invert(model, sipit.capture(model, [PROMPT], layer=1))
+    assert found.token_ids == PROMPT
 
 
 def test_a_width_of_its_own_behind_the_final_norm():
