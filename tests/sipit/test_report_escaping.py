@@ -1,5 +1,6 @@
 """Whatever text a model or a file holds, it stays text on the page; whatever a record lacks, there is a page."""
 
+import copy
 import json
 import re
 import shlex
@@ -186,7 +187,7 @@ def _damage(draw: st.DrawFn, value: Any) -> None:
     if isinstance(value[key], dict | list) and value[key] and draw(st.integers(0, 3)):
         return _damage(draw, value[key])
     if draw(st.booleans()):
-        value[key] = draw(ODD)
+        value[key] = copy.deepcopy(draw(ODD))  # what is drawn is shared, and may be damaged in its turn
     else:
         del value[key]
     return None
