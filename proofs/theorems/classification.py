@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from proofs.structure.families import powers_of_one_word, proportional, repeated
-from proofs.structure.patterns import Prompt
+from proofs.kernel.patterns import Prompt
 
 Scheme = Literal["learned", "rope", "alibi", "t5", "none"]
 

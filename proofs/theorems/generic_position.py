@@ -26,11 +26,11 @@ from proofs.kernel.wellformed import well_formed
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import evaluate, live
 from proofs.provers.analyticity import AnalyticityProof, prove_analytic
-from proofs.structure.depth import last_block_lifts
+from proofs.kernel.depth import last_block_lifts
 from proofs.structure.families import families
-from proofs.structure.patterns import Prompt, patterns
+from proofs.kernel.patterns import Prompt, patterns
 from proofs.structure.width import widening
-from proofs.structure.zeros import silence
+from proofs.kernel.zeros import silence
 from proofs.verdict import Verdict
 
 BITS = 160

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import live
-from proofs.structure.zeros import vanishing
+from proofs.kernel.zeros import vanishing
 
 
 def last_block_lifts(graph: Graph, silenced: Collection[str]) -> bool:
