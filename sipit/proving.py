@@ -126,7 +126,8 @@ def prove_generic_position(
         InvalidInput: no such family, or a context or width out of range.
         Unsupported: the network cannot be captured.
     """
-    from proofs.theorems.generic_position import BITS, LARGEST_CONTEXT, examine
+    from proofs.kernel.generic_position import LARGEST_CONTEXT
+    from proofs.theorems.generic_position import examine
 
     if not 1 <= context <= LARGEST_CONTEXT:
         raise InvalidInput(f"Expected a context from 1 to {LARGEST_CONTEXT}, but got --context {context}.")
@@ -192,7 +193,7 @@ _GROWTH = {
 def _scope(found: "GenericPosition") -> dict[str, str]:
     """For whom the pairs that differ do so: networks with the same nodes and constants and longer axes."""
     scope = dict(_SCOPE)
-    scope["depth"] = _DEPTH if found.lifts else "this depth: the last block was not shown to lift"
+    scope["depth"] = _DEPTH if found.claim["every_depth"] else "this depth: the last block was not shown to lift"
     for name, grows in found.grows.items():
         scope[name] = _GROWTH[name] if grows is True else f"as captured only: {grows}"
     return scope

@@ -9,6 +9,7 @@ from typing import Any
 
 from proofs.errors import InvalidInput
 from proofs.kernel.branches import recheck
+from proofs.kernel.generic_position import check_generic_position
 from proofs.kernel.regularity import check_regularity
 from proofs.kernel.result import CheckResult, Rejected, same
 from proofs.kernel.separation import KIND as SEPARATION
@@ -19,7 +20,6 @@ from proofs.kernel.wellformed import known_are_well_formed
 from proofs.kernel.witness import check_witness
 from proofs.network.graph import Graph
 from proofs.structure.collisions import collisions
-from proofs.theorems.generic_position import check_generic_position
 from proofs.verdict import Verdict
 
 DAMAGE = (

@@ -188,9 +188,9 @@ def scattered(at: At) -> Value:
 
 _ENTRYWISE = (
     "negate", "divide", "power", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "sigmoid", "softplus",
-    "rsqrt", "sqrt", "silu", "gelu", "tanh_gelu", "mish", "relu", "absolute", "clamp", "maximum", "minimum", "leaky_relu", "elu",
-    "greater", "at_most", "equal", "both", "either", "opposite", "floor", "as_real", "as_integer", "whole_quotient",
-    "remainder",
+    "rsqrt", "sqrt", "silu", "gelu", "tanh_gelu", "mish", "relu", "absolute", "clamp", "maximum", "minimum",
+    "leaky_relu", "elu", "greater", "at_most", "equal", "both", "either", "opposite", "floor", "as_real", "as_integer",
+    "whole_quotient", "remainder",
 )  # fmt: skip
 
 RULES: Mapping[str, Rule] = {
