@@ -11,10 +11,10 @@ from numerics.capture import capture_graph
 from proofs.enclosures.continuations import ARITHMETIC
 from proofs.enclosures.enclosure import Enclosure
 from proofs.errors import InvalidInput
+from proofs.kernel.equal_pairs import ROWS
 from proofs.processes import processors
 from proofs.provers.separation import SeparationCertificate
 from proofs.provers.vocabulary import VocabularyMargin, certify_vocabulary
-from proofs.structure.equal_prompts import ROWS
 from sipit.models import LanguageModel
 from sipit.weight_files import remember, weights_of
 

@@ -22,12 +22,12 @@ from proofs.enclosures.enclosure import Enclosure, whole
 from proofs.enclosures.observation import observed_again
 from proofs.enclosures.segments import STATE, cuts, inputs_of, segments
 from proofs.errors import InvalidInput, SipitError
+from proofs.kernel.equal_pairs import EqualPairs, derive_equal_pairs
 from proofs.kernel.result import CheckResult, Rejected, digest, same
 from proofs.kernel.wellformed import well_formed
 from proofs.network.graph import Graph
 from proofs.network.weights import checked_weights, weights_digest
 from proofs.operations.interpreter import evaluate
-from proofs.structure.equal_prompts import identities
 from proofs.verdict import Verdict
 
 KIND = "separation"
@@ -200,10 +200,7 @@ def _claims(
     states: list[Enclosure],
 ) -> None:
     """The equal pairs by their reasons, and the distance of every other pair in exact integers."""
-    equal = identities(graphs, weights, prompts)
-    if not same(certificate.get("identical"), [pair.to_json() for pair in equal]):
-        raise Rejected("the pairs that are equal are not those that follow from graph and weights")
-    skipped = {(pair.first, pair.second) for pair in equal}
+    skipped = derive_equal_pairs(EqualPairs(graphs, weights, prompts), certificate.get("identical"), len(prompts))
     minimum, unresolved = _distances(states, skipped)
     pairs = len(states) * (len(states) - 1) // 2
     claim = dict(certificate["claim"])
@@ -212,11 +209,11 @@ def _claims(
         prompts=len(states),
         layer=certificate["layer"],
         minimum=stated or "(no pair)",
-        named=len(equal),
+        named=len(skipped),
         open=len(unresolved),
     )
     expected = {
-        "statement": statement, "pairs": pairs, "certified": pairs - len(equal) - len(unresolved),
+        "statement": statement, "pairs": pairs, "certified": pairs - len(skipped) - len(unresolved),
         "minimum_lower_bound": stated,
     }  # fmt: skip
     for name, value in expected.items():
@@ -228,7 +225,7 @@ def _claims(
     seen = observed_again(certificate.get("observation"), states)
     if seen is not None and not same(certificate["observation"], seen.to_json()):
         raise Rejected("the prompts that the observed state can be of are not those that follow")
-    if not same(claim["unique"], None if seen is None else seen.unique(equal)):
+    if not same(claim["unique"], None if seen is None else seen.unique(skipped)):
         raise Rejected("whether the observed state is of one prompt alone is claimed wrongly")
     if not same(certificate.get("unresolved"), unresolved):
         raise Rejected("the pairs left open are not those whose enclosures meet")

@@ -87,7 +87,7 @@ class SeparationCertificate:
                 "minimum_lower_bound": minimum,
                 "closest": None if self.found.closest is None else list(self.found.closest),
                 "graphs": [digest(graph) for graph in graphs],
-                "unique": None if self.observation is None else self.observation.unique(self.identical),
+                "unique": None if self.observation is None else self.observation.unique({(pair.first, pair.second) for pair in self.identical}),
             },
         }  # fmt: skip
         return {**body, "digest": digest(body)}
