@@ -20,6 +20,7 @@ import numpy as np
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.base import Undecided
 from proofs.errors import InvalidInput, SipitError, Unsupported
+from proofs.evidence import SCHEMA
 from proofs.kernel.branches import fixed_branches_are_analytic
 from proofs.kernel.result import CheckResult, Rejected, digest, expect_claim, same
 from proofs.kernel.wellformed import well_formed
@@ -75,10 +76,7 @@ class GenericPosition:
     @property
     def verdict(self) -> Verdict:
         """Refuted where some pattern collides, else undecided where one is, else proved."""
-        counts = self.counts
-        if counts["collisions_proved"]:
-            return Verdict.REFUTED
-        return Verdict.UNDECIDED if counts["undecided"] else Verdict.PROVED
+        return verdict_of(self.counts["collisions_proved"], self.counts["undecided"])
 
     def to_json(self) -> dict[str, Any]:
         """The certificate."""
@@ -89,6 +87,7 @@ class GenericPosition:
             certified=counts["certified"], collide=counts["collisions_proved"], undecided=counts["undecided"],
         )  # fmt: skip
         return {
+            "schema": SCHEMA,
             "kind": "generic-position",
             "claim": {
                 "statement": statement, **counts, "context": self.context, "bos": self.bos, "seed": self.seed,
@@ -100,6 +99,13 @@ class GenericPosition:
             "classes": [[list(first), list(second), outcome] for first, second, outcome in self.classes],
             "graphs": graphs,
         }  # fmt: skip
+
+
+def verdict_of(collisions: int, undecided: int) -> Verdict:
+    """Refuted where some pattern collides, else undecided where one is, else proved."""
+    if collisions:
+        return Verdict.REFUTED
+    return Verdict.UNDECIDED if undecided else Verdict.PROVED
 
 
 def examine(
