@@ -33,7 +33,7 @@ from proofs.kernel.optimizers import (
     symbolically,
 )
 from proofs.kernel.regularity import is_analytic
-from proofs.kernel.result import Rejected, digest, expect_claim
+from proofs.kernel.result import Rejected, digest, expect_claim, same
 from proofs.kernel.wellformed import well_formed
 from proofs.kernel.zero_state import from_zero_state
 from proofs.network.graph import Graph
@@ -319,8 +319,8 @@ def derive_training_step(certificate: Mapping[str, Any]) -> Claim:
         Rejected, InvalidInput: the rule, the rate, the seed or a sample is missing, or does not fit the graph.
     """
     claim = certificate.get("claim")
-    if not isinstance(claim, Mapping):
-        raise Rejected("the claim is missing")
+    if not isinstance(claim, Mapping) or not same(claim.get("graph"), digest(certificate.get("graph"))):
+        raise Rejected("the claim is missing, or names another graph by its digest")
     seed, rule, rate = (certificate.get(name) for name in ("seed", "rule", "rate"))
     if isinstance(seed, bool) or not isinstance(seed, int) or rule not in RULES or not isinstance(rate, str):
         raise Rejected("the rule, the rate or the seed is missing")
@@ -334,7 +334,7 @@ def derive_training_step(certificate: Mapping[str, Any]) -> Claim:
     again = found.to_json()
     follows = {
         **again,
-        "claim": {**again["claim"], "graph": digest(certificate["graph"])},
+        "claim": {**again["claim"], "graph": claim["graph"]},
         "graph": unlabelled(certificate["graph"]),
     }
     expect_claim(claim, follows["claim"])

@@ -27,7 +27,7 @@ from proofs.kernel.published_witness import (
     role_of,
 )
 from proofs.kernel.regularity import is_analytic
-from proofs.kernel.result import Rejected, digest, expect_claim
+from proofs.kernel.result import Rejected, digest, expect_claim, same
 from proofs.kernel.wellformed import well_formed
 from proofs.network.graph import Graph
 from proofs.verdict import Verdict
@@ -141,6 +141,8 @@ def derive_witness(certificate: Mapping[str, Any]) -> Claim:
     claim, graphs = certificate.get("claim"), certificate.get("graphs")
     if not isinstance(claim, Mapping) or not isinstance(graphs, Mapping):
         raise Rejected("the claim or the graphs are missing")
+    if not same(claim.get("graphs"), digest(graphs)):
+        raise Rejected("the graphs are not those that the claim names by their digest")
     size = [claim.get(name) for name in ("vocabulary", "context")]
     if not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 64 for n in size):
         raise Rejected("the claim names no vocabulary and context")
@@ -151,7 +153,7 @@ def derive_witness(certificate: Mapping[str, Any]) -> Claim:
     again = found.to_json()
     follows = {
         **again,
-        "claim": {**again["claim"], "graphs": digest(graphs)},
+        "claim": {**again["claim"], "graphs": claim["graphs"]},
         "graphs": {length: unlabelled(graph) for length, graph in graphs.items()},
     }
     expect_claim(claim, follows["claim"])
