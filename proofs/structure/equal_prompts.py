@@ -1,4 +1,4 @@
-"""Looks for pairs of prompts whose states are equal over the reals; the kernel shows each (`proofs.kernel.equal_pairs`).
+"""Looks for pairs of prompts whose states are equal over the reals; `proofs.kernel.equal_pairs` shows each.
 
 Candidates are prompts with the same last token and the same relative frequencies, and prompts that agree in all tokens
 that the last state sees.

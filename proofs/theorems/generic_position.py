@@ -3,13 +3,13 @@
 What is found is checked by `proofs.kernel.generic_position`, which says what each outcome means.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from proofs.evidence import SCHEMA
 from proofs.kernel.collisions import family_of
-from proofs.kernel.generic_position import KIND, Point, claim_of, expect_networks, regularity_of
+from proofs.kernel.generic_position import KIND, Point, claim_of, expect_networks, regularity_of, verdict_of
 from proofs.kernel.patterns import Prompt, patterns
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.kernel.zeros import silence
@@ -41,14 +41,12 @@ class GenericPosition:
     @property
     def verdict(self) -> Verdict:
         """Refuted where some pattern collides, else undecided where one is, else proved."""
-        kinds = Counter(outcome.split(":")[0] for _, _, outcome in self.classes)
-        if kinds["collide"]:
-            return Verdict.REFUTED
-        return Verdict.UNDECIDED if kinds["undecided"] else Verdict.PROVED
+        return verdict_of(self.claim["collisions_proved"], self.claim["undecided"])
 
     def to_json(self) -> dict[str, Any]:
         """The certificate."""
         return {
+            "schema": SCHEMA,
             "kind": KIND,
             "claim": dict(self.claim),
             "classes": [[list(first), list(second), outcome] for first, second, outcome in self.classes],
