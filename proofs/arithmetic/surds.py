@@ -77,12 +77,6 @@ class Surd:
             return ZERO if self.terms == {} and divisor is None else UNKNOWN
         return self * Surd({(0, 1): 1 / divisor})
 
-    def __pow__(self, exponent: int) -> "Surd":
-        result = Surd({(0, 1): _ONE})
-        for _ in range(exponent):
-            result = result * self
-        return result
-
 
 ZERO, UNKNOWN, MASKED = Surd({}), Surd(None), Surd(None, masked=True)
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -240,7 +241,9 @@ def flat_tokens(net: Net) -> None:
 
 
 def no_vocabulary(net: Net) -> None:
-    net.op("take", net.parameter("e", 5, 4), net.tokens(3, 0), axis=0)
+    tokens = net.tokens(3, 1)
+    net.nodes[tokens] = replace(net.nodes[tokens], attributes={**net.nodes[tokens].attributes, "vocabulary": 0})
+    net.op("take", net.parameter("e", 5, 4), tokens, axis=0)
 
 
 @pytest.mark.parametrize(
