@@ -1,8 +1,8 @@
 """Compiles the theories of this folder, and holds what every theorem rests on against `assumptions.txt`.
 
-`make formal` runs it. It needs Coq with the mathematical components (Debian's packages, below), Python's standard library
-and nothing else; what is compiled lies in `build/formal`. Exit status 1: a theorem rests on something that is not
-written down, or the other way round; 2: a program or a library is missing, or a theory does not compile.
+`make formal` runs it. It needs Coq with the mathematical components (Debian's packages, below), Python's standard
+library and nothing else; what is compiled lies in `build/formal`. Exit status 1: a theorem rests on something that is
+not written down, or the other way round; 2: a program or a library is missing, or a theory does not compile.
 
     python3 proofs/formal/build.py             compile and compare
     python3 proofs/formal/build.py --renew     compile and write `assumptions.txt`
@@ -84,12 +84,10 @@ def expect_installed() -> None:
         missing = [f"mathcomp {name}" for name in LIBRARIES if not (folder / name).is_dir()]
         version = subprocess.run(["coqc", "-print-version"], check=True, capture_output=True, text=True).stdout
         if not version.startswith(VERSION):
-            raise Failure(
-                f"Expected Coq {VERSION}, as Debian 12 has it, but got {version.split()[0]}; use that one.", 2
-            )
+            raise Failure(f"Expected Coq {VERSION}, as Debian 12 has it, but got {version.split()[0]}.", 2)
     if missing:
         raise Failure(
-            f"Expected Coq with its libraries, but there is no {', '.join(missing)}; on Debian: apt-get install {PACKAGES}",
+            f"Expected Coq and its libraries, but there is no {', '.join(missing)}; on Debian: apt install {PACKAGES}",
             2,
         )
 
@@ -147,9 +145,7 @@ def compare(found: Sequence[str]) -> None:
     written = LIST.read_text().splitlines() if LIST.exists() else []
     for line in found:
         if line not in written:
-            raise Failure(
-                f"Expected what {LIST.name} says, but now: {line}. If that is meant, renew it with --renew.", 1
-            )
+            raise Failure(f"Expected what {LIST.name} says, but now: {line}. If that is meant: --renew.", 1)
     if len(written) != len(found):
         gone = sorted({line.partition(":")[0] for line in written} - {line.partition(":")[0] for line in found})
         raise Failure(f"Expected the statements of {LIST.name}, but these are gone: {', '.join(gone)}.", 1)
@@ -167,11 +163,14 @@ def main(arguments: Sequence[str]) -> None:
         LIST.write_text("".join(f"{line}\n" for line in found))
     compare(found)
     closed = sum(line.endswith(": nothing") for line in found)
-    print(f"{len(found)} lemmas and theorems proved: {closed} rest on nothing, the others on the axioms of {LIST.name}")
+    sys.stdout.write(
+        f"{len(found)} lemmas and theorems proved: {closed} rest on nothing, the others on the axioms of {LIST.name}\n"
+    )
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except Failure as failure:
-        sys.exit(print(failure, file=sys.stderr) or failure.status)
+        sys.stderr.write(f"{failure}\n")
+        sys.exit(failure.status)
