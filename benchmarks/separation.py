@@ -21,9 +21,9 @@ from table import Row, Run
 
 from numerics.capture import capture_graph
 from proofs.arithmetic.ball import Balls
-from proofs.interpreter import evaluate
-from proofs.segments import cuts, segments
-from proofs.trail import follow
+from proofs.enclosures.segments import cuts, segments
+from proofs.enclosures.trail import follow
+from proofs.operations.interpreter import evaluate
 
 
 def main() -> None:

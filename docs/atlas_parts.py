@@ -73,9 +73,9 @@ def regularity(name: str) -> dict[str, Any]:
     """What is proved of the map from parameters to the last state, one block per kind of block."""
     from numerics.capture import capture_graph
     from numerics.reduced import witness_in_small_copy
-    from proofs.analyticity import Obstructions, prove_analytic
-    from proofs.dependence import causal
-    from proofs.structural import positions
+    from proofs.provers.analyticity import Obstructions, prove_analytic
+    from proofs.structure.collisions import positions
+    from proofs.structure.dependence import causal
     from sipit.checking import LENGTH
 
     config = config_of(name)

@@ -9,8 +9,8 @@ import torch
 
 from proofs.arithmetic.base import Arithmetic, Discrete
 from proofs.errors import InvalidInput
-from proofs.graph import Constant, Graph
-from proofs.interpreter import evaluate
+from proofs.network.graph import Constant, Graph
+from proofs.operations.interpreter import evaluate
 
 _ELEMENTARY = {
     "exp": torch.exp, "expm1": torch.expm1, "log": torch.log, "log1p": torch.log1p, "sin": torch.sin,

@@ -22,7 +22,7 @@ from numerics.lowering import lower
 from numerics.stream import entered, hidden_of
 from numerics.text_class import new_text_model, text_blocks, text_part
 from proofs.errors import InvalidInput, Unsupported
-from proofs.graph import Graph
+from proofs.network.graph import Graph
 
 LARGEST_BYTES = 16 * 2**20  # of a config file
 LARGEST = {"vocab_size": 2**24, "hidden_size": 2**18, "num_hidden_layers": 1024}  # above any model there is

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from numerics.capture import build, capture_graph
-from proofs.graph import Graph
+from proofs.network.graph import Graph
 
 
 class _Logits(torch.nn.Module):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from proofs.errors import InvalidInput, Unsupported
-from proofs.graph import Attribute, Constant, Graph, Kind, Node, TensorType
+from proofs.network.graph import Attribute, Constant, Graph, Kind, Node, TensorType
 from proofs.operations import REGISTRY
 
 MASK = "ideal mask: the lowest float of the library's additive masks stands for -inf"

@@ -13,7 +13,7 @@ import torch
 
 from numerics.lowering import Builder, Rule, Term, Value, kind_of
 from proofs.errors import InvalidInput
-from proofs.graph import Attribute
+from proofs.network.graph import Attribute
 
 Arguments = Sequence[Any]
 Keywords = dict[str, Any]

@@ -12,11 +12,11 @@ import torch
 from numerics.arithmetic import TorchArithmetic
 from numerics.capture import capture_graph
 from numerics.shrinking import WIDTH, small_copy
-from proofs.analyticity import Obstructions, prove_analytic
-from proofs.branching import LARGEST_FOR_JUMPS, LARGEST_SUBJECT, with_witness
 from proofs.errors import SipitError
-from proofs.graph import Graph
-from proofs.interpreter import evaluate
+from proofs.network.graph import Graph
+from proofs.operations.interpreter import evaluate
+from proofs.provers.analyticity import Obstructions, prove_analytic
+from proofs.provers.branches import LARGEST_FOR_JUMPS, LARGEST_SUBJECT, with_witness
 from proofs.regularity import DISCONTINUOUS, UNPROVED
 
 SHORT = 2  # tokens of the prompt on which a witness is searched

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from numerics.capture import capture_graph
 from proofs.errors import InvalidInput
-from proofs.graph import Graph
+from proofs.network.graph import Graph
 
 Positions = Literal["learned", "rope", "alibi", "t5", "none"]
 Norm = Literal["layernorm", "rmsnorm", "none"]

@@ -7,41 +7,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from proofs.analyticity import AnalyticityProof, Obstruction, Obstructions, prove_analytic
-    from proofs.certificate import check
-    from proofs.checker import CheckResult
     from proofs.errors import InvalidInput, MissingResource, SipitError, Unsupported
     from proofs.evidence import SCHEMA, Evidence, Record, read_record
-    from proofs.graph import Constant, Graph, Node, TensorType
-    from proofs.interpreter import evaluate
-    from proofs.separation import SeparationCertificate, certify_separation
+    from proofs.kernel.door import check
+    from proofs.kernel.result import CheckResult
+    from proofs.network.graph import Constant, Graph, Node, TensorType
+    from proofs.operations.interpreter import evaluate
+    from proofs.provers.analyticity import AnalyticityProof, Obstruction, Obstructions, prove_analytic
+    from proofs.provers.separation import SeparationCertificate, certify_separation
+    from proofs.provers.vocabulary import VocabularyMargin, certify_vocabulary
     from proofs.verdict import Verdict
-    from proofs.vocabulary import VocabularyMargin, certify_vocabulary
 
 _HOMES = {
     "SCHEMA": "proofs.evidence",
-    "AnalyticityProof": "proofs.analyticity",
-    "CheckResult": "proofs.checker",
-    "Constant": "proofs.graph",
+    "AnalyticityProof": "proofs.provers.analyticity",
+    "CheckResult": "proofs.kernel.regularity",
+    "Constant": "proofs.network.graph",
     "Evidence": "proofs.evidence",
-    "Graph": "proofs.graph",
+    "Graph": "proofs.network.graph",
     "InvalidInput": "proofs.errors",
     "MissingResource": "proofs.errors",
-    "Node": "proofs.graph",
-    "Obstruction": "proofs.analyticity",
-    "Obstructions": "proofs.analyticity",
+    "Node": "proofs.network.graph",
+    "Obstruction": "proofs.provers.analyticity",
+    "Obstructions": "proofs.provers.analyticity",
     "Record": "proofs.evidence",
-    "SeparationCertificate": "proofs.separation",
+    "SeparationCertificate": "proofs.provers.separation",
     "SipitError": "proofs.errors",
-    "TensorType": "proofs.graph",
+    "TensorType": "proofs.network.graph",
     "Unsupported": "proofs.errors",
     "Verdict": "proofs.verdict",
-    "VocabularyMargin": "proofs.vocabulary",
-    "certify_separation": "proofs.separation",
-    "certify_vocabulary": "proofs.vocabulary",
-    "check": "proofs.certificate",
-    "evaluate": "proofs.interpreter",
-    "prove_analytic": "proofs.analyticity",
+    "VocabularyMargin": "proofs.provers.vocabulary",
+    "certify_separation": "proofs.provers.separation",
+    "certify_vocabulary": "proofs.provers.vocabulary",
+    "check": "proofs.kernel.door",
+    "evaluate": "proofs.operations.interpreter",
+    "prove_analytic": "proofs.provers.analyticity",
     "read_record": "proofs.evidence",
 }
 

@@ -14,11 +14,11 @@ from proofs.arithmetic.base import Undecided
 from proofs.arithmetic.fixed_point import LARGEST
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
-from proofs.forked import processors
-from proofs.separation import SeparationCertificate, certify_separation
-from proofs.separation_checker import LARGEST_SET
+from proofs.kernel.separation import LARGEST_SET
+from proofs.network.weights import weights_digest
+from proofs.processes import processors
+from proofs.provers.separation import SeparationCertificate, certify_separation
 from proofs.verdict import Verdict
-from proofs.weights import weights_digest
 from sipit.known_collisions import families_at
 from sipit.memory import available_memory
 from sipit.models import LanguageModel

@@ -4,13 +4,13 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from proofs.analyticity import AnalyticityProof, Obstructions, prove_analytic
-from proofs.dependence import causal
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
-from proofs.graph import Graph
+from proofs.network.graph import Graph
+from proofs.provers.analyticity import AnalyticityProof, Obstructions, prove_analytic
 from proofs.regularity import ANALYTIC
-from proofs.structural import collisions, positions, repeated_tokens_collide
+from proofs.structure.collisions import collisions, positions, repeated_tokens_collide
+from proofs.structure.dependence import causal
 from proofs.verdict import Verdict
 from sipit.model_files import ADAPTER_CONFIG
 

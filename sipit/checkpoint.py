@@ -14,7 +14,7 @@ import torch
 
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
-from proofs.tensor_file import read_header
+from proofs.network.tensor_file import read_header
 
 SCHEMA = "sipit-checkpoint/1"
 

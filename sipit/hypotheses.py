@@ -29,8 +29,8 @@ def quoted_theorem(model: "LanguageModel", optimizer: str) -> dict[str, Any]:
     Regularity and the position scheme are decided on the captured graph; the rest is listed as what it is.
     """
     from numerics.capture import capture_graph
-    from proofs.analyticity import AnalyticityProof, prove_analytic
-    from proofs.structural import positions
+    from proofs.provers.analyticity import AnalyticityProof, prove_analytic
+    from proofs.structure.collisions import positions
 
     graph = capture_graph(model.module.config, length=4)
     analytic = isinstance(prove_analytic(graph), AnalyticityProof)

@@ -20,7 +20,7 @@ from sipit.prefixes import Prefixes
 
 @dataclass(frozen=True, slots=True)
 class Families:
-    """What the captured network at one layer proves (`proofs.structural`), and what the weights and config add.
+    """What the captured network at one layer proves, and what the weights and the config add.
 
     Attributes:
         repeats: a^m and a^k collide for every token a.
@@ -84,7 +84,7 @@ def _equal_pairs(values: Iterable[Hashable]) -> int:
 def families_at(model: LanguageModel, layer: int) -> Families:
     """The families of a model's network up to a layer, read off the captured graph."""
     from numerics.capture import capture_graph
-    from proofs.structural import collisions, positions, repeated_tokens_collide
+    from proofs.structure.collisions import collisions, positions, repeated_tokens_collide
 
     if layer == 0:
         everywhere = _same_everywhere(model)

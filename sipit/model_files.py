@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from proofs.errors import InvalidInput
-from proofs.tensor_file import read_header
+from proofs.network.tensor_file import read_header
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"

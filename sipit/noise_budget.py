@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from numerics.arithmetic import TorchArithmetic
-from proofs.distances import lower_bound
-from proofs.enclosure import Enclosure
-from proofs.graph import Graph
-from proofs.interpreter import evaluate
-from proofs.segments import STATE, cuts, inputs_of, segments
-from proofs.trail import Trail
+from proofs.enclosures.distances import lower_bound
+from proofs.enclosures.enclosure import Enclosure
+from proofs.enclosures.segments import STATE, cuts, inputs_of, segments
+from proofs.enclosures.trail import Trail
+from proofs.network.graph import Graph
+from proofs.operations.interpreter import evaluate
 from sipit.calibration import in_dtype
 from sipit.layered import layered_states
 from sipit.models import LanguageModel

@@ -6,15 +6,15 @@ from dataclasses import asdict
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from proofs.analyticity import AnalyticityProof, prove_analytic
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
-from proofs.graph import Graph
+from proofs.network.graph import Graph
+from proofs.provers.analyticity import AnalyticityProof, prove_analytic
 from sipit.hypotheses import ALMOST_SURE
 
 if TYPE_CHECKING:
     from numerics.variants import Variant
-    from proofs.generic_position import GenericPosition
+    from proofs.theorems.generic_position import GenericPosition
 
 LONGEST_RATE = 100  # characters
 
@@ -30,7 +30,8 @@ def prove_witness(*, vocabulary: int, context: int) -> Record:
         InvalidInput: too many pairs, or a size below one.
     """
     from numerics.capture import capture_graph
-    from proofs.witness import WIDTH, count_witness
+    from proofs.kernel.published_witness import WIDTH
+    from proofs.kernel.witness import count_witness
 
     if vocabulary < 1 or context < 1:
         raise InvalidInput(f"Expected at least one token and position, but got {vocabulary} and {context}.")
@@ -66,8 +67,8 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
         Unsupported: an activation whose derivatives are not known.
     """
     from numerics.logits import capture_logits
-    from proofs.optimizers import Rule
-    from proofs.training_step import BITS, RULES, Sample, prove_step
+    from proofs.kernel.optimizers import Rule
+    from proofs.kernel.training_step import BITS, RULES, Sample, prove_step
 
     began = time.perf_counter()
     try:
@@ -125,7 +126,7 @@ def prove_generic_position(
         InvalidInput: no such family, or a context or width out of range.
         Unsupported: the network cannot be captured.
     """
-    from proofs.generic_position import BITS, LARGEST_CONTEXT, examine
+    from proofs.theorems.generic_position import BITS, LARGEST_CONTEXT, examine
 
     if not 1 <= context <= LARGEST_CONTEXT:
         raise InvalidInput(f"Expected a context from 1 to {LARGEST_CONTEXT}, but got --context {context}.")
@@ -232,7 +233,7 @@ def _branching(graphs: dict[int, Graph]) -> bool:
 
 def _against(found: "GenericPosition", variant: "Variant | None") -> dict[str, Any] | None:
     """How the enumeration compares with the classification by positions; None where that makes no statement."""
-    from proofs.classification import collides
+    from proofs.theorems.classification import collides
 
     if variant is None or not variant.residual or variant.norm == "none" or variant.post_norm:
         return None

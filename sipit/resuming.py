@@ -19,7 +19,7 @@ import torch
 
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
-from proofs.tensor_file import read_header
+from proofs.network.tensor_file import read_header
 from sipit.models import LanguageModel
 from sipit.outcome import Alternative, Outcome, TokenResult
 from sipit.search import Search

@@ -15,7 +15,7 @@ import torch
 
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
-from proofs.tensor_file import StoredTensor, read_header
+from proofs.network.tensor_file import StoredTensor, read_header
 from sipit.models import LanguageModel
 from sipit.network import Layer, check_layer
 

@@ -18,7 +18,7 @@ import platformdirs
 
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
-from proofs.tensor_file import read_header
+from proofs.network.tensor_file import read_header
 
 if TYPE_CHECKING:
     import torch

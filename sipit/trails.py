@@ -5,12 +5,12 @@ import shutil
 import time
 from collections.abc import Sequence
 
-from proofs.checker import digest
-from proofs.enclosure import Enclosure, whole
+from proofs.enclosures.enclosure import Enclosure, whole
+from proofs.enclosures.segments import cuts
+from proofs.enclosures.trail import Trail
 from proofs.errors import InvalidInput
-from proofs.graph import Graph
-from proofs.segments import cuts
-from proofs.trail import Trail
+from proofs.kernel.result import digest
+from proofs.network.graph import Graph
 from sipit.storage import cache_folder, keep_json, kept_json, measured_with
 
 WORTH = 1.0  # seconds of work since the last one that make it worth writing a file

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from proofs.certificate import check
-from proofs.checker import CheckResult
 from proofs.errors import InvalidInput
 from proofs.evidence import Record, read_record
-from proofs.forked import processors
-from proofs.separation import KIND as SEPARATION
+from proofs.kernel.door import check
+from proofs.kernel.result import CheckResult
+from proofs.kernel.separation import KIND as SEPARATION
+from proofs.kernel.vocabulary import KIND as VOCABULARY
+from proofs.processes import processors
 from proofs.verdict import Verdict
-from proofs.vocabulary import KIND as VOCABULARY
 from sipit.weight_files import find
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from numerics.capture import capture_graph
-from proofs.continuations import ARITHMETIC
-from proofs.enclosure import Enclosure
+from proofs.enclosures.continuations import ARITHMETIC
+from proofs.enclosures.enclosure import Enclosure
 from proofs.errors import InvalidInput
-from proofs.forked import processors
-from proofs.identity import ROWS
-from proofs.separation import SeparationCertificate
-from proofs.vocabulary import VocabularyMargin, certify_vocabulary
+from proofs.processes import processors
+from proofs.provers.separation import SeparationCertificate
+from proofs.provers.vocabulary import VocabularyMargin, certify_vocabulary
+from proofs.structure.equal_prompts import ROWS
 from sipit.models import LanguageModel
 from sipit.weight_files import remember, weights_of
 

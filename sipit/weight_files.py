@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proofs.errors import InvalidInput, Unsupported
-from proofs.graph import Graph
-from proofs.tensor_file import read_header
-from proofs.weights import read_weights
+from proofs.network.graph import Graph
+from proofs.network.tensor_file import read_header
+from proofs.network.weights import read_weights
 from sipit.model_files import ADAPTER_CONFIG, weight_files
 from sipit.storage import cache_folder, keep_json, kept_json
 

@@ -10,7 +10,7 @@ import numpy as np
 from proofs.arithmetic.base import Discrete, Reals, Undecided
 from proofs.arithmetic.objects import ObjectArithmetic
 from proofs.errors import InvalidInput
-from proofs.graph import Number
+from proofs.network.graph import Number
 
 UNDECIDED = "Expected enclosures narrow enough to compare, but got overlapping ones; raise the number of bits."
 

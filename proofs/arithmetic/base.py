@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from proofs.errors import SipitError
-from proofs.graph import Constant
+from proofs.network.graph import Constant
 
 Reals = Any
 Discrete = np.ndarray[Any, Any]

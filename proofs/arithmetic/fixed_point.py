@@ -19,7 +19,7 @@ from proofs.arithmetic.fixed_functions import FUNCTIONS, Evaluated
 from proofs.arithmetic.limbs import Floats, Integers, Slices, product, product_with_slices, slices_of
 from proofs.arithmetic.paired import PairedArithmetic
 from proofs.errors import InvalidInput, Unsupported
-from proofs.graph import Constant
+from proofs.network.graph import Constant
 
 SMALLEST, LARGEST = 48, 960  # bits; a number of 960 bits and a size below 2^60 is still a double
 UP = 1 + 2.0**-40  # more than a few operations on doubles >= 0 can lose

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from proofs.arithmetic.base import Arithmetic, Discrete
 from proofs.arithmetic.midpoint import Middle, Midpoint, Sign, enclosed
 from proofs.errors import Unsupported
-from proofs.graph import Constant
+from proofs.network.graph import Constant
 
 Tensor = Any  # Laned, or a tensor of `Midpoint`
 Box = tuple[slice, ...]

@@ -18,7 +18,7 @@ from proofs.arithmetic.midpoint_functions import FUNCTIONS, TINY, UNIT, UP, Floa
 from proofs.arithmetic.paired import PairedArithmetic
 from proofs.arithmetic.weight_products import MOST_TERMS, Weights, product
 from proofs.errors import Unsupported
-from proofs.graph import Constant
+from proofs.network.graph import Constant
 
 WIDE = "Expected enclosures narrow enough to go on with, but float64 radii got too wide; stop at an earlier layer."
 MASKED = "Expected finite arguments, but a masked entry (-inf) reaches an operation that reads it."

@@ -9,7 +9,7 @@ import numpy as np
 
 from proofs.arithmetic.base import Discrete, Reals
 from proofs.arithmetic.objects import ObjectArithmetic
-from proofs.graph import Number
+from proofs.network.graph import Number
 
 
 class Multiprecision(ObjectArithmetic):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from proofs.arithmetic.base import Arithmetic, Discrete, Reals
-from proofs.graph import Constant, Number
+from proofs.network.graph import Constant, Number
 
 
 class ObjectArithmetic(Arithmetic):

@@ -16,7 +16,7 @@ import numpy as np
 
 from proofs.arithmetic.base import Discrete, Reals, Undecided
 from proofs.arithmetic.objects import ObjectArithmetic
-from proofs.graph import Number
+from proofs.network.graph import Number
 
 Terms = Mapping[tuple[int, int], Fraction]  # (power of the logarithm, squarefree radicand) -> coefficient
 _ONE = Fraction(1)

@@ -13,7 +13,7 @@ from typing import Any
 from proofs.arithmetic.base import Arithmetic
 from proofs.arithmetic.bounds import Interval
 from proofs.errors import InvalidInput
-from proofs.graph import Attribute, Graph, Node, TensorType
+from proofs.network.graph import Attribute, Graph, Node, TensorType
 from proofs.regularity import CONSTANT, UNPROVED, Condition, Facts, Regularity
 
 Attributes = Mapping[str, Attribute]

@@ -7,7 +7,7 @@ from typing import Any
 from proofs.arithmetic.base import Arithmetic
 from proofs.arithmetic.bounds import EVERYTHING, Interval
 from proofs.errors import InvalidInput
-from proofs.graph import TensorType
+from proofs.network.graph import TensorType
 from proofs.operations.base import Application, Attributes, Operation, Proved, expect, integers, unmet
 from proofs.operations.masks import of_constant
 from proofs.regularity import CONSTANT, POLYNOMIAL, Facts

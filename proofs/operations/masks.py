@@ -1,6 +1,6 @@
 """Following -inf through the graph: which entries a mask excludes, for every value of the parameters."""
 
-from proofs.graph import Constant
+from proofs.network.graph import Constant
 from proofs.operations.base import Application, integer, integers
 from proofs.regularity import CONSTANT, Pattern
 

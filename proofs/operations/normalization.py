@@ -6,7 +6,7 @@ from typing import Any
 
 from proofs.arithmetic.base import Arithmetic
 from proofs.arithmetic.bounds import ONE, ZERO, Interval
-from proofs.graph import Graph, TensorType
+from proofs.network.graph import Graph, TensorType
 from proofs.operations.base import Application, Attributes, Operation, Proved, exact, expect, integer, same_type, unmet
 from proofs.operations.masks import broadcast_to
 from proofs.regularity import ANALYTIC, CONSTANT, Facts, Pattern

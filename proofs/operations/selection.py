@@ -12,7 +12,7 @@ import numpy as np
 
 from proofs.arithmetic.base import Arithmetic
 from proofs.arithmetic.bounds import EVERYTHING, Interval
-from proofs.graph import TensorType
+from proofs.network.graph import TensorType
 from proofs.operations.base import (
     Application,
     Attributes,

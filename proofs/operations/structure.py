@@ -6,7 +6,7 @@ from typing import Any
 
 from proofs.arithmetic.base import Arithmetic
 from proofs.arithmetic.bounds import Interval
-from proofs.graph import TensorType
+from proofs.network.graph import TensorType
 from proofs.operations.base import (
     Application,
     Attributes,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from proofs.errors import InvalidInput, Unsupported
-from proofs.tensor_file import StoredTensor, read_header
+from proofs.network.tensor_file import StoredTensor, read_header
 from sipit.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, file_of, has_weights, read_object
 
 # What an adapter may ask for that no change of the base's weights can stand for.

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from proofs.tensor_file import read_header
+from proofs.network.tensor_file import read_header
 
 # Fields of a configuration that say who wrote it, not what the model computes.
 _VOLATILE = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache"}

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from numerics.formats import FORMATS
 from numerics.operators import RULES
-from proofs.lemmas_of_functions import LEMMAS
+from proofs.kernel.lemmas.table import LEMMAS
 from proofs.operations import REGISTRY
 from sipit.cli import app
 from tests.docs.blocks import PAGES, ROOT, command_lines, language_of, mark_of, name_of, parsed, run_page

@@ -31,18 +31,23 @@ ROOT = Path(__file__).parents[2]
 HARMLESS = Path(__file__).with_name("harmless.txt")
 KERNEL = "test_lemmas test_lemmas_of_rows test_lemmas_refused test_forgeries test_checker test_negative_controls"
 QUICK = {  # in the order in which they run, those that notice most first
-    "proofs/checker.py": "test_forgeries test_checker test_kernel_edges",
-    "proofs/certificate.py": "test_forgeries test_kernel_edges test_checker test_separation",
-    "proofs/lemmas.py": KERNEL,
-    "proofs/lemmas_of_functions.py": KERNEL,
-    "proofs/lemmas_of_rows.py": KERNEL,
+    "proofs/kernel/regularity.py": "test_forgeries test_checker test_kernel_edges",
+    "proofs/kernel/door.py": "test_forgeries test_kernel_edges test_checker test_separation",
+    "proofs/kernel/lemmas/algebra.py": KERNEL,
+    "proofs/kernel/lemmas/functions.py": KERNEL,
+    "proofs/kernel/lemmas/rows.py": KERNEL,
+    "proofs/kernel/lemmas/instance.py": KERNEL,
+    "proofs/kernel/lemmas/table.py": KERNEL,
     "proofs/evidence.py": "test_evidence test_forgeries test_kernel_edges",
-    "proofs/separation_checker.py": "test_kernel_edges test_forgeries test_separation",
-    "proofs/vocabulary_checker.py": "test_kernel_edges test_vocabulary",
-    "proofs/witness.py": "test_witness test_kernel_edges",
-    "proofs/graph.py": "test_graph test_forgeries test_kernel_edges test_checker",
-    "proofs/wellformed.py": "test_kernel_edges test_separation",
-    "proofs/rational.py": "test_forgeries",
+    "proofs/kernel/separation.py": "test_kernel_edges test_forgeries test_separation",
+    "proofs/kernel/vocabulary.py": "test_kernel_edges test_vocabulary",
+    "proofs/kernel/witness.py": "test_witness test_kernel_edges",
+    "proofs/kernel/published_witness.py": "test_witness test_kernel_edges",
+    "proofs/kernel/result.py": "test_forgeries test_kernel_edges",
+    "proofs/kernel/branches.py": "test_negative_controls test_kernel_edges",
+    "proofs/network/graph.py": "test_graph test_forgeries test_kernel_edges test_checker",
+    "proofs/kernel/wellformed.py": "test_kernel_edges test_separation",
+    "proofs/network/rational.py": "test_forgeries",
 }
 CHOSEN = re.compile(
     r"core/(ReplaceComparisonOperator_(Eq_(NotEq|GtE|LtE)|NotEq_(Eq|Gt|Lt)|Lt_LtE|LtE_Lt|Gt_GtE|GtE_Gt|Is_IsNot|IsNot_Is)"

@@ -15,8 +15,8 @@ from numerics.shrinking import small_copy
 from proofs import AnalyticityProof, Graph, InvalidInput, Obstructions, Unsupported, Verdict, check, prove_analytic
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.multiprecision import Multiprecision
-from proofs.branching import with_witness
-from proofs.interpreter import evaluate
+from proofs.operations.interpreter import evaluate
+from proofs.provers.branches import with_witness
 
 FAMILIES = {
     "gpt2": "analytic", "gpt_neo": "analytic", "gpt_neox": "analytic", "opt": "C0", "bloom": "analytic",
@@ -78,7 +78,7 @@ def test_balls_hold_the_oracle_and_their_midpoints_are_cast_free_float64(name: s
 
 
 def _constant(tensor: torch.Tensor) -> Any:
-    from proofs.graph import Constant
+    from proofs.network.graph import Constant
 
     return Constant(tuple(tensor.shape), "real", tuple(_fraction_of(v) for v in tensor.double().reshape(-1).tolist()))
 

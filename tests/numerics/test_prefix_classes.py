@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from numerics.prefix_classes import _class_values, _fill, _groups, _seen, _words, colliding_words
-from proofs.classification import collides
 from proofs.errors import InvalidInput
+from proofs.theorems.classification import collides
 
 LONGEST = 9
 

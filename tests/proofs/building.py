@@ -3,7 +3,7 @@
 from fractions import Fraction
 from typing import Any
 
-from proofs.graph import Constant, Graph, Node
+from proofs.network.graph import Constant, Graph, Node
 from proofs.operations import REGISTRY
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from proofs.arithmetic.bounds import EVERYTHING, Interval
-from proofs.graph import Constant, Graph, Node, TensorType
-from proofs.lemmas import Line, Rejected, Step
-from proofs.lemmas_of_functions import establish
+from proofs.kernel.lemmas.instance import Instance, Line
+from proofs.kernel.lemmas.table import establish
+from proofs.kernel.result import Rejected
+from proofs.network.graph import Constant, Graph, Node, TensorType
 from proofs.regularity import CONSTANT, POLYNOMIAL
 
 HALF = Fraction(1, 2)
@@ -55,7 +56,7 @@ def last_line(nodes: Sequence[Node], lines: Sequence[Line], values: Sequence[Con
     node = nodes[-1]
     graph = Graph(tuple(nodes), tuple(values), len(nodes) - 1, 1)
     arguments = tuple(lines[i] for i in node.arguments)
-    return establish(Step(graph, node, arguments, tuple(nodes[i] for i in node.arguments), lines.__getitem__))
+    return establish(Instance(graph, node, arguments, tuple(nodes[i] for i in node.arguments), lines.__getitem__))
 
 
 def refused(operation: str, *args: Any, **kwargs: Any) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from proofs import Graph, Verdict, check, prove_analytic
-from proofs.checker import CheckResult, digest
+from proofs.kernel.result import CheckResult, digest
+from proofs.network.folding import unfolded
 from proofs.operations import REGISTRY
-from proofs.sharing import unfolded
 
 FACTS = st.sampled_from(
     [["analytic", None, False, None, False, False], ["polynomial", "0", True, None, False, False],

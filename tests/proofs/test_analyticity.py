@@ -5,8 +5,8 @@ from fractions import Fraction
 import pytest
 
 from proofs import AnalyticityProof, Obstructions, Verdict, check, prove_analytic
-from proofs.branching import with_witness
-from proofs.graph import Graph
+from proofs.network.graph import Graph
+from proofs.provers.branches import with_witness
 from tests.proofs.building import Net, attention_net
 
 TINY = Fraction(1, 2**20)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from proofs import InvalidInput, Verdict, check, prove_analytic
-from proofs.branching import DRAWN
+from proofs.kernel.branches import DRAWN
 from tests.proofs.building import attention_net
 from tests.proofs.mutating import assert_sound, deleted, mutations, placed
 

@@ -15,7 +15,7 @@ from proofs.arithmetic.fixed_functions import FUNCTIONS
 from proofs.arithmetic.fixed_point import Fixed, FixedPoint, integers
 from proofs.arithmetic.limbs import from_limbs, product, product_with_slices, slices_of, to_limbs
 from proofs.errors import InvalidInput, Unsupported
-from proofs.graph import Constant
+from proofs.network.graph import Constant
 from proofs.operations import REGISTRY
 
 BITS = 96

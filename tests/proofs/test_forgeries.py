@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from proofs import Graph, InvalidInput, Verdict, certify_separation, check, prove_analytic
-from proofs.branching import with_witness
-from proofs.certificate import KERNELS
-from proofs.checker import STATEMENT, digest, same
 from proofs.evidence import Record, read_record
-from proofs.rational import decimal, rational
+from proofs.kernel.door import KERNELS
+from proofs.kernel.regularity import STATEMENT
+from proofs.kernel.result import digest, same
+from proofs.network.rational import decimal, rational
+from proofs.provers.branches import with_witness
 from tests.proofs.building import Net, attention_net
 from tests.proofs.mutating import placed, signed
 from tests.proofs.test_separation import changed, weights_of

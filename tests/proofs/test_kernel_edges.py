@@ -8,16 +8,15 @@ import pytest
 
 from proofs import Graph, InvalidInput, Verdict, certify_separation, check, prove_analytic
 from proofs.arithmetic.base import Undecided
-from proofs.certificate import KERNELS
-from proofs.checker import CheckResult, digest
 from proofs.evidence import Record
-from proofs.graph import Constant, Node, TensorType
-from proofs.lemmas import Rejected
-from proofs.separation_checker import check_separation
-from proofs.structural import collisions
-from proofs.vocabulary import certify_vocabulary
-from proofs.wellformed import well_formed
-from proofs.witness import WitnessCount, count_witness
+from proofs.kernel.door import KERNELS
+from proofs.kernel.result import CheckResult, Rejected, digest
+from proofs.kernel.separation import check_separation
+from proofs.kernel.wellformed import well_formed
+from proofs.kernel.witness import WitnessCount, count_witness
+from proofs.network.graph import Constant, Node, TensorType
+from proofs.provers.vocabulary import certify_vocabulary
+from proofs.structure.collisions import collisions
 from tests.proofs.building import Net, attention_net
 from tests.proofs.mutating import placed, signed
 from tests.proofs.test_generic_position import network
@@ -67,13 +66,13 @@ def test_an_enclosure_that_is_too_small_on_the_way_is_rejected(deep: Any, place:
 
 def test_parameters_are_made_balls_anew_where_too_many_are_held(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate, weights = deep
-    monkeypatch.setattr("proofs.separation_checker.MOST_BALLS", 1)
+    monkeypatch.setattr("proofs.kernel.separation.MOST_BALLS", 1)
     assert check(certificate, weights).verdict is Verdict.ACCEPTED
 
 
 def test_a_large_set_is_sieved_and_gives_the_same(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate, weights = deep
-    monkeypatch.setattr("proofs.separation_checker.ALL_EXACT", 1)
+    monkeypatch.setattr("proofs.kernel.separation.ALL_EXACT", 1)
     assert "the least distances" in check(certificate, weights).reason
     for pair in ([0, 1], [0, 2], [1, 2]):
         honest = pair == certificate["claim"]["closest"]
@@ -87,7 +86,7 @@ def too_wide(*_: Any) -> Any:
 
 def test_what_is_undecided_in_balls_is_rejected(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate, weights = deep
-    monkeypatch.setattr("proofs.separation_checker.evaluate", too_wide)
+    monkeypatch.setattr("proofs.kernel.separation.evaluate", too_wide)
     assert_rejected(certificate, "too wide", weights)
 
 
@@ -304,7 +303,7 @@ def test_the_closest_tokens_are_certified_in_the_same_graph(margin: Any) -> None
 
 def test_a_sampled_state_that_arb_cannot_decide_is_rejected(margin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate, weights = margin
-    monkeypatch.setattr("proofs.vocabulary_checker.evaluate", too_wide)
+    monkeypatch.setattr("proofs.kernel.vocabulary.evaluate", too_wide)
     assert_rejected(certificate, "too wide", weights)
 
 

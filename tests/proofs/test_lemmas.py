@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proofs.arithmetic.bounds import EVERYTHING, Interval
-from proofs.graph import Constant, Node, TensorType
-from proofs.lemmas import OPEN, Line
+from proofs.kernel.lemmas.instance import OPEN, Line
+from proofs.network.graph import Constant, Node, TensorType
 from proofs.regularity import ANALYTIC, CONSTANT, CONTINUOUS, DISCONTINUOUS, POLYNOMIAL, UNPROVED, smooth
 from tests.proofs.lines import HALF, Argument, derived, last_line, real, truth, whole, within
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from proofs.arithmetic.bounds import EVERYTHING
-from proofs.graph import Node, TensorType
-from proofs.lemmas import OPEN, Line
+from proofs.kernel.lemmas.instance import OPEN, Line
+from proofs.network.graph import Node, TensorType
 from proofs.regularity import ANALYTIC, CONTINUOUS, POLYNOMIAL, Regularity
 from tests.proofs.lines import HALF, derived, last_line, real
 

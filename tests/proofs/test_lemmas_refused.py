@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from proofs.arithmetic.bounds import EVERYTHING, Interval
-from proofs.graph import Constant
-from proofs.lemmas import OPEN, Line
-from proofs.lemmas_of_functions import LEMMAS
+from proofs.kernel.lemmas.instance import OPEN, Line
+from proofs.kernel.lemmas.table import LEMMAS
+from proofs.network.graph import Constant
 from proofs.regularity import CONSTANT, POLYNOMIAL
 from tests.proofs.lines import HALF, derived, real, refused, truth, whole, within
 

@@ -27,7 +27,7 @@ from proofs.arithmetic.midpoint_functions import (
 )
 from proofs.arithmetic.weight_products import MOST_TERMS, Weights, product
 from proofs.errors import Unsupported
-from proofs.graph import Constant
+from proofs.network.graph import Constant
 from proofs.operations import REGISTRY
 
 BITS = 400

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.multiprecision import Multiprecision
-from proofs.arithmetic.symbolic import holds
-from proofs.graph import Graph
-from proofs.interpreter import evaluate
-from proofs.lemmas_of_functions import LEMMAS
+from proofs.kernel.lemmas.table import LEMMAS
+from proofs.network.graph import Graph
 from proofs.operations import REGISTRY
 from proofs.operations.elementary import CERTIFICATES, Certificate
+from proofs.operations.interpreter import evaluate
+from proofs.operations.symbolic import holds
 from tests.proofs.building import Net
 
 UNARY: dict[str, dict[str, Any]] = {
@@ -66,7 +66,7 @@ def between(low: Fraction, high: Fraction, name: str) -> tuple[Graph, Any]:
     part = net.op("sigmoid", net.parameter("p", 1, 1, 1))
     x = net.op("add", net.op("multiply", part, net.constant(high - low)), net.constant(low))
     net.op(name, x, **UNARY[name])
-    from proofs.analyticity import derive
+    from proofs.provers.analyticity import derive
 
     graph = net.graph()
     return graph, derive(graph)[0][-1].bounds

@@ -10,13 +10,13 @@ import pytest
 
 from proofs import InvalidInput, Verdict, certify_separation, check
 from proofs.arithmetic.ball import Balls
-from proofs.checker import digest
-from proofs.distances import decimal_below, lower_bound, separation
-from proofs.enclosure import Enclosure
+from proofs.enclosures.distances import decimal_below, lower_bound, separation
+from proofs.enclosures.enclosure import Enclosure
+from proofs.enclosures.segments import STATE, cuts, segments
 from proofs.errors import Unsupported
-from proofs.interpreter import evaluate
-from proofs.segments import STATE, cuts, segments
-from proofs.separation_checker import _balls  # pyright: ignore[reportPrivateUsage]
+from proofs.kernel.result import digest
+from proofs.kernel.separation import _balls  # pyright: ignore[reportPrivateUsage]
+from proofs.operations.interpreter import evaluate
 from tests.proofs.building import Net, attention_net
 from tests.proofs.mutating import placed, signed
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofs import Graph, InvalidInput, Verdict, check, prove_analytic
-from proofs.checker import digest
-from proofs.sharing import LARGEST, folded, unfolded
+from proofs.kernel.result import digest
+from proofs.network.folding import LARGEST, folded, unfolded
 from tests.proofs.building import Net
 from tests.proofs.mutating import placed, rejected
 

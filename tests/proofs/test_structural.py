@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofs.axes import groups
-from proofs.dependence import causal, influences
-from proofs.graph import Graph
-from proofs.sameness import Sameness, _reshaped, sameness
-from proofs.structural import collisions, positions, repeated_tokens_collide
+from proofs.network.axes import groups
+from proofs.network.graph import Graph
+from proofs.structure.collisions import collisions, positions, repeated_tokens_collide
+from proofs.structure.dependence import causal, influences
+from proofs.structure.sameness import Sameness, _reshaped, sameness
 from tests.proofs.building import Net, attention_net
 
 LENGTH = 5

@@ -10,10 +10,10 @@ import sympy
 from proofs import InvalidInput, Unsupported, Verdict, check
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.surds import Surds
-from proofs.graph import Graph
-from proofs.optimizers import closed_form, symbolically
-from proofs.second_derivatives import Tape, derivatives
-from proofs.training_step import RULES, Sample, prove_step
+from proofs.arithmetic.tape import Tape, derivatives
+from proofs.kernel.optimizers import closed_form, symbolically
+from proofs.kernel.training_step import RULES, Sample, prove_step
+from proofs.network.graph import Graph
 from tests.proofs.building import Net
 from tests.proofs.mutating import placed
 

@@ -13,12 +13,12 @@ from numerics.pair_search import closest_pairs
 from proofs import InvalidInput, Verdict, certify_separation, check
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.base import Undecided
-from proofs.continuations import Continuations, norms
-from proofs.crowd import Crowd
+from proofs.enclosures.closest import Crowd
+from proofs.enclosures.continuations import Continuations, norms
 from proofs.errors import Unsupported
-from proofs.interpreter import evaluate
-from proofs.separation_checker import _balls  # pyright: ignore[reportPrivateUsage]
-from proofs.vocabulary import certify_vocabulary
+from proofs.kernel.separation import _balls  # pyright: ignore[reportPrivateUsage]
+from proofs.operations.interpreter import evaluate
+from proofs.provers.vocabulary import certify_vocabulary
 from tests.proofs.building import Net, attention_net
 from tests.proofs.mutating import signed
 from tests.proofs.test_separation import changed, weights_of

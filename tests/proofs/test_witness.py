@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from proofs import InvalidInput, Verdict, check
-from proofs.graph import Graph
-from proofs.witness import DELTA, WIDTH, collides_by_criterion, count_witness, doubtful, printed, repaired
+from proofs.kernel.published_witness import DELTA, WIDTH, collides_by_criterion, doubtful, printed, repaired
+from proofs.kernel.witness import count_witness
+from proofs.network.graph import Graph
 from tests.proofs.building import Net
 from tests.proofs.mutating import placed
 

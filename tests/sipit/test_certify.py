@@ -11,8 +11,8 @@ from numerics.capture import capture_graph
 from proofs import InvalidInput, Unsupported, Verdict, certify_separation
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.fixed_point import FixedPoint
-from proofs.continuations import Continuations
-from proofs.interpreter import evaluate
+from proofs.enclosures.continuations import Continuations
+from proofs.operations.interpreter import evaluate
 from sipit.calibration import in_dtype
 from sipit.certifying import certify
 from sipit.cli import run

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save, save_file
 
 import sipit
 from proofs.errors import InvalidInput
-from proofs.tensor_file import read_header
+from proofs.network.tensor_file import read_header
 from sipit.states import STATES_SCHEMA, Manifest, States, read_states, write_states
 from tests.sipit.cases import assert_recovers, random_prompts, tiny
 

@@ -1,0 +1,1 @@
+"""Running enclosures through a network, and the distances between what comes out."""

@@ -1,0 +1,110 @@
+"""The closest of all pairs of very many enclosed states: lower bounds of their distances, with every rounding counted.
+
+Matrix products exclude all pairs but a few by a bound that holds for any order of summation; those few are measured by
+direct differences. Proof: docs/separation.md.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proofs.arithmetic.midpoint_functions import UNIT, UP, Floats
+from proofs.processes import in_order, shared
+
+ROWS, COLUMNS = 512, 2048  # of a block of pairs
+SAMPLE = 512  # states whose pairs give a first threshold
+PIECE = 2**14  # pairs measured at a time
+ROOT_UNDERFLOW = 2.0**-440  # more than what underflow of squares takes off a root
+
+Bound = tuple[float, int, int]  # a lower bound of the distance, and the two rows, the smaller number first
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crowd:
+    """Midpoints (states, width), and for each state a radius in the 2-norm that its true value lies within."""
+
+    mid: Floats
+    radius: Floats
+
+    def closest(
+        self, count: int, workers: int = 1, progress: Callable[[int, int], None] = lambda done, of: None
+    ) -> list[Bound]:
+        """The `count` least lower bounds of all pairs, in order: every other pair has at least the last of them.
+
+        A bound is ‖m_i - m_j‖ - r_i - r_j, rounded down; it may be negative. Fewer than `count` if there are no more.
+        """
+        squares = np.square(self.mid).sum(axis=1)
+        search = _Search(self, squares, count, _threshold(self, squares, count))
+        starts = range(0, len(self.mid), ROWS)
+        best: list[Bound] = []
+        for done, found in enumerate(in_order(search, _rows_from, starts, workers)):
+            best = sorted([*best, *found])[:count]
+            progress(done + 1, len(starts))
+        return best
+
+    def bounds(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
+        """Lower bounds of the distances of given pairs, by direct differences."""
+        width = self.mid.shape[1]
+        squares = np.square(self.mid[first] - self.mid[second]).sum(axis=1)
+        distance = np.sqrt(squares) * (1 - (width + 16) * 2.0**-52) - ROOT_UNDERFLOW
+        return distance - self.radius[first] - self.radius[second] - distance * 2.0**-50
+
+
+@dataclass(slots=True, eq=False)
+class _Search:
+    """A crowd with its squared norms, and a bound that the pairs sought do not exceed."""
+
+    crowd: Crowd
+    squares: Floats
+    count: int
+    threshold: float
+
+    def rows_from(self, start: int) -> list[Bound]:
+        """The best pairs whose smaller row is one of the block that begins at `start`."""
+        crowd = self.crowd
+        rows = crowd.mid[start : start + ROWS] * -2.0
+        slack = 2 * (crowd.mid.shape[1] + 16) * UNIT * UP
+        low = self.squares * (1 - slack)
+        largest = 2 * float(crowd.radius.max())
+        best: list[Bound] = []
+        threshold = self.threshold
+        for begin in range(start, len(crowd.mid), COLUMNS):
+            block = rows @ crowd.mid[begin : begin + COLUMNS].T
+            block += low[begin : begin + COLUMNS]
+            reach = max(threshold + largest, 0.0) * UP + ROOT_UNDERFLOW
+            near = np.argwhere(block <= (reach * reach * UP - low[start : start + ROWS])[:, None])
+            near += (start, begin)
+            near = near[near[:, 0] < near[:, 1]]
+            for piece in _pieces(near):
+                bounds = crowd.bounds(piece[:, 0], piece[:, 1])
+                kept = bounds <= threshold
+                found = zip(bounds[kept].tolist(), *piece[kept].T.tolist(), strict=True)
+                best = sorted([*best, *found])[: self.count]
+                if len(best) == self.count:
+                    threshold = min(threshold, best[-1][0])
+        return best
+
+
+def _rows_from(start: int) -> list[Bound]:
+    return shared().rows_from(start)
+
+
+def _pieces(pairs: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(pairs), PIECE):
+        yield pairs[start : start + PIECE]
+
+
+def _threshold(crowd: Crowd, squares: Floats, count: int) -> float:
+    """Some `count` pairs have bounds up to here; infinite where a sample has no so many pairs."""
+    rows = np.unique(np.linspace(0, len(crowd.mid) - 1, SAMPLE).astype(np.int64))
+    first, second = np.triu_indices(len(rows), 1)
+    if len(first) < count:
+        return math.inf
+    sample = crowd.mid[rows]
+    rough = (squares[rows][:, None] + squares[rows] - 2 * (sample @ sample.T))[first, second]
+    chosen = np.argpartition(rough, count - 1)[:count]
+    return float(crowd.bounds(rows[first[chosen]], rows[second[chosen]]).max())

@@ -1,0 +1,244 @@
+"""The kernel's own table: for every operation the shape it must have, the class it keeps, and exact bounds.
+
+Written apart from `proofs.operations`, which finds proofs: here they are only checked. A mask is a boolean numpy array
+of the node's shape (True where the entry is -inf), so that moving it is numpy's business. Anything that does not fit
+raises `Rejected` with the reason.
+"""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from proofs.arithmetic.bounds import EVERYTHING, Interval
+from proofs.kernel.lemmas.instance import OPEN, ZERO, Instance, Line, broadcast, hull, mask_of, nonempty, written_out
+from proofs.kernel.result import Rejected
+from proofs.regularity import (
+    ANALYTIC,
+    CONSTANT,
+    DISCONTINUOUS,
+    POLYNOMIAL,
+    smooth,
+)
+
+
+def leaf(step: Instance) -> Line:
+    """Tokens are fixed, parameters are coordinates, constants are what they are."""
+    shape, kind = step.get("shape", tuple), step.get("kind", str)
+    step.shapes()
+    step.result(shape, kind)
+    if step.node.operation == "parameter":
+        if kind != "real":
+            raise Rejected("a parameter is not real")
+        step.get("name", str)
+        return Line(POLYNOMIAL)
+    if step.node.operation == "tokens":
+        if kind != "integer":
+            raise Rejected("tokens are not integers")
+        size = step.get("vocabulary", int)
+        if size < 1:
+            raise Rejected("there are no tokens")
+        return Line(CONSTANT, Interval(ZERO, False, Fraction(size - 1)))
+    value = step.graph.constant(step.node)
+    if value is None:
+        return Line(CONSTANT)
+    if value.shape != shape or value.kind != kind:
+        raise Rejected("a constant has another shape or kind than its node")
+    whole = (isinstance(v, int) and not isinstance(v, bool) for v in value.values)
+    fits = {
+        "real": all(not isinstance(v, bool) for v in value.values),
+        "integer": all(whole),
+        "boolean": all(isinstance(v, bool) for v in value.values),
+    }
+    if not fits[kind]:
+        raise Rejected(f"a constant of kind {kind} holds something else")
+    finite = [Fraction(v) for v in value.values if not isinstance(v, float)]
+    if any(v == math.inf for v in value.values):
+        return OPEN  # no real number, and no mask
+    mask = None
+    if kind == "real" and len(finite) < len(value.values):
+        mask = np.array([isinstance(v, float) for v in written_out(value)]).reshape(shape)
+    return Line(CONSTANT, Interval(min(finite), False, max(finite)) if finite else EVERYTHING, mask)
+
+
+def moved(step: Instance) -> Line:
+    """Reshaped, permuted, expanded, sliced, concatenated: the shape by arithmetic, the mask by numpy."""
+    node, shapes = step.node, [n.type.shape for n in step.nodes]
+    if (
+        not step.nodes
+        or len({n.type.kind for n in step.nodes}) != 1
+        or (node.operation != "concatenate" and len(shapes) != 1)
+    ):
+        raise Rejected(f"{node.operation} is applied to the wrong number or kind of arguments")
+    first, kind, move = shapes[0], step.nodes[0].type.kind, None
+    if node.operation == "reshape":
+        shape = step.get("shape", tuple)
+        if math.prod(shape) != math.prod(first) or any(n < 0 for n in shape):
+            raise Rejected("a reshape changes the number of entries")
+        move = lambda m: np.reshape(m[0], shape)  # noqa: E731
+    elif node.operation == "permute":
+        order = step.get("order", tuple)
+        if sorted(order) != list(range(len(first))):
+            raise Rejected("a permutation of axes is none")
+        shape = tuple(first[i] for i in order)
+        move = lambda m: np.transpose(m[0], order)  # noqa: E731
+    elif node.operation == "expand":
+        shape = step.get("shape", tuple)
+        if broadcast(first, shape) != tuple(shape):
+            raise Rejected("an expansion does not fit")
+        move = lambda m: np.broadcast_to(m[0], shape)  # noqa: E731
+    elif node.operation == "slice":
+        axis, (start, stop, stride) = step.axis(first), (step.get(n, int) for n in ("start", "stop", "step"))
+        if not (0 <= start <= stop <= first[axis] and stride >= 1):
+            raise Rejected("a slice leaves its axis")
+        shape = (*first[:axis], len(range(start, stop, stride)), *first[axis + 1 :])
+        move = lambda m: m[0][(slice(None),) * axis + (slice(start, stop, stride),)]  # noqa: E731
+    else:
+        axis = step.axis(first)
+        if any(len(s) != len(first) or s[:axis] != first[:axis] or s[axis + 1 :] != first[axis + 1 :] for s in shapes):
+            raise Rejected("concatenated parts do not fit")
+        shape = (*first[:axis], sum(s[axis] for s in shapes), *first[axis + 1 :])
+        move = lambda m: np.concatenate(m, axis)  # noqa: E731
+    step.result(shape, kind)
+    masked = any(line.mask is not None for line in step.lines)
+    mask = nonempty(move([mask_of(step, i) for i in range(len(shapes))])) if masked else None
+    return Line(step.worst, hull(step.lines), mask)
+
+
+def indexed(step: Instance) -> Line:
+    """A table read at indices that are proved to lie in it."""
+    kind = step.nodes[0].type.kind if step.nodes else "real"
+    table, index = step.shapes(kind, "integer")
+    axis = step.axis(table)
+    if step.node.operation == "take":
+        step.result((*table[:axis], *index, *table[axis + 1 :]), kind)
+    else:
+        if len(table) != len(index) or any(
+            i > n for a, (i, n) in enumerate(zip(index, table, strict=True)) if a != axis
+        ):
+            raise Rejected("indices do not fit the table")
+        step.result(index, kind)
+    places = step.lines[1].bounds
+    if step.lines[0].mask is not None or not (places.at_least(ZERO) and places.at_most(Fraction(table[axis] - 1))):
+        return OPEN
+    worst = step.lines[0].regularity
+    if step.lines[1].regularity != CONSTANT:
+        worst = max(worst, DISCONTINUOUS, step.lines[1].regularity)
+    return Line(worst, step.lines[0].bounds)
+
+
+def scattered(step: Instance) -> Line:
+    """Entries replaced at indices that are proved to lie in the tensor."""
+    kind = step.nodes[0].type.kind if step.nodes else "real"
+    shape, index, values = step.shapes(kind, "integer", kind)
+    axis = step.axis(shape)
+    fits = len(shape) == len(index) and all(
+        i <= n for a, (i, n) in enumerate(zip(index, shape, strict=True)) if a != axis
+    )
+    if not fits or values != index:
+        raise Rejected("scattered values do not fit")
+    step.result(shape, kind)
+    places = step.lines[1]
+    if not (places.bounds.at_least(ZERO) and places.bounds.at_most(Fraction(shape[axis] - 1))):
+        return OPEN
+    worst = max(step.lines[0].regularity, step.lines[2].regularity)
+    if places.regularity != CONSTANT:
+        worst = max(worst, DISCONTINUOUS, places.regularity)
+    return Line(worst, step.lines[0].bounds.hull(step.lines[2].bounds))
+
+
+def selected(step: Instance) -> Line:
+    """One of two values, by a condition."""
+    kind = step.nodes[1].type.kind if len(step.nodes) == 3 else "real"
+    shape = broadcast(*step.shapes("boolean", kind, kind))
+    step.result(shape, kind)
+    condition, first, second = step.lines
+    worst = max(first.regularity, second.regularity)
+    if condition.regularity != CONSTANT:
+        worst = max(worst, DISCONTINUOUS, condition.regularity)
+    mask = None
+    if first.mask is not None or second.mask is not None:
+        value = step.graph.constant(step.nodes[0]) if step.nodes[0].operation == "constant" else None
+        if value is None:
+            return OPEN
+        chosen = np.array(written_out(value), dtype=np.bool_).reshape(value.shape)
+        mask = nonempty(np.where(chosen, mask_of(step, 1), mask_of(step, 2)))
+    return Line(worst, first.bounds.hull(second.bounds), mask)
+
+
+def binary(step: Instance) -> Line:
+    """Sums, differences and products of two tensors."""
+    kind = step.nodes[0].type.kind if step.nodes else "real"
+    if kind == "boolean":
+        raise Rejected("truth values are not numbers")
+    shape = broadcast(*step.shapes(kind, kind))
+    step.result(shape, kind)
+    first, second = step.lines
+    masks = [line.mask for line in step.lines if line.mask is not None]
+    if step.node.operation == "multiply":
+        if step.node.arguments[0] == step.node.arguments[1]:
+            return raised(step, 2)
+        return Line(step.worst, first.bounds * second.bounds)
+    if step.node.operation == "subtract" and second.mask is not None:
+        return OPEN
+    mask = None
+    if masks:
+        mask = masks[0] if len(masks) == 1 else np.logical_or(*(np.broadcast_to(m, shape) for m in masks))
+    bounds = first.bounds + (second.bounds if step.node.operation == "add" else -second.bounds)
+    return Line(step.worst, bounds, mask)
+
+
+def raised(step: Instance, exponent: int) -> Line:
+    """x^n, and (max(u, 0))^n, which is smoother than max(u, 0)."""
+    x = step.lines[0]
+    bounds = EVERYTHING
+    if exponent == 0:
+        bounds = Interval.point(1)
+    elif x.bounds.lower is not None and x.bounds.lower >= 0:
+        upper = None if x.bounds.upper is None else x.bounds.upper**exponent
+        bounds = Interval(x.bounds.lower**exponent, x.bounds.open_below, upper, x.bounds.open_above)
+    elif exponent % 2 == 0:
+        bounds = Interval(ZERO, x.bounds.negative)
+    inner = step.nodes[0]
+    if inner.operation == "relu" and exponent >= 2:
+        before = step.before(inner.arguments[0]).regularity
+        if x.regularity > before:
+            return Line(max(before, smooth(exponent - 1)), bounds)
+    return Line(x.regularity, bounds)
+
+
+def reduced(step: Instance) -> Line:
+    """Sums and means over axes."""
+    kind = step.nodes[0].type.kind if step.nodes else "real"
+    (shape,) = step.shapes("real|integer")
+    axes, keep = step.get("axes", tuple), step.get("keep", bool)
+    if len(set(axes)) != len(axes) or any(not 0 <= axis < len(shape) for axis in axes):
+        raise Rejected("a reduction over axes that are not there")
+    step.result(tuple(1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes), kind)
+    count = math.prod(shape[axis] for axis in axes)
+    x = step.lines[0]
+    if step.node.operation == "mean":
+        if count == 0 or kind != "real":
+            raise Rejected("a mean of nothing")
+        return x
+    return Line(x.regularity, x.bounds.scaled(Fraction(count)) if count else Interval.point(0))
+
+
+def divided(step: Instance) -> Line:
+    """Analytic where the denominator is proved to keep off 0."""
+    step.result(broadcast(*step.shapes("real", "real")), "real")
+    x, y = step.lines
+    if not (y.bounds.positive or y.bounds.negative):
+        return OPEN
+    worst = step.worst if y.regularity == CONSTANT else max(step.worst, ANALYTIC)
+    return Line(worst, x.bounds * y.bounds.reciprocal())
+
+
+def matmul(step: Instance) -> Line:
+    """Sums of as many products as the inner axis is long."""
+    x, y = step.shapes("real", "real")
+    if len(x) < 2 or len(y) < 2 or x[-1] != y[-2]:
+        raise Rejected(f"matrices of shapes {x} and {y} do not fit")
+    step.result((*broadcast(x[:-2], y[:-2]), x[-2], y[-1]), "real")
+    bounds = (step.lines[0].bounds * step.lines[1].bounds).scaled(Fraction(x[-1])) if x[-1] else Interval.point(0)
+    return Line(step.worst, bounds)

@@ -1,0 +1,49 @@
+"""What a check says, and how two values of JSON are compared."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proofs.verdict import Verdict
+
+
+class Rejected(Exception):
+    """Something in a certificate that does not follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """Accepted, or rejected with the reason."""
+
+    verdict: Verdict
+    reason: str
+    kind: str
+    lines: int
+    covers: tuple[str, ...] = ()  # what of the record was re-derived; nothing else in it is vouched for
+
+    def to_json(self) -> dict[str, Any]:
+        """The `result` field of a record."""
+        return {"reason": self.reason, "kind": self.kind, "lines": self.lines, "covers": list(self.covers)}
+
+
+def digest(graph: Any) -> str:
+    """The sha256 of a graph in JSON: which network a claim is about."""
+    return hashlib.sha256(_text(graph).encode()).hexdigest()
+
+
+def same(claimed: Any, found: Any) -> bool:
+    """Whether two values are equal as JSON, where `true` is not 1 and 1 is not 1.0, as they are in Python."""
+    return _text(claimed) == _text(found)
+
+
+def expect_claim(claim: Mapping[str, Any], follows: Mapping[str, Any]) -> None:
+    """Raises Rejected where a claim states, or leaves out, anything else than what follows."""
+    for name in {*follows, *claim}:
+        if not same(claim.get(name), follows.get(name)):
+            raise Rejected(f"the claim says {name} = {claim.get(name)!r}, but {follows.get(name)!r} follows")
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

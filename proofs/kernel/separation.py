@@ -1,0 +1,345 @@
+"""The kernel for separation certificates: every step again in Arb, every distance again in exact integers.
+
+It shares with the engine the meaning of the graph and nothing of its arithmetic: a segment is evaluated in balls from
+the enclosure that it starts from, and the result must lie in the enclosure that the certificate gives for its end.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import flint
+import numpy as np
+from numpy.typing import NDArray
+
+from proofs.arithmetic.ball import Balls
+from proofs.arithmetic.base import Discrete, Undecided
+from proofs.arithmetic.fixed_point import LARGEST
+from proofs.enclosures.distances import decimal_below, lower_bound, separation
+from proofs.enclosures.enclosure import Enclosure, whole
+from proofs.enclosures.observation import observed_again
+from proofs.enclosures.segments import STATE, cuts, inputs_of, segments
+from proofs.errors import InvalidInput, SipitError
+from proofs.kernel.result import CheckResult, Rejected, digest, same
+from proofs.kernel.wellformed import well_formed
+from proofs.network.graph import Graph
+from proofs.network.weights import checked_weights, weights_digest
+from proofs.operations.interpreter import evaluate
+from proofs.structure.equal_prompts import identities
+from proofs.verdict import Verdict
+
+KIND = "separation"
+
+
+STATEMENT = (
+    "Over the real numbers, with the weights read as exact dyadic numbers, the states of the last tokens of any two of "
+    "the {prompts} prompts after {layer} blocks are at least {minimum} apart (Euclidean), but for the {named} pairs "
+    "that are named as equal and the {open} that are left open."
+)
+GUARD = 64  # bits beyond those of the enclosure at hand
+LARGEST_SET = 20_000  # prompts
+ALL_EXACT = 1500  # prompts of which every pair is taken in exact integers
+MOST_BALLS = 2**23  # parameters held as balls at a time, some 120 bytes each
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """From one enclosure to the next: `segments` of the graph of one prompt, `start` None for its tokens."""
+
+    place: int
+    prompt: int
+    tokens: tuple[int, ...]
+    segments: tuple[Graph, ...]
+    start: Enclosure | None
+    end: Enclosure
+    bits: int
+
+
+def check_separation(
+    certificate: Mapping[str, Any],
+    weights: Any,
+    steps: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckResult:
+    """Re-checks a separation certificate.
+
+    Args:
+        certificate: the JSON object.
+        weights: arrays of floats by parameter name; they must have the digest that the certificate names.
+        steps: how many of the steps to evaluate again, drawn by the certificate's digest; None for all of them.
+        progress: called with (steps done, all).
+
+    Raises:
+        InvalidInput: no weights were given.
+    """
+    if weights is None:
+        raise InvalidInput("Expected the weights that the certificate is about, but got none; name them with --model.")
+    try:
+        graphs = graphs_in(certificate)
+        arrays = weights_named(certificate, graphs, weights)
+        plan, prompts, states = _plan(certificate, graphs)
+        _claims(certificate, graphs, arrays, prompts, states)
+        chosen = plan
+        if steps is not None and steps < len(plan):
+            chosen = sorted(random.Random(certificate["digest"]).sample(plan, steps), key=lambda step: step.place)
+        inputs = Parameters(arrays)
+        for number, step in enumerate(chosen):
+            _evaluate(step, inputs)
+            if progress is not None:
+                progress(number + 1, len(chosen))
+    except (Rejected, SipitError) as fault:
+        return CheckResult(Verdict.REJECTED, str(fault), KIND, 0)
+    all_or_some = "all" if len(chosen) == len(plan) else str(len(chosen))
+    exactly = "all distances in exact integers" if len(states) <= ALL_EXACT else "the least distances in exact integers"
+    reason = f"{all_or_some} of {len(plan)} steps confirmed in Arb, {exactly}"
+    covers = (
+        "digest",
+        "graphs",
+        "weights",
+        "identical",
+        "distances",
+        "enclosures" if chosen is plan else "enclosures, sampled",
+    )
+    return CheckResult(Verdict.ACCEPTED, reason, KIND, len(chosen), covers)
+
+
+def graphs_in(certificate: Mapping[str, Any]) -> dict[int, Graph]:
+    """The well-formed graphs of a certificate by length, once its own digest and theirs are confirmed."""
+    body = {name: value for name, value in certificate.items() if name != "digest"}
+    if certificate.get("digest") != digest(body):
+        raise Rejected("the content is not what its digest says")
+    written, claim = certificate.get("graphs"), certificate.get("claim")
+    if not isinstance(written, list) or not written or not isinstance(claim, Mapping):
+        raise Rejected("there is no graph, or no claim")
+    if not same(claim.get("graphs"), [digest(graph) for graph in written]):
+        raise Rejected("the graphs are not those that the claim names by their digests")
+    graphs = [Graph.from_json(graph) for graph in written]
+    if any(not same(certificate.get("layer"), graph.layer) for graph in graphs):
+        raise Rejected("the layer is not that of the graphs")
+    if len({graph.length for graph in graphs}) != len(graphs):
+        raise Rejected("two graphs are of one length")
+    for graph in graphs:
+        well_formed(graph)
+    return {graph.length: graph for graph in graphs}
+
+
+def weights_named(certificate: Mapping[str, Any], graphs: Mapping[int, Graph], weights: Any) -> dict[str, NDArray[Any]]:
+    """The weights as arrays, once they have the digest that the certificate names."""
+    arrays = checked_weights(graphs.values(), weights)
+    claimed = certificate.get("weights")
+    if not isinstance(claimed, Mapping) or not same(
+        {name: claimed.get(name) for name in ("sha256", "parameters")}, weights_digest(arrays)
+    ):
+        raise Rejected("the weights are not those that the certificate names by their digest")
+    return arrays
+
+
+def _plan(
+    certificate: Mapping[str, Any], graphs: Mapping[int, Graph]
+) -> tuple[list[Step], list[tuple[int, ...]], list[Enclosure]]:
+    """Every step of every prompt, block by block; the prompts; and their last states."""
+    rows = certificate.get("prompts")
+    if not isinstance(rows, list) or not 2 <= len(rows) <= LARGEST_SET:
+        raise Rejected(f"there are no two prompts, or more than {LARGEST_SET}")
+    every = whole(certificate, "every")
+    if every < 1:
+        raise Rejected("the number of blocks between enclosures is not positive")
+    plan: list[Step] = []
+    prompts: list[tuple[int, ...]] = []
+    states: list[Enclosure] = []
+    largest = 0
+    cut = {length: segments(graph, cuts(graph)) for length, graph in graphs.items()}
+    for number, row in enumerate(rows):
+        steps = list(_steps(number, row, every, graphs, cut))
+        largest = max(largest, steps[0].bits)
+        prompts.append(steps[-1].tokens)
+        states.append(steps[-1].end)
+        plan += steps
+    if not same(certificate.get("bits"), largest):
+        raise Rejected("the number of bits is not the largest among the prompts")
+    return sorted(plan, key=lambda step: (step.place, step.prompt)), prompts, states
+
+
+def _steps(
+    number: int, row: Any, every: int, graphs: Mapping[int, Graph], cut: Mapping[int, tuple[Graph, ...]]
+) -> Iterator[Step]:
+    tokens = row.get("token_ids") if isinstance(row, Mapping) else None
+    if not isinstance(tokens, list) or len(tokens) not in graphs or any(type(t) is not int for t in tokens):
+        raise Rejected(f"prompt {number} has no tokens, or a length that no graph is of")
+    graph = graphs[len(tokens)]
+    vocabulary = next(n.attributes["vocabulary"] for n in graph.nodes if n.operation == "tokens")
+    if not isinstance(vocabulary, int) or not all(0 <= token < vocabulary for token in tokens):
+        raise Rejected(f"prompt {number} has tokens outside the vocabulary")
+    width = graph.nodes[graph.output].type.shape[-1]
+    bits, parts, written = whole(row, "bits"), cut[len(tokens)], row.get("enclosures")
+    kept = places(len(parts), every)
+    if not isinstance(written, list) or len(written) != len(kept):
+        raise Rejected(f"prompt {number} does not have one enclosure per step")
+    sizes = [*[len(tokens)] * (len(kept) - 1), 1]
+    ends = [Enclosure.from_json(entry, size, width) for entry, size in zip(written, sizes, strict=True)]
+    _falling(number, [bits, *(end.bits for end in ends)])
+    start, begin = None, 0
+    for place, end in zip(kept, ends, strict=True):
+        yield Step(place, number, tuple(tokens), parts[begin : place + 1], start, end, bits)
+        start, begin = end, place + 1
+
+
+def _falling(number: int, bits: list[int]) -> None:
+    """Enclosures only ever lose bits, the first at least those that a matrix product costs."""
+    if bits[0] > LARGEST or sorted(bits, reverse=True) != bits:
+        raise Rejected(f"the numbers of bits of prompt {number} do not fall from block to block")
+
+
+def _claims(
+    certificate: Mapping[str, Any],
+    graphs: Mapping[int, Graph],
+    weights: Mapping[str, NDArray[Any]],
+    prompts: list[tuple[int, ...]],
+    states: list[Enclosure],
+) -> None:
+    """The equal pairs by their reasons, and the distance of every other pair in exact integers."""
+    equal = identities(graphs, weights, prompts)
+    if not same(certificate.get("identical"), [pair.to_json() for pair in equal]):
+        raise Rejected("the pairs that are equal are not those that follow from graph and weights")
+    skipped = {(pair.first, pair.second) for pair in equal}
+    minimum, unresolved = _distances(states, skipped)
+    pairs = len(states) * (len(states) - 1) // 2
+    claim = dict(certificate["claim"])
+    stated = None if minimum is None else decimal_below(minimum)
+    statement = STATEMENT.format(
+        prompts=len(states),
+        layer=certificate["layer"],
+        minimum=stated or "(no pair)",
+        named=len(equal),
+        open=len(unresolved),
+    )
+    expected = {
+        "statement": statement, "pairs": pairs, "certified": pairs - len(equal) - len(unresolved),
+        "minimum_lower_bound": stated,
+    }  # fmt: skip
+    for name, value in expected.items():
+        if not same(claim.get(name), value):
+            raise Rejected(f"the claim states {name} {claim.get(name)!r}, but {value!r} follows")
+    if set(claim) != {*expected, "closest", "graphs", "unique"}:
+        raise Rejected("the claim states something else than distances, or not all of it")
+    _closest(claim["closest"], states, minimum, skipped)
+    seen = observed_again(certificate.get("observation"), states)
+    if seen is not None and not same(certificate["observation"], seen.to_json()):
+        raise Rejected("the prompts that the observed state can be of are not those that follow")
+    if not same(claim["unique"], None if seen is None else seen.unique(equal)):
+        raise Rejected("whether the observed state is of one prompt alone is claimed wrongly")
+    if not same(certificate.get("unresolved"), unresolved):
+        raise Rejected("the pairs left open are not those whose enclosures meet")
+
+
+def _closest(claimed: Any, states: list[Enclosure], minimum: Fraction | None, skipped: set[tuple[int, int]]) -> None:
+    """A pair whose own bound is the least; none where no pair has a bound."""
+    if minimum is None:
+        if claimed is not None:
+            raise Rejected("a closest pair is named, but no pair has a bound")
+        return
+    places = claimed if isinstance(claimed, list) and len(claimed) == 2 else [-1, -1]
+    if any(type(place) is not int for place in places) or not 0 <= places[0] < places[1] < len(states):
+        raise Rejected("the closest pair is none of two prompts")
+    if (places[0], places[1]) in skipped or lower_bound(states[places[0]], states[places[1]]) != minimum:
+        raise Rejected("the pair named as the closest has another bound than the least")
+
+
+def _distances(states: list[Enclosure], skipped: set[tuple[int, int]]) -> tuple[Fraction | None, list[list[int]]]:
+    """The least bound and the pairs without one: exactly for every pair, in a large set with float64 as a sieve."""
+    if len(states) > ALL_EXACT:
+        found = separation(states, skipped)
+        return found.minimum, [list(pair) for pair in found.unresolved]
+    minimum: Fraction | None = None
+    unresolved: list[list[int]] = []
+    for first in range(len(states)):
+        for second in range(first + 1, len(states)):
+            if (first, second) in skipped:
+                continue
+            bound = lower_bound(states[first], states[second])
+            if not bound:
+                unresolved.append([first, second])
+            elif minimum is None or bound < minimum:
+                minimum = bound
+    return minimum, unresolved
+
+
+class ArbOverFloats(Balls):
+    """Balls over parameters that are still floats: rows of a table are made balls when they are taken."""
+
+    def take(self, x: Any, index: Discrete, axis: int) -> Any:
+        """Entries along an axis by index."""
+        rows = np.take(x, index, axis)
+        return _balls(rows) if rows.dtype.kind == "f" else rows
+
+
+class Parameters:
+    """Parameters as exact balls, made when they are used; a table of which only rows are taken stays floats."""
+
+    def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        self._weights = weights
+        self._balls: dict[str, Any] = {}
+
+    def of(self, graph: Graph) -> dict[str, Any]:
+        """The parameters that a graph reads."""
+        names = [name for name in inputs_of(graph) if name != STATE]
+        tables = {name for name in names if _only_taken(graph, name)}
+        new = [name for name in names if name not in tables and name not in self._balls]
+        if sum(self._weights[name].size for name in (*new, *self._balls)) > MOST_BALLS:
+            self._balls = {name: self._balls[name] for name in names if name in self._balls}
+        self._balls |= {name: _balls(self._weights[name]) for name in new}
+        return {name: self._weights[name] if name in tables else self._balls[name] for name in names}
+
+
+def _evaluate(step: Step, parameters: Parameters) -> None:
+    """Raises Rejected unless Arb's result lies in the enclosure."""
+    bits = step.bits if step.start is None else step.start.bits
+    state = None if step.start is None else _of(step.start)
+    try:
+        with ArbOverFloats(bits + GUARD) as balls:
+            for part in step.segments:
+                inputs = {"tokens": np.array([step.tokens], dtype=np.int64), **parameters.of(part)}
+                state = evaluate(part, inputs if state is None else {**inputs, STATE: state}, balls)
+            assert state is not None  # there is at least one segment
+            inside = _within(state[0, -step.end.mantissa.shape[0] :], step.end)
+    except Undecided as fault:
+        raise Rejected(f"prompt {step.prompt}, step {step.place}: {fault}") from None
+    if not inside:
+        raise Rejected(f"prompt {step.prompt}, step {step.place}: the states do not lie in the enclosure")
+
+
+def _only_taken(graph: Graph, name: str) -> bool:
+    places = {i for i, n in enumerate(graph.nodes) if n.operation == "parameter" and n.attributes["name"] == name}
+    users = [n for n in graph.nodes if places & {*n.arguments}]
+    return all(n.operation == "take" and n.arguments[0] in places and n.arguments[1] not in places for n in users)
+
+
+def _balls(x: NDArray[Any]) -> Any:
+    result = np.empty(x.size, dtype=object)
+    result[:] = [flint.arb(v) for v in x.astype(np.float64).ravel().tolist()]
+    return result.reshape(x.shape)
+
+
+def _of(enclosure: Enclosure) -> Any:
+    """The enclosure as balls (1, tokens, width); a midpoint is exact, a radius rounded up by Arb."""
+    result = np.empty((1, *enclosure.mantissa.shape), dtype=object)
+    for row, radius in enumerate(enclosure.radius):
+        size = flint.arb((radius, -enclosure.bits))
+        result[0, row] = [flint.arb(flint.arb((m, -enclosure.bits)), size) for m in enclosure.mantissa[row].tolist()]
+    return result
+
+
+def _within(states: Any, enclosure: Enclosure) -> bool:
+    for row, radius in enumerate(enclosure.radius):
+        size = flint.arb((radius, -enclosure.bits))
+        for ball, middle in zip(states[row], enclosure.mantissa[row].tolist(), strict=True):
+            if not abs(ball - flint.arb((middle, -enclosure.bits))) <= size:
+                return False
+    return True
+
+
+def places(count: int, every: int) -> list[int]:
+    """Which of `count` enclosures stand in a certificate: every so many, counted from the last one."""
+    return [place for place in range(count) if (count - 1 - place) % every == 0]

@@ -1,0 +1,270 @@
+"""The kernel for margins over a vocabulary: all states and pairs again, a sample of the states in Arb.
+
+The states of a whole vocabulary do not fit into a certificate, so they are computed anew, in the same float64
+midpoint-radius arithmetic that made them; a sample drawn by the certificate's digest is confirmed prompt by prompt in
+Arb, which shares the meaning of the operations with it and none of the arithmetic. The result says so.
+"""
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import flint
+import numpy as np
+from numpy.typing import NDArray
+
+from proofs.arithmetic.base import Undecided
+from proofs.enclosures.closest import Bound, Crowd
+from proofs.enclosures.continuations import ARITHMETIC, Continuations
+from proofs.enclosures.distances import decimal_below
+from proofs.errors import InvalidInput, SipitError
+from proofs.kernel.result import CheckResult, Rejected, digest, same
+from proofs.kernel.separation import ArbOverFloats, Parameters, check_separation, graphs_in, weights_named
+from proofs.network.graph import Graph
+from proofs.operations.interpreter import evaluate
+from proofs.processes import in_order, shared
+from proofs.verdict import Verdict
+
+KIND = "vocabulary-margin"
+
+
+EXACT_PAIRS = 8  # the closest pairs, which are done again exactly
+
+
+ROOM = 4.0  # radii subtracted, so that another order of summation, which moves midpoints, gives no less than a quarter
+
+
+STATEMENT = (
+    "Over the real numbers, with the weights read as exact dyadic numbers, the states of the last tokens of the "
+    "prompts {prefix} followed by v after {layer} blocks, for v among the first {tokens} tokens, are at least "
+    "{minimum} apart (Euclidean), but for the {named} pairs of tokens with equal embedding rows and the "
+    "{open} pairs left open."
+)
+SAMPLE = 64  # tokens whose states are confirmed in Arb
+TOGETHER = 8  # of them after one another, so that the weights are made balls once
+BITS = 160  # of Arb; the enclosures are of 53
+MOST_CHOSEN = 2 * EXACT_PAIRS  # tokens of the closest pairs
+LOOSEST = 4 * ROOM  # a stated radius is at most so many times the one found anew
+
+
+def check_vocabulary(
+    certificate: Mapping[str, Any],
+    weights: Any,
+    sample: int | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckResult:
+    """Re-checks a certificate of kind `vocabulary-margin`.
+
+    Args:
+        certificate: the JSON object.
+        weights: arrays of floats by parameter name; they must have the digest that the certificate names.
+        sample: how many tokens' states to confirm in Arb, drawn by the certificate's digest; None for 64.
+        workers: processes that share the work, where the system can fork.
+        progress: called with (steps done, all).
+
+    Raises:
+        InvalidInput: no weights were given.
+    """
+    if weights is None:
+        raise InvalidInput("Expected the weights that the certificate is about, but got none; name them with --model.")
+    report = progress or (lambda done, of: None)
+    try:
+        question = _question(certificate, weights)
+        classes = question.opened.classes(question.tokens)
+        if not same(certificate.get("duplicates"), [group for group in classes if len(group) > 1]):
+            raise Rejected("the tokens named as equal are not those with equal rows")
+        names = [group[0] for group in classes]
+        chosen = _closest(certificate, question, names)
+        mid, radius = question.opened.all_states(names, workers, report)
+        crowd = Crowd(mid, radius)
+        others = _enclosures(certificate, crowd, chosen, workers)
+        follows = claim_of(
+            certificate["closest"], question.graph, question.prefix, question.tokens, certificate["duplicates"], others
+        )
+        if not same(certificate["claim"], follows):
+            raise Rejected("the claim is not the one that follows from its parts")
+        drawn = random.Random(certificate["digest"]).sample(range(len(names)), min(sample or SAMPLE, len(names)))
+        sampling = _Sampling(question, names, crowd)
+        groups = [drawn[start : start + TOGETHER] for start in range(0, len(drawn), TOGETHER)]
+        for done, fault in enumerate(in_order(sampling, _confirmed, groups, workers)):
+            if fault:
+                raise Rejected(fault)
+            report(done + 1, len(groups))
+    except (Rejected, SipitError) as fault:
+        return CheckResult(Verdict.REJECTED, str(fault), KIND, 0)
+    reason = (
+        f"the states of all {len(names)} tokens with distinct rows and their {math.comb(len(names), 2)} distances "
+        f"computed again in {ARITHMETIC}; {len(drawn)} of these states confirmed in Arb; the closest "
+        f"{len(chosen)} tokens confirmed in Arb and exact integers"
+    )
+    covers = (
+        "digest", "graphs", "weights", "duplicates", "distances", "closest",
+        "enclosures" if len(drawn) == len(names) else "enclosures, computed again and sampled in Arb",
+    )  # fmt: skip
+    return CheckResult(Verdict.ACCEPTED, reason, KIND, len(drawn), covers)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Question:
+    """What the certificate is about, each part checked by itself."""
+
+    graph: Graph
+    weights: Mapping[str, NDArray[Any]]
+    prefix: tuple[int, ...]
+    tokens: int
+    opened: Continuations
+
+
+def _question(certificate: Mapping[str, Any], weights: Any) -> _Question:
+    graphs = graphs_in(certificate)
+    if len(graphs) != 1:
+        raise Rejected("there is more than one graph")
+    graph = next(iter(graphs.values()))
+    arrays = weights_named(certificate, graphs, weights)
+    prefix, tokens = certificate.get("prefix"), certificate.get("tokens")
+    if not isinstance(prefix, list) or any(type(token) is not int for token in prefix) or type(tokens) is not int:
+        raise Rejected("the prefix or the number of tokens is not of integers")
+    check_question(graph, prefix, tokens)
+    return _Question(graph, arrays, tuple(prefix), tokens, Continuations.of(graph, arrays, prefix))
+
+
+def _closest(certificate: Mapping[str, Any], question: _Question, names: Sequence[int]) -> list[int]:
+    """The places of the tokens that the exact certificate is of; it must be of this prefix, graph and weights."""
+    exact = certificate.get("closest")
+    if not isinstance(exact, Mapping):
+        raise Rejected("there is no certificate of the closest tokens")
+    outcome = check_separation(exact, question.weights)
+    if outcome.verdict is not Verdict.ACCEPTED:
+        raise Rejected(f"the certificate of the closest tokens: {outcome.reason}")
+    if not same(exact["claim"]["graphs"], [digest(question.graph.to_json())]) or exact["identical"]:
+        raise Rejected("the certificate of the closest tokens is of another graph, or of equal prompts")
+    if exact.get("observation") is not None or not same(certificate.get("bits"), exact["bits"]):
+        raise Rejected("the certificate of the closest tokens is of another kind, or of another number of bits")
+    rows = [tuple(row["token_ids"]) for row in exact["prompts"]]
+    places = {name: place for place, name in enumerate(names)}
+    if len(rows) > MOST_CHOSEN or any(row[:-1] != question.prefix or row[-1] not in places for row in rows):
+        raise Rejected("the certificate of the closest tokens is of other prompts, or of too many")
+    return [places[row[-1]] for row in rows]
+
+
+def _enclosures(certificate: Mapping[str, Any], crowd: Crowd, chosen: Sequence[int], workers: int) -> float | None:
+    """The stated bound of all pairs outside the chosen ones, once it and the largest radius are confirmed."""
+    stated = certificate.get("enclosures")
+    if not isinstance(stated, Mapping) or stated.get("arithmetic") != ARITHMETIC:
+        raise Rejected("the enclosures are not said to be of the arithmetic that made them")
+    largest, found = _number(stated.get("largest_radius")), float(crowd.radius.max())
+    if not found <= largest <= LOOSEST * found:
+        raise Rejected(f"the largest radius is stated as {largest}, but {found} follows")
+    best = crowd.closest(math.comb(len(chosen), 2) + 1, workers)
+    found_others = others_at_least(best, chosen, len(crowd.mid))
+    text = stated.get("others_at_least")
+    if found_others is None or text is None:
+        if text is not None or found_others is not None:
+            raise Rejected("whether there are pairs besides the closest is stated wrongly")
+        return None
+    others = _number(text)
+    if not found_others - LOOSEST * 2 * found <= others <= found_others:
+        raise Rejected(f"all other pairs are said to be {others} apart, but {found_others} follows")
+    return others
+
+
+def _number(text: Any) -> float:
+    try:
+        value = float(text) if isinstance(text, str) else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise Rejected("a bound is not a number")
+    return value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sampling:
+    """What a sampled state is confirmed against: the very midpoints and radii that the distances were taken of."""
+
+    question: _Question
+    names: Sequence[int]
+    crowd: Crowd
+
+
+def _confirmed(places: Sequence[int]) -> str:
+    """Empty if Arb's enclosures of some states lie within the float64 ones, else what is wrong."""
+    sampling: _Sampling = shared()
+    question = sampling.question
+    parameters = Parameters(question.weights)
+    for place in places:
+        token, mid = sampling.names[place], sampling.crowd.mid[place].tolist()
+        radius = float(sampling.crowd.radius[place])
+        try:
+            with ArbOverFloats(BITS) as balls:
+                tokens = np.array([[*question.prefix, token]], dtype=np.int64)
+                inputs = {"tokens": tokens, **parameters.of(question.graph)}
+                state = evaluate(question.graph, inputs, balls)[0, -1]
+                gaps = [ball - flint.arb(m) for ball, m in zip(state, mid, strict=True)]
+                inside = bool(sum((gap * gap for gap in gaps), start=flint.arb(0)) <= flint.arb(radius) ** 2)
+        except Undecided as fault:
+            return f"token {token}: {fault}"
+        if not inside:
+            return f"token {token}: Arb's state does not lie within the radius of its float64 enclosure"
+    return ""
+
+
+def claim_of(
+    closest: Mapping[str, Any],
+    graph: Graph,
+    prefix: Sequence[int],
+    tokens: int,
+    duplicates: Sequence[Sequence[int]],
+    others: float | None,
+) -> dict[str, Any]:
+    """What follows from the exact certificate of the closest tokens and the bound of all other pairs."""
+    exact, unresolved = closest["claim"], len(closest["unresolved"])
+    named = sum(math.comb(len(group), 2) for group in duplicates)
+    pairs = math.comb(tokens, 2)
+    decided = others is None or others > 0
+    known = [] if others is None else [Fraction(others)]
+    if exact["minimum_lower_bound"] is not None:
+        known.append(Fraction(exact["minimum_lower_bound"]))
+    minimum = decimal_below(min(known)) if decided and known else None
+    places = exact["closest"]
+    rows = [row["token_ids"][-1] for row in closest["prompts"]]
+    statement = STATEMENT.format(
+        prefix=list(prefix), layer=graph.layer, tokens=tokens, minimum=minimum or "(nothing)", named=named,
+        open=unresolved if decided else pairs - named,
+    )  # fmt: skip
+    return {
+        "statement": statement,
+        "pairs": pairs,
+        "certified": pairs - named - unresolved if decided else 0,
+        "minimum_lower_bound": minimum,
+        "closest": None if places is None else [rows[place] for place in places],
+        "graphs": [digest(graph.to_json())],
+    }
+
+
+def others_at_least(best: Sequence[Bound], chosen: Sequence[int], states: int) -> float | None:
+    """No pair that is not among the chosen states has a bound below this; None where every pair is among them.
+
+    `best` are the best pairs of all, in order, more of them than the chosen states have.
+    """
+    inside = set(chosen)
+    outside = (bound for bound, first, second in best if not (first in inside and second in inside))
+    return None if len(inside) == states else next(outside)
+
+
+def check_question(graph: Graph, prefix: Sequence[int], tokens: int) -> None:
+    """Raises InvalidInput where prefix and tokens do not fit the graph."""
+    vocabulary = next((n.attributes["vocabulary"] for n in graph.nodes if n.operation == "tokens"), 0)
+    vocabulary = vocabulary if isinstance(vocabulary, int) else 0
+    if not prefix or graph.length != len(prefix) + 1:
+        raise InvalidInput(
+            f"Expected a prefix of {max(graph.length - 1, 1)} tokens, but got {len(prefix)}; capture the graph for it."
+        )
+    if not 2 <= tokens <= vocabulary:
+        raise InvalidInput(f"Expected from 2 to {vocabulary} tokens, but got {tokens}; the vocabulary has no more.")
+    if not all(0 <= token < vocabulary for token in prefix):
+        raise InvalidInput(f"Expected token ids below {vocabulary}, but the prefix has others; give other ids.")

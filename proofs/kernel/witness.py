@@ -1,0 +1,149 @@
+"""The explicit witness of the paper (arXiv 2510.15511, Theorem 2.2), as printed and as repaired, on a captured network.
+
+For every ordered pair of prompts the printed parameters are put into a GPT-2 of width 4 with one head and one block,
+and both prompts are evaluated: exactly, in a ring with square roots (`proofs.arithmetic.surds`), and where that
+leaves the ring, in balls. Zero is claimed by the algebra alone, non-zero by either. The repair swaps the two prompts
+where the other prompt's token at the first mismatch is the common last token (docs/witness.md).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import permutations, product
+from typing import Any
+
+from proofs.errors import InvalidInput, SipitError
+from proofs.kernel.published_witness import (
+    DELTA,
+    WIDTH,
+    Network,
+    Prompt,
+    _role,
+    collides_by_criterion,
+    doubtful,
+    epsilon,
+    printed,
+    repaired,
+)
+from proofs.kernel.result import CheckResult, Rejected, digest, expect_claim, same
+from proofs.kernel.wellformed import well_formed
+from proofs.network.graph import Graph
+from proofs.provers.analyticity import AnalyticityProof, prove_analytic
+from proofs.verdict import Verdict
+
+MOST_PAIRS = 200_000
+STATEMENT = (
+    "Of the {pairs} ordered pairs of distinct prompts of at most {context} tokens over {vocabulary} tokens, the "
+    "published witness gives equal states on {printed} as printed and on {repaired} as repaired."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessCount:
+    """On how many ordered pairs the published witness gives equal states, and its certificate."""
+
+    vocabulary: int
+    context: int
+    pairs: int
+    in_gap: int
+    zero_as_printed: tuple[tuple[Prompt, Prompt], ...]
+    zero_repaired: tuple[tuple[Prompt, Prompt], ...]
+    undecided: int
+    against_criterion: int
+    graphs: Mapping[int, Graph]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Proved where the repaired witness separates every pair."""
+        if self.zero_repaired:
+            return Verdict.REFUTED
+        return Verdict.UNDECIDED if self.undecided else Verdict.PROVED
+
+    def to_json(self) -> dict[str, Any]:
+        """The certificate: the networks, the pairs on which the printed witness fails, and the claim."""
+        graphs = {str(length): graph.to_json() for length, graph in self.graphs.items()}
+        statement = STATEMENT.format(
+            pairs=self.pairs, context=self.context, vocabulary=self.vocabulary, printed=len(self.zero_as_printed),
+            repaired=len(self.zero_repaired),
+        )  # fmt: skip
+        return {
+            "kind": "witness",
+            "claim": {
+                "statement": statement, "vocabulary": self.vocabulary, "context": self.context, "pairs": self.pairs,
+                "in_gap": self.in_gap, "zero_as_printed": len(self.zero_as_printed),
+                "zero_repaired": len(self.zero_repaired), "undecided": self.undecided,
+                "against_criterion": self.against_criterion, "graphs": digest(graphs), "delta": str(DELTA),
+            },
+            "zero": [[list(first), list(second)] for first, second in self.zero_as_printed],
+            "graphs": graphs,
+        }  # fmt: skip
+
+
+def count_witness(graphs: Mapping[int, Graph], *, vocabulary: int, context: int) -> WitnessCount:
+    """Evaluates the published witness, as printed and as repaired, for every ordered pair of prompts.
+
+    Args:
+        graphs: a one-block GPT-2 of width 4 with one head, captured for every length from 1 to `context`.
+        vocabulary: number of tokens.
+        context: largest number of tokens of a prompt.
+
+    Raises:
+        InvalidInput: a graph is missing or is not such a network, or there are too many pairs.
+    """
+    _expect_networks(graphs, vocabulary, context)
+    prompts = [prompt for n in range(1, context + 1) for prompt in product(range(vocabulary), repeat=n)]
+    network = Network(graphs, vocabulary)
+    found: dict[str, list[tuple[Prompt, Prompt]]] = {"printed": [], "repaired": []}
+    undecided = gap = against = 0
+    for first, second in permutations(prompts, 2):
+        as_printed = network.outcome(printed(first, second), first, second)
+        inside = doubtful(first, second)
+        mended = network.outcome(repaired(first, second), first, second) if inside else as_printed
+        for name, result in (("printed", as_printed), ("repaired", mended)):
+            if result == "zero":
+                found[name].append((first, second))
+        undecided += "undecided" in (as_printed, mended)
+        gap += inside
+        against += (as_printed == "zero") != collides_by_criterion(first, second)
+    pairs = len(prompts) * (len(prompts) - 1)
+    return WitnessCount(vocabulary, context, pairs, gap, tuple(found["printed"]), tuple(found["repaired"]),
+                        undecided, against, dict(graphs))  # fmt: skip
+
+
+def _expect_networks(graphs: Mapping[int, Graph], vocabulary: int, context: int) -> None:
+    prompts = sum(vocabulary**n for n in range(1, context + 1))
+    if vocabulary < 1 or context < 1 or prompts**2 > MOST_PAIRS * 2:
+        raise InvalidInput(
+            f"Expected at most {MOST_PAIRS} pairs, but {vocabulary} tokens and {context} positions give "
+            f"{prompts * (prompts - 1)}; choose smaller numbers."
+        )
+    for length in range(1, context + 1):
+        graph = graphs.get(length)
+        shapes = {} if graph is None else {_role(name): kind.shape for name, kind in graph.parameters()}
+        embedding = shapes.get("wte.weight", shapes.get("lm_head.weight", (0, 0)))
+        good = graph is not None and graph.length == length and embedding[1:] == (WIDTH,) and graph.layer == 1
+        if graph is None or not good or embedding[0] < vocabulary or shapes.get("c_attn.weight") != (WIDTH, 3 * WIDTH):
+            raise InvalidInput(f"Expected a GPT-2 of width {WIDTH}, one head and one block for length {length}.")
+        epsilon(graph)
+        if not isinstance(prove_analytic(graph), AnalyticityProof):
+            raise InvalidInput(f"Expected a network whose every value is a real number, but length {length} is not.")
+
+
+def check_witness(certificate: Mapping[str, Any], weights: Any = None) -> CheckResult:
+    """Counts again, from the graphs in the certificate, and compares every field of the claim."""
+    try:
+        claim, graphs = certificate.get("claim"), certificate.get("graphs")
+        if not isinstance(claim, Mapping) or not isinstance(graphs, Mapping):
+            raise Rejected("the claim or the graphs are missing")
+        size = [claim.get(name) for name in ("vocabulary", "context")]
+        if not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 64 for n in size):
+            raise Rejected("the claim names no vocabulary and context")
+        if set(graphs) != {str(length) for length in range(1, int(size[1] or 0) + 1)}:
+            raise Rejected("the graphs are not those of every length up to the context")
+        networks = {int(length): well_formed(Graph.from_json(graph)) for length, graph in graphs.items()}
+        again = count_witness(networks, vocabulary=int(size[0] or 0), context=int(size[1] or 0)).to_json()
+        expect_claim(claim, again["claim"])
+        if not same(certificate.get("zero"), again["zero"]):
+            raise Rejected("the pairs on which the printed witness fails are not those that follow")
+    except (SipitError, Rejected) as fault:
+        return CheckResult(Verdict.REJECTED, str(fault), "witness", 0)
+    return CheckResult(Verdict.ACCEPTED, "every pair was evaluated again", "witness", int(again["claim"]["pairs"]))

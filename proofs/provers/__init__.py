@@ -1,0 +1,1 @@
+"""What finds proofs; the kernel checks them."""
