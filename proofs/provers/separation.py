@@ -65,6 +65,7 @@ class SeparationCertificate:
         graphs = [graph.to_json() for graph in self.graphs]
         minimum = None if self.found.minimum is None else decimal_below(self.found.minimum)
         every, prompts = self._prompts()
+        equal = {(pair.first, pair.second) for pair in self.identical}
         body = {
             "schema": SCHEMA,
             "kind": KIND,
@@ -87,7 +88,7 @@ class SeparationCertificate:
                 "minimum_lower_bound": minimum,
                 "closest": None if self.found.closest is None else list(self.found.closest),
                 "graphs": [digest(graph) for graph in graphs],
-                "unique": None if self.observation is None else self.observation.unique({(pair.first, pair.second) for pair in self.identical}),
+                "unique": None if self.observation is None else self.observation.unique(equal),
             },
         }  # fmt: skip
         return {**body, "digest": digest(body)}
