@@ -39,8 +39,7 @@ def statement(graph: Graph, regularity: Regularity, witness: Mapping[str, Any] |
     holds = in_words(str(regularity))
     if witness is not None and "graph" in witness:
         fails = "not continuous" if witness.get("claim") == str(DISCONTINUOUS) else "not analytic"
-        known = holds if regularity != DISCONTINUOUS else in_words(str(UNPROVED))
-        holds = f"{known}; that of another graph, of the same architecture by its name alone, is {fails}"
+        holds += f"; that of another graph, of the same architecture by its name alone, is {fails}"
     elif witness is not None and regularity != DISCONTINUOUS:
         holds += ", and is not analytic"
     return STATEMENT.format(length=graph.length, layer=graph.layer, holds=holds)
@@ -71,8 +70,13 @@ def derive_regularity(certificate: Mapping[str, Any]) -> Claim:
         },
         "witness": None if witness is None else _read(witness),
     }  # fmt: skip
-    verdict = verdict_of(regularity, obstructions, witness)
+    verdict = verdict_of(regularity, obstructions, shown_here(witness))
     return Claim("regularity", verdict, said, follows, len(graph.nodes), "every line follows")
+
+
+def shown_here(witness: Mapping[str, Any] | None) -> bool:
+    """Whether there is a witness on the graph that the claim is about; one on a copy says nothing of that graph."""
+    return witness is not None and "graph" not in witness
 
 
 def verdict_of(regularity: Regularity, obstructions: Sequence[Any], refuting: Any) -> Verdict:
@@ -158,7 +162,7 @@ def _class(
     if witness is not None and not isinstance(witness, Mapping):
         raise Rejected("witness: it is not an object")
     found = UNPROVED if result.regularity >= DISCONTINUOUS else result.regularity
-    if found == UNPROVED and witness is not None and claim["regularity"] == str(DISCONTINUOUS):
+    if found == UNPROVED and shown_here(witness) and claim["regularity"] == str(DISCONTINUOUS):
         return DISCONTINUOUS, witness
     if not same(claim["regularity"], str(found)):
         raise Rejected(f"the claim is {claim['regularity']}, but {found} follows, and a jump needs a witness")
