@@ -9,6 +9,7 @@ from typing import Any
 
 from proofs.errors import InvalidInput
 from proofs.kernel.branches import recheck
+from proofs.kernel.price import TooLarge, afford
 from proofs.kernel.regularity import check_regularity
 from proofs.kernel.result import CheckResult, Rejected, same
 from proofs.kernel.separation import KIND as SEPARATION
@@ -36,7 +37,9 @@ DAMAGE = (
 Kernel = Callable[[Mapping[str, Any], Any], CheckResult]
 
 
-def check(certificate: Any, weights: Any = None, *, steps: int | None = None, workers: int = 1) -> CheckResult:
+def check(
+    certificate: Any, weights: Any = None, *, steps: int | None = None, workers: int = 1, limit: float = 1.0
+) -> CheckResult:
     """Re-checks a certificate, or anything with `to_json()` that gives one.
 
     Args:
@@ -45,9 +48,11 @@ def check(certificate: Any, weights: Any = None, *, steps: int | None = None, wo
         steps: how many steps of a separation certificate to evaluate again (None: all), or of how many tokens of a
             vocabulary margin to confirm the states in Arb (None: 64).
         workers: processes that share the work on a vocabulary margin, where the system can fork.
+        limit: how many times the usual work to allow (`proofs.kernel.price`).
 
     Returns:
-        `.verdict` accepted or rejected, `.reason` why, `.kind`, and `.lines` checked.
+        `.verdict` accepted or rejected, or undecided where it is too large to check; `.reason` why, `.kind`, and
+        `.lines` checked.
 
     Raises:
         InvalidInput: not a certificate of a known kind.
@@ -57,6 +62,7 @@ def check(certificate: Any, weights: Any = None, *, steps: int | None = None, wo
     if not isinstance(kind, str) or kind not in KERNELS:
         raise InvalidInput(f"Expected a certificate of kind {', '.join(KERNELS)}, but got {kind!r}; name another file.")
     try:
+        afford(data, kind, limit)
         if kind == SEPARATION:
             return check_separation(data, weights, steps)
         if kind == VOCABULARY:
@@ -64,6 +70,8 @@ def check(certificate: Any, weights: Any = None, *, steps: int | None = None, wo
         return KERNELS[kind](data, weights)
     except InvalidInput:
         raise
+    except TooLarge as fault:
+        return CheckResult(Verdict.UNDECIDED, str(fault), kind, 0)
     except DAMAGE as fault:  # a kernel stumbled over what no honest certificate holds, and nothing is accepted
         return CheckResult(Verdict.REJECTED, f"the certificate is damaged ({type(fault).__name__})", kind, 0)
 
