@@ -24,7 +24,7 @@ $(BIN)/python -m tests.environments.locked
 touch $@
 endef
 
-.PHONY: demo test browser-test slow edges edge-oldest edge-newest coverage mutants lint docs bench lock clean
+.PHONY: demo test browser-test slow edges edge-oldest edge-newest coverage mutants lint formal docs bench lock clean
 
 demo: $(VENV)/.model
 	$(BIN)/sipit demo -o report.html
@@ -68,6 +68,10 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# The theorems, by a proof assistant, and what they rest on; needs Debian's packages, which it names where they are missing.
+formal:
+	@$(PYTHON) proofs/formal/build.py $(FORMAL)
 
 # The site, into build/site; notebooks are executed, and any warning is an error.
 docs: $(VENV)/.docs

@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
+from proofs.kernel.regularity import verdict_of
 from proofs.network.graph import Graph
 from proofs.provers.analyticity import AnalyticityProof, Obstructions, prove_analytic
-from proofs.regularity import ANALYTIC
 from proofs.structure.collisions import collisions, positions, repeated_tokens_collide
 from proofs.structure.dependence import causal
-from proofs.verdict import Verdict
 from sipit.model_files import ADAPTER_CONFIG
+from sipit.recorded import checked, duplicated
 
 LENGTH = 11  # tokens: a prime that no count of heads or groups shares, so that the sequence axis is told apart
 ON_SMALL_COPY = 7
@@ -62,19 +62,19 @@ def check_model(
         found = witness_in_small_copy(found, config)
     structural = [family.to_json() for family in collisions(graph)]
     duplicates = None if loaded is None else _duplicates(loaded)
+    certificate = {**found.to_json(), "structural_collisions": structural}
     result = {
-        **_regularity(found),
+        **checked(certificate),
+        "conditions": _conditions(found),
         "causal": looks_back,
         **_positions(graph, small),
-        "structural_collisions": structural,
         "duplicate_embeddings": duplicates,
         "bos": None if loaded is None else _bos(loaded.tokenizer),
         "window": _window(config),
-        "layer": graph.layer,
-        "graph": dict(graph.about),
-        "certificate": {**found.to_json(), "structural_collisions": structural},
+        "certificate": certificate,
     }
-    verdict = _verdict(found, bool(structural), duplicates)
+    refuting = structural or certificate["witness"] or duplicated(duplicates)
+    verdict = verdict_of(found.regularity, certificate["obstructions"], refuting)
     return Record("check", verdict, result, _provenance(model, loaded, seed, attention), time.perf_counter() - began)
 
 
@@ -87,29 +87,15 @@ def config_alone(model: str) -> bool:
     return path.suffix == ".json"
 
 
-def _regularity(found: AnalyticityProof | Obstructions) -> dict[str, Any]:
-    obstructions = found.obstructions if isinstance(found, Obstructions) else ()
+def _conditions(found: AnalyticityProof | Obstructions) -> dict[str, Any]:
     return {
-        "regularity": str(found.regularity),
-        "obstructions": [
-            {name: getattr(o, name) for name in ("operation", "module", "source", "regularity", "reason")}
-            for o in obstructions
+        "discharged": sum(c.discharged for c in found.conditions),
+        "open": [
+            {"statement": c.statement, "module": found.graph.nodes[c.node].module,
+             "source": found.graph.nodes[c.node].source}
+            for c in found.conditions if not c.discharged
         ],
-        "witness": None if isinstance(found, AnalyticityProof) or found.witness is None else _short(found.witness),
-        "conditions": {
-            "discharged": sum(c.discharged for c in found.conditions),
-            "open": [
-                {"statement": c.statement, "module": found.graph.nodes[c.node].module,
-                 "source": found.graph.nodes[c.node].source}
-                for c in found.conditions if not c.discharged
-            ],
-        },
-        "idealisations": list(found.graph.idealisations),
     }  # fmt: skip
-
-
-def _short(witness: Any) -> dict[str, Any]:
-    return {name: value for name, value in witness.items() if name != "graph"}
 
 
 def _causal(graph: Graph, small: Graph | None) -> bool | None:
@@ -186,13 +172,6 @@ def _window(config: Any) -> dict[str, Any] | None:
         return None
     every = all(kind == "sliding_attention" for kind in kinds)
     return {"size": size, "every_layer": every, "reach": len(kinds) * (size - 1) + 1 if every else None}
-
-
-def _verdict(found: AnalyticityProof | Obstructions, structural: bool, duplicates: dict[str, Any] | None) -> Verdict:
-    refuted = structural or (duplicates is not None and duplicates["groups"])
-    if refuted or found.verdict is Verdict.REFUTED:
-        return Verdict.REFUTED
-    return Verdict.PROVED if found.regularity <= ANALYTIC and found.verdict is Verdict.PROVED else Verdict.UNDECIDED
 
 
 def _provenance(model: str, loaded: Any, seed: int, attention: str) -> dict[str, Any]:

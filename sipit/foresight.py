@@ -2,8 +2,8 @@
 
     position t     alternatives a, b, …      all within the tolerance
     position t+1   a c, a d, …  b c, b d, …  the likeliest continuations behind each
-                   an alternative is struck out if every continuation tested lies outside the tolerance and at
-                   least twice as far as the nearest one of another alternative, which fits
+                   an alternative is struck out if every continuation tested lies outside the tolerance and more
+                   than twice as far as the nearest one of another alternative, which fits
 
 The state of a token depends on the tokens before it, so a wrong one is seldom followed by a state that fits. "No
 continuation" means the likeliest ones that the policy names, and with a small vocabulary all: like the outcome
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sipit.verifier import CLEAR
+from sipit.decision import clearly_farther
 
 if TYPE_CHECKING:
     from sipit.search import Search
@@ -49,7 +49,7 @@ def follow(search: "Search", position: int) -> Following:
         if least > allowed:
             return  # the right continuation was not tested, or its state is ill-conditioned
         for token, (residual, following) in found.items():
-            if residual > max(allowed, CLEAR * least):
+            if clearly_farther(residual, least, allowed):
                 trial.struck |= verifier.tested_of_class(position, token)
                 del paths[token]
             else:

@@ -104,7 +104,8 @@ class Inverter:
         resume: bool = False,
         progress: Progress | None = None,
     ) -> list[Inversion]:
-        """The prompts of all tensors; with `truth`, each answer says whether it agrees with the true ids.
+        """The prompts of all tensors; with `truth`, each answer says whether it agrees with the true ids, and each
+        token why it cannot but do so.
 
         With `resume`, what is found is kept in the cache until all of it is: a run that was stopped is gone on with.
         """
@@ -131,7 +132,8 @@ class Inverter:
             inversion = _answer(search)
             if truth is not None:
                 agrees = matches_truth(self.network.model, inversion, truth[number])
-                inversion = replace(inversion, matches_truth=agrees)
+                tokens = _with_conditions(search, truth[number])
+                inversion = replace(inversion, matches_truth=agrees, tokens=tokens)
             found[number] = inversion
         if kept is not None:
             kept.remove()
@@ -171,6 +173,16 @@ def _answer(search: Search) -> Inversion:
         candidates_tested=sum(token.candidates_tested for token in tokens),
         seconds=search.clock.seconds,
     )
+
+
+def _with_conditions(search: Search, truth: Sequence[int]) -> list[TokenResult]:
+    """The answers, each with the condition under which the rule cannot err, as far as the prefix is the true one."""
+    classes, tokens = search.verifier.model.token_classes, list(search.results)
+    for position, token in enumerate(truth[: len(tokens)]):
+        tokens[position] = replace(tokens[position], condition=search.verifier.condition(position, token))
+        if position >= len(search.working) or classes[search.working[position]] != classes[token]:
+            break  # what stands behind it was tested behind another prefix
+    return tokens
 
 
 def _overall(tokens: Sequence[TokenResult]) -> Outcome:

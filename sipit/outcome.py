@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from proofs.verdict import Verdict
+from sipit.decision import Condition
 
 
 class Outcome(StrEnum):
@@ -44,6 +45,8 @@ class TokenResult:
     `residual` is the relative L2 distance |F(v) - h| / |h| of the nearest candidate, `margin` that of the nearest
     tested rival of another class (None where none was tested), `tolerance` the residual that was allowed there. Of the
     rivals tested, `told_apart_later` lie nearer than that and were struck out by the states of later positions.
+    `condition` says why the rule cannot err there (`sipit.decision`); None where the truth is not given, or neither
+    condition is known to hold.
     """
 
     position: int
@@ -55,6 +58,7 @@ class TokenResult:
     rivals_tested: int
     candidates_tested: int
     told_apart_later: int = 0
+    condition: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import torch
 
+from sipit.decision import accepted, fits, limit
 from sipit.models import LanguageModel
 from sipit.network import Layer, Network
 from sipit.outcome import Outcome
 from sipit.prefix_choice import single_opener
 from sipit.probe import Probes, trained_probes
-from sipit.verifier import CLEAR, NEAR, finite
+from sipit.verifier import NEAR, finite
 
 EXHAUSTIVE = 2**19  # combinations up to which a space is searched whole
 CLASS = "tokens with identical embedding rows: the class is the answer"
@@ -109,10 +110,10 @@ class SegmentSearch:
 
     def _answer(self, first: int, trials: _Trials, space: int, whole: bool) -> Segment:
         tokens = list(trials.best[0][1]) if trials.best else []
-        limit = max(self.tolerance, CLEAR * trials.nearest)
-        settled = whole or (space == len(self._vocabulary) and trials.margin > max(limit, NEAR * trials.nearest))
-        if trials.nearest <= self.tolerance:
-            clear = trials.margin > limit
+        zone = max(limit(trials.nearest, self.tolerance), NEAR * trials.nearest)
+        settled = whole or (space == len(self._vocabulary) and trials.margin > zone)
+        if fits(trials.nearest, self.tolerance):
+            clear = accepted(trials.nearest, trials.margin, self.tolerance)
             outcome = Outcome.RECOVERED if settled and clear else Outcome.AMBIGUOUS
             reason = "the whole space was searched" if whole else f"the normal rule, {trials.tested - 1} rivals tested"
             if not clear:

@@ -2,9 +2,9 @@
 
 At position t, behind the working prompt pi, candidate v has the residual |F(v; pi, t) - h_t| / |h_t| (Theorem 3.1 and
 3.2 of arXiv 2510.15511, with the relative norm because state norms differ by orders of magnitude). The nearest
-candidate is accepted if it lies within the tolerance and every tested rival of another class lies outside it and at
-least twice as far. Residuals are taken in float64; for half types in the evened distance of `sipit.distances`. A rival
-that fits may be struck out by what later positions show (`sipit.foresight`); it is then counted, and no rival any more.
+candidate is accepted by the rule of `sipit.decision`. Residuals are taken in float64; for half types in the evened
+distance of `sipit.distances`. A rival that fits may be struck out by what later positions show (`sipit.foresight`); it
+is then counted, and no rival any more.
 """
 
 import math
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 import torch
 
+from sipit.decision import CLEAR, Condition, clearly_farther, condition, fits, least_margin, limit
 from sipit.distances import evening, quotient
 from sipit.models import LanguageModel
 from sipit.outcome import Alternative, Outcome, TokenResult
 from sipit.prefix import Prefix
 from sipit.tolerance import Tolerance
 
-CLEAR = 2.0  # a rival is clearly farther beyond this multiple of the accepted residual
 NEAR = 10.0  # a rival within this multiple of it widens the search
 FAR = 1e4  # multiples of the tolerance beyond which a residual is no rounding, however amplified
 LISTED = 32  # alternatives named at most
@@ -114,7 +114,7 @@ class Verifier:
     def fits(self, position: int) -> bool:
         """Whether some candidate tested there lies within the tolerance."""
         trial = self.trials.get(position)
-        return trial is not None and trial.least <= float(self.limits[position])
+        return trial is not None and fits(trial.least, float(self.limits[position]))
 
     def examine(self, position: int, prompt: list[int]) -> None:
         """Raises what is allowed at a position by as much as rounding is amplified there.
@@ -139,8 +139,7 @@ class Verifier:
     def possible(self, position: int) -> list[int]:
         """The candidates that cannot be told apart from the nearest at a position, itself first, a class only once."""
         trial = self.trials[position]
-        limit = max(self.allowed(position), CLEAR * trial.least)
-        near = (trial.residuals <= limit) & trial.standing
+        near = (trial.residuals <= limit(trial.least, self.allowed(position))) & trial.standing
         ordered = trial.token_ids[near][trial.residuals[near].argsort(stable=True)]
         classes = dict.fromkeys(self.model.token_classes[ordered].tolist())
         return list(classes)
@@ -163,15 +162,15 @@ class Verifier:
         residual, margin = trial.least, self._margin(trial)
         members = self.model.members(trial.nearest)
         alternative = None
-        limit = max(tolerance, CLEAR * residual)
-        if residual > tolerance:
+        if not fits(residual, tolerance):
             outcome, token = Outcome.NOT_FOUND, None
             alternative = Alternative(
                 position, [trial.nearest], "the nearest of all candidates tested, outside the tolerance: not an answer"
             )
-        elif margin is not None and margin <= limit:
+        elif margin is not None and not clearly_farther(margin, residual, tolerance):
             outcome, token = Outcome.AMBIGUOUS, None
-            alternative = Alternative(position, self._possible(trial, limit), "their states cannot be told apart")
+            near = self._possible(trial, limit(residual, tolerance))
+            alternative = Alternative(position, near, "their states cannot be told apart")
         elif len(members) > 1:
             outcome, token = Outcome.AMBIGUOUS, members[0]
             alternative = Alternative(position, members, "identical embedding rows")
@@ -190,9 +189,27 @@ class Verifier:
         )
         return result, alternative
 
-    def _possible(self, trial: Trial, limit: float) -> list[int]:
+    def condition(self, position: int, truth: int) -> Condition | None:
+        """Why the rule cannot err at a position whose true token is `truth`, behind the true prefix.
+
+        Where every token has been tested, the margin is known from the residuals; a token that was struck out counts
+        there, and is not among the candidates that the rule is applied to.
+        """
+        trial, classes = self.trials.get(position), self.model.token_classes
+        if trial is None:
+            return None
+        own = classes[trial.token_ids] == classes[truth]
+        if not bool((own & trial.standing).any()):
+            return None
+        error = float(trial.residuals[own].max())
+        others = trial.residuals[~own]
+        whole = len(trial.token_ids) == self.model.vocabulary_size and len(others) > 0
+        margin = least_margin(error, float(others.min())) if whole else None
+        return condition(error, self.allowed(position), margin)
+
+    def _possible(self, trial: Trial, within: float) -> list[int]:
         """The candidates within a limit, nearest first, each with its whole class."""
-        inside = (trial.residuals <= limit) & trial.standing
+        inside = (trial.residuals <= within) & trial.standing
         near = trial.token_ids[inside][trial.residuals[inside].argsort(stable=True)]
         named = [member for token in near.tolist() for member in self.model.members(token)]
         return list(dict.fromkeys(named))[:LISTED]

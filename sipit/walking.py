@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from sipit.decision import accepted, clearly_farther, fits
 from sipit.distances import direction_distance
 from sipit.models import LanguageModel
 from sipit.prefix_choice import single_opener
@@ -46,8 +47,8 @@ class Step:
 
     @property
     def clear(self) -> bool:
-        """Whether the nearest rival is more than twice as far."""
-        return self.margin > 2 * self.residual
+        """Whether the nearest rival is more than twice as far, whatever the tolerance."""
+        return clearly_farther(self.margin, self.residual, 0.0)
 
 
 @dataclass
@@ -139,10 +140,10 @@ def single_token_distances(walk: Walk, rows: torch.Tensor, count: int) -> list[f
 
 def consistent(steps: Sequence[Step], tolerance: float) -> int:
     """How many steps from the first on lie within the tolerance of their nearest token, whatever else does."""
-    return next((count for count, step in enumerate(steps) if step.residual > tolerance), len(steps))
+    return next((count for count, step in enumerate(steps) if not fits(step.residual, tolerance)), len(steps))
 
 
 def fitting(steps: Sequence[Step], tolerance: float) -> int:
     """How many steps from the first on are accepted: within the tolerance, every tested rival clearly outside."""
-    accepted = (step.residual <= tolerance < step.margin and step.clear for step in steps)
-    return next((count for count, holds in enumerate(accepted) if not holds), len(steps))
+    taken = (accepted(step.residual, step.margin, tolerance) for step in steps)
+    return next((count for count, holds in enumerate(taken) if not holds), len(steps))

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proofs.errors import InvalidInput
+from proofs.kernel.patterns import patterns
 from proofs.network.folding import extent
 from proofs.network.graph import LEAVES, Graph, Node
 from proofs.operations.interpreter import live
-from proofs.structure.patterns import patterns
 
 USUAL = 1e7  # what a certificate may cost, and
 DEARER = {"witness": 2e7, "training-step": 3e7}  # where the dearest that a command makes costs more

@@ -10,11 +10,11 @@ from fractions import Fraction
 from itertools import pairwise
 from math import gcd
 
+from proofs.kernel.patterns import Prompt
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import live
 from proofs.structure.collisions import positions, repeated_tokens_collide
 from proofs.structure.dependence import causal, influences
-from proofs.structure.patterns import Prompt
 
 Predicate = Callable[[Prompt, Prompt], bool]
 _BIAS = ("add", "reshape", "expand", "permute", "slice", "softmax")

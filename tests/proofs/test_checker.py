@@ -10,6 +10,7 @@ from hypothesis import given, settings
 
 from proofs import InvalidInput, Verdict, check, prove_analytic
 from proofs.kernel.branches import DRAWN
+from proofs.kernel.result import digest
 from tests.proofs.building import attention_net
 from tests.proofs.mutating import assert_sound, deleted, mutations, placed
 
@@ -106,7 +107,9 @@ def test_another_statement() -> None:
 
 
 def test_a_swapped_layer_number_changes_the_statement() -> None:
-    assert_rejected(changed((("graph", "layer"), 7)), "statement")
+    data = changed((("graph", "layer"), 7))
+    data["claim"]["graph"] = digest(data["graph"])
+    assert_rejected(data, "claim.statement")
 
 
 def test_obstructions_that_are_hidden_invented_or_moved() -> None:

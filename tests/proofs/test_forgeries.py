@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from proofs import Graph, InvalidInput, Verdict, certify_separation, check, prove_analytic
-from proofs.evidence import Record, read_record
+from proofs.evidence import SCHEMA, Record, read_record
 from proofs.kernel.door import KERNELS
-from proofs.kernel.regularity import STATEMENT
+from proofs.kernel.regularity import statement
 from proofs.kernel.result import digest, same
 from proofs.network.rational import decimal, rational
 from proofs.provers.branches import with_witness
+from proofs.regularity import smooth
 from tests.proofs.building import Net, attention_net
 from tests.proofs.mutating import placed, signed
 from tests.proofs.test_separation import changed, weights_of
@@ -25,8 +26,13 @@ SMOOTH = json.loads(json.dumps(prove_analytic(attention_net()).to_json()))
 
 def altered(data: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]:
     forged = placed(data, path, to)
-    if path[0] == "graph":
-        forged["claim"]["graph"] = digest(forged["graph"])
+    return signed_anew(forged) if path[0] in ("graph", "witness") else forged
+
+
+def signed_anew(forged: dict[str, Any]) -> dict[str, Any]:
+    """With the digests in the claim as they would have to be."""
+    if isinstance(forged["claim"], dict):
+        forged["claim"] |= {name: forged[name] and digest(forged[name]) for name in ("graph", "witness")}
     return forged
 
 
@@ -116,11 +122,11 @@ def test_an_obstruction_at_the_first_node_is_listed() -> None:
     [
         (("claim", "injective"), True, "alone"),
         (("claim",), None, "alone"),
-        (("claim", "regularity"), "C00", "names no class"),
+        (("claim", "regularity"), "C00", "but analytic follows"),
         (("claim", "graph"), "", "by its digest"),
         (("claim", "graph"), "z", "by its digest"),
         (("lines",), [*RELU["lines"], 0], "one line per node"),
-        (("claim", "regularity"), "C٠", "names no class"),
+        (("claim", "regularity"), "C٠", "but analytic follows"),
         (("facts", 0, 2), 0, "claimed"),
         (("lines", 0), False, "no line"),
         (("lines", 0), 10**6, "no line"),
@@ -139,7 +145,7 @@ def test_a_class_has_one_name() -> None:
     net.op("elu", net.parameter("x", 1, 2, 4), scale=Fraction(1))
     data = json.loads(json.dumps(prove_analytic(net.graph()).to_json()))
     assert (data["claim"]["regularity"], check(data).verdict) == ("C1", Verdict.ACCEPTED)
-    assert_rejected(altered(data, "claim", "regularity", to="C01"), "names no class")
+    assert_rejected(altered(data, "claim", "regularity", to="C01"), "but C1 follows")
 
 
 def jumping() -> Graph:
@@ -155,13 +161,11 @@ def test_a_jump_is_claimed_of_no_continuous_network() -> None:
     assert (jump["claim"]["regularity"], check(jump).verdict) == ("discontinuous", Verdict.ACCEPTED)
     forged = copy.deepcopy(RELU)
     forged["claim"]["regularity"] = "discontinuous"
-    forged["claim"]["statement"] = STATEMENT.format(length=3, layer=1, regularity="discontinuous")
     forged["witness"] = {**jump["witness"], "graph": jump["graph"], "subject": "a small copy"}
     assert_rejected(forged, "needs a witness")
     assert_rejected({**jump, "witness": None}, "needs a witness")
     for better in ("polynomial", "analytic", "C0", "unproved"):  # a witness of a jump bears out nothing else
         forged = altered(jump, "claim", "regularity", to=better)
-        forged["claim"]["statement"] = STATEMENT.format(length=3, layer=1, regularity=better)
         if better != "unproved":
             assert_rejected(forged, "follows")
     assert_rejected({**jump, "witness": RELU["witness"]}, "shows none")
@@ -172,7 +176,9 @@ def test_the_witness_of_a_copy_is_of_the_same_architecture_and_says_that_it_is_o
     def with_copy(mine: Any, other: Any, subject: Any) -> dict[str, Any]:
         data = altered(RELU, "graph", "about", to=mine)
         graph = {**RELU["graph"], "about": other}
-        return {**data, "witness": {**RELU["witness"], "graph": graph, "subject": subject}}
+        data = {**data, "witness": {**RELU["witness"], "graph": graph, "subject": subject}}
+        claim = {**data["claim"], "statement": statement(Graph.from_json(data["graph"]), smooth(0), data["witness"])}
+        return signed_anew({**data, "claim": claim})
 
     toy, other = {"architecture": "Toy"}, {"architecture": "Other"}
     assert check(with_copy(toy, toy, "a small copy")).verdict is Verdict.ACCEPTED
@@ -372,10 +378,12 @@ def test_what_a_kernel_stumbles_over_is_rejected_and_never_a_traceback() -> None
         assert check(data).verdict is Verdict.REJECTED
     for kind in KERNELS:
         if kind not in ("separation", "vocabulary-margin"):
-            assert check({"kind": kind}).verdict is Verdict.REJECTED
-        assert (
-            check({"kind": kind, "graph": {}, "graphs": [{}], "claim": {"graphs": []}}, {}).verdict is Verdict.REJECTED
-        )
+            assert check({"schema": SCHEMA, "kind": kind}).verdict is Verdict.REJECTED
+        empty = {"schema": SCHEMA, "kind": kind, "graph": {}, "graphs": [{}], "claim": {"graphs": []}}
+        assert check(empty, {}).verdict is Verdict.REJECTED
+        for other in (None, "sipit/1"):
+            with pytest.raises(InvalidInput, match="make it again"):
+                check({**empty, "schema": other}, {})
     for kind in ([], {}, None, True, 1):
         with pytest.raises(InvalidInput):
             check({"kind": kind})

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from proofs import InvalidInput, Verdict, check
+from proofs.kernel.depth import last_block_lifts
+from proofs.kernel.patterns import patterns, relabelled
 from proofs.network.graph import Graph
-from proofs.structure.depth import last_block_lifts
 from proofs.structure.families import families, powers_of_one_word, proportional, repeated
-from proofs.structure.patterns import patterns, relabelled
 from proofs.theorems.classification import Scheme, collides
 from proofs.theorems.generic_position import examine
 from tests.proofs.building import Net

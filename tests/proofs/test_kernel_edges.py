@@ -8,10 +8,11 @@ import pytest
 
 from proofs import Graph, InvalidInput, Verdict, certify_separation, check, prove_analytic
 from proofs.arithmetic.base import Undecided
-from proofs.evidence import Record
+from proofs.evidence import SCHEMA, Record
+from proofs.kernel.claim import Sample
 from proofs.kernel.door import KERNELS
 from proofs.kernel.result import CheckResult, Rejected, digest
-from proofs.kernel.separation import check_separation
+from proofs.kernel.separation import derive_separation
 from proofs.kernel.wellformed import well_formed
 from proofs.kernel.witness import WitnessCount, count_witness
 from proofs.network.graph import Constant, Node, TensorType
@@ -51,10 +52,29 @@ def test_a_step_that_starts_from_an_enclosure_is_confirmed_from_there(deep: Any)
     certificate, weights = deep
     assert [len(row["enclosures"]) for row in certificate["prompts"]] == [2, 2, 2]
     done: list[tuple[int, int]] = []
-    assert check_separation(certificate, weights, progress=lambda *at: done.append(at)).verdict is Verdict.ACCEPTED
+    assert derive_separation(certificate, weights, progress=lambda *at: done.append(at)).lines == 6
     assert done == [(n, 6) for n in range(1, 7)]
-    assert outcome(certificate, weights, steps=6).covers[-1] == "enclosures"
-    assert outcome(certificate, weights, steps=5).covers[-1] == "enclosures, sampled"
+    assert outcome(certificate, weights, steps=6).verdict is Verdict.ACCEPTED
+    assert outcome(certificate, weights, steps=5).verdict is Verdict.ACCEPTED_SAMPLED
+
+
+def test_a_sample_is_the_verifiers_and_says_its_share(deep: Any) -> None:
+    certificate, weights = deep
+    one, again, fresh = (outcome(certificate, weights, steps=2, seed=seed).claim for seed in (7, 7, None))
+    assert one is not None and again is not None and fresh is not None
+    assert one == again
+    assert one.sample == Sample(2, 6, 7)
+    assert "4 of 6 steps that were not evaluated again" in one.sentence
+    assert fresh.sample is not None and fresh.sample.seed != 7
+    assert "enclosures" not in one.certificate["prompts"][0]
+
+
+def test_a_forged_step_is_met_by_some_seed(deep: Any) -> None:
+    """Whoever writes the file cannot know which steps will be drawn: of many seeds some draw the false one."""
+    certificate, weights = deep
+    tight = changed(certificate, "prompts", 0, "enclosures", 0, "radius", to=lambda radius: [0] * len(radius))
+    verdicts = {outcome(tight, weights, steps=1, seed=seed).verdict for seed in range(40)}
+    assert verdicts == {Verdict.REJECTED, Verdict.ACCEPTED_SAMPLED}
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -211,7 +231,11 @@ def test_structural_collisions_are_those_of_the_graph() -> None:
     data = json.loads(json.dumps(prove_analytic(graph).to_json()))
     found = [family.to_json() for family in collisions(graph)]
     result = check({**data, "structural_collisions": found})
-    assert (result.verdict, result.to_json()["covers"][-1]) == (Verdict.ACCEPTED, "structural_collisions")
+    assert result.verdict is Verdict.ACCEPTED
+    assert result.claim is not None
+    assert result.claim.certificate["structural_collisions"] == found
+    assert result.claim.verdict is Verdict.REFUTED
+    assert "repeated tokens" in result.claim.sentence
     for forged in ([], found * 2, [{**found[0], "family": "none"}], {}):
         assert_rejected({**data, "structural_collisions": forged}, "that follow from the graph")
 
@@ -242,7 +266,7 @@ def test_a_kernel_that_stumbles_rejects(monkeypatch: pytest.MonkeyPatch) -> None
         raise ZeroDivisionError
 
     monkeypatch.setitem(KERNELS, "witness", stumbling)
-    result = check({"kind": "witness"})
+    result = check({"kind": "witness", "schema": SCHEMA})
     assert (result.verdict, result.reason) == (Verdict.REJECTED, "the certificate is damaged (ZeroDivisionError)")
 
 

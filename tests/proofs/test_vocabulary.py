@@ -16,6 +16,7 @@ from proofs.arithmetic.base import Undecided
 from proofs.enclosures.closest import Crowd
 from proofs.enclosures.continuations import Continuations, norms
 from proofs.errors import Unsupported
+from proofs.kernel.claim import Sample
 from proofs.kernel.separation import _balls  # pyright: ignore[reportPrivateUsage]
 from proofs.operations.interpreter import evaluate
 from proofs.provers.vocabulary import certify_vocabulary
@@ -87,9 +88,7 @@ def test_the_bound_is_that_of_all_pairs_done_exactly(graph: Any, weights: dict[s
     assert found.others is not None
     assert exact.found.minimum is not None
     assert found.others > exact.found.minimum
-    outcome = check(found, weights)
-    assert outcome.verdict is Verdict.ACCEPTED
-    assert "closest" in outcome.covers
+    assert check(found, weights).verdict is Verdict.ACCEPTED
 
 
 def test_a_few_tokens_are_all_done_exactly(graph: Any, weights: dict[str, Any]) -> None:
@@ -105,11 +104,12 @@ def test_processes_give_the_same_certificate(graph: Any, weights: dict[str, Any]
     assert check(certificate, weights, workers=2).verdict is Verdict.ACCEPTED
 
 
-def test_a_sample_can_be_chosen_and_it_says_so(certificate: dict[str, Any], weights: dict[str, Any]) -> None:
-    outcome = check(certificate, weights, steps=5)
-    assert (outcome.verdict, outcome.lines) == (Verdict.ACCEPTED, 5)
-    assert "enclosures, computed again and sampled in Arb" in outcome.covers
-    assert "5 of these states confirmed in Arb" in outcome.reason
+def test_the_second_opinion_says_how_much_it_saw(certificate: dict[str, Any], weights: dict[str, Any]) -> None:
+    outcome = check(certificate, weights, steps=5, seed=3)
+    assert (outcome.verdict, outcome.lines) == (Verdict.ACCEPTED, 5)  # the claim rests on all states, computed anew
+    assert outcome.claim is not None
+    assert (outcome.claim.sample, outcome.claim.second_opinion) == (None, Sample(5, TOKENS - 1, 3))
+    assert "5 of these states in Arb as well" in outcome.reason
     assert "float64" in outcome.reason
 
 
