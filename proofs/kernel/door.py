@@ -22,6 +22,7 @@ from proofs.kernel.regularity import derive_regularity
 from proofs.kernel.result import CheckResult, Rejected
 from proofs.kernel.separation import KIND as SEPARATION
 from proofs.kernel.separation import derive_separation
+from proofs.kernel.value_numbering.table import TooMany
 from proofs.kernel.vocabulary import KIND as VOCABULARY
 from proofs.kernel.vocabulary import derive_vocabulary
 from proofs.kernel.wellformed import known_are_well_formed
@@ -93,8 +94,8 @@ def check(
         expect(data, claim.certificate, "the certificate")
     except (Rejected, SipitError) as fault:
         return CheckResult(Verdict.REJECTED, str(fault), kind, 0)
-    except TooLarge as fault:
-        return CheckResult(Verdict.UNDECIDED, str(fault), kind, 0)
+    except (TooLarge, TooMany) as fault:
+        return CheckResult(Verdict.UNDECIDED, f"too large to check: {fault}", kind, 0)
     except DAMAGE as fault:  # a kernel stumbled over what no honest certificate holds, and nothing is accepted
         return CheckResult(Verdict.REJECTED, f"the certificate is damaged ({type(fault).__name__})", kind, 0)
     verdict = Verdict.ACCEPTED if claim.sample is None else Verdict.ACCEPTED_SAMPLED

@@ -44,7 +44,7 @@ def afford(certificate: Mapping[str, Any], kind: str, limit: float) -> None:
     for what, cost, size in _parts(certificate, kind):
         left -= cost
         if not (left >= 0 and size <= MEMORY * limit):
-            raise TooLarge(f"too large to check: its {what} take more time or memory than the limit allows; raise it")
+            raise TooLarge(f"its {what} take more time or memory than the limit allows; raise it")
 
 
 def _parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:

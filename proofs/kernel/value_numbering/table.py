@@ -14,7 +14,7 @@ from proofs.network.graph import Graph
 
 Shape: TypeAlias = tuple[int, ...]
 MASKED = float("-inf")
-LARGEST_TABLE = 2**23  # numbers; some gigabyte
+LARGEST_TABLE = 2**21  # numbers; some quarter of a gigabyte
 
 
 class TooMany(Exception):
@@ -57,7 +57,7 @@ class Table:
         if number is None:
             number = self._numbers[key] = len(self._numbers) + 1
             if number > LARGEST_TABLE:
-                raise TooMany
+                raise TooMany(f"more than {LARGEST_TABLE} values are told apart")
         return number
 
     def fresh(self) -> int:
