@@ -24,6 +24,8 @@ ROW, CHARACTER, ENTRY = 300.0, 0.05, 0.3  # of a graph written out; an entry of 
 NODE, BALL, FUNCTION, MOVE, TERM = 40.0, 0.5, 3.0, 0.05, 0.06  # of an evaluation in balls of 128 bits
 OBJECT, POINTER = 120, 8  # bytes of a ball, and of its place in an array
 PASSES, LONGEST, LARGEST = 6, 5, 10**6  # evaluations of a stored witness; tokens of a pattern; a number of a claim
+NUMBER, PLACES = 60.0, 5.0  # of a node, and of a pair of tokens in it, where equal states are numbered
+POWER = 70.0  # of bounds, for each digit of an exponent
 PAIR, NEW_POINT, SURD = 150.0, 5, 1.0  # a pair of prompts; pairs to a point; an exact number as against a ball
 STEP, CUBE, DIGITS = 2.0, 0.12, 200  # a derivative as against a value; a determinant, of numbers of few digits
 STATES = {"heavy-ball": 2, "adam": 3, "adamw": 3}  # tensors of the size of the parameters that a rule carries
@@ -59,12 +61,17 @@ def _parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
             continue  # which the kernel says better
         spread = sum(node.type.size for node in _spread(graphs[-1]))
         yield "constants and masks", ENTRY * spread, 2.0 * POINTER * spread
+        powers = sum(_whole(node.attributes, "exponent").bit_length() for node in graphs[-1].nodes)
+        yield "powers", POWER * powers, 0.0
     claim, witness = (_object(certificate.get(name)) for name in ("claim", "witness"))
     if kind == "regularity" and witness:
         yield from (_evaluations(graph, PASSES * max(_whole(witness, "bits") / 128, 1)) for graph in graphs[:1])
-    if kind == "generic-position":
-        prompts = Counter(len(prompt) for prompt in {prompt for pair in _pairs(claim) for prompt in pair})
-        yield from (_evaluations(graph, prompts[graph.length]) for graph in graphs)
+    evaluated, numbered = _prompts(certificate)
+    for graph in graphs:
+        nodes = len(live(graph))
+        yield "equal states", numbered[graph.length] * nodes * (NUMBER + PLACES * graph.length**2), 0.0
+        if evaluated[graph.length]:
+            yield _evaluations(graph, evaluated[graph.length])
     if kind == "witness":
         words = sum(_whole(claim, "vocabulary") ** n for n in range(1, min(len(graphs), DIGITS) + 1))
         yield "pairs of prompts", PAIR * float(words**2), 0.0
@@ -76,10 +83,11 @@ def _parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
 def _written(certificate: Mapping[str, Any]) -> Iterator[Any]:
     """Every graph in a certificate; that of a stored witness first, for it is what a witness is evaluated on."""
     for place in (certificate.get("witness"), certificate, certificate.get("closest")):
-        graphs = _object(place).get("graphs", ())
-        yield from graphs.values() if isinstance(graphs, Mapping) else graphs
         if "graph" in _object(place):
             yield _object(place)["graph"]
+        for name in ("graphs", "other_lengths"):
+            graphs = _object(place).get(name)
+            yield from graphs.values() if isinstance(graphs, Mapping) else _list(graphs)
 
 
 def _spread(graph: Graph) -> Iterator[Node]:
@@ -94,11 +102,28 @@ def _spread(graph: Graph) -> Iterator[Node]:
             yield node
 
 
+def _prompts(certificate: Mapping[str, Any]) -> tuple[Counter[int], Counter[int]]:
+    """Of how many prompts of a length states are evaluated at a point, and of how many they are numbered."""
+    found: dict[bool, set[str]] = {True: set(), False: set()}
+    lengths: dict[str, int] = {}
+    rows = list(_list(certificate.get("classes")))
+    for family in _list(certificate.get("structural_collisions")):
+        rows += [[*_list(pair), ""] for pair in _list(_object(family).get("pairs"))]
+    for row in rows:
+        if isinstance(row, list) and len(row) == 3:
+            point = row[2] if str(row[2]).startswith("differ") else ""
+            for prompt in row[:2]:
+                name = f"{point} {prompt}"
+                lengths[name] = len(_list(prompt))
+                found[bool(point)].add(name)
+    counts = [Counter(lengths[name] for name in found[kind]) for kind in (True, False)]
+    return counts[0], counts[1]
+
+
 def _listed(certificate: Mapping[str, Any], kind: str) -> int:
     """How many patterns of prompts a certificate lists, if it lists the very ones that its claim is about."""
     pairs = _pairs(_object(certificate.get("claim"))) if kind == "generic-position" else []
-    rows = certificate.get("classes")
-    listed = [row[:2] if isinstance(row, list) else None for row in rows] if isinstance(rows, list) else []
+    listed = [row[:2] if isinstance(row, list) else None for row in _list(certificate.get("classes"))]
     return len(pairs) if listed == [[list(first), list(second)] for first, second in pairs] else 0
 
 
@@ -114,8 +139,7 @@ def _evaluations(graph: Graph, times: float) -> Part:
 
 def _derivatives(graph: Graph, certificate: Mapping[str, Any]) -> Iterator[Part]:
     """Of every sample a column for each parameter, forwards and backwards; and the determinants of the Jacobian."""
-    samples = certificate.get("samples")
-    numbers = [_object(sample).get("target") for sample in samples] if isinstance(samples, list) else []
+    numbers = [_object(sample).get("target") for sample in _list(certificate.get("samples"))]
     parameters = sum(type_.size for _, type_ in graph.parameters())
     work, size = evaluation(graph)
     yield "second derivatives", (1 + STEP * parameters * len(numbers)) * work, 2 * size
@@ -147,6 +171,10 @@ def _of_node(node: Node, arguments: list[Node]) -> float:
     if operation == "scatter" and arguments:
         return MOVE * entries * max(arguments[-1].type.shape, default=1)
     return FUNCTION * (entries + read)
+
+
+def _list(data: Any) -> list[Any]:
+    return data if isinstance(data, list) else []
 
 
 def _object(data: Any) -> Mapping[str, Any]:

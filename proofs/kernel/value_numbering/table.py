@@ -14,7 +14,7 @@ from proofs.network.graph import Graph
 
 Shape: TypeAlias = tuple[int, ...]
 MASKED = float("-inf")
-LARGEST_TABLE = 2**21  # numbers; some quarter of a gigabyte
+LARGEST_TABLE = 2**23  # numbers; some gigabyte
 
 
 class TooMany(Exception):
