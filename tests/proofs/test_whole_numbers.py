@@ -87,7 +87,7 @@ def test_no_claim_rests_on_a_product_that_wraps_around() -> None:
         certify_separation(network(2), weights, [(1, 2), (1, 3)])
     found = examine({1: network(1)}, context=1)
     assert found.verdict is not Verdict.PROVED
-    assert not found.counts["certified"]
+    assert not found.claim["certified"]
 
 
 def half(net: Net) -> int:

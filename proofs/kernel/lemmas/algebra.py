@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 
 from proofs.arithmetic.bounds import EVERYTHING, Interval
-from proofs.kernel.lemmas.instance import OPEN, ZERO, Instance, Line, broadcast, hull, mask_of, nonempty, written_out
+from proofs.kernel.lemmas.instance import OPEN, ZERO, Instance, Line, broadcast, hull, mask_of, nonempty, spread
 from proofs.kernel.result import Rejected
 from proofs.regularity import (
     ANALYTIC,
@@ -47,7 +47,7 @@ def leaf(step: Instance) -> Line:
         return OPEN  # no real number, and no mask
     mask = None
     if kind == "real" and len(finite) < len(value.values):
-        mask = np.array([isinstance(v, float) for v in written_out(value)]).reshape(shape)
+        mask = spread(value, [isinstance(v, float) for v in value.values])
     return Line(CONSTANT, Interval(min(finite), False, max(finite)) if finite else EVERYTHING, mask)
 
 
@@ -151,7 +151,7 @@ def selected(step: Instance) -> Line:
         value = step.graph.constant(step.nodes[0]) if step.nodes[0].operation == "constant" else None
         if value is None:
             return OPEN
-        chosen = np.array(written_out(value), dtype=np.bool_).reshape(value.shape)
+        chosen = spread(value, value.values)
         mask = nonempty(np.where(chosen, mask_of(step, 1), mask_of(step, 2)))
     return Line(worst, first.bounds.hull(second.bounds), mask)
 

@@ -13,6 +13,7 @@ from proofs.kernel.value_numbering.table import MASKED, Shape, Table
 from proofs.kernel.value_numbering.values import At
 
 LARGEST_FOLDED = 2**16  # entries of a constant that is worked out
+LONGEST = 2048  # bits of one
 
 EXACT: Mapping[str, Callable[..., Any]] = {
     "add": lambda x, y: x + y, "subtract": lambda x, y: x - y, "multiply": lambda x, y: x * y, "negate": lambda x: -x,
@@ -25,14 +26,18 @@ EXACT: Mapping[str, Callable[..., Any]] = {
 def folded(at: At, numbers: Sequence[int], operation: str | None = None) -> int | None:
     """The constant that an operation makes of constants; None where -inf takes part, or there are too many entries."""
     known, exact = [at.table.known[number] for number in numbers], EXACT[operation or at.node.operation]
-    infinite = any(isinstance(value, float) for k in known for value in k.values)
-    if infinite or prod(at.whole) > LARGEST_FOLDED:
+    inexact = any(isinstance(value, float) or _bits(value) > LONGEST for k in known for value in k.values)
+    if inexact or prod(at.whole) > LARGEST_FOLDED:
         return None
     kind = at.node.type.kind
     if all(len(k.values) == 1 for k in known):
         return at.table.constant(kind, at.whole, (exact(*(k.values[0] for k in known)),))
     arrays = [np.broadcast_to(_array(k.values, k.shape), at.whole).ravel().tolist() for k in known]
     return at.table.constant(kind, at.whole, tuple(exact(*row) for row in zip(*arrays, strict=True)))
+
+
+def _bits(value: Fraction | int) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
 
 
 def _array(values: tuple[Any, ...], shape: Shape) -> Any:

@@ -57,7 +57,7 @@ class Table:
         if number is None:
             number = self._numbers[key] = len(self._numbers) + 1
             if number > LARGEST_TABLE:
-                raise TooMany
+                raise TooMany(f"more than {LARGEST_TABLE} values are told apart")
         return number
 
     def fresh(self) -> int:
