@@ -1,5 +1,6 @@
 """Re-checking the certificate in a record, without torch: the work behind `sipit verify`."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -51,6 +52,8 @@ def verify_record(
         )
     if steps is not None and steps < 1:
         raise InvalidInput(f"Expected at least one step to check, but got --steps {steps}; leave it out for all.")
+    if not 0 < limit < math.inf:
+        raise InvalidInput(f"Expected a positive factor, but got --limit {limit}; leave it out for the default.")
     if weights is None and isinstance(certificate, Mapping) and certificate.get("kind") in OF_WEIGHTS:
         weights = find(certificate, model)
     outcome = check(certificate, weights, steps=steps, seed=seed, workers=processors(), limit=limit)

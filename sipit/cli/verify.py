@@ -26,9 +26,7 @@ def verify(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Draws these steps or tokens; default: a fresh one, named in the record.")
     ] = None,
-    limit: Annotated[
-        float, typer.Option(min=0, help="Check certificates up to so many times dearer than by default.")
-    ] = 1.0,
+    limit: Annotated[float, typer.Option(help="Check certificates up to so many times dearer than by default.")] = 1.0,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
@@ -52,6 +50,7 @@ def verify(
 
 
 def _named(paths: list[str]) -> str:
-    """The first paths, with what a terminal could not show written as escapes."""
-    shown = ", ".join(ascii(path)[1:-1] for path in paths[:SHOWN])
+    """The paths that lead least deep, with what a terminal could not show written as escapes."""
+    nearest = sorted(paths, key=lambda path: path.count("."))
+    shown = ", ".join(ascii(path)[1:-1] for path in nearest[:SHOWN])
     return shown if len(paths) <= SHOWN else f"{shown}, and {len(paths) - SHOWN} more (--json lists all)"
