@@ -64,6 +64,7 @@ def verify_record(
     result = {
         "claim": claim and claim.sentence,
         "facts": claim and claim.certificate["claim"],
+        "about": claim and _subject(claim.certificate),
         "reason": outcome.reason,
         "of": record.command,
         "kind": outcome.kind,
@@ -73,6 +74,12 @@ def verify_record(
         "not_vouched_for": other,
     }
     return Record("verify", outcome.verdict, result, {"file": str(file)}, time.perf_counter() - began)
+
+
+def _subject(certificate: Mapping[str, Any]) -> dict[str, Any]:
+    """Which network the claim is of: the sha256 of its graphs, as the claim names them, and of its weights."""
+    claim = certificate["claim"]
+    return {"graphs": claim.get("graphs", claim.get("graph")), "weights": certificate.get("weights", {}).get("sha256")}
 
 
 def _compared(record: Mapping[str, Any], outcome: CheckResult) -> tuple[CheckResult, list[str], list[str]]:

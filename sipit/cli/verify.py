@@ -43,10 +43,20 @@ def verify(
         result = record.result
         lines = [f"{record.verdict}: {result['claim'] or result['reason']}"]
         if result["claim"] is not None:
-            lines += [f"  how: {result['reason']}", f"  not vouched for: {_named(result['not_vouched_for'])}"]
+            names = ", ".join(f"{name} {_digests(found)}" for name, found in result["about"].items() if found)
+            lines += [
+                f"  of: {names}",
+                f"  how: {result['reason']}",
+                f"  not vouched for: {_named(result['not_vouched_for'])}",
+            ]
         typer.echo("\n".join(lines))
 
     finish(record, as_json=as_json, output=output, show=show)
+
+
+def _digests(found: str | list[str]) -> str:
+    """The beginning of one sha256 or of several."""
+    return " ".join(f"{digest[:16]}…" for digest in ([found] if isinstance(found, str) else found))
 
 
 def _named(paths: list[str]) -> str:

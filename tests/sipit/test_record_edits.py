@@ -63,7 +63,7 @@ def test_every_leaf_is_in_exactly_one_of_both_lists(honest: Honest) -> None:
     for path, _ in leaves(honest.data):
         assert sum(covering(result, path)) == 1, path
     assert len(result["derived"]) + len(result["not_vouched_for"]) < 200
-    for path in ("command", "schema", "result.certificate.claim"):
+    for path in ("command", "schema", "result.certificate.claim.statement"):
         assert covering(result, path) == (1, 0)
     for path in ("seconds", "provenance.model"):
         assert covering(result, path) == (0, 1)
@@ -104,6 +104,10 @@ def test_accepted_is_never_said_without_the_claim(tmp_path: Path, capsys: pytest
     said = capsys.readouterr().out
     assert said.startswith("accepted: For every prompt of 11 tokens the map from the parameters")
     assert "not vouched for: verdict, provenance, seconds, result.idealisations" in said
+    page = tmp_path / "page.md"
+    assert run(["verify", str(file), "-o", str(page)]) == 0
+    assert "is analytic on the whole parameter space" in page.read_text().split("\n## ")[0]
+    assert "| provenance |" in page.read_text()
     file.write_text(text_of("check").replace('"check"', '"check "'))
     assert run(["verify", str(file)]) == 1
     assert "rejected: no command 'check ' writes a certificate of kind regularity" in capsys.readouterr().out
