@@ -6,11 +6,10 @@ proof.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import zip_longest
 from typing import Any
 
 from proofs.evidence import SCHEMA
-from proofs.kernel.claim import Claim, unlabelled
+from proofs.kernel.claim import Claim, expect, unlabelled
 from proofs.kernel.lemmas.instance import Instance, Line
 from proofs.kernel.lemmas.rows import softmax_source
 from proofs.kernel.lemmas.table import establish
@@ -55,7 +54,8 @@ def derive_regularity(certificate: Mapping[str, Any]) -> Claim:
     graph = Graph.from_json(certificate.get("graph"))
     established = _lines(graph, certificate)
     regularity, witness = _class(graph, established, certificate)
-    obstructions = _obstructions(graph, established, certificate)
+    obstructions = _obstructions(graph, established)
+    expect(certificate.get("obstructions"), obstructions, "the certificate.obstructions")
     facts, lines = written(_row(line) for line in established)
     said, named = statement(graph, regularity, witness), digest(certificate["graph"])
     if certificate["claim"]["graph"] != named:
@@ -95,7 +95,7 @@ def is_analytic(graph: Graph) -> bool:
     except Rejected:
         return False
     result = established[graph.output]
-    return result.regularity <= ANALYTIC and result.mask is None and not _found(graph, established)
+    return result.regularity <= ANALYTIC and result.mask is None and not _obstructions(graph, established)
 
 
 def written(rows: Iterable[list[Any]]) -> tuple[list[list[Any]], list[int]]:
@@ -169,24 +169,8 @@ def _class(
     return found, witness
 
 
-def _obstructions(graph: Graph, established: list[Line], certificate: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _obstructions(graph: Graph, established: list[Line]) -> list[dict[str, Any]]:
     """Exactly the nodes at which the class gets worse than analytic, in order, as they are in the graph."""
-    listed, found = certificate.get("obstructions"), _found(graph, established)
-    if not isinstance(listed, list):
-        raise Rejected("the proof does not list its obstructions")
-    for entry, expected in zip_longest(listed, found):
-        if expected is None:
-            raise Rejected("an obstruction is listed where there is none")
-        if entry is None:
-            raise Rejected(f"an obstruction is not listed: {graph.where(expected['node'])}")
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("reason"), str):
-            raise Rejected("an obstruction gives no reason")
-        if not same({name: value for name, value in entry.items() if name != "reason"}, expected):
-            raise Rejected(f"an obstruction is not what the graph has there: {graph.where(expected['node'])}")
-    return found
-
-
-def _found(graph: Graph, established: list[Line]) -> list[dict[str, Any]]:
     smooth = [Line(min(line.regularity, ANALYTIC), line.bounds, line.mask) for line in established]
     own = {index: establish(_step(graph, index, smooth)).regularity for index in sorted(_reached(graph))}
     return [_obstruction(graph, index, regularity) for index, regularity in own.items() if regularity > ANALYTIC]

@@ -13,7 +13,6 @@ from proofs.kernel.claim import Sample
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.door import KERNELS
 from proofs.kernel.result import CheckResult, Rejected, digest
-from proofs.kernel.separation import derive_separation
 from proofs.kernel.wellformed import well_formed
 from proofs.kernel.witness import WitnessCount, count_witness
 from proofs.network.graph import Constant, Node, TensorType
@@ -51,9 +50,7 @@ def deep() -> Any:
 def test_a_step_that_starts_from_an_enclosure_is_confirmed_from_there(deep: Any) -> None:
     certificate, weights = deep
     assert [len(row["enclosures"]) for row in certificate["prompts"]] == [2, 2, 2]
-    done: list[tuple[int, int]] = []
-    assert derive_separation(certificate, weights, progress=lambda *at: done.append(at)).lines == 6
-    assert done == [(n, 6) for n in range(1, 7)]
+    assert outcome(certificate, weights).lines == 6
     assert outcome(certificate, weights, steps=6).verdict is Verdict.ACCEPTED
     assert outcome(certificate, weights, steps=5).verdict is Verdict.ACCEPTED_SAMPLED
 
@@ -86,7 +83,7 @@ def test_an_enclosure_that_is_too_small_on_the_way_is_rejected(deep: Any, place:
 
 def test_parameters_are_made_balls_anew_where_too_many_are_held(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate, weights = deep
-    monkeypatch.setattr("proofs.kernel.separation.MOST_BALLS", 1)
+    monkeypatch.setattr("proofs.enclosures.in_arb.MOST_BALLS", 1)
     assert check(certificate, weights).verdict is Verdict.ACCEPTED
 
 
