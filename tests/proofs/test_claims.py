@@ -10,7 +10,7 @@ import pytest
 from proofs import Graph, Verdict, certify_separation, check, prove_analytic
 from proofs.kernel.claim import divided, expect
 from proofs.kernel.regularity import in_words, is_analytic, statement, verdict_of
-from proofs.kernel.result import Rejected, digest
+from proofs.kernel.result import Rejected, digest, expect_claim, same
 from proofs.network.graph import TensorType
 from proofs.provers.branches import with_witness
 from proofs.regularity import ANALYTIC, DISCONTINUOUS, UNPROVED, smooth
@@ -50,6 +50,20 @@ def test_a_field_that_nothing_follows_for_is_passed_over_and_named() -> None:
     assert divided(FOLLOWS, FOLLOWS, "x") == (["x"], [])
     assert divided({"a": {"b": 1}}, {"a": {}}, "x") == ([], ["x"])
     assert divided({"a": 1, "b": []}, {"b": []}, "") == (["b"], ["a"])
+
+
+def test_a_claim_states_all_that_follows_and_no_more() -> None:
+    follows = {"a": 1, "b": None}
+    expect_claim({"b": None, "a": 1}, follows)
+    for claim in ({"a": True, "b": None}, {"a": 1, "b": None, "c": 2}, {"b": None}, {"a": 2, "b": None}):
+        with pytest.raises(Rejected, match="follows"):
+            expect_claim(claim, follows)
+
+
+def test_the_order_of_fields_means_nothing_and_that_of_entries_does() -> None:
+    assert same({"a": 1, "b": 2}, {"b": 2, "a": 1})
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert not same([1, 2], [2, 1])
 
 
 def test_a_class_in_words_says_where() -> None:
