@@ -32,7 +32,6 @@ from proofs.operations.interpreter import evaluate
 from proofs.verdict import Verdict
 
 KIND = "separation"
-READ = {"kind", "bits", "every", "prompts", "identical", "observation", "unresolved", "claim", "digest"}
 STATEMENT = (
     "Over the real numbers, with the weights read as exact dyadic numbers, the states of the last tokens of any two of "
     "the {prompts} prompts after what the graph calls {layer} blocks are at least {minimum} apart (Euclidean), but for "
@@ -89,10 +88,10 @@ def derive_separation(
     sentence = certificate["claim"]["statement"]
     if sample is not None:
         sentence += f" This rests on {len(plan) - len(chosen)} of {len(plan)} steps that were not evaluated again."
-    follows = as_read(certificate)
-    if sample is not None:  # an enclosure that was not drawn may be anything
-        follows["prompts"] = [{name: row[name] for name in ("token_ids", "bits")} for row in follows["prompts"]]
     verdict = verdict_of(certificate["identical"], certificate["unresolved"])
+    follows = as_read(certificate, "every", "identical", "observation", "unresolved")
+    names = ("token_ids", "bits", *(("enclosures",) if sample is None else ()))  # one not drawn may be anything
+    follows["prompts"] = [{name: row[name] for name in names} for row in certificate["prompts"]]
     return Claim(KIND, verdict, sentence, follows, len(chosen), reason, sample)
 
 
@@ -103,11 +102,11 @@ def verdict_of(identical: Sequence[Any], unresolved: Sequence[Any]) -> Verdict:
     return Verdict.UNDECIDED if unresolved else Verdict.SEPARATED
 
 
-def as_read(certificate: Mapping[str, Any]) -> dict[str, Any]:
-    """A certificate about weights without its labels; all else was compared, or what follows was derived from it."""
+def as_read(certificate: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Of a certificate about weights what both kinds have in common, and fields by name: all without their labels."""
     weights = {name: certificate["weights"][name] for name in ("sha256", "parameters")}
     graphs = [unlabelled(graph) for graph in certificate["graphs"]]
-    follows = {name: value for name, value in certificate.items() if name in READ}
+    follows = {name: certificate[name] for name in ("kind", "bits", "claim", "digest", *names)}
     return {**follows, "schema": SCHEMA, "weights": weights, "graphs": graphs}
 
 
