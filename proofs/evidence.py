@@ -106,21 +106,21 @@ def read_json(path: Path) -> Any:
     """
     try:
         size = path.stat().st_size
-        text = path.read_text(encoding="utf-8") if size <= LARGEST_RECORD else None
-        data = text and json.loads(text, object_pairs_hook=_without_repetition, parse_constant=_no_number)
+        content = path.read_bytes() if size <= LARGEST_RECORD else b""
     except OSError as error:
         raise InvalidInput(
             f"Expected a readable record, but {path} is not: {error.strerror}; check the path."
         ) from None
+    if size > LARGEST_RECORD:
+        raise InvalidInput(
+            f"Expected a record of at most {LARGEST_RECORD} bytes, but {path} has {size}; name another file."
+        )
+    try:
+        return json.loads(content.decode(), object_pairs_hook=_without_repetition, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(
             f"Expected a JSON record, but {path} is not JSON ({error}); write it with -o FILE.json."
         ) from None
-    if text is None:
-        raise InvalidInput(
-            f"Expected a record of at most {LARGEST_RECORD} bytes, but {path} has {size}; name another file."
-        )
-    return data
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

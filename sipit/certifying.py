@@ -19,12 +19,11 @@ from proofs.network.weights import weights_digest
 from proofs.processes import processors
 from proofs.provers.separation import SeparationCertificate, certify_separation
 from proofs.verdict import Verdict
-from sipit.known_collisions import families_at
 from sipit.memory import available_memory
 from sipit.models import LanguageModel
 from sipit.noise_budget import noise_budget
 from sipit.prompts import Prompt, tokenize
-from sipit.recorded import MEET, MOST_LISTED, separated
+from sipit.recorded import MOST_LISTED, separated
 from sipit.trails import KeptTrails
 from sipit.vocabulary import float64_distance, vocabulary_margin
 from sipit.weight_files import remember, weights_of
@@ -170,22 +169,7 @@ def _continuations(model: LanguageModel, rows: Sequence[Sequence[int]], count: i
 
 def _result(model: LanguageModel, certificate: SeparationCertificate, layer: int) -> dict[str, Any]:
     data = certificate.to_json()
-    known = separated(data)
-    _explain(model, certificate, layer, known["uncertified"])
-    return {**known, "minimum_distance_float64": float64_distance(certificate), "certificate": data}
-
-
-def _explain(
-    model: LanguageModel, certificate: SeparationCertificate, layer: int, listed: Sequence[dict[str, Any]]
-) -> None:
-    """Says of the pairs whose enclosures meet which family of collisions explains them, where one does."""
-    if not certificate.found.unresolved:
-        return
-    families, classes = families_at(model, layer), model.token_classes.tolist()
-    for pair in listed[len(certificate.identical) :]:
-        rows = [[classes[token] for token in certificate.trails[pair[i]].tokens] for i in ("first", "second")]
-        cause = families.cause(rows[0], rows[1])
-        pair |= {"reason": MEET} if cause is None else {"reason": "equal over the reals", "family": cause}
+    return {**separated(data), "minimum_distance_float64": float64_distance(certificate), "certificate": data}
 
 
 def _check_memory(model: LanguageModel, rows: Sequence[Sequence[int]]) -> None:

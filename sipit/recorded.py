@@ -48,7 +48,7 @@ def separated(certificate: Mapping[str, Any]) -> Fields:
         "prompts": [row["token_ids"] for row in certificate["prompts"]],
         "uncertified": [
             *({**pair, "reason": "equal over the reals"} for pair in certificate["identical"]),
-            *({"first": i, "second": j} for i, j in certificate["unresolved"][:MOST_LISTED]),
+            *({"first": i, "second": j, "reason": MEET} for i, j in certificate["unresolved"][:MOST_LISTED]),
         ],
     }
 

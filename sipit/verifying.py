@@ -1,5 +1,6 @@
 """Re-checking the certificate in a record, without torch: the work behind `sipit verify`."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -51,6 +52,8 @@ def verify_record(
         )
     if steps is not None and steps < 1:
         raise InvalidInput(f"Expected at least one step to check, but got --steps {steps}; leave it out for all.")
+    if not 0 < limit < math.inf:
+        raise InvalidInput(f"Expected a positive factor, but got --limit {limit}; leave it out for the default.")
     if weights is None and isinstance(certificate, Mapping) and certificate.get("kind") in OF_WEIGHTS:
         weights = find(certificate, model)
     outcome = check(certificate, weights, steps=steps, seed=seed, workers=processors(), limit=limit)
@@ -61,6 +64,7 @@ def verify_record(
     result = {
         "claim": claim and claim.sentence,
         "facts": claim and claim.certificate["claim"],
+        "about": claim and _subject(claim.certificate),
         "reason": outcome.reason,
         "of": record.command,
         "kind": outcome.kind,
@@ -70,6 +74,12 @@ def verify_record(
         "not_vouched_for": other,
     }
     return Record("verify", outcome.verdict, result, {"file": str(file)}, time.perf_counter() - began)
+
+
+def _subject(certificate: Mapping[str, Any]) -> dict[str, Any]:
+    """Which network the claim is of: the sha256 of its graphs, as the claim names them, and of its weights."""
+    claim = certificate["claim"]
+    return {"graphs": claim.get("graphs", claim.get("graph")), "weights": certificate.get("weights", {}).get("sha256")}
 
 
 def _compared(record: Mapping[str, Any], outcome: CheckResult) -> tuple[CheckResult, list[str], list[str]]:

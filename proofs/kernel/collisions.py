@@ -1,28 +1,32 @@
 """Pairs of prompts with one state for every value of the parameters, and what a pair is an example of.
 
 A pair is certified on the graphs of its own two lengths by value numbering, and for these lengths alone. The family
-names what the two prompts have in common; it plays no part in the proof.
+names what the two prompts have in common; it plays no part in the proof. Looked at are, for all lengths at hand, the
+pairs that known kinds of networks cannot tell apart: one token repeated, a prefix in another order, a word and its
+double, a first token out of reach.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from math import gcd
 from typing import Any
 
 from proofs.kernel.patterns import Prompt
-from proofs.kernel.result import Rejected, same
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.graph import Graph
 
+Pair = tuple[Prompt, Prompt]
+
 STATEMENTS = {
-    "repeated tokens": "r(a^{m}) = r(a^{k}) for every token a",
-    "permuted prefixes": "r(s) = r(t) for s = {s}, t = {t}: the same last token, and the others in another order",
-    "proportional multisets": "r(s) = r(t) for s = {s}, t = {t}: the same last token and the same relative frequencies",
-    "powers of one word": "r(s) = r(t) for s = {s}, t = {t}: powers of one word",
-    "window reach": "r(s) = r(t) for s = {s}, t = {t}: the tokens in which they differ are out of reach",
-    "equal states": "r(s) = r(t) for s = {s}, t = {t}",
+    "repeated tokens": "r(a^m) = r(a^k) for every token a",
+    "permuted prefixes": "r(s) = r(t) where s and t end alike and hold the same tokens in other orders, as {s} and {t}",
+    "proportional multisets": "r(s) = r(t) where s and t end alike with the same relative frequencies, as {s} and {t}",
+    "powers of one word": "r(s) = r(t) where s and t are powers of one word, as {s} and {t}",
+    "window reach": "r(s) = r(t) where s and t differ in a token that is out of reach, as {s} and {t}",
+    "equal states": "r(s) = r(t), as {s} and {t}",
 }
-SCOPE = ", for all parameters and whatever tokens stand for the numbers; shown for {m} and {k} tokens, as captured."
+SCOPE = ", for all parameters and whatever tokens stand for the numbers: shown as captured for {lengths} tokens."
 
 
 def family_of(first: Prompt, second: Prompt) -> str:
@@ -55,55 +59,63 @@ def powers_of_one_word(first: Prompt, second: Prompt) -> bool:
     return len(words) == 1 and all(prompt == prompt[:size] * (len(prompt) // size) for prompt in (first, second))
 
 
-def statement(first: Prompt, second: Prompt) -> str:
-    """The claim of one pair, in words."""
-    m, k = len(first), len(second)
-    return (STATEMENTS[family_of(first, second)] + SCOPE).format(m=m, k=k, s=list(first), t=list(second))
+def statement(pairs: Sequence[Pair]) -> str:
+    """The claim of pairs of one family, in words, with the lengths for which it is shown and none besides."""
+    first, second = pairs[0]
+    lengths = ", ".join(dict.fromkeys(f"{len(s)} and {len(t)}" for s, t in pairs))
+    family = STATEMENTS[family_of(first, second)].format(s=list(first), t=list(second))
+    return family + SCOPE.format(lengths=lengths)
 
 
-def derive_collisions(graphs: Mapping[int, Graph], claimed: Any) -> list[dict[str, Any]]:
-    """The collisions that a certificate claims, each shown again.
+def find_collisions(graphs: Mapping[int, Graph]) -> list[dict[str, Any]]:
+    """All families among the pairs that are looked at, as records hold them: one entry for each.
 
     Args:
-        graphs: well-formed, by length.
-        claimed: a list of families with an `example` and the pairs of `lengths` at which they are shown; an example
-            stands for the prompts of other lengths that `examples` lists.
-
-    Raises:
-        Rejected: a pair is not shown to be equal, or anything else is stated of it than follows.
+        graphs: well-formed, by length; a family is claimed for the lengths at which it is shown, and for no others.
     """
-    if not isinstance(claimed, list):
-        raise Rejected("the structural collisions are no list")
+    found: dict[str, list[Pair]] = {}
+    for pair in colliding_pairs(graphs):
+        found.setdefault(family_of(*pair), []).append(pair)
+    return [
+        {
+            "family": family,
+            "statement": statement(pairs),
+            "example": [list(prompt) for prompt in pairs[0]],
+            "lengths": [[len(s), len(t)] for s, t in pairs],
+            "pairs": [[list(s), list(t)] for s, t in pairs],
+        }
+        for family, pairs in found.items()
+    ]
+
+
+def colliding_pairs(graphs: Mapping[int, Graph]) -> list[Pair]:
+    """The candidates that are shown to have one state, whatever the parameters.
+
+    Where the first token is out of reach, a prefix in another order says no more than that.
+    """
     numbering = Numbering(graphs.values())
-    found: list[dict[str, Any]] = []
-    for entry in claimed:
-        pairs = entry.get("pairs") if isinstance(entry, Mapping) else None
-        if not isinstance(pairs, list) or not pairs:
-            raise Rejected("a structural collision names no pair of prompts")
-        prompts = [(_prompt(pair, 0, graphs), _prompt(pair, 1, graphs)) for pair in pairs]
-        for first, second in prompts:
-            if first == second or not numbering.equal(graphs[len(first)], first, graphs[len(second)], second):
-                raise Rejected(f"the prompts {list(first)} and {list(second)} are not shown to have one state")
-        found.append(collision(prompts))
-    if not same(claimed, found):
-        raise Rejected("a structural collision is stated otherwise than it follows")
-    return found
+    reach = {n: (tuple(range(1, n + 1)), (n + 1, *range(2, n + 1))) for n in sorted(graphs) if n > 1}
+    runs = (((1,) * m, (1,) * k) for m, k in combinations(sorted(graphs), 2))
+    found: list[Pair] = []
+    for s, t in (*runs, *reach.values()):
+        if numbering.equal(graphs[len(s)], s, graphs[len(t)], t):
+            found.append((s, t))
+    blind = {len(s) for s, t in found if len(s) == len(t)}
+    others = (pair for n in sorted({*graphs} - blind) for pair in reordered(n) if len(pair[1]) in graphs)
+    return [*found, *((s, t) for s, t in others if numbering.equal(graphs[len(s)], s, graphs[len(t)], t))]
 
 
-def collision(pairs: Sequence[tuple[Prompt, Prompt]]) -> dict[str, Any]:
-    """Pairs of one family as the JSON object that records hold."""
-    first, second = pairs[0]
-    return {
-        "family": family_of(first, second),
-        "statement": statement(first, second),
-        "example": [list(first), list(second)],
-        "lengths": [[len(s), len(t)] for s, t in pairs],
-        "pairs": [[list(s), list(t)] for s, t in pairs],
-    }
+def reordered(length: int) -> Iterator[Pair]:
+    """Prompts of distinct tokens beside the same in another order, and beside each token twice as often."""
+    word = tuple(range(1, length + 1))
+    if length > 2:
+        yield word, (2, 1, *word[2:])
+    if length > 1:
+        yield word, word + word
+        yield word, (*word[:-1], *word[:-1], word[-1], word[-1])
 
 
-def _prompt(pair: Any, place: int, graphs: Mapping[int, Graph]) -> Prompt:
-    prompt = pair[place] if isinstance(pair, list) and len(pair) == 2 else None
-    if not isinstance(prompt, list) or len(prompt) not in graphs or any(type(token) is not int for token in prompt):
-        raise Rejected("a structural collision is of prompts of a length that no graph is of")
-    return tuple(prompt)
+def repeated_tokens_collide(graphs: Mapping[int, Graph]) -> bool:
+    """Whether a^m and a^k are shown to collide for all captured lengths m < k, of which there are two at least."""
+    numbering = Numbering(graphs.values())
+    return len(graphs) > 1 and len({numbering.last_state(graph, (1,) * n) for n, graph in graphs.items()}) == 1

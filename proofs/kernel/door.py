@@ -13,8 +13,8 @@ from typing import Any
 from proofs.errors import InvalidInput, SipitError
 from proofs.evidence import SCHEMA
 from proofs.kernel.branches import recheck
-from proofs.kernel.claim import Claim, expect
-from proofs.kernel.collisions import derive_collisions
+from proofs.kernel.claim import Claim, expect, unlabelled
+from proofs.kernel.collisions import find_collisions
 from proofs.kernel.generic_position import derive_generic_position
 from proofs.kernel.lengths import graphs_of
 from proofs.kernel.price import TooLarge, afford
@@ -42,6 +42,7 @@ DAMAGE = (
 )
 
 Kernel = Callable[[Mapping[str, Any], Any], Claim]
+SHORTEST = 2  # tokens of a prompt that stands beside the one that the claim is about
 OF_WEIGHTS = (SEPARATION, VOCABULARY)
 
 
@@ -122,14 +123,21 @@ def _regularity(certificate: Mapping[str, Any], weights: Any) -> Claim:
         claim,
         verdict=Verdict.REFUTED if found else claim.verdict,
         sentence=f"{claim.sentence} Prompts that collide for every parameter: {named or 'no family is derived.'}",
-        certificate={**claim.certificate, "structural_collisions": found},
+        certificate={
+            **claim.certificate,
+            "structural_collisions": found,
+            "other_lengths": {length: unlabelled(graph) for length, graph in certificate["other_lengths"].items()},
+        },
         reason=f"{claim.reason}, every structural collision is shown again",
     )
 
 
 def _structural(certificate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every pair of prompts that is said to have one state, shown again on the graphs of its own lengths."""
-    return derive_collisions(graphs_of(certificate), certificate["structural_collisions"])
+    """Every pair of prompts that has one state, among those that are looked at, on the graphs of its own lengths."""
+    graphs = graphs_of(certificate)
+    if SHORTEST not in graphs:
+        raise Rejected(f"without the network for {SHORTEST} tokens it is not seen whether repeated tokens collide")
+    return find_collisions(graphs)
 
 
 def _witness(certificate: Mapping[str, Any]) -> None:

@@ -89,10 +89,14 @@ def expect_networks(graphs: Mapping[int, Graph], context: int, bos: bool) -> Non
     """Raises InvalidInput unless there is one network, captured for every length, with room for all patterns."""
     if not 1 <= context <= LARGEST_CONTEXT:
         raise InvalidInput(f"Expected a context from 1 to {LARGEST_CONTEXT}, but got {context}.")
-    if set(graphs) != set(range(1 + bos, context + 1 + bos)):
-        raise InvalidInput(f"Expected the network captured for every length up to {context + bos}, and for no other.")
-    for length, graph in graphs.items():
-        if graph.length != length:
+    needed = range(1 + bos, context + 1 + bos)
+    if more := set(graphs) - set(needed):
+        raise InvalidInput(
+            f"Expected the network for {needed[0]} to {needed[-1]} tokens, but got it for {max(more)} too."
+        )
+    for length in needed:
+        graph = graphs.get(length)
+        if graph is None or graph.length != length:
             raise InvalidInput(f"Expected the network captured for {length} tokens, but there is none.")
         if dict(graph.parameters()) != dict(graphs[1 + bos].parameters()):
             raise InvalidInput(f"Expected one network at every length, but at {length} it has other parameters.")
@@ -217,6 +221,8 @@ def derive_generic_position(certificate: Mapping[str, Any]) -> Claim:
     rows = [_row(entry) for entry in classes]
     found = claim_of(networks, rows, context=context, bos=bos, zeroed=zeroed, silenced=silenced)
     found["graphs"] = digest(graphs)
+    if set(claim) != set(found):
+        raise Rejected("the claim has other fields than what follows")
     follows = {
         "schema": SCHEMA, "kind": KIND, "classes": [[list(s), list(t), outcome] for s, t, outcome in rows],
         "claim": {name: value for name, value in found.items() if name not in HINTS},

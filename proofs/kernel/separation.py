@@ -5,7 +5,7 @@ the enclosure that it starts from, and the result must lie in the enclosure that
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,13 +14,13 @@ import flint
 import numpy as np
 from numpy.typing import NDArray
 
-from proofs.arithmetic.ball import Balls
-from proofs.arithmetic.base import Discrete, Undecided
+from proofs.arithmetic.base import Undecided
 from proofs.arithmetic.fixed_point import LARGEST
 from proofs.enclosures.distances import decimal_below, lower_bound, separation
 from proofs.enclosures.enclosure import Enclosure, whole
+from proofs.enclosures.in_arb import ArbOverFloats, Parameters, as_balls
 from proofs.enclosures.observation import observed_again
-from proofs.enclosures.segments import STATE, cuts, inputs_of, segments
+from proofs.enclosures.segments import STATE, cuts, segments
 from proofs.evidence import SCHEMA
 from proofs.kernel.claim import Claim, Sample, unlabelled
 from proofs.kernel.equal_pairs import EqualPairs, derive_equal_pairs
@@ -41,7 +41,6 @@ STATEMENT = (
 GUARD = 64  # bits beyond those of the enclosure at hand
 LARGEST_SET = 20_000  # prompts
 ALL_EXACT = 1500  # prompts of which every pair is taken in exact integers
-MOST_BALLS = 2**23  # parameters held as balls at a time, some 120 bytes each
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,6 @@ def derive_separation(
     weights: Any,
     steps: int | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Claim:
     """The distances between the states that a certificate encloses, once its enclosures are confirmed.
 
@@ -71,7 +69,6 @@ def derive_separation(
         weights: arrays of floats by parameter name; they must have the digest that the certificate names.
         steps: how many of the steps to evaluate again; None for all of them.
         seed: draws the steps, and is the verifier's: a file that had a say in it could be made until it is missed.
-        progress: called with (steps done, all).
 
     Raises:
         Rejected, InvalidInput: something does not follow, or the weights are not those of the graphs.
@@ -84,10 +81,8 @@ def derive_separation(
     if steps is not None and steps < len(plan):
         chosen = sorted(random.Random(seed).sample(plan, steps), key=lambda step: step.place)
     inputs = Parameters(arrays)
-    for number, step in enumerate(chosen):
+    for step in chosen:
         _evaluate(step, inputs)
-        if progress is not None:
-            progress(number + 1, len(chosen))
     sample = None if chosen is plan else Sample(len(chosen), len(plan), seed)
     exactly = "all distances in exact integers" if len(states) <= ALL_EXACT else "the least distances in exact integers"
     reason = f"{'all' if sample is None else len(chosen)} of {len(plan)} steps confirmed in Arb, {exactly}"
@@ -274,37 +269,10 @@ def _distances(states: list[Enclosure], skipped: set[tuple[int, int]]) -> tuple[
     return minimum, unresolved
 
 
-class ArbOverFloats(Balls):
-    """Balls over parameters that are still floats: rows of a table are made balls when they are taken."""
-
-    def take(self, x: Any, index: Discrete, axis: int) -> Any:
-        """Entries along an axis by index."""
-        rows = np.take(x, index, axis)
-        return _balls(rows) if rows.dtype.kind == "f" else rows
-
-
-class Parameters:
-    """Parameters as exact balls, made when they are used; a table of which only rows are taken stays floats."""
-
-    def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
-        self._weights = weights
-        self._balls: dict[str, Any] = {}
-
-    def of(self, graph: Graph) -> dict[str, Any]:
-        """The parameters that a graph reads."""
-        names = [name for name in inputs_of(graph) if name != STATE]
-        tables = {name for name in names if _only_taken(graph, name)}
-        new = [name for name in names if name not in tables and name not in self._balls]
-        if sum(self._weights[name].size for name in (*new, *self._balls)) > MOST_BALLS:
-            self._balls = {name: self._balls[name] for name in names if name in self._balls}
-        self._balls |= {name: _balls(self._weights[name]) for name in new}
-        return {name: self._weights[name] if name in tables else self._balls[name] for name in names}
-
-
 def _evaluate(step: Step, parameters: Parameters) -> None:
     """Raises Rejected unless Arb's result lies in the enclosure."""
     bits = step.bits if step.start is None else step.start.bits
-    state = None if step.start is None else _of(step.start)
+    state = None if step.start is None else as_balls(step.start)
     try:
         with ArbOverFloats(bits + GUARD) as balls:
             for part in step.segments:
@@ -316,27 +284,6 @@ def _evaluate(step: Step, parameters: Parameters) -> None:
         raise Rejected(f"prompt {step.prompt}, step {step.place}: {fault}") from None
     if not inside:
         raise Rejected(f"prompt {step.prompt}, step {step.place}: the states do not lie in the enclosure")
-
-
-def _only_taken(graph: Graph, name: str) -> bool:
-    places = {i for i, n in enumerate(graph.nodes) if n.operation == "parameter" and n.attributes["name"] == name}
-    users = [n for n in graph.nodes if places & {*n.arguments}]
-    return all(n.operation == "take" and n.arguments[0] in places and n.arguments[1] not in places for n in users)
-
-
-def _balls(x: NDArray[Any]) -> Any:
-    result = np.empty(x.size, dtype=object)
-    result[:] = [flint.arb(v) for v in x.astype(np.float64).ravel().tolist()]
-    return result.reshape(x.shape)
-
-
-def _of(enclosure: Enclosure) -> Any:
-    """The enclosure as balls (1, tokens, width); a midpoint is exact, a radius rounded up by Arb."""
-    result = np.empty((1, *enclosure.mantissa.shape), dtype=object)
-    for row, radius in enumerate(enclosure.radius):
-        size = flint.arb((radius, -enclosure.bits))
-        result[0, row] = [flint.arb(flint.arb((m, -enclosure.bits)), size) for m in enclosure.mantissa[row].tolist()]
-    return result
 
 
 def _within(states: Any, enclosure: Enclosure) -> bool:

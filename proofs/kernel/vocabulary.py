@@ -8,7 +8,7 @@ arithmetic: a second opinion, of which the result says how much it saw.
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -21,26 +21,21 @@ from proofs.arithmetic.base import Undecided
 from proofs.enclosures.closest import Bound, Crowd
 from proofs.enclosures.continuations import ARITHMETIC, Continuations
 from proofs.enclosures.distances import decimal_below
+from proofs.enclosures.in_arb import ArbOverFloats, Parameters
 from proofs.errors import InvalidInput
 from proofs.evidence import SCHEMA
 from proofs.kernel.claim import Claim, Sample
 from proofs.kernel.result import Rejected, digest, expect_claim, same
 from proofs.kernel.separation import KIND as SEPARATION
-from proofs.kernel.separation import ArbOverFloats, Parameters, as_read, derive_separation, graphs_in, weights_named
+from proofs.kernel.separation import as_read, derive_separation, graphs_in, weights_named
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import evaluate
 from proofs.processes import in_order, shared
 from proofs.verdict import Verdict
 
 KIND = "vocabulary-margin"
-
-
 EXACT_PAIRS = 8  # the closest pairs, which are done again exactly
-
-
 ROOM = 4.0  # radii subtracted, so that another order of summation, which moves midpoints, gives no less than a quarter
-
-
 STATEMENT = (
     "Over the real numbers, with the weights read as exact dyadic numbers, the states of the last tokens of the "
     "prompts {prefix} followed by v after what the graph calls {layer} blocks, for v among the first {tokens} tokens, "
@@ -60,7 +55,6 @@ def derive_vocabulary(
     sample: int | None = None,
     seed: int = 0,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Claim:
     """The margin of a prefix over a vocabulary, from all states and pairs computed anew.
 
@@ -70,19 +64,17 @@ def derive_vocabulary(
         sample: how many tokens' states to confirm in Arb as well; None for 64.
         seed: draws these tokens.
         workers: processes that share the work, where the system can fork.
-        progress: called with (steps done, all).
 
     Raises:
         Rejected, InvalidInput: something does not follow, or the weights are not those of the graph.
     """
-    report = progress or (lambda done, of: None)
     question = _question(certificate, weights)
     classes = question.opened.classes(question.tokens)
     if not same(certificate.get("duplicates"), [group for group in classes if len(group) > 1]):
         raise Rejected("the tokens named as equal are not those with equal rows")
     names = [group[0] for group in classes]
     chosen = _closest(certificate, question, names)
-    mid, radius = question.opened.all_states(names, workers, report)
+    mid, radius = question.opened.all_states(names, workers, lambda done, of: None)
     crowd = Crowd(mid, radius)
     others = _enclosures(certificate, crowd, chosen, workers)
     claim = claim_of(
@@ -92,10 +84,9 @@ def derive_vocabulary(
     drawn = random.Random(seed).sample(range(len(names)), min(sample or SAMPLE, len(names)))
     sampling = _Sampling(question, names, crowd)
     groups = [drawn[start : start + TOGETHER] for start in range(0, len(drawn), TOGETHER)]
-    for done, fault in enumerate(in_order(sampling, _confirmed, groups, workers)):
+    for fault in in_order(sampling, _confirmed, groups, workers):
         if fault:
             raise Rejected(fault)
-        report(done + 1, len(groups))
     reason = (
         f"the states of all {len(names)} tokens with distinct rows and their {math.comb(len(names), 2)} distances "
         f"computed again in {ARITHMETIC}, {len(drawn)} of these states in Arb as well (a second opinion); the closest "

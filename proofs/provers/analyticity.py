@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proofs.evidence import SCHEMA
-from proofs.kernel.regularity import statement, written
+from proofs.kernel.regularity import shown_here, statement, written
 from proofs.kernel.result import digest
 from proofs.network.graph import Graph
 from proofs.operations import REGISTRY
@@ -83,8 +83,8 @@ class Obstructions:
 
     @property
     def verdict(self) -> Verdict:
-        """Refuted where a witness is certified, else undecided."""
-        return Verdict.UNDECIDED if self.witness is None else Verdict.REFUTED
+        """Refuted where a witness on this graph is certified, else undecided."""
+        return Verdict.REFUTED if shown_here(self.witness) else Verdict.UNDECIDED
 
     def to_json(self) -> dict[str, Any]:
         """What is proved, and where it stops, as a certificate that `proofs.check` reads."""

@@ -71,6 +71,7 @@ def examine(
     Raises:
         InvalidInput: a graph is missing, or the context is too large.
     """
+    graphs = {length: graph for length, graph in graphs.items() if bos < length <= context + bos}
     expect_networks(graphs, context, bos)
     numbering = Numbering(graphs.values())
     outcomes: dict[tuple[Prompt, Prompt], str] = {}

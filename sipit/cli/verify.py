@@ -26,9 +26,7 @@ def verify(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Draws these steps or tokens; default: a fresh one, named in the record.")
     ] = None,
-    limit: Annotated[
-        float, typer.Option(min=0, help="Check certificates up to so many times dearer than by default.")
-    ] = 1.0,
+    limit: Annotated[float, typer.Option(help="Check certificates up to so many times dearer than by default.")] = 1.0,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
@@ -45,13 +43,24 @@ def verify(
         result = record.result
         lines = [f"{record.verdict}: {result['claim'] or result['reason']}"]
         if result["claim"] is not None:
-            lines += [f"  how: {result['reason']}", f"  not vouched for: {_named(result['not_vouched_for'])}"]
+            names = ", ".join(f"{name} {_digests(found)}" for name, found in result["about"].items() if found)
+            lines += [
+                f"  of: {names}",
+                f"  how: {result['reason']}",
+                f"  not vouched for: {_named(result['not_vouched_for'])}",
+            ]
         typer.echo("\n".join(lines))
 
     finish(record, as_json=as_json, output=output, show=show)
 
 
+def _digests(found: str | list[str]) -> str:
+    """The beginning of one sha256 or of several."""
+    return " ".join(f"{digest[:16]}…" for digest in ([found] if isinstance(found, str) else found))
+
+
 def _named(paths: list[str]) -> str:
-    """The first paths, with what a terminal could not show written as escapes."""
-    shown = ", ".join(ascii(path)[1:-1] for path in paths[:SHOWN])
+    """The paths that lead least deep, with what a terminal could not show written as escapes."""
+    nearest = sorted(paths, key=lambda path: path.count("."))
+    shown = ", ".join(ascii(path)[1:-1] for path in nearest[:SHOWN])
     return shown if len(paths) <= SHOWN else f"{shown}, and {len(paths) - SHOWN} more (--json lists all)"

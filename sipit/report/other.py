@@ -69,10 +69,12 @@ def verification_chapter(record: Record) -> Chapter:
     statement = string(result.get("claim")) or ""
     outcome = f"The record of {of} in {file} was {_OUTCOMES.get(record.verdict, 'rejected')}"
     paths = tuple((plain(path),) for path in sequence(result.get("not_vouched_for"))[:ROWS])
-    rest = Table("Not vouched for: fields of the record that were not derived", (Column("path"),), paths)
-    shown = f"what the certificate in {file} shows"
+    blocks = list(fields(without(result, {"reason", "of", "claim", "facts", "derived", "not_vouched_for"})))
+    if paths:
+        blocks.append(Table("Not vouched for: fields of the record that were not derived", (Column("path"),), paths))
+    open_ = Findings(undecided=(f"what the certificate in {file} shows, of which not all is checked",))
     findings = {
-        Verdict.ACCEPTED: Findings(proved=(f"{shown}, derived by the kernel",)),
+        Verdict.ACCEPTED: Findings(proved=(statement.rstrip("."),)),
         Verdict.REJECTED: Findings(broken=(f"the record of {of} in {file} was rejected",)),
     }
     return chapter(
@@ -81,8 +83,8 @@ def verification_chapter(record: Record) -> Chapter:
         f"A certificate of {of}, checked again",
         f"{outcome}: {plain(result.get('reason'))}.",
         sentences=told(Claim.PROVED if record.verdict is Verdict.ACCEPTED else None, statement),
-        blocks=[*fields(without(result, {"reason", "of", "claim", "not_vouched_for"})), *([rest] if paths else [])],
-        findings=findings.get(record.verdict, Findings(undecided=(f"{shown}, of which not all is checked",))),
+        blocks=blocks,
+        findings=findings.get(record.verdict, open_),
     )
 
 

@@ -15,9 +15,9 @@ from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.base import Undecided
 from proofs.enclosures.closest import Crowd
 from proofs.enclosures.continuations import Continuations, norms
+from proofs.enclosures.in_arb import balls_of
 from proofs.errors import Unsupported
 from proofs.kernel.claim import Sample
-from proofs.kernel.separation import _balls  # pyright: ignore[reportPrivateUsage]
 from proofs.operations.interpreter import evaluate
 from proofs.provers.vocabulary import certify_vocabulary
 from tests.proofs.building import Net, attention_net
@@ -70,7 +70,7 @@ def test_radii_are_taken_off_and_may_change_the_order() -> None:
 def test_the_states_lie_in_their_enclosures(graph: Any, weights: dict[str, Any]) -> None:
     mid, radius = Continuations.of(graph, weights, PREFIX).states(range(TOKENS))
     with Balls(300) as balls:
-        inputs = {name: _balls(value) for name, value in weights.items()}
+        inputs = {name: balls_of(value) for name, value in weights.items()}
         for token in range(TOKENS):
             state = evaluate(graph, {"tokens": np.array([[*PREFIX, token]]), **inputs}, balls)[0, -1]
             for ball, m, r in zip(state, mid[token].tolist(), radius[token].tolist(), strict=True):

@@ -63,7 +63,7 @@ def test_every_leaf_is_in_exactly_one_of_both_lists(honest: Honest) -> None:
     for path, _ in leaves(honest.data):
         assert sum(covering(result, path)) == 1, path
     assert len(result["derived"]) + len(result["not_vouched_for"]) < 200
-    for path in ("command", "schema", "result.certificate.claim"):
+    for path in ("command", "schema", "result.certificate.claim.statement"):
         assert covering(result, path) == (1, 0)
     for path in ("seconds", "provenance.model"):
         assert covering(result, path) == (0, 1)
@@ -103,7 +103,11 @@ def test_accepted_is_never_said_without_the_claim(tmp_path: Path, capsys: pytest
     assert run(["verify", str(file)]) == 0
     said = capsys.readouterr().out
     assert said.startswith("accepted: For every prompt of 11 tokens the map from the parameters")
-    assert "not vouched for: verdict, result.idealisations" in said
+    assert "not vouched for: verdict, provenance, seconds, result.idealisations" in said
+    page = tmp_path / "page.md"
+    assert run(["verify", str(file), "-o", str(page)]) == 0
+    assert "is analytic on the whole parameter space" in page.read_text().split("\n## ")[0]
+    assert "| provenance |" in page.read_text()
     file.write_text(text_of("check").replace('"check"', '"check "'))
     assert run(["verify", str(file)]) == 1
     assert "rejected: no command 'check ' writes a certificate of kind regularity" in capsys.readouterr().out
@@ -118,6 +122,8 @@ def test_a_sample_gives_status_three_and_names_its_seed(tmp_path: Path, capsys: 
     assert record["result"]["sampled"] == {"drawn": 1, "among": 4, "seed": 5, "claim_rests_on_it": True}
     assert covering(record["result"], "result.certificate.prompts.0.enclosures.0.mantissa") == (0, 1)
     assert run(["verify", str(file), "--steps", "4", "--limit", "2"]) == 0
+    for option in (["--limit", "0"], ["--limit", "nan"], ["--steps", "0"]):
+        assert run(["verify", str(file), *option]) == 2
 
 
 @pytest.mark.parametrize("path", [("schema",), ("result", "certificate", "schema")])
