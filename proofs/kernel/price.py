@@ -15,14 +15,15 @@ from proofs.network.folding import extent
 from proofs.network.graph import LEAVES, Graph, Node
 from proofs.operations.interpreter import live
 
-USUAL = 1e7  # what a certificate may cost, and
-DEARER = {"witness": 2e7, "training-step": 3e7, "separation": 1e9, "vocabulary-margin": 1e9}  # what commands make
+USUAL = 1e7  # what a certificate may cost; and where what the commands make costs more:
+DEARER = {"regularity": 2e7, "witness": 2e7, "training-step": 3e7, "separation": 1e9, "vocabulary-margin": 1e9}
 PATTERN = 7e4  # for each pattern of prompts that is listed: then the file is as large as the claim
 MEMORY = 5e8  # bytes at a time, beside what the program itself takes
 
 ROW, READ, CHARACTER = 300.0, 60.0, 0.05  # of a graph written out; a row that is derived, or only read
 ENTRY = 1.0  # of a constant, of what is made of constants, or of a mask
 NODE, BALL, FUNCTION, MOVE, TERM = 40.0, 0.5, 3.0, 0.05, 0.06  # of an evaluation in balls of 128 bits
+DRAWN = 1.5  # of an entry of a parameter at a point
 OBJECT, POINTER = 120, 8  # bytes of a ball, and of its place in an array
 PASSES, LONGEST, LARGEST = 6, 5, 10**6  # evaluations of a stored witness; tokens of a pattern; a number of a claim
 NUMBER, PLACE, PLACES = 100.0, 8.0, 12.0  # of a node where equal states are numbered, a token in it, a pair of them
@@ -66,16 +67,17 @@ def _parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
         yield "powers", POWER * powers, 0.0
     claim, witness = (_object(certificate.get(name)) for name in ("claim", "witness"))
     if kind == "regularity" and witness:
-        yield from (_evaluations(graph, PASSES * max(_whole(witness, "bits") / 128, 1)) for graph in graphs[:1])
-    evaluated, numbered = _prompts(certificate)
+        times = PASSES * max(_whole(witness, "bits") / 128, 1)
+        yield from (_evaluations(graph, times, PASSES) for graph in graphs[:1])
+    evaluated, numbered, points = _prompts(certificate)
     for graph in graphs:
         yield "equal states", numbered[graph.length] * _numbering(graph), 0.0
         if evaluated[graph.length]:
-            yield _evaluations(graph, evaluated[graph.length])
+            yield _evaluations(graph, evaluated[graph.length], points)
     if kind == "witness":
         words = sum(_whole(claim, "vocabulary") ** n for n in range(1, min(len(graphs), DIGITS) + 1))
         yield "pairs of prompts", PAIR * float(words**2), 0.0
-        yield from (_evaluations(graph, SURD * float(words**2) / NEW_POINT / len(graphs)) for graph in graphs)
+        yield from (_evaluations(graph, SURD * float(words**2) / NEW_POINT / len(graphs), 1) for graph in graphs)
     if kind == "training-step":
         yield from (part for graph in graphs for part in _derivatives(graph, certificate))
 
@@ -105,8 +107,8 @@ def _spread(graph: Graph) -> Iterator[Node]:
             yield node
 
 
-def _prompts(certificate: Mapping[str, Any]) -> tuple[Counter[int], Counter[int]]:
-    """Of how many prompts of a length states are evaluated at a point, and of how many they are numbered."""
+def _prompts(certificate: Mapping[str, Any]) -> tuple[Counter[int], Counter[int], int]:
+    """Of how many prompts of a length states are evaluated at a point, of how many numbered; and how many points."""
     found: dict[bool, set[str]] = {True: set(), False: set()}
     lengths: dict[str, int] = {}
     rows = list(_list(certificate.get("classes")))
@@ -119,8 +121,8 @@ def _prompts(certificate: Mapping[str, Any]) -> tuple[Counter[int], Counter[int]
                 name = f"{point} {prompt}"
                 lengths[name] = len(_list(prompt))
                 found[bool(point)].add(name)
-    counts = [Counter(lengths[name] for name in found[kind]) for kind in (True, False)]
-    return counts[0], counts[1]
+    evaluated, numbered = (Counter(lengths[name] for name in found[kind]) for kind in (True, False))
+    return evaluated, numbered, len({str(row[2]) for row in rows if isinstance(row, list) and len(row) == 3})
 
 
 def _listed(certificate: Mapping[str, Any], kind: str) -> int:
@@ -140,9 +142,10 @@ def _numbering(graph: Graph) -> float:
     return len(live(graph)) * (NUMBER + PLACE * graph.length) + mixing * PLACES * float(graph.length) ** 2
 
 
-def _evaluations(graph: Graph, times: float) -> Part:
+def _evaluations(graph: Graph, times: float, points: int) -> Part:
     work, size = evaluation(graph)
-    return "evaluations", times * work + sum(type_.size for _, type_ in graph.parameters()), size
+    parameters = sum(type_.size for _, type_ in graph.parameters())
+    return "evaluations", times * work + DRAWN * points * parameters, size + OBJECT * points * parameters
 
 
 def _derivatives(graph: Graph, certificate: Mapping[str, Any]) -> Iterator[Part]:
