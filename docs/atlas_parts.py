@@ -74,8 +74,8 @@ def regularity(name: str) -> dict[str, Any]:
     from numerics.capture import capture_graph
     from numerics.reduced import witness_in_small_copy
     from proofs.provers.analyticity import Obstructions, prove_analytic
-    from proofs.structure.collisions import positions
     from proofs.structure.dependence import causal
+    from proofs.structure.positions import positions
     from sipit.checking import LENGTH
 
     config = config_of(name)

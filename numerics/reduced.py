@@ -4,6 +4,8 @@ What cannot be evaluated at full size (a witness that a kink is real, the effect
 """
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,31 +19,32 @@ from proofs.network.graph import Graph
 from proofs.operations.interpreter import evaluate
 from proofs.provers.analyticity import Obstructions, prove_analytic
 from proofs.provers.branches import LARGEST_FOR_JUMPS, LARGEST_SUBJECT, with_witness
-from proofs.regularity import DISCONTINUOUS, UNPROVED
 
 SHORT = 2  # tokens of the prompt on which a witness is searched
 UNBUILDABLE = (SipitError, ValueError, TypeError, KeyError, AttributeError, AssertionError)
 
 
-def small_graph(config: Any, attention: Any = "eager", *, length: int = 3) -> Graph | None:
+def small_graph(config: Any, attention: Any = "eager", *, length: int = 3, layer: int | None = None) -> Graph | None:
     """The graph of the small copy, or None where the class cannot be built that small."""
     try:
-        return capture_graph(small_copy(config), attention=attention, length=length)
+        return capture_graph(small_copy(config), layer, attention, length=length)
     except UNBUILDABLE:
         return None
 
 
 def witness_in_small_copy(found: Obstructions, config: Any) -> Obstructions:
-    """The obstructions with a certified witness from a short prompt: of the network itself where that is small, else
-    of a small copy. The witness says which, and carries the graph that it is about.
+    """The obstructions with a certified witness: on the graph itself where that is small, else on a small copy.
+
+    A witness on a copy carries its graph, is a claim about the copy alone, and leaves the class of the large one as it
+    is proved.
     """
     jumps = any(obstruction.regularity == "discontinuous" for obstruction in found.obstructions)
     largest = LARGEST_FOR_JUMPS if jumps else LARGEST_SUBJECT
-    whole = sum(type.size for _, type in found.graph.parameters()) <= largest
+    if sum(type.size for _, type in found.graph.parameters()) <= largest:
+        return with_witness(found)
     try:
-        subject = config if whole else small_copy(config)
-        depth = min(_first_block(found), subject.get_text_config().num_hidden_layers)
-        layer = found.graph.layer if whole else depth
+        subject = small_copy(config)
+        layer = min(_first_block(found), subject.get_text_config().num_hidden_layers)
         graph = capture_graph(subject, layer, found.graph.about["attention"], length=SHORT)
     except UNBUILDABLE:
         return found
@@ -52,11 +55,9 @@ def witness_in_small_copy(found: Obstructions, config: Any) -> Obstructions:
     small = with_witness(small)
     if small.witness is None:
         return found
-    network = "this network" if whole else f"a copy of the same class at width {WIDTH}, {graph.layer} blocks"
+    network = f"a copy of the same class at width {WIDTH}, {graph.layer} blocks"
     data = {**small.witness, "subject": f"{network}, on prompts of {graph.length} tokens", "graph": graph.to_json()}
-    jump = small.witness["claim"] == "discontinuous" and found.regularity >= UNPROVED
-    regularity = DISCONTINUOUS if jump else found.regularity
-    return Obstructions(found.graph, found.facts, found.conditions, found.obstructions, regularity, data)
+    return replace(found, witness=data)
 
 
 def _first_block(found: Obstructions) -> int:
@@ -83,6 +84,14 @@ def spread_on_repeated_tokens(graph: Graph, *, seed: int = 0) -> float | None:
     """
     states = _states(graph, [1] * graph.length, seed)
     return None if states is None else float((states - states[:1]).abs().max() / states.abs().max())
+
+
+def last_states_apart(graph: Graph, first: Sequence[int], second: Sequence[int], *, seed: int = 0) -> float | None:
+    """How far the last states of two prompts of the captured length are apart, relative to their size, in float64."""
+    one, other = (_states(graph, [*prompt], seed) for prompt in (first, second))
+    if one is None or other is None:
+        return None
+    return float((one[-1] - other[-1]).abs().max() / one[-1].abs().max())
 
 
 def _states(graph: Graph, tokens: list[int], seed: int) -> torch.Tensor | None:

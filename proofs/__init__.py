@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from proofs.errors import InvalidInput, MissingResource, SipitError, Unsupported
     from proofs.evidence import SCHEMA, Evidence, Record, read_record
+    from proofs.kernel.claim import Claim
     from proofs.kernel.door import check
     from proofs.kernel.result import CheckResult
     from proofs.network.graph import Constant, Graph, Node, TensorType
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "SCHEMA": "proofs.evidence",
     "AnalyticityProof": "proofs.provers.analyticity",
-    "CheckResult": "proofs.kernel.regularity",
+    "CheckResult": "proofs.kernel.result",
+    "Claim": "proofs.kernel.claim",
     "Constant": "proofs.network.graph",
     "Evidence": "proofs.evidence",
     "Graph": "proofs.network.graph",
@@ -49,6 +51,7 @@ __all__ = [
     "SCHEMA",
     "AnalyticityProof",
     "CheckResult",
+    "Claim",
     "Constant",
     "Evidence",
     "Graph",

@@ -20,3 +20,7 @@ class Unsupported(SipitError, NotImplementedError):
 
 class MissingResource(SipitError, LookupError):
     """Something that can be installed or downloaded is not there; the message names the command that gets it."""
+
+
+class Fault(Exception):
+    """A fault of this program, found by a check of its own: nothing may be claimed, and it should be reported."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 
-SCHEMA = "sipit/1"
+SCHEMA = "sipit/2"
 LARGEST_RECORD = 256 * 2**20  # bytes; a certificate for a deep model takes some twenty million
 
 
@@ -70,7 +70,7 @@ class Record:
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             found = data.get("schema") if isinstance(data, dict) else type(data).__name__
             raise InvalidInput(
-                f"Expected a record of schema {SCHEMA!r}, but got {found!r}; write one with -o FILE.json."
+                f"Expected a record of schema {SCHEMA!r}, but got {found!r}; make it again with -o FILE.json."
             )
         fields = {name: data.get(name) for name in ("command", "verdict", "result", "provenance", "seconds")}
         kinds = {"command": str, "verdict": str, "result": dict, "provenance": dict, "seconds": (int, float)}
@@ -95,24 +95,32 @@ def read_record(path: Path) -> Record:
     Raises:
         InvalidInput: no such file, too large, not JSON, or not a record.
     """
+    return Record.from_json(read_json(path))
+
+
+def read_json(path: Path) -> Any:
+    """Reads a record as the JSON that it is, with every field of the file in it.
+
+    Raises:
+        InvalidInput: no such file, too large, or not JSON that every reader takes for the same.
+    """
     try:
         size = path.stat().st_size
-        if size > LARGEST_RECORD:
-            raise InvalidInput(
-                f"Expected a record of at most {LARGEST_RECORD} bytes, but {path} has {size}; name another file."
-            )
-        data = json.loads(
-            path.read_text(encoding="utf-8"), object_pairs_hook=_without_repetition, parse_constant=_no_number
-        )
+        content = path.read_bytes() if size <= LARGEST_RECORD else b""
     except OSError as error:
         raise InvalidInput(
             f"Expected a readable record, but {path} is not: {error.strerror}; check the path."
         ) from None
+    if size > LARGEST_RECORD:
+        raise InvalidInput(
+            f"Expected a record of at most {LARGEST_RECORD} bytes, but {path} has {size}; name another file."
+        )
+    try:
+        return json.loads(content.decode(), object_pairs_hook=_without_repetition, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(
             f"Expected a JSON record, but {path} is not JSON ({error}); write it with -o FILE.json."
         ) from None
-    return Record.from_json(data)
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

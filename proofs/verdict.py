@@ -24,6 +24,7 @@ class Verdict(StrEnum):
     AMBIGUOUS = "ambiguous"
     BUDGET_EXHAUSTED = "budget_exhausted"
     DEGRADED = "degraded"
+    ACCEPTED_SAMPLED = "accepted_sampled"
 
     @property
     def exit_status(self) -> int:

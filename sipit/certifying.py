@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from importlib.metadata import version
@@ -19,16 +19,15 @@ from proofs.network.weights import weights_digest
 from proofs.processes import processors
 from proofs.provers.separation import SeparationCertificate, certify_separation
 from proofs.verdict import Verdict
-from sipit.known_collisions import families_at
 from sipit.memory import available_memory
 from sipit.models import LanguageModel
 from sipit.noise_budget import noise_budget
 from sipit.prompts import Prompt, tokenize
+from sipit.recorded import MOST_LISTED, separated
 from sipit.trails import KeptTrails
 from sipit.vocabulary import float64_distance, vocabulary_margin
 from sipit.weight_files import remember, weights_of
 
-MOST_LISTED = 10_000  # pairs left open that a record lists
 LARGEST_STATES, STATE_BYTES = 200 * 10**6, 12  # bytes of all last states in a record, and of one entry of them
 ARITHMETIC = "exact fixed point with proved radii; matrix products as integers in float64; elementary functions in Arb"
 
@@ -170,36 +169,7 @@ def _continuations(model: LanguageModel, rows: Sequence[Sequence[int]], count: i
 
 def _result(model: LanguageModel, certificate: SeparationCertificate, layer: int) -> dict[str, Any]:
     data = certificate.to_json()
-    return {
-        "pairs": certificate.pairs,
-        "certified": certificate.certified,
-        "uncertified": [
-            *({**pair, "reason": "equal over the reals"} for pair in data["identical"]),
-            *_left_open(model, certificate, layer),
-        ],
-        "minimum_lower_bound": data["claim"]["minimum_lower_bound"],
-        "minimum_distance_float64": float64_distance(certificate),
-        "closest": data["claim"]["closest"],
-        "bits": certificate.bits,
-        "layer": layer,
-        "unique": data["claim"]["unique"],
-        "matches": None if certificate.observation is None else list(certificate.observation.matches),
-        "prompts": [list(trail.tokens) for trail in certificate.trails],
-        "statement": data["claim"]["statement"],
-        "certificate": data,
-    }
-
-
-def _left_open(model: LanguageModel, certificate: SeparationCertificate, layer: int) -> Iterator[dict[str, Any]]:
-    """The pairs whose enclosures meet, with the family of collisions that explains them where one does."""
-    pairs = certificate.found.unresolved
-    families = families_at(model, layer) if pairs else None
-    classes = model.token_classes.tolist() if pairs else []
-    for first, second in pairs[:MOST_LISTED]:
-        rows = [[classes[token] for token in certificate.trails[i].tokens] for i in (first, second)]
-        cause = None if families is None else families.cause(rows[0], rows[1])
-        reason = {"reason": "enclosures meet"} if cause is None else {"reason": "equal over the reals", "family": cause}
-        yield {"first": first, "second": second, **reason}
+    return {**separated(data), "minimum_distance_float64": float64_distance(certificate), "certificate": data}
 
 
 def _check_memory(model: LanguageModel, rows: Sequence[Sequence[int]]) -> None:

@@ -6,17 +6,18 @@ from typing import Any, Literal
 
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
+from proofs.kernel.collisions import find_collisions
+from proofs.kernel.regularity import shown_here, verdict_of
 from proofs.network.graph import Graph
 from proofs.provers.analyticity import AnalyticityProof, Obstructions, prove_analytic
-from proofs.regularity import ANALYTIC
-from proofs.structure.collisions import collisions, positions, repeated_tokens_collide
 from proofs.structure.dependence import causal
-from proofs.verdict import Verdict
 from sipit.model_files import ADAPTER_CONFIG
+from sipit.recorded import checked, duplicated
 
 LENGTH = 11  # tokens: a prime that no count of heads or groups shares, so that the sequence axis is told apart
 ON_SMALL_COPY = 7
-NEAR_ZERO = 1e-9  # relative spread in float64; a structural collision shows 1e-13 or less
+SHALLOW = 8  # blocks up to which the network is captured for one token too
+LONGEST = 40  # tokens of a window or chunk that is captured on both sides
 
 
 def check_model(
@@ -42,6 +43,7 @@ def check_model(
         InvalidInput, Unsupported: the model is none, or cannot be captured.
     """
     from numerics.capture import capture_graph, read_config
+    from numerics.position_trial import position_scheme
     from numerics.reduced import small_graph, witness_in_small_copy
 
     began = time.perf_counter()
@@ -55,27 +57,47 @@ def check_model(
         loaded = load_model(model, dtype=dtype, device=device, seed=seed)
         config = loaded.module.config
     graph = capture_graph(config, layer, attention, length=LENGTH)
+    others = {n: capture_graph(config, layer, attention, length=n) for n in other_lengths(config, graph)}
+    graphs = {LENGTH: graph, **others}
     small = small_graph(config, attention, length=ON_SMALL_COPY)
     looks_back = _causal(graph, small)
     found = prove_analytic(graph)
     if isinstance(found, Obstructions):
         found = witness_in_small_copy(found, config)
-    structural = [family.to_json() for family in collisions(graph)]
+    structural = find_collisions(graphs)
     duplicates = None if loaded is None else _duplicates(loaded)
-    result = {
-        **_regularity(found),
-        "causal": looks_back,
-        **_positions(graph, small),
+    scheme = position_scheme(graphs, config, small, attention)
+    certificate = {
+        **found.to_json(),
         "structural_collisions": structural,
+        "other_lengths": {str(length): other.to_json() for length, other in others.items()},
+    }
+    result = {
+        **checked(certificate),
+        "conditions": _conditions(found),
+        "causal": looks_back,
+        "positions": scheme.scheme,
+        "positions_evidence": dict(scheme.evidence),
         "duplicate_embeddings": duplicates,
         "bos": None if loaded is None else _bos(loaded.tokenizer),
         "window": _window(config),
-        "layer": graph.layer,
-        "graph": dict(graph.about),
-        "certificate": {**found.to_json(), "structural_collisions": structural},
+        "certificate": certificate,
     }
-    verdict = _verdict(found, bool(structural), duplicates)
+    refuting = structural or shown_here(certificate["witness"]) or duplicated(duplicates)
+    verdict = verdict_of(found.regularity, certificate["obstructions"], refuting)
     return Record("check", verdict, result, _provenance(model, loaded, seed, attention), time.perf_counter() - began)
+
+
+def other_lengths(config: Any, graph: Graph) -> list[int]:
+    """The lengths besides LENGTH for which a network is captured: short ones, and both sides of every window and chunk.
+
+    One block alone may not tell permuted prefixes or multiplied multisets apart; these need three and four tokens.
+    """
+    text = config.get_text_config()
+    named = {getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size", "window_size")}
+    sides = {n for size in named if isinstance(size, int) and 1 <= size < LONGEST for n in (size, size + 1)}
+    short = {1, 2} if graph.layer <= SHALLOW else {2}
+    return sorted((short | sides | ({3, 4} if graph.layer == 1 else set())) - {LENGTH})
 
 
 def config_alone(model: str) -> bool:
@@ -87,29 +109,15 @@ def config_alone(model: str) -> bool:
     return path.suffix == ".json"
 
 
-def _regularity(found: AnalyticityProof | Obstructions) -> dict[str, Any]:
-    obstructions = found.obstructions if isinstance(found, Obstructions) else ()
+def _conditions(found: AnalyticityProof | Obstructions) -> dict[str, Any]:
     return {
-        "regularity": str(found.regularity),
-        "obstructions": [
-            {name: getattr(o, name) for name in ("operation", "module", "source", "regularity", "reason")}
-            for o in obstructions
+        "discharged": sum(c.discharged for c in found.conditions),
+        "open": [
+            {"statement": c.statement, "module": found.graph.nodes[c.node].module,
+             "source": found.graph.nodes[c.node].source}
+            for c in found.conditions if not c.discharged
         ],
-        "witness": None if isinstance(found, AnalyticityProof) or found.witness is None else _short(found.witness),
-        "conditions": {
-            "discharged": sum(c.discharged for c in found.conditions),
-            "open": [
-                {"statement": c.statement, "module": found.graph.nodes[c.node].module,
-                 "source": found.graph.nodes[c.node].source}
-                for c in found.conditions if not c.discharged
-            ],
-        },
-        "idealisations": list(found.graph.idealisations),
     }  # fmt: skip
-
-
-def _short(witness: Any) -> dict[str, Any]:
-    return {name: value for name, value in witness.items() if name != "graph"}
 
 
 def _causal(graph: Graph, small: Graph | None) -> bool | None:
@@ -128,23 +136,6 @@ def _causal(graph: Graph, small: Graph | None) -> bool | None:
             "give a decoder, or a config with is_decoder set where the class knows it."
         )
     return None
-
-
-def _positions(graph: Graph, small: Graph | None) -> dict[str, Any]:
-    """How positions enter: read off the graph, then tried on a small copy with random parameters in float64."""
-    from numerics.reduced import spread_on_repeated_tokens
-
-    read = positions(graph)
-    spread = None if small is None else spread_on_repeated_tokens(small)
-    agrees = None if small is None or spread is None else (spread <= NEAR_ZERO) == repeated_tokens_collide(small)
-    return {
-        "positions": read.scheme,
-        "positions_evidence": {
-            "graph": read.evidence,
-            "spread_of_states_on_a_repeated_token": spread,
-            "agrees_with_the_graph": agrees,
-        },
-    }
 
 
 def _duplicates(loaded: Any) -> dict[str, Any]:
@@ -186,13 +177,6 @@ def _window(config: Any) -> dict[str, Any] | None:
         return None
     every = all(kind == "sliding_attention" for kind in kinds)
     return {"size": size, "every_layer": every, "reach": len(kinds) * (size - 1) + 1 if every else None}
-
-
-def _verdict(found: AnalyticityProof | Obstructions, structural: bool, duplicates: dict[str, Any] | None) -> Verdict:
-    refuted = structural or (duplicates is not None and duplicates["groups"])
-    if refuted or found.verdict is Verdict.REFUTED:
-        return Verdict.REFUTED
-    return Verdict.PROVED if found.regularity <= ANALYTIC and found.verdict is Verdict.PROVED else Verdict.UNDECIDED
 
 
 def _provenance(model: str, loaded: Any, seed: int, attention: str) -> dict[str, Any]:

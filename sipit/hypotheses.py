@@ -30,7 +30,7 @@ def quoted_theorem(model: "LanguageModel", optimizer: str) -> dict[str, Any]:
     """
     from numerics.capture import capture_graph
     from proofs.provers.analyticity import AnalyticityProof, prove_analytic
-    from proofs.structure.collisions import positions
+    from proofs.structure.positions import positions
 
     graph = capture_graph(model.module.config, length=4)
     analytic = isinstance(prove_analytic(graph), AnalyticityProof)

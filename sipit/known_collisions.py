@@ -17,37 +17,35 @@ from sipit.collision_causes import Cause, window_reach
 from sipit.models import LanguageModel
 from sipit.prefixes import Prefixes
 
+SHOWN = (2, 3)  # tokens of the prompts at which families are shown
+PERMUTED = ((1, 2, 3), (2, 1, 3))
+
 
 @dataclass(frozen=True, slots=True)
 class Families:
     """What the captured network at one layer proves, and what the weights and the config add.
 
     Attributes:
-        repeats: a^m and a^k collide for every token a.
-        permutations: only the last token and the counts of the others matter.
+        repeats: a^m and a^k collide for every token a, at the lengths where it was shown.
+        permutations: only the last token and the counts of the others matter, likewise.
         reach: how many of the last tokens can be seen; None for all.
-        back: how many tokens back each block sees, where `reach` is not None.
         anywhere: whether a prompt's state depends on its tokens alone and not on where in the context they stand.
+        lengths: the lengths of prompts at which this was shown by value numbering. Of other lengths the same is
+            believed, as an idealisation.
     """
 
     repeats: bool
     permutations: bool
     reach: int | None
-    back: int
     anywhere: bool
+    lengths: tuple[int, ...] = ()
 
     def key(self, classes: Sequence[int]) -> Hashable:
-        """The key of a prompt, given the classes of equal embedding rows of its tokens.
-
-        Where all blocks see w tokens back, a^m s and a^w s collide for all m >= w and every s: all states on the run
-        are equal, and no position of s sees more than w of them. (Ours, by induction over the blocks.)
-        """
+        """The key of a prompt, given the classes of equal embedding rows of its tokens."""
         seen, where = self._seen(classes)
-        if self.repeats and where == 0:
-            run = next((at for at, token in enumerate(seen) if token != seen[0]), len(seen))
-            kept = 1 if run == len(seen) else run if self.reach is None else min(run, max(1, self.back))
-            seen = seen[run - kept :]
-        if self.permutations:
+        if self.repeats and len(set(classes)) == 1:
+            return (classes[0],), 0
+        if self.permutations and where == 0:
             return frozenset(Counter(seen[:-1]).items()), seen[-1]
         return seen, where
 
@@ -82,19 +80,17 @@ def _equal_pairs(values: Iterable[Hashable]) -> int:
 
 
 def families_at(model: LanguageModel, layer: int) -> Families:
-    """The families of a model's network up to a layer, read off the captured graph."""
+    """The families of a model's network up to a layer, shown by value numbering at two short lengths."""
     from numerics.capture import capture_graph
-    from proofs.structure.collisions import collisions, positions, repeated_tokens_collide
+    from proofs.kernel.collisions import colliding_pairs, repeated_tokens_collide
 
     if layer == 0:
         everywhere = _same_everywhere(model)
-        return Families(repeats=everywhere, permutations=False, reach=1, back=0, anywhere=everywhere)
-    graph = capture_graph(model.module.config, layer, "eager", length=11)
-    named = {family.family for family in collisions(graph, full_context=window_reach(model, layer) is None)}
-    anywhere = positions(graph).scheme in {"relative", "none"}
+        return Families(repeats=everywhere, permutations=False, reach=1, anywhere=everywhere)
+    graphs = {n: capture_graph(model.module.config, layer, "eager", length=n) for n in SHOWN}
     reach = window_reach(model, layer)
-    back = 0 if reach is None else (reach - 1) // layer
-    return Families(repeated_tokens_collide(graph), "permuted prefixes" in named, reach, back, anywhere)
+    permutations = reach is None and PERMUTED in colliding_pairs(graphs)
+    return Families(repeated_tokens_collide(graphs), permutations, reach, anywhere=False, lengths=SHOWN)
 
 
 def _same_everywhere(model: LanguageModel) -> bool:

@@ -10,7 +10,7 @@ from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.network.graph import Graph
 from proofs.provers.analyticity import AnalyticityProof, prove_analytic
-from sipit.hypotheses import ALMOST_SURE
+from sipit.recorded import counted, settled, stepped
 
 if TYPE_CHECKING:
     from numerics.variants import Variant
@@ -40,16 +40,10 @@ def prove_witness(*, vocabulary: int, context: int) -> Record:
     graphs = {length: capture_graph(config, length=length) for length in range(1, context + 1)}
     found = count_witness(graphs, vocabulary=vocabulary, context=context)
     certificate = found.to_json()
-    result = {name: value for name, value in certificate["claim"].items() if name != "graphs"}
-    result["examples"] = certificate["zero"][:8]
-    result["hypotheses"] = [
-        {"hypothesis": "learned absolute positions, layer norms with epsilon > 0, width at least 4", "checked": True},
-        *ALMOST_SURE,
-    ]
     arithmetic = "exact sums of square roots; Arb balls of 128 bits where the state leaves that ring"
     provenance = _provenance("GPT-2 of width 4, one head, one block", arithmetic)
-    record = {**result, "certificate": certificate}
-    return Record("prove witness", found.verdict, record, provenance, time.perf_counter() - began)
+    result = {**counted(certificate), "certificate": certificate}
+    return Record("prove witness", found.verdict, result, provenance, time.perf_counter() - began)
 
 
 def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, seed: int) -> Record:
@@ -86,24 +80,11 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
     samples = [Sample((0, 1), (one, 0 * one, 0 * one)), Sample((1, 2), (0 * one, half, half)),
                Sample((2, 2), (0 * one, one, 0 * one))]  # fmt: skip
     found = prove_step(graph, samples, rule=rule, rate=exact, seed=seed)
-    claim = found.claim
+    certificate = found.to_json()
     result = {
-        "parameters": claim["parameters"],
-        "rate": rate,
-        "determinant": claim["one sample"],
-        "batch": {"samples": len(samples), "determinant": claim["batch"]},
-        "optimizer": rule,
-        **{name: claim[name] for name in ("statement", "at_zero", "symbolic", "open")},
-        "hypotheses": [
-            {"hypothesis": "the loss is analytic in the parameters", "checked": True},
-            {
-                "hypothesis": "the number of steps is fixed, and rates and batches take countably many values",
-                "checked": False,
-            },
-            *ALMOST_SURE,
-        ],
+        **stepped(certificate),
         "rates_covered": _RATES if rule == "gd" else "this rate; the closed form says where it would vanish",
-        "certificate": found.to_json(),
+        "certificate": certificate,
     }
     provenance = _provenance(f"{model} at width {width}, one block", f"Arb balls of {BITS} bits; exact at 0", seed=seed)
     return Record("prove training-step", found.verdict, result, provenance, time.perf_counter() - began)
@@ -126,7 +107,8 @@ def prove_generic_position(
         InvalidInput: no such family, or a context or width out of range.
         Unsupported: the network cannot be captured.
     """
-    from proofs.theorems.generic_position import BITS, LARGEST_CONTEXT, examine
+    from proofs.kernel.generic_position import BITS, LARGEST_CONTEXT
+    from proofs.theorems.generic_position import examine
 
     if not 1 <= context <= LARGEST_CONTEXT:
         raise InvalidInput(f"Expected a context from 1 to {LARGEST_CONTEXT}, but got --context {context}.")
@@ -136,33 +118,14 @@ def prove_generic_position(
     silenced = _last_outputs([name for name, _ in graphs[1 + bos].parameters()])
     found = examine(graphs, context=context, bos=bos, seed=seed, zeroed=zeroed, silenced=silenced)
     certificate = found.to_json()
-    claim = certificate["claim"]
-    collisions = [
-        {"first": first, "second": second, "family": outcome.removeprefix("collide: ")}
-        for first, second, outcome in certificate["classes"] if outcome.startswith("collide")
-    ]  # fmt: skip
+    known = settled(certificate)
     result = {
-        **{name: claim[name] for name in ("statement", "classes", "certified", "collisions_proved", "undecided")},
-        "collisions": collisions,
-        "open": [[first, second] for first, second, outcome in certificate["classes"] if outcome == "undecided"],
-        "hypotheses": [
-            {
-                "hypothesis": "the state is analytic in the parameters, or in finitely many branches",
-                "checked": claim["regularity"] != "unsuitable",
-            },
-            {"hypothesis": "token rows are free parameters, treated alike", "checked": claim["free_rows"]},
-            *ALMOST_SURE,
-        ],
-        "context": context,
-        "bos": bos,
-        "longest_prompt": {"tokens": context + bos, "of_them_bos": int(bos)},
+        **known,
+        "scope": {**known["scope"], **_growth(found)},
         "architecture": model or (None if variant is None else asdict(variant)),
-        "regularity": claim["regularity"],
-        "zeroed": zeroed,
         "tied": {"asked": tied, "matters": False, "reason": "the state before the unembedding does not read it"},
-        "scope": _scope(found),
         "against_classification": _against(found, variant if model is None else None),
-        **_rounding(model, collisions, seed),
+        **_rounding(model, known["collisions"], seed),
         "certificate": certificate,
     }
     provenance = _provenance(
@@ -174,28 +137,19 @@ def prove_generic_position(
 _DOWN = re.compile(r"(\.down\.|\.fc2\.|down_proj|mlp\.c_proj|dense_4h_to_h)")
 _OUTPUT = re.compile(_DOWN.pattern + r"|\.out\.|o_proj|out_proj|c_proj|attention\.dense\.")
 _NUMBERED = re.compile(r"\.(\d+)\.")
-_DEPTH = "every greater depth: with zero output weights the last block is the identity (checked on the graph)"
-_SCOPE = {
-    "vocabulary": "every size: only rows of tokens that occur enter, and relabelling permutes them",
-    "context": "every smaller context",
-    "not": "one given checkpoint, which is a point of a null set; floating point",
-}
 
 
 _GROWTH = {
-    "width": "the states k times as wide, for every k >= 1 (each written k times; checked on the graph)",
-    "heads": "every larger number of heads, or of groups of them, of the same width (checked on the graph)",
-    "units": "every larger number of units inside the steps (checked on the graph)",
+    "width": "the states k times as wide, for every k >= 1 (each written k times; found on the graph)",
+    "heads": "every larger number of heads, or of groups of them, of the same width (found on the graph)",
+    "units": "every larger number of units inside the steps (found on the graph)",
 }
 
 
-def _scope(found: "GenericPosition") -> dict[str, str]:
-    """For whom the pairs that differ do so: networks with the same nodes and constants and longer axes."""
-    scope = dict(_SCOPE)
-    scope["depth"] = _DEPTH if found.lifts else "this depth: the last block was not shown to lift"
-    for name, grows in found.grows.items():
-        scope[name] = _GROWTH[name] if grows is True else f"as captured only: {grows}"
-    return scope
+def _growth(found: "GenericPosition") -> dict[str, str]:
+    """Networks with the same nodes and constants and longer axes for which the same holds; no kernel derives it."""
+    ways = found.grows.items()
+    return {name: _GROWTH[name] if grows is True else f"as captured only: {grows}" for name, grows in ways}
 
 
 def _graph(model: str | None, variant: "Variant | None", length: int, vocabulary: int) -> Graph:

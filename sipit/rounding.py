@@ -1,7 +1,7 @@
 """What floating point makes of prompts that collide over the reals: rounding separates some of them, and hides it.
 
 Runs of one token, a^m and a^n, have the same last state for every parameter where the graph shows it
-(`proofs.structure.collisions`). A test in floats that sees a distance there sees rounding, and nothing else.
+(`proofs.kernel.collisions`). A test in floats that sees a distance there sees rounding, and nothing else.
 """
 
 import copy
@@ -42,10 +42,11 @@ def rounded_runs(family: str, *, seed: int) -> list[dict[str, Any]]:
     Empty where the graph does not show that runs collide.
     """
     from numerics.capture import capture_graph
-    from proofs.structure.collisions import repeated_tokens_collide
+    from proofs.kernel.collisions import repeated_tokens_collide
     from sipit.models.tiny import tiny_config
 
-    if not repeated_tokens_collide(capture_graph(tiny_config(family), length=max(max(pair) for pair in LENGTHS))):
+    lengths = {length for pair in LENGTHS for length in pair}
+    if not repeated_tokens_collide({n: capture_graph(tiny_config(family), length=n) for n in lengths}):
         return []
     rows: list[dict[str, Any]] = []
     for dtype, attention in ARITHMETICS:

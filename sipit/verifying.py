@@ -1,38 +1,49 @@
 """Re-checking the certificate in a record, without torch: the work behind `sipit verify`."""
 
+import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from proofs.errors import InvalidInput
-from proofs.evidence import Record, read_record
-from proofs.kernel.door import check
-from proofs.kernel.result import CheckResult
-from proofs.kernel.separation import KIND as SEPARATION
-from proofs.kernel.vocabulary import KIND as VOCABULARY
+from proofs.evidence import Record, read_json
+from proofs.kernel.claim import divided, expect
+from proofs.kernel.door import DAMAGE, OF_WEIGHTS, check
+from proofs.kernel.result import CheckResult, Rejected
 from proofs.processes import processors
 from proofs.verdict import Verdict
+from sipit.recorded import stated
 from sipit.weight_files import find
 
 
 def verify_record(
-    file: str | Path, *, weights: Any = None, model: str | None = None, steps: int | None = None
+    file: str | Path,
+    *,
+    weights: Any = None,
+    model: str | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    limit: float = 1.0,
 ) -> Record:
-    """Re-checks `result.certificate` of a record, whatever verdict the record states.
+    """Derives what the certificate in a record shows, and compares every field of the record with it.
 
     Args:
         file: a record written with -o FILE.json.
         weights: parameters by name, where the certificate is about particular ones.
         model: where those are, if no weights are given; None to find them by their digest.
-        steps: how many steps of a separation certificate, or tokens of a vocabulary margin, to evaluate again in Arb;
-            None for all of the former, 64 of the latter.
+        steps: how many steps of a separation certificate to evaluate again, or of how many tokens of a vocabulary
+            margin to confirm the states in Arb; None for all of the former, 64 of the latter.
+        seed: draws these; None for a fresh one, which the record names.
+        limit: how many times dearer than the default a certificate may be.
 
     Raises:
         InvalidInput: no such file, not a record, or a record without a certificate.
     """
     began = time.perf_counter()
-    record = read_record(Path(file))
+    data = read_json(Path(file))
+    record = Record.from_json(data)
     certificate = record.result.get("certificate")
     if certificate is None:
         raise InvalidInput(
@@ -41,46 +52,45 @@ def verify_record(
         )
     if steps is not None and steps < 1:
         raise InvalidInput(f"Expected at least one step to check, but got --steps {steps}; leave it out for all.")
-    if weights is None and isinstance(certificate, Mapping) and certificate.get("kind") in (SEPARATION, VOCABULARY):
+    if not 0 < limit < math.inf:
+        raise InvalidInput(f"Expected a positive factor, but got --limit {limit}; leave it out for the default.")
+    if weights is None and isinstance(certificate, Mapping) and certificate.get("kind") in OF_WEIGHTS:
         weights = find(certificate, model)
-    outcome = check(certificate, weights, steps=steps, workers=processors())
-    if outcome.verdict is Verdict.ACCEPTED and record.command == "certify":
-        outcome = _certified_as_stated(record.result, certificate, outcome)
-    if outcome.verdict is Verdict.ACCEPTED and record.command == "check":
-        outcome = _same_as_stated(record.result, certificate, outcome)
-    result = {**outcome.to_json(), "of": record.command, "claim": certificate.get("claim")}
+    outcome = check(certificate, weights, steps=steps, seed=seed, workers=processors(), limit=limit)
+    outcome, derived, other = _compared(data, outcome)
+    claim = outcome.claim
+    sampled = claim and (claim.sample or claim.second_opinion)
+    rests = claim is not None and claim.sample is not None
+    result = {
+        "claim": claim and claim.sentence,
+        "facts": claim and claim.certificate["claim"],
+        "about": claim and _subject(claim.certificate),
+        "reason": outcome.reason,
+        "of": record.command,
+        "kind": outcome.kind,
+        "lines": outcome.lines,
+        "sampled": sampled and {**sampled.to_json(), "claim_rests_on_it": rests},
+        "derived": derived,
+        "not_vouched_for": other,
+    }
     return Record("verify", outcome.verdict, result, {"file": str(file)}, time.perf_counter() - began)
 
 
-def _same_as_stated(result: Mapping[str, Any], certificate: Mapping[str, Any], outcome: CheckResult) -> CheckResult:
-    """Rejected where the record states something else beside its certificate than the certificate proves."""
-    proved = {"regularity": certificate["claim"]["regularity"]}
-    if "structural_collisions" in outcome.covers:
-        proved["structural_collisions"] = certificate["structural_collisions"]
-    names = ("operation", "module", "source", "regularity", "reason")
-    proved["obstructions"] = [{name: entry.get(name) for name in names} for entry in certificate["obstructions"]]
-    for name, value in proved.items():
-        if result.get(name) != value:
-            reason = f"the record states another {name} than its certificate proves"
-            return CheckResult(Verdict.REJECTED, reason, outcome.kind, outcome.lines)
-    return outcome
-
-
-def _certified_as_stated(
-    result: Mapping[str, Any], certificate: Mapping[str, Any], outcome: CheckResult
-) -> CheckResult:
-    """Rejected where the record states other numbers than its certificate proves."""
+def _subject(certificate: Mapping[str, Any]) -> dict[str, Any]:
+    """Which network the claim is of: the sha256 of its graphs, as the claim names them, and of its weights."""
     claim = certificate["claim"]
-    proved = {name: claim[name] for name in ("pairs", "certified", "minimum_lower_bound", "statement")}
-    proved |= {name: certificate[name] for name in ("bits", "layer")}
-    if certificate["kind"] == VOCABULARY:
-        proved |= {name: certificate[name] for name in ("prefix", "tokens", "duplicates")}
-        proved |= {name: certificate["enclosures"][name] for name in ("others_at_least", "largest_radius")}
-        proved["closest"] = claim["closest"]
-    else:
-        proved["prompts"] = [row["token_ids"] for row in certificate["prompts"]]
-    for name, value in proved.items():
-        if result.get(name) != value:
-            reason = f"the record states another {name} than its certificate proves"
-            return CheckResult(Verdict.REJECTED, reason, outcome.kind, outcome.lines)
-    return outcome
+    return {"graphs": claim.get("graphs", claim.get("graph")), "weights": certificate.get("weights", {}).get("sha256")}
+
+
+def _compared(record: Mapping[str, Any], outcome: CheckResult) -> tuple[CheckResult, list[str], list[str]]:
+    """The outcome, rejected where a field does not follow; the paths of what was derived, and of what was not."""
+    if outcome.claim is None:
+        return outcome, [], list(record)
+    try:
+        follows, agrees = stated(record, outcome.claim)
+        expect(record, follows, "the record")
+        expect(record, agrees, "the record")
+    except (Rejected, *DAMAGE) as fault:
+        reason = str(fault) if isinstance(fault, Rejected) else f"the record is damaged ({type(fault).__name__})"
+        return replace(outcome, verdict=Verdict.REJECTED, reason=reason, claim=None), [], list(record)
+    return outcome, *divided(record, follows, "")

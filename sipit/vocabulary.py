@@ -1,8 +1,7 @@
 """The margin of a prefix over a vocabulary: the work behind `sipit certify --vocabulary`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,10 @@ from proofs.errors import InvalidInput
 from proofs.processes import processors
 from proofs.provers.separation import SeparationCertificate
 from proofs.provers.vocabulary import VocabularyMargin, certify_vocabulary
-from proofs.structure.equal_prompts import ROWS
+from sipit import recorded
 from sipit.models import LanguageModel
 from sipit.weight_files import remember, weights_of
 
-MOST_LISTED = 10_000  # pairs without a bound that a record lists
 EXACT = "the closest tokens in exact fixed point with proved radii"
 
 
@@ -51,47 +49,19 @@ def vocabulary_margin(
         closest=replace(margin.closest, weights={**margin.closest.weights, **named}),
     )
     remember(model, margin.weights["sha256"], weights, tied)
-    return margin, _result(model, margin, layer)
+    return margin, _result(model, margin)
 
 
-def _result(model: LanguageModel, margin: VocabularyMargin, layer: int) -> dict[str, Any]:
+def _result(model: LanguageModel, margin: VocabularyMargin) -> dict[str, Any]:
     data = margin.to_json()
-    claim = data["claim"]
-    tokens = claim["closest"] or []
+    tokens = data["claim"]["closest"] or []
     return {
-        **{name: claim[name] for name in ("pairs", "certified")},
-        "uncertified": list(islice(_without_bound(data), MOST_LISTED)),
-        "minimum_lower_bound": claim["minimum_lower_bound"],
+        **recorded.margin(data),
         "minimum_distance_float64": float64_distance(margin.closest),
-        "closest": claim["closest"],
         "closest_text": [model.tokenizer.decode([token]) for token in tokens],
-        "bits": margin.bits,
-        "layer": layer,
-        "unique": None,
-        "matches": None,
-        "prompts": [list(margin.prefix)],
-        "prefix": list(margin.prefix),
-        "tokens": margin.tokens,
-        "duplicates": data["duplicates"],
-        "others_at_least": data["enclosures"]["others_at_least"],
-        "largest_radius": data["enclosures"]["largest_radius"],
         "arithmetic": f"{ARITHMETIC}; {EXACT}",
-        "statement": claim["statement"],
         "certificate": data,
     }
-
-
-def _without_bound(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The pairs of tokens that no bound is stated for, as far as they are known one by one."""
-    for group in data["duplicates"]:
-        for first, second in combinations(group, 2):
-            yield {"first": first, "second": second, "family": ROWS, "reason": "equal over the reals"}
-    rows = [row["token_ids"][-1] for row in data["closest"]["prompts"]]
-    for first, second in data["closest"]["unresolved"]:
-        yield {"first": rows[first], "second": rows[second], "reason": "enclosures meet"}
-    if data["claim"]["minimum_lower_bound"] is None and data["claim"]["closest"] is not None:
-        first, second = data["claim"]["closest"]
-        yield {"first": first, "second": second, "reason": "float64 enclosures of this pair or of others meet"}
 
 
 def float64_distance(certificate: SeparationCertificate) -> float | None:

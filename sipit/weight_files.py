@@ -75,12 +75,14 @@ def find(certificate: Mapping[str, Any], model: str | None) -> dict[str, Any]:
     Raises:
         InvalidInput: they are nowhere, or the model named does not hold them.
     """
-    graphs = [Graph.from_json(graph) for graph in certificate.get("graphs", [])]
-    names = {name: () for graph in graphs for name, _ in graph.parameters()}
+    written = certificate.get("graphs")
+    graphs = [Graph.from_json(graph) for graph in (written if isinstance(written, list) else [])]
     about = certificate.get("weights")
     tied = about.get("tied") if isinstance(about, Mapping) else None
-    if isinstance(tied, Mapping):
-        names = {name: tuple(str(n) for n in tied.get(name, ())) for name in names}
+    others = (
+        {name: entry for name, entry in tied.items() if isinstance(entry, list)} if isinstance(tied, Mapping) else {}
+    )
+    names = {name: tuple(map(str, others.get(name, ()))) for graph in graphs for name, _ in graph.parameters()}
     digest = str(about.get("sha256", "")) if isinstance(about, Mapping) else ""
     if model is None:
         return read_weights(_known(digest), names)

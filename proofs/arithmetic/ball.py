@@ -9,6 +9,7 @@ import numpy as np
 
 from proofs.arithmetic.base import Discrete, Reals, Undecided
 from proofs.arithmetic.objects import ObjectArithmetic
+from proofs.arithmetic.whole import whole
 from proofs.errors import InvalidInput
 from proofs.network.graph import Number
 
@@ -87,7 +88,7 @@ class Balls(ObjectArithmetic):
 
     def floor(self, x: Reals) -> Discrete:
         """The greatest integer at most x where the enclosure decides it."""
-        return np.asarray(np.frompyfunc(_floor, 1, 1)(x), dtype=np.int64)
+        return whole([_floor(b) for b in np.ravel(x)], np.shape(x))
 
     def midpoints(self, x: Reals) -> "np.ndarray[Any, np.dtype[np.float64]]":
         """The midpoints, rounded to double."""

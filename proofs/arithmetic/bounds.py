@@ -1,6 +1,7 @@
 """Exact bounds: intervals of rationals whose ends are strict or not.
 
-Strictness matters: 1 - exp(t) is positive only where t < 0 is known to be strict. An end of None is infinite.
+Strictness matters: 1 - exp(t) is positive only where t < 0 is known to be strict. An end of None is infinite. A result
+whose end would take thousands of digits is given a shorter end further out, so that no chain of products is dear.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from typing import Any
 
 ZERO = Fraction(0)
 ONE = Fraction(1)
+LONGEST = 1200  # bits of a numerator or denominator; an end that needs more is moved outward
+POINT = 590  # bits after the point, and before it, of an end that was moved
+LARGEST = Fraction(2**POINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +67,13 @@ class Interval:
     def __add__(self, other: "Interval") -> "Interval":
         lower = None if self.lower is None or other.lower is None else self.lower + other.lower
         upper = None if self.upper is None or other.upper is None else self.upper + other.upper
-        return Interval(
-            lower,
-            lower is not None and (self.open_below or other.open_below),
-            upper,
-            upper is not None and (self.open_above or other.open_above),
+        return _shortened(
+            Interval(
+                lower,
+                lower is not None and (self.open_below or other.open_below),
+                upper,
+                upper is not None and (self.open_above or other.open_above),
+            )
         )
 
     def __sub__(self, other: "Interval") -> "Interval":
@@ -80,11 +86,18 @@ class Interval:
         """Every member times a number."""
         return self * Interval.point(factor)
 
+    def raised(self, exponent: int) -> "Interval":
+        """x^n for members x >= 0; there both factors of every product grow with x, so that none loses an end."""
+        if exponent < 2:
+            return self if exponent else Interval.point(1)
+        half = self.raised(exponent // 2)
+        return half * half * self if exponent % 2 else half * half
+
     def reciprocal(self) -> "Interval":
-        """1/x; call only where every member has one sign, else nothing is known of the result."""
+        """1/x where every member has one sign; else, or where there is no member, nothing is known of the result."""
         if self.negative:
             return -(-self).reciprocal()
-        if not self.positive or self.lower is None:
+        if not self.positive or self.lower is None or self.at_most(ZERO):
             return Interval()
         return Interval(
             ZERO if self.upper is None else 1 / self.upper,
@@ -125,11 +138,13 @@ def _product(first: Interval, second: Interval) -> Interval:
     corners = [_corner(a, b) for a in _ends(first) for b in _ends(second)]
     lower = _least([(value, sign, reached) for value, sign, reached in corners])
     upper = _least([(None if v is None else -v, -sign, reached) for v, sign, reached in corners])
-    return Interval(
-        lower[0],
-        lower[0] is not None and not lower[1],
-        None if upper[0] is None else -upper[0],
-        upper[0] is not None and not upper[1],
+    return _shortened(
+        Interval(
+            lower[0],
+            lower[0] is not None and not lower[1],
+            None if upper[0] is None else -upper[0],
+            upper[0] is not None and not upper[1],
+        )
     )
 
 
@@ -162,3 +177,26 @@ def _least(corners: list[tuple[Fraction | None, int, bool]]) -> tuple[Fraction |
         return None, False
     least = min(value for value, _ in values)
     return least, any(reached for value, reached in values if value == least)
+
+
+def _shortened(interval: Interval) -> Interval:
+    """The interval with ends of few digits: one that is moved outward is not reached, for every member lies inside."""
+    lower, negative = _below(interval.lower), _below(None if interval.upper is None else -interval.upper)
+    upper = None if negative is None else -negative
+    return Interval(
+        lower,
+        lower is not None and (interval.open_below or lower != interval.lower),
+        upper,
+        upper is not None and (interval.open_above or upper != interval.upper),
+    )
+
+
+def _below(end: Fraction | None) -> Fraction | None:
+    """The end itself where it is short, else a short number below it, or None for minus infinity."""
+    if end is None or max(end.numerator.bit_length(), end.denominator.bit_length()) <= LONGEST:
+        return end
+    if end > LARGEST:
+        return LARGEST
+    if end < -LARGEST:
+        return None
+    return Fraction((end.numerator << POINT) // end.denominator, 1 << POINT)

@@ -18,6 +18,7 @@ from proofs.arithmetic.base import Discrete, Undecided
 from proofs.arithmetic.fixed_functions import FUNCTIONS, Evaluated
 from proofs.arithmetic.limbs import Floats, Integers, Slices, product, product_with_slices, slices_of
 from proofs.arithmetic.paired import PairedArithmetic
+from proofs.arithmetic.whole import discrete, whole
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import Constant
 
@@ -97,8 +98,7 @@ class FixedPoint(PairedArithmetic):
     def constant(self, value: Constant) -> Tensor:
         """A tensor of known entries, cut to `bits` bits."""
         if value.kind != "real":
-            dtype = np.int64 if value.kind == "integer" else np.bool_
-            return np.array(value.entries(), dtype=dtype).reshape(value.shape)
+            return discrete(value.entries(), value.shape, value.kind)
         entries = value.entries()
         masked = np.array([v == -math.inf for v in entries], dtype=np.bool_).reshape(value.shape)
         finite = [Fraction(0) if v == -math.inf else Fraction(v) for v in entries]
@@ -163,8 +163,6 @@ class FixedPoint(PairedArithmetic):
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:
         """x + y; -inf where one of them is masked."""
-        if _discrete(x):
-            return x + y
         x, y = self.fixed(x), self.fixed(y)
         masked = None
         if x.masked is not None or y.masked is not None:
@@ -173,19 +171,15 @@ class FixedPoint(PairedArithmetic):
 
     def subtract(self, x: Tensor, y: Tensor) -> Tensor:
         """x - y."""
-        return x - y if _discrete(x) else self.add(x, self.negate(y))
+        return self.add(x, self.negate(y))
 
     def negate(self, x: Tensor) -> Tensor:
         """-x."""
-        if _discrete(x):
-            return -x
         x = _unmasked(self.fixed(x))
         return Fixed(-x.mantissa, x.radius, ratio=None if x.ratio is None else -x.ratio)
 
     def multiply(self, x: Tensor, y: Tensor) -> Tensor:
         """x * y, one unit cut off; a factor that is known as a rational is exact."""
-        if _discrete(x):
-            return x * y
         x, y = _unmasked(self.fixed(x)), _unmasked(self.fixed(y))
         if x.ratio is not None:
             x, y = y, x
@@ -216,8 +210,6 @@ class FixedPoint(PairedArithmetic):
 
     def power(self, x: Tensor, exponent: int) -> Tensor:
         """x to a whole power by repeated products."""
-        if _discrete(x):
-            return x**exponent
         if exponent == 0:
             return self.constant_like(Fraction(1), x.shape)
         result = x = self.fixed(x)
@@ -255,8 +247,6 @@ class FixedPoint(PairedArithmetic):
 
     def sum(self, x: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
         """The sum over some axes."""
-        if _discrete(x):
-            return np.sum(x, axis=tuple(axes), keepdims=keep)
         x = _unmasked(self.fixed(x))
         if not axes:
             return x
@@ -266,8 +256,6 @@ class FixedPoint(PairedArithmetic):
 
     def cumulative_sum(self, x: Tensor, axis: int) -> Tensor:
         """Partial sums along an axis."""
-        if _discrete(x):
-            return np.cumsum(x, axis)
         x = _unmasked(self.fixed(x))
         return Fixed(np.cumsum(x.mantissa, axis), np.cumsum(x.radius, axis) * _up(x.shape[axis]))
 
@@ -322,7 +310,7 @@ class FixedPoint(PairedArithmetic):
         low, high = ((x.mantissa - margin) >> self.bits), ((x.mantissa + margin) >> self.bits)
         if not (low == high).all():
             raise Undecided(WIDE)
-        return low.astype(np.int64)
+        return whole(low.ravel().tolist(), low.shape)
 
 
 def integers(values: Sequence[int], shape: Sequence[int]) -> Integers:
@@ -335,10 +323,6 @@ def integers(values: Sequence[int], shape: Sequence[int]) -> Integers:
 def _up(terms: int) -> float:
     """More than a sum of so many doubles >= 0, each a product, can lose in any order."""
     return UP + terms * 2.0**-51
-
-
-def _discrete(x: Tensor) -> bool:
-    return isinstance(x, np.ndarray) and x.dtype.kind in "ib"
 
 
 def _mask(x: Fixed) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from proofs.arithmetic.base import ELEMENTARY, Discrete, Undecided
 from proofs.arithmetic.midpoint_functions import FUNCTIONS, TINY, UNIT, UP, Floats, by_arb
 from proofs.arithmetic.paired import PairedArithmetic
 from proofs.arithmetic.weight_products import MOST_TERMS, Weights, product
+from proofs.arithmetic.whole import discrete
 from proofs.errors import Unsupported
 from proofs.network.graph import Constant
 
@@ -83,7 +84,7 @@ class Midpoint(PairedArithmetic):
     def _constant(self, value: Constant) -> Tensor:
         entries = value.entries()
         if value.kind != "real":
-            return np.array(entries, dtype=np.int64 if value.kind == "integer" else np.bool_).reshape(value.shape)
+            return discrete(entries, value.shape, value.kind)
         masked = np.array([v == -math.inf for v in entries], dtype=np.bool_).reshape(value.shape)
         known = {v: (0.0, 0.0) if v == -math.inf else _rounded(Fraction(v)) for v in set(entries)}
         mid, radius = (np.array([known[v][part] for v in entries]).reshape(value.shape) for part in (0, 1))
@@ -142,8 +143,6 @@ class Midpoint(PairedArithmetic):
         return self._sum_of(x, y, np.subtract)
 
     def _sum_of(self, x: Tensor, y: Tensor, operation: Callable[[Any, Any], Any]) -> Tensor:
-        if _discrete(x):
-            return operation(x, y)
         a, b = enclosed(x), enclosed(y)
         mid = np.asarray(operation(a.mid, b.mid))
         radius = _rounding(mid)
@@ -166,8 +165,6 @@ class Midpoint(PairedArithmetic):
 
     def multiply(self, x: Tensor, y: Tensor) -> Tensor:
         """x * y."""
-        if _discrete(x):
-            return x * y
         if not isinstance(y, Middle):
             x, y = y, x
         a, b = _unmasked(x), _unmasked(y)  # of two, the exact one comes first
@@ -195,8 +192,6 @@ class Midpoint(PairedArithmetic):
 
     def power(self, x: Tensor, exponent: int) -> Tensor:
         """x to a whole power by repeated products."""
-        if _discrete(x):
-            return x**exponent
         if exponent == 0:
             return np.ones(x.shape)
         result = x
@@ -227,8 +222,6 @@ class Midpoint(PairedArithmetic):
 
     def sum(self, x: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
         """The sum over some axes, by halves, so that each entry takes part in few additions."""
-        if _discrete(x):
-            return np.sum(x, axis=tuple(axes), keepdims=keep)
         x = _unmasked(x)
         terms = math.prod(x.shape[axis] for axis in axes)
         mid, depth = x.mid, 0
@@ -241,8 +234,6 @@ class Midpoint(PairedArithmetic):
 
     def cumulative_sum(self, x: Tensor, axis: int) -> Tensor:
         """Partial sums along an axis."""
-        if _discrete(x):
-            return np.cumsum(x, axis)
         x = _unmasked(x)
         terms = x.shape[axis]
         each = np.abs(x.mid) * ((terms + 2) * UNIT * UP) + x.radius
@@ -345,10 +336,6 @@ def _up(mid: Floats, radius: Any, terms: int = 0) -> Middle:
     radius *= UP + terms * 2.0**-51
     radius += TINY
     return Middle(mid, radius)
-
-
-def _discrete(x: Tensor) -> bool:
-    return isinstance(x, np.ndarray) and x.dtype.kind in "ib"
 
 
 def _unmasked(x: Tensor) -> Middle:

@@ -9,6 +9,7 @@ import numpy as np
 
 from proofs.arithmetic.base import Discrete, Reals
 from proofs.arithmetic.objects import ObjectArithmetic
+from proofs.arithmetic.whole import whole
 from proofs.network.graph import Number
 
 
@@ -50,4 +51,4 @@ class Multiprecision(ObjectArithmetic):
 
     def floor(self, x: Reals) -> Discrete:
         """The greatest integer at most x."""
-        return np.asarray(np.frompyfunc(lambda a: int(self.context.floor(a)), 1, 1)(x), dtype=np.int64)
+        return whole([int(self.context.floor(a)) for a in np.ravel(x)], np.shape(x))

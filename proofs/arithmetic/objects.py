@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from proofs.arithmetic.base import Arithmetic, Discrete, Reals
+from proofs.arithmetic.whole import discrete
 from proofs.network.graph import Constant, Number
 
 
@@ -25,8 +26,7 @@ class ObjectArithmetic(Arithmetic):
     def constant(self, value: Constant) -> Any:
         """A tensor of known entries."""
         if value.kind != "real":
-            dtype = np.int64 if value.kind == "integer" else np.bool_
-            return np.array(value.entries(), dtype=dtype).reshape(value.shape)
+            return discrete(value.entries(), value.shape, value.kind)
         numbers = {v: self.number(v) for v in set(value.values)}
         return _array([numbers[v] for v in value.entries()], value.shape)
 
@@ -92,8 +92,12 @@ class ObjectArithmetic(Arithmetic):
         return -x
 
     def power(self, x: Any, exponent: int) -> Any:
-        """x to a whole power."""
-        return x**exponent
+        """x to a whole power by squaring; Arb's own power is no number where a ball holds 0."""
+        if exponent < 2:
+            return x if exponent else self.constant_like(Fraction(1), x.shape)
+        half = self.power(x, exponent // 2)
+        square = self.multiply(half, half)
+        return self.multiply(square, x) if exponent % 2 else square
 
     def matmul(self, x: Reals, y: Reals) -> Reals:
         """Matrix products over the last two axes."""

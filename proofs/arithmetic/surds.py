@@ -7,6 +7,9 @@ and e^logarithm is that rational. Whatever leaves this ring is `unknown`: a real
 is used. So it serves only networks in which every value is real: those that `prove_analytic` proves analytic.
 """
 
+import functools
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
@@ -20,6 +23,8 @@ from proofs.network.graph import Number
 
 Terms = Mapping[tuple[int, int], Fraction]  # (power of the logarithm, squarefree radicand) -> coefficient
 _ONE = Fraction(1)
+MOST_TERMS, MOST_BITS = 4, 1024  # of a number that is followed; a longer one is unknown
+SMALL, LARGEST_FACTOR = 20, 160  # bits of factors that are found in any number, and of one that can be factored at all
 
 
 class Surd:
@@ -48,7 +53,7 @@ class Surd:
         total = dict(self.terms)
         for key, value in other.terms.items():
             total[key] = total.get(key, Fraction(0)) + value
-        return Surd({key: value for key, value in total.items() if value})
+        return _short({key: value for key, value in total.items() if value})
 
     def __neg__(self) -> "Surd":
         return self if self.terms is None else Surd({key: -value for key, value in self.terms.items()})
@@ -69,7 +74,7 @@ class Surd:
                 common = int(flint.fmpz(r).gcd(flint.fmpz(s)))
                 key = (k + m, r * s // common**2)
                 total[key] = total.get(key, Fraction(0)) + a * b * common
-        return Surd({key: value for key, value in total.items() if value})
+        return _short({key: value for key, value in total.items() if value})
 
     def __truediv__(self, other: "Surd") -> "Surd":
         divisor = _rational(other)
@@ -77,11 +82,11 @@ class Surd:
             return ZERO if self.terms == {} and divisor is None else UNKNOWN
         return self * Surd({(0, 1): 1 / divisor})
 
-    def __pow__(self, exponent: int) -> "Surd":
-        result = Surd({(0, 1): _ONE})
-        for _ in range(exponent):
-            result = result * self
-        return result
+
+def _short(terms: Terms) -> Surd:
+    """The number, or an unknown one where it takes more terms or digits than are worth it."""
+    long = any(max(v.numerator.bit_length(), v.denominator.bit_length()) > MOST_BITS for v in terms.values())
+    return UNKNOWN if long or len(terms) > MOST_TERMS else Surd(terms)
 
 
 ZERO, UNKNOWN, MASKED = Surd({}), Surd(None), Surd(None, masked=True)
@@ -93,14 +98,19 @@ def _rational(number: Surd) -> Fraction | None:
     return number.terms.get((0, 1), Fraction(0))
 
 
+@functools.lru_cache(maxsize=4096)
 def reciprocal_root(value: Fraction) -> Surd:
     """value^(-1/2) for a positive rational, as a rational times the root of a squarefree integer."""
-    product = value.numerator * value.denominator
-    radicand = 1
-    for prime, exponent in flint.fmpz(product).factor():
-        radicand *= int(prime) ** (int(exponent) % 2)
-    square = product // radicand
-    root = int(flint.fmpz(square).isqrt())
+    product = flint.fmpz(value.numerator * value.denominator)
+    if product.bit_length() > MOST_BITS:
+        return UNKNOWN
+    exponents: Counter[int] = Counter()
+    for factor, exponent in product.factor_smooth(SMALL):
+        if not factor.is_prime() and factor.bit_length() > LARGEST_FACTOR:
+            return UNKNOWN
+        exponents.update({int(prime): int(power * exponent) for prime, power in factor.factor()})
+    radicand = math.prod(prime for prime, exponent in exponents.items() if exponent % 2)
+    root = int((product // radicand).isqrt())
     # sqrt(n / d) = sqrt(n d) / d, and 1 / sqrt(v) = sqrt(v) / v
     return Surd({(0, radicand): Fraction(root, value.denominator) / value})
 
@@ -133,8 +143,8 @@ class Surds(ObjectArithmetic):
         if not x.terms:
             return Surd({(0, 1): _ONE})
         factor = x.terms.get((1, 1))
-        if set(x.terms) == {(1, 1)} and factor is not None and factor.denominator == 1:
-            return Surd({(0, 1): self.argument**factor.numerator})
+        if set(x.terms) == {(1, 1)} and factor is not None and factor.denominator == 1 and abs(factor) <= MOST_TERMS:
+            return _short({(0, 1): self.argument**factor.numerator})
         return UNKNOWN
 
     def _rsqrt(self, x: Surd) -> Surd:

@@ -45,12 +45,6 @@ class Scalar:
     def __truediv__(self, other: "Scalar") -> "Scalar":
         return self * self.tape.elementary("reciprocal")(other)
 
-    def __pow__(self, exponent: int) -> "Scalar":
-        result = self.tape.number(1)
-        for _ in range(exponent):
-            result = result * self
-        return result
-
 
 class Tape(ObjectArithmetic):
     """A number system that computes in `base` and remembers how."""

@@ -1,7 +1,7 @@
 """Which of a set of prompts an observed state can be of, when it may be off by a stated noise."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -11,7 +11,6 @@ from proofs.enclosures.distances import lower_bound
 from proofs.enclosures.enclosure import Enclosure
 from proofs.errors import InvalidInput
 from proofs.network.rational import rational
-from proofs.structure.equal_prompts import Identity
 
 BITS = 240  # after the point; an observed float is cut there
 
@@ -24,9 +23,8 @@ class Observation:
     noise: Fraction
     matches: tuple[int, ...]
 
-    def unique(self, identical: Sequence[Identity]) -> bool:
-        """Whether one prompt is left, or several that are all equal over the reals."""
-        equal = {(pair.first, pair.second) for pair in identical}
+    def unique(self, equal: Collection[tuple[int, int]]) -> bool:
+        """Whether one prompt is left, or several that are all equal over the reals, in pairs of increasing numbers."""
         return bool(self.matches) and all((self.matches[0], other) in equal for other in self.matches[1:])
 
     def to_json(self) -> dict[str, Any]:

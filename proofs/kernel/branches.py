@@ -30,13 +30,13 @@ from proofs.arithmetic.base import Discrete, Undecided
 from proofs.arithmetic.bounds import EVERYTHING, Interval
 from proofs.arithmetic.choices import Ambiguous, Choices
 from proofs.errors import InvalidInput, Unsupported
+from proofs.kernel.lemmas.instance import Instance, Line, hull
+from proofs.kernel.lemmas.rows import softmax_source
+from proofs.kernel.lines import class_of
 from proofs.network.graph import Graph
 from proofs.network.rational import decimal, rational
-from proofs.operations import REGISTRY
-from proofs.operations.base import Application, prove
 from proofs.operations.interpreter import evaluate
-from proofs.operations.normalization import unshifted
-from proofs.regularity import ANALYTIC, CONSTANT, DISCONTINUOUS, UNPROVED, Facts
+from proofs.regularity import ANALYTIC, CONSTANT, DISCONTINUOUS
 
 BITS = 128
 
@@ -116,49 +116,44 @@ def ball_of(value: Fraction) -> Any:
 
 def fixed_branches_are_analytic(graph: Graph) -> bool:
     """Whether the network with every choice held fixed is analytic on the whole parameter space."""
-    facts: list[Facts] = []
-    for index, node in enumerate(graph.nodes):
-        operation = REGISTRY.get(node.operation)
-        at = Application(graph, index, facts)
-        fixed = _fixed(at)
-        if fixed is None:
-            fixed = prove(operation, at).facts if operation else Facts(UNPROVED)
-        facts.append(fixed)
-    return facts[graph.output].regularity <= ANALYTIC
+    found = class_of(graph, _fixed)
+    return found is not None and found <= ANALYTIC
 
 
-def _fixed(at: Application) -> Facts | None:
-    """The facts of a deciding operation when its choices are constants; None for every other one."""
-    operation, arguments = at.node.operation, at.node.arguments
-    known = [at.facts[i] for i in arguments]
-    worst = at.worst()
-    if worst == CONSTANT or any(fact.excluded is not None for fact in known):
+def _fixed(at: Instance) -> Line | None:
+    """The line of a deciding operation when its choices are constants; None for every other one."""
+    operation, worst = at.node.operation, at.worst
+    if worst == CONSTANT or any(line.mask is not None for line in at.lines):
         return None  # with the choices before it held fixed, it has one value
+    decided = CONSTANT if worst < DISCONTINUOUS else worst
+    first = at.lines[0].bounds if at.lines else EVERYTHING
     if operation == "clamp":
-        bounds = known[0].bounds
-        for end in (at.node.attributes.get("low"), at.node.attributes.get("high")):
-            bounds = bounds if not isinstance(end, Fraction) else bounds.hull(Interval(end, False, end))
-        return Facts(worst, bounds)  # x, or one of the two ends
+        ends = [end for end in (at.node.attributes.get(name) for name in ("low", "high")) if isinstance(end, Fraction)]
+        return Line(worst, hull((at.lines[0], *(Line(CONSTANT, Interval.point(end)) for end in ends))))
     if operation in ("relu", "absolute", "leaky_relu"):
-        return Facts(worst)  # x, -x, a x or 0: nothing is known of its sign any more
+        return Line(worst)  # x, -x, a x or 0: nothing is known of its sign any more
     if operation == "elu":
-        return Facts(max(worst, ANALYTIC))
+        return Line(max(worst, ANALYTIC))
     if operation in ("maximum", "minimum"):
-        return Facts(worst, known[0].bounds.hull(known[1].bounds))
+        return Line(worst, hull(at.lines))
     if operation in ("largest", "top_values"):
-        return Facts(worst, known[0].bounds)
+        return Line(worst, first)
     if operation == "top_indices":
-        size = at.argument(0).type.shape[at.integer("axis")]
-        return Facts(CONSTANT if worst < DISCONTINUOUS else worst, Interval(Fraction(0), False, Fraction(size - 1)))
+        return Line(decided, Interval(Fraction(0), False, Fraction(at.nodes[0].type.shape[at.get("axis", int)] - 1)))
     if operation in ("greater", "at_most", "equal", "floor"):
-        return Facts(CONSTANT if worst < DISCONTINUOUS else worst, EVERYTHING)
+        return Line(decided)
     return None
+
+
+def _unshifted(graph: Graph, index: int) -> int:
+    source = softmax_source(graph, graph.nodes[index])
+    return graph.nodes[index].arguments[0] if source is None else source
 
 
 def without_shifts(graph: Graph) -> Graph:
     """The same function: softmax(x - max x) = softmax(x), so that the maximum is no choice that matters."""
     nodes = [
-        dataclasses.replace(node, arguments=(unshifted(graph, index),)) if node.operation == "softmax" else node
+        dataclasses.replace(node, arguments=(_unshifted(graph, index),)) if node.operation == "softmax" else node
         for index, node in enumerate(graph.nodes)
     ]
     return dataclasses.replace(graph, nodes=tuple(nodes))

@@ -132,7 +132,7 @@ class Network:
         inputs: dict[str, Any] = {"tokens": np.array([prompt], dtype=np.int64)}
         for name, kind in graph.parameters():
             table = np.full(kind.shape, arithmetic.number(Fraction(0)), dtype=object)
-            _fill(table, _role(name), point, epsilon(graph), arithmetic, logarithm)
+            _fill(table, role_of(name), point, epsilon(graph), arithmetic, logarithm)
             inputs[name] = table
         return inputs
 
@@ -159,7 +159,8 @@ _ROLES = ("wpe.weight", "wte.weight", "lm_head.weight", "c_attn.weight", "attn.c
           "ln_2.weight")  # fmt: skip
 
 
-def _role(name: str) -> str:
+def role_of(name: str) -> str:
+    """Which of the parameters of a GPT-2 a name is of; `zero` for those that are zero at every point."""
     return next((role for role in _ROLES if name.endswith(role)), "zero")
 
 

@@ -5,41 +5,118 @@ It trusts the meaning of the operations, its own table (`proofs.kernel.lemmas`),
 proof.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from proofs.errors import InvalidInput
+from proofs.evidence import SCHEMA
+from proofs.kernel.claim import Claim, expect, unlabelled
 from proofs.kernel.lemmas.instance import Instance, Line
 from proofs.kernel.lemmas.rows import softmax_source
 from proofs.kernel.lemmas.table import establish
-from proofs.kernel.result import CheckResult, Rejected, digest, same
+from proofs.kernel.result import Rejected, digest, same
 from proofs.network.graph import Graph
 from proofs.regularity import ANALYTIC, DISCONTINUOUS, UNPROVED, Regularity
 from proofs.verdict import Verdict
 
 STATEMENT = (
     "For every prompt of {length} tokens the map from the parameters, embedding rows included, to the states after "
-    "{layer} blocks is {regularity} on the whole parameter space."
+    "what the graph calls {layer} blocks {holds}."
 )
+_HOLDS = {
+    str(DISCONTINUOUS): "is not continuous at some point of the parameter space",
+    str(UNPROVED): "is of no class that is proved",
+}
 
 
-def check_regularity(certificate: Mapping[str, Any]) -> CheckResult:
-    """Re-derives every line of a proof of regularity, and the claim.
+def in_words(regularity: str) -> str:
+    """What a map of a class is, as it goes on a sentence about the map."""
+    return _HOLDS.get(regularity, f"is {regularity} on the whole parameter space")
 
-    Returns:
-        Accepted where every line follows and the claim is the class of the output; else rejected, with the first
-        line that does not follow.
+
+def statement(graph: Graph, regularity: Regularity, witness: Mapping[str, Any] | None) -> str:
+    """What is proved of a graph, in words; a witness on another graph is said to be of that one."""
+    holds = in_words(str(regularity))
+    if witness is not None and "graph" in witness:
+        fails = "not continuous" if witness.get("claim") == str(DISCONTINUOUS) else "not analytic"
+        holds += f"; that of another graph, of the same architecture by its name alone, is {fails}"
+    elif witness is not None and regularity != DISCONTINUOUS:
+        holds += ", and is not analytic"
+    return STATEMENT.format(length=graph.length, layer=graph.layer, holds=holds)
+
+
+def derive_regularity(certificate: Mapping[str, Any]) -> Claim:
+    """The class of a graph, line by line, and every place where it gets worse than analytic.
+
+    Raises:
+        Rejected: a line that does not follow (the first one is named), or a claim that does not.
+        InvalidInput: what stands there is no graph.
     """
+    graph = Graph.from_json(certificate.get("graph"))
+    established = _lines(graph, certificate)
+    regularity, witness = _class(graph, established, certificate)
+    obstructions = _obstructions(graph, established)
+    expect(certificate.get("obstructions"), obstructions, "the certificate.obstructions")
+    facts, lines = written(_row(line) for line in established)
+    said, named = statement(graph, regularity, witness), digest(certificate["graph"])
+    if certificate["claim"]["graph"] != named:
+        raise Rejected("the graph is not the one that the claim names by its digest")
+    follows = {
+        "schema": SCHEMA, "kind": "regularity", "graph": unlabelled(certificate["graph"]),
+        "facts": facts, "lines": lines,
+        "obstructions": [{name: o[name] for name in ("node", "operation", "regularity")} for o in obstructions],
+        "claim": {
+            "regularity": str(regularity), "statement": said, "graph": named,
+            "witness": None if witness is None else digest(witness),
+        },
+        "witness": None if witness is None else _read(witness),
+    }  # fmt: skip
+    verdict = verdict_of(regularity, obstructions, shown_here(witness))
+    return Claim("regularity", verdict, said, follows, len(graph.nodes), "every line follows")
+
+
+def shown_here(witness: Mapping[str, Any] | None) -> bool:
+    """Whether there is a witness on the graph that the claim is about; one on a copy says nothing of that graph."""
+    return witness is not None and "graph" not in witness
+
+
+def verdict_of(regularity: Regularity, obstructions: Sequence[Any], refuting: Any) -> Verdict:
+    """Refuted by a witness, or by prompts that collide; else proved where analytic without an obstruction."""
+    if refuting:
+        return Verdict.REFUTED
+    return Verdict.PROVED if regularity <= ANALYTIC and not obstructions else Verdict.UNDECIDED
+
+
+def is_analytic(graph: Graph) -> bool:
+    """Whether the kernel's own lemmas establish that every value of a graph is analytic in the parameters."""
+    established: list[Line] = []
     try:
-        graph = Graph.from_json(certificate.get("graph"))
-        established = _lines(graph, certificate)
-        _claim(graph, established, certificate)
-        _obstructions(graph, established, certificate)
-    except (InvalidInput, Rejected) as fault:
-        return CheckResult(Verdict.REJECTED, str(fault), "regularity", 0)
-    covers = ("regularity", "obstructions, but for the words of their reasons")
-    return CheckResult(Verdict.ACCEPTED, "every line follows", "regularity", len(graph.nodes), covers)
+        for index in range(len(graph.nodes)):
+            established.append(establish(_step(graph, index, established)))
+    except Rejected:
+        return False
+    result = established[graph.output]
+    return result.regularity <= ANALYTIC and result.mask is None and not _obstructions(graph, established)
+
+
+def written(rows: Iterable[list[Any]]) -> tuple[list[list[Any]], list[int]]:
+    """The rows of a proof, each different one once in the order of their coming, and which of them every node has."""
+    facts: list[list[Any]] = []
+    places: dict[str, int] = {}
+    lines: list[int] = []
+    for row in rows:
+        key = repr(row)
+        if key not in places:
+            places[key] = len(facts)
+            facts.append(row)
+        lines.append(places[key])
+    return facts, lines
+
+
+def _read(witness: Mapping[str, Any]) -> dict[str, Any]:
+    """A witness as it was read: without the labels of its graph, and what it calls that one."""
+    if "graph" not in witness:
+        return dict(witness)
+    return {**{k: v for k, v in witness.items() if k != "subject"}, "graph": unlabelled(witness["graph"])}
 
 
 def _lines(graph: Graph, certificate: Mapping[str, Any]) -> list[Line]:
@@ -55,11 +132,15 @@ def _lines(graph: Graph, certificate: Mapping[str, Any]) -> list[Line]:
         place = lines[index]
         if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(claimed):
             raise Rejected(f"{graph.where(index)}: there is no line {place!r}")
-        found = [str(line.regularity), *line.bounds.to_json(), line.mask is not None]
+        found = _row(line)
         if not same(claimed[place], found):
             raise Rejected(f"{graph.where(index)}: claimed {claimed[place]}, but {found} follows")
         established.append(line)
     return established
+
+
+def _row(line: Line) -> list[Any]:
+    return [str(line.regularity), *line.bounds.to_json(), line.mask is not None]
 
 
 def _step(graph: Graph, index: int, lines: Sequence[Line]) -> Instance:
@@ -68,43 +149,31 @@ def _step(graph: Graph, index: int, lines: Sequence[Line]) -> Instance:
     return Instance(graph, node, before, nodes, lines.__getitem__)
 
 
-def _claim(graph: Graph, established: list[Line], certificate: Mapping[str, Any]) -> None:
+def _class(
+    graph: Graph, established: list[Line], certificate: Mapping[str, Any]
+) -> tuple[Regularity, Mapping[str, Any] | None]:
+    """The class of the output, and the witness; a jump may be claimed where no class is proved and there is one."""
     result = established[graph.output]
-    claim = certificate.get("claim")
-    if not isinstance(claim, Mapping) or set(claim) != {"regularity", "statement", "graph"}:
-        raise Rejected("the claim is not of a class, a statement and the digest of a graph alone")
-    claimed = Regularity.parse(claim["regularity"])
-    if claimed is None or str(claimed) != claim["regularity"]:
-        raise Rejected("the claim names no class")
     if result.mask is not None:
         raise Rejected("the output holds masked entries")
+    claim, witness = certificate.get("claim"), certificate.get("witness")
+    if not isinstance(claim, Mapping) or set(claim) != {"regularity", "statement", "graph", "witness"}:
+        raise Rejected("the claim is not of a class, a statement and the digests of a graph and a witness alone")
+    if witness is not None and not isinstance(witness, Mapping):
+        raise Rejected("witness: it is not an object")
     found = UNPROVED if result.regularity >= DISCONTINUOUS else result.regularity
-    shown = found == UNPROVED and certificate.get("witness") is not None
-    if claimed != found and not (claimed == DISCONTINUOUS and shown):
-        raise Rejected(f"the claim is {claimed}, but {found} follows, and a jump needs a witness")
-    if claim["statement"] != STATEMENT.format(length=graph.length, layer=graph.layer, regularity=claimed):
-        raise Rejected("the statement is not the one that the proof is of")
-    if claim["graph"] != digest(certificate["graph"]):
-        raise Rejected("the graph is not the one that the claim names by its digest")
+    if found == UNPROVED and shown_here(witness) and claim["regularity"] == str(DISCONTINUOUS):
+        return DISCONTINUOUS, witness
+    if not same(claim["regularity"], str(found)):
+        raise Rejected(f"the claim is {claim['regularity']}, but {found} follows, and a jump needs a witness")
+    return found, witness
 
 
-def _obstructions(graph: Graph, established: list[Line], certificate: Mapping[str, Any]) -> None:
+def _obstructions(graph: Graph, established: list[Line]) -> list[dict[str, Any]]:
     """Exactly the nodes at which the class gets worse than analytic, in order, as they are in the graph."""
-    listed = certificate.get("obstructions")
-    if not isinstance(listed, list):
-        raise Rejected("the proof does not list its obstructions")
     smooth = [Line(min(line.regularity, ANALYTIC), line.bounds, line.mask) for line in established]
     own = {index: establish(_step(graph, index, smooth)).regularity for index in sorted(_reached(graph))}
-    found = [_obstruction(graph, index, regularity) for index, regularity in own.items() if regularity > ANALYTIC]
-    for entry, expected in zip_longest(listed, found):
-        if expected is None:
-            raise Rejected("an obstruction is listed where there is none")
-        if entry is None:
-            raise Rejected(f"an obstruction is not listed: {graph.where(expected['node'])}")
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("reason"), str):
-            raise Rejected("an obstruction gives no reason")
-        if not same({name: value for name, value in entry.items() if name != "reason"}, expected):
-            raise Rejected(f"an obstruction is not what the graph has there: {graph.where(expected['node'])}")
+    return [_obstruction(graph, index, regularity) for index, regularity in own.items() if regularity > ANALYTIC]
 
 
 def _obstruction(graph: Graph, index: int, regularity: Regularity) -> dict[str, Any]:

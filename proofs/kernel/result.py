@@ -4,9 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proofs.verdict import Verdict
+
+if TYPE_CHECKING:
+    from proofs.kernel.claim import Claim
 
 
 class Rejected(Exception):
@@ -15,17 +18,13 @@ class Rejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Accepted, or rejected with the reason."""
+    """Accepted with the claim that was derived, or rejected with the reason."""
 
     verdict: Verdict
     reason: str
     kind: str
     lines: int
-    covers: tuple[str, ...] = ()  # what of the record was re-derived; nothing else in it is vouched for
-
-    def to_json(self) -> dict[str, Any]:
-        """The `result` field of a record."""
-        return {"reason": self.reason, "kind": self.kind, "lines": self.lines, "covers": list(self.covers)}
+    claim: "Claim | None" = None
 
 
 def digest(graph: Any) -> str:

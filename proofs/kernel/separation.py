@@ -5,7 +5,7 @@ the enclosure that it starts from, and the result must lie in the enclosure that
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,34 +14,33 @@ import flint
 import numpy as np
 from numpy.typing import NDArray
 
-from proofs.arithmetic.ball import Balls
-from proofs.arithmetic.base import Discrete, Undecided
+from proofs.arithmetic.base import Undecided
 from proofs.arithmetic.fixed_point import LARGEST
 from proofs.enclosures.distances import decimal_below, lower_bound, separation
 from proofs.enclosures.enclosure import Enclosure, whole
+from proofs.enclosures.in_arb import ArbOverFloats, Parameters, as_balls
 from proofs.enclosures.observation import observed_again
-from proofs.enclosures.segments import STATE, cuts, inputs_of, segments
-from proofs.errors import InvalidInput, SipitError
-from proofs.kernel.result import CheckResult, Rejected, digest, same
+from proofs.enclosures.segments import STATE, cuts, segments
+from proofs.evidence import SCHEMA
+from proofs.kernel.claim import Claim, Sample, unlabelled
+from proofs.kernel.equal_pairs import EqualPairs, derive_equal_pairs
+from proofs.kernel.result import Rejected, digest, same
 from proofs.kernel.wellformed import well_formed
 from proofs.network.graph import Graph
 from proofs.network.weights import checked_weights, weights_digest
 from proofs.operations.interpreter import evaluate
-from proofs.structure.equal_prompts import identities
 from proofs.verdict import Verdict
 
 KIND = "separation"
-
-
+READ = {"kind", "bits", "every", "prompts", "identical", "observation", "unresolved", "claim", "digest"}
 STATEMENT = (
     "Over the real numbers, with the weights read as exact dyadic numbers, the states of the last tokens of any two of "
-    "the {prompts} prompts after {layer} blocks are at least {minimum} apart (Euclidean), but for the {named} pairs "
-    "that are named as equal and the {open} that are left open."
+    "the {prompts} prompts after what the graph calls {layer} blocks are at least {minimum} apart (Euclidean), but for "
+    "the {named} pairs that are named as equal and the {open} that are left open."
 )
 GUARD = 64  # bits beyond those of the enclosure at hand
 LARGEST_SET = 20_000  # prompts
 ALL_EXACT = 1500  # prompts of which every pair is taken in exact integers
-MOST_BALLS = 2**23  # parameters held as balls at a time, some 120 bytes each
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,52 +56,59 @@ class Step:
     bits: int
 
 
-def check_separation(
+def derive_separation(
     certificate: Mapping[str, Any],
     weights: Any,
     steps: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> CheckResult:
-    """Re-checks a separation certificate.
+    seed: int = 0,
+) -> Claim:
+    """The distances between the states that a certificate encloses, once its enclosures are confirmed.
 
     Args:
         certificate: the JSON object.
         weights: arrays of floats by parameter name; they must have the digest that the certificate names.
-        steps: how many of the steps to evaluate again, drawn by the certificate's digest; None for all of them.
-        progress: called with (steps done, all).
+        steps: how many of the steps to evaluate again; None for all of them.
+        seed: draws the steps, and is the verifier's: a file that had a say in it could be made until it is missed.
 
     Raises:
-        InvalidInput: no weights were given.
+        Rejected, InvalidInput: something does not follow, or the weights are not those of the graphs.
     """
-    if weights is None:
-        raise InvalidInput("Expected the weights that the certificate is about, but got none; name them with --model.")
-    try:
-        graphs = graphs_in(certificate)
-        arrays = weights_named(certificate, graphs, weights)
-        plan, prompts, states = _plan(certificate, graphs)
-        _claims(certificate, graphs, arrays, prompts, states)
-        chosen = plan
-        if steps is not None and steps < len(plan):
-            chosen = sorted(random.Random(certificate["digest"]).sample(plan, steps), key=lambda step: step.place)
-        inputs = Parameters(arrays)
-        for number, step in enumerate(chosen):
-            _evaluate(step, inputs)
-            if progress is not None:
-                progress(number + 1, len(chosen))
-    except (Rejected, SipitError) as fault:
-        return CheckResult(Verdict.REJECTED, str(fault), KIND, 0)
-    all_or_some = "all" if len(chosen) == len(plan) else str(len(chosen))
+    graphs = graphs_in(certificate)
+    arrays = weights_named(certificate, graphs, weights)
+    plan, prompts, states = _plan(certificate, graphs)
+    _claims(certificate, graphs, arrays, prompts, states)
+    chosen = plan
+    if steps is not None and steps < len(plan):
+        chosen = sorted(random.Random(seed).sample(plan, steps), key=lambda step: step.place)
+    inputs = Parameters(arrays)
+    for step in chosen:
+        _evaluate(step, inputs)
+    sample = None if chosen is plan else Sample(len(chosen), len(plan), seed)
     exactly = "all distances in exact integers" if len(states) <= ALL_EXACT else "the least distances in exact integers"
-    reason = f"{all_or_some} of {len(plan)} steps confirmed in Arb, {exactly}"
-    covers = (
-        "digest",
-        "graphs",
-        "weights",
-        "identical",
-        "distances",
-        "enclosures" if chosen is plan else "enclosures, sampled",
-    )
-    return CheckResult(Verdict.ACCEPTED, reason, KIND, len(chosen), covers)
+    reason = f"{'all' if sample is None else len(chosen)} of {len(plan)} steps confirmed in Arb, {exactly}"
+    sentence = certificate["claim"]["statement"]
+    if sample is not None:
+        sentence += f" This rests on {len(plan) - len(chosen)} of {len(plan)} steps that were not evaluated again."
+    follows = as_read(certificate)
+    if sample is not None:  # an enclosure that was not drawn may be anything
+        follows["prompts"] = [{name: row[name] for name in ("token_ids", "bits")} for row in follows["prompts"]]
+    verdict = verdict_of(certificate["identical"], certificate["unresolved"])
+    return Claim(KIND, verdict, sentence, follows, len(chosen), reason, sample)
+
+
+def verdict_of(identical: Sequence[Any], unresolved: Sequence[Any]) -> Verdict:
+    """`collision` where a pair is equal, `undecided` where one is open, else `separated`."""
+    if identical:
+        return Verdict.COLLISION
+    return Verdict.UNDECIDED if unresolved else Verdict.SEPARATED
+
+
+def as_read(certificate: Mapping[str, Any]) -> dict[str, Any]:
+    """A certificate about weights without its labels; all else was compared, or what follows was derived from it."""
+    weights = {name: certificate["weights"][name] for name in ("sha256", "parameters")}
+    graphs = [unlabelled(graph) for graph in certificate["graphs"]]
+    follows = {name: value for name, value in certificate.items() if name in READ}
+    return {**follows, "schema": SCHEMA, "weights": weights, "graphs": graphs}
 
 
 def graphs_in(certificate: Mapping[str, Any]) -> dict[int, Graph]:
@@ -200,10 +206,7 @@ def _claims(
     states: list[Enclosure],
 ) -> None:
     """The equal pairs by their reasons, and the distance of every other pair in exact integers."""
-    equal = identities(graphs, weights, prompts)
-    if not same(certificate.get("identical"), [pair.to_json() for pair in equal]):
-        raise Rejected("the pairs that are equal are not those that follow from graph and weights")
-    skipped = {(pair.first, pair.second) for pair in equal}
+    skipped = derive_equal_pairs(EqualPairs(graphs, weights, prompts), certificate.get("identical"), len(prompts))
     minimum, unresolved = _distances(states, skipped)
     pairs = len(states) * (len(states) - 1) // 2
     claim = dict(certificate["claim"])
@@ -212,11 +215,11 @@ def _claims(
         prompts=len(states),
         layer=certificate["layer"],
         minimum=stated or "(no pair)",
-        named=len(equal),
+        named=len(skipped),
         open=len(unresolved),
     )
     expected = {
-        "statement": statement, "pairs": pairs, "certified": pairs - len(equal) - len(unresolved),
+        "statement": statement, "pairs": pairs, "certified": pairs - len(skipped) - len(unresolved),
         "minimum_lower_bound": stated,
     }  # fmt: skip
     for name, value in expected.items():
@@ -228,7 +231,7 @@ def _claims(
     seen = observed_again(certificate.get("observation"), states)
     if seen is not None and not same(certificate["observation"], seen.to_json()):
         raise Rejected("the prompts that the observed state can be of are not those that follow")
-    if not same(claim["unique"], None if seen is None else seen.unique(equal)):
+    if not same(claim["unique"], None if seen is None else seen.unique(skipped)):
         raise Rejected("whether the observed state is of one prompt alone is claimed wrongly")
     if not same(certificate.get("unresolved"), unresolved):
         raise Rejected("the pairs left open are not those whose enclosures meet")
@@ -266,37 +269,10 @@ def _distances(states: list[Enclosure], skipped: set[tuple[int, int]]) -> tuple[
     return minimum, unresolved
 
 
-class ArbOverFloats(Balls):
-    """Balls over parameters that are still floats: rows of a table are made balls when they are taken."""
-
-    def take(self, x: Any, index: Discrete, axis: int) -> Any:
-        """Entries along an axis by index."""
-        rows = np.take(x, index, axis)
-        return _balls(rows) if rows.dtype.kind == "f" else rows
-
-
-class Parameters:
-    """Parameters as exact balls, made when they are used; a table of which only rows are taken stays floats."""
-
-    def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
-        self._weights = weights
-        self._balls: dict[str, Any] = {}
-
-    def of(self, graph: Graph) -> dict[str, Any]:
-        """The parameters that a graph reads."""
-        names = [name for name in inputs_of(graph) if name != STATE]
-        tables = {name for name in names if _only_taken(graph, name)}
-        new = [name for name in names if name not in tables and name not in self._balls]
-        if sum(self._weights[name].size for name in (*new, *self._balls)) > MOST_BALLS:
-            self._balls = {name: self._balls[name] for name in names if name in self._balls}
-        self._balls |= {name: _balls(self._weights[name]) for name in new}
-        return {name: self._weights[name] if name in tables else self._balls[name] for name in names}
-
-
 def _evaluate(step: Step, parameters: Parameters) -> None:
     """Raises Rejected unless Arb's result lies in the enclosure."""
     bits = step.bits if step.start is None else step.start.bits
-    state = None if step.start is None else _of(step.start)
+    state = None if step.start is None else as_balls(step.start)
     try:
         with ArbOverFloats(bits + GUARD) as balls:
             for part in step.segments:
@@ -308,27 +284,6 @@ def _evaluate(step: Step, parameters: Parameters) -> None:
         raise Rejected(f"prompt {step.prompt}, step {step.place}: {fault}") from None
     if not inside:
         raise Rejected(f"prompt {step.prompt}, step {step.place}: the states do not lie in the enclosure")
-
-
-def _only_taken(graph: Graph, name: str) -> bool:
-    places = {i for i, n in enumerate(graph.nodes) if n.operation == "parameter" and n.attributes["name"] == name}
-    users = [n for n in graph.nodes if places & {*n.arguments}]
-    return all(n.operation == "take" and n.arguments[0] in places and n.arguments[1] not in places for n in users)
-
-
-def _balls(x: NDArray[Any]) -> Any:
-    result = np.empty(x.size, dtype=object)
-    result[:] = [flint.arb(v) for v in x.astype(np.float64).ravel().tolist()]
-    return result.reshape(x.shape)
-
-
-def _of(enclosure: Enclosure) -> Any:
-    """The enclosure as balls (1, tokens, width); a midpoint is exact, a radius rounded up by Arb."""
-    result = np.empty((1, *enclosure.mantissa.shape), dtype=object)
-    for row, radius in enumerate(enclosure.radius):
-        size = flint.arb((radius, -enclosure.bits))
-        result[0, row] = [flint.arb(flint.arb((m, -enclosure.bits)), size) for m in enclosure.mantissa[row].tolist()]
-    return result
 
 
 def _within(states: Any, enclosure: Enclosure) -> bool:

@@ -1,13 +1,14 @@
 """The kernel for margins over a vocabulary: all states and pairs again, a sample of the states in Arb.
 
-The states of a whole vocabulary do not fit into a certificate, so they are computed anew, in the same float64
-midpoint-radius arithmetic that made them; a sample drawn by the certificate's digest is confirmed prompt by prompt in
-Arb, which shares the meaning of the operations with it and none of the arithmetic. The result says so.
+The states of a whole vocabulary do not fit into a certificate, so they are all computed anew, in the float64
+midpoint-radius arithmetic that made them and has its own proof: that is what the claim rests on. A sample, drawn by the
+verifier's seed, is computed once more in Arb, which shares the meaning of the operations with it and none of the
+arithmetic: a second opinion, of which the result says how much it saw.
 """
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -20,27 +21,25 @@ from proofs.arithmetic.base import Undecided
 from proofs.enclosures.closest import Bound, Crowd
 from proofs.enclosures.continuations import ARITHMETIC, Continuations
 from proofs.enclosures.distances import decimal_below
-from proofs.errors import InvalidInput, SipitError
-from proofs.kernel.result import CheckResult, Rejected, digest, same
-from proofs.kernel.separation import ArbOverFloats, Parameters, check_separation, graphs_in, weights_named
+from proofs.enclosures.in_arb import ArbOverFloats, Parameters
+from proofs.errors import InvalidInput
+from proofs.evidence import SCHEMA
+from proofs.kernel.claim import Claim, Sample
+from proofs.kernel.result import Rejected, digest, expect_claim, same
+from proofs.kernel.separation import KIND as SEPARATION
+from proofs.kernel.separation import as_read, derive_separation, graphs_in, weights_named
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import evaluate
 from proofs.processes import in_order, shared
 from proofs.verdict import Verdict
 
 KIND = "vocabulary-margin"
-
-
 EXACT_PAIRS = 8  # the closest pairs, which are done again exactly
-
-
 ROOM = 4.0  # radii subtracted, so that another order of summation, which moves midpoints, gives no less than a quarter
-
-
 STATEMENT = (
     "Over the real numbers, with the weights read as exact dyadic numbers, the states of the last tokens of the "
-    "prompts {prefix} followed by v after {layer} blocks, for v among the first {tokens} tokens, are at least "
-    "{minimum} apart (Euclidean), but for the {named} pairs of tokens with equal embedding rows and the "
+    "prompts {prefix} followed by v after what the graph calls {layer} blocks, for v among the first {tokens} tokens, "
+    "are at least {minimum} apart (Euclidean), but for the {named} pairs of tokens with equal embedding rows and the "
     "{open} pairs left open."
 )
 SAMPLE = 64  # tokens whose states are confirmed in Arb
@@ -50,62 +49,61 @@ MOST_CHOSEN = 2 * EXACT_PAIRS  # tokens of the closest pairs
 LOOSEST = 4 * ROOM  # a stated radius is at most so many times the one found anew
 
 
-def check_vocabulary(
+def derive_vocabulary(
     certificate: Mapping[str, Any],
     weights: Any,
     sample: int | None = None,
+    seed: int = 0,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-) -> CheckResult:
-    """Re-checks a certificate of kind `vocabulary-margin`.
+) -> Claim:
+    """The margin of a prefix over a vocabulary, from all states and pairs computed anew.
 
     Args:
         certificate: the JSON object.
         weights: arrays of floats by parameter name; they must have the digest that the certificate names.
-        sample: how many tokens' states to confirm in Arb, drawn by the certificate's digest; None for 64.
+        sample: how many tokens' states to confirm in Arb as well; None for 64.
+        seed: draws these tokens.
         workers: processes that share the work, where the system can fork.
-        progress: called with (steps done, all).
 
     Raises:
-        InvalidInput: no weights were given.
+        Rejected, InvalidInput: something does not follow, or the weights are not those of the graph.
     """
-    if weights is None:
-        raise InvalidInput("Expected the weights that the certificate is about, but got none; name them with --model.")
-    report = progress or (lambda done, of: None)
-    try:
-        question = _question(certificate, weights)
-        classes = question.opened.classes(question.tokens)
-        if not same(certificate.get("duplicates"), [group for group in classes if len(group) > 1]):
-            raise Rejected("the tokens named as equal are not those with equal rows")
-        names = [group[0] for group in classes]
-        chosen = _closest(certificate, question, names)
-        mid, radius = question.opened.all_states(names, workers, report)
-        crowd = Crowd(mid, radius)
-        others = _enclosures(certificate, crowd, chosen, workers)
-        follows = claim_of(
-            certificate["closest"], question.graph, question.prefix, question.tokens, certificate["duplicates"], others
-        )
-        if not same(certificate["claim"], follows):
-            raise Rejected("the claim is not the one that follows from its parts")
-        drawn = random.Random(certificate["digest"]).sample(range(len(names)), min(sample or SAMPLE, len(names)))
-        sampling = _Sampling(question, names, crowd)
-        groups = [drawn[start : start + TOGETHER] for start in range(0, len(drawn), TOGETHER)]
-        for done, fault in enumerate(in_order(sampling, _confirmed, groups, workers)):
-            if fault:
-                raise Rejected(fault)
-            report(done + 1, len(groups))
-    except (Rejected, SipitError) as fault:
-        return CheckResult(Verdict.REJECTED, str(fault), KIND, 0)
+    question = _question(certificate, weights)
+    classes = question.opened.classes(question.tokens)
+    if not same(certificate.get("duplicates"), [group for group in classes if len(group) > 1]):
+        raise Rejected("the tokens named as equal are not those with equal rows")
+    names = [group[0] for group in classes]
+    chosen = _closest(certificate, question, names)
+    mid, radius = question.opened.all_states(names, workers, lambda done, of: None)
+    crowd = Crowd(mid, radius)
+    others = _enclosures(certificate, crowd, chosen, workers)
+    claim = claim_of(
+        certificate["closest"], question.graph, question.prefix, question.tokens, certificate["duplicates"], others
+    )
+    expect_claim(certificate["claim"], {**claim, "graphs": [digest(certificate["graphs"][0])]})
+    drawn = random.Random(seed).sample(range(len(names)), min(sample or SAMPLE, len(names)))
+    sampling = _Sampling(question, names, crowd)
+    groups = [drawn[start : start + TOGETHER] for start in range(0, len(drawn), TOGETHER)]
+    for fault in in_order(sampling, _confirmed, groups, workers):
+        if fault:
+            raise Rejected(fault)
     reason = (
         f"the states of all {len(names)} tokens with distinct rows and their {math.comb(len(names), 2)} distances "
-        f"computed again in {ARITHMETIC}; {len(drawn)} of these states confirmed in Arb; the closest "
+        f"computed again in {ARITHMETIC}, {len(drawn)} of these states in Arb as well (a second opinion); the closest "
         f"{len(chosen)} tokens confirmed in Arb and exact integers"
     )
-    covers = (
-        "digest", "graphs", "weights", "duplicates", "distances", "closest",
-        "enclosures" if len(drawn) == len(names) else "enclosures, computed again and sampled in Arb",
-    )  # fmt: skip
-    return CheckResult(Verdict.ACCEPTED, reason, KIND, len(drawn), covers)
+    body = {name: certificate[name] for name in ("prefix", "tokens", "duplicates", "enclosures")}
+    follows = {**as_read(certificate), **body, "closest": as_read(certificate["closest"])}
+    opinion = Sample(len(drawn), len(names), seed)
+    verdict = verdict_of(claim, certificate["closest"]["unresolved"], certificate["duplicates"])
+    return Claim(KIND, verdict, claim["statement"], follows, len(drawn), reason, second_opinion=opinion)
+
+
+def verdict_of(claim: Mapping[str, Any], unresolved: Sequence[Any], duplicates: Sequence[Any]) -> Verdict:
+    """`undecided` where a pair is open, `collision` where tokens have equal rows, else `separated`."""
+    if claim["minimum_lower_bound"] is None or unresolved:
+        return Verdict.UNDECIDED
+    return Verdict.COLLISION if duplicates else Verdict.SEPARATED
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,10 +135,13 @@ def _closest(certificate: Mapping[str, Any], question: _Question, names: Sequenc
     exact = certificate.get("closest")
     if not isinstance(exact, Mapping):
         raise Rejected("there is no certificate of the closest tokens")
-    outcome = check_separation(exact, question.weights)
-    if outcome.verdict is not Verdict.ACCEPTED:
-        raise Rejected(f"the certificate of the closest tokens: {outcome.reason}")
-    if not same(exact["claim"]["graphs"], [digest(question.graph.to_json())]) or exact["identical"]:
+    if exact.get("kind") != SEPARATION or exact.get("schema") != SCHEMA:
+        raise Rejected("the certificate of the closest tokens is of another kind or version")
+    try:
+        derive_separation(exact, question.weights)
+    except (Rejected, InvalidInput) as fault:
+        raise Rejected(f"the certificate of the closest tokens: {fault}") from None
+    if not same(exact["claim"]["graphs"], certificate["claim"]["graphs"]) or exact["identical"]:
         raise Rejected("the certificate of the closest tokens is of another graph, or of equal prompts")
     if exact.get("observation") is not None or not same(certificate.get("bits"), exact["bits"]):
         raise Rejected("the certificate of the closest tokens is of another kind, or of another number of bits")

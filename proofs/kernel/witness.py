@@ -11,29 +11,32 @@ from dataclasses import dataclass
 from itertools import permutations, product
 from typing import Any
 
-from proofs.errors import InvalidInput, SipitError
+from proofs.errors import InvalidInput
+from proofs.evidence import SCHEMA
+from proofs.kernel.claim import Claim, unlabelled
 from proofs.kernel.published_witness import (
     DELTA,
     WIDTH,
     Network,
     Prompt,
-    _role,
     collides_by_criterion,
     doubtful,
     epsilon,
     printed,
     repaired,
+    role_of,
 )
-from proofs.kernel.result import CheckResult, Rejected, digest, expect_claim, same
+from proofs.kernel.regularity import is_analytic
+from proofs.kernel.result import Rejected, digest, expect_claim, same
 from proofs.kernel.wellformed import well_formed
 from proofs.network.graph import Graph
-from proofs.provers.analyticity import AnalyticityProof, prove_analytic
 from proofs.verdict import Verdict
 
 MOST_PAIRS = 200_000
 STATEMENT = (
     "Of the {pairs} ordered pairs of distinct prompts of at most {context} tokens over {vocabulary} tokens, the "
-    "published witness gives equal states on {printed} as printed and on {repaired} as repaired."
+    "published witness gives equal states on {printed} as printed and on {repaired} as repaired; {undecided} are "
+    "undecided."
 )
 
 
@@ -63,9 +66,10 @@ class WitnessCount:
         graphs = {str(length): graph.to_json() for length, graph in self.graphs.items()}
         statement = STATEMENT.format(
             pairs=self.pairs, context=self.context, vocabulary=self.vocabulary, printed=len(self.zero_as_printed),
-            repaired=len(self.zero_repaired),
+            repaired=len(self.zero_repaired), undecided=self.undecided,
         )  # fmt: skip
         return {
+            "schema": SCHEMA,
             "kind": "witness",
             "claim": {
                 "statement": statement, "vocabulary": self.vocabulary, "context": self.context, "pairs": self.pairs,
@@ -118,32 +122,40 @@ def _expect_networks(graphs: Mapping[int, Graph], vocabulary: int, context: int)
         )
     for length in range(1, context + 1):
         graph = graphs.get(length)
-        shapes = {} if graph is None else {_role(name): kind.shape for name, kind in graph.parameters()}
+        shapes = {} if graph is None else {role_of(name): kind.shape for name, kind in graph.parameters()}
         embedding = shapes.get("wte.weight", shapes.get("lm_head.weight", (0, 0)))
         good = graph is not None and graph.length == length and embedding[1:] == (WIDTH,) and graph.layer == 1
         if graph is None or not good or embedding[0] < vocabulary or shapes.get("c_attn.weight") != (WIDTH, 3 * WIDTH):
             raise InvalidInput(f"Expected a GPT-2 of width {WIDTH}, one head and one block for length {length}.")
         epsilon(graph)
-        if not isinstance(prove_analytic(graph), AnalyticityProof):
+        if not is_analytic(graph):
             raise InvalidInput(f"Expected a network whose every value is a real number, but length {length} is not.")
 
 
-def check_witness(certificate: Mapping[str, Any], weights: Any = None) -> CheckResult:
-    """Counts again, from the graphs in the certificate, and compares every field of the claim."""
-    try:
-        claim, graphs = certificate.get("claim"), certificate.get("graphs")
-        if not isinstance(claim, Mapping) or not isinstance(graphs, Mapping):
-            raise Rejected("the claim or the graphs are missing")
-        size = [claim.get(name) for name in ("vocabulary", "context")]
-        if not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 64 for n in size):
-            raise Rejected("the claim names no vocabulary and context")
-        if set(graphs) != {str(length) for length in range(1, int(size[1] or 0) + 1)}:
-            raise Rejected("the graphs are not those of every length up to the context")
-        networks = {int(length): well_formed(Graph.from_json(graph)) for length, graph in graphs.items()}
-        again = count_witness(networks, vocabulary=int(size[0] or 0), context=int(size[1] or 0)).to_json()
-        expect_claim(claim, again["claim"])
-        if not same(certificate.get("zero"), again["zero"]):
-            raise Rejected("the pairs on which the printed witness fails are not those that follow")
-    except (SipitError, Rejected) as fault:
-        return CheckResult(Verdict.REJECTED, str(fault), "witness", 0)
-    return CheckResult(Verdict.ACCEPTED, "every pair was evaluated again", "witness", int(again["claim"]["pairs"]))
+def derive_witness(certificate: Mapping[str, Any]) -> Claim:
+    """Counts again, from the graphs in the certificate.
+
+    Raises:
+        Rejected, InvalidInput: the claim names no vocabulary and context, or the graphs are not such networks.
+    """
+    claim, graphs = certificate.get("claim"), certificate.get("graphs")
+    if not isinstance(claim, Mapping) or not isinstance(graphs, Mapping):
+        raise Rejected("the claim or the graphs are missing")
+    if not same(claim.get("graphs"), digest(graphs)):
+        raise Rejected("the graphs are not those that the claim names by their digest")
+    size = [claim.get(name) for name in ("vocabulary", "context")]
+    if not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 64 for n in size):
+        raise Rejected("the claim names no vocabulary and context")
+    if set(graphs) != {str(length) for length in range(1, int(size[1] or 0) + 1)}:
+        raise Rejected("the graphs are not those of every length up to the context")
+    networks = {int(length): well_formed(Graph.from_json(graph)) for length, graph in graphs.items()}
+    found = count_witness(networks, vocabulary=int(size[0] or 0), context=int(size[1] or 0))
+    again = found.to_json()
+    follows = {
+        **again,
+        "claim": {**again["claim"], "graphs": claim["graphs"]},
+        "graphs": {length: unlabelled(graph) for length, graph in graphs.items()},
+    }
+    expect_claim(claim, follows["claim"])
+    statement, pairs = again["claim"]["statement"], int(again["claim"]["pairs"])
+    return Claim("witness", found.verdict, statement, follows, pairs, "every pair was evaluated again")

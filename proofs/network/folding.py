@@ -58,6 +58,21 @@ def unfolded(data: Any) -> Any:
     return {**data, **table, "nodes": rows}
 
 
+def extent(data: Any) -> tuple[int, int]:
+    """How many rows a graph's JSON has with every block written out, and how many characters those of blocks take."""
+    rows = characters = 0
+    nodes = data.get("nodes") if isinstance(data, dict) else None
+    for entry in nodes if isinstance(nodes, list) else ():
+        block = entry.get("rows") if isinstance(entry, dict) else None
+        if isinstance(block, list):
+            times = _count(entry.get("times"))
+            rows += times * len(block)
+            characters += times * len(str(block))
+        else:
+            rows += 1
+    return rows, characters
+
+
 class _Row:
     """A row with its name and place in full, cut at their numbers, and what may not change under repetition."""
 

@@ -59,13 +59,14 @@ class Constant:
         """The constant in a JSON object.
 
         Raises:
-            InvalidInput: a field is missing or of the wrong type, or the count does not fit the shape.
+            InvalidInput: a field is missing or of the wrong type, the count does not fit the shape, or an entry is
+                not of the constant's kind.
         """
-        shape = _shape(_get(data, "shape", list))
-        values = tuple(_number_from_json(v) for v in _get(data, "values", list))
+        shape, kind = _shape(_get(data, "shape", list)), _kind(_get(data, "kind", str))
+        values = tuple(_number_from_json(v, kind) for v in _get(data, "values", list))
         if len(values) not in (1, math.prod(shape)):
             raise InvalidInput(f"Expected one entry or {math.prod(shape)} of them, but got {len(values)}.")
-        return cls(shape, _kind(_get(data, "kind", str)), values)
+        return cls(shape, kind, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +184,8 @@ class Graph:
                     source,
                 )
             )
-            value = nodes[-1].attributes.get("value")
-            if row[0] == "constant" and value is not None:
-                _index(value, len(constants))
+            if row[0] == "constant":
+                _holds(len(nodes) - 1, nodes[-1], constants)
         _agree(nodes)
         return cls(
             nodes=tuple(nodes),
@@ -212,6 +212,19 @@ class _Table:
         return self._seen[key]
 
 
+def _holds(index: int, node: Node, constants: tuple[Constant, ...]) -> None:
+    """A constant with known entries is of the shape and the kind that its node says."""
+    value = node.attributes.get("value")
+    if value is None:
+        return
+    known = constants[_index(value, len(constants))]
+    if TensorType(known.shape, known.kind) != node.type:
+        raise InvalidInput(
+            f"Expected node {index} (constant) to be of the kind and shape of its value, {known.kind} {known.shape}, "
+            f"but got {node.type.kind} {node.type.shape}; the file is damaged."
+        )
+
+
 def _agree(nodes: list[Node]) -> None:
     """One prompt is read, by whichever node, and every parameter stands once."""
     names = [repr(node.attributes.get("name")) for node in nodes if node.operation == "parameter"]
@@ -232,12 +245,12 @@ def _number_to_json(value: Number) -> Any:
     return str(value) if isinstance(value, Fraction) else value
 
 
-def _number_from_json(value: Any) -> Number:
-    if isinstance(value, bool | int):
+def _number_from_json(value: Any, kind: Kind) -> Number:
+    if kind == "real" and isinstance(value, str):
+        return float(value) if value in ("-inf", "inf") else rational(value)
+    if isinstance(value, bool) == (kind == "boolean") and isinstance(value, int):
         return value
-    if value in ("-inf", "inf"):
-        return float(value)
-    return rational(value)
+    raise InvalidInput(f"Expected a constant of kind {kind}, but it holds {str(value)[:40]}; the file is damaged.")
 
 
 def _attribute_to_json(value: Attribute) -> Any:

@@ -1,16 +1,18 @@
 """Sums, products, quotients, powers, matrix products."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
+from proofs.arithmetic import whole
 from proofs.arithmetic.base import Arithmetic
 from proofs.arithmetic.bounds import EVERYTHING, Interval
 from proofs.network.graph import TensorType
 from proofs.operations.base import (
     Application,
     Attributes,
+    Evaluate,
     Operation,
     Proved,
     bounded,
@@ -26,6 +28,8 @@ from proofs.operations.base import (
 from proofs.operations.masks import union
 from proofs.regularity import ANALYTIC, CONSTANT, Facts, smooth
 
+LARGEST_EXPONENT = 1024  # beyond it nothing is captured, and a power would be too long to work out
+
 
 def _number_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
     expect(len(types) == 2 and types[0].kind != "boolean", "two tensors of numbers")
@@ -35,6 +39,11 @@ def _number_type(types: Sequence[TensorType], attributes: Attributes) -> TensorT
 def _unary_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
     expect(len(types) == 1 and types[0].kind != "boolean", "one tensor of numbers")
     return types[0]
+
+
+def _power_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
+    expect(0 <= integer(attributes, "exponent") <= LARGEST_EXPONENT, f"an exponent from 0 to {LARGEST_EXPONENT}")
+    return _unary_type(types, attributes)
 
 
 def _quotient_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
@@ -117,24 +126,16 @@ def _whole_power(at: Application, exponent: int) -> Proved:
     bounds = EVERYTHING
     if exponent == 0:
         bounds = Interval.point(1)
+    elif known.bounds.non_negative:
+        bounds = known.bounds.raised(exponent)
     elif exponent % 2 == 0:
-        bounds = Interval(Fraction(0), known.bounds.positive or known.bounds.negative, None, False)
-        if known.bounds.non_negative:
-            bounds = _monotone_power(known.bounds, exponent)
-    elif exponent:
-        bounds = _monotone_power(known.bounds, exponent) if known.bounds.non_negative else EVERYTHING
+        bounds = Interval(Fraction(0), known.bounds.negative)
     inner = at.argument(0)
     if inner.operation == "relu" and exponent >= 2:
         before = at.facts[inner.arguments[0]].regularity
         if known.regularity > before:
             return bounded(max(before, smooth(exponent - 1)), bounds)
     return bounded(known.regularity, bounds)
-
-
-def _monotone_power(bounds: Interval, exponent: int) -> Interval:
-    lower = None if bounds.lower is None else bounds.lower**exponent
-    upper = None if bounds.upper is None else bounds.upper**exponent
-    return Interval(lower, bounds.open_below, upper, bounds.open_above)
 
 
 def _matmul(at: Application) -> Proved:
@@ -153,6 +154,11 @@ def _partial_sums(at: Application) -> Proved:
     return bounded(at.known().regularity, bounds.hull(times(bounds, max(count, 1))))
 
 
+def _numbers(reals: Evaluate, wholes: Callable[[Sequence[Any], Attributes], Any]) -> Evaluate:
+    """The value of real numbers in the number system at hand; whole numbers are the same in all of them."""
+    return lambda a, v, p: wholes(v, p) if whole.is_discrete(v[0]) else reals(a, v, p)
+
+
 def _reduce(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:
     return a.sum(v[0], integers(p, "axes"), flag(p, "keep"))
 
@@ -165,21 +171,25 @@ POLYNOMIAL_MAP = "a polynomial in its arguments"
 
 OPERATIONS = (
     Operation("add", "x + y", POLYNOMIAL_MAP + "; finite + (-inf) = -inf", _number_type, _sum_of_two,
-              lambda a, v, p: a.add(v[0], v[1]), masked=True),
+              _numbers(lambda a, v, p: a.add(v[0], v[1]), lambda v, p: whole.add(v[0], v[1])), masked=True),
     Operation("subtract", "x - y", POLYNOMIAL_MAP, _number_type, _difference,
-              lambda a, v, p: a.subtract(v[0], v[1]), masked=True),
-    Operation("multiply", "x y", POLYNOMIAL_MAP, _number_type, _product, lambda a, v, p: a.multiply(v[0], v[1])),
+              _numbers(lambda a, v, p: a.subtract(v[0], v[1]), lambda v, p: whole.subtract(v[0], v[1])), masked=True),
+    Operation("multiply", "x y", POLYNOMIAL_MAP, _number_type, _product,
+              _numbers(lambda a, v, p: a.multiply(v[0], v[1]), lambda v, p: whole.multiply(v[0], v[1]))),
     Operation("negate", "-x", POLYNOMIAL_MAP, _unary_type, lambda at: bounded(at.worst(), -at.known().bounds),
-              lambda a, v, p: a.negate(v[0])),
+              _numbers(lambda a, v, p: a.negate(v[0]), lambda v, p: whole.negate(v[0]))),
     Operation("divide", "x / y", "analytic where y is not 0: 1/y solves z' = -z^2", _quotient_type, _quotient,
               lambda a, v, p: a.divide(v[0], v[1])),
     Operation("power", "x^n for a whole n >= 0", POLYNOMIAL_MAP + "; max(u, 0)^n is C^(n-1)",
-              _unary_type, _power, lambda a, v, p: a.power(v[0], integer(p, "exponent"))),
+              _power_type, _power, _numbers(lambda a, v, p: a.power(v[0], integer(p, "exponent")),
+                                            lambda v, p: whole.power(v[0], integer(p, "exponent")))),
     Operation("matmul", "matrix product over the last two axes", POLYNOMIAL_MAP, _matmul_type, _matmul,
               lambda a, v, p: a.matmul(v[0], v[1])),
-    Operation("sum", "sum over axes", POLYNOMIAL_MAP, _reduced_type, _sum, _reduce),
+    Operation("sum", "sum over axes", POLYNOMIAL_MAP, _reduced_type, _sum,
+              _numbers(_reduce, lambda v, p: whole.total(v[0], integers(p, "axes"), flag(p, "keep")))),
     Operation("mean", "mean over axes", POLYNOMIAL_MAP + "; within the bounds of the terms", _mean_type,
               lambda at: bounded(at.worst(), at.known().bounds), _mean),
     Operation("cumulative_sum", "partial sums along an axis", POLYNOMIAL_MAP, _axis_type, _partial_sums,
-              lambda a, v, p: a.cumulative_sum(v[0], integer(p, "axis"))),
+              _numbers(lambda a, v, p: a.cumulative_sum(v[0], integer(p, "axis")),
+                       lambda v, p: whole.cumulative(v[0], integer(p, "axis")))),
 )  # fmt: skip

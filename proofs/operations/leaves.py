@@ -8,7 +8,7 @@ from proofs.arithmetic.base import Arithmetic
 from proofs.arithmetic.bounds import EVERYTHING, Interval
 from proofs.errors import InvalidInput
 from proofs.network.graph import TensorType
-from proofs.operations.base import Application, Attributes, Operation, Proved, expect, integers, unmet
+from proofs.operations.base import Application, Attributes, Operation, Proved, expect, integer, integers, unmet
 from proofs.operations.masks import of_constant
 from proofs.regularity import CONSTANT, POLYNOMIAL, Facts
 
@@ -19,6 +19,11 @@ def _leaf_type(types: Sequence[TensorType], attributes: Attributes) -> TensorTyp
     expect(kind in ("real", "integer", "boolean"), "a kind of numbers")
     shape = integers(attributes, "shape")
     return TensorType(shape, "real" if kind == "real" else "integer" if kind == "integer" else "boolean")
+
+
+def _tokens_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
+    expect(integer(attributes, "vocabulary") >= 1, "a vocabulary of at least one token")
+    return _leaf_type(types, attributes)
 
 
 def _tokens_facts(at: Application) -> Proved:
@@ -43,7 +48,7 @@ def _supplied(a: Arithmetic, values: Sequence[Any], attributes: Attributes) -> A
 
 OPERATIONS = (
     Operation("tokens", "the token ids of the prompt", "fixed: the statement is made for each prompt of this length",
-              _leaf_type, _tokens_facts, _supplied),
+              _tokens_type, _tokens_facts, _supplied),
     Operation("parameter", "a tensor of real parameters", "a coordinate function, polynomial",
               _leaf_type, lambda at: Proved(Facts(POLYNOMIAL)), _supplied),
     Operation("constant", "a tensor fixed by the architecture", "constant", _leaf_type, _constant_facts, _supplied),

@@ -1,5 +1,10 @@
 """Following -inf through the graph: which entries a mask excludes, for every value of the parameters."""
 
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
 from proofs.network.graph import Constant
 from proofs.operations.base import Application, integer, integers
 from proofs.regularity import CONSTANT, Pattern
@@ -11,20 +16,23 @@ def of_constant(value: Constant) -> Pattern | None:
     """The pattern of -inf in a constant, or None where there is none."""
     if value.kind != "real" or not any(v == float("-inf") for v in value.values):
         return None
-    return Pattern(value.shape, bytes(v == float("-inf") for v in value.entries()))
+    excluded = bytes(v == float("-inf") for v in value.values)
+    return Pattern(value.shape, excluded * math.prod(value.shape) if len(excluded) == 1 else excluded)
+
+
+def array(pattern: Pattern) -> NDArray[np.bool_]:
+    """The truth values of a pattern in its shape."""
+    return np.frombuffer(pattern.excluded, dtype=np.bool_).reshape(pattern.shape)
+
+
+def pattern_of(excluded: NDArray[np.bool_]) -> Pattern:
+    """The pattern of an array of truth values."""
+    return Pattern(excluded.shape, excluded.tobytes())
 
 
 def broadcast_to(pattern: Pattern, shape: tuple[int, ...]) -> Pattern:
     """The same pattern, repeated to a full shape."""
-    padded = (1,) * (len(shape) - len(pattern.shape)) + pattern.shape
-    excluded = pattern.excluded
-    block = 1  # entries below the axis at hand, already repeated
-    for axis in range(len(shape) - 1, -1, -1):
-        block *= padded[axis]
-        if padded[axis] == 1 and shape[axis] > 1:
-            excluded = b"".join(excluded[i : i + block] * shape[axis] for i in range(0, len(excluded), block))
-            block *= shape[axis]
-    return Pattern(shape, excluded)
+    return pattern_of(np.broadcast_to(array(pattern), shape))
 
 
 def union(first: Pattern | None, second: Pattern | None, shape: tuple[int, ...]) -> Pattern | None:
@@ -36,8 +44,7 @@ def union(first: Pattern | None, second: Pattern | None, shape: tuple[int, ...])
             if pattern is None
             else Pattern((1,) * (len(shape) - len(pattern.shape)) + pattern.shape, pattern.excluded)
         )
-    both = [broadcast_to(pattern, shape).excluded for pattern in (first, second)]
-    return Pattern(shape, bytes(a | b for a, b in zip(*both, strict=True)))
+    return pattern_of(np.broadcast_to(array(first) | array(second), shape))
 
 
 def moved(at: Application) -> tuple[Pattern | None, str]:
@@ -49,7 +56,7 @@ def moved(at: Application) -> tuple[Pattern | None, str]:
     if at.node.operation == "select":
         small = _selected_small(at, patterns)
         if small is not None:
-            return _nonempty(small), ""
+            return (small if any(small.excluded) else None), ""
     if at.node.type.size > LARGEST_PATTERN:
         return None, f"a mask of {at.node.type.size} entries is too large to follow"
     first = patterns[0]
@@ -59,48 +66,44 @@ def moved(at: Application) -> tuple[Pattern | None, str]:
     if at.node.operation == "expand" and first is not None:
         return Pattern((1,) * (len(shape) - len(first.shape)) + first.shape, first.excluded), ""
     full = [
-        broadcast_to(pattern, at.argument(i).type.shape).excluded if pattern else bytes(at.argument(i).type.size)
+        np.broadcast_to(np.False_ if pattern is None else array(pattern), at.argument(i).type.shape)
         for i, pattern in enumerate(patterns)
     ]
-    shapes = [at.argument(i).type.shape for i in range(len(full))]
     if at.node.operation == "permute":
-        return Pattern(shape, _permuted(full[0], shapes[0], integers(attributes, "order"))), ""
+        return pattern_of(np.transpose(full[0], integers(attributes, "order"))), ""
     if at.node.operation == "slice":
-        return _nonempty(Pattern(shape, _sliced(full[0], shapes[0], at))), ""
+        axis, start, stop, step = (at.integer(name) for name in ("axis", "start", "stop", "step"))
+        return _nonempty(full[0][(slice(None),) * axis + (slice(start, stop, step),)]), ""
     if at.node.operation == "concatenate":
-        axis = integer(attributes, "axis")
-        blocks = [_size(s[axis:]) for s in shapes]
-        rows = _size(shape[:axis])
-        return Pattern(
-            shape, b"".join(f[r * b : (r + 1) * b] for r in range(rows) for f, b in zip(full, blocks, strict=True))
-        ), ""
+        return pattern_of(np.concatenate(full, integer(attributes, "axis"))), ""
     if at.node.operation == "select":
-        return _selected(at, full, shape)
+        return _selected(at, full)
     return None, f"{at.node.operation} is not known to move a mask"
 
 
-def _selected(at: Application, full: list[bytes], shape: tuple[int, ...]) -> tuple[Pattern | None, str]:
+def _selected(at: Application, full: list[NDArray[np.bool_]]) -> tuple[Pattern | None, str]:
     condition = at.graph.constant(at.argument(0)) if at.argument(0).operation == "constant" else None
     if condition is None or at.known(0).regularity != CONSTANT:
         return None, "the condition of a masked selection is not a known constant"
-    values = broadcast_to(Pattern(condition.shape, bytes(bool(v) for v in condition.entries())), shape).excluded
-    first, second = (broadcast_to(Pattern(at.argument(i).type.shape, full[i]), shape).excluded for i in (1, 2))
-    return _nonempty(Pattern(shape, bytes(a if c else b for c, a, b in zip(values, first, second, strict=True)))), ""
+    chosen = np.array(condition.values, dtype=np.bool_)
+    chosen = chosen if chosen.size == 1 else chosen.reshape(condition.shape)
+    return _nonempty(np.broadcast_to(np.where(chosen, full[1], full[2]), at.node.type.shape)), ""
 
 
 def _selected_small(at: Application, patterns: list[Pattern | None]) -> Pattern | None:
     """The pattern on the condition's own shape, where each value is excluded everywhere or nowhere."""
     condition = at.graph.constant(at.argument(0)) if at.argument(0).operation == "constant" else None
-    if condition is None or _size(condition.shape) > LARGEST_PATTERN:
+    if condition is None or math.prod(condition.shape) > LARGEST_PATTERN:
         return None
     if any(pattern is not None and len(pattern.excluded) != 1 for pattern in patterns[1:]):
         return None
     first, second = (pattern is not None and bool(pattern.excluded[0]) for pattern in patterns[1:])
-    return Pattern(condition.shape, bytes(first if chosen else second for chosen in condition.entries()))
+    excluded = bytes(first if chosen else second for chosen in condition.values)
+    return Pattern(condition.shape, excluded * math.prod(condition.shape) if len(excluded) == 1 else excluded)
 
 
-def _nonempty(pattern: Pattern) -> Pattern | None:
-    return pattern if any(pattern.excluded) else None
+def _nonempty(excluded: NDArray[np.bool_]) -> Pattern | None:
+    return pattern_of(excluded) if excluded.any() else None
 
 
 def _reshaped_small(pattern: Pattern, old: tuple[int, ...], new: tuple[int, ...]) -> Pattern | None:
@@ -108,28 +111,3 @@ def _reshaped_small(pattern: Pattern, old: tuple[int, ...], new: tuple[int, ...]
     if len(old) < 2 or len(new) < 2 or old[-2:] != new[-2:] or any(n != 1 for n in pattern.shape[:-2]):
         return None
     return Pattern((1,) * (len(new) - 2) + pattern.shape[-2:], pattern.excluded)
-
-
-def _permuted(excluded: bytes, shape: tuple[int, ...], order: tuple[int, ...]) -> bytes:
-    strides = [_size(shape[axis + 1 :]) for axis in range(len(shape))]
-    offsets = [0]
-    for axis in order:
-        offsets = [offset + strides[axis] * i for offset in offsets for i in range(shape[axis])]
-    return bytes(excluded[offset] for offset in offsets)
-
-
-def _sliced(excluded: bytes, shape: tuple[int, ...], at: Application) -> bytes:
-    axis, start, stop, step = (at.integer(name) for name in ("axis", "start", "stop", "step"))
-    below = _size(shape[axis + 1 :])
-    rows = _size(shape[:axis])
-    pick = range(start, stop, step)
-    return b"".join(
-        excluded[(r * shape[axis] + i) * below : (r * shape[axis] + i + 1) * below] for r in range(rows) for i in pick
-    )
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    product = 1
-    for n in shape:
-        product *= n
-    return product

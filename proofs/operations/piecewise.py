@@ -53,18 +53,9 @@ def _clamp(at: Application) -> Proved:
     inactive = (low is None or x.bounds.at_least(low)) and (high is None or x.bounds.at_most(high))
     if inactive:
         return Proved(Facts(x.regularity, x.bounds), (at.condition("clamp is never active", True, "exact bounds"),))
-    lower = x.bounds.lower, x.bounds.open_below
-    upper = x.bounds.upper, x.bounds.open_above
-    if low is not None and not x.bounds.at_least(low):
-        lower = low, False
-    if high is not None and not x.bounds.at_most(high):
-        upper = high, False
-    # Clamping to [low, high] moves the other end as well where the interval lies beyond it.
-    if high is not None and lower[0] is not None and lower[0] > high:
-        lower = high, False
-    if low is not None and upper[0] is not None and upper[0] < low:
-        upper = low, False
-    return bounded(_kinked(at), Interval(*lower, *upper))
+    limited = x.bounds if low is None else _higher(x.bounds, Interval.point(low))
+    limited = limited if high is None else _lower(limited, Interval.point(high))
+    return bounded(_kinked(at), limited)
 
 
 def _clamp_value(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:
@@ -112,6 +103,11 @@ def _higher(first: Interval, second: Interval) -> Interval:
     return Interval(best, strict, both.upper, both.open_above)
 
 
+def _lower(first: Interval, second: Interval) -> Interval:
+    """Bounds of the smaller of two numbers."""
+    return -_higher(-first, -second)
+
+
 def _minimum(at: Application) -> Proved:
     if at.worst() >= UNPROVED:
         return Proved(Facts(UNPROVED))
@@ -121,7 +117,7 @@ def _minimum(at: Application) -> Proved:
         return bounded(first.regularity, first.bounds)
     if difference.non_negative:
         return bounded(second.regularity, second.bounds)
-    return bounded(_kinked(at), -_higher(-first.bounds, -second.bounds))
+    return bounded(_kinked(at), _lower(first.bounds, second.bounds))
 
 
 def _reduced_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:

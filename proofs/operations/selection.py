@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from proofs.arithmetic import whole
 from proofs.arithmetic.base import Arithmetic
 from proofs.arithmetic.bounds import EVERYTHING, Interval
 from proofs.network.graph import TensorType
@@ -24,6 +25,7 @@ from proofs.operations.base import (
     integer,
     unmet,
 )
+from proofs.operations.structure import placed
 from proofs.regularity import CONSTANT, CONTINUOUS, DISCONTINUOUS, Regularity
 
 
@@ -143,7 +145,7 @@ def _scatter_facts(at: Application) -> Proved:
 def _scatter(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:
     """Built from selections along the axis, so that no number system needs to assign in place."""
     axis, (target, index, values) = integer(p, "axis"), v
-    result = target
+    result, index = target, placed(index, target, p)
     for slot in range(index.shape[axis]):
         at_slot = np.take(index, [slot], axis)
         value = a.slice(values, axis, slot, slot + 1, 1)
@@ -157,8 +159,7 @@ def _compare(positive: bool) -> Callable[[Arithmetic, Sequence[Any], Attributes]
     """x > y, or x <= y where `positive` is false; integers are compared as they are."""
 
     def evaluate(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:
-        whole = isinstance(v[0], np.ndarray) and v[0].dtype.kind in "ib"
-        greater = v[0] > v[1] if whole else a.greater(v[0], v[1])
+        greater = np.asarray(v[0] > v[1]) if whole.is_discrete(v[0]) else a.greater(v[0], v[1])
         return greater if positive else ~greater
 
     return evaluate
@@ -187,9 +188,9 @@ OPERATIONS = (
     Operation("as_integer", "a truth value as 0 or 1", "the identity on values that may jump with data",
               _counted_type, _converted, lambda a, v, p: v[0].astype(np.int64)),
     Operation("whole_quotient", "floor(n / by)", "a map of integers", _whole_type, _quotient,
-              lambda a, v, p: v[0] // integer(p, "by")),
+              lambda a, v, p: whole.quotient(v[0], integer(p, "by"))),
     Operation("remainder", "n mod by", "a map of integers", _whole_type, _remainder,
-              lambda a, v, p: v[0] % integer(p, "by")),
+              lambda a, v, p: whole.remainder(v[0], integer(p, "by"))),
     Operation("scatter", "x with entries replaced at given places of an axis",
               "linear where the places do not depend on data; else it jumps with them",
               _scatter_type, _scatter_facts, _scatter),

@@ -6,6 +6,7 @@ from typing import Any
 
 from proofs.arithmetic.base import Arithmetic
 from proofs.arithmetic.bounds import Interval
+from proofs.errors import Unsupported
 from proofs.network.graph import TensorType
 from proofs.operations.base import (
     Application,
@@ -126,6 +127,14 @@ def _slice(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:
     return a.slice(v[0], integer(p, "axis"), integer(p, "start"), integer(p, "stop"), integer(p, "step"))
 
 
+def placed(index: Any, x: Any, attributes: Attributes) -> Any:
+    """The indices, once they lie in the axis; numpy would count negative ones from its end."""
+    size = x.shape[integer(attributes, "axis")]
+    if index.size and not 0 <= index.min() <= index.max() < size:
+        raise Unsupported(f"Expected indices from 0 to {size - 1}, but got others; the network reads nothing there.")
+    return index
+
+
 OPERATIONS = (
     Operation("reshape", "the same entries in row-major order", LINEAR, _reshape_type, _moved_facts,
               lambda a, v, p: a.reshape(v[0], integers(p, "shape")), masked=True),
@@ -138,10 +147,10 @@ OPERATIONS = (
               lambda a, v, p: a.concatenate(v, integer(p, "axis")), masked=True),
     Operation("take", "rows of a table at given indices (an embedding)",
               "linear where the indices do not depend on data; else it jumps with them", _take_type, _indexed_facts,
-              lambda a, v, p: a.take(v[0], v[1], integer(p, "axis"))),
+              lambda a, v, p: a.take(v[0], placed(v[1], v[0], p), integer(p, "axis"))),
     Operation("gather", "one entry per index along an axis",
               "linear where the indices do not depend on data; else it jumps with them", _gather_type, _indexed_facts,
-              lambda a, v, p: a.gather(v[0], v[1], integer(p, "axis"))),
+              lambda a, v, p: a.gather(v[0], placed(v[1], v[0], p), integer(p, "axis"))),
     Operation("select", "x where the condition holds, else y",
               "linear where the condition does not depend on data; else it may jump", _select_type, _select_facts,
               lambda a, v, p: a.select(v[0], v[1], v[2]), masked=True),

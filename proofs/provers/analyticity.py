@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proofs.kernel.regularity import STATEMENT
+from proofs.evidence import SCHEMA
+from proofs.kernel.regularity import shown_here, statement, written
 from proofs.kernel.result import digest
 from proofs.network.graph import Graph
 from proofs.operations import REGISTRY
@@ -82,8 +83,8 @@ class Obstructions:
 
     @property
     def verdict(self) -> Verdict:
-        """Refuted where a witness is certified, else undecided."""
-        return Verdict.UNDECIDED if self.witness is None else Verdict.REFUTED
+        """Refuted where a witness on this graph is certified, else undecided."""
+        return Verdict.REFUTED if shown_here(self.witness) else Verdict.UNDECIDED
 
     def to_json(self) -> dict[str, Any]:
         """What is proved, and where it stops, as a certificate that `proofs.check` reads."""
@@ -172,24 +173,20 @@ def certificate(
     witness: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """The graph with one line of proof per node: lemma (its operation), class and exact bounds."""
-    lines: list[Any] = []
-    shared: dict[str, int] = {}
-    per_node: list[int] = []
-    for fact in facts:
-        line = [str(fact.regularity), *fact.bounds.to_json(), fact.excluded is not None]
-        key = repr(line)
-        if key not in shared:
-            shared[key] = len(lines)
-            lines.append(line)
-        per_node.append(shared[key])
-    statement = STATEMENT.format(length=graph.length, layer=graph.layer, regularity=regularity)
-    written = graph.to_json()
+    rows, lines = written([str(fact.regularity), *fact.bounds.to_json(), fact.excluded is not None] for fact in facts)
+    data = graph.to_json()
     return {
+        "schema": SCHEMA,
         "kind": "regularity",
-        "claim": {"regularity": str(regularity), "statement": statement, "graph": digest(written)},
-        "graph": written,
-        "facts": lines,
-        "lines": per_node,
+        "claim": {
+            "regularity": str(regularity),
+            "statement": statement(graph, regularity, witness),
+            "graph": digest(data),
+            "witness": None if witness is None else digest(witness),
+        },
+        "graph": data,
+        "facts": rows,
+        "lines": lines,
         "obstructions": [obstruction.to_json() for obstruction in obstructions],
         "witness": None if witness is None else dict(witness),
     }

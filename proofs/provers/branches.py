@@ -24,7 +24,7 @@ from proofs.provers.analyticity import Obstructions
 from proofs.regularity import DISCONTINUOUS, UNPROVED
 
 LARGEST_SUBJECT = 400_000  # parameters; above, a witness is searched in a smaller copy of the architecture
-LARGEST_FOR_JUMPS = 2**16  # parameters; a jump takes a hundred evaluations, a kink four
+LARGEST_FOR_JUMPS = 2**18  # parameters; a jump takes a hundred evaluations, a kink four
 ATTEMPTS = 6
 LARGER = 4  # the second half of the attempts takes parameters up to 16
 HALVINGS = (20, 14, 14)  # after each batch the segment may be short enough to show the jump

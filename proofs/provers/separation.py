@@ -15,8 +15,9 @@ from proofs.enclosures.distances import Separation, decimal_below, separation
 from proofs.enclosures.observation import Observation, observe
 from proofs.enclosures.trail import Run, Trail
 from proofs.errors import InvalidInput
+from proofs.evidence import SCHEMA
 from proofs.kernel.result import digest
-from proofs.kernel.separation import KIND, STATEMENT, places
+from proofs.kernel.separation import KIND, STATEMENT, places, verdict_of
 from proofs.network.graph import Graph
 from proofs.network.weights import checked_weights, weights_digest
 from proofs.structure.equal_prompts import Identity, identities
@@ -57,16 +58,16 @@ class SeparationCertificate:
     @property
     def verdict(self) -> Verdict:
         """`collision` where a pair is equal, `undecided` where one is open, else `separated`."""
-        if self.identical:
-            return Verdict.COLLISION
-        return Verdict.UNDECIDED if self.found.unresolved else Verdict.SEPARATED
+        return verdict_of(self.identical, self.found.unresolved)
 
     def to_json(self) -> dict[str, Any]:
         """The certificate as a JSON object of kind `separation`."""
         graphs = [graph.to_json() for graph in self.graphs]
         minimum = None if self.found.minimum is None else decimal_below(self.found.minimum)
         every, prompts = self._prompts()
+        equal = {(pair.first, pair.second) for pair in self.identical}
         body = {
+            "schema": SCHEMA,
             "kind": KIND,
             "layer": self.graphs[0].layer,
             "bits": self.bits,
@@ -87,7 +88,7 @@ class SeparationCertificate:
                 "minimum_lower_bound": minimum,
                 "closest": None if self.found.closest is None else list(self.found.closest),
                 "graphs": [digest(graph) for graph in graphs],
-                "unique": None if self.observation is None else self.observation.unique(self.identical),
+                "unique": None if self.observation is None else self.observation.unique(equal),
             },
         }  # fmt: skip
         return {**body, "digest": digest(body)}

@@ -12,8 +12,9 @@ from typing import Any
 from proofs.enclosures.closest import Crowd
 from proofs.enclosures.continuations import ARITHMETIC, Continuations
 from proofs.errors import InvalidInput
+from proofs.evidence import SCHEMA
 from proofs.kernel.result import digest
-from proofs.kernel.vocabulary import EXACT_PAIRS, KIND, ROOM, check_question, claim_of, others_at_least
+from proofs.kernel.vocabulary import EXACT_PAIRS, KIND, ROOM, check_question, claim_of, others_at_least, verdict_of
 from proofs.network.graph import Graph
 from proofs.network.weights import checked_weights, weights_digest
 from proofs.provers.separation import SeparationCertificate, certify_separation
@@ -50,9 +51,7 @@ class VocabularyMargin:
     @property
     def verdict(self) -> Verdict:
         """`undecided` where a pair is open, `collision` where tokens have equal rows, else `separated`."""
-        if self.claim["minimum_lower_bound"] is None or self.closest.found.unresolved:
-            return Verdict.UNDECIDED
-        return Verdict.COLLISION if self.duplicates else Verdict.SEPARATED
+        return verdict_of(self.claim, self.closest.found.unresolved, self.duplicates)
 
     @property
     def bits(self) -> int:
@@ -67,6 +66,7 @@ class VocabularyMargin:
     def to_json(self) -> dict[str, Any]:
         """The certificate as a JSON object."""
         body = {
+            "schema": SCHEMA,
             "kind": KIND,
             "layer": self.graph.layer,
             "bits": self.bits,

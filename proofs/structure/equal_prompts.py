@@ -1,21 +1,21 @@
-"""Pairs of prompts whose states are equal over the reals, each with the reason that a checker can confirm."""
+"""Looks for pairs of prompts whose states are equal over the reals; `proofs.kernel.equal_pairs` shows each.
+
+Candidates are prompts with the same last token and the same relative frequencies, and prompts that agree in all tokens
+that the last state sees.
+"""
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
 from numpy.typing import NDArray
 
+from proofs.kernel.equal_pairs import EqualPairs
 from proofs.network.graph import Graph
-from proofs.operations.interpreter import live
-from proofs.structure.collisions import collisions
 from proofs.structure.dependence import LONGEST, influences
-
-SAME, ROWS, REPEATED, PERMUTED, UNSEEN = (
-    "same prompt", "equal embedding rows", "repeated tokens", "permuted prefixes", "window reach"
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,74 +34,25 @@ class Identity:
 def identities(
     graphs: Mapping[int, Graph], weights: Mapping[str, NDArray[Any]], prompts: Sequence[tuple[int, ...]]
 ) -> tuple[Identity, ...]:
-    """All pairs of prompts that are equal for a reason known here, in order.
+    """Pairs of prompts that are shown to be equal, in order.
 
-    The reasons: the same tokens; tokens whose rows are equal in every table that the tokens index; and the families
-    of `proofs.structure.collisions`, read off the graph of the longer prompt.
+    Args:
+        graphs: the network by length.
+        weights: arrays by parameter name.
+        prompts: token ids.
     """
-    views = {length: _View.of(graph) for length, graph in graphs.items()}
-    longest = views[max(views)]
-    rows = {token: _rows(graphs, weights, token) for token in {t for prompt in prompts for t in prompt}}
-    keyed: dict[Hashable, list[int]] = {}
-    for number, prompt in enumerate(prompts):
-        keyed.setdefault(views[len(prompt)].key([rows[t] for t in prompt], longest.repeats), []).append(number)
-    found: list[Identity] = []
-    for group in keyed.values():
-        for first, second in combinations(group, 2):
-            classes = [tuple(rows[t] for t in prompts[i]) for i in (first, second)]
-            if prompts[first] == prompts[second]:
-                family = SAME
-            elif classes[0] == classes[1]:
-                family = ROWS
-            else:
-                family = _family(*classes, view=views[len(prompts[first])])
-            found.append(Identity(first, second, family))
-    return tuple(sorted(found, key=lambda pair: (pair.first, pair.second)))
+    equal = EqualPairs(graphs, weights, prompts)
+    seen = {length: _seen(graph) for length, graph in graphs.items()}
+    groups: dict[Hashable, list[int]] = {}
+    for number, symbols in enumerate(equal.symbols):
+        shares = frozenset((u, Fraction(n, len(symbols))) for u, n in Counter(symbols).items())
+        groups.setdefault((symbols[-1], shares), []).append(number)
+        groups.setdefault(tuple(symbols[place] for place in seen[len(symbols)]), []).append(number)
+    pairs = {pair for group in groups.values() for pair in combinations(group, 2)}
+    found = ((first, second, equal.family(first, second)) for first, second in sorted(pairs))
+    return tuple(Identity(first, second, family) for first, second, family in found if family is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    """What the graph of one length proves: which tokens the last state sees, and two families."""
-
-    seen: tuple[int, ...]
-    repeats: bool
-    permutations: bool
-
-    @classmethod
-    def of(cls, graph: Graph) -> "_View":
-        length = graph.length
-        if length > LONGEST:
-            return cls(tuple(range(length)), False, False)
-        families = {family.family for family in collisions(graph)}
-        return cls(influences(graph)[-1], REPEATED in families, PERMUTED in families)
-
-    def key(self, classes: Sequence[Hashable], repeats: bool) -> Hashable:
-        """Equal for prompts whose states are equal."""
-        if repeats and len(set(classes)) == 1:
-            return REPEATED, classes[0]
-        if self.permutations:
-            return PERMUTED, len(classes), classes[-1], frozenset(Counter(classes[:-1]).items())
-        return len(classes), tuple(classes[place] for place in self.seen)
-
-
-def _family(first: tuple[Hashable, ...], second: tuple[Hashable, ...], view: _View) -> str:
-    if len(set(first)) == len(set(second)) == 1:
-        return REPEATED
-    return PERMUTED if view.permutations else UNSEEN
-
-
-def _rows(graphs: Mapping[int, Graph], weights: Mapping[str, NDArray[Any]], token: int) -> Hashable:
-    """Equal for tokens that no graph can tell apart; the token itself where it is read but by tables."""
-    found: list[bytes] = []
-    for graph in graphs.values():
-        for index in live(graph):
-            node = graph.nodes[index]
-            places = [i for i in node.arguments if graph.nodes[i].operation == "tokens"]
-            if not places:
-                continue
-            table = graph.nodes[node.arguments[0]]
-            if node.operation != "take" or table.operation != "parameter" or node.attributes["axis"] != 0:
-                return token
-            row = weights[str(table.attributes["name"])][token]
-            found.append((row.astype("<f8") + 0.0).tobytes())  # -0.0 is the same number
-    return tuple(found)
+def _seen(graph: Graph) -> tuple[int, ...]:
+    """The places that the last state sees; all of them in a long prompt."""
+    return influences(graph)[-1] if graph.length <= LONGEST else tuple(range(graph.length))

@@ -9,8 +9,8 @@ from collections import Counter
 from fractions import Fraction
 from typing import Any, Literal
 
-from proofs.structure.families import powers_of_one_word, proportional, repeated
-from proofs.structure.patterns import Prompt
+from proofs.kernel.collisions import powers_of_one_word, proportional, repeated
+from proofs.kernel.patterns import Prompt
 
 Scheme = Literal["learned", "rope", "alibi", "t5", "none"]
 

@@ -38,14 +38,18 @@ def check(
             f"Expected a layer number, but got --layer {layer}; the final norm is not part of the proof."
         )
     check_output(output)
+    from proofs.kernel.regularity import in_words
     from sipit.checking import check_model
+    from sipit.report.check import refuting
 
     chosen = None if layer is None else int(layer)
     record = check_model(model, layer=chosen, attention=attention.value, seed=seed, dtype=dtype, device=device)
 
     def show() -> None:
         result = record.result
-        lines = [f"{model}, state after {result['layer']} blocks: {result['regularity']} ({record.verdict})"]
+        lines = [f"{model}, state after {result['layer']} blocks: the map {in_words(result['regularity'])}"]
+        reasons = f" ({' and '.join(refuting(result))})" if refuting(result) else ""
+        lines.append(f"  hypotheses of the theorems: {record.verdict}{reasons}")
         lines += [
             f"  {o['operation']} ({o['regularity']}) in {o['module']}, {o['source']}: {o['reason']}"
             for o in result["obstructions"]

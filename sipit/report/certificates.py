@@ -28,7 +28,8 @@ def certificates_chapters(records: Sequence[Record], files: Sequence[str] = ()) 
                 told(
                     None,
                     "Each command evaluates one certificate again with a small kernel, which uses exact arithmetic and "
-                    "no neural network library, whatever the record says of itself. It answers accepted or rejected.",
+                    "no neural network library, whatever the record says of itself. It answers with what it derived, "
+                    "and accepts or rejects the record.",
                 )
             ),
             blocks=tuple(_entry(record, file) for record, file in held),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proofs.evidence import Record
+from proofs.kernel.regularity import in_words
 from proofs.verdict import Verdict
 from sipit.report.chapter import chapter, subject_of
 from sipit.report.document import (
@@ -54,12 +55,12 @@ def check_chapter(record: Record) -> Chapter:
 def _findings(record: Record) -> Findings:
     result, subject = record.result, subject_of(record)
     regularity = string(result.get("regularity"))
-    refuting = [f"in {subject} {found}" for found in _refuting(result)]
+    failing = [f"in {subject} {found}" for found in refuting(result)]
     if regularity == "analytic":
         return Findings(proved=(f"the states of {subject} are a real-analytic function of its parameters",),
-                        broken=tuple(refuting))  # fmt: skip
-    opened = [] if refuting else [f"whether the states of {subject} are a real-analytic function of its parameters"]
-    return Findings(broken=tuple(refuting), undecided=tuple(opened))
+                        broken=tuple(failing))  # fmt: skip
+    opened = [] if failing else [f"whether the states of {subject} are a real-analytic function of its parameters"]
+    return Findings(broken=tuple(failing), undecided=tuple(opened))
 
 
 def _headline(record: Record) -> str:
@@ -68,12 +69,13 @@ def _headline(record: Record) -> str:
         case Verdict.PROVED:
             return f"Every hypothesis that was checked is proved for {subject}."
         case Verdict.REFUTED:
-            return f"{subject} violates a hypothesis: {' and '.join(_refuting(record.result)) or 'see below'}."
+            return f"{subject} violates a hypothesis: {' and '.join(refuting(record.result)) or 'see below'}."
         case _:
             return f"The hypotheses stay undecided for {subject}: no proof, and no counterexample."
 
 
-def _refuting(result: Mapping[str, Any]) -> list[str]:
+def refuting(result: Mapping[str, Any]) -> list[str]:
+    """What a hypothesis of the theorems fails by, as clauses."""
     families = len(objects(result.get("structural_collisions")))
     groups = len(sequence(mapping(result.get("duplicate_embeddings")).get("groups")))
     found: list[str] = []
@@ -93,11 +95,9 @@ def _sentences(record: Record) -> list[Paragraph]:
     regularity = string(result.get("regularity")) or "not said"
     obstructions = len(objects(result.get("obstructions")))
     opened = len(sequence(mapping(result.get("conditions")).get("open")))
-    known = f"The map from parameters to the state at layer {plain(result.get('layer'))} is proved {regularity}"
+    known = f"The map from parameters to the state at layer {plain(result.get('layer'))} {in_words(regularity)}"
     if regularity in {"unproved", "not said"}:
         known = "No regularity of the map is proved"
-    if regularity == "discontinuous":
-        known = f"The map to the state at layer {plain(result.get('layer'))} is proved to be discontinuous"
     why = "Analytic means: given by convergent power series. Two different prompts then have different states for all "
     why += "parameters but a set of measure zero, unless they collide for every parameter value."
     return [
@@ -118,7 +118,11 @@ def _about(result: Mapping[str, Any]) -> tuple[Fact, ...]:
     done = len(discharged) if isinstance(discharged, list) else integer(discharged)
     return (
         Fact("layer", plain(result.get("layer"))),
-        Fact("regularity", plain(result.get("regularity")), P if result.get("regularity") != "unproved" else None),
+        Fact(
+            "class of the map",
+            plain(result.get("regularity")),
+            P if result.get("regularity") != "unproved" else None,
+        ),
         Fact("side conditions discharged", number(done), P),
         Fact("side conditions open", str(len(sequence(conditions.get("open"))))),
         Fact("positions", plain(result.get("positions"))),

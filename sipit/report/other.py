@@ -3,10 +3,23 @@
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.report.chapter import chapter, subject_of, told
-from sipit.report.document import Badge, Block, Chapter, Claim, Command, Fact, Facts, Findings, Theme, Tone
+from sipit.report.document import (
+    Badge,
+    Block,
+    Chapter,
+    Claim,
+    Column,
+    Command,
+    Fact,
+    Facts,
+    Findings,
+    Table,
+    Theme,
+    Tone,
+)
 from sipit.report.generic import ROWS, fields
 from sipit.report.provenance import model_name
-from sipit.report.reading import integer, mapping, objects, string, without
+from sipit.report.reading import integer, objects, sequence, string, without
 from sipit.report.wording import count, plain
 
 M = Claim.MEASURED
@@ -42,23 +55,36 @@ def generic_chapter(record: Record) -> Chapter:
     )
 
 
+_OUTCOMES = {
+    Verdict.ACCEPTED: "accepted",
+    Verdict.ACCEPTED_SAMPLED: "accepted on a sample of its steps",
+    Verdict.UNDECIDED: "left open",
+}
+
+
 def verification_chapter(record: Record) -> Chapter:
     """The chapter of a `verify` record: what the small kernel says of a certificate."""
     result = record.result
     of, file = plain(result.get("of")), plain(record.provenance.get("file"))
-    statement = string(mapping(result.get("claim")).get("statement")) or ""
-    accepted = record.verdict is Verdict.ACCEPTED
-    outcome = f"The certificate of {of} in {file} was {'accepted' if accepted else 'rejected'}"
+    statement = string(result.get("claim")) or ""
+    outcome = f"The record of {of} in {file} was {_OUTCOMES.get(record.verdict, 'rejected')}"
+    paths = tuple((plain(path),) for path in sequence(result.get("not_vouched_for"))[:ROWS])
+    blocks = list(fields(without(result, {"reason", "of", "claim", "facts", "derived", "not_vouched_for"})))
+    if paths:
+        blocks.append(Table("Not vouched for: fields of the record that were not derived", (Column("path"),), paths))
+    open_ = Findings(undecided=(f"what the certificate in {file} shows, of which not all is checked",))
+    findings = {
+        Verdict.ACCEPTED: Findings(proved=(statement.rstrip("."),)),
+        Verdict.REJECTED: Findings(broken=(f"the record of {of} in {file} was rejected",)),
+    }
     return chapter(
         record,
         Theme.CERTIFICATES,
         f"A certificate of {of}, checked again",
         f"{outcome}: {plain(result.get('reason'))}.",
-        sentences=told(Claim.PROVED, statement) if accepted else told(None, f"It is said there: {statement}"),
-        blocks=fields(without(result, {"reason", "of", "claim"})),
-        findings=Findings(proved=(f"what the certificate in {file} says, checked again by the kernel",))
-        if accepted
-        else Findings(broken=(f"the certificate of {of} in {file} was rejected",)),
+        sentences=told(Claim.PROVED if record.verdict is Verdict.ACCEPTED else None, statement),
+        blocks=blocks,
+        findings=findings.get(record.verdict, open_),
     )
 
 

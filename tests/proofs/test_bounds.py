@@ -3,7 +3,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofs.arithmetic.bounds import Interval
+from proofs.arithmetic.bounds import LONGEST, Interval
 
 ENDS = st.one_of(st.none(), st.fractions(min_value=-4, max_value=4, max_denominator=4))
 
@@ -55,3 +55,39 @@ def test_strictness_is_kept() -> None:
     assert not (Interval.point(1) - Interval(None, False, Fraction(0))).above(Fraction(1))
     assert not (Interval(Fraction(0)) * Interval(Fraction(0), True)).positive
     assert (Interval(Fraction(0), True) * Interval(Fraction(0), True)).positive
+
+
+@given(
+    st.fractions(min_value=-3, max_value=3, max_denominator=7),
+    st.sampled_from([Fraction(1), Fraction(3**900), Fraction(1, 3**900), Fraction(7**1500, 11**1400)]),
+    st.sampled_from([Fraction(0), Fraction(1, 3**2000)]),
+    st.tuples(st.booleans(), st.booleans()),
+    st.integers(2, 9),
+)
+def test_long_ends_move_outward(
+    middle: Fraction, scale: Fraction, wide: Fraction, opened: tuple[bool, bool], exponent: int
+) -> None:
+    value = middle * scale
+    x = Interval(value - wide, bool(wide) and opened[0], value + wide, bool(wide) and opened[1])
+    found = [(x + x, 2 * value), (x * x, value**2), (x * x * x * x, value**4)]
+    if x.non_negative:
+        found.append((x.raised(exponent), value**exponent))
+    for bounds, exact in found:
+        assert_holds(bounds, exact)
+        if exact > 0 and x.non_negative:
+            assert bounds.positive or not x.positive
+        for end in (bounds.lower, bounds.upper):
+            assert end is None or max(end.numerator.bit_length(), end.denominator.bit_length()) <= LONGEST
+
+
+def test_powers_of_powers_are_not_dear() -> None:
+    x = Interval.point(3)
+    for _ in range(200):
+        x = x.raised(1024)
+    assert x.above(Fraction(2**500))
+    assert x.upper is None
+
+
+def test_nothing_is_known_of_the_reciprocal_of_no_number() -> None:
+    assert Interval(Fraction(0), True, Fraction(0)).reciprocal() == Interval()
+    assert Interval(Fraction(1), False, Fraction(0)).reciprocal() == Interval()

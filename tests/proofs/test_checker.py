@@ -10,6 +10,7 @@ from hypothesis import given, settings
 
 from proofs import InvalidInput, Verdict, check, prove_analytic
 from proofs.kernel.branches import DRAWN
+from proofs.kernel.result import digest
 from tests.proofs.building import attention_net
 from tests.proofs.mutating import assert_sound, deleted, mutations, placed
 
@@ -106,16 +107,18 @@ def test_another_statement() -> None:
 
 
 def test_a_swapped_layer_number_changes_the_statement() -> None:
-    assert_rejected(changed((("graph", "layer"), 7)), "statement")
+    data = changed((("graph", "layer"), 7))
+    data["claim"]["graph"] = digest(data["graph"])
+    assert_rejected(data, "claim.statement")
 
 
 def test_obstructions_that_are_hidden_invented_or_moved() -> None:
     found = prove_analytic(attention_net(activation="relu")).to_json()
     hidden = {**found, "obstructions": []}
-    assert_rejected(hidden, "not listed")
+    assert_rejected(hidden, "obstructions has 0 entries")
     moved = copy.deepcopy(found)
     moved["obstructions"][0]["module"] = "elsewhere"
-    assert_rejected(moved, "not what the graph has there")
+    assert_rejected(moved, "obstructions.0.module")
     invented = copy.deepcopy(PROOF)
     invented["obstructions"] = [{**found["obstructions"][0], "node": 0, "operation": "parameter"}]
     assert check(invented).verdict is Verdict.REJECTED

@@ -63,7 +63,7 @@ def test_a_missing_field_is_named(name):
         Record.from_json({key: value for key, value in WHOLE.items() if key != name})
 
 
-@pytest.mark.parametrize("data", [None, [], "record", 3, {}, {"schema": "sipit/0"}, {**WHOLE, "schema": None}])
+@pytest.mark.parametrize("data", [None, [], "record", 3, {}, {"schema": "sipit/1"}, {**WHOLE, "schema": None}])
 def test_another_schema_is_refused(data):
     with pytest.raises(InvalidInput, match=SCHEMA):
         Record.from_json(data)
@@ -140,7 +140,7 @@ def test_a_written_file_has_the_rights_of_any_new_file(tmp_path):
 STATUS = {
     0: {"proved", "accepted", "recovered", "separated", "held", "done", "ok"},
     1: {"refuted", "rejected", "collision", "not_found", "void", "broken"},
-    3: {"undecided", "ambiguous", "budget_exhausted", "degraded"},
+    3: {"undecided", "ambiguous", "budget_exhausted", "degraded", "accepted_sampled"},
 }
 
 

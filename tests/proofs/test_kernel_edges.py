@@ -8,15 +8,15 @@ import pytest
 
 from proofs import Graph, InvalidInput, Verdict, certify_separation, check, prove_analytic
 from proofs.arithmetic.base import Undecided
-from proofs.evidence import Record
+from proofs.evidence import SCHEMA, Record
+from proofs.kernel.claim import Sample
+from proofs.kernel.collisions import find_collisions
 from proofs.kernel.door import KERNELS
 from proofs.kernel.result import CheckResult, Rejected, digest
-from proofs.kernel.separation import check_separation
 from proofs.kernel.wellformed import well_formed
 from proofs.kernel.witness import WitnessCount, count_witness
 from proofs.network.graph import Constant, Node, TensorType
 from proofs.provers.vocabulary import certify_vocabulary
-from proofs.structure.collisions import collisions
 from tests.proofs.building import Net, attention_net
 from tests.proofs.mutating import placed, signed
 from tests.proofs.test_generic_position import network
@@ -50,11 +50,28 @@ def deep() -> Any:
 def test_a_step_that_starts_from_an_enclosure_is_confirmed_from_there(deep: Any) -> None:
     certificate, weights = deep
     assert [len(row["enclosures"]) for row in certificate["prompts"]] == [2, 2, 2]
-    done: list[tuple[int, int]] = []
-    assert check_separation(certificate, weights, progress=lambda *at: done.append(at)).verdict is Verdict.ACCEPTED
-    assert done == [(n, 6) for n in range(1, 7)]
-    assert outcome(certificate, weights, steps=6).covers[-1] == "enclosures"
-    assert outcome(certificate, weights, steps=5).covers[-1] == "enclosures, sampled"
+    assert outcome(certificate, weights).lines == 6
+    assert outcome(certificate, weights, steps=6).verdict is Verdict.ACCEPTED
+    assert outcome(certificate, weights, steps=5).verdict is Verdict.ACCEPTED_SAMPLED
+
+
+def test_a_sample_is_the_verifiers_and_says_its_share(deep: Any) -> None:
+    certificate, weights = deep
+    one, again, fresh = (outcome(certificate, weights, steps=2, seed=seed).claim for seed in (7, 7, None))
+    assert one is not None and again is not None and fresh is not None
+    assert one == again
+    assert one.sample == Sample(2, 6, 7)
+    assert "4 of 6 steps that were not evaluated again" in one.sentence
+    assert fresh.sample is not None and fresh.sample.seed != 7
+    assert "enclosures" not in one.certificate["prompts"][0]
+
+
+def test_a_forged_step_is_met_by_some_seed(deep: Any) -> None:
+    """Whoever writes the file cannot know which steps will be drawn: of many seeds some draw the false one."""
+    certificate, weights = deep
+    tight = changed(certificate, "prompts", 0, "enclosures", 0, "radius", to=lambda radius: [0] * len(radius))
+    verdicts = {outcome(tight, weights, steps=1, seed=seed).verdict for seed in range(40)}
+    assert verdicts == {Verdict.REJECTED, Verdict.ACCEPTED_SAMPLED}
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -66,7 +83,7 @@ def test_an_enclosure_that_is_too_small_on_the_way_is_rejected(deep: Any, place:
 
 def test_parameters_are_made_balls_anew_where_too_many_are_held(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate, weights = deep
-    monkeypatch.setattr("proofs.kernel.separation.MOST_BALLS", 1)
+    monkeypatch.setattr("proofs.enclosures.in_arb.MOST_BALLS", 1)
     assert check(certificate, weights).verdict is Verdict.ACCEPTED
 
 
@@ -207,20 +224,36 @@ def test_an_output_with_masked_entries_is_rejected() -> None:
 
 
 def test_structural_collisions_are_those_of_the_graph() -> None:
-    graph = attention_net()
-    data = json.loads(json.dumps(prove_analytic(graph).to_json()))
-    found = [family.to_json() for family in collisions(graph)]
-    result = check({**data, "structural_collisions": found})
-    assert (result.verdict, result.to_json()["covers"][-1]) == (Verdict.ACCEPTED, "structural_collisions")
-    for forged in ([], found * 2, [{**found[0], "family": "none"}], {}):
-        assert_rejected({**data, "structural_collisions": forged}, "that follow from the graph")
+    graphs = {length: attention_net(length=length) for length in (2, 3)}
+    data = json.loads(json.dumps(prove_analytic(graphs[3]).to_json()))
+    found, others = find_collisions(graphs), {"2": graphs[2].to_json()}
+    result = check({**data, "structural_collisions": found, "other_lengths": others})
+    assert result.verdict is Verdict.ACCEPTED
+    assert result.claim is not None
+    assert result.claim.certificate["structural_collisions"] == found
+    assert result.claim.verdict is Verdict.REFUTED
+    assert "repeated tokens" in result.claim.sentence
+    for forged in ([], found * 2, [{**found[0], "family": "none"}], {}, None):
+        altered = {**data, "structural_collisions": forged, "other_lengths": others}
+        assert check(altered).verdict is Verdict.REJECTED or forged is None
+    for lost in ({}, {"3": others["2"]}, {"2": attention_net(vocabulary=7, length=2).to_json()}, []):
+        assert check({**data, "structural_collisions": found, "other_lengths": lost}).verdict is Verdict.REJECTED
+
+
+def with_collisions(data: dict[str, Any], name: str, *shape: int) -> dict[str, Any]:
+    """The same beside a network of the same parameter for two tokens, and the collisions of both."""
+    net = Net()
+    net.tokens(2)
+    other, first = net.graph(net.op("negate", net.parameter(name, *shape))), Graph.from_json(data["graph"])
+    found = find_collisions({first.length: first, 2: other})
+    return {**data, "structural_collisions": found, "other_lengths": {"2": other.to_json()}}
 
 
 def test_an_unknown_operation_is_no_fault_of_the_types_around_it() -> None:
     net = Net()
-    net.op("tanh", net.op("no such operation", net.op("take", net.parameter("e", 5, 4), net.tokens(), axis=0)))
+    net.op("tanh", net.op("no such operation", net.op("take", net.parameter("e", 1, 5, 4), net.tokens(), axis=1)))
     data = json.loads(json.dumps(prove_analytic(net.graph()).to_json()))
-    assert check({**data, "structural_collisions": []}).verdict is Verdict.ACCEPTED
+    assert check(with_collisions(data, "e", 1, 5, 4)).verdict is Verdict.ACCEPTED
 
 
 def test_types_that_no_lemma_looked_at_are_looked_at_before_they_are_believed() -> None:
@@ -228,13 +261,14 @@ def test_types_that_no_lemma_looked_at_are_looked_at_before_they_are_believed() 
     net = Net()
     net.op("exp", net.op("negate", net.op("add", net.constant(float("-inf"), (1, 2, 4)), net.parameter("p", 1, 2, 4))))
     data = json.loads(json.dumps(prove_analytic(net.graph()).to_json()))
-    assert check({**data, "structural_collisions": []}).verdict is Verdict.ACCEPTED
+    assert check(with_collisions(data, "p", 1, 2, 4)).verdict is Verdict.ACCEPTED
     data["graph"]["types"].append([[1, 9, 4], "real"])
+    whole = with_collisions(data, "p", 1, 2, 4)
     for row in data["graph"]["nodes"][-2:]:
         row[3] = len(data["graph"]["types"]) - 1
     data["claim"]["graph"] = digest(data["graph"])
     assert check(data).verdict is Verdict.ACCEPTED
-    assert_rejected({**data, "structural_collisions": []}, "not of the type")
+    assert_rejected({**whole, "graph": data["graph"], "claim": data["claim"]}, "not of the type")
 
 
 def test_a_kernel_that_stumbles_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +276,7 @@ def test_a_kernel_that_stumbles_rejects(monkeypatch: pytest.MonkeyPatch) -> None
         raise ZeroDivisionError
 
     monkeypatch.setitem(KERNELS, "witness", stumbling)
-    result = check({"kind": "witness"})
+    result = check({"kind": "witness", "schema": SCHEMA})
     assert (result.verdict, result.reason) == (Verdict.REJECTED, "the certificate is damaged (ZeroDivisionError)")
 
 

@@ -1,25 +1,28 @@
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proofs.kernel.collisions import find_collisions, repeated_tokens_collide
 from proofs.network.axes import groups
 from proofs.network.graph import Graph
-from proofs.structure.collisions import collisions, positions, repeated_tokens_collide
 from proofs.structure.dependence import causal, influences
+from proofs.structure.positions import positions
 from proofs.structure.sameness import Sameness, _reshaped, sameness
 from tests.proofs.building import Net, attention_net
 
 LENGTH = 5
 
 
-def variant(*, window: int | None = None, absolute: bool = False, relative: bool = False, sink: bool = False,
+def variant(*, length: int = LENGTH, window: int | None = None,
+            absolute: bool = False, relative: bool = False, sink: bool = False,
             two_way: bool = False, convolution: bool = False, merged: bool = False, padded: bool = False,
             counted: bool = False, scaled: bool = False, linear: bool = False) -> Graph:  # fmt: skip
     net = Net()
-    tokens = net.tokens(LENGTH, 7)
+    tokens = net.tokens(length, 7)
     x = net.op("take", net.parameter("embedding", 7, 4), tokens, axis=0)
     if counted:  # the position is the number of tokens so far that are no padding
         real = net.op("as_integer", net.op("opposite", net.op("equal", tokens, net.constant(0, (), "integer"))))
@@ -28,36 +31,36 @@ def variant(*, window: int | None = None, absolute: bool = False, relative: bool
     if padded:  # a convolution over three tokens
         wide = net.op("concatenate", net.constant(0, (1, 2, 4)), x, axis=1)
         for start in (0, 1):
-            x = net.op("add", x, net.op("slice", wide, axis=1, start=start, stop=start + LENGTH, step=1))
+            x = net.op("add", x, net.op("slice", wide, axis=1, start=start, stop=start + length, step=1))
     if absolute:
-        places = net.constant(list(range(LENGTH)), (1, LENGTH), "integer")
+        places = net.constant(list(range(length)), (1, length), "integer")
         x = net.op("add", x, net.op("take", net.parameter("positions", LENGTH, 4), places, axis=0))
     if convolution:
         before = net.op(
             "concatenate",
             net.constant(0, (1, 1, 4)),
-            net.op("slice", x, axis=1, start=0, stop=LENGTH - 1, step=1),
+            net.op("slice", x, axis=1, start=0, stop=length - 1, step=1),
             axis=1,
         )
         x = net.op("add", x, before)
     scores = net.op("matmul", x, net.op("permute", x, order=(0, 2, 1)))
     if relative:
-        slope = [Fraction(j - i, 2) for i in range(LENGTH) for j in range(LENGTH)]
-        scores = net.op("add", scores, net.constant(slope, (1, LENGTH, LENGTH)))
-    reach = window or LENGTH
-    allowed = [[two_way or i - reach < j <= i for j in range(LENGTH)] for i in range(LENGTH)]
-    bias = [Fraction(j, 2) if merged else 0 for _ in range(LENGTH) for j in range(LENGTH)]
+        slope = [Fraction(j - i, 2) for i in range(length) for j in range(length)]
+        scores = net.op("add", scores, net.constant(slope, (1, length, length)))
+    reach = window or length
+    allowed = [[two_way or i - reach < j <= i for j in range(length)] for i in range(length)]
+    bias = [Fraction(j, 2) if merged else 0 for _ in range(length) for j in range(length)]
     mask = [b if free else float("-inf") for b, free in zip(bias, (f for row in allowed for f in row), strict=True)]
-    scores = net.op("add", scores, net.constant(mask, (1, LENGTH, LENGTH)))
+    scores = net.op("add", scores, net.constant(mask, (1, length, length)))
     if sink:
-        empty = net.op("expand", net.parameter("sink", 1, 1, 1), shape=(1, LENGTH, 1))
+        empty = net.op("expand", net.parameter("sink", 1, 1, 1), shape=(1, length, 1))
         scores = net.op("concatenate", scores, empty, axis=2)
     weights = net.op("exp" if linear else "softmax", scores, **({} if linear else {"axis": 2}))
     if scaled:  # the weight of a sink, from the sum of exponentials
         share = net.op("sigmoid", net.op("log_sum_exp", scores, axis=2))
         return _scaled(net, x, weights, share)
     if sink:
-        weights = net.op("slice", weights, axis=2, start=0, stop=LENGTH, step=1)
+        weights = net.op("slice", weights, axis=2, start=0, stop=length, step=1)
     net.op("add", x, net.op("matmul", weights, x))
     return net.graph()
 
@@ -65,6 +68,14 @@ def variant(*, window: int | None = None, absolute: bool = False, relative: bool
 def _scaled(net: Net, x: int, weights: int, share: int) -> Graph:
     net.op("add", x, net.op("multiply", net.op("matmul", weights, x), share))
     return net.graph()
+
+
+def captured(**options: Any) -> dict[int, Graph]:
+    return {length: variant(length=length, **options) for length in (1, 2, 3, LENGTH)}
+
+
+def families(**options: Any) -> set[str]:
+    return {entry["family"] for entry in find_collisions(captured(**options))}
 
 
 @pytest.mark.parametrize(
@@ -84,40 +95,40 @@ def _scaled(net: Net, x: int, weights: int, share: int) -> Graph:
     ids=str,
 )
 def test_positions_and_repeated_tokens(options: dict[str, bool], scheme: str, collide: bool) -> None:
-    graph = variant(**options)
-    assert positions(graph).scheme == scheme
-    assert repeated_tokens_collide(graph) is collide
-    assert ("repeated tokens" in {c.family for c in collisions(graph)}) is collide
+    assert positions(variant(**options)).scheme == scheme
+    assert repeated_tokens_collide(captured(**options)) is collide
+    assert ("repeated tokens" in families(**options)) is collide
 
 
 def test_without_positions_one_layer_cannot_tell_permuted_prefixes() -> None:
-    assert "permuted prefixes" in {c.family for c in collisions(variant())}
-    assert "permuted prefixes" not in {c.family for c in collisions(variant(relative=True))}
+    assert "permuted prefixes" in families()
+    assert "permuted prefixes" not in families(relative=True)
 
 
 def test_a_bias_merged_into_the_mask_is_a_position_scheme() -> None:
     assert positions(variant(merged=True)).scheme == "relative"
-    assert "permuted prefixes" not in {c.family for c in collisions(variant(merged=True))}
+    assert "permuted prefixes" not in families(merged=True)
 
 
 def test_a_window_forbids_the_claim_on_permuted_prefixes() -> None:
-    assert "permuted prefixes" not in {c.family for c in collisions(variant(window=2))}
+    assert "permuted prefixes" not in families(window=2)
 
 
 def test_causality_is_read_off_the_masks() -> None:
     assert causal(variant())
     assert not causal(variant(two_way=True))
-    assert not repeated_tokens_collide(variant(two_way=True))
+    assert repeated_tokens_collide(captured(two_way=True))  # all rows are equal, whoever looks where
     assert influences(variant()) == [tuple(range(t + 1)) for t in range(LENGTH)]
 
 
 def test_a_window_bounds_the_reach() -> None:
     graph = variant(window=2)
     assert influences(graph)[-1] == (LENGTH - 2, LENGTH - 1)
-    family = next(c for c in collisions(graph) if c.family == "window reach")
-    first, second = family.example
-    assert first[-2:] == second[-2:]
-    assert first != second
+    family = next(entry for entry in find_collisions(captured(window=2)) if entry["family"] == "window reach")
+    assert family["lengths"] == [[3, 3], [LENGTH, LENGTH]]
+    for first, second in family["pairs"]:
+        assert first[-2:] == second[-2:]
+        assert first != second
 
 
 def test_the_toy_block_is_causal() -> None:

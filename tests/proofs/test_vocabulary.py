@@ -15,8 +15,9 @@ from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.base import Undecided
 from proofs.enclosures.closest import Crowd
 from proofs.enclosures.continuations import Continuations, norms
+from proofs.enclosures.in_arb import balls_of
 from proofs.errors import Unsupported
-from proofs.kernel.separation import _balls  # pyright: ignore[reportPrivateUsage]
+from proofs.kernel.claim import Sample
 from proofs.operations.interpreter import evaluate
 from proofs.provers.vocabulary import certify_vocabulary
 from tests.proofs.building import Net, attention_net
@@ -69,7 +70,7 @@ def test_radii_are_taken_off_and_may_change_the_order() -> None:
 def test_the_states_lie_in_their_enclosures(graph: Any, weights: dict[str, Any]) -> None:
     mid, radius = Continuations.of(graph, weights, PREFIX).states(range(TOKENS))
     with Balls(300) as balls:
-        inputs = {name: _balls(value) for name, value in weights.items()}
+        inputs = {name: balls_of(value) for name, value in weights.items()}
         for token in range(TOKENS):
             state = evaluate(graph, {"tokens": np.array([[*PREFIX, token]]), **inputs}, balls)[0, -1]
             for ball, m, r in zip(state, mid[token].tolist(), radius[token].tolist(), strict=True):
@@ -87,9 +88,7 @@ def test_the_bound_is_that_of_all_pairs_done_exactly(graph: Any, weights: dict[s
     assert found.others is not None
     assert exact.found.minimum is not None
     assert found.others > exact.found.minimum
-    outcome = check(found, weights)
-    assert outcome.verdict is Verdict.ACCEPTED
-    assert "closest" in outcome.covers
+    assert check(found, weights).verdict is Verdict.ACCEPTED
 
 
 def test_a_few_tokens_are_all_done_exactly(graph: Any, weights: dict[str, Any]) -> None:
@@ -105,11 +104,12 @@ def test_processes_give_the_same_certificate(graph: Any, weights: dict[str, Any]
     assert check(certificate, weights, workers=2).verdict is Verdict.ACCEPTED
 
 
-def test_a_sample_can_be_chosen_and_it_says_so(certificate: dict[str, Any], weights: dict[str, Any]) -> None:
-    outcome = check(certificate, weights, steps=5)
-    assert (outcome.verdict, outcome.lines) == (Verdict.ACCEPTED, 5)
-    assert "enclosures, computed again and sampled in Arb" in outcome.covers
-    assert "5 of these states confirmed in Arb" in outcome.reason
+def test_the_second_opinion_says_how_much_it_saw(certificate: dict[str, Any], weights: dict[str, Any]) -> None:
+    outcome = check(certificate, weights, steps=5, seed=3)
+    assert (outcome.verdict, outcome.lines) == (Verdict.ACCEPTED, 5)  # the claim rests on all states, computed anew
+    assert outcome.claim is not None
+    assert (outcome.claim.sample, outcome.claim.second_opinion) == (None, Sample(5, TOKENS - 1, 3))
+    assert "5 of these states in Arb as well" in outcome.reason
     assert "float64" in outcome.reason
 
 

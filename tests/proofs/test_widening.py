@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from proofs.arithmetic.ball import Balls
+from proofs.kernel.zeros import silence, vanishing
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import evaluate, live
 from proofs.structure.width import widening
-from proofs.structure.zeros import silence, vanishing
 from tests.proofs.building import Net
 
 D, HEAD, UNITS, EPSILON = 4, 2, 3, Fraction(1, 2**10)

@@ -21,7 +21,7 @@ FILES = {
     "wrong.jsonl": b'{"text": 1}\n',
     "ids.jsonl": b'{"token_ids": [1, true]}\n',
     "text.safetensors": b"not states",
-    "record.json": b'{"schema": "sipit/1", "command": "check", "verdict": "proved", "result": {}, "provenance": {}, '
+    "record.json": b'{"schema": "sipit/2", "command": "check", "verdict": "proved", "result": {}, "provenance": {}, '
     b'"seconds": 1}',
     "deep.json": b"[" * 100_000,
     "list.json": b"[]",

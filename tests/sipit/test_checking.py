@@ -131,14 +131,10 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return json.loads(check_model(config).dumps())
 
 
-def test_a_proof_says_what_its_check_covers(proof: dict[str, Any], tmp_path: Path) -> None:
-    outcome = verify_record(stored(tmp_path, json.dumps(proof)))
-    assert outcome.verdict is Verdict.ACCEPTED
-    assert outcome.result["covers"] == [
-        "regularity",
-        "obstructions, but for the words of their reasons",
-        "structural_collisions",
-    ]
+def test_what_is_derived_of_a_proof_is_named(proof: dict[str, Any], tmp_path: Path) -> None:
+    result = verify_record(stored(tmp_path, json.dumps(proof))).result
+    assert {"verdict", "result.regularity", "result.structural_collisions"} <= set(result["derived"])
+    assert {"result.positions", "result.layer", "provenance"} <= set(result["not_vouched_for"])
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.999])
@@ -153,7 +149,8 @@ def test_a_truncated_proof_is_status_2(
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        (("schema",), "sipit/2", "schema"),
+        (("schema",), "sipit/1", "make it again"),
+        (("result", "certificate", "schema"), "sipit/1", "make it again"),
         (("schema",), None, "schema"),
         (("result", "certificate"), None, "certificate"),
         (("result", "certificate", "kind"), "regularity/2", "kind"),
@@ -173,7 +170,7 @@ def test_a_proof_of_another_schema_is_status_2(
         (("claim", "regularity"), "polynomial", "the claim is polynomial, but analytic follows"),
         (("claim", "statement"), "It is injective.", "statement"),
         (("claim", "graph"), "0" * 64, "digest"),
-        (("graph", "layer"), 7, "statement"),
+        (("graph", "layer"), 7, "digest"),
         (("graph", "nodes", 3, 1), [900], "earlier nodes"),
         (("graph", "nodes"), [], "index"),
         (("graph",), None, "graph"),
@@ -204,4 +201,4 @@ def test_a_record_that_states_more_than_its_certificate_is_rejected(
 ) -> None:
     outcome = verify_record(stored(tmp_path, json.dumps(placed(proof, ("result", name), value))))
     assert outcome.verdict is Verdict.REJECTED
-    assert f"another {name}" in outcome.result["reason"]
+    assert f"the record.result.{name}" in outcome.result["reason"]

@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 
 from proofs.arithmetic.bounds import EVERYTHING, Interval
-from proofs.kernel.lemmas.instance import OPEN, ZERO, Instance, Line, broadcast, hull, mask_of, nonempty, written_out
+from proofs.kernel.lemmas.instance import OPEN, ZERO, Instance, Line, broadcast, hull, mask_of, nonempty, spread
 from proofs.kernel.result import Rejected
 from proofs.regularity import (
     ANALYTIC,
@@ -23,7 +23,7 @@ from proofs.regularity import (
 
 
 def leaf(step: Instance) -> Line:
-    """Tokens are fixed, parameters are coordinates, constants are what they are."""
+    """Tokens are fixed, parameters are coordinates, constants are what they are (held against it by `Graph`)."""
     shape, kind = step.get("shape", tuple), step.get("kind", str)
     step.shapes()
     step.result(shape, kind)
@@ -42,22 +42,12 @@ def leaf(step: Instance) -> Line:
     value = step.graph.constant(step.node)
     if value is None:
         return Line(CONSTANT)
-    if value.shape != shape or value.kind != kind:
-        raise Rejected("a constant has another shape or kind than its node")
-    whole = (isinstance(v, int) and not isinstance(v, bool) for v in value.values)
-    fits = {
-        "real": all(not isinstance(v, bool) for v in value.values),
-        "integer": all(whole),
-        "boolean": all(isinstance(v, bool) for v in value.values),
-    }
-    if not fits[kind]:
-        raise Rejected(f"a constant of kind {kind} holds something else")
     finite = [Fraction(v) for v in value.values if not isinstance(v, float)]
     if any(v == math.inf for v in value.values):
         return OPEN  # no real number, and no mask
     mask = None
     if kind == "real" and len(finite) < len(value.values):
-        mask = np.array([isinstance(v, float) for v in written_out(value)]).reshape(shape)
+        mask = spread(value, [isinstance(v, float) for v in value.values])
     return Line(CONSTANT, Interval(min(finite), False, max(finite)) if finite else EVERYTHING, mask)
 
 
@@ -161,7 +151,7 @@ def selected(step: Instance) -> Line:
         value = step.graph.constant(step.nodes[0]) if step.nodes[0].operation == "constant" else None
         if value is None:
             return OPEN
-        chosen = np.array(written_out(value), dtype=np.bool_).reshape(value.shape)
+        chosen = spread(value, value.values)
         mask = nonempty(np.where(chosen, mask_of(step, 1), mask_of(step, 2)))
     return Line(worst, first.bounds.hull(second.bounds), mask)
 
@@ -189,14 +179,15 @@ def binary(step: Instance) -> Line:
 
 
 def raised(step: Instance, exponent: int) -> Line:
-    """x^n, and (max(u, 0))^n, which is smoother than max(u, 0)."""
+    """x^n, and (max(u, 0))^n, which is smoother than max(u, 0).
+
+    On x >= 0 the power grows strictly, so an end is reached just where x reaches its own; x^0 is 1 even at 0. An even
+    power of what may be negative is at least 0, and above it where x is never 0.
+    """
     x = step.lines[0]
     bounds = EVERYTHING
-    if exponent == 0:
-        bounds = Interval.point(1)
-    elif x.bounds.lower is not None and x.bounds.lower >= 0:
-        upper = None if x.bounds.upper is None else x.bounds.upper**exponent
-        bounds = Interval(x.bounds.lower**exponent, x.bounds.open_below, upper, x.bounds.open_above)
+    if exponent == 0 or x.bounds.non_negative:
+        bounds = x.bounds.raised(exponent)
     elif exponent % 2 == 0:
         bounds = Interval(ZERO, x.bounds.negative)
     inner = step.nodes[0]
@@ -208,7 +199,7 @@ def raised(step: Instance, exponent: int) -> Line:
 
 
 def reduced(step: Instance) -> Line:
-    """Sums and means over axes."""
+    """Sums and means over axes: a sum of n numbers above an end is above n times it, and one of none is 0."""
     kind = step.nodes[0].type.kind if step.nodes else "real"
     (shape,) = step.shapes("real|integer")
     axes, keep = step.get("axes", tuple), step.get("keep", bool)
@@ -225,7 +216,7 @@ def reduced(step: Instance) -> Line:
 
 
 def divided(step: Instance) -> Line:
-    """Analytic where the denominator is proved to keep off 0."""
+    """Analytic where the denominator is proved to keep off 0: x times 1/y, whose ends are reached as those of y are."""
     step.result(broadcast(*step.shapes("real", "real")), "real")
     x, y = step.lines
     if not (y.bounds.positive or y.bounds.negative):

@@ -30,7 +30,7 @@ def analytic(bounds: Callable[[Interval], Interval], above: Fraction | None = No
 
 
 def exp(x: Interval) -> Interval:
-    """e^x > 0, on the side of 1 where x is of 0."""
+    """e^x > 0, and it grows strictly: on the side of 1 where x is of 0, and strictly if x is."""
     lower = Interval(ONE, x.positive) if x.non_negative else Interval(ZERO, True)
     return Interval(lower.lower, lower.open_below, ONE, x.negative) if x.at_most(ZERO) else lower
 
@@ -43,14 +43,14 @@ def exponential(step: Instance) -> Line:
 
 
 def log(x: Interval) -> Interval:
-    """On the side of 0 where x is of 1."""
+    """It grows strictly: on the side of 0 where x is of 1, and strictly if x is."""
     if x.at_most(ONE):
         return Interval(None, False, ZERO, (Interval.point(1) - x).positive)
     return Interval(ZERO, x.above(ONE)) if x.at_least(ONE) else EVERYTHING
 
 
 def odd(x: Interval) -> Interval:
-    """tanh and erf: between -1 and 1, of the sign of x."""
+    """tanh and erf: between -1 and 1, never reached; 0 at 0 and strictly growing, so of the strict sign of x."""
     return Interval(
         ZERO if x.non_negative else -ONE,
         x.positive or not x.non_negative,
@@ -60,12 +60,15 @@ def odd(x: Interval) -> Interval:
 
 
 def gate(floor: Fraction) -> Callable[[Interval], Interval]:
-    """x times a sigmoid-like factor: above its least value, of the sign of x where x >= 0."""
+    """x times a factor in (0, 1): of the strict sign of x; `floor` lies below its least value, so that is not reached.
+
+    The least values are -0.27846... (silu), -0.16997... and -0.17004... (gelu by erf and tanh), -0.30884... (mish).
+    """
     return lambda x: Interval(ZERO if x.non_negative else floor, x.positive or not x.non_negative)
 
 
 def square_root(step: Instance) -> Line:
-    """Analytic above 0, continuous at 0."""
+    """Analytic above 0, continuous at 0; 0 at 0 alone."""
     x = unary(step)
     if not x.non_negative:
         return OPEN
@@ -73,14 +76,14 @@ def square_root(step: Instance) -> Line:
 
 
 def softplus(step: Instance) -> Line:
-    """Analytic and positive for a positive slope."""
+    """Analytic and positive for a positive slope, as the logarithm of 1 and more; it comes near 0."""
     unary(step)
     positive = step.get("beta", Fraction) > 0
     return Line(step.at_best(ANALYTIC), Interval(ZERO, True)) if positive else OPEN
 
 
 def split_at_zero(step: Instance, slope: Fraction, bounds: Interval, order: int = 0) -> Line:
-    """x for x > 0 and slope x below: no kink where x is proved to stay on one side."""
+    """x for x > 0 and slope x below: no kink where x is proved to stay on one side; at 0 both are 0."""
     x = step.lines[0].bounds
     if x.non_negative:
         return Line(step.worst, x)
@@ -90,7 +93,7 @@ def split_at_zero(step: Instance, slope: Fraction, bounds: Interval, order: int 
 
 
 def relu(step: Instance) -> Line:
-    """max(x, 0)."""
+    """max(x, 0): 0 for every x <= 0, and x near an upper end above 0, which is reached only if x reaches it."""
     x = unary(step)
     return split_at_zero(step, ZERO, Interval(ZERO, False, x.upper, x.open_above))
 
@@ -102,13 +105,13 @@ def absolute(step: Instance) -> Line:
 
 
 def leaky_relu(step: Instance) -> Line:
-    """x, or slope x below 0."""
+    """x, or slope x below 0: one of the two, so what holds both intervals holds it."""
     x, slope = unary(step), step.get("slope", Fraction)
     return Line(step.worst, x) if slope == 1 else split_at_zero(step, slope, x.hull(x.scaled(slope)))
 
 
 def elu(step: Instance) -> Line:
-    """x, or scale (e^x - 1) below 0."""
+    """x, or scale (e^x - 1) below 0, which is above -scale as e^x > 0; so is every x > 0 if scale > 0."""
     x, scale = unary(step), step.get("scale", Fraction)
     bounds = Interval(-scale, True) if scale > 0 else Interval()
     if x.non_negative:
@@ -122,21 +125,36 @@ def clamp(step: Instance) -> Line:
     """min(max(x, low), high), analytic where it is proved never to act."""
     x = unary(step)
     low, high = (None if step.node.attributes.get(n) is None else step.get(n, Fraction) for n in ("low", "high"))
-    acts_low, acts_high = low is not None and not x.at_least(low), high is not None and not x.at_most(high)
-    if not acts_low and not acts_high:
+    if (low is None or x.at_least(low)) and (high is None or x.at_most(high)):
         return Line(step.worst, x)
-    lower, upper = (x.lower, x.open_below), (x.upper, x.open_above)
-    lower = (low, False) if acts_low else lower
-    upper = (high, False) if acts_high else upper
-    if high is not None and lower[0] is not None and lower[0] > high:
-        lower = (high, False)
-    if low is not None and upper[0] is not None and upper[0] < low:
-        upper = (low, False)
-    return Line(step.at_best(CONTINUOUS), Interval(*lower, *upper))
+    return Line(step.at_best(CONTINUOUS), clamped(x, low, high))
+
+
+def clamped(x: Interval, low: Fraction | None, high: Fraction | None) -> Interval:
+    """The limited interval; low above high gives high, and then no order of the two matters."""
+    if low is not None and high is not None and low > high:
+        return Interval.point(high)
+    least = lower_end(x, low, high)
+    most = lower_end(-x, None if high is None else -high, None if low is None else -low)
+    return Interval(*least, None if most[0] is None else -most[0], most[1])
+
+
+def lower_end(x: Interval, low: Fraction | None, high: Fraction | None) -> tuple[Fraction | None, bool]:
+    """The least value and whether it is only neared: so it is where x nears its own end and moves the result there.
+
+    From an end below `low`, and from one at `high` or above, the members of x nearby all give the limit itself.
+    """
+    if x.lower is None or (low is not None and x.lower < low):
+        return low, False
+    return (high, False) if high is not None and x.lower >= high else (x.lower, x.open_below)
 
 
 def extreme(step: Instance) -> Line:
-    """The larger or the smaller of two; max(x, -inf) = x."""
+    """The larger or the smaller of two; max(x, -inf) = x.
+
+    The maximum is at least x and at least y: so at least the higher of both lower ends, and above it if x or y is. It
+    is x or y: so within both, and it stays below the higher upper end if all that have that end do.
+    """
     step.result(broadcast(*step.shapes("real", "real")), "real")
     largest = step.node.operation == "maximum"
     for x, guard in ((0, 1), (1, 0)) if largest else ():
@@ -159,7 +177,7 @@ def extreme(step: Instance) -> Line:
 
 
 def largest(step: Instance) -> Line:
-    """The maximum along an axis."""
+    """The maximum along an axis, which is one of the entries."""
     (shape,) = step.shapes("real")
     axes, keep = step.get("axes", tuple), step.get("keep", bool)
     if len(axes) != 1 or not 0 <= axes[0] < len(shape) or shape[axes[0]] < 1:
@@ -172,7 +190,7 @@ def largest(step: Instance) -> Line:
 
 
 def top(step: Instance) -> Line:
-    """The largest entries along an axis, or their places."""
+    """The largest entries along an axis, or their places: some of the entries, and places from 0."""
     (shape,) = step.shapes("real")
     axis, count = step.axis(shape), step.get("count", int)
     if not 1 <= count <= shape[axis]:
@@ -201,7 +219,7 @@ def logical(step: Instance) -> Line:
 
 
 def floor(step: Instance) -> Line:
-    """An integer that jumps with data."""
+    """An integer that jumps with data; it does not fall as x grows, and may be that of an end that x only nears."""
     (shape,) = step.shapes("real")
     step.result(shape, "integer")
     x = step.lines[0].bounds
@@ -210,7 +228,7 @@ def floor(step: Instance) -> Line:
 
 
 def converted(step: Instance) -> Line:
-    """Integers or truth values as numbers of another kind."""
+    """Integers, or truth values as 0 and 1, as numbers of another kind."""
     to_real = step.node.operation == "as_real"
     (shape,) = step.shapes("integer|boolean" if to_real else "boolean")
     step.result(shape, "real" if to_real else "integer")
@@ -219,7 +237,7 @@ def converted(step: Instance) -> Line:
 
 
 def whole(step: Instance) -> Line:
-    """Quotient or remainder of integers."""
+    """floor(n / by), which does not fall as n grows, or n mod by, from 0 to by - 1 whatever the sign of n."""
     (shape,) = step.shapes("integer")
     step.result(shape, "integer")
     by, x = step.get("by", int), step.lines[0].bounds
@@ -252,7 +270,7 @@ def power(step: Instance) -> Line:
 
 
 def partial_sums(step: Instance) -> Line:
-    """Sums of one to all entries along an axis."""
+    """Sums of one to n entries along an axis; those of k lie within k times the bounds, between once and n times."""
     (shape,) = step.shapes("real|integer")
     step.result(shape, step.nodes[0].type.kind)
     bounds = step.lines[0].bounds

@@ -5,7 +5,7 @@ business. Anything that does not fit raises `Rejected` with the reason.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -113,11 +113,12 @@ def nonempty(mask: Any) -> Mask:
     return mask if np.any(mask) else None
 
 
-def written_out(value: Constant) -> tuple[Any, ...]:
-    """All entries of a constant that has not too many."""
+def spread(value: Constant, truths: Sequence[Any]) -> Any:
+    """Truth values of a constant's entries in its shape; one that stands for all is not written out."""
     if math.prod(value.shape) > LARGEST_MASK:
         raise Rejected("a mask has more entries than can be written out")
-    return value.entries()
+    entries = np.array(truths, dtype=np.bool_)
+    return np.broadcast_to(entries, value.shape) if entries.size == 1 else entries.reshape(value.shape)
 
 
 def hull(lines: tuple[Line, ...]) -> Interval:

@@ -1,18 +1,14 @@
-"""Collisions that hold for every value of the parameters, proved from the graph, and how positions enter.
+"""How positions enter a network, read off one graph: a description, and no proof of anything.
 
-Repeated tokens (ours, by induction over the graph): feed the same token at every position. If a node does not vary
-along the sequence, neither does anything computed position by position from it; and a mixture of equal rows with
-weights that sum to one is that row, whatever the weights. Where this carries through to the output, all positions of
-a^m hold the same state, and by causality r(a^m) = r(a^k) for all m, k up to the captured length.
+Positions that only change attention weights leave equal rows equal. What breaks that on the way to the output without
+passing a softmax is a position added or multiplied in (absolute), or a recurrence or convolution.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import live
-from proofs.structure.dependence import causal, influences
 from proofs.structure.sameness import Sameness, sameness
 
 
@@ -24,57 +20,8 @@ class Positions:
     evidence: str
 
 
-@dataclass(frozen=True, slots=True)
-class Collision:
-    """A family of pairs of prompts with the same state for every parameter value."""
-
-    family: str
-    statement: str
-    example: tuple[tuple[int, ...], tuple[int, ...]]
-
-    def to_json(self) -> dict[str, Any]:
-        """The family as a JSON object."""
-        return {
-            "family": self.family,
-            "statement": self.statement,
-            "example": [list(prompt) for prompt in self.example],
-        }
-
-
-def repeated_tokens_collide(graph: Graph) -> bool:
-    """Whether a^m and a^k have the same last state, for every token, every m, k <= length and all parameters."""
-    return graph.length > 1 and sameness(graph)[graph.output].equal(1) and causal(graph)
-
-
-def collisions(graph: Graph, *, full_context: bool = True) -> tuple[Collision, ...]:
-    """The structural collision families of the captured network (statements in docs/theory.md)."""
-    found: list[Collision] = []
-    seen = influences(graph)[-1]
-    length = graph.length
-    if repeated_tokens_collide(graph):
-        statement = (
-            f"r(a^m) = r(a^k) for every token a, all m, k from 1 to {length} as captured (and by the same argument at "
-            "every length) where no BOS is put in front: all rows are equal, and a mixture of equal rows is that row."
-        )
-        found.append(Collision("repeated tokens", statement, ((1,), (1, 1))))
-        everything = full_context and len(seen) == length
-        if positions(graph).scheme == "none" and graph.layer == 1 and everything:
-            statement = "At layer 1 the last state depends on the last token and on the counts of the others only."
-            found.append(Collision("permuted prefixes", statement, ((1, 2, 3), (2, 1, 3))))
-    reach = length - min(seen, default=length - 1)
-    if causal(graph) and 1 <= reach < length:
-        statement = f"The last state depends on the last {reach} tokens only, by the masks of all {graph.layer} blocks."
-        prompts = tuple((first, *[1] * (length - 1)) for first in (2, 3))
-        found.append(Collision("window reach", statement, (prompts[0], prompts[1])))
-    return tuple(found)
-
-
 def positions(graph: Graph) -> Positions:
-    """How the order of tokens enters, from the graph alone.
-
-    Positions that only change attention weights leave equal rows equal; what breaks that on the way to the output
-    without passing a softmax is a position added or multiplied in (absolute) or a recurrence or convolution.
-    """
+    """How the order of tokens seems to enter, from the graph alone."""
     same = sameness(graph)
     data = _from(graph, "tokens")
     if not same[graph.output].equal(1):

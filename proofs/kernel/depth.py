@@ -6,9 +6,9 @@ blocks and blocks without residual connection do not qualify, and are recognised
 
 from collections.abc import Collection
 
+from proofs.kernel.zeros import vanishing
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import live
-from proofs.structure.zeros import vanishing
 
 
 def last_block_lifts(graph: Graph, silenced: Collection[str]) -> bool:

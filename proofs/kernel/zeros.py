@@ -9,9 +9,10 @@ import dataclasses
 from collections.abc import Collection
 from fractions import Fraction
 
+from proofs.kernel.lines import lines_of
 from proofs.network.graph import Constant, Graph
 from proofs.operations.interpreter import live
-from proofs.provers.analyticity import derive
+from proofs.regularity import UNPROVED
 
 _ANY = ("matmul", "multiply")  # zero where one factor is
 _FIRST = ("take", "reshape", "permute", "expand", "slice", "negate", "sum", "mean", "cumulative_sum", "gather")
@@ -23,12 +24,12 @@ def vanishing(graph: Graph, names: Collection[str]) -> set[int]:
 
     Every other factor is a real number: nodes that hold masked entries (-inf) stand in no product here.
     """
-    facts, _ = derive(graph)
+    lines = lines_of(graph)
     zero: set[int] = set()
     for index in live(graph):
         node = graph.nodes[index]
         known = [argument in zero for argument in node.arguments]
-        finite = all(facts[argument].excluded is None for argument in node.arguments)
+        finite = all(lines[i].mask is None and lines[i].regularity < UNPROVED for i in node.arguments)
         if node.operation == "parameter":
             found = node.attributes["name"] in names
         elif node.operation in _ANY:

@@ -1,0 +1,121 @@
+"""Pairs of prompts with one state for every value of the parameters, and what a pair is an example of.
+
+A pair is certified on the graphs of its own two lengths by value numbering, and for these lengths alone. The family
+names what the two prompts have in common; it plays no part in the proof. Looked at are, for all lengths at hand, the
+pairs that known kinds of networks cannot tell apart: one token repeated, a prefix in another order, a word and its
+double, a first token out of reach.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from math import gcd
+from typing import Any
+
+from proofs.kernel.patterns import Prompt
+from proofs.kernel.value_numbering.number import Numbering
+from proofs.network.graph import Graph
+
+Pair = tuple[Prompt, Prompt]
+
+STATEMENTS = {
+    "repeated tokens": "r(a^m) = r(a^k) for every token a",
+    "permuted prefixes": "r(s) = r(t) where s and t end alike and hold the same tokens in other orders, as {s} and {t}",
+    "proportional multisets": "r(s) = r(t) where s and t end alike with the same relative frequencies, as {s} and {t}",
+    "powers of one word": "r(s) = r(t) where s and t are powers of one word, as {s} and {t}",
+    "window reach": "r(s) = r(t) where s and t differ in a token that is out of reach, as {s} and {t}",
+    "equal states": "r(s) = r(t), as {s} and {t}",
+}
+SCOPE = ", for all parameters and whatever tokens stand for the numbers: shown as captured for {lengths} tokens."
+
+
+def family_of(first: Prompt, second: Prompt) -> str:
+    """What two different prompts have in common, in the order of the table."""
+    if repeated(first, second):
+        return "repeated tokens"
+    if powers_of_one_word(first, second):
+        return "powers of one word"
+    if proportional(first, second):
+        return "permuted prefixes" if len(first) == len(second) else "proportional multisets"
+    return "window reach" if first[-1] == second[-1] else "equal states"
+
+
+def repeated(first: Prompt, second: Prompt) -> bool:
+    """One token, repeated: all rows are equal, and a mixture of equal rows is that row."""
+    return len(set(first + second)) == 1
+
+
+def proportional(first: Prompt, second: Prompt) -> bool:
+    """Same last token and proportional counts: one mixture without positions sees relative frequencies only."""
+    counts = [Counter(prompt) for prompt in (first, second)]
+    equal = all(counts[0][u] * len(second) == counts[1][u] * len(first) for u in {*first, *second})
+    return first[-1] == second[-1] and equal
+
+
+def powers_of_one_word(first: Prompt, second: Prompt) -> bool:
+    """Powers of one word: with weights geometric in the distance every copy is the last one times one factor."""
+    size = gcd(len(first), len(second))
+    words = {prompt[:size] for prompt in (first, second)}
+    return len(words) == 1 and all(prompt == prompt[:size] * (len(prompt) // size) for prompt in (first, second))
+
+
+def statement(pairs: Sequence[Pair]) -> str:
+    """The claim of pairs of one family, in words, with the lengths for which it is shown and none besides."""
+    first, second = pairs[0]
+    lengths = ", ".join(dict.fromkeys(f"{len(s)} and {len(t)}" for s, t in pairs))
+    family = STATEMENTS[family_of(first, second)].format(s=list(first), t=list(second))
+    return family + SCOPE.format(lengths=lengths)
+
+
+def find_collisions(graphs: Mapping[int, Graph]) -> list[dict[str, Any]]:
+    """All families among the pairs that are looked at, as records hold them: one entry for each.
+
+    Args:
+        graphs: well-formed, by length; a family is claimed for the lengths at which it is shown, and for no others.
+    """
+    found: dict[str, list[Pair]] = {}
+    for pair in colliding_pairs(graphs):
+        found.setdefault(family_of(*pair), []).append(pair)
+    return [
+        {
+            "family": family,
+            "statement": statement(pairs),
+            "example": [list(prompt) for prompt in pairs[0]],
+            "lengths": [[len(s), len(t)] for s, t in pairs],
+            "pairs": [[list(s), list(t)] for s, t in pairs],
+        }
+        for family, pairs in found.items()
+    ]
+
+
+def colliding_pairs(graphs: Mapping[int, Graph]) -> list[Pair]:
+    """The candidates that are shown to have one state, whatever the parameters.
+
+    Where the first token is out of reach, a prefix in another order says no more than that.
+    """
+    numbering = Numbering(graphs.values())
+    reach = {n: (tuple(range(1, n + 1)), (n + 1, *range(2, n + 1))) for n in sorted(graphs) if n > 1}
+    runs = (((1,) * m, (1,) * k) for m, k in combinations(sorted(graphs), 2))
+    found: list[Pair] = []
+    for s, t in (*runs, *reach.values()):
+        if numbering.equal(graphs[len(s)], s, graphs[len(t)], t):
+            found.append((s, t))
+    blind = {len(s) for s, t in found if len(s) == len(t)}
+    others = (pair for n in sorted({*graphs} - blind) for pair in reordered(n) if len(pair[1]) in graphs)
+    return [*found, *((s, t) for s, t in others if numbering.equal(graphs[len(s)], s, graphs[len(t)], t))]
+
+
+def reordered(length: int) -> Iterator[Pair]:
+    """Prompts of distinct tokens beside the same in another order, and beside each token twice as often."""
+    word = tuple(range(1, length + 1))
+    if length > 2:
+        yield word, (2, 1, *word[2:])
+    if length > 1:
+        yield word, word + word
+        yield word, (*word[:-1], *word[:-1], word[-1], word[-1])
+
+
+def repeated_tokens_collide(graphs: Mapping[int, Graph]) -> bool:
+    """Whether a^m and a^k are shown to collide for all captured lengths m < k, of which there are two at least."""
+    numbering = Numbering(graphs.values())
+    return len(graphs) > 1 and len({numbering.last_state(graph, (1,) * n) for n, graph in graphs.items()}) == 1

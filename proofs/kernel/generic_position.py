@@ -1,0 +1,252 @@
+"""The kernel for generic position: every pattern of prompt pairs, settled again by what the certificate names for it.
+
+*Differ.* At one exact point of the parameter space balls show the last states of both prompts to differ. The state is
+analytic in the parameters (by the kernel's lemmas), so it differs for almost every parameter; and relabelling tokens
+permutes rows of tables that nothing else reads, so the pattern stands for every pair of prompts of its kind over every
+vocabulary. A network with choices inside (ReLU, top-k) is one of countably many analytic branches at each point; a
+point at which parameters behind the choices are zero serves all branches at once (docs/generic-position.md).
+*Collide.* Value numbering gives both last states one number.
+*Undecided.* Nothing is claimed.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from proofs.arithmetic.ball import Balls
+from proofs.arithmetic.base import Undecided
+from proofs.errors import InvalidInput, Unsupported
+from proofs.evidence import SCHEMA
+from proofs.kernel.branches import fixed_branches_are_analytic
+from proofs.kernel.claim import Claim, unlabelled
+from proofs.kernel.collisions import family_of
+from proofs.kernel.depth import last_block_lifts
+from proofs.kernel.lines import class_of
+from proofs.kernel.patterns import Prompt, patterns
+from proofs.kernel.result import Rejected, digest
+from proofs.kernel.value_numbering.number import Numbering
+from proofs.kernel.wellformed import well_formed
+from proofs.kernel.zeros import silence
+from proofs.network.graph import Graph
+from proofs.operations.interpreter import evaluate, live
+from proofs.regularity import ANALYTIC
+from proofs.verdict import Verdict
+
+KIND = "generic-position"
+HINTS = ("silenced",)  # parameters that lift the last block where they are zero; others might do as well
+BITS = 160
+LARGEST_CONTEXT = 5
+STATEMENT = (
+    "Of the {classes} patterns of pairs of distinct prompts of at most {context} tokens{bos}, {certified} differ for "
+    "almost every parameter, {collide} collide for every one, and {undecided} are undecided, for every vocabulary."
+)
+
+
+class Point:
+    """States of prompts at one exact point of the parameter space, drawn from a seed."""
+
+    def __init__(self, graphs: Mapping[int, Graph], seed: int, zeroed: Sequence[str]) -> None:
+        self._graphs, self._seed, self._zeroed = graphs, seed, frozenset(zeroed)
+        self._drawn: dict[str, Any] = {}
+        self._states: dict[Prompt, Sequence[Any]] = {}
+
+    def separates(self, first: Prompt, second: Prompt) -> bool:
+        """Whether balls show two last states to differ."""
+        with Balls(BITS) as balls:
+            one, other = (self._state(prompt, balls) for prompt in (first, second))
+            return len(one) == len(other) and any(not (a - b).contains(0) for a, b in zip(one, other, strict=True))
+
+    def _state(self, prompt: Prompt, balls: Balls) -> Sequence[Any]:
+        """The last state of a prompt; no coordinate where balls are too wide to go on."""
+        if prompt in self._states:
+            return self._states[prompt]
+        graph = self._graphs[len(prompt)]
+        inputs: dict[str, Any] = {"tokens": np.array([prompt], dtype=np.int64)}
+        for name, kind in graph.parameters():
+            if name not in self._drawn:
+                self._drawn[name] = self._draw(name, kind.shape, balls)
+            inputs[name] = self._drawn[name]
+        try:
+            self._states[prompt] = list(evaluate(graph, inputs, balls)[0, -1])
+        except (Undecided, Unsupported):
+            self._states[prompt] = []
+        return self._states[prompt]
+
+    def _draw(self, name: str, shape: tuple[int, ...], balls: Balls) -> Any:
+        """Entries k / 128 with |k| <= 64."""
+        source, size = random.Random(f"{self._seed}:{name}"), int(np.prod(shape))
+        values = {k: balls.number(Fraction(k - 64, 128)) for k in range(129)}
+        flat = np.empty(size, dtype=object)
+        flat[:] = [values[64 if name in self._zeroed else source.getrandbits(7)] for _ in range(size)]
+        return flat.reshape(shape)
+
+
+def expect_networks(graphs: Mapping[int, Graph], context: int, bos: bool) -> None:
+    """Raises InvalidInput unless there is one network, captured for every length, with room for all patterns."""
+    if not 1 <= context <= LARGEST_CONTEXT:
+        raise InvalidInput(f"Expected a context from 1 to {LARGEST_CONTEXT}, but got {context}.")
+    needed = range(1 + bos, context + 1 + bos)
+    if more := set(graphs) - set(needed):
+        raise InvalidInput(
+            f"Expected the network for {needed[0]} to {needed[-1]} tokens, but got it for {max(more)} too."
+        )
+    for length in needed:
+        graph = graphs.get(length)
+        if graph is None or graph.length != length:
+            raise InvalidInput(f"Expected the network captured for {length} tokens, but there is none.")
+        if dict(graph.parameters()) != dict(graphs[1 + bos].parameters()):
+            raise InvalidInput(f"Expected one network at every length, but at {length} it has other parameters.")
+        read = next((node for node in graph.nodes if node.operation == "tokens"), None)
+        size = read.attributes.get("vocabulary") if read is not None else 0
+        if not isinstance(size, int) or size <= 2 * context:
+            raise InvalidInput(f"Expected a vocabulary above {2 * context}, but got {size}; all patterns must fit.")
+
+
+def rows_are_free(graph: Graph) -> bool:
+    """Whether relabelling tokens permutes parameters: tokens only select rows of tables that nothing else reads."""
+    reached, tables = live(graph), set[int]()
+    for index in reached:
+        node = graph.nodes[index]
+        for place, argument in enumerate(node.arguments):
+            if graph.nodes[argument].operation == "tokens":
+                if node.operation != "take" or place != 1 or node.attributes.get("axis") != 0:
+                    return False
+                tables.add(node.arguments[0])
+    names = {graph.nodes[i].attributes.get("name") for i in tables if graph.nodes[i].operation == "parameter"}
+    if graph.output in tables or any(graph.nodes[i].operation != "parameter" for i in tables):
+        return False
+    for index in reached:
+        node = graph.nodes[index]
+        for place, argument in enumerate(node.arguments):
+            if graph.nodes[argument].attributes.get("name") in names and graph.nodes[argument].operation == "parameter":
+                by_tokens = (
+                    node.operation == "take" and place == 0 and graph.nodes[node.arguments[1]].operation == "tokens"
+                )
+                if not by_tokens:
+                    return False
+    return True
+
+
+def regularity_of(graphs: Mapping[int, Graph], zeroed: Sequence[str]) -> str:
+    """`analytic`; `branches`: so with every choice fixed, and one function where `zeroed` are zero; or `unsuitable`."""
+    if not all(map(rows_are_free, graphs.values())):
+        return "unsuitable"
+    if all(_is_analytic(graph) for graph in graphs.values()):
+        return "analytic"
+    alike = all(_is_analytic(silence(graph, zeroed)) for graph in graphs.values())
+    return "branches" if alike and all(map(fixed_branches_are_analytic, graphs.values())) else "unsuitable"
+
+
+def _is_analytic(graph: Graph) -> bool:
+    found = class_of(graph)
+    return found is not None and found <= ANALYTIC
+
+
+def claim_of(
+    graphs: Mapping[int, Graph], outcomes: Sequence[tuple[Prompt, Prompt, str]], *, context: int, bos: bool,
+    zeroed: Sequence[str], silenced: Sequence[str], points: dict[int, "Point"] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What follows where every pattern has the outcome that is written beside it.
+
+    Args:
+        graphs, outcomes, context, bos, zeroed, silenced: as in the certificate.
+        points: where states were evaluated already, by seed, on the same graphs.
+
+    Raises:
+        InvalidInput: the graphs are not one network at every length.
+        Rejected: an outcome is not shown, or the patterns are not all there are.
+    """
+    expect_networks(graphs, context, bos)
+    if [(first, second) for first, second, _ in outcomes] != patterns(context, bos=bos):
+        raise Rejected("the patterns are not those of all pairs of prompts")
+    regularity = regularity_of(graphs, zeroed)
+    evaluated = dict(graphs) if regularity != "branches" else {n: silence(g, zeroed) for n, g in graphs.items()}
+    points = {} if points is None else points
+    numbering = Numbering(graphs.values())
+    counts: Counter[str] = Counter()
+    for first, second, outcome in outcomes:
+        kind, _, rest = outcome.partition(": ")
+        if kind == "differ":
+            seed = _seed(rest)
+            point = points[seed] = points.get(seed) or Point(evaluated, seed, zeroed)
+            shown = regularity != "unsuitable" and point.separates(first, second)
+        elif kind == "collide":
+            shown = rest == family_of(first, second) and numbering.equal(
+                graphs[len(first)], first, graphs[len(second)], second
+            )
+        else:
+            shown = outcome == "undecided"
+        if not shown:
+            raise Rejected(f"the prompts {list(first)} and {list(second)} are not shown to {outcome}")
+        counts[kind] += 1
+    numbers = {"classes": len(outcomes), "certified": counts["differ"], "collisions_proved": counts["collide"],
+               "undecided": counts["undecided"]}  # fmt: skip
+    statement = STATEMENT.format(
+        classes=len(outcomes), context=context, bos=" after a reserved BOS" if bos else "",
+        certified=counts["differ"], collide=counts["collide"], undecided=counts["undecided"],
+    )  # fmt: skip
+    return {
+        "statement": statement, **numbers, "context": context, "bos": bos, "bits": BITS, "zeroed": [*zeroed],
+        "silenced": [*silenced], "every_depth": last_block_lifts(graphs[max(graphs)], silenced),
+        "free_rows": all(map(rows_are_free, graphs.values())), "regularity": regularity,
+        "graphs": digest({str(length): graph.to_json() for length, graph in graphs.items()}),
+    }  # fmt: skip
+
+
+def _seed(text: str) -> int:
+    name, _, number = text.partition(" ")
+    if name != "point" or not number.isdecimal() or len(number) > 20:
+        raise Rejected("an outcome names no point")
+    return int(number)
+
+
+def derive_generic_position(certificate: Mapping[str, Any]) -> Claim:
+    """What the outcomes of a certificate come to, each shown again.
+
+    Raises:
+        Rejected: an outcome is not shown, or the certificate says otherwise of which patterns it is.
+        InvalidInput: the graphs are not one network at every length.
+    """
+    claim, graphs, classes = (certificate.get(name) for name in ("claim", "graphs", "classes"))
+    if not isinstance(claim, Mapping) or not isinstance(graphs, Mapping) or not isinstance(classes, list):
+        raise Rejected("the claim, the graphs or the classes are missing")
+    context, bos, zeroed, silenced = (claim.get(name) for name in ("context", "bos", "zeroed", "silenced"))
+    if type(context) is not int or not isinstance(bos, bool) or not _names(zeroed) or not _names(silenced):
+        raise Rejected("the claim does not say which patterns it is about")
+    networks = {int(length): well_formed(Graph.from_json(graph)) for length, graph in graphs.items()}
+    rows = [_row(entry) for entry in classes]
+    found = claim_of(networks, rows, context=context, bos=bos, zeroed=zeroed, silenced=silenced)
+    found["graphs"] = digest(graphs)
+    if set(claim) != set(found):
+        raise Rejected("the claim has other fields than what follows")
+    follows = {
+        "schema": SCHEMA, "kind": KIND, "classes": [[list(s), list(t), outcome] for s, t, outcome in rows],
+        "claim": {name: value for name, value in found.items() if name not in HINTS},
+        "graphs": {length: unlabelled(graph) for length, graph in graphs.items()},
+    }  # fmt: skip
+    verdict = verdict_of(found["collisions_proved"], found["undecided"])
+    return Claim(KIND, verdict, found["statement"], follows, len(rows), "every pattern was settled again")
+
+
+def verdict_of(collisions: int, undecided: int) -> Verdict:
+    """Refuted where some pattern collides, else undecided where one is, else proved."""
+    if collisions:
+        return Verdict.REFUTED
+    return Verdict.UNDECIDED if undecided else Verdict.PROVED
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _row(entry: Any) -> tuple[Prompt, Prompt, str]:
+    if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[2], str):
+        raise Rejected("a class is not of two prompts and an outcome")
+    for prompt in entry[:2]:
+        if not isinstance(prompt, list) or any(type(token) is not int for token in prompt):
+            raise Rejected("a class is not of two prompts and an outcome")
+    return tuple(entry[0]), tuple(entry[1]), entry[2]

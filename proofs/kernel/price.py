@@ -1,0 +1,186 @@
+"""What a check would cost, added up before anything is computed.
+
+The unit is about a microsecond of one processor. What takes no longer than reading the file is not counted; what a few
+characters of it can ask for is: repeated rows, entries that one number stands for, evaluations of large tensors, at
+many points, in many digits. A certificate beyond the limit is undecided: nothing is said of its claim.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from proofs.errors import InvalidInput
+from proofs.kernel.patterns import patterns
+from proofs.network.folding import extent
+from proofs.network.graph import LEAVES, Graph, Node
+from proofs.operations.interpreter import live
+
+USUAL = 1e7  # what a certificate may cost, and
+DEARER = {"witness": 2e7, "training-step": 3e7}  # where the dearest that a command makes costs more
+PATTERN = 7e4  # for each pattern of prompts that is listed: then the file is as large as the claim
+MEMORY = 5e8  # bytes at a time, beside what the program itself takes
+
+ROW, CHARACTER, ENTRY = 300.0, 0.05, 0.3  # of a graph written out; an entry of a constant, or of a mask
+NODE, BALL, FUNCTION, MOVE, TERM = 40.0, 0.5, 3.0, 0.05, 0.06  # of an evaluation in balls of 128 bits
+OBJECT, POINTER = 120, 8  # bytes of a ball, and of its place in an array
+PASSES, LONGEST, LARGEST = 6, 5, 10**6  # evaluations of a stored witness; tokens of a pattern; a number of a claim
+NUMBER, PLACES = 60.0, 5.0  # of a node, and of a pair of tokens in it, where equal states are numbered
+POWER = 70.0  # of bounds, for each digit of an exponent
+PAIR, NEW_POINT, SURD = 150.0, 5, 1.0  # a pair of prompts; pairs to a point; an exact number as against a ball
+STEP, CUBE, DIGITS = 2.0, 0.12, 200  # a derivative as against a value; a determinant, of numbers of few digits
+STATES = {"heavy-ball": 2, "adam": 3, "adamw": 3}  # tensors of the size of the parameters that a rule carries
+
+MOVES = ("reshape", "permute", "expand", "slice", "concatenate", "take", "gather", "select")
+SIGNS = ("add", "subtract", "multiply", "negate", "absolute", "relu", "clamp", "maximum", "minimum", "leaky_relu")
+
+Part = tuple[str, float, float]  # what, its cost, and how many bytes it holds at a time
+
+
+class TooLarge(Exception):
+    """A certificate that would cost more than the limit."""
+
+
+def afford(certificate: Mapping[str, Any], kind: str, limit: float) -> None:
+    """Raises TooLarge where a check would cost more than `limit` times what is usual for its kind."""
+    left = limit * max(DEARER.get(kind, USUAL), PATTERN * _listed(certificate, kind))
+    for what, cost, size in _parts(certificate, kind):
+        left -= cost
+        if not (left >= 0 and size <= MEMORY * limit):
+            raise TooLarge(f"its {what} take more time or memory than the limit allows; raise it")
+
+
+def _parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
+    """A graph is read only when what came before is paid."""
+    graphs: list[Graph] = []
+    for data in _written(certificate):
+        try:
+            rows, characters = extent(data)
+            yield "nodes", ROW * rows + CHARACTER * characters, 1000.0 * rows + 2.0 * characters
+            graphs.append(Graph.from_json(data))
+        except InvalidInput:
+            continue  # which the kernel says better
+        spread = sum(node.type.size for node in _spread(graphs[-1]))
+        yield "constants and masks", ENTRY * spread, 2.0 * POINTER * spread
+        powers = sum(_whole(node.attributes, "exponent").bit_length() for node in graphs[-1].nodes)
+        yield "powers", POWER * powers, 0.0
+    claim, witness = (_object(certificate.get(name)) for name in ("claim", "witness"))
+    if kind == "regularity" and witness:
+        yield from (_evaluations(graph, PASSES * max(_whole(witness, "bits") / 128, 1)) for graph in graphs[:1])
+    evaluated, numbered = _prompts(certificate)
+    for graph in graphs:
+        nodes = len(live(graph))
+        yield "equal states", numbered[graph.length] * nodes * (NUMBER + PLACES * graph.length**2), 0.0
+        if evaluated[graph.length]:
+            yield _evaluations(graph, evaluated[graph.length])
+    if kind == "witness":
+        words = sum(_whole(claim, "vocabulary") ** n for n in range(1, min(len(graphs), DIGITS) + 1))
+        yield "pairs of prompts", PAIR * float(words**2), 0.0
+        yield from (_evaluations(graph, SURD * float(words**2) / NEW_POINT / len(graphs)) for graph in graphs)
+    if kind == "training-step":
+        yield from (part for graph in graphs for part in _derivatives(graph, certificate))
+
+
+def _written(certificate: Mapping[str, Any]) -> Iterator[Any]:
+    """Every graph in a certificate; that of a stored witness first, for it is what a witness is evaluated on."""
+    for place in (certificate.get("witness"), certificate, certificate.get("closest")):
+        if "graph" in _object(place):
+            yield _object(place)["graph"]
+        for name in ("graphs", "other_lengths"):
+            graphs = _object(place).get(name)
+            yield from graphs.values() if isinstance(graphs, Mapping) else _list(graphs)
+
+
+def _spread(graph: Graph) -> Iterator[Node]:
+    """The nodes whose entries are written out whatever is checked: constants, and what their masks pass through."""
+    masked: set[int] = set()
+    for index, node in enumerate(graph.nodes):
+        value = graph.constant(node) if node.operation == "constant" else None
+        passes = node.operation in (*MOVES, "add", "subtract", "maximum") and masked.intersection(node.arguments)
+        if passes or (value is not None and float("-inf") in value.values):
+            masked.add(index)
+        if value is not None or index in masked or node.operation == "cumulative_sum":
+            yield node
+
+
+def _prompts(certificate: Mapping[str, Any]) -> tuple[Counter[int], Counter[int]]:
+    """Of how many prompts of a length states are evaluated at a point, and of how many they are numbered."""
+    found: dict[bool, set[str]] = {True: set(), False: set()}
+    lengths: dict[str, int] = {}
+    rows = list(_list(certificate.get("classes")))
+    for family in _list(certificate.get("structural_collisions")):
+        rows += [[*_list(pair), ""] for pair in _list(_object(family).get("pairs"))]
+    for row in rows:
+        if isinstance(row, list) and len(row) == 3:
+            point = row[2] if str(row[2]).startswith("differ") else ""
+            for prompt in row[:2]:
+                name = f"{point} {prompt}"
+                lengths[name] = len(_list(prompt))
+                found[bool(point)].add(name)
+    counts = [Counter(lengths[name] for name in found[kind]) for kind in (True, False)]
+    return counts[0], counts[1]
+
+
+def _listed(certificate: Mapping[str, Any], kind: str) -> int:
+    """How many patterns of prompts a certificate lists, if it lists the very ones that its claim is about."""
+    pairs = _pairs(_object(certificate.get("claim"))) if kind == "generic-position" else []
+    listed = [row[:2] if isinstance(row, list) else None for row in _list(certificate.get("classes"))]
+    return len(pairs) if listed == [[list(first), list(second)] for first, second in pairs] else 0
+
+
+def _pairs(claim: Mapping[str, Any]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    context = _whole(claim, "context")
+    return patterns(context, bos=claim.get("bos") is True) if 0 < context <= LONGEST else []
+
+
+def _evaluations(graph: Graph, times: float) -> Part:
+    work, size = evaluation(graph)
+    return "evaluations", times * work + sum(type_.size for _, type_ in graph.parameters()), size
+
+
+def _derivatives(graph: Graph, certificate: Mapping[str, Any]) -> Iterator[Part]:
+    """Of every sample a column for each parameter, forwards and backwards; and the determinants of the Jacobian."""
+    numbers = [_object(sample).get("target") for sample in _list(certificate.get("samples"))]
+    parameters = sum(type_.size for _, type_ in graph.parameters())
+    work, size = evaluation(graph)
+    yield "second derivatives", (1 + STEP * parameters * len(numbers)) * work, 2 * size
+    side = parameters * STATES.get(str(certificate.get("rule")), 1)
+    digits = max(len(str(number)) for number in [certificate.get("rate"), *numbers]) / DIGITS
+    yield "determinants", CUBE * float(side**3) * max(digits, 1) ** 2, 2.0 * OBJECT * side**2
+
+
+def evaluation(graph: Graph) -> tuple[float, float]:
+    """What one evaluation in balls takes, and its bytes."""
+    work = size = 0.0
+    for index in live(graph):
+        node = graph.nodes[index]
+        size += node.type.size * (POINTER if node.operation in MOVES else OBJECT)
+        work += NODE + _of_node(node, [graph.nodes[i] for i in node.arguments])
+    return work, size
+
+
+def _of_node(node: Node, arguments: list[Node]) -> float:
+    operation, entries, read = node.operation, node.type.size, sum(argument.type.size for argument in arguments)
+    if operation in MOVES or operation in LEAVES:
+        return MOVE * (entries + read)
+    if operation in SIGNS:
+        return BALL * entries
+    if operation == "power":
+        return 2 * BALL * entries * _whole(node.attributes, "exponent").bit_length()
+    if operation == "matmul" and arguments:
+        return TERM * entries * max(arguments[0].type.shape, default=1) + BALL * (entries + read)
+    if operation == "scatter" and arguments:
+        return MOVE * entries * max(arguments[-1].type.shape, default=1)
+    return FUNCTION * (entries + read)
+
+
+def _list(data: Any) -> list[Any]:
+    return data if isinstance(data, list) else []
+
+
+def _object(data: Any) -> Mapping[str, Any]:
+    return data if isinstance(data, Mapping) else {}
+
+
+def _whole(data: Mapping[str, Any], name: str) -> int:
+    value = data.get(name)
+    return value if type(value) is int and 0 <= value < LARGEST else 0

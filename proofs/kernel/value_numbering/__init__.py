@@ -1,0 +1,1 @@
+"""Value numbering: equal numbers are equal values, for every value of the parameters. All that is known of equality."""

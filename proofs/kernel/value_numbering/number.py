@@ -1,0 +1,100 @@
+"""The number of a prompt's last state, and whether two prompts have one state for every value of the parameters.
+
+(docs/collisions.md.) Both graphs are numbered in one table, each for the length of its own prompt; tokens are symbols,
+so that an equality holds for every vocabulary and every choice of distinct or equal tokens in their places.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from proofs.kernel.value_numbering.axes import cut_axes
+from proofs.kernel.value_numbering.rules import RULES
+from proofs.kernel.value_numbering.table import Table
+from proofs.kernel.value_numbering.values import At, Numbers, Value, fresh, leaf
+from proofs.network.graph import LEAVES, Graph
+from proofs.operations.interpreter import live
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What does not depend on the prompt: the order, the axes, and the values that no token reaches."""
+
+    graph: Graph
+    order: list[int]
+    cut: dict[int, tuple[int, ...]]
+    fixed: dict[int, Value] = field(default_factory=dict[int, Value])
+
+
+class Numbering:
+    """Numbers of last states, in one table for all graphs and prompts.
+
+    Args:
+        graphs: those that will be numbered. All are cut along the axes along which the longest one is, where they have
+            the same operations: at length 1 it does not show which axes the prompt meets.
+    """
+
+    def __init__(self, graphs: Iterable[Graph]) -> None:
+        self._longest = max(graphs, key=lambda graph: graph.length)
+        self.table = Table()
+        self._plans: dict[int, _Plan] = {}
+        self._states: dict[tuple[int, tuple[int, ...]], int] = {}
+
+    def equal(self, first: Graph, one: Sequence[int], second: Graph, other: Sequence[int]) -> bool:
+        """Whether two prompts provably have the same last state, for all parameters. False says nothing."""
+        return self.last_state(first, one) == self.last_state(second, other)
+
+    def last_state(self, graph: Graph, prompt: Sequence[int]) -> int:
+        """The number of the state of the last token.
+
+        Args:
+            graph: a well-formed network, captured for the length of the prompt.
+            prompt: the tokens, by symbols.
+
+        Raises:
+            TooMany: more values than are told apart.
+        """
+        plan = self._plans.get(id(graph)) or self._plan(graph)
+        place = (id(graph), tuple(prompt))
+        if place not in self._states:
+            values: dict[int, Value] = {}
+            for index in plan.order:
+                values[index] = plan.fixed.get(index) or self._value(plan, index, prompt, values)
+            self._states[place] = self._last(graph, values[graph.output].numbers)
+        return self._states[place]
+
+    def _last(self, graph: Graph, numbers: Numbers) -> int:
+        """The number of the last row of the output (1, length, width); one name for all lengths where that is cut."""
+        length = graph.nodes[graph.output].type.shape[1]
+        if numbers.shape[1] == 1 != length:
+            return self.table.of("last of", length, *numbers.ravel().tolist())
+        row = numbers[:, -1].ravel().tolist()
+        return row[0] if len(row) == 1 else self.table.of("row of", *row)
+
+    def _plan(self, graph: Graph) -> _Plan:
+        order = live(graph)
+        also: list[tuple[int, int]] = []
+        if graph is not self._longest:
+            longest = self._plans.get(id(self._longest)) or self._plan(self._longest)
+            if [node.operation for node in graph.nodes] == [node.operation for node in self._longest.nodes]:
+                reached = {*order}
+                also = [(index, axis) for index, axes in longest.cut.items() if index in reached for axis in axes]
+        plan = _Plan(graph, order, cut_axes(graph, order, also))
+        reached: set[int] = set()
+        for index in order:
+            node = graph.nodes[index]
+            if node.operation == "tokens" or any(i in reached for i in node.arguments):
+                reached.add(index)
+            else:
+                plan.fixed[index] = self._value(plan, index, (), plan.fixed)
+        self._plans[id(graph)] = plan
+        return plan
+
+    def _value(self, plan: _Plan, index: int, prompt: Sequence[int], values: dict[int, Value]) -> Value:
+        node = plan.graph.nodes[index]
+        at = At(
+            self.table, plan.graph, index, plan.cut[index], tuple(values[i] for i in node.arguments), values.__getitem__
+        )
+        if node.operation in LEAVES:
+            return leaf(at, prompt)
+        rule = RULES.get(node.operation)
+        return fresh(at) if rule is None else rule(at)

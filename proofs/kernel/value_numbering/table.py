@@ -1,0 +1,111 @@
+"""The table of numbers: a value is named by the operation that makes it and the numbers of what it is made from.
+
+Two lookups of one key give one number, so that equal numbers are equal tensors, whatever the parameters: by induction,
+since a key holds everything that the tensor is a function of, its shape included. Nothing is said of different
+numbers. Constants are keyed by their entries, and known constants are worked out exactly.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+from proofs.network.graph import Graph
+
+Shape: TypeAlias = tuple[int, ...]
+MASKED = float("-inf")
+LARGEST_TABLE = 2**23  # numbers; some gigabyte
+
+
+class TooMany(Exception):
+    """More values than are told apart here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A constant tensor; one entry stands for all where they are equal."""
+
+    kind: str
+    shape: Shape
+    values: tuple[Any, ...]
+
+    @property
+    def only(self) -> Any:
+        """The entry, where all are equal, else None."""
+        return self.values[0] if len(self.values) == 1 else None
+
+
+class Table:
+    """Numbers by key, and what is known of some of them.
+
+    Attributes:
+        known: the constants.
+        shifted: (base, constant) of what is the sum of both.
+        weight: (base, constant, row) of the weight of a softmax whose score is base + constant (0: none) in that row.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+        self.known: dict[int, Known] = {}
+        self.shifted: dict[int, tuple[int, int]] = {}
+        self.weight: dict[int, tuple[int, int, int]] = {}
+        self._graphs: list[Graph] = []
+
+    def of(self, *key: Hashable) -> int:
+        """The number of a value by its key; 1 and above."""
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self._numbers) + 1
+            if number > LARGEST_TABLE:
+                raise TooMany(f"more than {LARGEST_TABLE} values are told apart")
+        return number
+
+    def fresh(self) -> int:
+        """A number that nothing else has."""
+        return self.of("fresh", len(self._numbers))
+
+    def number_of(self, graph: Graph) -> int:
+        """Which graph it is, for what is known of a graph alone."""
+        for number, known in enumerate(self._graphs):
+            if known is graph:
+                return number
+        self._graphs.append(graph)
+        return len(self._graphs) - 1
+
+    def constant(self, kind: str, shape: Shape, values: tuple[Any, ...]) -> int:
+        """The number of a constant."""
+        if len(values) > 1 and all(value == values[0] for value in values):
+            values = values[:1]
+        number = self.of("constant", kind, shape, values)
+        self.known.setdefault(number, Known(kind, shape, values))
+        return number
+
+    def is_zero(self, number: int) -> bool:
+        """Whether a value is the constant 0."""
+        known = self.known.get(number)
+        return known is not None and known.kind != "boolean" and known.only == 0
+
+    def is_masked(self, number: int) -> bool:
+        """Whether a value is -inf in every entry."""
+        known = self.known.get(number)
+        return known is not None and known.only == MASKED
+
+    def shift(self, base: int, by: int) -> int:
+        """base + a constant of its shape."""
+        if self.is_zero(by):
+            return base
+        number = self.of("shift", base, by)
+        self.shifted.setdefault(number, (base, by))
+        return number
+
+    def weigh(self, score: int, row: int) -> int:
+        """The weight of a score in the softmax of a row."""
+        number = self.of("weight", score, row)
+        base, by = self.shifted.get(score, (score, 0))
+        self.weight.setdefault(number, (base, by, row))
+        return number
+
+
+def exactly(value: Any) -> Any:
+    """An entry as a Fraction where it is a real number; -inf, integers and truth values as they are."""
+    return value if isinstance(value, bool | float) else Fraction(value)

@@ -1,0 +1,179 @@
+"""Small files that ask for much: each is a certificate of under a megabyte that would be dear to check."""
+
+import json
+import resource
+import sys
+import time
+from fractions import Fraction
+from typing import Any
+
+from proofs import check, prove_analytic
+from proofs.evidence import SCHEMA
+from proofs.kernel.patterns import patterns
+from proofs.kernel.training_step import Sample, prove_step
+from proofs.network.graph import Graph
+from tests.proofs.building import Net
+
+SHARED = {"places": [["", ""]], "output": 0, "layer": 0, "about": {}, "idealisations": []}
+WITNESS = {
+    "claim": "not analytic", "seeds": [0, 1], "segment": ["0", "1"], "tokens": [1], "choice": -1, "separation": "0.1",
+    "bits": 128, "largest": 0, "subject": "this graph",
+    "parameters": "entries k / 2^16 with |k| <= 2^16, drawn from the seed and the parameter's name, times 2^largest",
+}  # fmt: skip
+
+
+def table(net: Net, rows: int = 9, width: int = 1) -> int:
+    """A row of a table."""
+    return net.op("take", net.parameter("e", rows, width), net.tokens(1, rows), axis=0)
+
+
+def regularity(graph: Graph, **more: Any) -> dict[str, Any]:
+    """What the prover says of a graph."""
+    return {**prove_analytic(graph).to_json(), **more}
+
+
+def written(nodes: list[Any], shape: list[int], attributes: Any = ({},), constants: Any = (), **more: Any) -> Any:
+    """A proof of regularity without lines, of a graph written by hand."""
+    graph = {"nodes": nodes, "attributes": [*attributes], "types": [[shape, "real"]], "constants": [*constants]}
+    lines = {"claim": {}, "facts": [], "lines": [0] * len(nodes), "obstructions": [], "witness": None}
+    return {"schema": SCHEMA, "kind": "regularity", "graph": {**SHARED, **graph}, **lines, **more}
+
+
+def generic(graph: Graph, outcome: str = "differ: point 0", context: int = 1) -> dict[str, Any]:
+    """Of a graph for one token, that its patterns are settled in some way."""
+    claim = {"context": context, "seed": 0, "bos": False, "zeroed": [], "silenced": []}
+    classes = [[list(first), list(second), outcome] for first, second in patterns(context)]
+    graphs = {str(length): graph.to_json() for length in range(1, context + 1)}
+    return {"schema": SCHEMA, "kind": "generic-position", "claim": claim, "classes": classes, "graphs": graphs}
+
+
+def chain(start: Any, operation: str, times: int, **attributes: Any) -> Graph:
+    """tanh of a constant that an operation is applied to again and again, added to a row of a table."""
+    net = Net()
+    x, y = table(net), net.constant(start, (1,))
+    for _ in range(times):
+        y = net.op(operation, *[y] * (2 if operation in ("multiply", "add") else 1), **attributes)
+    return net.graph(net.op("add", x, net.op("tanh", y)))
+
+
+def wide(size: int, *operations: str) -> Graph:
+    """Operations on a row of one entry that is repeated many times, and summed."""
+    net = Net()
+    y = net.op("expand", table(net), shape=(1, 1, size))
+    for operation in operations:
+        y = net.op(operation, y)
+    return net.graph(net.op("sum", y, axes=(2,), keep=True))
+
+
+def product(size: int) -> Graph:
+    """A matrix product of one row repeated many times with itself."""
+    net = Net()
+    y = net.op("expand", table(net), shape=(1, size, size))
+    return net.graph(net.op("sum", net.op("matmul", y, y), axes=(1, 2), keep=True))
+
+
+def parameters(rows: int) -> Graph:
+    """A kink after a table of many rows."""
+    net = Net()
+    return net.graph(net.op("relu", table(net, rows)))
+
+
+def scattered(size: int) -> Graph:
+    """As many selections as there are places."""
+    net = Net()
+    y = net.op("expand", table(net), shape=(1, 1, size))
+    places = net.op("expand", net.constant([0], (1, 1, 1), "integer"), shape=(1, 1, size))
+    return net.graph(net.op("sum", net.op("scatter", y, places, y, axis=2), axes=(2,), keep=True))
+
+
+def longs(count: int) -> Graph:
+    """A sum of rationals of two thousand characters with different denominators."""
+    net = Net()
+    y = table(net)
+    for place in range(count):
+        y = net.op("add", y, net.constant(Fraction(10**900, 10**990 + place)))
+    return net.graph(y)
+
+
+def published(vocabulary: int, context: int) -> dict[str, Any]:
+    """A count of the published witness over many prompts."""
+    graphs = {str(n): parameters(9).to_json() for n in range(1, context + 1)}
+    claim = {"vocabulary": vocabulary, "context": context}
+    return {"schema": SCHEMA, "kind": "witness", "claim": claim, "zero": [], "graphs": graphs}
+
+
+def step(**changed: Any) -> dict[str, Any]:
+    """A training step of a tiny network, with other numbers."""
+    net = Net()
+    x = net.op("take", net.parameter("e", 3, 2), net.tokens(2, 3), axis=0)
+    last = net.op("slice", x, axis=1, start=1, stop=2, step=1)
+    graph = net.graph(net.op("reshape", net.op("matmul", last, net.parameter("u", 2, 3)), shape=(1, 3)))
+    one = Sample((0, 1), (Fraction(1), Fraction(0), Fraction(0)))
+    return {**prove_step(graph, [one], rule="gd", rate=Fraction(1, 10), seed=0).to_json(), **changed}
+
+
+def factored() -> Graph:
+    """The root of a number that nobody factors in a moment."""
+    net = Net()
+    hard = (10**60 + 7) * (10**62 + 447) * (10**70 + 33)
+    return net.graph(net.op("multiply", table(net), net.op("rsqrt", net.constant(hard))))
+
+
+MASK = {"kind": "real", "values": ["-inf"]}
+BOMBS = {
+    "a mask of many entries": lambda: written([["constant", [], 0, 0, 0], ["exp", [0], 1, 0, 0]], [2**27],
+        [{"shape": [2**27], "kind": "real", "value": 0}, {}], [{"shape": [2**27], **MASK}]),
+    "masks that are moved": lambda: written(
+        [["constant", [], 0, 0, 0], *([["permute", [i], 1, 0, 0] for i in range(3000)])], [1024, 1024],
+        [{"shape": [1024, 1024], "kind": "real", "value": 0}, {"order": [1, 0]}], [{"shape": [1024, 1024], **MASK}]),
+    "rows with many arguments": lambda: written([{"times": 2**18, "rows": [["add", [0] * 1000, 0, 0, 0]]}], [1]),
+    "long names": lambda: written([{"times": 2**18, "rows": [["add", [], {"name": ["x" * 9000, "y"]}, 0, 0]]}], [1]),
+    "many rows": lambda: written([{"times": 2**21, "rows": [["add", [], 0, 0, 0]]}], [1]),
+    "blocks of blocks": lambda: written([{"times": 2**12, "rows": [["add", [], 0, 0, 0]] * 500}] * 20, [1]),
+    "a block for ever": lambda: written([{"times": 10**4000, "rows": [["add", [], 0, 0, 0]]}], [1]),
+    "powers of powers": lambda: generic(chain(3, "power", 20, exponent=1024)),
+    "powers of powers, proved": lambda: regularity(chain(3, "power", 1500, exponent=1024)),
+    "squares of squares": lambda: generic(chain(3, "multiply", 400)),
+    "squares of squares, equal": lambda: generic(chain(3, "multiply", 400), "collide: equal states"),
+    "doubled a thousand times": lambda: generic(chain(Fraction(1, 3), "add", 1000), "collide: equal states"),
+    "an exponent for ever": lambda: written([["constant", [], 0, 0, 0], ["power", [0], 1, 0, 0]], [1],
+        [{"shape": [1], "kind": "real", "value": 0}, {"exponent": 10**4000}], [{"shape": [1], "kind": "real",
+                                                                               "values": [3]}]),
+    "long rationals": lambda: regularity(longs(150)),
+    "a table of many rows": lambda: regularity(parameters(2**26), witness=WITNESS),
+    "many bits": lambda: regularity(wide(2**10, "exp", "relu"), witness={**WITNESS, "bits": 4096}),
+    "a table of many rows, patterns": lambda: generic(parameters(2**26)),
+    "an expanded row": lambda: generic(wide(2**26, "tanh")),
+    "a wide product": lambda: generic(product(2**12)),
+    "a wide product, four tokens": lambda: generic(product(2**9), context=4),
+    "many scattered entries": lambda: generic(scattered(2**14)),
+    "a constant of many entries": lambda: written(
+        [["constant", [], 0, 0, 0], ["cumulative_sum", [0], 1, 0, 0]], [2**30],
+        [{"shape": [2**30], "kind": "real", "value": 0}, {"axis": 0}],
+        [{"shape": [2**30], "kind": "real", "values": [1]}], structural_collisions=[]),
+    "many pairs": lambda: published(64, 3),
+    "pairs without end": lambda: published(64, 64),
+    "a root that is not found": lambda: generic(factored(), "collide: equal states"),
+    "many samples": lambda: step(samples=[{"tokens": [0, 1], "target": ["1", "0", "0"]}] * 9000),
+    "a long rate": lambda: step(rate=f"1/{'3' * 1900}"),
+    "long targets": lambda: step(samples=[{"tokens": [0, 1], "target": [f"1/{'3' * 1900}"] * 3}] * 90),
+    "nested lists": lambda: json.loads(json.dumps(written([], [1])).replace('"about": {}',
+                                                                     f'"about": {{"x": {"[" * 900}{"]" * 900}}}')),
+    "much that is said about it": lambda: written([], [1], claim={"statement": "x" * 900_000}),
+}  # fmt: skip
+
+
+def main() -> None:
+    """Prints what each answer was, what it took, and how many mebibytes were held at most until then."""
+    for name, make in BOMBS.items():
+        text = json.dumps(make())
+        began = time.process_time()
+        result = check(json.loads(text))
+        seconds = time.process_time() - began
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        row = {"name": name, "bytes": len(text), "seconds": seconds, "held": held, "verdict": str(result.verdict)}
+        sys.stdout.write(json.dumps({**row, "reason": result.reason[:200]}) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

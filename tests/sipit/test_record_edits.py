@@ -1,0 +1,137 @@
+"""No field of a record can be changed unnoticed: for every command that writes a certificate."""
+
+import json
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sipit
+from numerics.variants import Variant
+from proofs.kernel.result import same
+from sipit.certifying import certify
+from sipit.checking import check_model
+from sipit.cli import run
+from sipit.proving import prove_generic_position, prove_training_step, prove_witness
+from sipit.recorded import COMMANDS
+from tests.proofs.mutating import placed
+from tests.sipit.record_edits import Honest, covering, leaves
+
+PROMPTS = [[1, 2], [3, 2], [1, 4], [1, 2]]
+
+
+def of_certify(**options: Any) -> Any:
+    return certify(sipit.load_model("tiny-gpt2"), layer=1, budget=False, **options)
+
+
+MAKERS = {
+    "check": lambda: check_model("tiny-gpt2"),
+    "check, collisions": lambda: check_model("tiny-llama"),
+    "check, witness": lambda: check_model("tiny-opt"),
+    "certify": lambda: of_certify(prompts=PROMPTS),
+    "certify, vocabulary": lambda: of_certify(prompts=[[7, 300]], vocabulary=12),
+    "prove witness": lambda: prove_witness(vocabulary=2, context=2),
+    "prove training-step": lambda: prove_training_step(
+        model="tiny-gpt2", width=1, rate="1/10", optimizer="gd", seed=0
+    ),
+    "prove generic-position": lambda: prove_generic_position(
+        context=2, bos=False, model=None, variant=Variant("rope", "layernorm", "gelu-tanh", True, 1, 4, False),
+        tied=False, seed=0,
+    ),
+}  # fmt: skip
+
+
+@cache
+def text_of(name: str) -> str:
+    return MAKERS[name]().dumps()
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def honest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Honest:
+    return Honest(tmp_path_factory.mktemp("edits"), text_of(request.param))
+
+
+def test_every_command_that_writes_a_certificate_is_tried() -> None:
+    assert {name.split(",")[0] for name in MAKERS} == set(COMMANDS)
+
+
+def test_every_leaf_is_in_exactly_one_of_both_lists(honest: Honest) -> None:
+    result = honest.outcome.result
+    assert result["claim"]
+    for path, _ in leaves(honest.data):
+        assert sum(covering(result, path)) == 1, path
+    assert len(result["derived"]) + len(result["not_vouched_for"]) < 200
+    for path in ("command", "schema", "result.certificate.claim.statement"):
+        assert covering(result, path) == (1, 0)
+    for path in ("seconds", "provenance.model"):
+        assert covering(result, path) == (0, 1)
+
+
+def test_an_edit_is_noticed_or_made_where_nothing_is_vouched_for(honest: Honest) -> None:
+    found = Counter(honest.assert_noticed(seed) for seed in range(40))
+    assert found["rejected"] > 5
+
+
+@pytest.mark.slow
+def test_six_hundred_edits_are_noticed(honest: Honest) -> None:
+    found = Counter(honest.assert_noticed(seed) for seed in range(1000, 1600))
+    assert min(found["rejected"], found["not vouched for"]) > 60, found
+
+
+FORGERIES: dict[str, Any] = {
+    "check": [(("command",), "check "), (("verdict",), "undecided"), (("result", "layer"), 126),
+              (("result", "regularity"), "constant"), (("result", "obstructions"), [{}])],
+    "prove generic-position": [(("verdict",), "proved"), (("result", "certified"), 15), (("result", "collisions"), []),
+                               (("result", "scope", "context"), "every context"), (("result", "bos"), 0)],
+    "prove training-step": [(("result", "parameters"), 10**6), (("result", "rate"), "1"), (("verdict",), "undecided")],
+    "prove witness": [(("result", "zero_repaired"), False), (("result", "pairs"), 31), (("result", "examples"), [])],
+    "certify": [(("verdict",), "separated"), (("result", "uncertified"), []), (("provenance", "weights"), "0" * 64)],
+}  # fmt: skip
+
+
+def test_what_a_record_adds_to_its_certificate_is_rejected(honest: Honest) -> None:
+    for path, value in FORGERIES[honest.data["command"]]:
+        data = placed(honest.data, path, value)
+        assert same(data, honest.data) or honest.verified(data).verdict == "rejected", (path, value)
+
+
+def test_accepted_is_never_said_without_the_claim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "record.json"
+    file.write_text(text_of("check"))
+    assert run(["verify", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("accepted: For every prompt of 11 tokens the map from the parameters")
+    assert "not vouched for: verdict, provenance, seconds, result.idealisations" in said
+    page = tmp_path / "page.md"
+    assert run(["verify", str(file), "-o", str(page)]) == 0
+    assert "is analytic on the whole parameter space" in page.read_text().split("\n## ")[0]
+    assert "| provenance |" in page.read_text()
+    file.write_text(text_of("check").replace('"check"', '"check "'))
+    assert run(["verify", str(file)]) == 1
+    assert "rejected: no command 'check ' writes a certificate of kind regularity" in capsys.readouterr().out
+
+
+def test_a_sample_gives_status_three_and_names_its_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "record.json"
+    file.write_text(text_of("certify"))
+    assert run(["verify", str(file), "--steps", "1", "--seed", "5", "--json"]) == 3
+    record = json.loads(capsys.readouterr().out)
+    assert record["verdict"] == "accepted_sampled"
+    assert record["result"]["sampled"] == {"drawn": 1, "among": 4, "seed": 5, "claim_rests_on_it": True}
+    assert covering(record["result"], "result.certificate.prompts.0.enclosures.0.mantissa") == (0, 1)
+    assert run(["verify", str(file), "--steps", "4", "--limit", "2"]) == 0
+    for option in (["--limit", "0"], ["--limit", "nan"], ["--steps", "0"]):
+        assert run(["verify", str(file), *option]) == 2
+
+
+@pytest.mark.parametrize("path", [("schema",), ("result", "certificate", "schema")])
+def test_what_an_earlier_version_wrote_is_to_be_made_again(
+    path: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps(placed(json.loads(text_of("check")), path, "sipit/1")))
+    for command in ("verify", "report") if path == ("schema",) else ("verify",):
+        assert run([command, str(file)]) == 2
+        assert "make it again" in capsys.readouterr().err
