@@ -1,4 +1,5 @@
-"""Compiles the theories of this folder, and holds what every theorem rests on against `assumptions.txt`.
+"""Compiles the theories of this folder and the checker extracted from them, and holds what every theorem rests on
+against `assumptions.txt`.
 
 `make formal` runs it. It needs Coq with the mathematical components (Debian's packages, below), Python's standard
 library and nothing else; what is compiled lies in `build/formal`. Exit status 1: a theorem rests on something that is
@@ -26,13 +27,14 @@ VERSION = "8.16"
 PROGRAMS = ("coqc", "coq_makefile", "make", "ocamlfind", "ocamlopt")
 LIBRARIES = ("ssreflect", "algebra", "zify", "algebra_tactics", "analysis")
 COMMENT = re.compile(r"\(\*|\*\)")
-STATED = re.compile(r"^\s*(?:#\[[^]]*\]\s*)?(?:Theorem|Lemma|Corollary|Proposition|Fact|Remark)\s+([\w']+)", re.M)
+STATED = re.compile(r"^\s*(?:#\[[^]]*\]\s*)?(Theorem|Lemma|Corollary|Proposition|Fact|Remark)\s+([\w']+)", re.M)
 # What would let a statement through without a proof, wherever it stands.
 UNPROVED = re.compile(
     r"\b(Admitted|admit|give_up|Axioms?|Conjectures?|Parameters?|bypass_check|Declare Module|"
     r"Unset (Guard|Positivity|Universe) Checking|Obligation Tactic)\b"
 )
-MARK = "theorem: "
+MARK = "rests on: "
+NOTHING = "nothing"
 
 
 class Failure(Exception):
@@ -63,15 +65,15 @@ def theories() -> list[str]:
     return listed
 
 
-def statements() -> list[str]:
-    """Every lemma and theorem, `Theory.name`, read off the theories, none of which may take anything unproved."""
-    found: list[str] = []
+def statements() -> list[tuple[str, str]]:
+    """Every statement: its word (Theorem, Lemma, …) and `Theory.name`; no theory may hold anything unproved."""
+    found: list[tuple[str, str]] = []
     for theory in theories():
         text = without_comments((HERE / f"{theory}.v").read_text())
         unproved = UNPROVED.search(text)
         if unproved:
             raise Failure(f"Expected proofs alone in {theory}.v, but it holds the word {unproved[0]!r}.", 1)
-        found += [f"{theory}.{name}" for name in STATED.findall(text)]
+        found += [(word, f"{theory}.{name}") for word, name in STATED.findall(text)]
     return found
 
 
@@ -95,7 +97,7 @@ def expect_installed() -> None:
 def compile_theories() -> None:
     """Compiles what has changed, in `build/formal`, so that nothing is written beside the sources."""
     OUT.mkdir(parents=True, exist_ok=True)
-    for path in (HERE / "_CoqProject", *HERE.glob("*.v")):
+    for path in (HERE / "_CoqProject", HERE / "main.ml", *HERE.glob("*.v")):
         copy = OUT / path.name
         if not copy.exists() or copy.read_bytes() != path.read_bytes():
             shutil.copyfile(path, copy)
@@ -104,6 +106,14 @@ def compile_theories() -> None:
             copy.unlink()
     run(["coq_makefile", "-f", "_CoqProject", "-o", "Makefile.coq"])
     run(["make", "--no-print-directory", "-f", "Makefile.coq"])
+
+
+def compile_checker() -> None:
+    """Makes `build/formal/bounds_checker` of what was extracted and of its reader."""
+    program, parts = OUT / "bounds_checker", [OUT / "checker.mli", OUT / "checker.ml", OUT / "main.ml"]
+    if not program.exists() or program.stat().st_mtime < max(part.stat().st_mtime for part in parts):
+        files = [part.name for part in parts]
+        run(["ocamlfind", "ocamlopt", "-package", "zarith,str", "-linkpkg", "-w", "-a", *files, "-o", program.name])
 
 
 def run(command: Sequence[str]) -> str:
@@ -115,29 +125,54 @@ def run(command: Sequence[str]) -> str:
     return done.stdout
 
 
-def assumptions(names: Sequence[str]) -> Iterator[str]:
-    """One line for every statement: what it rests on beyond the logic itself."""
-    asked = "".join(f'Goal True. idtac "{MARK}{name}". Abort. Print Assumptions {name}.\n' for name in names)
-    (OUT / "Asked.vf").write_text(f"From Sipit Require {' '.join(theories())}.\n{asked}")
-    shutil.copyfile(OUT / "Asked.vf", OUT / "Asked.v")
+def assumptions(stated: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """What statements rest on beyond the logic itself, a line each: every theory as a whole, then its theorems.
+
+    A theory as a whole is all its lemmas and theorems in one term. Where that rests on nothing, so does each of them,
+    and none is asked for: with real numbers in reach an answer takes a second.
+    """
+    chosen = [name for word, name in stated if word in ("Theorem", "Corollary")]
+    asked: dict[str, str] = {}
+    for theory in theories():
+        terms = [f"@{name}" for _, name in stated if name.startswith(f"{theory}.")]
+        if terms:
+            asked[theory] = f"Definition everything := ({', '.join([*terms, 'tt'])})."
+    whole = dict(zip(asked, _printed([(text, "everything") for text in asked.values()]), strict=True))
+    theorems = [name for name in chosen if whole[name.partition(".")[0]] != NOTHING]
+    single = dict(zip(theorems, _printed([("", name) for name in theorems]), strict=True))
+    for theory, rests in whole.items():
+        yield f"{theory}, all of it: {rests}"
+        yield from (f"{name}: {single.get(name, NOTHING)}" for name in chosen if name.startswith(f"{theory}."))
+
+
+def _printed(questions: Sequence[tuple[str, str]]) -> list[str]:
+    """The answers of Coq: what each constant, defined by a text or known, rests on."""
+    lines = [f"From Sipit Require {' '.join(theories())}."]
+    for index, (text, name) in enumerate(questions):
+        lines.append(
+            f'Module M{index}. {text} Goal True. idtac "{MARK}". Abort. Print Assumptions {name}. End M{index}.'
+        )
+    path = OUT / "Asked.v"
+    path.write_text("\n".join(lines) + "\n")
     try:
-        printed = run(["coqc", "-Q", ".", "Sipit", "Asked.v"])
+        printed = run(["coqc", "-Q", ".", "Sipit", path.name])
     finally:
-        for path in (*OUT.glob("Asked.*"), *OUT.glob(".Asked.*")):
-            path.unlink()
+        for made in (*OUT.glob("Asked.*"), *OUT.glob(".Asked.*")):
+            made.unlink()
     parts = printed.split(MARK)[1:]
-    if len(parts) != len(names):
-        raise Failure(f"Expected the assumptions of {len(names)} statements, but {len(parts)} were printed.", 2)
-    for part in parts:
-        name, _, rest = part.partition("\n")
-        if rest.strip() == "Closed under the global context":
-            yield f"{name}: nothing"
-        else:
-            # An axiom starts a line; its type may go on in lines that are indented.
-            axioms = sorted(re.findall(r"^(\S+)(?: |$)", rest.partition("Axioms:")[2], re.M))
-            if not axioms:
-                raise Failure(f"Expected axioms by name under {name}, but got {rest.strip()[:80]!r}.", 2)
-            yield f"{name}: {', '.join(axioms)}"
+    if len(parts) != len(questions):
+        raise Failure(f"Expected {len(questions)} answers about axioms, but {len(parts)} were printed.", 2)
+    return [_axioms(part) for part in parts]
+
+
+def _axioms(printed: str) -> str:
+    if "Closed under the global context" in printed:
+        return NOTHING
+    # An axiom starts a line; its type may go on in lines that are indented.
+    axioms = sorted(re.findall(r"^(\S+)(?: |$)", printed.partition("Axioms:")[2], re.M))
+    if not axioms:
+        raise Failure(f"Expected axioms by name, but got {printed.strip()[:80]!r}.", 2)
+    return ", ".join(axioms)
 
 
 def compare(found: Sequence[str]) -> None:
@@ -156,15 +191,18 @@ def main(arguments: Sequence[str]) -> None:
     if arguments not in ([], ["--renew"]):
         raise Failure("Expected no argument or --renew.", 2)
     expect_installed()
-    names = statements()
+    stated = statements()
     compile_theories()
-    found = list(assumptions(names))
+    compile_checker()
+    found = list(assumptions(stated))
     if arguments:
         LIST.write_text("".join(f"{line}\n" for line in found))
     compare(found)
-    closed = sum(line.endswith(": nothing") for line in found)
+    theorems = [line for line in found if ", all of it: " not in line]
+    closed = sum(line.endswith(f": {NOTHING}") for line in theorems)
     sys.stdout.write(
-        f"{len(found)} lemmas and theorems proved: {closed} rest on nothing, the others on the axioms of {LIST.name}\n"
+        f"{len(stated)} statements proved, {len(theorems)} of them theorems: {closed} rest on nothing, the others on "
+        f"the axioms of {LIST.name}\n"
     )
 
 

@@ -26,7 +26,7 @@ from proofs.operations.base import (
     unmet,
 )
 from proofs.operations.masks import union
-from proofs.regularity import ANALYTIC, CONSTANT, Facts, smooth
+from proofs.regularity import ANALYTIC, CONSTANT, UNPROVED, Facts, smooth
 
 LARGEST_EXPONENT = 1024  # beyond it nothing is captured, and a power would be too long to work out
 
@@ -133,7 +133,7 @@ def _whole_power(at: Application, exponent: int) -> Proved:
     inner = at.argument(0)
     if inner.operation == "relu" and exponent >= 2:
         before = at.facts[inner.arguments[0]].regularity
-        if known.regularity > before:
+        if before < known.regularity < UNPROVED:
             return bounded(max(before, smooth(exponent - 1)), bounds)
     return bounded(known.regularity, bounds)
 

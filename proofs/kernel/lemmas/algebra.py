@@ -18,6 +18,7 @@ from proofs.regularity import (
     CONSTANT,
     DISCONTINUOUS,
     POLYNOMIAL,
+    UNPROVED,
     smooth,
 )
 
@@ -193,7 +194,7 @@ def raised(step: Instance, exponent: int) -> Line:
     inner = step.nodes[0]
     if inner.operation == "relu" and exponent >= 2:
         before = step.before(inner.arguments[0]).regularity
-        if x.regularity > before:
+        if before < x.regularity < UNPROVED:  # where a mask reached the maximum, nothing is known of it
             return Line(max(before, smooth(exponent - 1)), bounds)
     return Line(x.regularity, bounds)
 

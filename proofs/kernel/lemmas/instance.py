@@ -118,7 +118,7 @@ def spread(value: Constant, truths: Sequence[Any]) -> Any:
     if math.prod(value.shape) > LARGEST_MASK:
         raise Rejected("a mask has more entries than can be written out")
     entries = np.array(truths, dtype=np.bool_)
-    return np.broadcast_to(entries[0], value.shape) if entries.size == 1 else entries.reshape(value.shape)
+    return np.broadcast_to(entries.reshape(()), value.shape) if entries.size == 1 else entries.reshape(value.shape)
 
 
 def hull(lines: tuple[Line, ...]) -> Interval:

@@ -1,0 +1,176 @@
+(* Reads networks from standard input, one node a line, and runs the checker that was extracted from its proof.
+
+   Trusted: this file, the writer of the lines (graph_text.py), zarith, and the compiler. A network starts with a line
+   "network NAME"; for each, one line is printed: "accepted NAME COUNT" or "refused NAME INDEX: REASON". A node is
+
+     operation and its numbers ; kind rank sizes… ; how many arguments, and how far back each is ; claim
+
+   with whole numbers in decimal, rationals as p/q, "-" for what is missing or infinite. The claim is "nothing" or
+   "bounds LOW HIGH MASK", an end "-", "closed:p/q" or "open:p/q", the mask 0 or 1. *)
+
+open Checker
+
+exception Damaged of string
+
+let words = Str.split (Str.regexp " +")
+let z = Big_int_Z.big_int_of_string
+
+let rec nat n = if n <= 0 then O else S (nat (n - 1))
+
+(* Whole numbers that are counted in steps: axes, exponents, distances to arguments. *)
+let small limit text =
+  match int_of_string_opt text with
+  | Some n when 0 <= n && n <= limit -> n
+  | _ -> raise (Damaged ("expected a number from 0 to " ^ string_of_int limit ^ ", but got " ^ text))
+
+let axis text = nat (small 64 text)
+
+let size text =
+  let n = z text in
+  if Big_int_Z.sign_big_int n < 0 then raise (Damaged ("expected a size, but got " ^ text)) else n
+
+let positive text =
+  let n = z text in
+  if Big_int_Z.sign_big_int n <= 0 then raise (Damaged ("expected a positive number, but got " ^ text)) else n
+
+let rational text =
+  match String.split_on_char '/' text with
+  | [ p ] -> { qnum = z p; qden = Big_int_Z.unit_big_int }
+  | [ p; q ] -> { qnum = z p; qden = positive q }
+  | _ -> raise (Damaged ("expected a rational, but got " ^ text))
+
+let optional text = if text = "-" then None else Some (rational text)
+let flag = function "0" -> false | "1" -> true | text -> raise (Damaged ("expected 0 or 1, but got " ^ text))
+
+let finish text =
+  if text = "-" then None
+  else
+    match String.split_on_char ':' text with
+    | [ "closed"; q ] -> Some (rational q, false)
+    | [ "open"; q ] -> Some (rational q, true)
+    | _ -> raise (Damaged ("expected an end, but got " ^ text))
+
+let unary = function
+  | [ "negate" ] -> Neg
+  | [ "exp" ] -> Exp
+  | [ "expm1" ] -> Expm1
+  | [ "log" ] -> Log
+  | [ "log1p" ] -> Log1p
+  | [ "sqrt" ] -> Sqrt
+  | [ "rsqrt" ] -> Rsqrt
+  | [ "sigmoid" ] -> Sigmoid
+  | [ "tanh" ] -> Tanh
+  | [ "erf" ] -> Erf
+  | [ "sin" ] -> Sin
+  | [ "cos" ] -> Cos
+  | [ "gelu" ] -> Gelu
+  | [ "tanh_gelu" ] -> TanhGelu
+  | [ "silu" ] -> Silu
+  | [ "mish" ] -> Mish
+  | [ "softplus"; beta ] -> Softplus (rational beta)
+  | [ "relu" ] -> Relu
+  | [ "absolute" ] -> Absolute
+  | [ "leaky_relu"; slope ] -> LeakyRelu (rational slope)
+  | [ "elu"; scale ] -> Elu (rational scale)
+  | [ "clamp"; low; high ] -> Clamp (optional low, optional high)
+  | [ "power"; n ] -> Power (nat (small 1024 n))
+  | [ "floor" ] -> Floor
+  | [ "whole_quotient"; by ] -> WholeQuotient (positive by)
+  | [ "remainder"; by ] -> Remainder (positive by)
+  | [ ("as_real" | "as_integer") ] -> Convert
+  | [ "opposite" ] -> Opposite
+  | others -> raise (Damaged ("there is no operation " ^ String.concat " " others))
+
+let operation = function
+  | [ "tokens"; n ] -> Tokens (positive n)
+  | [ "parameter"; number ] -> Coordinate (size number)
+  | "constant" :: default :: entries -> Constant (optional default, List.map optional entries)
+  | [ "reshape" ] -> Moved Reshape
+  | "permute" :: order -> Moved (Permute (List.map axis order))
+  | [ "expand" ] -> Moved Expand
+  | [ "slice"; a; start; step ] -> Moved (Slice (axis a, size start, size step))
+  | [ "concatenate"; a ] -> Moved (Concatenate (axis a))
+  | [ "add" ] -> Binary Add
+  | [ "subtract" ] -> Binary Subtract
+  | [ "multiply" ] -> Binary Multiply
+  | [ "divide" ] -> Binary Divide
+  | [ "maximum" ] -> Binary Maximum
+  | [ "minimum" ] -> Binary Minimum
+  | [ "greater" ] -> Binary Greater
+  | [ "at_most" ] -> Binary AtMost
+  | [ "equal" ] -> Binary Equal
+  | [ "both" ] -> Binary Both
+  | [ "either" ] -> Binary Either
+  | "sum" :: keep :: reduced -> Sum (List.map flag reduced, flag keep)
+  | "mean" :: keep :: reduced -> Mean (List.map flag reduced, flag keep)
+  | [ "cumulative_sum"; a ] -> CumulativeSum (axis a)
+  | [ "softmax"; a ] -> Softmax (axis a)
+  | [ "log_sum_exp"; a ] -> LogSumExp (axis a)
+  | [ "layer_norm"; axes; epsilon ] -> LayerNorm (axis axes, rational epsilon)
+  | [ "largest"; keep; a ] -> Largest (axis a, flag keep)
+  | [ "top_values"; a; n ] -> TopValues (axis a, size n)
+  | [ "top_indices"; a; n ] -> TopIndices (axis a, size n)
+  | [ "matmul" ] -> MatMul
+  | [ "take"; a ] -> Take (axis a)
+  | [ "gather"; a ] -> Gather (axis a)
+  | [ "scatter"; a ] -> Scatter (axis a)
+  | [ "select" ] -> Select
+  | [ "unknown" ] -> Unknown
+  | others -> Unary (unary others)
+
+let kind = function
+  | "real" -> Real
+  | "integer" -> Whole
+  | "boolean" -> Truth
+  | text -> raise (Damaged ("expected a kind, but got " ^ text))
+
+let claim = function
+  | [ "nothing" ] -> Nothing
+  | [ "bounds"; low; high; mask ] -> Claimed ({ low = finish low; high = finish high }, flag mask)
+  | others -> raise (Damaged ("expected a claim, but got " ^ String.concat " " others))
+
+let node line =
+  match List.map words (String.split_on_char ';' line) with
+  | [ o; k :: dims; args; c ] ->
+      let result = { dims = List.map size dims; of_kind = kind k } in
+      ({ operation = operation o; arguments = List.map (fun d -> nat (small 2097152 d)) args; result }, claim c)
+  | _ -> raise (Damaged "expected a node of four parts")
+
+let shown_end = function
+  | None -> "-"
+  | Some (q, strict) ->
+      Printf.sprintf "%s:%s/%s"
+        (if strict then "open" else "closed")
+        (Big_int_Z.string_of_big_int q.qnum) (Big_int_Z.string_of_big_int q.qden)
+
+let shown = function
+  | Ill_typed -> "the type is not the one that follows"
+  | Does_not_follow Unproved -> "nothing follows"
+  | Does_not_follow (Proved l) ->
+      Printf.sprintf "what follows is bounds %s %s %d" (shown_end l.limits.low) (shown_end l.limits.high)
+        (if unmasked l then 0 else 1)
+
+let judge name nodes =
+  match check (List.rev nodes) [] Big_int_Z.zero_big_int with
+  | Inl cells -> Printf.printf "accepted %s %d\n" name (List.length cells)
+  | Inr (index, why) -> Printf.printf "refused %s %s: %s\n" name (Big_int_Z.string_of_big_int index) (shown why)
+
+let () =
+  let name = ref "" and nodes = ref [] and started = ref false in
+  let finished () = if !started then judge !name !nodes in
+  try
+    (try
+       while true do
+         let line = input_line stdin in
+         match words line with
+         | [ "network"; n ] ->
+             finished ();
+             name := n;
+             nodes := [];
+             started := true
+         | _ -> nodes := node line :: !nodes
+       done
+     with End_of_file -> finished ())
+  with Damaged reason | Failure reason | Invalid_argument reason ->
+    Printf.eprintf "Expected networks as text, but %s.\n" reason;
+    exit 2

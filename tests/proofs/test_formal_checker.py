@@ -1,0 +1,149 @@
+"""The checker that was extracted from its proof, beside the kernel: what one accepts, so does the other.
+
+It is compiled by `make formal`; where that has not been done, or for other theories, there is nothing to run.
+"""
+
+import subprocess
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import proofs.formal.graph_text as graph_text
+from proofs import Verdict, check, prove_analytic
+from proofs.network.graph import Graph
+from tests.proofs.building import Net, attention_net
+from tests.proofs.formal_networks import random_network
+
+SOURCES = Path(graph_text.__file__).parent
+BUILT = SOURCES.parents[1] / "build" / "formal"
+PROGRAM = BUILT / "bounds_checker"
+
+
+def _missing() -> str | None:
+    if not PROGRAM.exists():
+        return "the extracted checker has not been compiled here: make formal"
+    for source in (*SOURCES.glob("*.v"), SOURCES / "main.ml"):
+        copy = BUILT / source.name
+        if not copy.exists() or copy.read_bytes() != source.read_bytes():
+            return f"the extracted checker is not that of this {source.name}: make formal"
+    return None
+
+
+MISSING = _missing()
+pytestmark = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
+
+
+def judged(texts: Sequence[str]) -> list[str]:
+    """The program's answers, one for every network."""
+    done = subprocess.run([str(PROGRAM)], input="".join(texts), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def certificate_of(graph: Graph) -> dict[str, Any]:
+    return prove_analytic(graph).to_json()
+
+
+def expect_agreement(seeds: Sequence[int]) -> None:
+    """Whatever the kernel accepts follows from the proved rules too."""
+    certificates = {str(seed): certificate_of(random_network(seed)) for seed in seeds}
+    accepted = {name: c for name, c in certificates.items() if check(c).verdict is Verdict.ACCEPTED}
+    assert len(accepted) > 0.9 * len(certificates)
+    answers = judged([graph_text.network_text(name, c) for name, c in accepted.items()])
+    assert len(answers) == len(accepted)
+    for answer, (name, certificate) in zip(answers, accepted.items(), strict=True):
+        assert answer == f"accepted {name} {len(certificate['lines'])}", answer
+
+
+def test_a_block_with_attention_is_accepted_line_by_line():
+    graph = attention_net()
+    (answer,) = judged([graph_text.network_text("block", certificate_of(graph))])
+    assert answer == f"accepted block {len(graph.nodes)}"
+
+
+def test_random_networks_get_the_same_bounds_and_masks():
+    expect_agreement(range(150))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("start", range(1000, 11000, 1000))
+def test_many_random_networks_get_the_same_bounds_and_masks(start):
+    expect_agreement(range(start, start + 1000))
+
+
+def tightened(fact: list[Any]) -> list[list[Any]]:
+    """Claims that say more than an exact one: an end moved inwards, a closed end opened, a mask that is not there."""
+    regularity, lower, open_below, upper, open_above, masked = fact
+    more = [[regularity, lower, open_below, upper, open_above, not masked]]
+    if lower is None:
+        more.append([regularity, "-1000000", False, upper, open_above, masked])
+    elif not open_below:
+        more.append([regularity, lower, True, upper, open_above, masked])
+    else:
+        more.append([regularity, str(Fraction(lower) + Fraction(1, 10**9)), True, upper, open_above, masked])
+    if upper is None:
+        more.append([regularity, lower, open_below, "1000000", False, masked])
+    elif not open_above:
+        more.append([regularity, lower, open_below, upper, True, masked])
+    else:
+        more.append([regularity, lower, open_below, str(Fraction(upper) - Fraction(1, 10**9)), True, masked])
+    return more
+
+
+def test_a_claim_that_says_more_is_refused_where_it_stands():
+    certificate = certificate_of(attention_net())
+    texts, expected = [], []
+    for line, place in enumerate(certificate["lines"]):
+        fact = certificate["facts"][place]
+        if fact[0] == "unproved":
+            continue
+        for number, more in enumerate(tightened(fact)):
+            facts, lines = [*certificate["facts"], more], list(certificate["lines"])
+            lines[line] = len(facts) - 1
+            name = f"{line}.{number}"
+            texts.append(graph_text.network_text(name, {**certificate, "facts": facts, "lines": lines}))
+            expected.append(f"refused {name} {line}:")
+    answers = judged(texts)
+    assert len(answers) == len(expected) > 50
+    for answer, start in zip(answers, expected, strict=True):
+        assert answer.startswith(start), answer
+
+
+def test_an_open_end_that_meets_the_limit_of_a_clamp_is_reached():
+    """clamp(e^-1, max = 0) is 0: nothing may call it positive, whoever else does."""
+    net = Net()
+    zero = net.op("clamp", net.op("exp", net.constant(-1)), high=Fraction(0), low=None)
+    graph = net.graph(zero)
+    claims = [["constant", "-1", False, "-1", False, False], ["constant", "0", True, "1", True, False]]
+    for opened, verdict in ((True, "refused"), (False, "accepted")):
+        last = ["constant", "0", opened, "0", False, False]
+        lines = "\n".join(("network clamp", *graph_text.node_lines(graph, [*claims, last]))) + "\n"
+        (answer,) = judged([lines])
+        assert answer.startswith(f"{verdict} clamp")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("exp ; real 2 ; 0", "expected a node of four parts"),
+        ("nonsense ; real ; ; nothing", "there is no operation"),
+        ("exp ; complex 2 ; 0 ; nothing", "expected a kind"),
+        ("constant 1/0 ; real ; ; nothing", "expected a positive number"),
+        ("power 4096 ; real ; 0 ; nothing", "expected a number from 0 to 1024"),
+        ("constant 1 ; real ; ; bounds 1 1 0", "expected an end"),
+    ],
+)
+def test_what_is_damaged_ends_with_one_sentence(line, reason):
+    done = subprocess.run([str(PROGRAM)], input=f"network n\n{line}\n", capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_node_of_another_type_is_refused():
+    text = "network n\nparameter 0 ; real 2 3 ; ; bounds - - 0\nexp ; real 3 2 ; 0 ; bounds open:0 - 0\n"
+    assert judged([text]) == ["refused n 1: the type is not the one that follows"]
