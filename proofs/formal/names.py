@@ -83,6 +83,15 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
     "two blocks without positions": (
         Formal("TwoBlocks.words_of_82_letters", idealised=(LAYERS, "two layers of softmax over contents", EMBEDDING)),
     ),
+    "positions told apart": (
+        Formal(
+            "Separation.separated",
+            idealised=(
+                "one head gives keys of one token scores that differ from position to position, others none",
+                "for each length the scores, exponentiated, are distinct and positive",
+            ),
+        ),
+    ),
     "bounds": (
         Formal(
             "Soundness.check_sound",
