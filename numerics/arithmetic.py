@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from proofs.arithmetic.base import Arithmetic, Discrete
+from proofs.arithmetic.whole import discrete
 from proofs.errors import InvalidInput
 from proofs.network.graph import Constant, Graph
 from proofs.operations.interpreter import evaluate
@@ -32,8 +33,7 @@ class TorchArithmetic(Arithmetic):
             numbers = {v: float(v) for v in set(value.values)}
             flat = torch.tensor([numbers[v] for v in value.entries()], dtype=torch.float64, device=self.device)
             return flat.to(self.dtype).reshape(value.shape)
-        dtype = np.int64 if value.kind == "integer" else np.bool_
-        return np.array(value.entries(), dtype=dtype).reshape(value.shape)
+        return discrete(value.entries(), value.shape, value.kind)
 
     def scalar(self, value: Fraction) -> torch.Tensor:
         """A rational number, rounded once."""

@@ -93,8 +93,10 @@ def other_lengths(config: Any, graph: Graph) -> list[int]:
 
     One block alone may not tell permuted prefixes or multiplied multisets apart; these need three and four tokens.
     """
+    from numerics.position_trial import WINDOWS
+
     text = config.get_text_config()
-    named = {getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size", "window_size")}
+    named = {getattr(text, name, None) for name in WINDOWS}
     sides = {n for size in named if isinstance(size, int) and 1 <= size < LONGEST for n in (size, size + 1)}
     short = {1, 2} if graph.layer <= SHALLOW else {2}
     return sorted((short | sides | ({3, 4} if graph.layer == 1 else set())) - {LENGTH})

@@ -29,7 +29,9 @@ class Families:
         repeats: a^m and a^k collide for every token a, at the lengths where it was shown.
         permutations: only the last token and the counts of the others matter, likewise.
         reach: how many of the last tokens can be seen; None for all.
-        anywhere: whether a prompt's state depends on its tokens alone and not on where in the context they stand.
+        back: how many tokens back each block sees, where `reach` is not None.
+        anywhere: whether a prompt's state depends on the tokens in reach alone and not on where in the context they
+            stand. Believed, as an idealisation, where positions change nothing but attention weights.
         lengths: the lengths of prompts at which this was shown by value numbering. Of other lengths the same is
             believed, as an idealisation.
     """
@@ -37,15 +39,23 @@ class Families:
     repeats: bool
     permutations: bool
     reach: int | None
+    back: int
     anywhere: bool
     lengths: tuple[int, ...] = ()
 
     def key(self, classes: Sequence[int]) -> Hashable:
-        """The key of a prompt, given the classes of equal embedding rows of its tokens."""
+        """The key of a prompt, given the classes of equal embedding rows of its tokens.
+
+        Where all blocks see w tokens back, a^m s and a^w s collide for all m >= w and every s: all states on the run
+        are equal, and no position of s sees more than w of them. (Ours, by induction over the blocks; an idealisation
+        where positions are read from rounded tables.)
+        """
         seen, where = self._seen(classes)
-        if self.repeats and len(set(classes)) == 1:
-            return (classes[0],), 0
-        if self.permutations and where == 0:
+        if self.repeats and where == 0:
+            run = next((at for at, token in enumerate(seen) if token != seen[0]), len(seen))
+            kept = 1 if run == len(seen) else run if self.reach is None else min(run, max(1, self.back))
+            seen = seen[run - kept :]
+        if self.permutations:
             return frozenset(Counter(seen[:-1]).items()), seen[-1]
         return seen, where
 
@@ -86,11 +96,13 @@ def families_at(model: LanguageModel, layer: int) -> Families:
 
     if layer == 0:
         everywhere = _same_everywhere(model)
-        return Families(repeats=everywhere, permutations=False, reach=1, anywhere=everywhere)
+        return Families(repeats=everywhere, permutations=False, reach=1, back=0, anywhere=everywhere)
     graphs = {n: capture_graph(model.module.config, layer, "eager", length=n) for n in SHOWN}
     reach = window_reach(model, layer)
+    repeats = repeated_tokens_collide(graphs)
     permutations = reach is None and PERMUTED in colliding_pairs(graphs)
-    return Families(repeated_tokens_collide(graphs), permutations, reach, anywhere=False, lengths=SHOWN)
+    back = 0 if reach is None else (reach - 1) // layer
+    return Families(repeats, permutations, reach, back, anywhere=repeats, lengths=SHOWN)
 
 
 def _same_everywhere(model: LanguageModel) -> bool:

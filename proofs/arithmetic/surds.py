@@ -23,7 +23,7 @@ from proofs.network.graph import Number
 
 Terms = Mapping[tuple[int, int], Fraction]  # (power of the logarithm, squarefree radicand) -> coefficient
 _ONE = Fraction(1)
-MOST_TERMS, MOST_BITS = 4, 1024  # of a number that is followed; a longer one is unknown
+MOST_TERMS, MOST_BITS = 8, 1024  # of a number that is followed; a longer one is unknown
 SMALL, LARGEST_FACTOR = 20, 160  # bits of factors that are found in any number, and of one that can be factored at all
 
 

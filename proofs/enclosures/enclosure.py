@@ -59,6 +59,22 @@ class Enclosure:
         radius = np.array([float(r) for r in self.radius])[:, None] * (1 + 2.0**-50)
         return Fixed(self.mantissa[None], np.broadcast_to(radius, self.mantissa.shape)[None])
 
+    def holds(self, states: Fixed, bits: int) -> bool:
+        """Whether computed states (1, tokens, width) of that many bits, or the last of them, lie within this one."""
+        rows = len(self.radius)
+        mantissa, radius = states.mantissa[0][-rows:], states.radius[0][-rows:]
+        if states.masked is not None or not np.isfinite(radius).all() or mantissa.shape != self.mantissa.shape:
+            return False
+        finest = max(bits, self.bits)
+        for row, most in enumerate(self.radius):
+            near = (int(m) << (finest - bits) for m in mantissa[row])
+            middle = (int(m) << (finest - self.bits) for m in self.mantissa[row])
+            apart = (abs(a - b) for a, b in zip(near, middle, strict=True))
+            own = (math.ceil(float(r)) << (finest - bits) for r in radius[row])
+            if any(a + r > most << (finest - self.bits) for a, r in zip(apart, own, strict=True)):
+                return False
+        return True
+
     def last(self) -> "Enclosure":
         """The state of the last token alone."""
         return Enclosure(self.bits, self.mantissa[-1:], self.radius[-1:])

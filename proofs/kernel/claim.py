@@ -67,7 +67,7 @@ def expect(stated: Any, follows: Any, where: str) -> None:
             if name not in stated:
                 raise Rejected(f"{where} does not state {name}")
             expect(stated[name], value, f"{where}.{name}")
-    elif isinstance(follows, list) and isinstance(stated, list) and not same(stated, follows):
+    elif isinstance(follows, list) and isinstance(stated, list):
         if len(stated) != len(follows):
             raise Rejected(f"{where} has {len(stated)} entries, but {len(follows)} follow")
         for place, (one, other) in enumerate(zip(stated, follows, strict=True)):
@@ -78,7 +78,7 @@ def expect(stated: Any, follows: Any, where: str) -> None:
 
 def divided(stated: Any, follows: Any, where: str) -> tuple[list[str], list[str]]:
     """The dotted paths of what follows, and of what does not; where all below one goes the same way, its own alone."""
-    if stated is follows or not (isinstance(follows, Mapping | list) and stated):
+    if not isinstance(follows, Mapping | list):
         return [where], []
     derived: list[str] = []
     other: list[str] = []

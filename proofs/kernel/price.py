@@ -15,16 +15,18 @@ from proofs.network.folding import extent
 from proofs.network.graph import LEAVES, Graph, Node
 from proofs.operations.interpreter import live
 
-USUAL = 1e7  # what a certificate may cost, and
-DEARER = {"witness": 2e7, "training-step": 3e7}  # where the dearest that a command makes costs more
+USUAL = 1e7  # what a certificate may cost; and where what the commands make costs more:
+DEARER = {"regularity": 2e7, "witness": 2e7, "training-step": 3e7, "separation": 1e9, "vocabulary-margin": 1e9}
 PATTERN = 7e4  # for each pattern of prompts that is listed: then the file is as large as the claim
 MEMORY = 5e8  # bytes at a time, beside what the program itself takes
 
-ROW, CHARACTER, ENTRY = 300.0, 0.05, 0.3  # of a graph written out; an entry of a constant, or of a mask
+ROW, READ, CHARACTER = 300.0, 60.0, 0.05  # of a graph written out; a row that is derived, or only read
+ENTRY = 1.0  # of a constant, of what is made of constants, or of a mask
 NODE, BALL, FUNCTION, MOVE, TERM = 40.0, 0.5, 3.0, 0.05, 0.06  # of an evaluation in balls of 128 bits
+DRAWN = 1.5  # of an entry of a parameter at a point
 OBJECT, POINTER = 120, 8  # bytes of a ball, and of its place in an array
 PASSES, LONGEST, LARGEST = 6, 5, 10**6  # evaluations of a stored witness; tokens of a pattern; a number of a claim
-NUMBER, PLACES = 60.0, 5.0  # of a node, and of a pair of tokens in it, where equal states are numbered
+NUMBER, PLACE, PLACES = 100.0, 8.0, 12.0  # of a node where equal states are numbered, a token in it, a pair of them
 POWER = 70.0  # of bounds, for each digit of an exponent
 PAIR, NEW_POINT, SURD = 150.0, 5, 1.0  # a pair of prompts; pairs to a point; an exact number as against a ball
 STEP, CUBE, DIGITS = 2.0, 0.12, 200  # a derivative as against a value; a determinant, of numbers of few digits
@@ -52,10 +54,10 @@ def afford(certificate: Mapping[str, Any], kind: str, limit: float) -> None:
 def _parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
     """A graph is read only when what came before is paid."""
     graphs: list[Graph] = []
-    for data in _written(certificate):
+    for data, row in _written(certificate):
         try:
             rows, characters = extent(data)
-            yield "nodes", ROW * rows + CHARACTER * characters, 1000.0 * rows + 2.0 * characters
+            yield "nodes", row * rows + CHARACTER * characters, 1000.0 * rows + 2.0 * characters
             graphs.append(Graph.from_json(data))
         except InvalidInput:
             continue  # which the kernel says better
@@ -65,45 +67,48 @@ def _parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
         yield "powers", POWER * powers, 0.0
     claim, witness = (_object(certificate.get(name)) for name in ("claim", "witness"))
     if kind == "regularity" and witness:
-        yield from (_evaluations(graph, PASSES * max(_whole(witness, "bits") / 128, 1)) for graph in graphs[:1])
-    evaluated, numbered = _prompts(certificate)
+        times = PASSES * max(_whole(witness, "bits") / 128, 1)
+        yield from (_evaluations(graph, times, PASSES) for graph in graphs[:1])
+    evaluated, numbered, points = _prompts(certificate)
     for graph in graphs:
-        nodes = len(live(graph))
-        yield "equal states", numbered[graph.length] * nodes * (NUMBER + PLACES * graph.length**2), 0.0
+        yield "equal states", numbered[graph.length] * _numbering(graph), 0.0
         if evaluated[graph.length]:
-            yield _evaluations(graph, evaluated[graph.length])
+            yield _evaluations(graph, evaluated[graph.length], points)
     if kind == "witness":
         words = sum(_whole(claim, "vocabulary") ** n for n in range(1, min(len(graphs), DIGITS) + 1))
         yield "pairs of prompts", PAIR * float(words**2), 0.0
-        yield from (_evaluations(graph, SURD * float(words**2) / NEW_POINT / len(graphs)) for graph in graphs)
+        yield from (_evaluations(graph, SURD * float(words**2) / NEW_POINT / len(graphs), 1) for graph in graphs)
     if kind == "training-step":
         yield from (part for graph in graphs for part in _derivatives(graph, certificate))
 
 
-def _written(certificate: Mapping[str, Any]) -> Iterator[Any]:
-    """Every graph in a certificate; that of a stored witness first, for it is what a witness is evaluated on."""
+def _written(certificate: Mapping[str, Any]) -> Iterator[tuple[Any, float]]:
+    """Every graph in a certificate, and what its rows cost; that of a stored witness first, which is evaluated."""
     for place in (certificate.get("witness"), certificate, certificate.get("closest")):
         if "graph" in _object(place):
-            yield _object(place)["graph"]
-        for name in ("graphs", "other_lengths"):
+            yield _object(place)["graph"], ROW
+        for name, row in (("graphs", ROW), ("other_lengths", READ)):
             graphs = _object(place).get(name)
-            yield from graphs.values() if isinstance(graphs, Mapping) else _list(graphs)
+            yield from ((data, row) for data in (graphs.values() if isinstance(graphs, Mapping) else _list(graphs)))
 
 
 def _spread(graph: Graph) -> Iterator[Node]:
-    """The nodes whose entries are written out whatever is checked: constants, and what their masks pass through."""
+    """The nodes whose entries are written out whatever is checked: constants, what is made of them, and masks."""
+    known: set[int] = set()
     masked: set[int] = set()
     for index, node in enumerate(graph.nodes):
         value = graph.constant(node) if node.operation == "constant" else None
+        if value is not None or (node.arguments and known.issuperset(node.arguments)):
+            known.add(index)
         passes = node.operation in (*MOVES, "add", "subtract", "maximum") and masked.intersection(node.arguments)
         if passes or (value is not None and float("-inf") in value.values):
             masked.add(index)
-        if value is not None or index in masked or node.operation == "cumulative_sum":
+        if index in known or index in masked or node.operation == "cumulative_sum":
             yield node
 
 
-def _prompts(certificate: Mapping[str, Any]) -> tuple[Counter[int], Counter[int]]:
-    """Of how many prompts of a length states are evaluated at a point, and of how many they are numbered."""
+def _prompts(certificate: Mapping[str, Any]) -> tuple[Counter[int], Counter[int], int]:
+    """Of how many prompts of a length states are evaluated at a point, of how many numbered; and how many points."""
     found: dict[bool, set[str]] = {True: set(), False: set()}
     lengths: dict[str, int] = {}
     rows = list(_list(certificate.get("classes")))
@@ -116,8 +121,8 @@ def _prompts(certificate: Mapping[str, Any]) -> tuple[Counter[int], Counter[int]
                 name = f"{point} {prompt}"
                 lengths[name] = len(_list(prompt))
                 found[bool(point)].add(name)
-    counts = [Counter(lengths[name] for name in found[kind]) for kind in (True, False)]
-    return counts[0], counts[1]
+    evaluated, numbered = (Counter(lengths[name] for name in found[kind]) for kind in (True, False))
+    return evaluated, numbered, len({str(row[2]) for row in rows if isinstance(row, list) and len(row) == 3})
 
 
 def _listed(certificate: Mapping[str, Any], kind: str) -> int:
@@ -132,9 +137,15 @@ def _pairs(claim: Mapping[str, Any]) -> list[tuple[tuple[int, ...], tuple[int, .
     return patterns(context, bos=claim.get("bos") is True) if 0 < context <= LONGEST else []
 
 
-def _evaluations(graph: Graph, times: float) -> Part:
+def _numbering(graph: Graph) -> float:
+    mixing = sum(graph.nodes[index].operation in ("matmul", "softmax") for index in live(graph))
+    return len(live(graph)) * (NUMBER + PLACE * graph.length) + mixing * PLACES * float(graph.length) ** 2
+
+
+def _evaluations(graph: Graph, times: float, points: int) -> Part:
     work, size = evaluation(graph)
-    return "evaluations", times * work + sum(type_.size for _, type_ in graph.parameters()), size
+    parameters = sum(type_.size for _, type_ in graph.parameters())
+    return "evaluations", times * work + DRAWN * points * parameters, size + OBJECT * points * parameters
 
 
 def _derivatives(graph: Graph, certificate: Mapping[str, Any]) -> Iterator[Part]:

@@ -22,6 +22,7 @@ STATEMENT = (
     "For every prompt of {length} tokens the map from the parameters, embedding rows included, to the states after "
     "what the graph calls {layer} blocks {holds}."
 )
+WITNESS = ("claim", "seeds", "segment", "tokens", "choice", "separation", "bits", "largest", "parameters")
 _HOLDS = {
     str(DISCONTINUOUS): "is not continuous at some point of the parameter space",
     str(UNPROVED): "is of no class that is proved",
@@ -113,10 +114,11 @@ def written(rows: Iterable[list[Any]]) -> tuple[list[list[Any]], list[int]]:
 
 
 def _read(witness: Mapping[str, Any]) -> dict[str, Any]:
-    """A witness as it was read: without the labels of its graph, and what it calls that one."""
-    if "graph" not in witness:
-        return dict(witness)
-    return {**{k: v for k, v in witness.items() if k != "subject"}, "graph": unlabelled(witness["graph"])}
+    """A witness as it was read: without the labels of a graph of its own, and what it calls that one."""
+    read = {name: value for name, value in witness.items() if name in WITNESS}
+    if "graph" in witness:
+        return {**read, "graph": unlabelled(witness["graph"])}
+    return {**read, "subject": witness.get("subject")}
 
 
 def _lines(graph: Graph, certificate: Mapping[str, Any]) -> list[Line]:

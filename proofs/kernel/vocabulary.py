@@ -73,7 +73,7 @@ def derive_vocabulary(
     if not same(certificate.get("duplicates"), [group for group in classes if len(group) > 1]):
         raise Rejected("the tokens named as equal are not those with equal rows")
     names = [group[0] for group in classes]
-    chosen = _closest(certificate, question, names)
+    chosen, closest = _closest(certificate, question, names)
     mid, radius = question.opened.all_states(names, workers, lambda done, of: None)
     crowd = Crowd(mid, radius)
     others = _enclosures(certificate, crowd, chosen, workers)
@@ -92,8 +92,8 @@ def derive_vocabulary(
         f"computed again in {ARITHMETIC}, {len(drawn)} of these states in Arb as well (a second opinion); the closest "
         f"{len(chosen)} tokens confirmed in Arb and exact integers"
     )
-    body = {name: certificate[name] for name in ("prefix", "tokens", "duplicates", "enclosures")}
-    follows = {**as_read(certificate), **body, "closest": as_read(certificate["closest"])}
+    bounds = {name: certificate["enclosures"][name] for name in ("arithmetic", "largest_radius", "others_at_least")}
+    follows = {**as_read(certificate, "prefix", "tokens", "duplicates"), "enclosures": bounds, "closest": closest}
     opinion = Sample(len(drawn), len(names), seed)
     verdict = verdict_of(claim, certificate["closest"]["unresolved"], certificate["duplicates"])
     return Claim(KIND, verdict, claim["statement"], follows, len(drawn), reason, second_opinion=opinion)
@@ -130,15 +130,16 @@ def _question(certificate: Mapping[str, Any], weights: Any) -> _Question:
     return _Question(graph, arrays, tuple(prefix), tokens, Continuations.of(graph, arrays, prefix))
 
 
-def _closest(certificate: Mapping[str, Any], question: _Question, names: Sequence[int]) -> list[int]:
-    """The places of the tokens that the exact certificate is of; it must be of this prefix, graph and weights."""
+def _closest(certificate: Mapping[str, Any], question: _Question, names: Sequence[int]) -> tuple[list[int], Any]:
+    """The places of the tokens that the exact certificate is of, which must be of this prefix, graph and weights; and
+    what it must be."""
     exact = certificate.get("closest")
     if not isinstance(exact, Mapping):
         raise Rejected("there is no certificate of the closest tokens")
     if exact.get("kind") != SEPARATION or exact.get("schema") != SCHEMA:
         raise Rejected("the certificate of the closest tokens is of another kind or version")
     try:
-        derive_separation(exact, question.weights)
+        follows = derive_separation(exact, question.weights).certificate
     except (Rejected, InvalidInput) as fault:
         raise Rejected(f"the certificate of the closest tokens: {fault}") from None
     if not same(exact["claim"]["graphs"], certificate["claim"]["graphs"]) or exact["identical"]:
@@ -149,7 +150,7 @@ def _closest(certificate: Mapping[str, Any], question: _Question, names: Sequenc
     places = {name: place for place, name in enumerate(names)}
     if len(rows) > MOST_CHOSEN or any(row[:-1] != question.prefix or row[-1] not in places for row in rows):
         raise Rejected("the certificate of the closest tokens is of other prompts, or of too many")
-    return [places[row[-1]] for row in rows]
+    return [places[row[-1]] for row in rows], follows
 
 
 def _enclosures(certificate: Mapping[str, Any], crowd: Crowd, chosen: Sequence[int], workers: int) -> float | None:

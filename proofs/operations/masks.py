@@ -86,7 +86,7 @@ def _selected(at: Application, full: list[NDArray[np.bool_]]) -> tuple[Pattern |
     if condition is None or at.known(0).regularity != CONSTANT:
         return None, "the condition of a masked selection is not a known constant"
     chosen = np.array(condition.values, dtype=np.bool_)
-    chosen = chosen if chosen.size == 1 else chosen.reshape(condition.shape)
+    chosen = chosen[0] if chosen.size == 1 else chosen.reshape(condition.shape)
     return _nonempty(np.broadcast_to(np.where(chosen, full[1], full[2]), at.node.type.shape)), ""
 
 

@@ -16,7 +16,7 @@ Generator = Callable[[random.Random, int], Graph]
 
 
 def decoder(chance: random.Random, length: int) -> Graph:
-    """Blocks of attention: masks, windows and chunks, biases, positions, a table that is read twice, sinks, selections."""
+    """Blocks of attention: masks, windows and chunks, biases, positions, selections, a table that is read twice."""
     net = Net()
     tokens = net.tokens(length, VOCABULARY)
     table = net.parameter("embedding", VOCABULARY, WIDTH)

@@ -92,7 +92,7 @@ def test_prompts_that_have_one_number_have_one_state(generator: str) -> None:
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_no_claim_on_ten_thousand_networks_is_false(generator: str, part: int) -> None:
     claims, looked, wrong = judge(generator, range(1000 + 500 * part, 1500 + 500 * part))
-    print(f"{generator}: {claims} claims, {looked} evaluated, {wrong} false")
+    assert wrong == 0
     assert looked > claims // 2
 
 

@@ -31,8 +31,8 @@ ROOT = Path(__file__).parents[2]
 HARMLESS = Path(__file__).with_name("harmless.txt")
 KERNEL = "test_lemmas test_lemmas_of_rows test_lemmas_refused test_forgeries test_checker test_negative_controls"
 QUICK = {  # in the order in which they run, those that notice most first
-    "proofs/kernel/regularity.py": "test_forgeries test_checker test_kernel_edges",
-    "proofs/kernel/door.py": "test_forgeries test_kernel_edges test_checker test_separation",
+    "proofs/kernel/regularity.py": "test_forgeries test_claims test_checker test_kernel_edges",
+    "proofs/kernel/door.py": "test_forgeries test_claims test_kernel_edges test_checker test_separation",
     "proofs/kernel/lemmas/algebra.py": KERNEL,
     "proofs/kernel/lemmas/functions.py": KERNEL,
     "proofs/kernel/lemmas/rows.py": KERNEL,
@@ -43,7 +43,7 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/kernel/vocabulary.py": "test_kernel_edges test_vocabulary",
     "proofs/kernel/witness.py": "test_witness test_kernel_edges",
     "proofs/kernel/published_witness.py": "test_witness test_kernel_edges",
-    "proofs/kernel/result.py": "test_forgeries test_kernel_edges",
+    "proofs/kernel/result.py": "test_claims test_forgeries test_kernel_edges",
     "proofs/kernel/claim.py": "test_claims test_forgeries",
     "proofs/kernel/generic_position.py": "test_generic_position",
     "proofs/kernel/branches.py": "test_negative_controls test_kernel_edges",

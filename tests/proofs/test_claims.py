@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from proofs import Graph, Verdict, check, prove_analytic
+from proofs import Graph, Verdict, certify_separation, check, prove_analytic
 from proofs.kernel.claim import divided, expect
 from proofs.kernel.regularity import in_words, is_analytic, statement, verdict_of
-from proofs.kernel.result import Rejected, digest
+from proofs.kernel.result import Rejected, digest, expect_claim, same
 from proofs.network.graph import TensorType
 from proofs.provers.branches import with_witness
 from proofs.regularity import ANALYTIC, DISCONTINUOUS, UNPROVED, smooth
 from proofs.theorems.generic_position import examine
 from tests.proofs.building import attention_net
-from tests.proofs.mutating import placed
+from tests.proofs.mutating import placed, signed
 from tests.proofs.test_generic_position import network
+from tests.proofs.test_separation import weights_of
 
 FOLLOWS = {"a": 1, "b": [{"c": True, "d": None}, {"c": False, "d": {}}], "e": [[1, 2], []]}
 
@@ -51,6 +52,20 @@ def test_a_field_that_nothing_follows_for_is_passed_over_and_named() -> None:
     assert divided({"a": 1, "b": []}, {"b": []}, "") == (["b"], ["a"])
 
 
+def test_a_claim_states_all_that_follows_and_no_more() -> None:
+    follows = {"a": 1, "b": None}
+    expect_claim({"b": None, "a": 1}, follows)
+    for claim in ({"a": True, "b": None}, {"a": 1, "b": None, "c": 2}, {"b": None}, {"a": 2, "b": None}):
+        with pytest.raises(Rejected, match="follows"):
+            expect_claim(claim, follows)
+
+
+def test_the_order_of_fields_means_nothing_and_that_of_entries_does() -> None:
+    assert same({"a": 1, "b": 2}, {"b": 2, "a": 1})
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert not same([1, 2], [2, 1])
+
+
 def test_a_class_in_words_says_where() -> None:
     assert in_words("analytic") == "is analytic on the whole parameter space"
     assert in_words("discontinuous") == "is not continuous at some point of the parameter space"
@@ -61,8 +76,8 @@ def test_a_witness_on_another_graph_is_said_to_be_of_that_one() -> None:
     graph = attention_net()
     jump, kink = {"claim": "discontinuous", "graph": {}}, {"claim": "not analytic", "graph": {}}
     assert statement(graph, DISCONTINUOUS, {"claim": "discontinuous"}).endswith("at some point of the parameter space.")
-    assert "is of no class that is proved; that of another graph" in statement(graph, DISCONTINUOUS, jump)
-    assert statement(graph, DISCONTINUOUS, jump).endswith("is not continuous.")
+    assert "is of no class that is proved; that of another graph" in statement(graph, UNPROVED, jump)
+    assert statement(graph, UNPROVED, jump).endswith("is not continuous.")
     assert "is C0 on the whole parameter space; that of another graph" in statement(graph, smooth(0), kink)
     assert statement(graph, smooth(0), {"claim": "not analytic"}).endswith("parameter space, and is not analytic.")
     assert statement(graph, UNPROVED, kink).endswith("is not analytic.")
@@ -108,6 +123,24 @@ def test_a_witness_is_bound_by_its_digest(value: Any) -> None:
     assert check(weaker).verdict is Verdict.ACCEPTED
 
 
+def test_what_no_kernel_read_is_not_vouched_for_even_where_every_digest_fits() -> None:
+    data = placed(RELU, ("witness", "note"), "seen by everyone")
+    data["claim"]["witness"] = digest(data["witness"])
+    data["graph"]["note"] = 1
+    data["claim"]["graph"] = digest(data["graph"])
+    claim = check(data).claim
+    assert claim is not None
+    assert {"witness.note", "graph.note"} <= set(divided(data, claim.certificate, "")[1])
+    graph = attention_net()
+    weights = weights_of(graph)
+    pairs = certify_separation(graph, weights, [(0, 1, 2), (0, 1, 3)]).to_json()
+    pairs["prompts"][0]["note"] = pairs["note"] = pairs["graphs"][0]["note"] = True
+    pairs["claim"]["graphs"] = [digest(pairs["graphs"][0])]
+    claim = check(signed(pairs), weights).claim
+    assert claim is not None
+    assert {"prompts.0.note", "note", "graphs.0.note"} <= set(divided(pairs, claim.certificate, "")[1])
+
+
 def test_a_witness_that_is_no_object_is_rejected() -> None:
     assert "not an object" in check({**RELU, "witness": "yes"}).reason
 
@@ -123,7 +156,7 @@ def test_generic_position_is_of_the_very_graphs_in_the_file() -> None:
     assert claim.verdict is Verdict.PROVED
     assert "silenced" in found["claim"] and "silenced" not in claim.certificate["claim"]
     for path, value in ((("graphs", "1", "note"), 1), (("graphs", "1", "types"), lambda types: [*types, types[0]])):
-        assert "digest" in check(placed(found, path, value)).reason
+        assert "claim.graphs" in check(placed(found, path, value)).reason
 
 
 def test_a_graph_that_is_read_again_is_itself() -> None:

@@ -293,3 +293,17 @@ def test_a_wrong_rule_is_found(operation: str, rule: Any, monkeypatch: pytest.Mo
 
     with pytest.raises(AssertionError, match=operation):
         law()
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 2)])
+def test_a_selected_mask_is_followed_alike(shape: tuple[int, ...]) -> None:
+    for condition in (True, False):
+        net = Net()
+        minus = net.constant(float("-inf"), shape)
+        chosen = net.op("select", net.constant([condition], shape, "boolean"), minus, net.parameter("x", *shape))
+        net.op("exp", net.op("expand", chosen, shape=SHAPE))
+        graph = net.graph()
+        lines, (facts, _) = established(graph), derive(graph)
+        for line, fact in zip(lines, facts, strict=True):
+            found = (line.regularity, line.bounds, line.mask is not None)
+            assert found == (fact.regularity, fact.bounds, fact.excluded is not None)

@@ -102,6 +102,11 @@ def test_leaves_are_what_they_say() -> None:
     values = [Constant((2,), "real", (HALF, -math.inf))]
     line = derived("constant", [], (2,), values=values, shape=(2,), kind="real", value=0)
     assert (line.bounds, line.mask.tolist()) == (Interval.point(HALF), [False, True])
+    for shape in ((), (3,), (2, 0)):
+        alone = [Constant(shape, "real", (-math.inf,))]
+        found = derived("constant", [], shape, values=alone, shape=shape, kind="real", value=0).mask
+        assert found.shape == shape
+        assert found.all()
 
 
 @pytest.mark.parametrize("size", [2**28, 2**28 + 1])

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.base import Undecided
 from proofs.arithmetic.surds import MASKED, UNKNOWN, ZERO, Surd, Surds, reciprocal_root
+from proofs.network.graph import Constant
 
 SURDS = st.dictionaries(
     st.tuples(st.just(0), st.sampled_from([1, 2, 3, 6, 10])), st.fractions(-3, 3, max_denominator=9), max_size=3
@@ -47,3 +49,27 @@ def test_what_leaves_the_ring_is_unknown_and_zero_times_it_is_zero() -> None:
     assert logarithm.zero is None
     with pytest.raises(Undecided):
         ring.greater(ZERO, ZERO)
+
+
+def test_what_takes_too_many_digits_terms_or_factors_is_unknown() -> None:
+    """A number that is given up is unknown, never another one; and it is given up at once."""
+    arithmetic = Surds()
+    hard = (10**60 + 7) * (10**62 + 447) * (10**70 + 33)  # no factor is found in a moment
+    assert reciprocal_root(Fraction(hard)).terms is None
+    assert reciprocal_root(Fraction(10**2000 + 1)).terms is None
+    assert reciprocal_root(Fraction(4, 9)).terms == {(0, 1): Fraction(3, 2)}
+    x = arithmetic.constant(Constant((1,), "real", (3,)))
+    assert arithmetic.power(x, 1024).item().terms is None
+    assert arithmetic.power(x, 3).item().terms == {(0, 1): Fraction(27)}
+    roots = [reciprocal_root(Fraction(prime)) for prime in (2, 3, 5, 7, 11, 13, 17, 19, 23)]
+    assert sum(roots[1:8], roots[0]).terms is not None
+    assert sum(roots[1:], roots[0]).terms is None
+    assert (sum(roots[1:], roots[0]) * Surd({})).zero
+
+
+def test_a_power_of_a_ball_that_holds_zero_is_a_number() -> None:
+    with Balls(64) as balls:
+        third = balls.constant(Constant((1,), "real", (Fraction(1, 3),)))
+        square = balls.power(balls.subtract(third, third), 2).item()
+        assert square.is_finite()
+        assert square.contains(0)

@@ -131,12 +131,35 @@ CHANGES: list[tuple[tuple[Any, ...], Any]] = [
     (("rule",), "nadam"), (("samples",), []), (("samples", 0, "tokens"), [0, 7]), (("samples", 0, "target"), [1, 1, 1]),
     (("samples", 0, "target"), ["0", "1", "0"]), (("graph",), None), (("claim",), None), (("samples", 0), {}),
     (("claim", "at_zero", "batch", "closed_form"), "1"), (("claim", "open"), ["all is settled"]),
+    (("samples", 0, "tokens"), [False, 1]), (("samples",), lambda samples: [samples[0], samples[0], samples[1]]),
+    (("claim", "samples"), "0" * 64), (("graph", "layer"), 9),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("path", "value"), CHANGES, ids=str)
 def test_a_tampered_certificate_is_rejected(path: tuple[Any, ...], value: Any) -> None:
     assert check(placed(CERTIFICATE, path, value)).verdict is Verdict.REJECTED
+
+
+def test_samples_in_another_order_are_another_certificate() -> None:
+    """The mean over a batch is the same, and so are the determinants: the samples are bound by their digest."""
+    three = (*SAMPLES, Sample((2, 2), (Fraction(1, 3), Fraction(1, 3), Fraction(1, 3))))
+    found = prove_step(network(), three, rule="gd", rate=TENTH, seed=3).to_json()
+    assert check(found).verdict is Verdict.ACCEPTED
+    swapped = placed(found, ("samples",), lambda samples: [samples[0], samples[2], samples[1]])
+    assert check(swapped).verdict is Verdict.REJECTED
+
+
+@pytest.mark.parametrize(
+    ("graph", "samples", "rule", "reason"),
+    [
+        (network(), SAMPLES, "lion", "optimizer"), (network(vocabulary=160), SAMPLES, "gd", "at most"),
+        (network(), [Sample((0, 7), SAMPLES[0].target)], "gd", "below"), (network(), [], "gd", "at least one"),
+    ],
+)  # fmt: skip
+def test_what_no_step_can_be_taken_of_is_refused(graph: Any, samples: Any, rule: Any, reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        prove_step(graph, samples, rule=rule, rate=TENTH, seed=0)
 
 
 def test_what_does_not_fit_is_refused() -> None:

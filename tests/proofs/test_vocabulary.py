@@ -147,6 +147,8 @@ FORGERIES = {
     "other arithmetic": (("enclosures", "arithmetic"), "zero error"),
     "no closest": (("closest",), None),
     "closest: bound": (("closest", "claim", "minimum_lower_bound"), "9.99999999999e+9"),
+    "closest: kind": (("closest", "kind"), "margin"),
+    "closest: schema": (("closest", "schema"), "sipit/1"),
     "closest: prompt": (("closest", "prompts", 0, "token_ids", 2), 39),
     "closest: radius": (("closest", "prompts", 0, "enclosures", -1, "radius", 0), 0),
 }

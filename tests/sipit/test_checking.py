@@ -176,7 +176,7 @@ def test_a_proof_of_another_schema_is_status_2(
         (("graph",), None, "graph"),
         (("facts", 0), ["polynomial", "0", True, None, False, False], "claimed"),
         (("lines",), [], "one line per node"),
-        (("structural_collisions",), [], "repeated tokens"),
+        (("structural_collisions",), [], "structural_collisions"),
         (("witness",), {"claim": "discontinuous"}, "witness"),
         (("obstructions",), [{"node": 0}], "obstruction"),
         (("claim",), None, "claim"),

@@ -56,10 +56,10 @@ def test_equal_keys_mean_equal_states_and_different_keys_different_ones(name, la
 
 def test_pairs_are_counted_by_the_cause_that_each_has():
     for families in (
-        Families(repeats=True, permutations=False, reach=None, anywhere=True),
-        Families(repeats=True, permutations=False, reach=3, anywhere=True),
-        Families(repeats=False, permutations=False, reach=2, anywhere=False),
-        Families(repeats=True, permutations=True, reach=None, anywhere=True),
+        Families(repeats=True, permutations=False, reach=None, back=0, anywhere=True),
+        Families(repeats=True, permutations=False, reach=3, back=1, anywhere=True),
+        Families(repeats=False, permutations=False, reach=2, back=1, anywhere=False),
+        Families(repeats=True, permutations=True, reach=None, back=0, anywhere=True),
     ):
         classes = np.arange(10)
         classes[5] = 3
@@ -74,7 +74,7 @@ def test_pairs_are_counted_by_the_cause_that_each_has():
 
 
 def test_every_group_is_listed_early():
-    families = Families(repeats=True, permutations=False, reach=None, anywhere=True)
+    families = Families(repeats=True, permutations=False, reach=None, back=0, anywhere=True)
     runs = prompts_of([(token,) * length for token in range(4) for length in range(1, 9)])
     known = known_collisions(runs, np.arange(10), families)
     assert {pair[0] for pair in known.listed(4)} == {0, 8, 16, 24}
@@ -82,5 +82,5 @@ def test_every_group_is_listed_early():
 
 def test_a_trained_shape_with_bos_has_no_special_treatment():
     families = families_at(tiny("llama"), 2)
-    assert families.repeats and families.reach is None
+    assert families.repeats and families.reach is None and families.anywhere
     assert families.cause([256, 5], [256, 5, 5]) is None and families.cause([5], [5, 5]) is Cause.STRUCTURAL

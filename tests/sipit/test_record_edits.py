@@ -10,7 +10,7 @@ import pytest
 
 import sipit
 from numerics.variants import Variant
-from proofs.kernel.result import same
+from proofs.kernel.result import digest, same
 from sipit.certifying import certify
 from sipit.checking import check_model
 from sipit.cli import run
@@ -95,6 +95,40 @@ def test_what_a_record_adds_to_its_certificate_is_rejected(honest: Honest) -> No
     for path, value in FORGERIES[honest.data["command"]]:
         data = placed(honest.data, path, value)
         assert same(data, honest.data) or honest.verified(data).verdict == "rejected", (path, value)
+
+
+def test_a_label_that_is_made_to_fit_everywhere_is_still_not_vouched_for(tmp_path: Path) -> None:
+    """Two blocks called 126, of another architecture: the sentence says whose word that is."""
+    data = json.loads(text_of("check"))
+    certificate = data["result"]["certificate"]
+    data["result"]["layer"] = certificate["graph"]["layer"] = 126
+    data["result"]["graph"] = certificate["graph"]["about"] = {"architecture": "Another", "layers": 126}
+    certificate["claim"]["graph"] = digest(certificate["graph"])
+    certificate["claim"]["statement"] = certificate["claim"]["statement"].replace("calls 2 blocks", "calls 126 blocks")
+    honest = Honest(tmp_path, json.dumps(data))
+    assert "what the graph calls 126 blocks" in honest.outcome.result["claim"]
+    for path in ("layer", "graph.architecture", "certificate.graph.layer", "certificate.graph.about.architecture"):
+        assert covering(honest.outcome.result, f"result.{path}") == (0, 1)
+
+
+def test_a_verdict_that_rests_on_rows_alone_is_not_vouched_for_but_must_fit(tmp_path: Path) -> None:
+    data = json.loads(text_of("check"))
+    assert data["verdict"] == "proved"
+    data["result"]["duplicate_embeddings"]["groups"] = [[1, 2]]
+    honest = Honest(tmp_path, json.dumps({**data, "verdict": "refuted"}))
+    assert covering(honest.outcome.result, "verdict") == (0, 1)
+    assert honest.verified(data).verdict == "rejected"
+    config_alone = {**data, "result": {**data["result"], "duplicate_embeddings": None}}
+    assert covering(honest.verified(config_alone).result, "verdict") == (1, 0)
+
+
+def test_collisions_that_are_struck_out_everywhere_are_missed(tmp_path: Path) -> None:
+    data = json.loads(text_of("check, collisions"))
+    honest = Honest(tmp_path, json.dumps(data))
+    data["verdict"], data["result"]["structural_collisions"] = "proved", []
+    data["result"]["certificate"].pop("structural_collisions")
+    outcome = honest.verified(data)
+    assert (outcome.verdict, "no structural collisions" in outcome.result["reason"]) == ("rejected", True)
 
 
 def test_accepted_is_never_said_without_the_claim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,8 @@
 so that an equality holds for every vocabulary and every choice of distinct or equal tokens in their places.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from proofs.kernel.value_numbering.axes import cut_axes
@@ -29,8 +30,8 @@ class Numbering:
     """Numbers of last states, in one table for all graphs and prompts.
 
     Args:
-        graphs: those that will be numbered. All are cut along the axes along which the longest one is, where they have
-            the same operations: at length 1 it does not show which axes the prompt meets.
+        graphs: those that will be numbered. All are cut along the axes along which the longest one is, node by node of
+            one name: at length 1 it does not show which axes the prompt meets.
     """
 
     def __init__(self, graphs: Iterable[Graph]) -> None:
@@ -75,9 +76,9 @@ class Numbering:
         also: list[tuple[int, int]] = []
         if graph is not self._longest:
             longest = self._plans.get(id(self._longest)) or self._plan(self._longest)
-            if [node.operation for node in graph.nodes] == [node.operation for node in self._longest.nodes]:
-                reached = {*order}
-                also = [(index, axis) for index, axes in longest.cut.items() if index in reached for axis in axes]
+            places = _places(graph, order)
+            for place, index in _places(self._longest, longest.order).items():
+                also += [(places[place], axis) for axis in longest.cut[index] if place in places]
         plan = _Plan(graph, order, cut_axes(graph, order, also))
         reached: set[int] = set()
         for index in order:
@@ -98,3 +99,15 @@ class Numbering:
             return leaf(at, prompt)
         rule = RULES.get(node.operation)
         return fresh(at) if rule is None else rule(at)
+
+
+def _places(graph: Graph, order: Sequence[int]) -> dict[Hashable, int]:
+    """Nodes by what they are called and the how-manieth of that name they are; only cuts are chosen by it."""
+    seen: Counter[Hashable] = Counter()
+    found: dict[Hashable, int] = {}
+    for index in order:
+        node = graph.nodes[index]
+        name = (node.module, node.operation, len(node.type.shape))
+        found[name, seen[name]] = index
+        seen[name] += 1
+    return found

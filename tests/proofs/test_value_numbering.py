@@ -1,0 +1,126 @@
+"""What value numbering equates, on networks that once were called unable to tell prompts apart and are able to."""
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import pytest
+
+from proofs import Verdict, check
+from proofs.kernel.collisions import find_collisions
+from proofs.kernel.generic_position import rows_are_free
+from proofs.kernel.value_numbering.number import Numbering
+from proofs.kernel.value_numbering.rules import RULES
+from proofs.network.graph import LEAVES, Graph
+from proofs.operations import REGISTRY
+from proofs.theorems.generic_position import examine
+from tests.proofs.building import Net
+
+VOCABULARY, WIDTH, LONGEST = 9, 2, 4
+Bias = Callable[[Net, int, int], int]
+
+
+def attention(length: int, *, bias: Bias | None = None, seen: Callable[[int, int], bool] = lambda i, j: j <= i,
+              twice: bool = False, scaled: bool = False) -> Graph:  # fmt: skip
+    net = Net()
+    table = net.parameter("embedding", VOCABULARY, WIDTH)
+    x = net.op("take", table, net.tokens(length, VOCABULARY), axis=0)
+    if twice:
+        x = net.op("subtract", x, net.op("take", table, net.constant(0, (), "integer"), axis=0))
+        x = net.op(
+            "multiply", x, net.op("slice", net.parameter("p", LONGEST, WIDTH), axis=0, start=0, stop=length, step=1)
+        )
+    scores = net.op(
+        "matmul", net.op("matmul", x, net.parameter("w", WIDTH, WIDTH)), net.op("permute", x, order=(0, 2, 1))
+    )
+    scores = scores if bias is None else bias(net, scores, length)
+    mask = [0 if seen(i, j) else float("-inf") for i in range(length) for j in range(length)]
+    scores = net.op("add", scores, net.constant(mask, (1, length, length)))
+    mixed = net.op("matmul", net.op("softmax", scores, axis=2), x)
+    return net.graph(net.op("multiply", mixed, net.constant(2)) if scaled and length == 1 else mixed)
+
+
+def by_key(net: Net, scores: int, length: int) -> int:
+    """Learned, of the key's place."""
+    row = net.op("slice", net.parameter("bias", 1, 1, LONGEST), axis=2, start=0, stop=length, step=1)
+    return net.op("add", scores, row)
+
+
+def sliced_later(net: Net, scores: int, length: int) -> int:
+    """ALiBi from a table longer than the prompt."""
+    table = net.constant([Fraction(j, 2) for j in range(64)], (1, 1, 64))
+    return net.op("add", scores, net.op("slice", table, axis=2, start=0, stop=length, step=1))
+
+
+def by_place(net: Net, scores: int, length: int) -> int:
+    """Scores of the first key are another function than those of the rest."""
+    first = net.constant([j == 0 for j in range(length)], (1, 1, length), "boolean")
+    return net.op("select", first, net.op("multiply", scores, net.constant(3)), scores)
+
+
+def unknown(net: Net, scores: int, length: int) -> int:
+    """Constants that nobody knows."""
+    return net.op("add", scores, net.op("constant", shape=(1, 1, length), kind="real", value=None))
+
+
+def equal(networks: Callable[[int], Graph], first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    graphs = {n: networks(n) for n in {len(first), len(second)}}
+    return Numbering(graphs.values()).equal(graphs[len(first)], first, graphs[len(second)], second)
+
+
+@pytest.mark.parametrize("bias", [by_key, sliced_later, by_place, unknown])
+def test_what_tells_places_apart_tells_permuted_prefixes_apart(bias: Bias) -> None:
+    assert equal(lambda n: attention(n), (1, 2, 3), (2, 1, 3))
+    assert not equal(lambda n: attention(n, bias=bias), (1, 2, 3), (2, 1, 3))
+    assert equal(lambda n: attention(n, bias=bias), (1,), (1, 1, 1))  # a mixture of equal rows, whatever the weights
+
+
+def test_every_length_is_read_on_its_own_graph() -> None:
+    assert equal(lambda n: attention(n), (1,), (1, 1))
+    assert not equal(lambda n: attention(n, scaled=True), (1,), (1, 1))
+    assert equal(lambda n: attention(n, scaled=True), (1, 1), (1, 1, 1))
+
+
+def test_a_chunk_is_seen_where_the_length_shows_it() -> None:
+    def chunked(length: int) -> Graph:
+        return attention(length, seen=lambda i, j: j <= i and i // 3 == j // 3)
+
+    assert equal(chunked, (1, 2, 3, 4), (2, 2, 2, 4))  # the fourth begins a chunk
+    assert not equal(chunked, (1, 2, 3), (2, 2, 3))
+    shown = {entry["family"]: entry["lengths"] for entry in find_collisions({n: chunked(n) for n in (3, 4)})}
+    assert shown["window reach"] == [[4, 4]]
+
+
+def test_a_bias_across_a_window_is_not_translated() -> None:
+    def narrow(length: int) -> Graph:
+        return attention(length, bias=by_key, seen=lambda i, j: i - 2 < j <= i)
+
+    assert equal(narrow, (3, 1, 2), (4, 1, 2))
+    assert not equal(narrow, (1, 2), (3, 1, 2))
+
+
+def test_rows_that_are_read_elsewhere_are_not_free() -> None:
+    graphs = {n: attention(n, twice=True) for n in (1, 2)}
+    assert not any(map(rows_are_free, graphs.values()))
+    found = examine(graphs, context=2)
+    assert (found.claim["regularity"], found.claim["certified"]) == ("unsuitable", 0)
+    assert all(map(rows_are_free, (attention(1), attention(2))))
+    forged = found.to_json()
+    forged["classes"] = [[s, t, "differ: point 0"] for s, t, _ in forged["classes"]]
+    assert check(forged).verdict is Verdict.REJECTED
+
+
+def test_every_operation_has_a_rule_and_an_unknown_one_equates_nothing() -> None:
+    assert set(RULES) | set(LEAVES) == set(REGISTRY)
+    net = Net()
+    x = net.op("take", net.parameter("embedding", VOCABULARY, WIDTH), net.tokens(2, VOCABULARY), axis=0)
+    graph = net.graph(net.op("no such operation", x))
+    assert not Numbering([graph]).equal(graph, (1, 2), graph, (3, 2))
+    assert not Numbering([graph]).equal(graph, (1, 1), graph, (2, 2))
+
+
+def test_parameters_are_told_apart_by_name_and_place() -> None:
+    net = Net()
+    tokens = net.tokens(2, VOCABULARY)
+    one, other = (net.op("take", net.parameter(name, VOCABULARY, WIDTH), tokens, axis=0) for name in ("a", "b"))
+    graph = net.graph(net.op("subtract", one, other))
+    assert not Numbering([graph]).equal(graph, (1, 2), graph, (2, 1))
