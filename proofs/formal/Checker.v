@@ -35,17 +35,19 @@ Definition cell_ok (c : cell) (v : tensor) : Prop :=
 (** ** Masks, written out *)
 Definition places (t : type) : list N := range (N.max (size (dims t)) 1).
 Definition mask_of (t : type) (f : N -> bool) : option (table bool) :=
-  if existsb f (places t) then Some (written f (N.max (size (dims t)) 1)) else None.
+  let entries := map f (places t) in if existsb (fun b => b) entries then Some (tabulated entries) else None.
 
 Lemma wrap_place t k : In (wrap (size (dims t)) k) (places t).
 Proof. apply in_range; destruct (wrap_cases (size (dims t)) k) as [-> | H]; lia. Qed.
 
 Lemma mask_of_spec t f b k : masked t (Line b (mask_of t f)) k = f (wrap (size (dims t)) k).
 Proof.
-unfold masked, mask_of; simpl; pose proof (wrap_place t k) as H; destruct (existsb f (places t)) eqn:E; simpl.
-- apply written_entry; now apply in_range.
+unfold masked, mask_of; simpl; pose proof (wrap_place t k) as H.
+destruct (existsb (fun b => b) (map f (places t))) eqn:E; simpl.
+- exact (written_entry f (N.max (size (dims t)) 1) _ (proj1 (in_range _ _) H)).
 - destruct (f (wrap _ k)) eqn:F; trivial; exfalso.
-  assert (existsb f (places t) = true) by (apply existsb_exists; eauto); congruence.
+  assert (existsb (fun b => b) (map f (places t)) = true); [|congruence].
+  apply existsb_exists; exists true; split; [rewrite <- F; now apply in_map | reflexivity].
 Qed.
 
 Definition unmasked (l : line) : bool := match mask l with None => true | Some _ => false end.

@@ -52,6 +52,19 @@ Definition content_weights (L : layer U X) (a : 'I_(heads L) -> X -> X -> F) (rh
 
 Arguments content_weights L a rho : clear implicits.
 
+(** Causal softmax of scores that depend on both contents alone is of this kind, with rho = 1. *)
+Theorem causal_softmax_content (L : layer U X) (score : 'I_(heads L) -> X -> X -> F) :
+  (forall h xs i j, (i < size xs)%N -> weight L h xs i j =
+     softmax (fun _ i j => (j <= i)%N) (fun xs i j => score h (nth x0 xs i) (nth x0 xs j)) xs i j) ->
+  content_weights L (fun h x y => expo (score h x y)) (fun=> 1).
+Proof.
+move=> weightP h xs i j lt_i; rewrite weightP // /softmax expr1n mulr1.
+case: leqP => _; last by rewrite mul0r.
+congr (_ / _); pose G k : [lmodType F of F^o] := if (k <= i)%N then expo (score h (nth x0 xs i) (nth x0 xs k)) else 0.
+rewrite (sum_cut (G := G) lt_i) => [|k /andP[lt_ik _]]; last by rewrite /G leqNgt lt_ik.
+by apply: eq_bigr => k _; rewrite /G -ltnS ltn_ord expr1n mulr1.
+Qed.
+
 (** Sum of g over a list, the last entry with factor 1, every earlier one with one more factor rho. *)
 Definition geometric (V : lmodType F) (rho : F) (T : Type) (g : T -> V) (s : seq T) : V :=
   foldl (fun sum x => rho *: sum + g x) 0 s.

@@ -35,16 +35,24 @@ Fixpoint unravel (s : shape) (k : N) : list N :=
   | _ :: s' => (k / size s') :: unravel s' (k mod size s')
   end.
 
-Definition range (n : N) : list N := map N.of_nat (seq 0 (N.to_nat n)).
+Fixpoint count_up (n : nat) (k : N) : list N := match n with O => [] | S n => k :: count_up n (N.succ k) end.
+Definition range (n : N) : list N := count_up (N.to_nat n) 0.
+
+Lemma range_is n : range n = map N.of_nat (seq 0 (N.to_nat n)).
+Proof.
+unfold range; change 0 with (N.of_nat 0); generalize 0%nat as k.
+induction (N.to_nat n) as [|m IH]; intros k; simpl; [reflexivity|].
+f_equal; rewrite <- IH; f_equal; lia.
+Qed.
 
 Lemma in_range n k : In k (range n) <-> k < n.
 Proof.
-unfold range; rewrite in_map_iff; split.
+rewrite range_is, in_map_iff; split.
 - intros [m [<- H]]; apply in_seq in H; lia.
 - intros H; exists (N.to_nat k); split; [apply N2Nat.id | apply in_seq; lia].
 Qed.
 Lemma length_range n : length (range n) = N.to_nat n.
-Proof. unfold range; now rewrite map_length, seq_length. Qed.
+Proof. now rewrite range_is, map_length, seq_length. Qed.
 
 Fixpoint set_nth (axis : nat) (i : N) (index : list N) : list N :=
   match axis, index with
@@ -223,7 +231,7 @@ replace (N.succ_pos k) with (Pos.of_nat (Pos.to_nat 1 + N.to_nat k)); cycle 1.
   apply Pos2Nat.inj; rewrite Nat2Pos.id by (pose proof (Pos2Nat.is_pos 1); lia).
   destruct k; simpl; [reflexivity | now rewrite Pos2Nat.inj_succ].
 rewrite (enter_nth _ 1%positive _ (N.to_nat k) (f k)); [reflexivity|].
-unfold range; rewrite map_map, nth_error_map.
+rewrite range_is, map_map, nth_error_map.
 rewrite (nth_error_nth' _ 0%nat) by (rewrite seq_length; lia).
 simpl; rewrite seq_nth by lia; simpl; now rewrite N2Nat.id.
 Qed.

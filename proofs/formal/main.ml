@@ -25,9 +25,13 @@ let small limit text =
 
 let axis text = nat (small 64 text)
 
-let size text =
-  let n = z text in
-  if Big_int_Z.sign_big_int n < 0 then raise (Damaged ("expected a size, but got " ^ text)) else n
+let largest = 1 lsl 45 (* entries of a tensor *)
+let size text = small largest text
+
+let sizes texts =
+  let dims = List.map size texts in
+  let product = List.fold_left (fun m n -> if m <> 0 && n > largest / m then largest + 1 else m * n) 1 in
+  if product (List.filter (fun n -> n <> 0) dims) > largest then raise (Damaged "a tensor has too many entries") else dims
 
 let positive text =
   let n = z text in
@@ -132,7 +136,7 @@ let claim = function
 let node line =
   match List.map words (String.split_on_char ';' line) with
   | [ o; k :: dims; args; c ] ->
-      let result = { dims = List.map size dims; of_kind = kind k } in
+      let result = { dims = sizes dims; of_kind = kind k } in
       ({ operation = operation o; arguments = List.map (fun d -> nat (small 2097152 d)) args; result }, claim c)
   | _ -> raise (Damaged "expected a node of four parts")
 
@@ -151,9 +155,9 @@ let shown = function
         (if unmasked l then 0 else 1)
 
 let judge name nodes =
-  match check (List.rev nodes) [] Big_int_Z.zero_big_int with
+  match check (List.rev nodes) [] 0 with
   | Inl cells -> Printf.printf "accepted %s %d\n" name (List.length cells)
-  | Inr (index, why) -> Printf.printf "refused %s %s: %s\n" name (Big_int_Z.string_of_big_int index) (shown why)
+  | Inr (index, why) -> Printf.printf "refused %s %s: %s\n" name (string_of_int index) (shown why)
 
 let () =
   let name = ref "" and nodes = ref [] and started = ref false in

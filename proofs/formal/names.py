@@ -1,0 +1,150 @@
+"""Which theorem, proved under a proof assistant, a claim of the program is an instance of.
+
+`formal(claim)` gives the theorems by the names they have in the theories of this folder, with the hypotheses that the
+kernel checks on the captured graph, and those that are idealised: believed of the network, and checked by nothing. A
+claim without an entry rests on prose alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Formal:
+    """One theorem, `Theory.name`, and how its hypotheses are met by a claim."""
+
+    theorem: str
+    checked: tuple[str, ...] = ()
+    idealised: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The theorem as a JSON object."""
+        return {"theorem": self.theorem, "checked": list(self.checked), "idealised": list(self.idealised)}
+
+
+LENGTHS = "prompts of other lengths than those that were captured are computed by the same layers"
+LAYERS = "the network is a stack of layers as in Network.v: values, weights, and maps of one position"
+SUMS = "every row of attention weights sums to one"
+WEIGHTS_ONLY = "positions enter through attention weights only"
+EMBEDDING = "a first state depends on its token alone"
+MEANING = "the operations of the graph mean what Meaning.v says"
+
+# What is shown of given prompts at captured lengths is one theorem for all families; the family is why it is so.
+SHOWN = Formal(
+    "ValueNumbering.equated",
+    checked=("the same operation with equal parameters on equal rows", "weights of mixtures sum to one"),
+    idealised=("the kernel's rules name the rows that an operation reads",),
+)
+
+BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
+    "repeated tokens": (
+        SHOWN,
+        Formal("Collisions.repeated_tokens_last", idealised=(LAYERS, SUMS, WEIGHTS_ONLY, EMBEDDING, LENGTHS)),
+    ),
+    "permuted prefixes": (
+        SHOWN,
+        Formal(
+            "Softmax.permuted_prefixes", idealised=(LAYERS, "one layer of softmax over contents", EMBEDDING, LENGTHS)
+        ),
+    ),
+    "proportional multisets": (
+        SHOWN,
+        Formal(
+            "Softmax.proportional_multisets",
+            idealised=(LAYERS, "one layer of softmax over contents", EMBEDDING, LENGTHS),
+        ),
+    ),
+    "powers of one word": (
+        SHOWN,
+        Formal(
+            "Softmax.powers_of_one_word",
+            idealised=(LAYERS, "one layer of softmax over contents, a bias linear in the distance", EMBEDDING, LENGTHS),
+        ),
+    ),
+    "window reach": (
+        SHOWN,
+        Formal("Collisions.window_reach", idealised=(LAYERS, "every layer sees at most a window", LENGTHS)),
+        Formal(
+            "Collisions.window_reach_any_length",
+            idealised=(LAYERS, WEIGHTS_ONLY, EMBEDDING, "weights inside a full window move with it", LENGTHS),
+        ),
+    ),
+    "equal states": (SHOWN,),
+    "long runs": (
+        Formal(
+            "Collisions.long_runs",
+            idealised=(LAYERS, SUMS, WEIGHTS_ONLY, EMBEDDING, "weights inside a full window move with it"),
+        ),
+    ),
+    "equal embedding rows": (
+        Formal("Collisions.exchange_equal_rows", checked=("the rows are equal to the last bit",), idealised=(LAYERS,)),
+    ),
+    "two blocks without positions": (
+        Formal("TwoBlocks.words_of_82_letters", idealised=(LAYERS, "two layers of softmax over contents", EMBEDDING)),
+    ),
+    "positions told apart": (
+        Formal(
+            "Separation.separated",
+            idealised=(
+                "one head gives keys of one token scores that differ from position to position, others none",
+                "for each length the scores, exponentiated, are distinct and positive",
+            ),
+        ),
+    ),
+    "bounds": (
+        Formal(
+            "Soundness.check_sound",
+            checked=("every bound and mask that is claimed follows", "the prompt lies in the vocabulary"),
+            idealised=(MEANING, "erf lies between -1 and 1 and has the sign of its argument; gelu exceeds -1/5"),
+        ),
+    ),
+    "causality": (Formal("Collisions.state_is_last_of_prefix", idealised=(LAYERS, "attention is causal")),),
+    "published witness": (
+        Formal("RealWitness.published_witness_gap", checked=("the pair is inside the gap",)),
+        Formal("RealWitness.published_witness_fails_on_two_tokens", checked=("the prompts have two tokens",)),
+    ),
+    "repaired witness": (Formal("RealWitness.repaired_witness", checked=("the pair is outside the gap",)),),
+    "training step": (
+        Formal(
+            "TrainingStep.training_step_det",
+            checked=("the Hessian at zero is the block matrix of the gate lemma, entry by entry",),
+        ),
+        Formal("TrainingStep.training_step_regular", checked=("the rate lies between 0 and 1",)),
+        Formal("TrainingStep.training_step_singular"),
+    ),
+    "training step on a batch": (Formal("TrainingStep.mean_in_simplex"),),
+    "weight decay": (Formal("TrainingStep.weight_decay_det", checked=("rate times decay is not 1",)),),
+    "decision": (
+        Formal(
+            "Inversion.accepted_exactly",
+            checked=(
+                "the nearest lies within the tolerance",
+                "tested rivals lie outside it and more than twice as far",
+            ),
+            idealised=("the true token was tested", "residuals are a distance, and not rounded"),
+        ),
+    ),
+    "inversion": (
+        Formal(
+            "Inversion.program_recovers",
+            checked=("every position was accepted by the rule",),
+            idealised=("at every position the true token was tested, its error within the tolerance",),
+        ),
+    ),
+    "inversion under noise": (
+        Formal(
+            "Inversion.sipit_inverts_network",
+            idealised=(LAYERS, "attention is causal", "noise below half the margin at every position"),
+        ),
+    ),
+    "counting": (
+        Formal("Counting.some_prompts_share_a_state"),
+        Formal("Counting.some_long_prompts_share_a_state"),
+    ),
+}
+
+
+def formal(claim: str) -> tuple[Formal, ...]:
+    """The theorems that a claim, or the family of a collision, is an instance of; none where it rests on prose."""
+    return BY_CLAIM.get(claim, ())
