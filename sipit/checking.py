@@ -67,7 +67,7 @@ def check_model(
     structural = find_collisions(graphs)
     duplicates = None if loaded is None else _duplicates(loaded)
     scheme = position_scheme(graphs, config, small, attention)
-    certificate = {
+    certificate: dict[str, Any] = {
         **found.to_json(),
         "structural_collisions": structural,
         "other_lengths": {str(length): other.to_json() for length, other in others.items()},
