@@ -68,8 +68,6 @@ def _multiples(table: Table, shifts: set[int]) -> tuple[tuple[Fraction, ...] | N
     first = next(s for s in power if power[s])
     step = tuple(entry / power[first] for entry in differences[first])
     fits = all(differences[s] == tuple(power[s] * entry for entry in step) for s in power)
-        d == tuple(k * entry for entry in step) for (s, d), k in zip(differences.items(), power.values(), strict=True)
-    )
     if not fits or min(power.values()) < 0 or max(power.values()) > LARGEST_DEGREE:
         return None, {}
     return step, power
