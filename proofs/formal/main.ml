@@ -1,7 +1,8 @@
 (* Reads networks from standard input, one node a line, and runs the checker that was extracted from its proof.
 
    Trusted: this file, the writer of the lines (graph_text.py), zarith, and the compiler. A network starts with a line
-   "network NAME"; for each, one line is printed: "accepted NAME COUNT" or "refused NAME INDEX: REASON". A node is
+   "network NAME"; for each, one line is printed: "accepted NAME COUNT" or "refused NAME INDEX: REASON". With --masks a
+   line "mask NAME INDEX PLACES" stands before it for every node that a mask reaches. A node is
 
      operation and its numbers ; kind rank sizes… ; how many arguments, and how far back each is ; claim
 
@@ -154,9 +155,18 @@ let shown = function
       Printf.sprintf "what follows is bounds %s %s %d" (shown_end l.limits.low) (shown_end l.limits.high)
         (if unmasked l then 0 else 1)
 
+let show_masks name index cell =
+  match cell.state with
+  | Proved ({ mask0 = Some _; _ } as line) ->
+      let held = List.filter (masked cell.typed line) (places cell.typed) in
+      Printf.printf "mask %s %d %s\n" name index (String.concat " " (List.map string_of_int held))
+  | _ -> ()
+
 let judge name nodes =
   match check (List.rev nodes) [] 0 with
-  | Inl cells -> Printf.printf "accepted %s %d\n" name (List.length cells)
+  | Inl cells ->
+      if Array.mem "--masks" Sys.argv then List.iteri (show_masks name) (List.rev cells);
+      Printf.printf "accepted %s %d\n" name (List.length cells)
   | Inr (index, why) -> Printf.printf "refused %s %s: %s\n" name (string_of_int index) (shown why)
 
 let () =

@@ -141,6 +141,7 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
     "counting": (
         Formal("Counting.some_prompts_share_a_state"),
         Formal("Counting.some_long_prompts_share_a_state"),
+        Formal("Packing.packed_prompts", idealised=("the margin is taken in the largest coordinate",)),
     ),
 }
 

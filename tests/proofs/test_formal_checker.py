@@ -9,11 +9,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import proofs.formal.graph_text as graph_text
 from proofs import Verdict, check, prove_analytic
+from proofs.kernel.lemmas.instance import Instance, Line
+from proofs.kernel.lemmas.table import establish
 from proofs.network.graph import Graph
+from proofs.regularity import UNPROVED
 from tests.proofs.building import Net, attention_net
 from tests.proofs.formal_networks import random_network
 
@@ -36,9 +40,9 @@ MISSING = _missing()
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 
 
-def judged(texts: Sequence[str]) -> list[str]:
+def judged(texts: Sequence[str], *options: str) -> list[str]:
     """The program's answers, one for every network."""
-    done = subprocess.run([str(PROGRAM)], input="".join(texts), capture_output=True, text=True, check=False)
+    done = subprocess.run([str(PROGRAM), *options], input="".join(texts), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -66,6 +70,36 @@ def test_a_block_with_attention_is_accepted_line_by_line():
 
 def test_random_networks_get_the_same_bounds_and_masks():
     expect_agreement(range(150))
+
+
+def kernel_masks(graph: Graph) -> dict[int, list[int]]:
+    """By node the places that the kernel finds to hold -inf, which it leaves to numpy."""
+    lines: list[Line] = []
+    for node in graph.nodes:
+        before = tuple(lines[i] for i in node.arguments)
+        step = Instance(graph, node, before, tuple(graph.nodes[i] for i in node.arguments), lines.__getitem__)
+        lines.append(establish(step))
+    held = {
+        i: np.broadcast_to(line.mask, graph.nodes[i].type.shape)
+        for i, line in enumerate(lines)
+        if line.mask is not None
+    }
+    return {index: np.flatnonzero(mask).tolist() for index, mask in held.items() if lines[index].regularity < UNPROVED}
+
+
+def test_masks_are_at_the_places_where_numpy_has_them():
+    """Reshaped, permuted, expanded, cut, joined, added: what `Tensors.v` says of places is what numpy does."""
+    graphs = {str(seed): random_network(seed) for seed in range(300)} | {"block": attention_net()}
+    answers = judged([graph_text.network_text(n, certificate_of(g)) for n, g in graphs.items()], "--masks")
+    found: dict[str, dict[int, list[int]]] = {name: {} for name in graphs}
+    for answer in answers:
+        word, name, *rest = answer.split()
+        if word == "mask":
+            found[name][int(rest[0])] = [int(place) for place in rest[1:]]
+    masks = {name: kernel_masks(graph) for name, graph in graphs.items()}
+    moved = {graphs[name].nodes[index].operation for name, held in masks.items() for index in held}
+    assert {"reshape", "permute", "expand", "slice", "concatenate", "add", "maximum"} <= moved
+    assert found == masks
 
 
 @pytest.mark.slow
