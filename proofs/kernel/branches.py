@@ -201,7 +201,7 @@ def _gap(first: Any, second: Any, bits: int) -> str | None:
         if not best > 0:
             return None
         below = Decimal(float(np.nextafter(float(best.lower()), 0)))
-        return str(Context(prec=6, rounding=ROUND_DOWN).plus(below))
+        return f"{Context(prec=6, rounding=ROUND_DOWN).plus(below):f}"
 
 
 def recheck(graph: Graph, data: Mapping[str, Any]) -> bool:
