@@ -72,14 +72,17 @@ def config_of(name: str) -> Any:
 def regularity(name: str) -> dict[str, Any]:
     """What is proved of the map from parameters to the last state, one block per kind of block."""
     from numerics.capture import capture_graph
-    from numerics.reduced import witness_in_small_copy
+    from numerics.position_trial import position_scheme
+    from numerics.reduced import small_graph, witness_in_small_copy
+    from proofs.kernel.collisions import find_collisions
     from proofs.provers.analyticity import Obstructions, prove_analytic
     from proofs.structure.dependence import causal
-    from proofs.structure.positions import positions
-    from sipit.checking import LENGTH
+    from sipit.checking import LENGTH, ON_SMALL_COPY
 
     config = config_of(name)
-    graph = capture_graph(config, distinct=True, length=LENGTH)
+    graphs = {length: capture_graph(config, distinct=True, length=length) for length in (2, LENGTH)}
+    graph = graphs[LENGTH]
+    small = small_graph(config, length=ON_SMALL_COPY)
     proved = prove_analytic(graph)
     found: dict[str, Any] = {
         "architecture": graph.about["architecture"],
@@ -87,7 +90,8 @@ def regularity(name: str) -> dict[str, Any]:
         "nodes": len(graph.nodes),
         "class": str(proved.regularity),
         "conditions": len(proved.conditions),
-        "positions": positions(graph).scheme,
+        "positions": position_scheme(graphs, config, small, "eager").scheme,
+        "collisions": [entry["family"] for entry in find_collisions(graphs)],
         "causal": causal(graph),
         "obstruction": None,
         "witness": None,

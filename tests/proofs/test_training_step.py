@@ -124,6 +124,10 @@ def test_closed_forms_follow_from_symbols(rule: Any) -> None:
 
 
 CERTIFICATE = prove_step(network(), SAMPLES, rule="gd", rate=TENTH, seed=3).to_json()
+def _one_twice(samples: list[Any]) -> list[Any]:
+    return [samples[0], samples[0], samples[1]]
+
+
 CHANGES: list[tuple[tuple[Any, ...], Any]] = [
     (("claim", "one sample", "midpoint"), "1.5"), (("claim", "batch", "radius"), "0"), (("claim", "bits"), 53),
     (("claim", "non_zero"), False), (("claim", "statement"), "Training is safe."), (("claim", "parameters"), 150),
@@ -131,12 +135,12 @@ CHANGES: list[tuple[tuple[Any, ...], Any]] = [
     (("rule",), "nadam"), (("samples",), []), (("samples", 0, "tokens"), [0, 7]), (("samples", 0, "target"), [1, 1, 1]),
     (("samples", 0, "target"), ["0", "1", "0"]), (("graph",), None), (("claim",), None), (("samples", 0), {}),
     (("claim", "at_zero", "batch", "closed_form"), "1"), (("claim", "open"), ["all is settled"]),
-    (("samples", 0, "tokens"), [False, 1]), (("samples",), lambda samples: [samples[0], samples[0], samples[1]]),
+    (("samples", 0, "tokens"), [False, 1]), (("samples",), _one_twice),
     (("claim", "samples"), "0" * 64), (("graph", "layer"), 9),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("path", "value"), CHANGES, ids=str)
+@pytest.mark.parametrize(("path", "value"), CHANGES, ids=[f"{path}-{n}" for n, (path, _) in enumerate(CHANGES)])
 def test_a_tampered_certificate_is_rejected(path: tuple[Any, ...], value: Any) -> None:
     assert check(placed(CERTIFICATE, path, value)).verdict is Verdict.REJECTED
 
