@@ -53,7 +53,7 @@ def position_scheme(graphs: Mapping[int, Graph], config: Any, small: Graph | Non
     scheme, block = "undecided", None
     if repeats and same is not False:
         block = _one_block(config, attention)
-        scheme = {"collide": "none", "apart": "relative"}.get(block, "undecided")
+        scheme = {"collide": "none", "apart": "relative"}.get(block or "", "undecided")
     elif not repeats and same is not True and read.scheme in ("absolute", "recurrent"):
         scheme = read.scheme
     evidence = {

@@ -9,6 +9,7 @@ from proofs.evidence import Record
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.regularity import shown_here, verdict_of
 from proofs.network.graph import Graph
+from proofs.processes import in_order, processors, shared
 from proofs.provers.analyticity import AnalyticityProof, Obstructions, prove_analytic
 from proofs.structure.dependence import causal
 from sipit.model_files import ADAPTER_CONFIG
@@ -42,7 +43,7 @@ def check_model(
     Raises:
         InvalidInput, Unsupported: the model is none, or cannot be captured.
     """
-    from numerics.capture import capture_graph, read_config
+    from numerics.capture import read_config
     from numerics.position_trial import position_scheme
     from numerics.reduced import small_graph, witness_in_small_copy
 
@@ -56,9 +57,10 @@ def check_model(
 
         loaded = load_model(model, dtype=dtype, device=device, seed=seed)
         config = loaded.module.config
-    graph = capture_graph(config, layer, attention, length=LENGTH)
-    others = {n: capture_graph(config, layer, attention, length=n) for n in other_lengths(config, graph)}
-    graphs = {LENGTH: graph, **others}
+    lengths = [LENGTH, *other_lengths(config, layer)]
+    workers = 1 if loaded is not None or len(lengths) > 2 else processors()
+    graphs = dict(zip(lengths, in_order((config, layer, attention), _captured, lengths, workers), strict=True))
+    graph, others = graphs[LENGTH], {length: graphs[length] for length in lengths[1:]}
     small = small_graph(config, attention, length=ON_SMALL_COPY)
     looks_back = _causal(graph, small)
     found = prove_analytic(graph)
@@ -67,7 +69,7 @@ def check_model(
     structural = find_collisions(graphs)
     duplicates = None if loaded is None else _duplicates(loaded)
     scheme = position_scheme(graphs, config, small, attention)
-    certificate = {
+    certificate: dict[str, Any] = {
         **found.to_json(),
         "structural_collisions": structural,
         "other_lengths": {str(length): other.to_json() for length, other in others.items()},
@@ -88,7 +90,15 @@ def check_model(
     return Record("check", verdict, result, _provenance(model, loaded, seed, attention), time.perf_counter() - began)
 
 
-def other_lengths(config: Any, graph: Graph) -> list[int]:
+def _captured(length: int) -> Graph:
+    """The network for prompts of one length; a deep one takes half a minute, in a process of its own if it can."""
+    from numerics.capture import capture_graph
+
+    config, layer, attention = shared()
+    return capture_graph(config, layer, attention, length=length)
+
+
+def other_lengths(config: Any, layer: int | None) -> list[int]:
     """The lengths besides LENGTH for which a network is captured: short ones, and both sides of every window and chunk.
 
     One block alone may not tell permuted prefixes or multiplied multisets apart; these need three and four tokens.
@@ -98,8 +108,9 @@ def other_lengths(config: Any, graph: Graph) -> list[int]:
     text = config.get_text_config()
     named = {getattr(text, name, None) for name in WINDOWS}
     sides = {n for size in named if isinstance(size, int) and 1 <= size < LONGEST for n in (size, size + 1)}
-    short = {1, 2} if graph.layer <= SHALLOW else {2}
-    return sorted((short | sides | ({3, 4} if graph.layer == 1 else set())) - {LENGTH})
+    blocks = getattr(text, "num_hidden_layers", 1) if layer is None else layer
+    short = {1, 2} if blocks <= SHALLOW else {2}
+    return sorted((short | sides | ({3, 4} if blocks == 1 else set())) - {LENGTH})
 
 
 def config_alone(model: str) -> bool:

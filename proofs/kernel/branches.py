@@ -19,6 +19,7 @@ import functools
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import ROUND_DOWN, Context, Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -199,7 +200,8 @@ def _gap(first: Any, second: Any, bits: int) -> str | None:
         best = max(lower, key=lambda b: float(b.mid()))
         if not best > 0:
             return None
-        return f"{np.nextafter(float(best.lower()), 0):.6g}"
+        below = Decimal(float(np.nextafter(float(best.lower()), 0)))
+        return f"{Context(prec=6, rounding=ROUND_DOWN).plus(below):f}"
 
 
 def recheck(graph: Graph, data: Mapping[str, Any]) -> bool:

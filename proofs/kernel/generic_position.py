@@ -214,8 +214,9 @@ def derive_generic_position(certificate: Mapping[str, Any]) -> Claim:
     claim, graphs, classes = (certificate.get(name) for name in ("claim", "graphs", "classes"))
     if not isinstance(claim, Mapping) or not isinstance(graphs, Mapping) or not isinstance(classes, list):
         raise Rejected("the claim, the graphs or the classes are missing")
-    context, bos, zeroed, silenced = (claim.get(name) for name in ("context", "bos", "zeroed", "silenced"))
-    if type(context) is not int or not isinstance(bos, bool) or not _names(zeroed) or not _names(silenced):
+    context, bos = claim.get("context"), claim.get("bos")
+    zeroed, silenced = _names(claim.get("zeroed")), _names(claim.get("silenced"))
+    if type(context) is not int or not isinstance(bos, bool):
         raise Rejected("the claim does not say which patterns it is about")
     networks = {int(length): well_formed(Graph.from_json(graph)) for length, graph in graphs.items()}
     rows = [_row(entry) for entry in classes]
@@ -239,8 +240,10 @@ def verdict_of(collisions: int, undecided: int) -> Verdict:
     return Verdict.UNDECIDED if undecided else Verdict.PROVED
 
 
-def _names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+def _names(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise Rejected("the claim does not say which parameters are zero")
+    return value
 
 
 def _row(entry: Any) -> tuple[Prompt, Prompt, str]:

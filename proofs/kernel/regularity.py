@@ -53,7 +53,8 @@ def derive_regularity(certificate: Mapping[str, Any]) -> Claim:
         InvalidInput: what stands there is no graph.
     """
     graph = Graph.from_json(certificate.get("graph"))
-    established = _lines(graph, certificate)
+    established = _established(graph)
+    _expect_lines(graph, established, certificate)
     regularity, witness = _class(graph, established, certificate)
     obstructions = _obstructions(graph, established)
     expect(certificate.get("obstructions"), obstructions, "the certificate.obstructions")
@@ -89,10 +90,8 @@ def verdict_of(regularity: Regularity, obstructions: Sequence[Any], refuting: An
 
 def is_analytic(graph: Graph) -> bool:
     """Whether the kernel's own lemmas establish that every value of a graph is analytic in the parameters."""
-    established: list[Line] = []
     try:
-        for index in range(len(graph.nodes)):
-            established.append(establish(_step(graph, index, established)))
+        established = _established(graph)
     except Rejected:
         return False
     result = established[graph.output]
@@ -121,24 +120,27 @@ def _read(witness: Mapping[str, Any]) -> dict[str, Any]:
     return {**read, "subject": witness.get("subject")}
 
 
-def _lines(graph: Graph, certificate: Mapping[str, Any]) -> list[Line]:
-    claimed, lines = certificate.get("facts"), certificate.get("lines")
-    if not isinstance(claimed, list) or not isinstance(lines, list) or len(lines) != len(graph.nodes):
-        raise Rejected("the proof does not have one line per node")
+def _established(graph: Graph) -> list[Line]:
+    """The line of every node, each from those before it."""
     established: list[Line] = []
     for index in range(len(graph.nodes)):
         try:
-            line = establish(_step(graph, index, established))
+            established.append(establish(_step(graph, index, established)))
         except Rejected as fault:
             raise Rejected(f"{graph.where(index)}: {fault}") from None
-        place = lines[index]
+    return established
+
+
+def _expect_lines(graph: Graph, established: Sequence[Line], certificate: Mapping[str, Any]) -> None:
+    """Raises Rejected at the first node of which another line is claimed."""
+    claimed, lines = certificate.get("facts"), certificate.get("lines")
+    if not isinstance(claimed, list) or not isinstance(lines, list) or len(lines) != len(graph.nodes):
+        raise Rejected("the proof does not have one line per node")
+    for index, (place, line) in enumerate(zip(lines, established, strict=True)):
         if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(claimed):
             raise Rejected(f"{graph.where(index)}: there is no line {place!r}")
-        found = _row(line)
-        if not same(claimed[place], found):
-            raise Rejected(f"{graph.where(index)}: claimed {claimed[place]}, but {found} follows")
-        established.append(line)
-    return established
+        if not same(claimed[place], _row(line)):
+            raise Rejected(f"{graph.where(index)}: claimed {claimed[place]}, but {_row(line)} follows")
 
 
 def _row(line: Line) -> list[Any]:

@@ -45,7 +45,7 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/kernel/published_witness.py": "test_witness test_kernel_edges",
     "proofs/kernel/result.py": "test_claims test_forgeries test_kernel_edges",
     "proofs/kernel/claim.py": "test_claims test_forgeries",
-    "proofs/kernel/generic_position.py": "test_generic_position",
+    "proofs/kernel/generic_position.py": "test_claims test_generic_position",
     "proofs/kernel/branches.py": "test_negative_controls test_kernel_edges",
     "proofs/network/graph.py": "test_graph test_forgeries test_kernel_edges test_checker",
     "proofs/kernel/wellformed.py": "test_kernel_edges test_separation",

@@ -15,8 +15,9 @@ from proofs.network.graph import TensorType
 from proofs.provers.branches import with_witness
 from proofs.regularity import ANALYTIC, DISCONTINUOUS, UNPROVED, smooth
 from proofs.theorems.generic_position import examine
-from tests.proofs.building import attention_net
+from tests.proofs.building import Net, attention_net
 from tests.proofs.mutating import placed, signed
+from tests.proofs.test_forgeries import jumping
 from tests.proofs.test_generic_position import network
 from tests.proofs.test_separation import weights_of
 
@@ -75,6 +76,7 @@ def test_a_class_in_words_says_where() -> None:
 def test_a_witness_on_another_graph_is_said_to_be_of_that_one() -> None:
     graph = attention_net()
     jump, kink = {"claim": "discontinuous", "graph": {}}, {"claim": "not analytic", "graph": {}}
+    assert statement(graph, smooth(0), None).endswith("blocks is C0 on the whole parameter space.")
     assert statement(graph, DISCONTINUOUS, {"claim": "discontinuous"}).endswith("at some point of the parameter space.")
     assert "is of no class that is proved; that of another graph" in statement(graph, UNPROVED, jump)
     assert statement(graph, UNPROVED, jump).endswith("is not continuous.")
@@ -96,6 +98,9 @@ def test_the_kernel_asks_its_own_lemmas_whether_a_graph_is_analytic() -> None:
     graph = attention_net()
     nodes = (*graph.nodes[:-1], replace(graph.nodes[-1], type=TensorType((1, 3, 5))))
     assert not is_analytic(replace(graph, nodes=nodes))  # no lemma has such a shape
+    net = Net()
+    net.op("add", net.parameter("p", 1, 2, 4), net.constant(float("-inf"), (1, 2, 4)))
+    assert not is_analytic(net.graph())  # its entries are no real numbers
 
 
 # What binds a certificate to its claim.
@@ -139,6 +144,31 @@ def test_what_no_kernel_read_is_not_vouched_for_even_where_every_digest_fits() -
     claim = check(signed(pairs), weights).claim
     assert claim is not None
     assert {"prompts.0.note", "note", "graphs.0.note"} <= set(divided(pairs, claim.certificate, "")[1])
+
+
+def test_the_witness_of_another_graph_is_read_with_that_graph_but_for_what_it_is_called() -> None:
+    toy = {"architecture": "Toy"}
+    data = {**RELU, "graph": {**RELU["graph"], "about": toy}}
+    data["witness"] = {**RELU["witness"], "graph": data["graph"], "subject": "a small copy"}
+    said = statement(Graph.from_json(data["graph"]), smooth(0), data["witness"])
+    data["claim"] = {**RELU["claim"], "statement": said, "graph": digest(data["graph"])}
+    data["claim"]["witness"] = digest(data["witness"])
+    claim = check(data).claim
+    assert claim is not None
+    derived, other = divided(data, claim.certificate, "")
+    assert {"witness.seeds", "witness.graph.nodes"} <= set(derived)
+    assert {"witness.subject", "witness.graph.about"} <= set(other)
+
+
+def test_less_than_a_jump_may_be_claimed_where_one_is_shown() -> None:
+    """A witness that jumps refutes analyticity; the class is then the one that is proved."""
+    data = json.loads(json.dumps(with_witness(prove_analytic(jumping())).to_json()))
+    assert data["claim"]["regularity"] == "discontinuous"
+    said = statement(jumping(), UNPROVED, data["witness"])
+    data["claim"] |= {"regularity": "unproved", "statement": said}
+    claim = check(data).claim
+    assert claim is not None
+    assert claim.sentence.endswith("is of no class that is proved, and is not analytic.")
 
 
 def test_a_witness_that_is_no_object_is_rejected() -> None:

@@ -17,6 +17,7 @@ from sipit.cli import run
 from sipit.proving import prove_generic_position, prove_training_step, prove_witness
 from sipit.recorded import COMMANDS
 from tests.proofs.mutating import placed
+from tests.sipit.cases import with_rows
 from tests.sipit.record_edits import Honest, covering, leaves
 
 PROMPTS = [[1, 2], [3, 2], [1, 4], [1, 2]]
@@ -120,6 +121,19 @@ def test_a_verdict_that_rests_on_rows_alone_is_not_vouched_for_but_must_fit(tmp_
     assert honest.verified(data).verdict == "rejected"
     config_alone = {**data, "result": {**data["result"], "duplicate_embeddings": None}}
     assert covering(honest.verified(config_alone).result, "verdict") == (1, 0)
+
+
+def test_why_a_pair_is_open_follows_and_more_is_the_word_of_the_record(tmp_path: Path) -> None:
+    model = with_rows("gpt2", [(100, 50)], relative=2e-7)  # too near for 48 bits
+    record = certify(model, [[5, 100], [5, 50], [7, 4]], layer=2, budget=False, bits=48)
+    assert record.result["uncertified"] == [{"first": 0, "second": 1, "reason": "enclosures meet"}]
+    honest = Honest(tmp_path, record.dumps())
+    assert covering(honest.outcome.result, "result.uncertified.0.reason") == (1, 0)
+    entry = ("result", "uncertified", 0)
+    assert honest.verified(placed(honest.data, (*entry, "reason"), "equal")).verdict == "rejected"
+    told = placed(honest.data, entry, {"first": 0, "second": 1, "reason": "equal", "family": "a family"})
+    outcome = honest.verified(told)
+    assert (outcome.verdict, covering(outcome.result, "result.uncertified.0.reason")) == ("accepted", (0, 1))
 
 
 def test_collisions_that_are_struck_out_everywhere_are_missed(tmp_path: Path) -> None:

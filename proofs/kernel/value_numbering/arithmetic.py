@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from proofs.kernel.value_numbering.moves import whole
 from proofs.kernel.value_numbering.table import MASKED, Shape, Table
 from proofs.kernel.value_numbering.values import At
 
@@ -46,8 +45,8 @@ def _array(values: tuple[Any, ...], shape: Shape) -> Any:
     return np.broadcast_to(entries[0], shape) if len(values) == 1 else entries.reshape(shape)
 
 
-def shifted(at: At, first: int, second: int, sign: int) -> int:
-    """first + sign second, where one of them may be a known constant."""
+def shifted(at: At, first: int, second: int, sign: int, fits: tuple[bool, bool]) -> int:
+    """first + sign second, where one of them may be a known constant; `fits`: which are of the result's shape."""
     table, operation = at.table, at.node.operation
     if first in table.known and second in table.known:
         found = folded(at, (first, second))
@@ -63,7 +62,7 @@ def shifted(at: At, first: int, second: int, sign: int) -> int:
         if sign > 0 and known.only == MASKED:
             return table.constant("real", at.whole, (MASKED,))
         infinite = any(isinstance(entry, float) for entry in known.values)
-        if infinite or at.node.type.kind != "real" or whole(at, position) != at.whole:
+        if infinite or at.node.type.kind != "real" or not fits[position]:
             continue
         base, by = table.shifted.get(value, (value, None))
         start = table.constant("real", at.whole, (Fraction(0),)) if by is None else by

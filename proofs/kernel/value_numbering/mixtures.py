@@ -67,9 +67,7 @@ def _multiples(table: Table, shifts: set[int]) -> tuple[tuple[Fraction, ...] | N
     power = {s: int(d[place] / unit) for s, d in differences.items()}
     first = next(s for s in power if power[s])
     step = tuple(entry / power[first] for entry in differences[first])
-    fits = all(
-        d == tuple(k * entry for entry in step) for (s, d), k in zip(differences.items(), power.values(), strict=True)
-    )
+    fits = all(differences[s] == tuple(power[s] * entry for entry in step) for s in power)
     if not fits or min(power.values()) < 0 or max(power.values()) > LARGEST_DEGREE:
         return None, {}
     return step, power

@@ -91,10 +91,10 @@ class Numbering:
         return plan
 
     def _value(self, plan: _Plan, index: int, prompt: Sequence[int], values: dict[int, Value]) -> Value:
-        node = plan.graph.nodes[index]
-        at = At(
-            self.table, plan.graph, index, plan.cut[index], tuple(values[i] for i in node.arguments), values.__getitem__
-        )
+        node, cut = plan.graph.nodes[index], plan.cut[index]
+        whole = tuple(1 if axis in cut else size for axis, size in enumerate(node.type.shape))
+        arguments = tuple(values[i] for i in node.arguments)
+        at = At(self.table, plan.graph, index, cut, arguments, values.__getitem__, whole)
         if node.operation in LEAVES:
             return leaf(at, prompt)
         rule = RULES.get(node.operation)

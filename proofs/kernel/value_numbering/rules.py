@@ -28,12 +28,14 @@ def entrywise(at: At) -> Value:
 
 def added(at: At) -> Value:
     """x + 0 = x, x - inf = -inf, (x + c) + d = x + (c + d), x + y = y + x."""
-    return at.each(lambda x, y: shifted(at, x, y, 1), *at.numbers)
+    fits = (moves.whole(at, 0) == at.whole, moves.whole(at, 1) == at.whole)
+    return at.each(lambda x, y: shifted(at, x, y, 1, fits), *at.numbers)
 
 
 def subtracted(at: At) -> Value:
     """x - c = x + (-c)."""
-    return at.each(lambda x, y: shifted(at, x, y, -1), *at.numbers)
+    fits = (moves.whole(at, 0) == at.whole, moves.whole(at, 1) == at.whole)
+    return at.each(lambda x, y: shifted(at, x, y, -1, fits), *at.numbers)
 
 
 def multiplied(at: At) -> Value:

@@ -36,6 +36,7 @@ class At:
     cut: tuple[int, ...]
     arguments: tuple[Value, ...]
     before: Callable[[int], Value]
+    whole: Shape  # of a sub-tensor of the result
 
     @property
     def node(self) -> Node:
@@ -46,11 +47,6 @@ class At:
     def numbers(self) -> list[Numbers]:
         """The numbers of all arguments."""
         return [value.numbers for value in self.arguments]
-
-    @property
-    def whole(self) -> Shape:
-        """The shape of a sub-tensor of the result."""
-        return tuple(1 if axis in self.cut else size for axis, size in enumerate(self.node.type.shape))
 
     def get(self, name: str) -> Any:
         """An attribute."""
