@@ -2,7 +2,7 @@
 
     [check] goes through a network node by node.  Of every node it derives bounds of all entries and which of them a mask
     holds at -oo, or nothing ([Unproved]); what the file claims of the node must follow from that, and is then used.
-    [check_sound]: whatever the parameters and the prompt, every claim that was let through is true. *)
+    [Soundness.claims_hold]: whatever the parameters and the prompt, every claim that was let through is true. *)
 
 From Coq Require Import Reals QArith Qreals Qround NArith ZArith List Bool Lra Lia.
 From Sipit Require Import Elementary Intervals Tensors Meaning.

@@ -748,4 +748,45 @@ Qed.
 Theorem check_sound g cells : check g [] 0%N = inl cells -> Forall2 cell_ok cells (values (map fst g) [] []).
 Proof. apply check_sound_from; split; [reflexivity | constructor]. Qed.
 
+
+(** What every claim of the file then says of its node: all entries are within the claimed bounds, and where no mask is
+    claimed no entry is -oo. *)
+Definition claim_true (c : claim) (v : tensor) : Prop :=
+  match c with
+  | Nothing => True
+  | Claimed b has_mask => forall k, match v k with Some x => within b x | None => has_mask = true end
+  end.
+
+Definition keeps (c : cell) (p : node * claim) : Prop :=
+  match snd p with
+  | Nothing => True
+  | Claimed b has_mask => exists m, state c = Proved (Line b m) /\ has_mask = negb (unmasked (Line b m))
+  end.
+
+Lemma check_keeps g : forall cells before i cells', Forall2 keeps cells before -> check g cells i = inl cells' ->
+  Forall2 keeps cells' (rev g ++ before).
+Proof.
+induction g as [|[n c] g IH]; intros cells before i cells' H C; simpl in C |- *; [now injection C as <-|].
+destruct (step n c cells) as [new|] eqn:S; [|discriminate].
+rewrite <- app_assoc; apply (IH _ ((n, c) :: before) _ _) with (2 := C); constructor; [|exact H].
+unfold step in S; destruct (fits _ _ _); [|discriminate]; destruct (accept _ c) as [s|] eqn:A; [|discriminate].
+injection S as <-; unfold keeps; simpl; destruct c as [|b m]; [exact I|]; simpl in A.
+destruct (derive _ _ _ _) as [|l]; [discriminate|]; destruct (weaker b (limits l)); [|discriminate].
+destruct (Bool.eqb m (negb (unmasked l))) eqn:E; [|discriminate]; injection A as <-.
+exists (mask l); split; [reflexivity | now apply Bool.eqb_prop].
+Qed.
+
+Theorem claims_hold g cells : check g [] 0%N = inl cells ->
+  Forall2 (fun p v => claim_true (snd p) v) (rev g) (values (map fst g) [] []).
+Proof.
+intros C; pose proof (check_sound g cells C) as S; pose proof (check_keeps g [] [] 0%N cells (Forall2_nil _) C) as K.
+rewrite app_nil_r in K; revert K S; generalize (values (map fst g) [] []) as vs; generalize (rev g) as ps; clear C.
+induction cells as [|c cells IH]; intros ps vs K S; inversion K as [|? p ? ps' P K']; subst;
+  inversion S as [|? v ? vs' V S']; subst; constructor; [|now apply IH].
+unfold claim_true; unfold keeps in P; destruct (snd p) as [|b m]; [exact I|]; destruct P as [w [E ->]].
+destruct V as [V _]; unfold state_ok in V; rewrite E in V; intros k; specialize (V k).
+destruct (v k) as [x|]; [now destruct V|].
+unfold masked in V; simpl in V; unfold unmasked; simpl; now destruct w.
+Qed.
+
 End Soundness.

@@ -94,7 +94,7 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
     ),
     "bounds": (
         Formal(
-            "Soundness.check_sound",
+            "Soundness.claims_hold",
             checked=("every bound and mask that is claimed follows", "the prompt lies in the vocabulary"),
             idealised=(MEANING, "erf lies between -1 and 1 and has the sign of its argument; gelu exceeds -1/5"),
         ),
