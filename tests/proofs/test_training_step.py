@@ -124,6 +124,8 @@ def test_closed_forms_follow_from_symbols(rule: Any) -> None:
 
 
 CERTIFICATE = prove_step(network(), SAMPLES, rule="gd", rate=TENTH, seed=3).to_json()
+
+
 def _one_twice(samples: list[Any]) -> list[Any]:
     return [samples[0], samples[0], samples[1]]
 
