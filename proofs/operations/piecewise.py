@@ -151,7 +151,8 @@ def _leaky(at: Application) -> Proved:
     if x.bounds.non_negative or slope == 1:
         return bounded(x.regularity, x.bounds)
     if x.bounds.at_most(ZERO):
-        return bounded(x.regularity, x.bounds.scaled(slope))
+        gone = slope == 0 and x.regularity < UNPROVED
+        return bounded(CONSTANT if gone else x.regularity, x.bounds.scaled(slope))
     return bounded(_kinked(at), x.bounds.hull(x.bounds.scaled(slope)))
 
 

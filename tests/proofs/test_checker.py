@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from proofs import InvalidInput, Verdict, check, prove_analytic
 from proofs.kernel.branches import DRAWN
 from proofs.kernel.result import digest
-from tests.proofs.building import attention_net
+from tests.proofs.building import Net, attention_net
 from tests.proofs.mutating import assert_sound, deleted, mutations, placed
 
 PROOF = json.loads(json.dumps(prove_analytic(attention_net()).to_json()))
@@ -168,3 +169,12 @@ def test_a_wrong_lemma_would_be_noticed() -> None:
     facts = copy.deepcopy(PROOF["facts"])
     facts[line] = ["polynomial", "0", True, None, False, False]
     assert_rejected({**PROOF, "facts": facts}, r"power.*claimed.*True")
+
+
+def test_a_slope_of_zero_on_one_side_leaves_nothing() -> None:
+    net = Net()
+    x = net.op("negate", net.op("exp", net.op("take", net.parameter("e", 5, 4), net.tokens(), axis=0)))
+    net.op("leaky_relu", x, slope=Fraction(0))
+    found = prove_analytic(net.graph())
+    assert str(found.regularity) == "constant"
+    assert check(found.to_json()).verdict is Verdict.ACCEPTED
