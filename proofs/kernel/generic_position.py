@@ -25,15 +25,14 @@ from proofs.kernel.branches import fixed_branches_are_analytic
 from proofs.kernel.claim import Claim, unlabelled
 from proofs.kernel.collisions import family_of
 from proofs.kernel.depth import last_block_lifts
-from proofs.kernel.lines import class_of
 from proofs.kernel.patterns import Prompt, patterns
+from proofs.kernel.regularity import is_analytic
 from proofs.kernel.result import Rejected, digest
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.kernel.wellformed import well_formed
 from proofs.kernel.zeros import silence
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import evaluate, live
-from proofs.regularity import ANALYTIC
 from proofs.verdict import Verdict
 
 KIND = "generic-position"
@@ -135,15 +134,10 @@ def regularity_of(graphs: Mapping[int, Graph], zeroed: Sequence[str]) -> str:
     """`analytic`; `branches`: so with every choice fixed, and one function where `zeroed` are zero; or `unsuitable`."""
     if not all(map(rows_are_free, graphs.values())):
         return "unsuitable"
-    if all(_is_analytic(graph) for graph in graphs.values()):
+    if all(is_analytic(graph) for graph in graphs.values()):
         return "analytic"
-    alike = all(_is_analytic(silence(graph, zeroed)) for graph in graphs.values())
+    alike = all(is_analytic(silence(graph, zeroed)) for graph in graphs.values())
     return "branches" if alike and all(map(fixed_branches_are_analytic, graphs.values())) else "unsuitable"
-
-
-def _is_analytic(graph: Graph) -> bool:
-    found = class_of(graph)
-    return found is not None and found <= ANALYTIC
 
 
 def claim_of(

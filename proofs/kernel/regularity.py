@@ -10,9 +10,10 @@ from typing import Any
 
 from proofs.evidence import SCHEMA
 from proofs.kernel.claim import Claim, expect, unlabelled
-from proofs.kernel.lemmas.instance import Instance, Line
+from proofs.kernel.lemmas.instance import Line
 from proofs.kernel.lemmas.rows import softmax_source
 from proofs.kernel.lemmas.table import establish
+from proofs.kernel.lines import instance, lines_of
 from proofs.kernel.result import Rejected, digest, same
 from proofs.network.graph import Graph
 from proofs.regularity import ANALYTIC, DISCONTINUOUS, UNPROVED, Regularity
@@ -53,7 +54,7 @@ def derive_regularity(certificate: Mapping[str, Any]) -> Claim:
         InvalidInput: what stands there is no graph.
     """
     graph = Graph.from_json(certificate.get("graph"))
-    established = _established(graph)
+    established = lines_of(graph)
     _expect_lines(graph, established, certificate)
     regularity, witness = _class(graph, established, certificate)
     obstructions = _obstructions(graph, established)
@@ -91,7 +92,7 @@ def verdict_of(regularity: Regularity, obstructions: Sequence[Any], refuting: An
 def is_analytic(graph: Graph) -> bool:
     """Whether the kernel's own lemmas establish that every value of a graph is analytic in the parameters."""
     try:
-        established = _established(graph)
+        established = lines_of(graph)
     except Rejected:
         return False
     result = established[graph.output]
@@ -120,17 +121,6 @@ def _read(witness: Mapping[str, Any]) -> dict[str, Any]:
     return {**read, "subject": witness.get("subject")}
 
 
-def _established(graph: Graph) -> list[Line]:
-    """The line of every node, each from those before it."""
-    established: list[Line] = []
-    for index in range(len(graph.nodes)):
-        try:
-            established.append(establish(_step(graph, index, established)))
-        except Rejected as fault:
-            raise Rejected(f"{graph.where(index)}: {fault}") from None
-    return established
-
-
 def _expect_lines(graph: Graph, established: Sequence[Line], certificate: Mapping[str, Any]) -> None:
     """Raises Rejected at the first node of which another line is claimed."""
     claimed, lines = certificate.get("facts"), certificate.get("lines")
@@ -145,12 +135,6 @@ def _expect_lines(graph: Graph, established: Sequence[Line], certificate: Mappin
 
 def _row(line: Line) -> list[Any]:
     return [str(line.regularity), *line.bounds.to_json(), line.mask is not None]
-
-
-def _step(graph: Graph, index: int, lines: Sequence[Line]) -> Instance:
-    node = graph.nodes[index]
-    before, nodes = tuple(lines[i] for i in node.arguments), tuple(graph.nodes[i] for i in node.arguments)
-    return Instance(graph, node, before, nodes, lines.__getitem__)
 
 
 def _class(
@@ -176,7 +160,7 @@ def _class(
 def _obstructions(graph: Graph, established: list[Line]) -> list[dict[str, Any]]:
     """Exactly the nodes at which the class gets worse than analytic, in order, as they are in the graph."""
     smooth = [Line(min(line.regularity, ANALYTIC), line.bounds, line.mask) for line in established]
-    own = {index: establish(_step(graph, index, smooth)).regularity for index in sorted(_reached(graph))}
+    own = {index: establish(instance(graph, index, smooth)).regularity for index in sorted(_reached(graph))}
     return [_obstruction(graph, index, regularity) for index, regularity in own.items() if regularity > ANALYTIC]
 
 
