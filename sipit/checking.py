@@ -7,17 +7,19 @@ from typing import Any, Literal
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.kernel.collisions import find_collisions
+from proofs.kernel.door import SHORTEST
 from proofs.kernel.regularity import shown_here, verdict_of
 from proofs.network.graph import Graph
 from proofs.processes import in_order, processors, shared
 from proofs.provers.analyticity import AnalyticityProof, Obstructions, prove_analytic
+from proofs.provers.branches import LARGEST_SUBJECT
 from proofs.structure.dependence import causal
 from sipit.model_files import ADAPTER_CONFIG
 from sipit.recorded import checked, duplicated
 
 LENGTH = 11  # tokens: a prime that no count of heads or groups shares, so that the sequence axis is told apart
 ON_SMALL_COPY = 7
-SHALLOW = 8  # blocks up to which the network is captured for one token too
+SHALLOW = 8  # blocks up to which a capture is done before another process would have begun
 LONGEST = 40  # tokens of a window or chunk that is captured on both sides
 
 
@@ -58,10 +60,11 @@ def check_model(
         loaded = load_model(model, dtype=dtype, device=device, seed=seed)
         config = loaded.module.config
     lengths = [LENGTH, *other_lengths(config, layer)]
-    workers = 1 if loaded is not None or len(lengths) > 2 else processors()
+    workers = 1 if loaded is not None or len(lengths) > 2 or not _deep(config) else processors()
     graphs = dict(zip(lengths, in_order((config, layer, attention), _captured, lengths, workers), strict=True))
     graph, others = graphs[LENGTH], {length: graphs[length] for length in lengths[1:]}
-    small = small_graph(config, attention, length=ON_SMALL_COPY)
+    tried = sum(kind.size for _, kind in graph.parameters()) <= LARGEST_SUBJECT
+    small = graph if tried else small_graph(config, attention, length=ON_SMALL_COPY)
     looks_back = _causal(graph, small)
     found = prove_analytic(graph)
     if isinstance(found, Obstructions):
@@ -90,6 +93,10 @@ def check_model(
     return Record("check", verdict, result, _provenance(model, loaded, seed, attention), time.perf_counter() - began)
 
 
+def _deep(config: Any) -> bool:
+    return getattr(config.get_text_config(), "num_hidden_layers", 1) > SHALLOW
+
+
 def _captured(length: int) -> Graph:
     """The network for prompts of one length; a deep one takes half a minute, in a process of its own if it can."""
     from numerics.capture import capture_graph
@@ -109,8 +116,7 @@ def other_lengths(config: Any, layer: int | None) -> list[int]:
     named = {getattr(text, name, None) for name in WINDOWS}
     sides = {n for size in named if isinstance(size, int) and 1 <= size < LONGEST for n in (size, size + 1)}
     blocks = getattr(text, "num_hidden_layers", 1) if layer is None else layer
-    short = {1, 2} if blocks <= SHALLOW else {2}
-    return sorted((short | sides | ({3, 4} if blocks == 1 else set())) - {LENGTH})
+    return sorted(({SHORTEST} | sides | ({3, 4} if blocks == 1 else set())) - {LENGTH})
 
 
 def config_alone(model: str) -> bool:

@@ -118,7 +118,7 @@ def test_the_page_shows_each_outcome_and_each_reason(atlas):
                 "never | KeyError: 3", "none | untraceable"]:  # fmt: skip
         assert f"| {row} |" in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("| both")}
-    assert widths == {9, 12}
+    assert widths == {10, 12}
 
 
 @pytest.mark.parametrize(
