@@ -75,7 +75,7 @@ def test_text_comes_back_from_the_first_block():
     assert (inversion.outcome, inversion.text) == (Outcome.RECOVERED, "Hello, world.")
 
 
-@pytest.mark.slow  # a probe is trained; continuous integration runs the demo, which does this too
+@pytest.mark.slow  # a probe is trained; continuous integration does this once
 def test_text_comes_back_from_the_middle():
     """The default policy, states captured token by token and, in a batch, behind padding."""
     model = smollm2()
