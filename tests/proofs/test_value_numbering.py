@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from proofs import Verdict, check
@@ -10,6 +11,8 @@ from proofs.kernel.collisions import find_collisions
 from proofs.kernel.generic_position import rows_are_free
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.kernel.value_numbering.rules import RULES
+from proofs.kernel.value_numbering.table import Table
+from proofs.kernel.value_numbering.values import At, Value
 from proofs.network.graph import LEAVES, Graph
 from proofs.operations import REGISTRY
 from proofs.theorems.generic_position import examine
@@ -124,3 +127,19 @@ def test_parameters_are_told_apart_by_name_and_place() -> None:
     one, other = (net.op("take", net.parameter(name, VOCABULARY, WIDTH), tokens, axis=0) for name in ("a", "b"))
     graph = net.graph(net.op("subtract", one, other))
     assert not Numbering([graph]).equal(graph, (1, 2), graph, (2, 1))
+
+
+def test_a_single_weight_that_is_repeated_sums_to_more_than_one() -> None:
+    """A softmax of one score is 1; written twice over equal rows it gives twice the row, not the row."""
+    net = Net()
+    x = net.op("take", net.parameter("embedding", VOCABULARY, WIDTH), net.tokens(1, VOCABULARY), axis=0)
+    weight = net.op("softmax", net.op("sum", x, axes=(2,), keep=True), axis=2)
+    values: dict[int, Value] = {}
+    table = Table()
+    values[weight] = Value(np.array([[[table.fresh()]]], dtype=np.int64), frozenset({2}))
+    wide = net.op("expand", weight, shape=(1, 1, 3))
+    at = At(table, net.graph(), wide, (2,), (values[weight],), values.__getitem__, (1, 1, 1))
+    assert RULES["expand"](at).sums_to_one == frozenset()
+    same = net.op("expand", weight, shape=(4, 1, 1))
+    kept = At(table, net.graph(), same, (), (values[weight],), values.__getitem__, (4, 1, 1))
+    assert RULES["expand"](kept).sums_to_one == frozenset({2})

@@ -22,9 +22,9 @@ EXACT: Mapping[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def folded(at: At, numbers: Sequence[int], operation: str | None = None) -> int | None:
+def folded(at: At, numbers: Sequence[int]) -> int | None:
     """The constant that an operation makes of constants; None where -inf takes part, or there are too many entries."""
-    known, exact = [at.table.known[number] for number in numbers], EXACT[operation or at.node.operation]
+    known, exact = [at.table.known[number] for number in numbers], EXACT[at.node.operation]
     inexact = any(isinstance(value, float) or _bits(value) > LONGEST for k in known for value in k.values)
     if inexact or prod(at.whole) > LARGEST_FOLDED:
         return None

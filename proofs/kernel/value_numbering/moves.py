@@ -50,8 +50,7 @@ def reshaped(at: At) -> Value:
     numbers, value = at.numbers[0], at.arguments[0]
     own = whole(at, 0)
     target = at.whole
-    counts = tuple(n if i in at.cut else 1 for i, n in enumerate(new))
-    places = numbers.reshape(counts)
+    places = numbers.reshape(at.places)
     result = places if own == target else at.each(
         lambda n: moved(at.table, n, ("reshape", target), target, lambda e: e.reshape(target)), places
     ).numbers  # fmt: skip
@@ -76,11 +75,11 @@ def expanded(at: At) -> Value:
     """Repeated along new axes and axes of size one."""
     value, shape = at.arguments[0], at.node.type.shape
     lead = len(shape) - value.numbers.ndim
-    counts = tuple(n if i in at.cut else 1 for i, n in enumerate(shape))
-    places = np.broadcast_to(value.numbers.reshape((1,) * lead + value.numbers.shape), counts)
+    places = np.broadcast_to(value.numbers.reshape((1,) * lead + value.numbers.shape), at.places)
     own = whole(at, 0)
     result = at.each(lambda n: repeated(at, n, own), places)
-    return Value(result.numbers, frozenset(axis + lead for axis in value.sums_to_one))
+    kept = (axis + lead for axis in value.sums_to_one if at.shape()[axis] == shape[axis + lead])
+    return Value(result.numbers, frozenset(kept))  # a row of one entry that is repeated sums to more
 
 
 def sliced(at: At) -> Value:
@@ -104,10 +103,9 @@ def concatenated(at: At) -> Value:
     axis = at.get("axis")
     if axis not in at.cut:
         return congruent(at)
-    counts = tuple(n if i in at.cut else 1 for i, n in enumerate(at.node.type.shape))
     sizes = [at.shape(i)[axis] for i in range(len(at.arguments))]
     parts = [
-        np.broadcast_to(numbers, (*counts[:axis], size, *counts[axis + 1 :]))
+        np.broadcast_to(numbers, (*at.places[:axis], size, *at.places[axis + 1 :]))
         for numbers, size in zip(at.numbers, sizes, strict=True)
     ]
     return Value(np.concatenate(parts, axis))

@@ -167,8 +167,7 @@ def _along(at: At, axes: Sequence[int], one: Callable[[list[int]], int]) -> Valu
     moved = np.moveaxis(numbers, tuple(axes), tuple(range(numbers.ndim - len(axes), numbers.ndim)))
     kept = moved.shape[: numbers.ndim - len(axes)]
     found = np.array([one(row) for row in moved.reshape(int(np.prod(kept)), -1).tolist()], dtype=np.int64)
-    counts = tuple(n if i in at.cut else 1 for i, n in enumerate(at.node.type.shape))
-    return Value(found.reshape(counts))
+    return Value(found.reshape(at.places))
 
 
 def normalised(at: At) -> Value:

@@ -48,6 +48,11 @@ class At:
         """The numbers of all arguments."""
         return [value.numbers for value in self.arguments]
 
+    @property
+    def places(self) -> Shape:
+        """How many places there are along every axis of the result: one where it stays whole."""
+        return tuple(n if axis in self.cut else 1 for axis, n in enumerate(self.node.type.shape))
+
     def get(self, name: str) -> Any:
         """An attribute."""
         return self.node.attributes[name]
@@ -94,7 +99,7 @@ def stacked(table: Table, numbers: Numbers, axes: Sequence[int]) -> Numbers:
 
 def mixing(at: At, axes: Sequence[int]) -> Value:
     """An operation that mixes entries along axes: a place of the result reads all of them, in their order."""
-    shape = tuple(n if i in at.cut else 1 for i, n in enumerate(at.node.type.shape))
+    shape = at.places
     parts: list[Numbers] = []
     for numbers in at.numbers:
         lead = len(shape) - numbers.ndim
@@ -114,18 +119,17 @@ def _row(place: tuple[int, ...], axes: Sequence[int]) -> tuple[Any, ...]:
 
 def fresh(at: At) -> Value:
     """An unknown operation: nothing is equal to it."""
-    shape = tuple(n if i in at.cut else 1 for i, n in enumerate(at.node.type.shape))
-    return Value(np.array([at.table.fresh() for _ in np.ndindex(*shape)], dtype=np.int64).reshape(shape))
+    numbers = [at.table.fresh() for _ in np.ndindex(*at.places)]
+    return Value(np.array(numbers, dtype=np.int64).reshape(at.places))
 
 
 def leaf(at: At, tokens: Sequence[int]) -> Value:
     """A token by its symbol, a parameter by its name and place, a constant by its entries."""
     node, shape = at.node, at.node.type.shape
-    counts = tuple(n if i in at.cut else 1 for i, n in enumerate(shape))
     if node.operation == "tokens":
         names = [at.table.of("token", token) for token in tokens]
         return Value(np.array(names, dtype=np.int64).reshape(shape))
-    places = list(np.ndindex(*counts))
+    places = list(np.ndindex(*at.places))
     value = at.graph.constant(node) if node.operation == "constant" else None
     if value is not None:
         entries = np.empty(len(value.values), dtype=object)
@@ -139,7 +143,7 @@ def leaf(at: At, tokens: Sequence[int]) -> Value:
         )
         name = (node.operation, known_by)
         numbers = [at.table.of(*name, shape, at.cut, place) for place in places]
-    return Value(np.array(numbers, dtype=np.int64).reshape(counts))
+    return Value(np.array(numbers, dtype=np.int64).reshape(at.places))
 
 
 def _entries(part: Any) -> tuple[Any, ...]:
