@@ -140,6 +140,11 @@ def regularity_of(graphs: Mapping[int, Graph], zeroed: Sequence[str]) -> str:
     return "branches" if alike and all(map(fixed_branches_are_analytic, graphs.values())) else "unsuitable"
 
 
+def as_evaluated(graphs: Mapping[int, Graph], regularity: str, zeroed: Sequence[str]) -> dict[int, Graph]:
+    """The networks that are evaluated at points: with choices inside, what is left where `zeroed` are zero."""
+    return dict(graphs) if regularity != "branches" else {n: silence(graph, zeroed) for n, graph in graphs.items()}
+
+
 def claim_of(
     graphs: Mapping[int, Graph], outcomes: Sequence[tuple[Prompt, Prompt, str]], *, context: int, bos: bool,
     zeroed: Sequence[str], silenced: Sequence[str], points: dict[int, "Point"] | None = None,
@@ -158,7 +163,7 @@ def claim_of(
     if [(first, second) for first, second, _ in outcomes] != patterns(context, bos=bos):
         raise Rejected("the patterns are not those of all pairs of prompts")
     regularity = regularity_of(graphs, zeroed)
-    evaluated = dict(graphs) if regularity != "branches" else {n: silence(g, zeroed) for n, g in graphs.items()}
+    evaluated = as_evaluated(graphs, regularity, zeroed)
     points = {} if points is None else points
     numbering = Numbering(graphs.values())
     counts: Counter[str] = Counter()

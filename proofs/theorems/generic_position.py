@@ -9,10 +9,17 @@ from typing import Any
 
 from proofs.evidence import SCHEMA
 from proofs.kernel.collisions import family_of
-from proofs.kernel.generic_position import KIND, Point, claim_of, expect_networks, regularity_of, verdict_of
+from proofs.kernel.generic_position import (
+    KIND,
+    Point,
+    as_evaluated,
+    claim_of,
+    expect_networks,
+    regularity_of,
+    verdict_of,
+)
 from proofs.kernel.patterns import Prompt, patterns
 from proofs.kernel.value_numbering.number import Numbering
-from proofs.kernel.zeros import silence
 from proofs.network.graph import Graph
 from proofs.structure.trial import expect_equal
 from proofs.structure.width import widening
@@ -79,7 +86,7 @@ def examine(
         equal = numbering.equal(graphs[len(first)], first, graphs[len(second)], second)
         outcomes[first, second] = f"collide: {family_of(first, second)}" if equal else "undecided"
     regularity = regularity_of(graphs, zeroed)
-    evaluated = dict(graphs) if regularity != "branches" else {n: silence(g, zeroed) for n, g in graphs.items()}
+    evaluated = as_evaluated(graphs, regularity, zeroed)
     points: dict[int, Point] = {}
     for number in range(seed, seed + POINTS if regularity != "unsuitable" else seed):
         point = points[number] = Point(evaluated, number, zeroed)
