@@ -30,12 +30,12 @@ import torch
 from table import Row, Run
 
 import sipit
-from sipit.corpus import section_prompts
-from sipit.inversion import Inverter
-from sipit.network import Network
-from sipit.policies import ExhaustivePolicy, GradientPolicy
-from sipit.probe import trained_probes
-from sipit.states import States
+from sipit.inversion.inverter import Inverter
+from sipit.inversion.policies import ExhaustivePolicy, GradientPolicy
+from sipit.inversion.probes import trained_probes
+from sipit.models.network import Network
+from sipit.prompts.builtin_text import section_prompts
+from sipit.states.files import States
 
 AMORTISED = 100  # prompts that share the training of a probe
 

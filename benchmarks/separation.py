@@ -19,7 +19,7 @@ import torch
 import transformers
 from table import Row, Run
 
-from numerics.capture import capture_graph
+from numerics.graphs.capture import capture_graph
 from proofs.arithmetic.ball import Balls
 from proofs.enclosures.segments import cuts, segments
 from proofs.enclosures.trail import follow

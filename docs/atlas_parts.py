@@ -52,7 +52,7 @@ def names() -> list[str]:
 
 def made_with(part: str) -> dict[str, Any]:
     """What an answer depends on: versions (builds of one for several devices are one), and the lengths of prompts."""
-    from sipit.checking import LENGTH
+    from sipit.claims.check import LENGTH
 
     versions = {name: version(name).partition("+")[0] for name in ("torch", "transformers")}
     return {**versions, "tokens": [LENGTH] if part == "regularity" else list(LENGTHS)}
@@ -71,13 +71,13 @@ def config_of(name: str) -> Any:
 
 def regularity(name: str) -> dict[str, Any]:
     """What is proved of the map from parameters to the last state, one block per kind of block."""
-    from numerics.capture import capture_graph
-    from numerics.position_trial import position_scheme
-    from numerics.reduced import small_graph, witness_in_small_copy
+    from numerics.graphs.capture import capture_graph
+    from numerics.graphs.positions import position_scheme
+    from numerics.graphs.small_graphs import small_graph, witness_in_small_copy
     from proofs.kernel.collisions import find_collisions
     from proofs.provers.analyticity import Obstructions, prove_analytic
     from proofs.structure.dependence import causal
-    from sipit.checking import LENGTH, ON_SMALL_COPY
+    from sipit.claims.check import LENGTH, ON_SMALL_COPY
 
     config = config_of(name)
     graphs = {length: capture_graph(config, distinct=True, length=length) for length in (2, LENGTH)}
@@ -123,7 +123,7 @@ def inversion(name: str) -> dict[str, Any]:
 
 
 def _small_module(name: str) -> Any:
-    from numerics.shrinking import small_copy
+    from numerics.networks.shrinking import small_copy
     from sipit.models.tiny import drawn_module
 
     try:

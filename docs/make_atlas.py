@@ -22,8 +22,8 @@ from atlas_parts import PARTS, examine, made_with, names
 from proofs.evidence import write_atomically
 
 STORE = Path(__file__).parent / "atlas.jsonl"
-PRELOADED = ["atlas_parts", "numerics.reduced", "sipit.inversion", "sipit.capturing", "torch.export",
-             "transformers.models.llama.modeling_llama"]  # fmt: skip
+PRELOADED = ["atlas_parts", "numerics.graphs.small_graphs", "sipit.inversion.inverter", "sipit.states.capturing",
+             "torch.export", "transformers.models.llama.modeling_llama"]  # fmt: skip
 
 
 def run(part: str, name: str, limit: int) -> dict[str, Any]:

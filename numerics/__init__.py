@@ -10,22 +10,22 @@ from proofs.idle_threads import let_idle_threads_sleep
 
 if TYPE_CHECKING:
     from numerics.arithmetic import evaluate_float64
-    from numerics.bit_identity import bit_identical
-    from numerics.capture import capture_graph
-    from numerics.embeddings import duplicate_rows, nearest_rows
-    from numerics.pair_search import ClosePairs, Pair, closest_pair, closest_pairs, pairs_within
+    from numerics.graphs.capture import capture_graph
+    from numerics.pairs.bit_identity import bit_identical
+    from numerics.pairs.embeddings import duplicate_rows, nearest_rows
+    from numerics.pairs.search import ClosePairs, Pair, closest_pair, closest_pairs, pairs_within
 
 _HOMES = {
-    "ClosePairs": "numerics.pair_search",
-    "Pair": "numerics.pair_search",
-    "bit_identical": "numerics.bit_identity",
-    "closest_pair": "numerics.pair_search",
-    "closest_pairs": "numerics.pair_search",
-    "capture_graph": "numerics.capture",
-    "duplicate_rows": "numerics.embeddings",
+    "ClosePairs": "numerics.pairs.search",
+    "Pair": "numerics.pairs.search",
+    "bit_identical": "numerics.pairs.bit_identity",
+    "closest_pair": "numerics.pairs.search",
+    "closest_pairs": "numerics.pairs.search",
+    "capture_graph": "numerics.graphs.capture",
+    "duplicate_rows": "numerics.pairs.embeddings",
     "evaluate_float64": "numerics.arithmetic",
-    "nearest_rows": "numerics.embeddings",
-    "pairs_within": "numerics.pair_search",
+    "nearest_rows": "numerics.pairs.embeddings",
+    "pairs_within": "numerics.pairs.search",
 }
 
 __all__ = [

@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING, Any
 from proofs.idle_threads import let_idle_threads_sleep
 
 if TYPE_CHECKING:
-    from sipit.capturing import capture
-    from sipit.inversion import invert
+    from sipit.inversion.inverter import invert
+    from sipit.inversion.outcome import Alternative, Inversion, Outcome, TokenResult
     from sipit.models import LanguageModel, load_model
-    from sipit.outcome import Alternative, Inversion, Outcome, TokenResult
-    from sipit.states import States, read_states, write_states
-    from sipit.tolerance import Tolerance
+    from sipit.noise.tolerance import Tolerance
+    from sipit.states.capturing import capture
+    from sipit.states.files import States, read_states, write_states
 
 _HOMES = {
-    "capture": "sipit.capturing",
-    "invert": "sipit.inversion",
+    "capture": "sipit.states.capturing",
+    "invert": "sipit.inversion.inverter",
     "LanguageModel": "sipit.models",
     "load_model": "sipit.models",
-    "Alternative": "sipit.outcome",
-    "Inversion": "sipit.outcome",
-    "Outcome": "sipit.outcome",
-    "TokenResult": "sipit.outcome",
-    "States": "sipit.states",
-    "read_states": "sipit.states",
-    "write_states": "sipit.states",
-    "Tolerance": "sipit.tolerance",
+    "Alternative": "sipit.inversion.outcome",
+    "Inversion": "sipit.inversion.outcome",
+    "Outcome": "sipit.inversion.outcome",
+    "TokenResult": "sipit.inversion.outcome",
+    "States": "sipit.states.files",
+    "read_states": "sipit.states.files",
+    "write_states": "sipit.states.files",
+    "Tolerance": "sipit.noise.tolerance",
 }
 
 __all__ = [

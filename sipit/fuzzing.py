@@ -17,15 +17,15 @@ from typing import Any
 
 from proofs.errors import InvalidInput, MissingResource
 from proofs.evidence import write_atomically
-from sipit.capturing import capture
-from sipit.inversion import Inverter
+from sipit.inversion.inverter import Inverter
+from sipit.inversion.outcome import Inversion, Outcome
+from sipit.inversion.policies import check_policy
+from sipit.inversion.verifier import LISTED
 from sipit.models import LanguageModel
-from sipit.network import Layer
-from sipit.outcome import Inversion, Outcome
-from sipit.policies import check_policy
-from sipit.prompts import read_prompts
-from sipit.states import States
-from sipit.verifier import LISTED
+from sipit.models.network import Layer
+from sipit.prompts.reading import read_prompts
+from sipit.states.capturing import capture
+from sipit.states.files import States
 
 Progress = Callable[[int, int], None]
 

@@ -17,9 +17,9 @@ import torch
 from proofs.errors import MissingResource
 from sipit.models import LanguageModel
 from sipit.models.architecture import Architecture, Change, EqualRows, Scaled, Weights, ZeroedHead, build_model
+from sipit.models.network import Layer
 from sipit.models.tiny import FAMILIES
-from sipit.network import Layer
-from sipit.perturbations import Dropped, Noise, Permuted, Perturbation, Rescaled, Rounded, Steered, Swapped
+from sipit.states.perturbations import Dropped, Noise, Permuted, Perturbation, Rescaled, Rounded, Steered, Swapped
 
 try:
     from hypothesis import strategies as st

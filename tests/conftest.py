@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = kept.mkdir("sipit")
     sources = [path for path in sorted(SOURCES.rglob("*.py")) if path.parent.name not in {"cli", "report"}]
     chosen = folder / _digest(sources)
-    from sipit.storage import measured_with
+    from sipit.cache import measured_with
 
     models = folder / f"models-{_digest([SOURCES / 'models' / 'smollm2.py'])}-{measured_with()}"
     for path in (chosen / measured_with(), models):

@@ -242,7 +242,7 @@ rewrite (window_sum (G := fun j => weight L h ys (i' - d) j *: value L h j (nth 
 by apply: eq_bigr => e _; rewrite (shift h xs ys _ (i' - d)%N) // near // (valueP h _ (i' - d - e)%N).
 Qed.
 
-(** ** Long runs under windows ([sipit.known_collisions.Families.key])
+(** ** Long runs under windows ([sipit.collisions.known.Families.key])
 
     Where every layer sees [w] tokens back, a^m s and a^k s have the same states on s for all m, k >= w, at any depth. *)
 Theorem long_runs (layers : seq layer) w a m k u :

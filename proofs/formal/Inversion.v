@@ -1,6 +1,6 @@
 (** * SipIt's decision rules and Theorem 3.2 with one margin per position
 
-    arXiv 2510.15511, Theorems 3.1 and 3.2; docs/inversion.md, "Deciding"; [sipit.decision]. *)
+    arXiv 2510.15511, Theorems 3.1 and 3.2; docs/inversion.md, "Deciding"; [sipit.inversion.decision]. *)
 
 From mathcomp Require Import all_ssreflect ssralg ssrnum ssrint rat zify ring.
 From Sipit Require Import Network Collisions.

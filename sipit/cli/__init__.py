@@ -19,21 +19,21 @@ import typer
 from typer.exceptions import TyperException
 
 from proofs.errors import SipitError
-from sipit.cli.capture import capture
-from sipit.cli.certify import certify
-from sipit.cli.check import check
-from sipit.cli.collide import collide
-from sipit.cli.demo import demo
-from sipit.cli.doctor import doctor
-from sipit.cli.download import download
-from sipit.cli.fuzz import fuzz
-from sipit.cli.invert import invert
+from sipit.cli.commands.capture import capture
+from sipit.cli.commands.certify import certify
+from sipit.cli.commands.check import check
+from sipit.cli.commands.collide import collide
+from sipit.cli.commands.demo import demo
+from sipit.cli.commands.doctor import doctor
+from sipit.cli.commands.download import download
+from sipit.cli.commands.fuzz import fuzz
+from sipit.cli.commands.invert import invert
+from sipit.cli.commands.prove import prove
+from sipit.cli.commands.quantization import quantization
+from sipit.cli.commands.report import report
+from sipit.cli.commands.train import train
+from sipit.cli.commands.verify import verify
 from sipit.cli.output import abandon_streams, command_line, say
-from sipit.cli.prove import prove
-from sipit.cli.quantization import quantization
-from sipit.cli.report import report
-from sipit.cli.train import train
-from sipit.cli.verify import verify
 
 MISUSE = 2
 FAULT = 70  # of ours; the number that BSD gave it

@@ -14,7 +14,7 @@ from sipit.cli.output import Clock, as_text, progress, provenance
 
 if TYPE_CHECKING:
     from sipit.models import LanguageModel
-    from sipit.network import Layer
+    from sipit.models.network import Layer
 
 
 def diagnosed(
@@ -28,9 +28,9 @@ def diagnosed(
     seed: int,
 ) -> tuple[Record, Callable[[], None]]:
     """The record of a diagnosis of the states of a file, or of those captured from prompts, and what shows it."""
-    from sipit.capturing import capture
-    from sipit.diagnosing import Diagnostician
-    from sipit.states import read_arrays
+    from sipit.diagnosis.conventions import Diagnostician
+    from sipit.states.capturing import capture
+    from sipit.states.files import read_arrays
 
     known = parse_tokens(model, prefix, "--prefix")
     claimed = layer
@@ -75,7 +75,7 @@ def parse_tokens(
     Raises:
         InvalidInput: ids that are none of the model's, or text where there is no tokenizer.
     """
-    from sipit.prompts import tokenize
+    from sipit.prompts.reading import tokenize
 
     if text is None:
         return None

@@ -10,8 +10,8 @@ from proofs.errors import InvalidInput
 from sipit.cli.output import as_text
 
 if TYPE_CHECKING:
-    from sipit.network import Layer
-    from sipit.prompts import Prompt
+    from sipit.models.network import Layer
+    from sipit.prompts.reading import Prompt
 
 Model = Annotated[
     str, typer.Argument(help="smollm2, tiny-<family> (for example tiny-gpt2), a model directory, or a hub id.")
@@ -91,7 +91,7 @@ def chosen_prompts(text: str | None, prompts: Path | None) -> "list[Prompt]":
     Raises:
         InvalidInput: both or neither were given, or the file is not a prompt file.
     """
-    from sipit.prompts import read_prompts
+    from sipit.prompts.reading import read_prompts
 
     if (text is None) == (prompts is None):
         raise InvalidInput("Expected either --text or --prompts, but got both or neither; give one of them.")

@@ -93,7 +93,7 @@ def provenance(
     model: "LanguageModel | None" = None, *, seed: int | None = None, arithmetic: str | None = None
 ) -> dict[str, Any]:
     """What a record says about where it comes from; `arithmetic` is what really ran."""
-    from sipit.capturing import versions
+    from sipit.states.capturing import versions
 
     data: dict[str, Any] = {"versions": versions(), "command_line": _command_line()}
     if model is not None:

@@ -14,7 +14,7 @@ from sipit.cli.output import Clock, progress, provenance
 
 if TYPE_CHECKING:
     from sipit.models import LanguageModel
-    from sipit.states import States
+    from sipit.states.files import States
 
 
 def partial(
@@ -35,7 +35,7 @@ def partial(
     The rows of a prompt are all of its states, or those from the prefix on; of these, the rows at the positions
     are used.
     """
-    from sipit.partial import PartialInversion, invert_partial
+    from sipit.inversion.partial import PartialInversion, invert_partial
 
     front = parse_tokens(model, prefix, "--prefix") or ()
     back = parse_tokens(model, suffix, "--suffix", special_tokens=False) or ()

@@ -6,21 +6,21 @@ from typing import Any
 
 import torch
 
-from sipit.capturing import capture
-from sipit.corpus import random_tokens
-from sipit.distances import relative_distance
 from sipit.installation.checks import REPORT, Check, broken, degraded, ok
-from sipit.inversion import Inverter
+from sipit.inversion.inverter import Inverter
+from sipit.inversion.outcome import Inversion, Outcome
+from sipit.inversion.policies.draft import DraftPolicy
+from sipit.inversion.probes import quick_probes
 from sipit.models import LanguageModel
-from sipit.network import Network
-from sipit.outcome import Inversion, Outcome
-from sipit.policies.draft import DraftPolicy
-from sipit.probe import quick_probes
-from sipit.prompts import tokenize
+from sipit.models.network import Network
+from sipit.noise.distances import relative_distance
+from sipit.noise.spread import perturbed_runs, rounding_unit, spread_of
+from sipit.noise.ways import KINDS, beyond_rounding, other_ways
+from sipit.prompts.builtin_text import random_tokens
+from sipit.prompts.reading import tokenize
 from sipit.report.wording import number
-from sipit.spread import perturbed_runs, rounding_unit, spread_of
-from sipit.states import States
-from sipit.ways import KINDS, beyond_rounding, other_ways
+from sipit.states.capturing import capture
+from sipit.states.files import States
 
 TEXTS = ("The quick brown fox", "Hello")  # of unequal lengths, so that a batch is padded
 LAYER = 1  # where a probe of a few tokens is enough

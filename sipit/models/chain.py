@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from numerics.stream import Stream
+from numerics.networks.stream import Stream
 from sipit.models.trial import REFUSALS, without_memory
 
 _CAUSAL = {torch.float64: 1e-9, torch.float32: 2e-5}  # relative; runs of one shape hardly round otherwise

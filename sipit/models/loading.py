@@ -9,9 +9,9 @@ import torch
 
 from numerics.arithmetic import cast
 from proofs.errors import InvalidInput, SipitError, Unsupported
-from sipit.model_files import check_weights
 from sipit.models.adapter import find_adapter
 from sipit.models.digest import digest_of_tensors
+from sipit.models.files import check_weights
 from sipit.models.language_model import LanguageModel
 from sipit.models.library import quiet
 from sipit.models.merging import merged

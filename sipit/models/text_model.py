@@ -1,4 +1,5 @@
-"""The text decoder of a whole model, as a language model of its own in the class that `numerics.capture` captures.
+"""The text decoder of a whole model, as a language model of its own, in the class that
+`numerics.graphs.capture` captures.
 
 What sees or hears is left behind, and so is a head that does not write text. That the decoder alone does what it does
 inside the whole is not believed: both run one short prompt of text.
@@ -8,7 +9,7 @@ from typing import Any
 
 import torch
 
-from numerics.text_class import new_text_model, text_part
+from numerics.networks.text_class import new_text_model, text_part
 from proofs.errors import Unsupported
 from sipit.models.abilities import agree
 from sipit.models.library import one_line, quiet

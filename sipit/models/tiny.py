@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from numerics.text_class import new_text_model
+from numerics.networks.text_class import new_text_model
 
 HIDDEN, LAYERS, VOCABULARY, BOS = 64, 2, 512, 256
 _SPREAD = 0.1  # standard deviation of the noise; attention scores then differ by about one

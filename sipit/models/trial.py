@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from numerics.stream import Stream
+from numerics.networks.stream import Stream
 from sipit.models.abilities import Abilities, Side, agree, fields
 
 REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import torch
 
-from numerics.text_class import multimodal
+from numerics.networks.text_class import multimodal
 from proofs.errors import InvalidInput, Unsupported
-from sipit.model_files import file_of, weight_files
 from sipit.models.digest import digest_of_files
+from sipit.models.files import file_of, weight_files
 from sipit.models.library import one_line, quiet
 from sipit.models.structure import body_of
 

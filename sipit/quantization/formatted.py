@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from numerics.conversion import Conversion
 from numerics.formats import Format
-from numerics.quantizers import unchanged
+from numerics.formats.conversion import Conversion
+from numerics.formats.quantizers import unchanged
 from proofs.errors import InvalidInput, Unsupported
-from sipit.capturing import capture
 from sipit.models import LanguageModel
+from sipit.models.network import Layer
 from sipit.models.structure import find_decoder
-from sipit.network import Layer
-from sipit.states import States
+from sipit.states.capturing import capture
+from sipit.states.files import States
 
 REPRODUCED = 1e-4  # relative change of the weights below which a coarse format is the grid they already lie on
 

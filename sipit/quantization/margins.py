@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
-from sipit.layered import reading
 from sipit.models import LanguageModel
-from sipit.network import Network
-from sipit.prefix_choice import single_opener
+from sipit.models.layers import reading
+from sipit.models.network import Network
+from sipit.prefix.choice import single_opener
 
 BATCH = 1024  # candidates at a time
 

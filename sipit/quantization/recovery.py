@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 import torch
 
-from sipit.inversion import Inverter, matches_truth
+from sipit.inversion.inverter import Inverter, matches_truth
+from sipit.inversion.outcome import Inversion, Outcome
+from sipit.inversion.policies import Policy
+from sipit.inversion.search import RIVALS
 from sipit.models import LanguageModel
-from sipit.network import Network
-from sipit.outcome import Inversion, Outcome
-from sipit.policies import Policy
-from sipit.prefix_choice import PrefixOpener
+from sipit.models.network import Network
+from sipit.noise.spread import rounding_unit
+from sipit.noise.tolerance import SAFETY, Tolerance
+from sipit.prefix.choice import PrefixOpener
 from sipit.quantization.formatted import Formatted
-from sipit.search import RIVALS
-from sipit.spread import rounding_unit
-from sipit.states import States
-from sipit.tolerance import SAFETY, Tolerance
+from sipit.states.files import States
 
 WIDE = 1e-2  # a tolerance beyond which the nearest of a few rivals is not yet the nearest of all
 WIDE_RIVALS = 128  # tested at every position then

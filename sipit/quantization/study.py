@@ -17,21 +17,21 @@ import torch
 
 from numerics.formats import FORMATS, Format
 from proofs.errors import InvalidInput, MissingResource, Unsupported
-from sipit.calibration import calibration_prompts
-from sipit.layered import layered_states
+from sipit.cache import keep_json, kept_json, measured_with
+from sipit.inversion.policies import Policy, make_policy
 from sipit.memory import return_freed_memory
 from sipit.models import LanguageModel
-from sipit.network import Network
-from sipit.number_grid import HALVES
-from sipit.policies import Policy, make_policy
-from sipit.prefix_choice import prefix_opener
-from sipit.quantization.crowding import Crowd, Floats, crowd_of
+from sipit.models.layers import layered_states
+from sipit.models.network import Network
+from sipit.noise.number_grid import HALVES
+from sipit.noise.tolerance import Tolerance, derive_tolerance, stored_type
+from sipit.prefix.choice import prefix_opener
+from sipit.prompts.calibration import calibration_prompts
+from sipit.quantization.crowds import Crowd, Floats, crowd_of
 from sipit.quantization.formatted import Formatted, in_format
 from sipit.quantization.margins import Place, sampled_places, scan
 from sipit.quantization.recovery import Tally, recovery, tolerance_between
-from sipit.states import States
-from sipit.storage import keep_json, kept_json, measured_with
-from sipit.tolerance import Tolerance, derive_tolerance, stored_type
+from sipit.states.files import States
 
 CROSSED = ("float32", "bf16", "fp16", "int8", "int4")  # all ordered pairs of these
 NEAREST = 1024  # tokens of a vocabulary that is scanned whole for a format's own margin

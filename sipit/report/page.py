@@ -3,23 +3,23 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from proofs.evidence import Record
-from sipit.report.capture import capture_chapter
-from sipit.report.certificates import certificates_chapters
-from sipit.report.check import check_chapter
-from sipit.report.collisions import collisions_chapter
+from sipit.report.chapters.capture import capture_chapter
+from sipit.report.chapters.certificates import certificates_chapters
+from sipit.report.chapters.check import check_chapter
+from sipit.report.chapters.collisions import collisions_chapter
+from sipit.report.chapters.fuzz_and_verify import fuzz_chapter, generic_chapter, verification_chapter
+from sipit.report.chapters.generic_position import patterns_chapter
+from sipit.report.chapters.installation import installation_chapter
+from sipit.report.chapters.inversion import inversion_chapter
+from sipit.report.chapters.leaks import leak_chapters
+from sipit.report.chapters.noise import bounded_noise_chapters, measured_noise_chapters
+from sipit.report.chapters.partial_and_diagnosis import diagnosis_chapter, partial_chapter
+from sipit.report.chapters.quantization import quantization_chapter
+from sipit.report.chapters.separation import separation_chapter
+from sipit.report.chapters.theorems import training_step_chapter, witness_chapter
+from sipit.report.chapters.training import training_chapter
 from sipit.report.document import Chapter, Document, Sentence, Theme, Tone
-from sipit.report.exact import training_step_chapter, witness_chapter
-from sipit.report.installation import installation_chapter
-from sipit.report.inversion import inversion_chapter
-from sipit.report.leaks import leak_chapters
-from sipit.report.noise import bounded_noise_chapters, measured_noise_chapters
-from sipit.report.other import fuzz_chapter, generic_chapter, verification_chapter
-from sipit.report.partial import diagnosis_chapter, partial_chapter
-from sipit.report.patterns import patterns_chapter
-from sipit.report.quantization import quantization_chapter
 from sipit.report.reading import objects
-from sipit.report.separation import separation_chapter
-from sipit.report.training import training_chapter
 from sipit.report.wording import count
 
 _CHAPTERS: dict[str, Callable[[Record], Chapter]] = {

@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from numerics.formats import FORMATS
-from numerics.operators import RULES
+from numerics.graphs.operators.rules import RULES
 from proofs.kernel.lemmas.table import LEMMAS
 from proofs.operations import REGISTRY
 from sipit.cli import app
@@ -101,7 +101,7 @@ def test_notebooks_are_kept_without_outputs(notebook):
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
 
 
-@pytest.mark.parametrize("name", ["numerics.pair_search", "numerics.bit_identity"])
+@pytest.mark.parametrize("name", ["numerics.pairs.search", "numerics.pairs.bit_identity"])
 def test_examples_of_the_reference(name):
     assert doctest.testmod(importlib.import_module(name)).attempted
     assert not doctest.testmod(importlib.import_module(name)).failed

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from sipit.cli import run
-from sipit.cli.quantization import _show
+from sipit.cli.commands.quantization import _show
 
 
 def test_fuzz_without_hypothesis_names_the_extra(monkeypatch, capsys):

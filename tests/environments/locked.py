@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from sipit.cli.download import EMBEDDED
+from sipit.cli.commands.download import EMBEDDED
 from tests.environments.install import LOCK
 
 LEFT_OUT = {"sipit", "pip"}

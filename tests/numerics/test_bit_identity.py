@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from numerics.bit_identity import _classes, bit_identical
-from numerics.point_set import PointSet, point_set
+from numerics.pairs.bit_identity import _classes, bit_identical
+from numerics.pairs.points import PointSet, point_set
 from proofs import InvalidInput
 from tests.numerics.point_sets import point_sets, squares
 

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoConfig, LlamaConfig
 
 from numerics.arithmetic import evaluate_float64
-from numerics.capture import build, capture_graph, find_blocks
-from numerics.shrinking import small_copy
+from numerics.graphs.capture import build, capture_graph, find_blocks
+from numerics.networks.shrinking import small_copy
 from proofs import AnalyticityProof, Graph, InvalidInput, Obstructions, Unsupported, Verdict, check, prove_analytic
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.multiprecision import Multiprecision

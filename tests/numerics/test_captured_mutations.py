@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig
 
-from numerics.capture import capture_graph
-from numerics.shrinking import small_copy
+from numerics.graphs.capture import capture_graph
+from numerics.networks.shrinking import small_copy
 from proofs import Verdict, check, prove_analytic
 from tests.proofs.mutating import assert_sound, mutations
 

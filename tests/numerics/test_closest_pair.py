@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from numerics import pair_product, pair_tree
-from numerics import pair_search as module
-from numerics.pair_search import Method, Pair, closest_pair, closest_pairs
+from numerics.pairs import product as pair_product
+from numerics.pairs import search as module
+from numerics.pairs import tree as pair_tree
+from numerics.pairs.search import Method, Pair, closest_pair, closest_pairs
 from proofs import InvalidInput
 from tests.numerics.point_sets import KINDS, assert_distance, made, point_sets, ranked, squares
 

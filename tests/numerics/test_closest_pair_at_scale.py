@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from numerics.pair_search import closest_pairs, pairs_within
+from numerics.pairs.search import closest_pairs, pairs_within
 
 pytestmark = pytest.mark.slow
 

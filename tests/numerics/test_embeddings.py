@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from numerics.embeddings import duplicate_rows, nearest_rows
+from numerics.pairs.embeddings import duplicate_rows, nearest_rows
 
 
 def table() -> torch.Tensor:

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from numerics.exact_distance import (
+from numerics.pairs.exact_distance import (
     UNDERFLOW,
     distances,
     doubled_squares,
@@ -16,7 +16,7 @@ from numerics.exact_distance import (
     scaled_distances,
     within,
 )
-from numerics.point_set import point_set
+from numerics.pairs.points import point_set
 from tests.numerics.point_sets import assert_distance, point_sets, squares
 
 

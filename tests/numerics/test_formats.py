@@ -7,12 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from numerics import packed_formats
-from numerics.conversion import effective_weight
-from numerics.formats import FORMATS
-from numerics.rounding import add_noise, round_to_bits, round_to_dtype, scaled_to_dtype
+from numerics.formats import FORMATS, packed
+from numerics.formats.conversion import effective_weight
+from numerics.formats.rounding import add_noise, round_to_bits, round_to_dtype, scaled_to_dtype
 from proofs.errors import Unsupported
-from sipit.layered import layered_states
+from sipit.models.layers import layered_states
 from sipit.models.structure import find_decoder
 from sipit.quantization.formatted import in_format
 from tests.sipit.cases import random_prompts, tiny
@@ -70,7 +69,7 @@ def test_each_format_changes_every_matrix_and_little(name):
 @pytest.mark.edge
 @pytest.mark.parametrize("name", ["int8", "int4", "fp8", "nf4", "fp4", "llm-int8"])
 def test_what_a_layer_computes_is_its_own_librarys_dequantised_product(name, monkeypatch):
-    monkeypatch.setattr(packed_formats, "unpack", lambda blocks: 0)
+    monkeypatch.setattr(packed, "unpack", lambda blocks: 0)
     linear = nn.Linear(64, 32, bias=False)
     holder = nn.Sequential(linear)
     x = torch.randn(7, 64, generator=torch.Generator().manual_seed(0))
@@ -84,8 +83,8 @@ def test_what_a_layer_computes_is_its_own_librarys_dequantised_product(name, mon
 @pytest.mark.parametrize("name", ["int8", "int8-dynamic", "int4", "fp8", "nf4", "fp4", "llm-int8"])
 def test_layers_are_unpacked_only_where_no_bit_of_any_state_changes(name, monkeypatch):
     states = list[torch.Tensor]()
-    for unpack in (packed_formats.unpack, lambda blocks: 0):
-        monkeypatch.setattr(packed_formats, "unpack", unpack)
+    for unpack in (packed.unpack, lambda blocks: 0):
+        monkeypatch.setattr(packed, "unpack", unpack)
         formatted = in_format(tiny("qwen2"), FORMATS[name])
         states.append(torch.cat([layered_states(formatted.model, ids, [1, 2]) for ids in random_prompts(3, seed=1)], 1))
         weight = formatted.model.decoder.blocks[0].self_attn.q_proj.weight

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig
 
-from numerics.capture import capture_graph
+from numerics.graphs.capture import capture_graph
 from proofs import Verdict, check, prove_analytic
 
 GOLDEN: dict[str, str] = json.loads(Path(__file__).with_name("golden_classes.json").read_text(encoding="utf-8"))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from numerics import lipschitz as module
-from numerics.lipschitz import co_lipschitz
+from numerics.pairs import lipschitz as module
+from numerics.pairs.lipschitz import co_lipschitz
 from proofs import InvalidInput
 
 PROMPTS = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6).map(tuple), min_size=2, max_size=12, unique=True)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from numerics import pair_shards
-from numerics.pair_search import closest_pairs, pairs_within
-from numerics.pair_shards import Here, closest_pairs_in_shards, pairs_within_in_shards, search_shard
+from numerics.pairs import shards as pair_shards
+from numerics.pairs.search import closest_pairs, pairs_within
+from numerics.pairs.shards import Here, closest_pairs_in_shards, pairs_within_in_shards, search_shard
 from proofs import InvalidInput
 from tests.numerics.point_sets import made, point_sets
 

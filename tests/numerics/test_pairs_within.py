@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from numerics.pair_search import ClosePairs, Method, Pair, closest_pair, pairs_within
+from numerics.pairs.search import ClosePairs, Method, Pair, closest_pair, pairs_within
 from proofs import InvalidInput
 from tests.numerics.point_sets import assert_distance, made, point_sets, squares
 from tests.numerics.test_closest_pair import small_parts

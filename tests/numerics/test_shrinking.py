@@ -5,8 +5,8 @@ import torch
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from numerics.shrinking import small_copy
-from numerics.text_class import new_text_model
+from numerics.networks.shrinking import small_copy
+from numerics.networks.text_class import new_text_model
 from proofs.errors import Unsupported
 
 # Sizes in parts, in lists, under names of their own, or that have to fit one another.

@@ -9,7 +9,7 @@ import flint
 import numpy as np
 import pytest
 
-from numerics.pair_search import closest_pairs
+from numerics.pairs.search import closest_pairs
 from proofs import InvalidInput, Verdict, certify_separation, check
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.base import Undecided

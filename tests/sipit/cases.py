@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import sipit
-from sipit.inversion import Inverter, matches_truth
+from sipit.inversion.inverter import Inverter, matches_truth
+from sipit.inversion.outcome import Outcome
+from sipit.inversion.policies import POLICIES
 from sipit.models.architecture import language_model_of
 from sipit.models.tiny import FAMILIES, tiny_module, tiny_tokenizer
-from sipit.outcome import Outcome
-from sipit.policies import POLICIES
 
 # Every policy; descents are slow, and what they share with the others is tested with these.
 EACH_POLICY = [pytest.param(name, marks=pytest.mark.slow if name == "gradient" else ()) for name in POLICIES]

@@ -9,8 +9,8 @@ from typing import Any
 
 from proofs import InvalidInput, Verdict
 from proofs.kernel.result import same
-from sipit import verifying
-from sipit.verifying import verify_record
+from sipit.claims import verify as verifying
+from sipit.claims.verify import verify_record
 
 ACCEPTED = (Verdict.ACCEPTED, Verdict.ACCEPTED_SAMPLED)
 

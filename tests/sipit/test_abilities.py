@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 import sipit
 from proofs.errors import SipitError, Unsupported
-from sipit import storage
+from sipit import cache as storage
+from sipit.cache import measured_with
+from sipit.inversion.outcome import Outcome
 from sipit.models.tiny import tiny_module, tiny_tokenizer
-from sipit.noise import measure_noise
-from sipit.outcome import Outcome
-from sipit.storage import measured_with
-from sipit.tolerance import derive_tolerance
+from sipit.noise.measured import measure_noise
+from sipit.noise.tolerance import derive_tolerance
 from tests.sipit.cases import ALL_FAMILIES, altered, assert_recovers, language_model, random_prompts, tiny
 
 RENAMED = "what_came_before"
@@ -278,7 +278,7 @@ def test_states_that_change_from_run_to_run_are_refused():
 
 def test_a_derived_tolerance_at_which_unrelated_states_fit_is_refused(monkeypatch, empty_cache):
     from proofs.errors import InvalidInput
-    from sipit import tolerance
+    from sipit.noise import tolerance
 
     model = tiny("llama")
     states = sipit.capture(model, [[1, 2, 3]], layer=1)

@@ -18,11 +18,11 @@ from transformers import AutoModelForSequenceClassification
 import sipit
 from proofs.errors import InvalidInput, MissingResource, SipitError, Unsupported
 from proofs.verdict import Verdict
-from sipit.certifying import certify
-from sipit.checking import check_model
+from sipit.claims.certify import certify
+from sipit.claims.check import check_model
+from sipit.claims.verify import verify_record
 from sipit.cli import run
 from sipit.models.tiny import tiny_config, tiny_module
-from sipit.verifying import verify_record
 from tests.sipit.cases import ALL_FAMILIES, assert_recovers, inverted, random_prompts
 from tests.sipit.folders import adapted, drawn, final_states, headless, lora_folder, rewrite, save, save_adapter
 

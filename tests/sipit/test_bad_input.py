@@ -172,7 +172,7 @@ def test_any_text_is_refused_where_a_name_or_a_number_is_expected(capsys, tmp_pa
 
 
 def test_half_a_character_is_no_prompt():
-    from sipit.prompts import tokenize
+    from sipit.prompts.reading import tokenize
 
     with pytest.raises(InvalidInput, match="UTF-8"):
         tokenize(tiny("gpt2"), ["a\ud800"])
@@ -203,7 +203,7 @@ def config(kind):
 
 @pytest.mark.parametrize("kind", ["jetmoe", "reformer"])
 def test_sizes_that_depend_on_the_data_are_refused_by_name(kind):
-    from numerics.capture import capture_graph
+    from numerics.graphs.capture import capture_graph
 
     with pytest.raises(Unsupported, match=rf"aten\.\w+ in \S+ \(\S*modeling_{kind}\.py:\d+\)"):
         capture_graph(config(kind), length=7)
@@ -215,7 +215,7 @@ def test_enclosures_that_are_too_wide_leave_every_pair_open(capsys, tmp_path, mo
     def too_wide(*arguments, **named):
         raise Undecided("Expected enclosures narrow enough to decide on, but got too wide ones; raise the bits.")
 
-    monkeypatch.setattr("sipit.certifying.certify_separation", too_wide)
+    monkeypatch.setattr("sipit.claims.certify.certify_separation", too_wide)
     prompts, page = tmp_path / "p.txt", tmp_path / "r.html"
     prompts.write_text("one\ntwo\nsix")
     capsys.readouterr()

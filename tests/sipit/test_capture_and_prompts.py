@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import sipit
 from proofs.errors import InvalidInput
-from sipit.prompts import read_prompts, tokenize
+from sipit.prompts.reading import read_prompts, tokenize
 from tests.sipit.cases import ALL_FAMILIES, random_prompts, tiny
 
 IDS = st.lists(st.integers(0, 511), min_size=1, max_size=12)

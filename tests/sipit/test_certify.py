@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from numerics.capture import capture_graph
+from numerics.graphs.capture import capture_graph
 from proofs import InvalidInput, Unsupported, Verdict, certify_separation
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.fixed_point import FixedPoint
 from proofs.enclosures.continuations import Continuations
 from proofs.operations.interpreter import evaluate
-from sipit.calibration import in_dtype
-from sipit.certifying import certify
+from sipit.claims.certify import certify
+from sipit.claims.kept_enclosures import KeptTrails
+from sipit.claims.weights import weights_of
 from sipit.cli import run
-from sipit.trails import KeptTrails
-from sipit.weight_files import weights_of
+from sipit.models.copies import in_dtype
 from tests.sipit.cases import tiny
 
 PROMPTS = [[1, 2, 3], [1, 2, 4], [5, 2, 3], [1, 2, 3]]
@@ -150,7 +150,7 @@ def test_bad_options_end_with_one_sentence(options, tmp_path, capsys):
 
 
 def test_prompts_too_long_for_memory_are_refused_with_what_fits(monkeypatch):
-    monkeypatch.setattr("sipit.certifying.available_memory", lambda: 40e6)
+    monkeypatch.setattr("sipit.claims.certify.available_memory", lambda: 40e6)
     with pytest.raises(InvalidInput, match=r"at most [0-9]+ tokens fit"):
         certify(tiny("gpt2"), [[1] * 100, [2] * 100])
 
@@ -247,7 +247,7 @@ def test_hidden_weights_are_refused():
 
 
 def test_an_interrupted_run_resumes(monkeypatch):
-    monkeypatch.setattr("sipit.trails.WORTH", 0.0)
+    monkeypatch.setattr("sipit.claims.kept_enclosures.WORTH", 0.0)
     model = tiny("llama")
     graph = capture_graph(model.module.config, 1, "eager", length=3)
     weights, _ = weights_of(model, [graph])

@@ -9,9 +9,9 @@ import pytest
 from transformers import LlamaConfig
 
 from proofs import InvalidInput, Verdict
-from sipit.checking import check_model
+from sipit.claims.check import check_model
+from sipit.claims.verify import verify_record
 from sipit.cli import run
-from sipit.verifying import verify_record
 from tests.proofs.mutating import placed
 from tests.sipit.cases import ALL_FAMILIES
 

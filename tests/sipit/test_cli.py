@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 import sipit
 from proofs.evidence import Record, read_record
 from sipit.cli import run
-from sipit.corpus import section_prompts
-from sipit.states import read_states, write_states
+from sipit.prompts.builtin_text import section_prompts
+from sipit.states.files import read_states, write_states
 from tests.sipit.cases import random_prompts, tiny, with_rows
 
 TOKEN_FIELDS = {"position", "token_id", "outcome", "residual", "margin", "rivals_tested", "candidates_tested"}

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numerics.pair_search import closest_pairs, pairs_within
-from numerics.pair_shards import closest_pairs_in_shards
+from numerics.pairs.search import closest_pairs, pairs_within
+from numerics.pairs.shards import closest_pairs_in_shards
 from proofs.errors import MissingResource
-from sipit import cluster
-from sipit.cluster import open_cluster, shards
-from sipit.colliding import stored_states
-from sipit.corpora import read_corpus
-from sipit.state_store import batches
+from sipit.cluster import states as cluster
+from sipit.cluster.states import open_cluster, shards
+from sipit.collisions.examination import stored_states
+from sipit.prompts.corpora import read_corpus
+from sipit.states.store import batches
 from tests.sipit.cases import tiny
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from proofs import InvalidInput
 from proofs.verdict import Verdict
-from sipit import state_store
 from sipit.cli import run
-from sipit.colliding import batch_for, examine, layers_json, state_folder, stored_states
-from sipit.collision_causes import StandAlone
-from sipit.corpora import read_corpus, whole_prompts
+from sipit.collisions.causes import StandAlone
+from sipit.collisions.examination import batch_for, examine, layers_json, state_folder, stored_states
+from sipit.prompts.corpora import read_corpus, whole_prompts
+from sipit.states import store as state_store
 from tests.sipit.cases import tiny, with_rows
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import sipit
-from sipit.collision_causes import Cause, StandAlone, explain, window_reach
+from sipit.collisions.causes import Cause, StandAlone, explain, window_reach
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_a_close_pair_beyond_the_noise_is_unexplained(models):
     ],
 )
 def test_rounding_explains_only_what_float64_separates(numbers, expected):
-    from sipit.collision_causes import _measured
+    from sipit.collisions.causes import _measured
 
     assert _measured(*numbers, 0.5) is expected
 

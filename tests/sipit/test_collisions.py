@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipit.collision_causes import Cause
-from sipit.collisions import search_layer, zero_hits_bound
-from sipit.known_collisions import KnownCollisions
-from sipit.prefixes import Prefixes, prefixes
+from sipit.collisions.causes import Cause
+from sipit.collisions.findings import search_layer, zero_hits_bound
+from sipit.collisions.known import KnownCollisions
+from sipit.prompts.windows import Prefixes, prefixes
 
 
 def known_as(leaders):

@@ -6,9 +6,9 @@ import pytest
 
 from proofs import InvalidInput
 from proofs.errors import MissingResource
-from sipit.corpora import read_corpus, whole_prompts
-from sipit.corpus import sections
-from sipit.documentation import builtin_documents
+from sipit.prompts.builtin_text import sections
+from sipit.prompts.corpora import read_corpus, whole_prompts
+from sipit.prompts.docstrings import builtin_documents
 from tests.sipit.cases import tiny
 
 
@@ -92,7 +92,7 @@ def test_too_few_prompts_are_refused(tmp_path):
 
 
 def test_a_stream_names_the_package_that_reads_it(monkeypatch):
-    monkeypatch.setattr("sipit.corpora.find_spec", lambda name: None)
+    monkeypatch.setattr("sipit.prompts.corpora.find_spec", lambda name: None)
     with pytest.raises(MissingResource, match="pip install datasets"):
         read_corpus(tiny("qwen2"), "datasets:anything", limit=5)
 
@@ -103,6 +103,6 @@ def test_a_stream_is_read_until_the_limit(monkeypatch):
     rows = ({"text": f"row {number}"} for number in range(10**9))
     module = types.SimpleNamespace(load_dataset=lambda name, split, streaming: rows)
     monkeypatch.setitem(sys.modules, "datasets", module)
-    monkeypatch.setattr("sipit.corpora.find_spec", lambda name: object())
+    monkeypatch.setattr("sipit.prompts.corpora.find_spec", lambda name: object())
     corpus = read_corpus(tiny("qwen2"), "datasets:some", limit=20)
     assert len(corpus) == 20 and bytes(corpus.prompts.windows[0]) == b"row 0"

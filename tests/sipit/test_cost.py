@@ -10,11 +10,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
 import sipit
-from sipit.inversion import Inverter
+from sipit.inversion.inverter import Inverter
+from sipit.inversion.outcome import Outcome
+from sipit.inversion.search import FIRST, RIVALS
+from sipit.models.network import Network, Work
 from sipit.models.tiny import tiny_config
-from sipit.network import Network, Work
-from sipit.outcome import Outcome
-from sipit.search import FIRST, RIVALS
 from tests.sipit.cases import ALL_FAMILIES, EACH_POLICY, PAPER_SIX, language_model, random_prompts, tiny
 
 
@@ -212,10 +212,10 @@ class Prepared:
 @pytest.mark.parametrize("policy", EACH_POLICY)
 def test_no_step_makes_a_table_of_the_vocabulary_by_the_width(monkeypatch, policy):
     """V = 4096 and d = 64 with pieces of 256 candidates: a V x d temporary would have 262144 elements."""
-    monkeypatch.setattr("sipit.verifier.PIECE", 256, raising=False)
-    monkeypatch.setattr("sipit.search.PIECE", 256)
-    monkeypatch.setattr("sipit.prefix.MEMORY", 2**21)
-    monkeypatch.setattr("sipit.probe._FIRST_TOKENS", 64)
+    monkeypatch.setattr("sipit.inversion.verifier.PIECE", 256, raising=False)
+    monkeypatch.setattr("sipit.inversion.search.PIECE", 256)
+    monkeypatch.setattr("sipit.prefix.kinds.MEMORY", 2**21)
+    monkeypatch.setattr("sipit.inversion.probes._FIRST_TOKENS", 64)
     config = tiny_config("llama")
     config.vocab_size = 4096
     with torch.random.fork_rng(devices=[]):

@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import sipit
-from sipit.decision import Condition, accepted, clearly_farther, condition, fits, least_margin, limit
-from sipit.inversion import Inverter
+from sipit.inversion.decision import Condition, accepted, clearly_farther, condition, fits, least_margin, limit
+from sipit.inversion.inverter import Inverter
 from tests.sipit.cases import relabelled, tiny
 
 SMALL = st.fractions(min_value=0, max_value=4, max_denominator=12)

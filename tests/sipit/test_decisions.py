@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sipit
-from sipit.inversion import Inverter, matches_truth
-from sipit.network import Network
-from sipit.outcome import Outcome
-from sipit.tolerance import Tolerance
+from sipit.inversion.inverter import Inverter, matches_truth
+from sipit.inversion.outcome import Outcome
+from sipit.models.network import Network
+from sipit.noise.tolerance import Tolerance
 from tests.sipit.cases import (
     EACH_POLICY,
     assert_consistent,

@@ -1,6 +1,5 @@
 """`sipit demo`: its parts are commands as a user types them, and the page is made of their records."""
 
-import importlib
 import json
 import shlex
 from pathlib import Path
@@ -9,8 +8,7 @@ import pytest
 
 from proofs.evidence import read_record
 from sipit.cli import run
-
-demo = importlib.import_module("sipit.cli.demo")  # the package's attribute of this name is the command
+from sipit.cli.commands import demo
 
 
 @pytest.mark.parametrize("quick", [True, False])
@@ -31,7 +29,7 @@ def test_a_part_that_cannot_run_ends_the_demo(
     monkeypatch.setattr(demo, "MODEL", "tiny-gpt2")
     monkeypatch.setattr(demo, "_parts", lambda *_, **__: [["check", "tiny-none", "-o", str(tmp_path / "a.json")]])
     if status == 130:
-        monkeypatch.setattr("sipit.checking.check_model", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr("sipit.claims.check.check_model", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run(["demo", "-o", str(tmp_path / "page.html")]) == status
     assert not (tmp_path / "page.html").exists()
     assert "1 of 1: sipit check tiny-none" in capsys.readouterr().err

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import sipit
-from numerics.stream import hidden_of
+from numerics.networks.stream import hidden_of
 from proofs.errors import InvalidInput
 from sipit import strategies
 from sipit.cli import run
-from sipit.diagnosing import Cause, Diagnostician, diagnose
-from sipit.distances import direction_distance, directions
+from sipit.diagnosis.conventions import Cause, Diagnostician, diagnose
+from sipit.diagnosis.sites import Site, Sites
+from sipit.diagnosis.walk import Start
 from sipit.models.structure import find_decoder
 from sipit.models.tiny import BOS
-from sipit.number_grid import stored_grid
-from sipit.sites import Site, Sites
-from sipit.walking import Start
+from sipit.noise.distances import direction_distance, directions
+from sipit.noise.number_grid import stored_grid
 from tests.sipit.cases import random_prompts, tiny, with_rows
 
 PROMPT = [104, 7, 33, 250, 9, 180, 61, 61, 2]

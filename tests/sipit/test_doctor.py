@@ -21,7 +21,7 @@ from sipit.installation.checks import Check
 from sipit.installation.examination import Examination, examine
 from sipit.installation.round_trip import check_abilities, check_round_trip
 from sipit.installation.versions import Library
-from sipit.states import States
+from sipit.states.files import States
 from tests.sipit.cases import ALL_FAMILIES, tiny
 from tests.sipit.test_abilities import FAULTS, forgets_beyond_twelve, wrapped_model
 

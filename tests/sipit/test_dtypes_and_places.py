@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 import sipit
 from proofs.errors import InvalidInput
-from sipit.inversion import Inverter
-from sipit.outcome import Outcome
-from sipit.policies import POLICIES
-from sipit.states import States
-from sipit.tolerance import derive_tolerance
+from sipit.inversion.inverter import Inverter
+from sipit.inversion.outcome import Outcome
+from sipit.inversion.policies import POLICIES
+from sipit.noise.tolerance import derive_tolerance
+from sipit.states.files import States
 from tests.sipit.cases import (
     EACH_POLICY,
     altered,

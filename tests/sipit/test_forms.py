@@ -7,13 +7,13 @@ import torch
 from transformers import AutoConfig
 
 import sipit
-from numerics.shrinking import small_copy
+from numerics.networks.shrinking import small_copy
 from proofs.errors import InvalidInput, Unsupported
-from sipit.diagnosing import diagnose
+from sipit.diagnosis.conventions import diagnose
+from sipit.diagnosis.sites import Site
+from sipit.models.network import Network
 from sipit.models.structure import find_decoder
 from sipit.models.tiny import drawn_module
-from sipit.network import Network
-from sipit.sites import Site
 from tests.sipit.cases import language_model
 
 # What a block returns: the state alone, a list of one, a tuple of one, a tuple of several.

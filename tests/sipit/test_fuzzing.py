@@ -9,8 +9,8 @@ import sipit
 from proofs.errors import InvalidInput
 from sipit.cli import run
 from sipit.fuzzing import Example, Failure, FailureClass, Fuzzer, command_of, fuzz, judge, keep_failure, kept_examples
+from sipit.inversion.outcome import Outcome
 from sipit.models.architecture import Architecture, EqualRows, Weights, build_model
-from sipit.outcome import Outcome
 from tests.sipit.cases import assert_never_wrong, inverted, tiny
 
 NEAR = build_model(Architecture("llama"), Weights(0, (EqualRows(0, 1, 1e-6),)))  # rows 0 and 1 within the noise

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import sipit
-from sipit.inversion import Inverter
-from sipit.network import Network
-from sipit.outcome import Outcome
-from sipit.policies import GradientPolicy
-from sipit.prefix import CachedPrefix, RecomputedPrefix
+from sipit.inversion.inverter import Inverter
+from sipit.inversion.outcome import Outcome
+from sipit.inversion.policies import GradientPolicy
+from sipit.models.network import Network
+from sipit.prefix.kinds import CachedPrefix, RecomputedPrefix
 from tests.sipit.cases import answers, assert_never_wrong, random_prompts, relabelled, tiny, with_rows
 
 FORMS = {"published": GradientPolicy(), "tuned": GradientPolicy.tuned()}

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 import sipit
 from sipit import strategies
-from sipit.distances import evening, relative_distance
-from sipit.inversion import Inverter, matches_truth
-from sipit.outcome import Outcome
-from sipit.search import RIVALS
-from sipit.together import run_together
-from sipit.tolerance import Tolerance, derive_tolerance
-from sipit.verifier import LISTED
+from sipit.inversion.batching import run_together
+from sipit.inversion.inverter import Inverter, matches_truth
+from sipit.inversion.outcome import Outcome
+from sipit.inversion.search import RIVALS
+from sipit.inversion.verifier import LISTED
+from sipit.noise.distances import evening, relative_distance
+from sipit.noise.tolerance import Tolerance, derive_tolerance
 from tests.sipit.cases import (
     ALL_FAMILIES,
     assert_consistent,
@@ -146,7 +146,7 @@ def test_tokens_that_no_later_state_tells_apart_stay_ambiguous():
 
 
 def test_too_many_alternatives_are_not_followed(monkeypatch):
-    monkeypatch.setattr("sipit.foresight._FOLLOWED_BY_ALL", 3)
+    monkeypatch.setattr("sipit.inversion.lookahead._FOLLOWED_BY_ALL", 3)
     model, prompt = tiny("llama"), [9, 200, 31]
     search = searched(model, sipit.capture(model, [prompt], layer=2)[0], {0: 2.0})
     assert search.results[0].told_apart_later == 0

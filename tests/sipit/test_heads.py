@@ -12,13 +12,13 @@ from transformers import AutoModelForCausalLM
 import sipit
 from proofs.errors import InvalidInput, Unsupported
 from proofs.verdict import Verdict
-from sipit.certifying import certify
-from sipit.checking import check_model
+from sipit.claims.certify import certify
+from sipit.claims.check import check_model
+from sipit.claims.verify import verify_record
 from sipit.cli import run
 from sipit.models.architecture import Architecture
+from sipit.models.network import Network
 from sipit.models.tiny import tiny_config, tiny_module
-from sipit.network import Network
-from sipit.verifying import verify_record
 from tests.sipit.cases import ALL_FAMILIES, assert_recovers, random_prompts
 from tests.sipit.folders import HEADLESS, drawn, final_states, has_class, headless, save
 

@@ -3,13 +3,13 @@ import pytest
 import torch
 
 import sipit
-from sipit.colliding import examine, stored_states
-from sipit.collision_causes import StandAlone
-from sipit.corpora import read_corpus
-from sipit.hunts import continuations, hunt
-from sipit.hunts.collapse import FORMATS, fading, hunt_collapse, in_dtype
-from sipit.hunts.continuations import continuation_states
-from sipit.hunts.swaps import swaps
+from sipit.collisions.causes import StandAlone
+from sipit.collisions.examination import examine, stored_states
+from sipit.collisions.hunts import continuations, hunt
+from sipit.collisions.hunts.collapse import FORMATS, fading, hunt_collapse, in_dtype
+from sipit.collisions.hunts.continuations import continuation_states
+from sipit.collisions.hunts.swaps import swaps
+from sipit.prompts.corpora import read_corpus
 from tests.sipit.cases import altered, tiny, with_rows
 
 

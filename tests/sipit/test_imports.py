@@ -61,7 +61,8 @@ def test_every_name_of_the_package_is_there():
 
 def test_importing_everything_opens_no_socket():
     code = GUARD + (
-        "import proofs, numerics, sipit, sipit.cli, sipit.inversion, sipit.models, sipit.capturing, sipit.states\n"
+        "import proofs, numerics, sipit, sipit.cli, sipit.inversion.inverter, sipit.models, "
+        "sipit.states.capturing, sipit.states.files\n"
         "print('imported')"
     )
     done = run(code)

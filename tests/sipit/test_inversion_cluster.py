@@ -10,8 +10,8 @@ import pytest
 
 import sipit
 from proofs.errors import InvalidInput
-from sipit.inversion import Inverter
-from sipit.states import read_states, write_states
+from sipit.inversion.inverter import Inverter
+from sipit.states.files import read_states, write_states
 from tests.sipit.cases import answers, random_prompts, tiny
 
 WITH_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra sipit[cluster]")
@@ -43,8 +43,8 @@ def test_a_folder_of_different_captures_is_refused(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_workers_answer_as_one_process_does(tmp_path, monkeypatch):
-    from sipit.cluster import open_cluster
-    from sipit.inversion_cluster import invert_on_cluster
+    from sipit.cluster.inversions import invert_on_cluster
+    from sipit.cluster.states import open_cluster
 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     model = tiny("llama")

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import sipit
-from sipit.collision_causes import Cause
-from sipit.known_collisions import Families, families_at, known_collisions
+from sipit.collisions.causes import Cause
+from sipit.collisions.known import Families, families_at, known_collisions
 from sipit.models.language_model import LanguageModel
-from sipit.prefixes import Prefixes
+from sipit.prompts.windows import Prefixes
 from tests.sipit.cases import altered, tiny, with_rows
 
 EVERY = [ids for length in range(1, 6) for ids in itertools.product((3, 5, 9), repeat=length)]

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 import sipit
 from proofs.errors import InvalidInput, Unsupported
 from proofs.verdict import Verdict
-from sipit.certifying import certify
-from sipit.checking import check_model
-from sipit.network import Network
-from sipit.verifying import verify_record
+from sipit.claims.certify import certify
+from sipit.claims.check import check_model
+from sipit.claims.verify import verify_record
+from sipit.models.network import Network
 from tests.sipit.cases import assert_recovers, random_prompts
 from tests.sipit.folders import MULTIMODAL, adapted, drawn, final_states, multimodal, save, save_adapter
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 import sipit
-from sipit.inversion import Inverter, matches_truth
-from sipit.network import Network
-from sipit.noise import measure_noise
-from sipit.spread import spread_of_rounding
-from sipit.tolerance import Tolerance
+from sipit.inversion.inverter import Inverter, matches_truth
+from sipit.models.network import Network
+from sipit.noise.measured import measure_noise
+from sipit.noise.spread import spread_of_rounding
+from sipit.noise.tolerance import Tolerance
 
 UNIT = torch.finfo(torch.float32).eps
 

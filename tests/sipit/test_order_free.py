@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sipit
-from sipit.inversion import Inverter
-from sipit.policies import make_policy
+from sipit.inversion.inverter import Inverter
+from sipit.inversion.policies import make_policy
 from tests.sipit.cases import EACH_POLICY, answers, inverted, relabelled, with_rows
 
 MODEL = with_rows("llama", [(65, 300), (65, 7)])  # a class of three
@@ -81,7 +81,7 @@ def test_any_permutation_of_the_candidates(seed, policy):
 @pytest.mark.parametrize("size", [1, 7, 64, 10**6])
 def test_any_size_of_the_pieces(monkeypatch, size):
     expected = reference()
-    for name in ("sipit.verifier.PIECE", "sipit.search.PIECE"):
+    for name in ("sipit.inversion.verifier.PIECE", "sipit.inversion.search.PIECE"):
         monkeypatch.setattr(name, size, raising=False)
     policy = "exhaustive" if size > 1 else "nearest"
     assert answers(inverted(MODEL, STATES, policy=policy)) == expected
@@ -90,16 +90,16 @@ def test_any_size_of_the_pieces(monkeypatch, size):
 @pytest.mark.parametrize("memory", [1, 2**16, 2**33])
 def test_any_memory_for_a_batch(monkeypatch, memory):
     expected = reference()
-    monkeypatch.setattr("sipit.prefix.MEMORY", memory)
+    monkeypatch.setattr("sipit.prefix.kinds.MEMORY", memory)
     assert answers(inverted(MODEL, STATES, policy="nearest")) == expected
 
 
 @pytest.mark.parametrize(("rivals", "first", "growth"), [(1, 1, 2), (5, 3, 2), (100, 200, 10)])
 def test_any_number_of_rivals_and_first_candidates(monkeypatch, rivals, first, growth):
     expected = reference()
-    monkeypatch.setattr("sipit.inversion.RIVALS", rivals)
-    monkeypatch.setattr("sipit.search.FIRST", first)
-    monkeypatch.setattr("sipit.search.GROWTH", growth)
+    monkeypatch.setattr("sipit.inversion.inverter.RIVALS", rivals)
+    monkeypatch.setattr("sipit.inversion.search.FIRST", first)
+    monkeypatch.setattr("sipit.inversion.search.GROWTH", growth)
     for policy in ("draft", "nearest"):
         assert answers(inverted(MODEL, STATES, policy=policy)) == expected
 

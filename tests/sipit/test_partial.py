@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 import sipit
 from proofs.errors import InvalidInput
 from sipit.cli import run
+from sipit.inversion.outcome import Outcome
+from sipit.inversion.partial import invert_partial
 from sipit.models.architecture import Architecture, EqualRows, Weights, build_model
-from sipit.network import Network
-from sipit.outcome import Outcome
-from sipit.partial import invert_partial
-from sipit.perturbations import Noise
+from sipit.models.network import Network
+from sipit.states.perturbations import Noise
 from tests.sipit.cases import tiny, with_rows
 
 SMALL = build_model(Architecture("gpt2", width=32, heads=2, vocabulary=32))  # 1,024 prompts of two tokens

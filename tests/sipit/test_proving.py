@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from proofs.evidence import read_record
+from sipit.claims.verify import verify_record
 from sipit.cli import run
 from sipit.report import render
-from sipit.verifying import verify_record
 
 
 def record_of(folder: Path, *arguments: str) -> tuple[int, dict[str, Any], Path]:

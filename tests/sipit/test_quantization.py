@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from numerics.formats import FORMATS
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
-from sipit.corpora import whole_prompts
-from sipit.known_collisions import families_at
-from sipit.layered import layered_states
-from sipit.quantization import Extent, Study, chosen_formats, crowding, findings, verdict_of
+from sipit.collisions.known import families_at
+from sipit.models.layers import layered_states
+from sipit.prompts.corpora import whole_prompts
+from sipit.quantization import Extent, Study, chosen_formats, crowds, findings, verdict_of
 from sipit.quantization.counting import forced_collision
 from sipit.quantization.formatted import in_format
 from sipit.quantization.margins import Place, sampled_places, scan
@@ -137,10 +137,10 @@ def test_pairs_within_noise_are_counted_and_said_to_be_more_where_more_may_follo
     listed, noise, counted, more, monkeypatch
 ):
     """Six pairs, of which one collides whatever the weights; at 1e-4; the next are 9e-4, 1e-3 and 9e-3 apart."""
-    monkeypatch.setattr(crowding, "LISTED", listed)
+    monkeypatch.setattr(crowds, "LISTED", listed)
     model = tiny("llama")
     corpus = whole_prompts("given", [[5], [7], [5, 5], [8, 9]], independent=True)
-    crowd = crowding.Crowd(corpus, {1: families_at(model, 1)})
+    crowd = crowds.Crowd(corpus, {1: families_at(model, 1)})
     states = np.array([[1.0, 0.0], [1.0, 1e-3], [1.0, 1e-4], [1.0, 1e-2]])  # as the corpus orders them
     found = crowd.searched(in_format(model, FORMATS["float32"]), 1, states, noise=noise)
     assert (found["below_noise"], found["below_noise_at_least"]) == (counted, more)

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 import sipit
-from numerics.variants import Variant
+from numerics.graphs.variants import Variant
 from proofs.kernel.result import digest, same
-from sipit.certifying import certify
-from sipit.checking import check_model
+from sipit.claims.certify import certify
+from sipit.claims.check import check_model
+from sipit.claims.fields import COMMANDS
+from sipit.claims.prove import prove_generic_position, prove_training_step, prove_witness
 from sipit.cli import run
-from sipit.proving import prove_generic_position, prove_training_step, prove_witness
-from sipit.recorded import COMMANDS
 from tests.proofs.mutating import placed
 from tests.sipit.cases import with_rows
 from tests.sipit.record_edits import Honest, covering, leaves

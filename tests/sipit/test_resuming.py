@@ -6,12 +6,12 @@ import pytest
 import torch
 
 import sipit
-from sipit import resuming
-from sipit.inversion import Inverter
-from sipit.outcome import Outcome
-from sipit.resuming import Kept
-from sipit.search import Candidates
-from sipit.storage import measured_with
+from sipit.cache import measured_with
+from sipit.inversion import resume as resuming
+from sipit.inversion.inverter import Inverter
+from sipit.inversion.outcome import Outcome
+from sipit.inversion.resume import Kept
+from sipit.inversion.search import Candidates
 from tests.sipit.cases import answers, random_prompts, relabelled, tiny
 
 
@@ -52,7 +52,7 @@ def hard():
 @pytest.mark.parametrize("policy", ["exhaustive", "nearest"])
 @pytest.mark.parametrize("rounds", [1, 9])
 def test_the_answer_is_that_of_an_uninterrupted_run(kept_at_once, monkeypatch, policy, rounds):
-    monkeypatch.setattr("sipit.search.PIECE", 100)  # the vocabulary in several batches
+    monkeypatch.setattr("sipit.inversion.search.PIECE", 100)  # the vocabulary in several batches
     model, states = hard()
     inverter = Inverter.open(model, states, policy=policy)
     expected = answers(inverter.invert_all(states))
@@ -66,7 +66,7 @@ def test_the_answer_is_that_of_an_uninterrupted_run(kept_at_once, monkeypatch, p
 
 
 def test_candidates_tested_before_are_not_tested_again(kept_at_once, monkeypatch):
-    monkeypatch.setattr("sipit.search.PIECE", 64)
+    monkeypatch.setattr("sipit.inversion.search.PIECE", 64)
     model = tiny("gpt2")
     states = sipit.capture(model, [[400, 500]], layer=1)
     inverter = Inverter.open(model, states, policy="exhaustive")

@@ -213,7 +213,7 @@ def test_a_full_disk_leaves_the_old_page(records, tmp_path):
 
 
 def test_room_for_states_is_taken_before_they_are_computed(tmp_path):
-    from sipit.state_store import array_on_disk
+    from sipit.states.store import array_on_disk
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
@@ -250,8 +250,8 @@ def without_times(path):
 
 KILLED = {
     "collide": (["tiny-gpt2", "--prompts", "random:3", "--limit", "300", "--layers", "1"],
-                "sipit.state_store", "write_atomically"),
-    "train": (["--steps", "3", "--layers", "1", "--folder", "{folder}"], "sipit.training", "write_checkpoint"),
+                "sipit.states.store", "write_atomically"),
+    "train": (["--steps", "3", "--layers", "1", "--folder", "{folder}"], "sipit.training.trainer", "write_checkpoint"),
 }  # fmt: skip
 
 
@@ -285,8 +285,9 @@ def test_an_interruption_is_130_and_says_how_to_go_on(command, capsys, monkeypat
         raise KeyboardInterrupt
 
     name = command.split()[0]
-    # The package gives its command the name of the module.
-    monkeypatch.setattr(sys.modules[f"sipit.cli.{name}"], "Clock" if name == "download" else "check_output", interrupt)
+    monkeypatch.setattr(
+        sys.modules[f"sipit.cli.commands.{name}"], "Clock" if name == "download" else "check_output", interrupt
+    )
     needed = {"check": ["m"], "capture": ["m", "-o", "s.safetensors"], "report": ["r.json"], "verify": ["r.json"],
               "download": ["smollm2"], "certify": ["m", "--prompts", "p.txt"]}  # fmt: skip
     arguments = needed.get(name, ["m"] if name in {"invert", "collide", "quantization", "fuzz"} else [])
@@ -356,7 +357,7 @@ def test_a_cache_that_cannot_be_written_is_only_slower(capsys, monkeypatch, tmp_
 
 
 def test_an_address_where_nobody_listens_is_refused_at_once():
-    from sipit.cluster import open_cluster
+    from sipit.cluster.states import open_cluster
 
     began = time.monotonic()
     with pytest.raises(InvalidInput, match="Expected a Ray cluster"), open_cluster("127.0.0.1:1"):
@@ -365,7 +366,7 @@ def test_an_address_where_nobody_listens_is_refused_at_once():
 
 
 def test_a_trained_model_is_written_whole_or_the_old_one_stays(tmp_path):
-    from sipit.cli.train import _write_model
+    from sipit.cli.commands.train import _write_model
     from tests.sipit.cases import tiny
 
     model, folder = tiny("gpt2"), tmp_path / "model"

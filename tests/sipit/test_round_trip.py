@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import sipit
-from sipit.corpus import section_prompts
+from sipit.inversion.outcome import Outcome
 from sipit.models.tiny import BOS, FAMILIES
-from sipit.outcome import Outcome
-from sipit.states import States
+from sipit.prompts.builtin_text import section_prompts
+from sipit.states.files import States
 from tests.sipit.cases import (
     ALL_FAMILIES,
     EACH_POLICY,

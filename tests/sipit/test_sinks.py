@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import sipit
-from sipit.inversion import Inverter
-from sipit.policies.draft import DraftProposal
-from sipit.probe import LinearProbe, Probes
+from sipit.inversion.inverter import Inverter
+from sipit.inversion.policies.draft import DraftProposal
+from sipit.inversion.probes import LinearProbe, Probes
 
 WIDTH, VOCABULARY = 16, 8
 ROWS = torch.randn(VOCABULARY, WIDTH, generator=torch.Generator().manual_seed(0))

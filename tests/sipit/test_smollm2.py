@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import sipit
-from sipit.corpus import random_tokens, section_prompts
-from sipit.inversion import Inverter, matches_truth
+from sipit.cache import cache_folder
+from sipit.inversion.inverter import Inverter, matches_truth
+from sipit.inversion.outcome import Outcome
 from sipit.models.smollm2 import gguf_file, read_smollm2, smollm2_folder
-from sipit.outcome import Outcome
-from sipit.storage import cache_folder
+from sipit.prompts.builtin_text import random_tokens, section_prompts
 from tests.sipit.cases import assert_never_wrong
 
 

@@ -8,8 +8,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule,
 
 import sipit
 from sipit import strategies
-from sipit.outcome import Outcome
-from sipit.perturbations import Noise, Rescaled, Rounded
+from sipit.inversion.outcome import Outcome
+from sipit.states.perturbations import Noise, Rescaled, Rounded
 from tests.sipit.cases import answers, assert_consistent, assert_never_wrong, inverted, tiny, with_rows
 
 MODELS = {"llama": tiny("llama"), "classes": with_rows("gpt2", [(65, 300), (7, 8)]), "mamba": tiny("mamba")}

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 import sipit
 from proofs import InvalidInput
-from sipit import state_store
-from sipit.prefixes import cut, prefixes
-from sipit.state_store import store_states
+from sipit.prompts.windows import cut, prefixes
+from sipit.states import store as state_store
+from sipit.states.store import store_states
 
 TOKENS = st.lists(st.lists(st.integers(0, 2), max_size=6).map(tuple), max_size=8)
 

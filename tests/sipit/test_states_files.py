@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save, save_file
 import sipit
 from proofs.errors import InvalidInput
 from proofs.network.tensor_file import read_header
-from sipit.states import STATES_SCHEMA, Manifest, States, read_states, write_states
+from sipit.states.files import STATES_SCHEMA, Manifest, States, read_states, write_states
 from tests.sipit.cases import assert_recovers, random_prompts, tiny
 
 MANIFEST = Manifest("toy", "0" * 64, 3, "before", "float32", False, {"torch": "2"})

@@ -11,14 +11,14 @@ from transformers import AutoModelForCausalLM
 
 import sipit
 from proofs.errors import InvalidInput
+from sipit.cache import cache_folder, keep_folder, keep_json, keep_tensors, kept_json, kept_tensors
+from sipit.models.network import Network
 from sipit.models.tiny import tiny_config
-from sipit.network import Network
-from sipit.packing import PackedPrefix, candidates_together, extend_together
-from sipit.prefix import CachedPrefix, RecomputedPrefix
-from sipit.prefix_choice import prefix_opener
-from sipit.states import States
-from sipit.storage import cache_folder, keep_folder, keep_json, keep_tensors, kept_json, kept_tensors
-from sipit.tolerance import SAFETY, Tolerance, derive_tolerance, measure_noise
+from sipit.noise.tolerance import SAFETY, Tolerance, derive_tolerance, measure_noise
+from sipit.prefix.choice import prefix_opener
+from sipit.prefix.kinds import CachedPrefix, RecomputedPrefix
+from sipit.prefix.packed import PackedPrefix, candidates_together, extend_together
+from sipit.states.files import States
 from tests.sipit.cases import ALL_FAMILIES, answers, inverted, language_model, random_prompts, tiny
 
 # The cache.
@@ -132,7 +132,7 @@ def test_the_tolerance_is_a_multiple_of_the_measured_noise(layer, empty_cache, m
     states = sipit.capture(model, [[1, 2]], layer=layer)
     noise = measure_noise(model, layer, computed=torch.float32, stored=torch.float32)
     # Two measurements need not agree in the last bits: threads and addresses change the order of summation.
-    monkeypatch.setattr("sipit.tolerance.measure_noise", lambda *_arguments, **_named: noise)
+    monkeypatch.setattr("sipit.noise.tolerance.measure_noise", lambda *_arguments, **_named: noise)
     tolerance = derive_tolerance(model, states)
     assert tolerance.value == max(SAFETY * noise.largest, torch.finfo(torch.float32).eps)
     assert tolerance.kind == "measured"

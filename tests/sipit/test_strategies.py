@@ -12,9 +12,9 @@ import sipit
 from proofs.errors import InvalidInput
 from sipit import strategies
 from sipit.models.architecture import Architecture, EqualRows, Scaled, Weights, ZeroedHead, build_model
+from sipit.models.network import Network, check_layer
 from sipit.models.tiny import BOS
-from sipit.network import Network, check_layer
-from sipit.perturbations import Dropped, Noise, Permuted, Rescaled, Rounded, Steered, Swapped
+from sipit.states.perturbations import Dropped, Noise, Permuted, Rescaled, Rounded, Steered, Swapped
 from tests.sipit.cases import ALL_FAMILIES, tiny, with_rows
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 import sipit
-from sipit import together
-from sipit.inversion import Inverter
-from sipit.outcome import Outcome
+from sipit.inversion import batching
+from sipit.inversion.inverter import Inverter
+from sipit.inversion.outcome import Outcome
 from tests.sipit.cases import answers, assert_never_wrong, random_prompts, relabelled, tiny, with_rows
 
 
@@ -35,8 +35,8 @@ def test_a_hard_prompt_among_others_keeps_nobody():
     expected = answers([inverter.invert(array) for array in states])
     for prompts_at_once, positions in ((16, 4096), (2, 4096), (16, 1), (1, 1)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(together, "PROMPTS", prompts_at_once)
-            patch.setattr(together, "POSITIONS", positions)
+            patch.setattr(batching, "PROMPTS", prompts_at_once)
+            patch.setattr(batching, "POSITIONS", positions)
             found = inverter.invert_all(states)
         assert answers(found) == expected
     assert found[0].outcome is Outcome.AMBIGUOUS

@@ -13,7 +13,7 @@ from proofs.evidence import read_record
 from proofs.verdict import Verdict
 from sipit.cli import run
 from sipit.report import render
-from sipit.training import Settings, train
+from sipit.training.trainer import Settings, train
 
 
 def settings(optimizer: Any = "adamw", model: str = "tiny-gpt2", **more: Any) -> Settings:
@@ -24,8 +24,8 @@ def settings(optimizer: Any = "adamw", model: str = "tiny-gpt2", **more: Any) ->
 
 @pytest.fixture(autouse=True)
 def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sipit.following.WINDOWS", 3)
-    monkeypatch.setattr("sipit.following.SWAPPED", 2)
+    monkeypatch.setattr("sipit.training.followed.WINDOWS", 3)
+    monkeypatch.setattr("sipit.training.followed.SWAPPED", 2)
 
 
 def interrupted_after(steps: int) -> Any:

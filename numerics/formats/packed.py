@@ -1,0 +1,187 @@
+"""Bringing the matrices of a module into a number format with the libraries people use.
+
+As in `numerics.formats.quantizers`, a conversion that changes nothing is an error. What a library cannot do for
+a model or on a device is told in its own words.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+from numerics.formats.conversion import Conversion, Convert, Quantize, converted, effective_weight
+from proofs.errors import MissingResource, Unsupported
+
+
+def torchao(kind: str) -> Convert:
+    """The linear layers of the blocks by torchao's `quantize_`."""
+
+    def convert(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
+        _need("torchao")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import torchao.quantization
+
+            library: Any = torchao.quantization
+            int4: Any = torch.__dict__["int4"]  # which its stubs lack
+
+            makers: dict[str, Callable[[], Any]] = {
+                "fp8": library.Float8WeightOnlyConfig,
+                "fp8-dynamic": library.Float8DynamicActivationFloat8WeightConfig,
+                "int8": library.Int8WeightOnlyConfig,
+                "int8-dynamic": library.Int8DynamicActivationInt8WeightConfig,
+                "int4": lambda: library.IntxWeightOnlyConfig(weight_dtype=int4, granularity=library.PerGroup(32)),
+            }
+            _as_linear(blocks)
+
+            def quantize() -> None:
+                for block in blocks:
+                    library.quantize_(block, makers[kind]())
+
+            return _attempted("torchao", module, blocks, quantize)
+
+    return convert
+
+
+def bitsandbytes(kind: str) -> Convert:
+    """The linear layers of the blocks as modules of bitsandbytes, computing in float32."""
+
+    def convert(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
+        _need("bitsandbytes")
+        import bitsandbytes
+
+        library: Any = bitsandbytes
+        _as_linear(blocks)
+
+        def made(linear: Any) -> nn.Module:
+            shape = linear.in_features, linear.out_features, linear.bias is not None
+            if kind == "int8":
+                new: Any = library.nn.Linear8bitLt(*shape, has_fp16_weights=False)
+                # Its own constructor of the parameter is what quantises when the module moves to a device.
+                new.weight = library.nn.Int8Params(
+                    linear.weight.data.clone(), requires_grad=False, has_fp16_weights=False
+                )
+            else:
+                new = library.nn.Linear4bit(*shape, compute_dtype=linear.weight.dtype, quant_type=kind)
+                new.weight = library.nn.Params4bit(linear.weight.data.clone(), quant_type=kind, requires_grad=False)
+            new.bias = linear.bias
+            return new.to(linear.weight.device)
+
+        def quantize() -> None:
+            for parent, name, linear in _layers(blocks, lambda child: type(child) is nn.Linear):
+                setattr(parent, name, made(linear))
+
+        return _attempted("bitsandbytes", module, blocks, quantize)
+
+    return convert
+
+
+def gguf(kind: str) -> Convert:
+    """All matrices, those of the embedding included, quantised to GGUF blocks and back."""
+
+    def convert(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
+        _need("gguf")
+        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
+
+        code = GGMLQuantizationType[kind]
+        block, _ = GGML_QUANT_SIZES[code]
+
+        def quantize() -> set[int]:
+            left: set[int] = set()
+            for parameter in module.parameters():
+                if parameter.ndim < 2 or parameter.shape[-1] % block:
+                    left.add(id(parameter))
+                    continue
+                try:
+                    rounded = quants.dequantize(quants.quantize(parameter.float().cpu().numpy(), code), code)
+                except quants.QuantError as error:
+                    raise ValueError(str(error)) from None
+                parameter.copy_(torch.from_numpy(rounded))
+            return left
+
+        with torch.no_grad():
+            return _attempted("gguf", module, blocks, quantize, f"{kind} values, held in float32")
+
+    return convert
+
+
+def _attempted(
+    library: str,
+    module: nn.Module,
+    blocks: Sequence[nn.Module],
+    quantize: Quantize,
+    stored: str = "",
+) -> Conversion:
+    """A conversion by a library that may not be able to do it here."""
+    try:
+        done = converted(module, blocks, quantize, stored)
+        unpacked = unpack(blocks)
+    except (ImportError, AssertionError, NotImplementedError, RuntimeError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
+        raise Unsupported(f"Expected {library} to convert this model here, but it does not: {reason}.") from None
+    if not done.matrices:
+        raise Unsupported(f"Expected matrices that {library} converts, but it converted none; use another format.")
+    if not unpacked:
+        return done
+    which = "" if unpacked == done.matrices else f"{unpacked} of them "
+    return replace(done, stored=f"{done.stored}, {which}unpacked once (products bit-identical on trial inputs)")
+
+
+def unpack(blocks: Sequence[nn.Module]) -> int:
+    """Writes packed layers as ordinary ones where no bit of their products changes; how many there were.
+
+    Formats of weights alone unpack a matrix anew for every product. Layers that round their inputs too, and kernels
+    that multiply packed numbers, give other products on the trial inputs and stay as they are.
+    """
+    count = 0
+    for parent, name, layer in _layers(blocks, _is_packed):
+        plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+        plain.weight = nn.Parameter(effective_weight(layer), requires_grad=False)
+        plain.bias = layer.bias
+        drawn = torch.randn(1 + 7 + 64, layer.in_features, generator=torch.Generator().manual_seed(count))
+        trials = [rows[None].to(plain.weight.device) for rows in drawn.split((1, 7, 64))]
+        with torch.no_grad():
+            if all(torch.equal(layer(rows), plain(rows)) for rows in trials):
+                setattr(parent, name, plain)
+                count += 1
+    return count
+
+
+def _is_packed(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) and type(layer.weight) is not nn.Parameter
+
+
+def _layers(blocks: Sequence[nn.Module], wanted: Callable[[nn.Module], bool]) -> list[tuple[nn.Module, str, Any]]:
+    """Layers with the module that holds them and their names in it, listed before any is replaced."""
+    return [
+        (part, name, child)
+        for block in blocks
+        for part in block.modules()
+        for name, child in part.named_children()
+        if wanted(child)
+    ]
+
+
+def _as_linear(blocks: Sequence[nn.Module]) -> None:
+    """Writes the transposed linear layers of GPT-2 as ordinary ones, which libraries know; the map is the same."""
+    for block in blocks:
+        for part in list(block.modules()):
+            children: list[tuple[str, Any]] = list(part.named_children())
+            for name, child in children:
+                if type(child).__name__ == "Conv1D":
+                    weight, bias = child.weight, child.bias
+                    linear = nn.Linear(*weight.shape, device=weight.device, dtype=weight.dtype)
+                    linear.weight = nn.Parameter(weight.detach().T.contiguous(), requires_grad=False)
+                    linear.bias = bias
+                    setattr(part, name, linear)
+
+
+def _need(library: str) -> None:
+    if find_spec(library) is None:
+        raise MissingResource(
+            f"Expected {library} for this format, but it is not installed: pip install 'sipit[quantization]'"
+        )

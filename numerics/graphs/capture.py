@@ -1,0 +1,389 @@
+# pyright: reportPrivateUsage=false
+# torch has no public way to replace a parameter or a buffer by a fake one.
+"""One capture of a network for every number system: from a config, a folder or a module to `proofs.Graph`.
+
+The model is built on the meta device, so that a config of 70 billion parameters costs no memory; `torch.export`
+records what it does to one prompt of a fixed length, and `numerics.graphs.lowering` turns that into operations with a
+meaning. Nothing is cut but what lies behind the layer asked for: every block is visited.
+"""
+
+import contextlib
+import json
+import logging
+import math
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from numerics.graphs.lowering import lower
+from numerics.networks.stream import entered, hidden_of
+from numerics.networks.text_class import new_text_model, text_blocks, text_part
+from proofs.errors import InvalidInput, Unsupported
+from proofs.network.graph import Graph
+
+LARGEST_BYTES = 16 * 2**20  # of a config file
+LARGEST = {"vocab_size": 2**24, "hidden_size": 2**18, "num_hidden_layers": 1024}  # above any model there is
+LARGEST_COUNT = 2**14  # heads, experts
+LARGEST_SIZE = 2**24  # anything else that a tensor is as long as
+LARGEST_BUFFER = 2**27  # entries that are computed on the CPU; a larger buffer is not known
+# Operators for which one lemma is better than their expansion; they are left whole.
+WHOLE = {
+    "softmax", "_softmax", "silu", "gelu", "softplus", "log_sigmoid_forward", "logsumexp", "mish", "leaky_relu",
+    "hardswish", "hardsigmoid", "hardtanh", "linalg_vector_norm", "scaled_dot_product_attention", "layer_norm",
+    "linear", "rms_norm", "matmul", "relu6", "elu", "reshape", "dropout",
+}  # fmt: skip
+
+
+class _UpTo(torch.nn.Module):
+    """input_ids -> the residual stream after `layer` blocks, before any final norm; those behind them are passed by."""
+
+    def __init__(self, model: torch.nn.Module, blocks: list[torch.nn.Module], layer: int) -> None:
+        super().__init__()
+        self.model = model
+        self._blocks = [blocks]  # a list in a list: the blocks are not registered twice
+        self._layer = layer
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """The states, shape (1, length, width)."""
+        blocks = self._blocks[0]
+        reached: list[Any] = []
+        outputs: list[Any] = []  # of the block that is read; the blocks behind it hand it on
+
+        def before(module: torch.nn.Module, arguments: Any, keywords: dict[str, Any]) -> None:
+            reached.append(entered(arguments, keywords))
+
+        def after(module: torch.nn.Module, arguments: Any, output: Any) -> None:
+            reached.append(hidden_of(output))
+            outputs.append(output)
+
+        def passing(forward: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *arguments, **keywords: outputs[0] if outputs else forward(*arguments, **keywords)
+
+        if self._layer == 0:
+            handle = blocks[0].register_forward_pre_hook(before, with_kwargs=True)
+        else:
+            handle = blocks[self._layer - 1].register_forward_hook(after)
+        behind = blocks[self._layer :] if self._layer else []
+        for block in behind:
+            block.forward = passing(block.forward)
+        try:
+            self.model(input_ids=input_ids, use_cache=False)
+        finally:
+            handle.remove()
+            for block in behind:
+                del block.forward
+        if not reached:
+            raise Unsupported("Expected the model to run its blocks in order, but the layer was never reached.")
+        return reached[0]
+
+
+class _Direct(torch.nn.Module):
+    """A plain module from ids to states, or to a tuple that begins with them."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """What the module gives."""
+        result = self.model(input_ids)
+        return result[0] if isinstance(result, tuple) else result
+
+
+def capture_graph(
+    source: Any,
+    layer: int | None = None,
+    attention: Literal["eager", "sdpa"] = "eager",
+    *,
+    length: int = 8,
+    distinct: bool = False,
+) -> Graph:
+    """The network from token ids and parameters to the residual stream after `layer` blocks.
+
+    Args:
+        source: a path to a config.json or to a folder with one, a transformers config, or a torch module that maps
+            ids of shape (1, length) to states; a transformers model is cut like its config, in the mode it is in.
+        layer: blocks passed; None for all of them, 0 for the embeddings alone.
+        attention: the attention implementation to capture.
+        length: number of tokens of the prompt; the graph, and what is proved of it, is for this length.
+        distinct: keep only the shortest run of first blocks in which every kind of block occurs; `about` says so.
+
+    Raises:
+        InvalidInput: no such config, not JSON, not a decoder, absurd sizes, or a layer it does not have.
+        Unsupported: the architecture needs code outside the library, or cannot be traced.
+    """
+    if length < 1:
+        raise InvalidInput(f"Expected at least one token, but got length={length}.")
+    if isinstance(source, torch.nn.Module) and not hasattr(source, "config"):
+        tables = [m.num_embeddings for m in source.modules() if isinstance(m, torch.nn.Embedding)]
+        about = {"module": type(source).__name__, "length": length}
+        vocabulary = tables[0] if tables else 2**31
+        return _export(_Direct(source), source, length, layer=layer or 0, vocabulary=vocabulary, about=about)
+    model = source if isinstance(source, torch.nn.Module) else build(read_config(source), attention)
+    blocks = find_blocks(model)
+    full = len(blocks)
+    if distinct and model is not source:
+        blocks = cut_to_distinct(model, blocks)
+    chosen = len(blocks) if layer is None else layer
+    if not 0 <= chosen <= len(blocks):
+        raise InvalidInput(f"Expected a layer from 0 to {len(blocks)}, but got layer={layer}.")
+    config: Any = model.config
+    text = config.get_text_config()
+    about = {
+        "architecture": type(model).__name__,
+        "model_type": config.model_type,
+        "layers": full,
+        "captured_layers": len(blocks),
+        "width": getattr(text, "hidden_size", None),
+        "vocabulary": text.vocab_size,
+        "attention": str(getattr(config, "_attn_implementation", None)),
+        "length": length,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+    return _export(_UpTo(model, blocks, chosen), model, length, layer=chosen, vocabulary=text.vocab_size, about=about)
+
+
+def read_config(source: Any) -> Any:
+    """A transformers config from a path, a folder, or as it is.
+
+    Raises:
+        InvalidInput: no such file, not a JSON object, not a known decoder, or absurd sizes.
+        Unsupported: the config asks for code outside the library.
+    """
+    import transformers
+
+    if isinstance(source, transformers.PretrainedConfig):
+        return _plausible(source)
+    path = Path(source)
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise InvalidInput(f"Expected a config of at most {LARGEST_BYTES} bytes, but {path} is larger.")
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"Expected a config.json, but {path} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError):
+        raise InvalidInput(f"Expected a config in JSON, but {path} is not; give the config.json of a model.") from None
+    if not isinstance(data, dict) or not isinstance(data.get("model_type"), str):
+        raise InvalidInput(f"Expected a config with a model_type, but {path} has none; give a transformers config.")
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    kind = data["model_type"]
+    if kind not in CONFIG_MAPPING:
+        if data.get("auto_map"):
+            raise Unsupported(
+                f"Expected an architecture of the library, but {kind!r} brings its own code, which is never run here."
+            )
+        raise InvalidInput(f"Expected a known model_type, but got {kind!r}; transformers has no such class.")
+    try:
+        config = CONFIG_MAPPING[kind].from_dict(data)
+    except Exception as error:  # noqa: BLE001 - a config class may refuse values with any exception
+        raise InvalidInput(f"Expected a config that {kind!r} accepts, but it refuses: {_first_line(error)}.") from None
+    return _plausible(config)
+
+
+def _plausible(config: Any) -> Any:
+    kind, config = config.model_type, text_part(config)
+    if config is None or getattr(config, "is_encoder_decoder", False):
+        raise InvalidInput(f"Expected a decoder-only language model, but {kind!r} is none; give a causal architecture.")
+    text = config.get_text_config()
+    for name, limit in LARGEST.items():
+        size = getattr(text, name, None)
+        if isinstance(size, int) and not 1 <= size <= limit:
+            raise InvalidInput(f"Expected {name} from 1 to {limit}, but got {name}={size}; give a smaller config.")
+    for name, number in _numbers(config.to_dict()):
+        if not math.isfinite(number):
+            raise InvalidInput(f"Expected finite numbers in a config, but got {name}={number}; correct it.")
+    for name, size in text.to_dict().items():
+        limit = LARGEST_COUNT if name.endswith(("heads", "experts", "layers")) else LARGEST_SIZE
+        counts = name.startswith(("num_", "n_")) or name.endswith(("_size", "_dim", "_rank", "_heads", "_experts"))
+        if counts and isinstance(size, int) and size > limit:
+            raise InvalidInput(f"Expected {name} of at most {limit}, but got {name}={size}; give a smaller config.")
+    return config
+
+
+def _numbers(data: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """The floats of a config by name, those of its parts too; lists hold limits, which may be infinite."""
+    for name, value in data.items():
+        if isinstance(value, float):
+            yield name, value
+        elif isinstance(value, dict):
+            yield from _numbers(value)
+
+
+def build(config: Any, attention: str = "eager", *, device: str = "meta") -> torch.nn.Module:
+    """The causal language model of a config, in evaluation mode; on the meta device it holds no numbers.
+
+    Raises:
+        Unsupported: the class cannot be built from this config, or not with this attention implementation.
+    """
+    import copy
+
+    config = copy.deepcopy(config)
+    config.use_cache = False
+    for part in {id(c): c for c in (config, config.get_text_config())}.values():
+        part._experts_implementation = "batched_mm"  # the loop over experts depends on data and cannot be traced
+    try:
+        with torch.device(device), quiet():
+            model = new_text_model(config, attn_implementation=attention, dtype=torch.float32)
+    except Exception as error:  # noqa: BLE001 - model classes refuse configs with any exception
+        raise Unsupported(
+            f"Expected a config that builds with attention={attention!r}, but {config.model_type!r} does not: "
+            f"{_first_line(error)}"
+        ) from None
+    return model.eval()
+
+
+def find_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The blocks of a decoder: the module list that holds as many as the config says, the one with most parameters.
+
+    Raises:
+        Unsupported: there is no such list.
+    """
+    config: Any = model.config
+    text = config.get_text_config()
+    wanted = {getattr(text, name, None) for name in ("num_hidden_layers", "n_layer", "num_layers", "n_layers")}
+    lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m)]
+    fitting = [m for m in lists if len(m) in wanted] or lists
+    if not fitting:
+        raise Unsupported(f"Expected a stack of blocks, but {type(model).__name__} has no list of modules.")
+    return list(text_blocks(text, max(fitting, key=lambda m: sum(p.numel() for p in m.parameters()))))
+
+
+def cut_to_distinct(model: torch.nn.Module, blocks: list[torch.nn.Module]) -> list[torch.nn.Module]:
+    """Cuts the stack, in place, to the shortest run of first blocks that holds every kind of block.
+
+    Two blocks are of one kind if they print alike and agree in every number and name that their modules hold, but for
+    those that count the blocks.
+    """
+    kinds = [_kind_of_block(block, number) for number, block in enumerate(blocks)]
+    last = max(kinds.index(kind) for kind in set(kinds)) + 1
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == len(blocks):
+            del module[last:]
+    return blocks[:last]
+
+
+def _kind_of_block(block: torch.nn.Module, number: int) -> str:
+    held = [
+        (path, name, value)
+        for path, module in block.named_modules()
+        for name, value in sorted(vars(module).items())
+        if isinstance(value, int | float | str | None) and not (value in (number, number + 1) and "idx" in name)
+    ]
+    return repr(block) + repr([item for item in held if "layer_i" not in item[1] and "layer_number" not in item[1]])
+
+
+def _export(
+    wrapper: torch.nn.Module, model: torch.nn.Module, length: int, *, layer: int, vocabulary: int, about: dict[str, Any]
+) -> Graph:
+    buffers = buffer_values(model)
+    wrapper.training = model.training
+    try:
+        with torch.no_grad(), quiet(), _weightless(model, buffers):
+            ids = torch.zeros(1, length, dtype=torch.long)
+            program = torch.export.export(wrapper, (ids,), strict=False)
+            program = program.run_decompositions(_decompositions())
+    except Exception as error:  # noqa: BLE001 - tracing fails with whatever the model's code raises
+        raise Unsupported(
+            f"Expected a network that can be traced, but {type(model).__name__} cannot: {_first_line(error)}"
+        ) from None
+    builder, output = lower(program, buffers, vocabulary=vocabulary)
+    return builder.finish(output, layer=layer, about=about)
+
+
+@contextlib.contextmanager
+def _weightless(model: torch.nn.Module, buffers: dict[str, torch.Tensor | None]) -> Generator[None]:
+    """Within, a model on the meta device seems to be on the CPU, where its code can make constants of its own."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    if not any(p.is_meta for p in model.parameters()):
+        yield
+        return
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    modules = dict(model.named_modules())
+    before = {path: (dict(m._parameters), dict(m._buffers)) for path, m in modules.items()}
+    parameters: dict[int, torch.nn.Parameter] = {}  # tied ones stay tied
+    try:
+        with mode:
+            for path, module in modules.items():
+                for name, p in module._parameters.items():
+                    if p is not None:
+                        fake = parameters.get(id(p))
+                        fake = torch.nn.Parameter(torch.empty(p.shape), requires_grad=False) if fake is None else fake
+                        module._parameters[name] = parameters[id(p)] = fake
+                for name, b in module._buffers.items():
+                    if b is not None:
+                        known = buffers.get(f"{path}.{name}" if path else name)
+                        module._buffers[name] = (
+                            torch.empty_like(b, device="cpu") if known is None else mode.from_tensor(known)
+                        )
+            yield
+    finally:
+        for path, module in modules.items():
+            module._parameters.update(before[path][0])
+            module._buffers.update(before[path][1])
+
+
+def _decompositions() -> dict[Any, Any]:
+    table = torch.export.default_decompositions()
+    for operator in [op for op in table if op.name().split("::")[-1].split(".")[0] in WHOLE]:
+        del table[operator]
+    return table
+
+
+def buffer_values(model: torch.nn.Module) -> dict[str, torch.Tensor | None]:
+    """The values of all buffers by full name; on the meta device they are set anew on the CPU by the model's own code.
+
+    A buffer that the model's initialisation does not set is not known: None. It is found by filling it beforehand
+    with two different values.
+    """
+    real = {name: b for name, b in model.named_buffers() if not b.is_meta}
+    if all(not b.is_meta for b in model.buffers()):
+        return dict(real)
+    initialise = getattr(model, "_init_weights", None)
+    runs: list[dict[str, torch.Tensor]] = []
+    for filler in (0, 1):
+        found: dict[str, torch.Tensor] = {}
+        for path, module in model.named_modules():
+            buffers = module.named_buffers(recurse=False)
+            own = {name: b for name, b in buffers if b.is_meta and b.numel() <= LARGEST_BUFFER}
+            if not own or initialise is None:
+                continue
+            for name, b in own.items():
+                module._buffers[name] = torch.full_like(b, filler, device="cpu")
+            try:
+                with torch.no_grad(), quiet(), contextlib.suppress(Exception):
+                    initialise(module)
+                found |= {f"{path}.{name}" if path else name: module._buffers[name] for name in own}  # type: ignore[misc]
+            finally:
+                module._buffers.update(own)
+        runs.append(found)
+    first, second = runs
+    same = {name: torch.equal(first[name], second[name]) for name in first}
+    return {**real, **{name: first[name] if same[name] else None for name in first}}
+
+
+@contextlib.contextmanager
+def quiet() -> Generator[None]:
+    """The libraries' own warnings are about running models, not about reading them; errors come as exceptions."""
+    import transformers
+
+    level, disabled = transformers.logging.get_verbosity(), logging.root.manager.disable
+    transformers.logging.set_verbosity_error()
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        logging.disable(disabled)
+
+
+def _first_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return (text or type(error).__name__)[:200].rstrip(".")

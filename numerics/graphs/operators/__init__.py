@@ -1,0 +1,1 @@
+"""One rule for each of torch's operators: which operations of `proofs` it is."""

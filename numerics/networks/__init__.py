@@ -1,0 +1,1 @@
+"""What all networks of `transformers` have in common: a residual stream, a text decoder, a small copy."""

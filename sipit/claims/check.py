@@ -1,0 +1,213 @@
+"""Which hypotheses of the theorems an architecture, and its weights, meet: the work behind `sipit check`."""
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from proofs.errors import InvalidInput
+from proofs.evidence import Record
+from proofs.kernel.collisions import find_collisions
+from proofs.kernel.door import SHORTEST
+from proofs.kernel.regularity import shown_here, verdict_of
+from proofs.network.graph import Graph
+from proofs.processes import in_order, processors, shared
+from proofs.provers.analyticity import AnalyticityProof, Obstructions, prove_analytic
+from proofs.provers.branches import LARGEST_SUBJECT
+from proofs.structure.dependence import causal
+from sipit.claims.fields import checked, duplicated
+from sipit.models.files import ADAPTER_CONFIG
+
+LENGTH = 11  # tokens: a prime that no count of heads or groups shares, so that the sequence axis is told apart
+ON_SMALL_COPY = 7
+SHALLOW = 8  # blocks up to which a capture is done before another process would have begun
+LONGEST = 40  # tokens of a window or chunk that is captured on both sides
+
+
+def check_model(
+    model: str,
+    *,
+    layer: int | None = None,
+    attention: Literal["eager", "sdpa"] = "eager",
+    seed: int = 0,
+    dtype: str = "float32",
+    device: str = "cpu",
+) -> Record:
+    """Proves the regularity of a model's map, and names its structural collisions and duplicate embedding rows.
+
+    Args:
+        model: what `load_model` takes, or the path of a config.json (or of a folder without weights), for which
+            nothing is loaded.
+        layer: number of blocks; None for all of them, before the final norm.
+        attention: the implementation that is captured.
+        seed: draws the parameters of a tiny model.
+        dtype, device: how a model with weights is loaded.
+
+    Raises:
+        InvalidInput, Unsupported: the model is none, or cannot be captured.
+    """
+    from numerics.graphs.capture import read_config
+    from numerics.graphs.positions import position_scheme
+    from numerics.graphs.small_graphs import small_graph, witness_in_small_copy
+
+    began = time.perf_counter()
+    config: Any
+    loaded: Any = None
+    if config_alone(model):
+        config = read_config(model)
+    else:
+        from sipit.models import load_model
+
+        loaded = load_model(model, dtype=dtype, device=device, seed=seed)
+        config = loaded.module.config
+    lengths = [LENGTH, *other_lengths(config, layer)]
+    workers = 1 if loaded is not None or len(lengths) > 2 or not _deep(config) else processors()
+    graphs = dict(zip(lengths, in_order((config, layer, attention), _captured, lengths, workers), strict=True))
+    graph, others = graphs[LENGTH], {length: graphs[length] for length in lengths[1:]}
+    tried = sum(kind.size for _, kind in graph.parameters()) <= LARGEST_SUBJECT
+    small = graph if tried else small_graph(config, attention, length=ON_SMALL_COPY)
+    looks_back = _causal(graph, small)
+    found = prove_analytic(graph)
+    if isinstance(found, Obstructions):
+        found = witness_in_small_copy(found, config)
+    structural = find_collisions(graphs)
+    duplicates = None if loaded is None else _duplicates(loaded)
+    scheme = position_scheme(graphs, config, small, attention)
+    certificate: dict[str, Any] = {
+        **found.to_json(),
+        "structural_collisions": structural,
+        "other_lengths": {str(length): other.to_json() for length, other in others.items()},
+    }
+    result = {
+        **checked(certificate),
+        "conditions": _conditions(found),
+        "causal": looks_back,
+        "positions": scheme.scheme,
+        "positions_evidence": dict(scheme.evidence),
+        "duplicate_embeddings": duplicates,
+        "bos": None if loaded is None else _bos(loaded.tokenizer),
+        "window": _window(config),
+        "certificate": certificate,
+    }
+    refuting = structural or shown_here(certificate["witness"]) or duplicated(duplicates)
+    verdict = verdict_of(found.regularity, certificate["obstructions"], refuting)
+    return Record("check", verdict, result, _provenance(model, loaded, seed, attention), time.perf_counter() - began)
+
+
+def _deep(config: Any) -> bool:
+    return getattr(config.get_text_config(), "num_hidden_layers", 1) > SHALLOW
+
+
+def _captured(length: int) -> Graph:
+    """The network for prompts of one length; a deep one takes half a minute, in a process of its own if it can."""
+    from numerics.graphs.capture import capture_graph
+
+    config, layer, attention = shared()
+    return capture_graph(config, layer, attention, length=length)
+
+
+def other_lengths(config: Any, layer: int | None) -> list[int]:
+    """The lengths besides LENGTH for which a network is captured: short ones, and both sides of every window and chunk.
+
+    One block alone may not tell permuted prefixes or multiplied multisets apart; these need three and four tokens.
+    """
+    from numerics.graphs.positions import WINDOWS
+
+    text = config.get_text_config()
+    named = {getattr(text, name, None) for name in WINDOWS}
+    sides = {n for size in named if isinstance(size, int) and 1 <= size < LONGEST for n in (size, size + 1)}
+    blocks = getattr(text, "num_hidden_layers", 1) if layer is None else layer
+    return sorted(({SHORTEST} | sides | ({3, 4} if blocks == 1 else set())) - {LENGTH})
+
+
+def config_alone(model: str) -> bool:
+    """Whether a name is a config file, or a folder with a config and neither weights nor an adapter."""
+    path = Path(model)
+    if path.is_dir():
+        there = any(path.glob("*.safetensors")) or (path / ADAPTER_CONFIG).exists()
+        return (path / "config.json").is_file() and not there
+    return path.suffix == ".json"
+
+
+def _conditions(found: AnalyticityProof | Obstructions) -> dict[str, Any]:
+    return {
+        "discharged": sum(c.discharged for c in found.conditions),
+        "open": [
+            {"statement": c.statement, "module": found.graph.nodes[c.node].module,
+             "source": found.graph.nodes[c.node].source}
+            for c in found.conditions if not c.discharged
+        ],
+    }  # fmt: skip
+
+
+def _causal(graph: Graph, small: Graph | None) -> bool | None:
+    """Whether no state depends on a later token; None where it is neither proved nor seen to fail.
+
+    Raises:
+        InvalidInput: a later token changes an earlier state.
+    """
+    from numerics.graphs.small_graphs import sees_later_tokens
+
+    if causal(graph):
+        return True
+    if small is not None and sees_later_tokens(small):
+        raise InvalidInput(
+            f"Expected a causal decoder, but in {graph.about['architecture']} later tokens change earlier states; "
+            "give a decoder, or a config with is_decoder set where the class knows it."
+        )
+    return None
+
+
+def _duplicates(loaded: Any) -> dict[str, Any]:
+    from numerics.pairs.embeddings import duplicate_rows, nearest_rows
+
+    weight = loaded.module.get_input_embeddings().weight
+    found = duplicate_rows(weight)
+    nearest = nearest_rows(weight)
+    return {
+        "rows": found.rows,
+        "unique_rows": found.unique_rows,
+        "groups": [list(group) for group in found.groups],
+        "tokens": [_strings(loaded.tokenizer, group) for group in found.groups],
+        "nearest": None
+        if nearest is None
+        else {"token_ids": [nearest.first, nearest.second], "distance": nearest.distance,
+              "tokens": _strings(loaded.tokenizer, (nearest.first, nearest.second))},
+    }  # fmt: skip
+
+
+def _strings(tokenizer: Any, ids: tuple[int, ...]) -> list[str | None]:
+    return [None] * len(ids) if tokenizer is None else list(tokenizer.convert_ids_to_tokens(list(ids)))
+
+
+def _bos(tokenizer: Any) -> dict[str, Any] | None:
+    """Whether the tokenizer puts a BOS in front of a text; without one repeated tokens stay repeated."""
+    if tokenizer is None:
+        return None
+    ids = tokenizer("a")["input_ids"]
+    return {"token_id": tokenizer.bos_token_id, "added": bool(ids) and ids[0] == tokenizer.bos_token_id}
+
+
+def _window(config: Any) -> dict[str, Any] | None:
+    """The sliding window that the config names; the mask of a short capture cannot show a long one."""
+    text = config.get_text_config()
+    size = getattr(text, "sliding_window", None)
+    kinds = getattr(text, "layer_types", None)
+    if not isinstance(size, int) or not isinstance(kinds, list) or "sliding_attention" not in kinds:
+        return None
+    every = all(kind == "sliding_attention" for kind in kinds)
+    return {"size": size, "every_layer": every, "reach": len(kinds) * (size - 1) + 1 if every else None}
+
+
+def _provenance(model: str, loaded: Any, seed: int, attention: str) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    names = ("torch", "transformers", "python-flint", "numpy")
+    arithmetic = "exact rationals; Arb balls for witnesses; float64 for the trial of positions"
+    return {
+        "model": model,
+        "digest": None if loaded is None else loaded.digest,
+        "seed": seed,
+        "attention": attention,
+        "arithmetic": "; ".join((arithmetic, *(() if loaded is None else loaded.assembly))),
+        "versions": {name: version(name) for name in names},
+    }

@@ -1,0 +1,206 @@
+"""What a record says of its certificate, command by command: the commands write it here, and `verify` compares it.
+
+Each function reads a certificate in JSON and gives fields of `result`. Given the certificate of a `Claim`, in which
+nothing stands but what the kernel derived or derived it from, it gives the fields that follow, and leaves out those
+that only repeat a label of the file.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations, islice
+from typing import Any
+
+from proofs.kernel.claim import Claim
+from proofs.kernel.equal_pairs import ROWS
+from proofs.kernel.result import Rejected
+from proofs.kernel.separation import KIND as SEPARATION
+from proofs.kernel.vocabulary import KIND as VOCABULARY
+from proofs.verdict import Verdict
+from sipit.claims.hypotheses import ALMOST_SURE
+
+Fields = dict[str, Any]
+
+MOST_LISTED = 10_000  # pairs without a bound that a record lists
+MEET = "enclosures meet"  # why a pair has no bound
+EXAMPLES = 8  # pairs of the witness that a record shows
+
+
+def checked(certificate: Mapping[str, Any]) -> Fields:
+    """Of `sipit check`: the class, what is in its way, and the prompts that always collide."""
+    graph, witness = certificate["graph"], certificate["witness"]
+    names = ("operation", "module", "source", "regularity", "reason")
+    return {
+        "regularity": certificate["claim"]["regularity"],
+        "obstructions": [_of(entry, *names) for entry in certificate["obstructions"]],
+        "witness": None if witness is None else {k: v for k, v in witness.items() if k != "graph"},
+        **_of(graph, "idealisations", "layer"),
+        **({"graph": dict(graph["about"])} if "about" in graph else {}),
+        **_of(certificate, "structural_collisions"),
+    }
+
+
+def separated(certificate: Mapping[str, Any]) -> Fields:
+    """Of `sipit certify`: the bounds on the distances between the states of prompts."""
+    seen = certificate["observation"]
+    return {
+        **_of(certificate["claim"], "pairs", "certified", "minimum_lower_bound", "closest", "unique", "statement"),
+        **_of(certificate, "bits", "layer"),
+        "matches": None if seen is None else seen["matches"],
+        "prompts": [row["token_ids"] for row in certificate["prompts"]],
+        "uncertified": [
+            *({**pair, "reason": "equal over the reals"} for pair in certificate["identical"]),
+            *({"first": i, "second": j, "reason": MEET} for i, j in certificate["unresolved"][:MOST_LISTED]),
+        ],
+    }
+
+
+def margin(certificate: Mapping[str, Any]) -> Fields:
+    """Of `sipit certify --vocabulary`: the margin of a prefix."""
+    return {
+        **_of(certificate["claim"], "pairs", "certified", "minimum_lower_bound", "closest", "statement"),
+        **_of(certificate, "bits", "layer", "prefix", "tokens", "duplicates"),
+        **_of(certificate["enclosures"], "others_at_least", "largest_radius"),
+        "unique": None,
+        "matches": None,
+        "prompts": [certificate["prefix"]],
+        "uncertified": list(islice(_without_bound(certificate), MOST_LISTED)),
+    }
+
+
+def _without_bound(certificate: Mapping[str, Any]) -> Iterator[Fields]:
+    """The pairs of tokens that no bound is stated for, as far as they are known one by one."""
+    for group in certificate["duplicates"]:
+        for first, second in combinations(group, 2):
+            yield {"first": first, "second": second, "family": ROWS, "reason": "equal over the reals"}
+    rows = [row["token_ids"][-1] for row in certificate["closest"]["prompts"]]
+    for first, second in certificate["closest"]["unresolved"]:
+        yield {"first": rows[first], "second": rows[second], "reason": MEET}
+    if certificate["claim"]["minimum_lower_bound"] is None and certificate["claim"]["closest"] is not None:
+        first, second = certificate["claim"]["closest"]
+        yield {"first": first, "second": second, "reason": "float64 enclosures of this pair or of others meet"}
+
+
+def counted(certificate: Mapping[str, Any]) -> Fields:
+    """Of `sipit prove witness`."""
+    return {
+        **{name: value for name, value in certificate["claim"].items() if name != "graphs"},
+        "examples": certificate["zero"][:EXAMPLES],
+        "hypotheses": [
+            {
+                "hypothesis": "learned absolute positions, layer norms with epsilon > 0, width at least 4",
+                "checked": True,
+            },
+            *ALMOST_SURE,
+        ],
+    }
+
+
+def stepped(certificate: Mapping[str, Any]) -> Fields:
+    """Of `sipit prove training-step`."""
+    claim = certificate["claim"]
+    return {
+        **_of(claim, "parameters", "rate", "statement", "at_zero", "symbolic", "open"),
+        "determinant": claim["one sample"],
+        "batch": {"samples": len(certificate["samples"]), "determinant": claim["batch"]},
+        "optimizer": claim["rule"],
+        "hypotheses": [
+            {"hypothesis": "the loss is analytic in the parameters", "checked": True},
+            {
+                "hypothesis": "the number of steps is fixed, and rates and batches take countably many values",
+                "checked": False,
+            },
+            *ALMOST_SURE,
+        ],
+    }
+
+
+def settled(certificate: Mapping[str, Any]) -> Fields:
+    """Of `sipit prove generic-position`."""
+    claim, classes = certificate["claim"], certificate["classes"]
+    return {
+        **_of(claim, "statement", "classes", "certified", "collisions_proved", "undecided", "context", "bos"),
+        **_of(claim, "regularity", "zeroed"),
+        "collisions": [
+            {"first": first, "second": second, "family": outcome.removeprefix("collide: ")}
+            for first, second, outcome in classes if outcome.startswith("collide")
+        ],
+        "open": [[first, second] for first, second, outcome in classes if outcome == "undecided"],
+        "hypotheses": [
+            {
+                "hypothesis": "the state is analytic in the parameters, or in finitely many branches",
+                "checked": claim["regularity"] != "unsuitable",
+            },
+            {"hypothesis": "token rows are free parameters, treated alike", "checked": claim["free_rows"]},
+            *ALMOST_SURE,
+        ],
+        "longest_prompt": {"tokens": claim["context"] + claim["bos"], "of_them_bos": int(claim["bos"])},
+        "scope": _scope(claim),
+    }  # fmt: skip
+
+
+_DEPTH = "every greater depth: with zero output weights the last block is the identity (checked on the graph)"
+_SCOPE = {
+    "vocabulary": "every size: only rows of tokens that occur enter, and relabelling permutes them",
+    "context": "every smaller context",
+    "not": "one given checkpoint, which is a point of a null set; floating point",
+}
+
+
+def _scope(claim: Mapping[str, Any]) -> dict[str, str]:
+    """For whom the pairs that differ do so: what is derived of it."""
+    scope = dict(_SCOPE)
+    scope["depth"] = _DEPTH if claim["every_depth"] else "this depth: the last block was not shown to lift"
+    return scope
+
+
+COMMANDS: Mapping[str, Mapping[str, Callable[[Mapping[str, Any]], Fields]]] = {
+    "check": {"regularity": checked},
+    "certify": {SEPARATION: separated, VOCABULARY: margin},
+    "prove witness": {"witness": counted},
+    "prove training-step": {"training-step": stepped},
+    "prove generic-position": {"generic-position": settled},
+}
+
+
+def stated(record: Mapping[str, Any], claim: Claim) -> tuple[Fields, Fields]:
+    """What a record must state beside its certificate: what follows from the claim, and all that it must agree with.
+
+    Raises:
+        Rejected: no command of that name writes such a certificate.
+    """
+    command, result = record["command"], record["result"]
+    fields = COMMANDS.get(command, {}).get(claim.kind)
+    if fields is None:
+        raise Rejected(f"no command {command!r} writes a certificate of kind {claim.kind}")
+    certificate = result["certificate"]
+    follows: Fields = {
+        "schema": record["schema"],  # without it this record would not have been read
+        "command": command,
+        "result": {**fields(claim.certificate), "certificate": claim.certificate},
+    }
+    agrees: Fields = {"result": fields(certificate)}
+    if command == "certify":
+        follows["provenance"] = {"weights": certificate["weights"]["sha256"]}
+        _open_pairs(result, follows)
+    if command == "check" and "structural_collisions" not in claim.certificate:
+        raise Rejected("a record of check has no structural collisions in its certificate")
+    rows = result.get("duplicate_embeddings") if command == "check" else None
+    verdict = Verdict.REFUTED if duplicated(rows) else claim.verdict
+    (follows if rows is None or claim.verdict is Verdict.REFUTED else agrees)["verdict"] = verdict.value
+    return follows, agrees
+
+
+def duplicated(rows: Any) -> bool:
+    """Whether a record says that tokens share a row, which no kernel looks at."""
+    return isinstance(rows, Mapping) and bool(rows.get("groups"))
+
+
+def _open_pairs(result: Mapping[str, Any], follows: Fields) -> None:
+    """A pair is open because its enclosures meet; where a record knows more of it, that is its own word."""
+    listed = result.get("uncertified")
+    for entry, pair in zip(listed if isinstance(listed, list) else [], follows["result"]["uncertified"], strict=False):
+        if "reason" not in pair and isinstance(entry, Mapping) and "family" not in entry:
+            pair["reason"] = MEET
+
+
+def _of(data: Mapping[str, Any], *names: str) -> Fields:
+    return {name: data[name] for name in names if name in data}

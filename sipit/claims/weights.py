@@ -1,0 +1,125 @@
+"""Where the weights of a certificate are, by their digest, so that `sipit verify` finds them without torch."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proofs.errors import InvalidInput, Unsupported
+from proofs.network.graph import Graph
+from proofs.network.tensor_file import read_header
+from proofs.network.weights import read_weights
+from sipit.cache import cache_folder, keep_json, kept_json
+from sipit.models.files import ADAPTER_CONFIG, weight_files
+
+if TYPE_CHECKING:
+    from sipit.models import LanguageModel
+
+LARGEST_COPY = 2**31  # bytes of weights that are copied into the cache
+
+
+def remember(
+    model: "LanguageModel", digest: str, weights: Mapping[str, Any], tied: Mapping[str, Sequence[str]]
+) -> None:
+    """Notes in the cache where weights of this digest are; those that lie in no file are copied there.
+
+    `tied` are the other names that a weight may be stored under.
+    """
+    import torch
+
+    files = _files(model.name, {name: tied.get(name, ()) for name in weights})
+    if files and model.dtype in (torch.float32, torch.float64):
+        keep_json(f"weights/{digest}.json", {"files": [str(file.resolve()) for file in files]})
+        return
+    target = cache_folder() / "weights" / f"{digest}.safetensors"
+    if target.is_file() or sum(array.nbytes for array in weights.values()) > LARGEST_COPY:
+        return
+    from safetensors.numpy import save
+
+    from proofs.evidence import write_atomically
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, save({name: array.copy() for name, array in weights.items()}))
+    except (OSError, InvalidInput):
+        return  # a read-only cache only means that --model has to be named
+
+
+def weights_of(model: "LanguageModel", graphs: Sequence[Graph]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The parameters that the graphs read, as arrays, and the other names of those that are tied.
+
+    Raises:
+        Unsupported: a parameter is missing or not of floats (a quantised module that hides its values).
+    """
+    import torch
+
+    state: Mapping[str, torch.Tensor] = model.module.state_dict()
+    found: dict[str, Any] = {}
+    tied: dict[str, list[str]] = {}
+    for name in sorted({name for graph in graphs for name, _ in graph.parameters()}):
+        tensor = state.get(name)
+        if tensor is None or not tensor.is_floating_point() or type(tensor) is not torch.Tensor:
+            kind = "nothing" if tensor is None else f"{type(tensor).__name__} of {tensor.dtype}"
+            raise Unsupported(
+                f"Expected the values of {name!r} as plain floats, but got {kind}; dequantise the model first."
+            )
+        found[name] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy()
+        others = [other for other, t in state.items() if other != name and t.data_ptr() == tensor.data_ptr()]
+        if others:
+            tied[name] = others
+    return found, tied
+
+
+def find(certificate: Mapping[str, Any], model: str | None) -> dict[str, Any]:
+    """The weights that a certificate names, from a model named by hand or by their digest from the cache.
+
+    Raises:
+        InvalidInput: they are nowhere, or the model named does not hold them.
+    """
+    written = certificate.get("graphs")
+    graphs = [Graph.from_json(graph) for graph in (written if isinstance(written, list) else [])]
+    about = certificate.get("weights")
+    tied = about.get("tied") if isinstance(about, Mapping) else None
+    others = (
+        {name: entry for name, entry in tied.items() if isinstance(entry, list)} if isinstance(tied, Mapping) else {}
+    )
+    names = {name: tuple(map(str, others.get(name, ()))) for graph in graphs for name, _ in graph.parameters()}
+    digest = str(about.get("sha256", "")) if isinstance(about, Mapping) else ""
+    if model is None:
+        return read_weights(_known(digest), names)
+    files = _files(model, names)
+    if files:
+        return read_weights(files, names)
+    from sipit.models import load_model  # a model that is drawn, downloaded or put together needs torch
+
+    return weights_of(load_model(model), graphs)[0]
+
+
+def _files(model: str, names: Mapping[str, Sequence[str]]) -> list[Path]:
+    """The safetensors files of a model that hold these weights as it runs; none where it is put together of them."""
+    if model == "smollm2":
+        from sipit.models.smollm2 import smollm2_folder
+
+        folder = smollm2_folder()
+    else:
+        folder = Path(model)
+    if folder is None or not folder.is_dir() or (folder / ADAPTER_CONFIG).is_file():
+        return []
+    files = weight_files(folder)
+    stored = {tensor.name for file in files for tensor in read_header(file).tensors}
+    return files if all(stored & {name, *others} for name, others in names.items()) else []
+
+
+def _known(digest: str) -> Sequence[Path]:
+    if not (len(digest) == 64 and all(c in "0123456789abcdef" for c in digest)):
+        raise InvalidInput(
+            "Expected a certificate that names its weights by sha256, but it does not; name another file."
+        )
+    copy = cache_folder() / "weights" / f"{digest}.safetensors"
+    if copy.is_file():
+        return [copy]
+    files = (kept_json(f"weights/{digest}.json") or {}).get("files")
+    if isinstance(files, list) and files and all(isinstance(f, str) and Path(f).is_file() for f in files):
+        return [Path(f) for f in files]
+    raise InvalidInput(
+        f"Expected the weights of digest {digest[:16]}…, but they are not on this machine; name the model with --model."
+    )

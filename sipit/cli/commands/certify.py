@@ -1,0 +1,106 @@
+"""`sipit certify`: rigorous lower bounds on the distances between the states of prompts."""
+
+import re
+from contextlib import suppress
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proofs.errors import InvalidInput
+from sipit.cli.options import Device, Dtype, Json, Model, NoSpecialTokens, Output, Seed
+from sipit.cli.output import check_output, finish, load, progress, provenance
+
+
+def certify(
+    model: Model,
+    prompts: Annotated[Path, typer.Option(help='Prompt file: .txt, or .jsonl ({"text": …} or {"token_ids": […]}).')],
+    layer: Annotated[str | None, typer.Option(help="Block 0…L, before the final norm; default: half depth.")] = None,
+    bits: Annotated[
+        str, typer.Option(help="Bits after the point, or 'auto': raised until every pair is decided.")
+    ] = "auto",
+    no_special_tokens: NoSpecialTokens = False,
+    no_noise: Annotated[
+        bool, typer.Option("--no-noise", help="Leave out the noise of float runs, layer by layer.")
+    ] = False,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            help="The one prompt is a prefix: certify it followed by each of the first N tokens, or of 'all'."
+        ),
+    ] = None,
+    states: Annotated[
+        Path | None, typer.Option(help="An observed state: which of the prompts can it be of, within --noise?")
+    ] = None,
+    noise: Annotated[str, typer.Option(help="How far (L2) the observed state may be from the true one.")] = "0",
+    output: Output = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Prove, for the weights at hand, that the states of the given prompts are at least so far apart.
+
+    Example: sipit certify smollm2 --prompts prompts.txt --layer 15 -o record.json
+    """
+    check_output(output)
+    if layer is not None and not layer.isdecimal():
+        raise InvalidInput(f"Expected a layer number, but got --layer {layer}; the final norm is not covered.")
+    if bits != "auto" and not bits.isdecimal():
+        raise InvalidInput(f"Expected a number of bits or 'auto', but got --bits {bits}; leave it out.")
+    if vocabulary not in (None, "all") and not vocabulary.isdecimal():
+        raise InvalidInput(f"Expected a number of tokens or 'all', but got --vocabulary {vocabulary[:40]}; give one.")
+    from sipit.claims.certify import certify as run
+    from sipit.prompts.reading import read_prompts
+
+    texts = read_prompts(prompts)
+    chosen = None if layer is None else int(layer)
+    observed = None if states is None else (_observed(states, chosen), _exact(noise))
+    loaded = load(model, dtype=dtype, device=device, seed=seed)
+    tokens = None if vocabulary is None else loaded.vocabulary_size if vocabulary == "all" else int(vocabulary)
+    with progress("tokens" if tokens else "prompts") as report:
+        record = run(
+            loaded, texts, layer=chosen, bits=None if bits == "auto" else int(bits),
+            special_tokens=not no_special_tokens, budget=not no_noise, vocabulary=tokens, observed=observed,
+            progress=report,
+        )  # fmt: skip
+
+    record = replace(record, provenance={**provenance(loaded, seed=seed), **record.provenance})
+
+    def show() -> None:
+        result = record.result
+        lines = [f"{record.verdict}: {result['certified']} of {result['pairs']} pairs certified, {result['bits']} bits"]
+        lines.append(f"  {result['statement'] or result['reason']}")
+        if result["matches"] is not None:
+            lines.append(f"  the observed state can be of prompts {result['matches']}; unique: {result['unique']}")
+        if "closest_text" in result:
+            texts = " and ".join(f"{token} {text!r}" for token, text in zip(
+                result["closest"] or [], result["closest_text"], strict=True))  # fmt: skip
+            lines.append(f"  the closest of the tokens: {texts}")
+        kind = "tokens" if tokens else "prompts"
+        for pair in result["uncertified"][:20]:
+            family = f" ({pair['family']})" if "family" in pair else ""
+            lines.append(f"  {kind} {pair['first']} and {pair['second']}: {pair['reason']}{family}")
+        typer.echo("\n".join(lines))
+
+    finish(record, as_json=as_json, output=output, show=show)
+
+
+def _observed(path: Path, layer: int | None) -> list[float]:
+    """The last state of the one prompt in a states file."""
+    from sipit.states.files import read_states
+
+    found = read_states(path, layer=layer)
+    if len(found) != 1:
+        raise InvalidInput(f"Expected the states of one prompt, but {path} has those of {len(found)}; capture one.")
+    return found[0][-1].double().tolist()
+
+
+def _exact(text: str) -> Fraction:
+    """A decimal number or a quotient, exactly; a power of ten has at most three digits."""
+    if len(text) < 100 and not re.search(r"[eE][+-]?\d{4}", text):
+        with suppress(ValueError, ZeroDivisionError):
+            return Fraction(text)
+    raise InvalidInput(f"Expected a number, but got --noise {text[:40]}; write it like 1e-3 or 1/1000.")

@@ -1,0 +1,66 @@
+"""`sipit check`: which hypotheses of the theorems an architecture, and its weights, meet."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from proofs.errors import InvalidInput
+from sipit.cli.options import Device, Dtype, Json, Output, Seed
+from sipit.cli.output import check_output, finish
+
+
+class Attention(StrEnum):
+    """The attention implementations that can be captured."""
+
+    EAGER = "eager"
+    SDPA = "sdpa"
+
+
+def check(
+    model: Annotated[
+        str, typer.Argument(help="smollm2, tiny-<family>, a model directory, a hub id, or a config.json alone.")
+    ],
+    layer: Annotated[str | None, typer.Option(help="Block 0…L, before the final norm; default: the last.")] = None,
+    attention: Annotated[Attention, typer.Option(help="Which attention implementation to capture.")] = Attention.EAGER,
+    output: Output = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Prove the map to the states analytic, or list every place where it is not; name structural collisions.
+
+    Example: sipit check tiny-llama -o record.json
+    """
+    if layer is not None and not layer.isdecimal():
+        raise InvalidInput(
+            f"Expected a layer number, but got --layer {layer}; the final norm is not part of the proof."
+        )
+    check_output(output)
+    from proofs.kernel.regularity import in_words
+    from sipit.claims.check import check_model
+    from sipit.report.chapters.check import refuting
+
+    chosen = None if layer is None else int(layer)
+    record = check_model(model, layer=chosen, attention=attention.value, seed=seed, dtype=dtype, device=device)
+
+    def show() -> None:
+        result = record.result
+        lines = [f"{model}, state after {result['layer']} blocks: the map {in_words(result['regularity'])}"]
+        reasons = f" ({' and '.join(refuting(result))})" if refuting(result) else ""
+        lines.append(f"  hypotheses of the theorems: {record.verdict}{reasons}")
+        lines += [
+            f"  {o['operation']} ({o['regularity']}) in {o['module']}, {o['source']}: {o['reason']}"
+            for o in result["obstructions"]
+        ]
+        if result["witness"] is not None:
+            lines.append(f"  witness: {result['witness']['claim']}, by at least {result['witness']['separation']}")
+        lines.append(f"  positions: {result['positions']}; conditions discharged: {result['conditions']['discharged']}")
+        lines += [f"  collisions, {c['family']}: {c['statement']}" for c in result["structural_collisions"]]
+        duplicates = result["duplicate_embeddings"]
+        if duplicates is not None:
+            lines.append(f"  embedding rows: {duplicates['rows']}, distinct: {duplicates['unique_rows']}")
+        typer.echo("\n".join([*lines, *(f"  idealised: {line}" for line in result["idealisations"])]))
+
+    finish(record, as_json=as_json, output=output, show=show)

@@ -1,0 +1,115 @@
+"""`sipit demo`: the main job in one go on the embedded model.
+
+Every part is a command of its own, run here as a user would type it: each record on the page names the command that
+repeats it.
+"""
+
+import json
+import shlex
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proofs.evidence import Record, read_record, write_atomically
+from proofs.verdict import Verdict
+from sipit.cli.options import Json
+from sipit.cli.output import Clock, check_output, finish, load, provenance, say
+
+if TYPE_CHECKING:
+    from sipit.models import LanguageModel
+
+MODEL = "smollm2"
+SENTENCES = ("The cat sat.", "The dog sat.", "A cat sat.")  # their distances are certified: the cost grows with length
+
+
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Page to write (.html or .md).")] = Path("report.html"),
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller settings: about a minute instead of a few.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a real model's assumptions, recover text from its states, search collisions, round, prove; write a page.
+
+    Example: sipit demo -o report.html
+    """
+    check_output(output, (".html", ".md"))
+    clock = Clock()
+    model = load(MODEL, dtype="float32", device="cpu", seed=0)
+    files = [output, *_write_prompts(model, output, *((2, 16) if quick else (8, 32)))]
+    parts = _parts(output, model.layers // 2, quick=quick)
+    written: list[Path] = []
+    for number, command in enumerate(parts, start=1):
+        say(f"{number} of {len(parts)}: {shlex.join(['sipit', *command])}")
+        _run(command, as_json=as_json)
+        written.append(Path(command[command.index("-o") + 1]))
+    files += written
+    names = [path for path in written if path.suffix == ".json"]
+    records = [read_record(path) for path in names]
+    from sipit.report import write_report
+
+    write_report(output, records, [str(path) for path in names])
+    record = Record(
+        command="demo",
+        verdict=Verdict.DONE,
+        result={
+            "files": [str(path) for path in files],
+            "verdicts": {part.command: part.verdict.value for part in records},
+        },
+        provenance=provenance(model, seed=0),
+        seconds=clock.seconds,
+    )
+    finish(record, as_json=as_json, output=None, show=lambda: typer.echo(f"page: {output}"), judged=False)
+
+
+def _parts(output: Path, half: int, *, quick: bool) -> list[list[str]]:
+    """The commands, in the order of the page; each names the file it writes behind -o."""
+
+    def name(ending: str) -> str:
+        return str(output.with_suffix(f".{ending}"))
+
+    states, prompts = name("states.safetensors"), name("prompts.jsonl")
+    few = "2" if quick else "3"
+    parts = [
+        ["check", MODEL, "-o", name("check.json")],
+        ["prove", "generic-position", "--positions", "rope", "--context", "2", "-o", name("patterns.json")],
+        ["prove", "witness", "--vocabulary", few, "--context", few, "-o", name("witness.json")],
+        # Captured otherwise than it is recomputed: with a cache, token by token.
+        ["capture", MODEL, "--prompts", prompts, "--layer", str(half), "--cached", "-o", states],
+        ["invert", MODEL, "--states", states, "--prompts", prompts, "-o", name("invert.json")],
+        ["collide", MODEL, "--limit", "64" if quick else "500", "--layers", str(half), "-o", name("collide.json")],
+        # Converting the model to a format and scanning its vocabulary take minutes; a random tiny one takes seconds.
+        ["quantization", *(["tiny-llama"] if quick else [MODEL, "--layers", str(half)]), "--quick",
+         "--formats", "bf16,int4-states", "-o", name("quantization.json")],
+    ]  # fmt: skip
+    certify = ["certify", MODEL, "--prompts", name("sentences.txt"), "--layer", "1", "-o", name("certify.json")]
+    return parts if quick else [*parts, certify]
+
+
+def _write_prompts(model: "LanguageModel", output: Path, count: int, length: int) -> list[Path]:
+    """Writes the prompts to invert, and the sentences whose distances are certified, beside the page."""
+    from sipit.prompts.builtin_text import section_prompts
+
+    prompts, sentences = output.with_suffix(".prompts.jsonl"), output.with_suffix(".sentences.txt")
+    lines = [json.dumps({"token_ids": ids}) for ids in section_prompts(model, count=count, length=length)]
+    write_atomically(prompts, ("\n".join(lines) + "\n").encode())
+    write_atomically(sentences, ("\n".join(SENTENCES) + "\n").encode())
+    return [prompts, sentences]
+
+
+def _run(command: list[str], *, as_json: bool) -> None:
+    """Runs one part; what it finds is no failure of the demo, but a part that could not run ends it.
+
+    Raises:
+        typer.Exit: the part ended with misuse or a fault, or was interrupted; it has said so itself.
+    """
+    from sipit.cli import FAULT, INTERRUPTED, MISUSE, run
+
+    if as_json:
+        with redirect_stdout(sys.stderr):
+            status = run(command)
+    else:
+        status = run(command)
+    if status in {MISUSE, FAULT, INTERRUPTED}:
+        raise typer.Exit(status)

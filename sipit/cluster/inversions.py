@@ -1,0 +1,82 @@
+"""Inversions on many processes or machines, with Ray: actors with a model each, and a few prompts at a time for each.
+
+The tolerance is derived once and handed out, so that every prompt is held against the same one. An actor that dies is
+started again, and the prompts it had are inverted again.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from sipit.cluster.states import Cluster
+from sipit.inversion.batching import PROMPTS
+from sipit.inversion.inverter import Inverter, Progress, matches_truth
+from sipit.inversion.outcome import Inversion
+from sipit.inversion.policies import make_policy
+from sipit.models import load_model
+from sipit.models.network import Layer, Network
+from sipit.noise.tolerance import Tolerance
+from sipit.prefix.choice import prefix_opener
+from sipit.states.files import States
+
+TURNS = 4  # tasks for each actor at least, so that none waits long for a hard prompt of another
+
+
+class InversionWorker:
+    """An actor: one model, and the states it is given."""
+
+    def __init__(
+        self, model: tuple[str, str, str, int], layer: Layer, policy: str, tolerance: Tolerance, rivals: int,
+        budget: float,
+    ) -> None:  # fmt: skip
+        name, dtype, device, seed = model
+        network = Network(load_model(name, dtype=dtype, device=device, seed=seed), layer)
+        self._inverter = Inverter(
+            network=network,
+            open_prefix=prefix_opener(network),
+            policy=make_policy(policy, network),
+            tolerance=tolerance,
+            rivals=rivals,
+            budget=budget,
+        )
+
+    def run(self, arrays: Sequence[torch.Tensor]) -> list[Inversion]:
+        """The prompts of some tensors of states."""
+        return self._inverter.invert_all(States(tuple(arrays), self._inverter.network.layer))
+
+
+def invert_on_cluster(
+    cluster: Cluster,
+    inverter: Inverter,
+    states: States,
+    *,
+    policy: str,
+    seed: int = 0,
+    truth: Sequence[Sequence[int]] | None = None,
+    progress: Progress | None = None,
+) -> list[Inversion]:
+    """As `Inverter.invert_all`, by the workers of a cluster.
+
+    Args:
+        policy: the name of the inverter's policy; its probes are kept where the workers run, or trained there.
+        seed: draws the parameters of a tiny model.
+        progress: called with (positions decided, positions in all).
+    """
+    model = inverter.network.model
+    size = max(1, min(PROMPTS, math.ceil(len(states) / (TURNS * cluster.workers))))
+    parts = [states.arrays[start : start + size] for start in range(0, len(states), size)]
+    named = (model.name, str(model.dtype).removeprefix("torch."), str(model.device), seed)
+    arguments = (named, inverter.network.layer, policy, inverter.tolerance, inverter.rivals, inverter.budget)
+    found: dict[int, list[Inversion]] = {}
+    for number, inversions in cluster.by_actors(InversionWorker, arguments, [(part,) for part in parts]):
+        found[number] = inversions
+        if progress is not None:
+            done = sum(len(array) for number in found for array in parts[number])
+            progress(done, sum(map(len, states)))
+    answers = [inversion for number in range(len(parts)) for inversion in found[number]]
+    if truth is None:
+        return answers
+    pairs = zip(answers, truth, strict=True)
+    return [replace(inversion, matches_truth=matches_truth(model, inversion, ids)) for inversion, ids in pairs]

@@ -1,0 +1,133 @@
+"""Why two prompts have (nearly) the same state: every hit is run again alone, in two precisions, and explained.
+
+States of a search come from runs over whole windows. A hit is therefore measured again: each prompt in a run of its
+own, in the model's arithmetic and in float64. Where float64 separates them by more than the rounding noise and the
+model's arithmetic does not, rounding hides a difference; what nothing here explains is the interesting case. All of
+this is measured: `transformers` casts norms and softmax to float32 even in float64 models.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sipit.models import LanguageModel
+from sipit.models.copies import in_dtype
+from sipit.models.network import Layer, Network
+
+
+class Cause(StrEnum):
+    """Why a pair was found; the first that applies."""
+
+    DUPLICATE_ROWS = "duplicate rows"  # the prompts differ only in tokens with identical embedding rows
+    STRUCTURAL = "structural family"  # they collide for every value of the parameters
+    WINDOW_REACH = "window reach"  # they differ only in tokens too far back to be seen at this layer
+    NOT_CONFIRMED = "not confirmed"  # runs of their own set them farther apart than the threshold
+    BELOW_NOISE = "below noise"  # distance <= noise < distance in float64: rounding hides that they differ
+    UNEXPLAINED = "unexplained"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A hit, measured again.
+
+    Attributes:
+        cause: why the states are so close.
+        distance: absolute L2 between the two states in the model's arithmetic, each prompt run alone.
+        distance_float64: the same in float64, with the same stored weights.
+        noise: sum over both prompts of the absolute L2 distance between those two runs.
+    """
+
+    cause: Cause
+    distance: float
+    distance_float64: float
+    noise: float
+
+
+@dataclass(frozen=True, slots=True)
+class StandAlone:
+    """Last states of single prompts, each in a run of its own, in the model's arithmetic and in float64; kept.
+
+    Attributes:
+        model: whose states were searched.
+        reference: the same stored weights in float64.
+    """
+
+    model: LanguageModel
+    reference: LanguageModel
+    _kept: dict[tuple[Layer, tuple[int, ...]], tuple[NDArray[np.float64], NDArray[np.float64]]] = field(
+        default_factory=dict[tuple[Layer, tuple[int, ...]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+    )
+
+    @classmethod
+    def of(cls, model: LanguageModel) -> "StandAlone":
+        """With a reference made from the model's own weights as it holds them; needs their memory in float64."""
+        return cls(model, in_dtype(model, torch.float64))
+
+    def states(self, ids: Sequence[int], layer: Layer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The last state of a prompt in the model's arithmetic, and in float64; each of shape (d,)."""
+        key = layer, tuple(ids)
+        if key not in self._kept:
+            self._kept[key] = _last(self.model, ids, layer), _last(self.reference, ids, layer)
+        return self._kept[key]
+
+    def noise(self, ids: Sequence[int], layer: Layer) -> float:
+        """Absolute L2 distance between the two."""
+        plain, exact = self.states(ids, layer)
+        return _norm(plain - exact)
+
+
+def explain(
+    alone: StandAlone,
+    first: Sequence[int],
+    second: Sequence[int],
+    *,
+    layer: Layer,
+    threshold: float,
+    known: Cause | None = None,
+) -> Explanation:
+    """Runs both prompts alone and says why their last states are within `threshold` (absolute L2) of each other.
+
+    Args:
+        known: the cause, where equality over the reals is known (`known_collisions.Families.cause`).
+    """
+    (plain_first, exact_first), (plain_second, exact_second) = (alone.states(ids, layer) for ids in (first, second))
+    distance, separated = _norm(plain_first - plain_second), _norm(exact_first - exact_second)
+    noise = alone.noise(first, layer) + alone.noise(second, layer)
+    return Explanation(known or _measured(distance, separated, noise, threshold), distance, separated, noise)
+
+
+def _measured(distance: float, separated: float, noise: float, threshold: float) -> Cause:
+    if distance > threshold:
+        return Cause.NOT_CONFIRMED
+    return Cause.BELOW_NOISE if distance <= noise < separated else Cause.UNEXPLAINED
+
+
+def window_reach(model: LanguageModel, layer: Layer) -> int | None:
+    """How many of the last tokens can influence the last state at a layer; None where all of them can.
+
+    A block with a sliding window of w tokens sees w - 1 back, so l such blocks see l(w - 1) + 1.
+    """
+    config = model.module.config.get_text_config()
+    blocks = model.layers if layer == "final" else int(layer)
+    if blocks == 0:
+        return 1
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    if kinds:
+        sliding = all(kind == "sliding_attention" for kind in kinds[:blocks])
+    else:
+        sliding = getattr(config, "use_sliding_window", True)
+    return blocks * (window - 1) + 1 if window and sliding else None
+
+
+def _last(model: LanguageModel, ids: Sequence[int], layer: Layer) -> NDArray[np.float64]:
+    run = Network(model, layer).run(torch.tensor([list(ids)], device=model.device))
+    return run[0, -1].double().cpu().numpy()
+
+
+def _norm(difference: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(difference))

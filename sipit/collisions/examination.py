@@ -1,0 +1,258 @@
+"""`collide`: the closest pairs and all collisions among the prompts of a corpus, layer by layer, with their causes."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from numerics.pairs.search import Pair
+from proofs.errors import InvalidInput
+from proofs.verdict import Verdict
+from sipit.cache import cache_folder, can_write, measured_with
+from sipit.collisions.causes import Cause, Explanation, StandAlone, explain
+from sipit.collisions.findings import LOCAL, LayerFindings, Search, median_norm, search_layer, zero_hits_bound
+from sipit.collisions.known import Families, families_at, known_collisions
+from sipit.memory import GIB
+from sipit.models import LanguageModel
+from sipit.noise.tolerance import SAFETY
+from sipit.prompts.corpora import Corpus
+from sipit.prompts.windows import Prefixes
+from sipit.states.store import store_states
+
+LISTED = 100  # pairs a layer that are run again and listed
+SAMPLE = 48  # prompts on which the noise is measured
+BYTES_A_PROMPT = 2000  # of the search, beside the states: its sketch and tree, the prompts and their keys
+PRECISIONS = {torch.float64: 8, torch.float32: 4, torch.float16: 2, torch.bfloat16: 2}
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A pair that collides, or came within the threshold, with its explanation."""
+
+    first: int
+    second: int
+    stored_distance: float
+    explanation: Explanation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examined:
+    """One layer, with its hits explained.
+
+    Attributes:
+        noise: the largest relative L2 error of a stored state, on a sample of the prompts.
+        hits: every pair that was run again: first those not known to collide, then those known to, up to a limit.
+        unexamined: hits not known to collide that were not run again because of the limit.
+    """
+
+    findings: LayerFindings
+    noise: float
+    hits: tuple[Hit, ...]
+    unexamined: int
+
+    @property
+    def collisions(self) -> tuple[Hit, ...]:
+        """The hits that stand-alone runs confirm, or that hold over the reals."""
+        return tuple(hit for hit in self.hits if hit.explanation.cause is not Cause.NOT_CONFIRMED)
+
+    @property
+    def verdict(self) -> Verdict:
+        """`collision` where there is one; `undecided` where hits were left unexamined."""
+        if self.collisions or self.findings.known.pairs:
+            return Verdict.COLLISION
+        return Verdict.UNDECIDED if self.unexamined else Verdict.SEPARATED
+
+
+def held_bytes(model: LanguageModel) -> int:
+    """Memory of the model and of its copy in float64."""
+    copied = 0 if model.dtype == torch.float64 else 8
+    return sum(parameter.numel() for parameter in model.module.parameters()) * (PRECISIONS[model.dtype] + copied)
+
+
+def batch_for(model: LanguageModel, prompts: Prefixes, memory: float) -> int:
+    """Windows that run together within a memory of so many GiB; the same whenever a run is resumed.
+
+    Raises:
+        InvalidInput: the model and the search do not fit.
+    """
+    row = model.width * PRECISIONS[model.dtype]
+    left = memory * GIB - held_bytes(model) - len(prompts) * (BYTES_A_PROMPT + 2 * row)
+    longest = max(map(len, prompts.windows))
+    window = 64 * longest * row  # activations of one window: projections, a gated MLP, scores
+    if left < window:
+        needed = (memory * GIB - left + window) / GIB
+        raise InvalidInput(
+            f"Expected {len(prompts)} prompts to fit into {memory:g} GiB, but they need {needed:.1f}; "
+            "lower --limit or raise --memory."
+        )
+    return int(max(1, min(2048 // longest, left / 4 // window)))
+
+
+@contextmanager
+def state_folder(model: LanguageModel, prompts: Prefixes, layers: Sequence[int], batch: int) -> Generator[Path]:
+    """Where states are while the work goes on: in the cache, so that it can be resumed, and removed once it is done."""
+    identity = (model.digest, str(model.dtype), str(model.device), prompts.digest, tuple(layers), batch)
+    name = hashlib.sha256(repr(identity).encode()).hexdigest()[:24]
+    folder = cache_folder() / measured_with(model.device) / "collide" / name
+    if not can_write(folder):  # a cache that only can be read
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+        return
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def stored_states(
+    model: LanguageModel, corpus: Corpus, layers: Sequence[int], folder: Path, batch: int, progress: Progress | None
+) -> dict[int, Any]:
+    """The states of a corpus at several layers; see `store_states`."""
+    return store_states(model, corpus.prompts, layers=layers, folder=folder, batch=batch, progress=progress)
+
+
+def examine(
+    alone: StandAlone,
+    corpus: Corpus,
+    states: Any,
+    *,
+    layer: int,
+    threshold: float | None,
+    seed: int,
+    listed: int = LISTED,
+    search: Search = LOCAL,
+) -> Examined:
+    """Searches one layer and explains what it finds.
+
+    Args:
+        alone: for runs of single prompts.
+        states: shape (prompts, d), of all prompts of the corpus at the layer.
+        threshold: absolute L2. By default twice (both states of a pair err) a safety factor times the measured
+            relative noise times the median norm of the states.
+        seed: of the samples for noise and co-Lipschitz constants.
+        listed: how many pairs to explain.
+        search: who looks for them.
+    """
+    prompts, classes = corpus.prompts, alone.model.token_classes.cpu().numpy()
+    families = families_at(alone.model, layer)
+    known = known_collisions(prompts, classes, families)
+    noise = measured_noise(alone, prompts, states, layer=layer, seed=seed)
+    chosen = 2 * SAFETY * noise * median_norm(states) if threshold is None else threshold
+    findings = search_layer(states, prompts, known, layer=layer, threshold=chosen, seed=seed, search=search)
+    unknown = [*(Pair(0.0, *pair) for pair in findings.identical_outside), *findings.below]
+    pairs = [(pair.first, pair.second) for pair in unknown[:listed]]
+    pairs += known.listed(listed - len(pairs))
+    hits = tuple(_hit(alone, prompts, states, pair, families, layer, chosen) for pair in pairs)
+    return Examined(findings, noise, hits, len(unknown[listed:]))
+
+
+def measured_noise(alone: StandAlone, prompts: Prefixes, states: Any, *, layer: int, seed: int) -> float:
+    """The largest relative L2 difference between a stored state and its prompt's own run in float64, on a sample.
+
+    Never below the rounding of one operation. A measurement, not a bound.
+    """
+    sample = np.random.default_rng(seed).choice(len(prompts), min(SAMPLE, len(prompts)), replace=False)
+    noise = float(torch.finfo(alone.model.dtype).eps)
+    for prompt in sample.tolist():
+        _, exact = alone.states(prompts.token_ids(prompt), layer)
+        noise = max(
+            noise, float(np.linalg.norm(np.asarray(states[prompt], np.float64) - exact) / np.linalg.norm(exact))
+        )
+    return noise
+
+
+def _hit(
+    alone: StandAlone,
+    prompts: Prefixes,
+    states: Any,
+    pair: tuple[int, int],
+    families: Families,
+    layer: int,
+    threshold: float,
+) -> Hit:
+    first, second = (prompts.token_ids(prompt) for prompt in pair)
+    classes = alone.model.token_classes.cpu().numpy()
+    known = families.cause(classes[first].tolist(), classes[second].tolist())
+    stored = np.linalg.norm(np.subtract(*(np.asarray(states[prompt], dtype=np.float64) for prompt in pair)))
+    explanation = explain(alone, first, second, layer=layer, threshold=threshold, known=known)
+    return Hit(*pair, float(stored), explanation)
+
+
+def layers_json(model: LanguageModel, corpus: Corpus, examined: Iterable[Examined]) -> dict[str, Any]:
+    """The fields `prompts`, `pairs`, `layers`, `collisions` and `bound` of a record."""
+    examined = list(examined)
+    count = len(corpus)
+    collided = any(one.verdict is not Verdict.SEPARATED for one in examined)
+    bound, reason = _bound(corpus, collided)
+    return {
+        "prompts": count,
+        "pairs": count * (count - 1) // 2,
+        "corpus": corpus.name,
+        "corpus_digest": corpus.prompts.digest,
+        "layers": [_layer_json(model, corpus, one) for one in examined],
+        "collisions": [
+            {"layer": one.findings.layer, **_hit_json(model, corpus, hit)} for one in examined for hit in one.collisions
+        ],
+        "bound": bound,
+        "bound_reason": reason,
+    }
+
+
+def _layer_json(model: LanguageModel, corpus: Corpus, one: Examined) -> dict[str, Any]:
+    shown = dict.fromkeys((*one.findings.closest, *one.findings.outside))
+    return {
+        **one.findings.to_json(corpus.numbers),
+        "noise": one.noise,
+        "closest_prompts": [{**_prompts_json(model, corpus, pair), "distance": pair.distance} for pair in shown],
+        "not_confirmed": [
+            _hit_json(model, corpus, hit) for hit in one.hits if hit.explanation.cause is Cause.NOT_CONFIRMED
+        ],
+        "listed": len(one.collisions),
+        "unexamined": one.unexamined,
+    }
+
+
+def _hit_json(model: LanguageModel, corpus: Corpus, hit: Hit) -> dict[str, Any]:
+    explanation = hit.explanation
+    return {
+        **_prompts_json(model, corpus, hit),
+        "distance": explanation.distance,
+        "distance_float64": explanation.distance_float64,
+        "noise": explanation.noise,
+        "stored_distance": hit.stored_distance,
+        "cause": explanation.cause.value,
+    }
+
+
+def _prompts_json(model: LanguageModel, corpus: Corpus, pair: Pair | Hit) -> dict[str, Any]:
+    first, second = sorted((pair.first, pair.second), key=lambda prompt: corpus.numbers[prompt])
+    ids = [corpus.prompts.token_ids(prompt) for prompt in (first, second)]
+    return {
+        "first": int(corpus.numbers[first]),
+        "second": int(corpus.numbers[second]),
+        "texts": [model.decode(one) for one in ids],
+        "token_ids": ids,
+    }
+
+
+def _bound(corpus: Corpus, collided: bool) -> tuple[float | None, str]:
+    """What seeing no collision allows one to say, and why."""
+    if collided:
+        return None, "There are collisions; a bound says what seeing none would allow."
+    if not corpus.independent or corpus.drawn is None:
+        return None, (
+            "The prompts are a fixed corpus, not independent draws: seeing no collision says that these pairs are "
+            "separated, and nothing of other prompts."
+        )
+    bound = zero_hits_bound(corpus.drawn, independent=True)
+    return bound, (
+        f"With 95 % confidence, two independent prompts of this distribution differ and collide with at most this "
+        f"probability, from {corpus.drawn // 2} disjoint pairs (all pairs share prompts and are not independent)."
+    )

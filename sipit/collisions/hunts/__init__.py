@@ -1,0 +1,62 @@
+"""Searches that go looking for collisions, because prompts of a corpus are far apart anyway.
+
+`continuations`: every next token behind the closest prompts. `swaps`: single tokens replaced by those with the nearest
+embedding rows. `collapse`: long repeated-token runs and long contexts that differ at their start, by number format.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sipit.collisions.causes import StandAlone
+from sipit.collisions.examination import Examined
+from sipit.collisions.hunts.collapse import hunt_collapse
+from sipit.collisions.hunts.continuations import hunt_continuations
+from sipit.collisions.hunts.swaps import hunt_swaps
+from sipit.prompts.corpora import Corpus
+
+__all__ = ["hunt"]
+
+Progress = Callable[[int, int], None]
+
+
+def hunt(
+    alone: StandAlone,
+    corpus: Corpus,
+    examined: Sequence[Examined],
+    names: Sequence[str],
+    *,
+    folder: Path,
+    threshold: float | None,
+    seed: int,
+    memory: float,
+    listed: int,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Runs the named searches at the layers that were examined; what each found, by name.
+
+    Args:
+        corpus, examined: where the closest prompts come from.
+        folder: for states while a search goes on.
+        threshold, seed, listed: as for `colliding.examine`.
+        memory: GiB.
+    """
+    found: dict[str, Any] = {}
+    for name in names:
+        match name:
+            case "continuations":
+                found[name] = hunt_continuations(
+                    alone, corpus, examined, folder=folder, threshold=threshold, seed=seed, memory=memory,
+                    listed=listed, progress=progress,
+                )  # fmt: skip
+            case "swaps":
+                found[name] = hunt_swaps(
+                    alone, corpus, examined, folder=folder, threshold=threshold, seed=seed, memory=memory,
+                    listed=listed, progress=progress,
+                )  # fmt: skip
+            case "collapse":
+                layers = [one.findings.layer for one in examined]
+                found[name] = hunt_collapse(alone.model, corpus, layers, progress=progress)
+            case _:
+                raise ValueError(f"unknown search {name!r}")
+    return found

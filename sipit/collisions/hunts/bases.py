@@ -1,0 +1,36 @@
+"""The prompts that a search starts from: those of the closest pairs."""
+
+from typing import Any
+
+from sipit.collisions.examination import Examined
+from sipit.prompts.corpora import Corpus
+
+BASES = 10
+
+
+def closest_prompts(examined: Examined, *, count: int = BASES) -> list[int]:
+    """The first `count` prompts of the closest pairs that are not known to collide, closest first."""
+    pairs = [*examined.findings.identical_outside]
+    pairs += [(pair.first, pair.second) for pair in examined.findings.outside]
+    return list(dict.fromkeys(prompt for pair in pairs for prompt in pair))[:count]
+
+
+def bases_json(corpus: Corpus, bases: list[int]) -> dict[str, Any]:
+    """How a record names them."""
+    return {
+        "bases": [int(corpus.numbers[prompt]) for prompt in bases],
+        "base_token_ids": [corpus.prompts.token_ids(prompt) for prompt in bases],
+    }
+
+
+def summary(layers: list[dict[str, Any]]) -> str:
+    """One line for people about the layers of a search."""
+    parts: list[str] = []
+    for layer in layers:
+        outside, known = layer["outside"], layer["known_to_collide"]
+        least = outside["minimum_distance"]
+        parts.append(
+            f"layer {layer['layer']}: {outside['below_threshold']} hits and {known['pairs']} known collisions, "
+            f"least distance {'none' if least is None else format(least, '.6g')}"
+        )
+    return "; ".join(parts)

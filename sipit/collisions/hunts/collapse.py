@@ -1,0 +1,149 @@
+"""Representational collapse: where a number format makes states bit-identical although the real ones differ.
+
+Behind a first token b that differs from a, the states of b a^n and b a^(n+1) differ over the reals, but by less and
+less (Barbero et al., arXiv 2406.04267: like 1/n for attention; in state-space models exponentially). The same happens
+to two long contexts that differ in their first token alone. One run over the longest prompt gives all lengths at once.
+The reference runs the same stored weights (as rounded to the format) in float64; it is measured, not proved.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sipit.collisions.examination import Progress
+from sipit.models import LanguageModel
+from sipit.models.copies import in_dtype
+from sipit.models.network import Network
+from sipit.prompts.corpora import Corpus
+
+FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LENGTH = 512  # tokens of the longest prompt
+RUNS = 4  # tokens whose runs are looked at: the most frequent ones of the corpus
+
+
+def hunt_collapse(
+    model: LanguageModel,
+    corpus: Corpus,
+    layers: Sequence[int],
+    *,
+    length: int = LENGTH,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Runs of the most frequent tokens behind a first one, and contexts that differ early, in every number format."""
+    length = min(length, model.context or length)
+    first, tokens = _tokens(model, corpus)
+    context = _context(corpus, length)
+    cases: list[dict[str, Any]] = []
+    for done, (name, dtype) in enumerate(FORMATS.items(), start=1):
+        rounded = in_dtype(model, dtype)
+        exact = in_dtype(rounded, torch.float64)
+        for layer in layers:
+            for token in tokens:
+                ids = [first, *[token] * (length - 1)]
+                both = [_states(one, ids, layer) for one in (rounded, exact)]
+                cases.append(
+                    {"kind": "run", "format": name, "layer": layer, "first_token": first, "token": token,
+                     "text": model.decode([token]),
+                     **fading(*(_minus(states[1:-1], states[2:]) for states in both), states=both[0][1:])}
+                )  # fmt: skip
+            pairs = [
+                [_states(one, [start, *context], layer) for start in (first, tokens[0])] for one in (rounded, exact)
+            ]
+            cases.append(
+                {"kind": "early difference", "format": name, "layer": layer, "first_token": first, "token": tokens[0],
+                 "text": model.decode([tokens[0]]),
+                 **fading(*(_minus(*one) for one in pairs), states=pairs[0][0])}
+            )  # fmt: skip
+        if progress is not None:
+            progress(done, len(FORMATS))
+    return {"summary": _summary(cases), "length": length, "cases": cases}
+
+
+def fading(
+    differences: NDArray[np.float64], exact: NDArray[np.float64], *, states: NDArray[np.float64]
+) -> dict[str, Any]:
+    """How the difference of two prompts fades with length, and where the format no longer shows it.
+
+    Args:
+        differences: shape (lengths, d), of the states in the format; row n - 1 belongs to length n, which for a run
+            is b a^n against b a^(n+1), and for contexts that differ early the number of all their tokens.
+        exact: the same in float64.
+        states: whose norms the differences are compared with, at least as many rows.
+
+    Returns:
+        `bit_identical` counts lengths where the format's states are equal and those in float64 are not;
+        `first_bit_identical` is the least such length; `always_from` the length from which all are; `distances` are
+        absolute L2, at lengths that double. Where the format overflows there is no distance; `overflown` counts that.
+    """
+    shown, real = np.linalg.norm(differences, axis=1), np.linalg.norm(exact, axis=1)
+    norms = np.linalg.norm(states[: len(shown)], axis=1)
+    hidden = (shown == 0) & (real > 0)
+    places = np.flatnonzero(hidden)
+    visible = np.flatnonzero(~hidden)
+    from_here = int(visible[-1]) + 2 if len(visible) else 1
+    lengths = [1 << power for power in range(len(shown).bit_length()) if 1 << power <= len(shown)]
+    return {
+        "lengths": len(shown),
+        "bit_identical": int(hidden.sum()),
+        "first_bit_identical": int(places[0]) + 1 if len(places) else None,
+        "always_from": from_here if from_here <= len(shown) else None,
+        "overflown": int((~np.isfinite(shown)).sum()),
+        "minimum_distance": _least(shown),
+        "minimum_distance_float64": _least(real),
+        "distances": [
+            {"length": n, "distance": _finite(shown[n - 1]), "distance_float64": _finite(real[n - 1]),
+             "norm": _finite(norms[n - 1])}
+            for n in lengths
+        ],
+    }  # fmt: skip
+
+
+def _minus(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore"):  # a difference of infinities is NaN, and counted as overflown
+        return first - second
+
+
+def _finite(value: np.floating[Any]) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _least(values: NDArray[np.float64]) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(finite.min()) if len(finite) else None
+
+
+def _states(model: LanguageModel, ids: list[int], layer: int) -> NDArray[np.float64]:
+    run = Network(model, layer).run(torch.tensor([ids], device=model.device))
+    return run[0].double().cpu().numpy()
+
+
+def _tokens(model: LanguageModel, corpus: Corpus) -> tuple[int, list[int]]:
+    """A first token (the BOS where there is one), and the most frequent tokens of other classes than its own."""
+    frequent = [token for token, _ in Counter(token for ids in corpus.prompts.windows for token in ids).most_common()]
+    bos = getattr(model.tokenizer, "bos_token_id", None)
+    first = frequent[0] if bos is None else int(bos)
+    classes = model.token_classes
+    return first, [token for token in frequent if classes[token] != classes[first]][:RUNS]
+
+
+def _context(corpus: Corpus, length: int) -> list[int]:
+    """The start of the corpus, repeated where it is short; with a first token in front it has `length` tokens."""
+    ids = [token for window in corpus.prompts.windows[:length] for token in window][: length - 1]
+    return (ids * length)[: length - 1]
+
+
+def _summary(cases: Sequence[dict[str, Any]]) -> str:
+    parts: list[str] = []
+    for name in FORMATS:
+        own = [case for case in cases if case["format"] == name]
+        collapsed = [case for case in own if case["bit_identical"]]
+        least = min((case["first_bit_identical"] for case in collapsed), default=None)
+        parts.append(
+            f"{name}: {len(collapsed)} of {len(own)} cases become bit-identical"
+            + ("" if least is None else f", first at {least} tokens")
+        )
+    return "; ".join(parts)

@@ -1,0 +1,118 @@
+"""Exhaustive continuations: the closest prompts, each followed by every token, and all pairs of what results.
+
+With keys and values of the prompt kept, a continuation costs one token. The paper's test of this kind looks at
+10 C(V, 2) pairs, those behind one prompt; here all C(10 V, 2) are compared.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from proofs.evidence import write_atomically
+from sipit.collisions.causes import StandAlone
+from sipit.collisions.examination import BYTES_A_PROMPT, GIB, PRECISIONS, Examined, examine, held_bytes, layers_json
+from sipit.collisions.hunts.bases import bases_json, closest_prompts, summary
+from sipit.models import LanguageModel
+from sipit.models.network import Network
+from sipit.prefix.choice import prefix_opener
+from sipit.prompts.corpora import Corpus, whole_prompts
+from sipit.states.store import STORED, array_on_disk
+
+TOKENS = 2048  # that run together, and are done again after an interruption
+
+Progress = Callable[[int, int], None]
+
+
+def hunt_continuations(
+    alone: StandAlone,
+    corpus: Corpus,
+    examined: Sequence[Examined],
+    *,
+    folder: Path,
+    threshold: float | None,
+    seed: int,
+    memory: float,
+    listed: int,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """At every layer: its closest prompts times the whole vocabulary, searched and explained as a corpus is.
+
+    Ten prompts, or as many as fit into `memory` GiB (the record says how many were left out).
+    """
+    model = alone.model
+    layers: list[dict[str, Any]] = []
+    collisions: list[dict[str, Any]] = []
+    for one in examined:
+        layer = one.findings.layer
+        wanted = closest_prompts(one)
+        # Shorter ones first, which is the order that a corpus of whole prompts has.
+        bases = sorted(wanted[: _affordable(model, memory)], key=lambda prompt: len(corpus.prompts.token_ids(prompt)))
+        prompts = [corpus.prompts.token_ids(prompt) for prompt in bases]
+        continued = whole_prompts(
+            "continuations", ([*ids, token] for ids in prompts for token in range(model.vocabulary_size))
+        )
+        states = continuation_states(model, prompts, layer=layer, folder=folder, progress=progress)
+        found = examine(alone, continued, states, layer=layer, threshold=threshold, seed=seed, listed=listed)
+        told = layers_json(model, continued, [found])
+        layers.append({**told["layers"][0], "prompts": told["prompts"], "pairs": told["pairs"],
+                       "bases_left_out": len(wanted) - len(bases),
+                       **bases_json(corpus, bases)})  # fmt: skip
+        collisions += told["collisions"]
+    return {
+        "summary": summary(layers),
+        "numbering": "prompt b * V + t is base b followed by token t, for a vocabulary of V tokens",
+        "vocabulary": model.vocabulary_size,
+        "layers": layers,
+        "collisions": collisions,
+    }
+
+
+def _affordable(model: LanguageModel, memory: float) -> int:
+    """How many prompts with all their continuations fit, at least one."""
+    each = model.vocabulary_size * (BYTES_A_PROMPT + 2 * model.width * PRECISIONS[model.dtype])
+    return max(1, int((memory * GIB - held_bytes(model)) // each))
+
+
+def continuation_states(
+    model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    layer: int,
+    folder: Path,
+    progress: Progress | None = None,
+) -> NDArray[np.floating[Any]]:
+    """The last state of every prompt followed by every token: a memory map of shape (len(prompts) * V, d).
+
+    Row b V + t is prompt b followed by token t. Interrupted work is continued by another call with the same folder.
+    """
+    digest = hashlib.sha256(repr((model.digest, str(model.dtype), layer, prompts)).encode()).hexdigest()[:16]
+    path, checkpoint = folder / f"continuations-{digest}.npy", folder / f"continuations-{digest}.json"
+    vocabulary = model.vocabulary_size
+    shape = len(prompts) * vocabulary, model.width
+    done = int(json.loads(checkpoint.read_text())["rows"]) if checkpoint.exists() else 0
+    if done < shape[0]:
+        states = array_on_disk(path, shape, STORED[model.dtype], begun=bool(done))
+        network = Network(model, layer)
+        open_prefix = prefix_opener(network)
+        for number in range(done // vocabulary, len(prompts)):
+            ids = torch.tensor(list(prompts[number]), device=model.device)
+            prefix = open_prefix(network)
+            prefix.extend(0, ids[None])
+            prefix.keep(0)
+            for start in range(done % vocabulary, vocabulary, TOKENS):
+                tokens = torch.arange(start, min(start + TOKENS, vocabulary), device=model.device)
+                run = prefix.candidates(torch.full_like(tokens, len(ids)), tokens).cpu()
+                end = done + len(tokens)
+                states[done:end] = (run.float() if run.dtype == torch.bfloat16 else run).numpy()
+                done = end
+                states.flush()
+                write_atomically(checkpoint, json.dumps({"rows": done}).encode())
+                if progress is not None:
+                    progress(done, shape[0])
+    return np.load(path, mmap_mode="r")

@@ -1,0 +1,169 @@
+"""Prompts that collide over the real numbers, whatever the other weights: known before anything is measured.
+
+Each prompt gets a key at a layer; prompts with equal keys have equal states there. Rounding may separate them all the
+same, so a search by distances neither finds these pairs reliably nor may it count them as close calls.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sipit.collisions.causes import Cause, window_reach
+from sipit.models import LanguageModel
+from sipit.prompts.windows import Prefixes
+
+SHOWN = (2, 3)  # tokens of the prompts at which families are shown
+PERMUTED = ((1, 2, 3), (2, 1, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Families:
+    """What the captured network at one layer proves, and what the weights and the config add.
+
+    Attributes:
+        repeats: a^m and a^k collide for every token a, at the lengths where it was shown.
+        permutations: only the last token and the counts of the others matter, likewise.
+        reach: how many of the last tokens can be seen; None for all.
+        back: how many tokens back each block sees, where `reach` is not None.
+        anywhere: whether a prompt's state depends on the tokens in reach alone and not on where in the context they
+            stand. Believed, as an idealisation, where positions change nothing but attention weights.
+        lengths: the lengths of prompts at which this was shown by value numbering. Of other lengths the same is
+            believed, as an idealisation.
+    """
+
+    repeats: bool
+    permutations: bool
+    reach: int | None
+    back: int
+    anywhere: bool
+    lengths: tuple[int, ...] = ()
+
+    def key(self, classes: Sequence[int]) -> Hashable:
+        """The key of a prompt, given the classes of equal embedding rows of its tokens.
+
+        Where all blocks see w tokens back, a^m s and a^w s collide for all m >= w and every s: all states on the run
+        are equal, and no position of s sees more than w of them. (Ours, by induction over the blocks; an idealisation
+        where positions are read from rounded tables.)
+        """
+        seen, where = self._seen(classes)
+        if self.repeats and where == 0:
+            run = next((at for at, token in enumerate(seen) if token != seen[0]), len(seen))
+            kept = 1 if run == len(seen) else run if self.reach is None else min(run, max(1, self.back))
+            seen = seen[run - kept :]
+        if self.permutations:
+            return frozenset(Counter(seen[:-1]).items()), seen[-1]
+        return seen, where
+
+    def cause(self, first: Sequence[int], second: Sequence[int]) -> Cause | None:
+        """Why two prompts (as classes) have equal states, or None where nothing is known of them."""
+        if tuple(first) == tuple(second):
+            return Cause.DUPLICATE_ROWS
+        if self.key(first) != self.key(second):
+            return None
+        return Cause.WINDOW_REACH if self._seen(first) == self._seen(second) else Cause.STRUCTURAL
+
+    def _seen(self, classes: Sequence[int]) -> tuple[tuple[int, ...], int]:
+        """The tokens that can be seen, and where they start if that matters."""
+        seen = tuple(classes if self.reach is None else classes[-self.reach :])
+        return seen, 0 if self.anywhere or len(seen) == len(classes) else len(classes)
+
+    def count(self, group: Sequence[Sequence[int]]) -> Counter[Cause]:
+        """How many pairs of a group of prompts (as classes) with equal keys there are for each cause."""
+        equal = _equal_pairs(map(tuple, group))
+        reached = _equal_pairs(map(self._seen, group))
+        return Counter(
+            {
+                Cause.DUPLICATE_ROWS: equal,
+                Cause.WINDOW_REACH: reached - equal,
+                Cause.STRUCTURAL: comb(len(group), 2) - reached,
+            }
+        )
+
+
+def _equal_pairs(values: Iterable[Hashable]) -> int:
+    return sum(comb(number, 2) for number in Counter(values).values())
+
+
+def families_at(model: LanguageModel, layer: int) -> Families:
+    """The families of a model's network up to a layer, shown by value numbering at two short lengths."""
+    from numerics.graphs.capture import capture_graph
+    from proofs.kernel.collisions import colliding_pairs, repeated_tokens_collide
+
+    if layer == 0:
+        everywhere = _same_everywhere(model)
+        return Families(repeats=everywhere, permutations=False, reach=1, back=0, anywhere=everywhere)
+    graphs = {n: capture_graph(model.module.config, layer, "eager", length=n) for n in SHOWN}
+    reach = window_reach(model, layer)
+    repeats = repeated_tokens_collide(graphs)
+    permutations = reach is None and PERMUTED in colliding_pairs(graphs)
+    back = 0 if reach is None else (reach - 1) // layer
+    return Families(repeats, permutations, reach, back, anywhere=repeats, lengths=SHOWN)
+
+
+def _same_everywhere(model: LanguageModel) -> bool:
+    """Whether the input of the first block is the same for a token at every position."""
+    import torch
+
+    from sipit.models.network import Network
+
+    run = Network(model, 0).run(torch.zeros(1, 4, dtype=torch.long, device=model.device))[0]
+    return bool((run == run[0]).all())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownCollisions:
+    """The classes of prompts with equal keys at one layer.
+
+    Attributes:
+        first: shape (prompts,), int64: for every prompt the first one with the same key.
+        groups: every class of at least two prompts, increasing.
+        causes: how many pairs there are for each cause.
+    """
+
+    first: NDArray[np.int64]
+    groups: tuple[tuple[int, ...], ...]
+    causes: dict[Cause, int]
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of prompts are known to collide."""
+        return sum(comb(len(group), 2) for group in self.groups)
+
+    def listed(self, most: int) -> Iterator[tuple[int, int]]:
+        """At most so many of the pairs: one group after the other in turn, so that every group is seen early."""
+        turns = [combinations(group, 2) for group in self.groups]
+        while turns and most > 0:
+            for turn in turns[:most]:
+                pair = next(turn, None)
+                if pair is None:
+                    turns = [other for other in turns if other is not turn]
+                else:
+                    most -= 1
+                    yield pair
+
+
+def known_collisions(prompts: Prefixes, token_classes: NDArray[np.int64], families: Families) -> KnownCollisions:
+    """Sorts prompts into classes that collide over the reals.
+
+    Args:
+        token_classes: shape (vocabulary,): for each token the first one with the same embedding row.
+    """
+    first = np.empty(len(prompts), dtype=np.int64)
+    leaders: dict[Hashable, int] = {}
+    members: dict[int, list[int]] = {}
+    for prompt in range(len(prompts)):
+        key = families.key(token_classes[prompts.token_ids(prompt)].tolist())
+        leader = leaders.setdefault(key, prompt)
+        first[prompt] = leader
+        if leader != prompt:
+            members.setdefault(leader, [leader]).append(prompt)
+    groups = tuple(tuple(group) for _, group in sorted(members.items()))
+    causes: Counter[Cause] = Counter()
+    for group in groups:
+        causes += families.count([token_classes[prompts.token_ids(prompt)].tolist() for prompt in group])
+    return KnownCollisions(first, groups, dict(causes))

@@ -1,0 +1,388 @@
+"""`--diagnose`: under which convention were these states captured, and is what is left rounding or another model?
+
+    facts      number grid of the values, rows that are zero or not finite
+    rank       sites by the statistics of directions                                  no run of the model per site
+    walk       a few rows at the likeliest sites, from several starts                 nearest token at every row
+    explain    the distance left, against the noise of this and of coarser arithmetics
+    verify     all rows at the winner, with one factor, by the rule of the verifier
+
+A convention is claimed only if the states of the tokens found, recomputed under it, are the observed ones within the
+tolerance. All tolerances are for evened directions (see `sipit.noise.distances`) and come from measured noise.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+import torch
+
+from proofs.errors import InvalidInput
+from proofs.verdict import Verdict
+from sipit.diagnosis.padding import PaddingFound, empty_rows, token_padding
+from sipit.diagnosis.probes import fit_site_probes
+from sipit.diagnosis.sites import Site, Sites
+from sipit.diagnosis.statistics import Level, SiteStatistics, coarse_levels, ordinary_level
+from sipit.diagnosis.walk import Start, Step, Walk, consistent, fitting, single_token_distances
+from sipit.inversion.probes import Probes
+from sipit.models import LanguageModel
+from sipit.models.network import Layer
+from sipit.noise.distances import direction_distance
+from sipit.noise.number_grid import HALVES, grid_error, stored_grid
+from sipit.noise.tolerance import SAFETY
+
+Progress = Callable[[int, int], None]
+
+_HEAD = 8  # rows walked at a site to judge it
+_GLANCE = 2  # of them walked first
+_MOST = 4096  # candidates tested at a row before it is left unexplained
+_SITES = 4  # likeliest sites that are tried
+_ENOUGH = 0.02  # distance of directions below which a start is worth a walk
+_SKIPS = 3  # starts behind padding that are tried
+_NEAR = 0.5  # median distance of the head up to which it may still be the same model
+
+
+class Cause(StrEnum):
+    """What a diagnosis comes to."""
+
+    PLAIN = "plain"
+    CONVENTION = "other_convention"
+    ROUNDING = "rounding"
+    UNEXPLAINED = "unexplained"
+    FOREIGN = "no_convention_fits"
+
+    @property
+    def explanation(self) -> str:
+        """One sentence for people."""
+        return _EXPLANATIONS[self]
+
+
+_EXPLANATIONS = {
+    Cause.PLAIN: "Plain states of this model, as captured here, up to the noise of this arithmetic.",
+    Cause.CONVENTION: "The states follow another convention than the one named; recomputed under it, they agree.",
+    Cause.ROUNDING: "The states are those of this model, in a coarser arithmetic or number format.",
+    Cause.UNEXPLAINED: "Something like this model, but no arithmetic tried explains the distances that are left.",
+    Cause.FOREIGN: "No convention tried fits: another model, an unknown convention, or rounding too coarse to tell.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A convention that was walked: the median and the largest distance of directions over the first rows."""
+
+    site: str
+    start: Start
+    skipped: int
+    median: float
+    largest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What was found for one tensor of states.
+
+    `verified` rows (from row `skipped` on, `rows` in all) are recomputed within `tolerance`; `token_ids` are theirs,
+    classes of identical embedding rows by their smallest id (`shared`: some token has such a class). `consistent` rows
+    lie within the tolerance of their nearest token, where others may lie too: they bear out the cause, and no token.
+    `factor` is the constant that the observed values are multiplied by, None where the rows have one each.
+    """
+
+    cause: Cause
+    rows: int
+    site: Site | None = None
+    start: Start = field(default_factory=Start)
+    skipped: int = 0
+    verified: int = 0
+    consistent: int = 0
+    factor: float | None = None
+    stored: str | None = None
+    arithmetic: str | None = None
+    tolerance: float | None = None
+    largest_residual: float | None = None
+    smallest_margin: float | None = None
+    token_ids: tuple[int, ...] = ()
+    shared: bool = False
+    padding: PaddingFound | None = None
+    tried: tuple[Tried, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row is explained: a verified token's, or padding."""
+        padded = self.padding.rows if self.padding is not None else 0
+        return self.site is not None and self.verified > 0 and self.verified + padded == self.rows
+
+    @property
+    def verdict(self) -> Verdict:
+        """`recovered` where every row is explained, else `undecided`: not every candidate was tested."""
+        if not self.complete:
+            return Verdict.UNDECIDED
+        return Verdict.AMBIGUOUS if self.shared else Verdict.RECOVERED
+
+    def sentences(self) -> list[str]:
+        """The findings in words, only what was verified."""
+        found = [self.cause.explanation]
+        if self.site is not None and self.consistent:
+            found.append(f"Place: {self.site}.")
+            if self.start.known:
+                found.append(
+                    f"The first row stands behind the tokens {list(self.start.known)}, whose rows are missing."
+                )
+            if self.start.shift:
+                found.append(f"Position ids start at {self.start.shift}.")
+            if self.factor is None:
+                found.append("Every row has a factor of its own, such as rows divided by their norms.")
+            elif self.factor != 1.0:
+                found.append(f"All values are multiplied by {self.factor:.6g}.")
+            if self.cause is Cause.ROUNDING and self.arithmetic is not None:
+                found.append(f"The distance left is within the noise of: {self.arithmetic}.")
+            if self.verified:
+                found.append(
+                    f"{self.verified} of {self.rows} rows verified, from row {self.skipped} on; "
+                    f"largest residual {self.largest_residual:.1e}, tolerance {self.tolerance:.1e}."
+                )
+            if self.consistent > self.verified:
+                found.append(
+                    f"{self.consistent} of {self.rows} rows lie within {self.tolerance:.1e} of some token's state; "
+                    f"from row {self.skipped + self.verified} on, others are as near, and none is named."
+                )
+        if self.stored is not None:
+            found.append(f"The values lie on the grid of {self.stored}.")
+        if self.padding is not None:
+            found.append(self.padding.sentence)
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of a record."""
+        site = None if self.site is None else {"layer": self.site.layer, "normed": self.site.normed}
+        return {
+            **asdict(self),
+            "cause": self.cause.value,
+            "site": site,
+            "place": None if self.site is None else str(self.site),
+            "complete": self.complete,
+            "sentences": self.sentences(),
+        }
+
+
+def diagnose(
+    model: LanguageModel,
+    rows: torch.Tensor,
+    *,
+    claimed: Layer | None = None,
+    known: tuple[int, ...] | None = None,
+    progress: Progress | None = None,
+) -> Diagnosis:
+    """Finds the convention of one tensor of states (T, d).
+
+    Args:
+        model: whose states they may be.
+        rows: floating-point values; rows may be zero or not finite.
+        claimed: the layer they are said to come from, tried first.
+        known: tokens in front of the first row; None tries none, and what the tokenizer puts in front.
+        progress: of the probes that have to be trained.
+
+    Raises:
+        InvalidInput: another width, or no row.
+    """
+    return Diagnostician(model, progress).diagnose(rows, claimed=claimed, known=known)
+
+
+_Walked = tuple[Tried, Site, list[Step]]
+
+
+@dataclass
+class Diagnostician:
+    """Diagnoses tensors of one model; statistics, noise and probes are kept between them."""
+
+    model: LanguageModel
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        self._sites = Sites.of(self.model)
+        self._statistics = SiteStatistics.measure(self._sites)
+        self._probes: dict[Site, Probes] = {}
+        self._levels: dict[Site, Level] = {}
+        self._coarser: dict[Site, list[Level]] = {}
+
+    def diagnose(
+        self, rows: torch.Tensor, *, claimed: Layer | None = None, known: tuple[int, ...] | None = None
+    ) -> Diagnosis:
+        """See `diagnose`."""
+        widths = dict.fromkeys((self.model.width, self.model.width_at("final")))
+        if rows.ndim != 2 or rows.shape[1] not in widths or not len(rows):
+            raise InvalidInput(
+                f"Expected states of shape (T, {' or '.join(map(str, widths))}) for {self.model.name}, but got "
+                f"{tuple(rows.shape)}; name the model that they come from."
+            )
+        present = torch.isfinite(rows).all(1) & (rows != 0).any(1)
+        if not bool(present.any()):
+            return Diagnosis(Cause.FOREIGN, len(rows), padding=empty_rows(present))
+        ends = empty_rows(present)
+        inner = rows[ends.front : len(rows) - ends.behind].to(self.model.device).nan_to_num(0.0, 0.0, 0.0)
+        found = self._inner(inner, claimed, known)
+        if not ends.rows:
+            return found
+        whole = replace(found, rows=len(rows), skipped=found.skipped + ends.front)
+        return whole if found.padding is not None else replace(whole, padding=ends)
+
+    def _inner(self, rows: torch.Tensor, claimed: Layer | None, known: tuple[int, ...] | None) -> Diagnosis:
+        """The diagnosis of rows none of which is empty at the ends."""
+        stored = stored_grid(rows)
+        grid = grid_error(stored, rows)
+        tried = self._walks(rows, grid, self._order(rows, claimed), self._starts(known))
+        best, site, steps = min(tried, key=lambda entry: entry[0].median)
+        everything = tuple(entry[0] for entry in tried)
+        explained = self._explained(site, stored, grid, steps)
+        if explained is None:
+            near = best.median <= _NEAR and _mostly_clear(steps)
+            cause = Cause.UNEXPLAINED if near else Cause.FOREIGN
+            return Diagnosis(cause, len(rows), stored=stored, tried=everything, skipped=best.skipped)
+        level, tolerance = explained
+        found = self._verified(rows, best, site, level, tolerance)
+        coarse = level is not self._ordinary(site) or grid > SAFETY * self._ordinary(site).largest
+        as_named = claimed is None or site == Site(claimed)
+        plain = as_named and best.start == Start() and best.skipped == 0 and found.factor == 1.0
+        cause = Cause.ROUNDING if coarse and plain else Cause.PLAIN if plain else Cause.CONVENTION
+        if not found.verified and cause is not Cause.ROUNDING:
+            return Diagnosis(Cause.UNEXPLAINED, len(rows), stored=stored, tried=everything, skipped=best.skipped)
+        return replace(found, cause=cause, stored=stored, tried=everything)
+
+    def _walks(self, rows: torch.Tensor, grid: float, sites: list[Site], starts: list[Start]) -> list[_Walked]:
+        """Heads at the sites, from the starts; behind rows of padding only where nothing else fits. Ends at a fit."""
+        walked: list[_Walked] = []
+        for site in sites:
+            within = SAFETY * self._ordinary(site).largest + grid
+            for start in starts:
+                walked.append(self._try(rows, site, start, 0, grid))
+                if walked[-1][0].largest <= within:
+                    return walked
+        if min(entry[0].median for entry in walked) > _ENOUGH:
+            for site in sites[:2]:
+                walked += [self._try(rows, site, start, skip, grid) for skip, start in self._skips(rows, site)]
+        return walked
+
+    def _order(self, rows: torch.Tensor, claimed: Layer | None) -> list[Site]:
+        """The claimed place, then the likeliest ones; probes for them are trained together."""
+        sites = self._statistics.ranked(rows)[:_SITES]
+        if claimed is not None and self.model.width_at(claimed) == rows.shape[1]:
+            sites = [Site(claimed), *[site for site in sites if site != Site(claimed)]]
+        missing = [site for site in sites if site not in self._probes]
+        if missing:
+            self._probes |= fit_site_probes(self._sites, missing, progress=self.progress)
+        return sites
+
+    def _starts(self, known: tuple[int, ...] | None) -> list[Start]:
+        if known is not None:
+            return [Start(known)]
+        bos = getattr(self.model.tokenizer, "bos_token_id", None)
+        return [Start(), *([Start((bos,))] if bos is not None and bos < self.model.vocabulary_size else [])]
+
+    def _skips(self, rows: torch.Tensor, site: Site) -> list[tuple[int, Start]]:
+        """Rows that look like the first of a prompt, with position ids that count from there, or from row 0."""
+        if len(rows) < 2:
+            return []
+        walk = Walk(self._sites, site, self._probes[site], Start(), _ENOUGH)
+        apart = single_token_distances(walk, rows[1:65], 8)
+        near = sorted((distance, skip) for skip, distance in enumerate(apart, start=1) if distance <= 5 * _ENOUGH)
+        skips = sorted(skip for _, skip in near[:_SKIPS])
+        shifted = [(skip, Start(shift=skip)) for skip in range(1, min(len(rows), 9))] if not skips else []
+        return [(skip, Start()) for skip in skips] + (shifted if self._absolute else [])
+
+    @property
+    def _absolute(self) -> bool:
+        """Whether position ids make a difference beyond rounding."""
+        ids = torch.arange(1, 9, device=self.model.device)[None] % self.model.vocabulary_size
+        plain, moved = (self._sites.network(Site("final"), shift=shift).run(ids) for shift in (0, 3))
+        return bool(direction_distance(moved.double(), plain.double()).max() > _ENOUGH)
+
+    def _try(self, rows: torch.Tensor, site: Site, start: Start, skip: int, grid: float) -> _Walked:
+        """Walks the head at one convention; no farther than a few rows where none of them comes near."""
+        enough = SAFETY * self._ordinary(site).largest + grid
+        walk = Walk(self._sites, site, self._probes[site], start, enough)
+        steps = walk.along(rows[skip : skip + _GLANCE])
+        if min(step.residual for step in steps) <= _NEAR:
+            steps += walk.along(rows[skip + _GLANCE : skip + _HEAD])
+        apart = torch.tensor([step.residual for step in steps])
+        return Tried(str(site), start, skip, float(apart.median()), float(apart.max())), site, steps
+
+    def _explained(self, site: Site, stored: str | None, grid: float, steps: list[Step]) -> tuple[Level, float] | None:
+        """The arithmetic whose noise covers the most of a head, the least coarse of equals, and the tolerance for it.
+
+        Where no token could be named for half of the rows, the largest noise seen of an arithmetic has to cover all of
+        them, and most have to be clear: states of another network lie about as near to several tokens.
+        """
+        best, most = None, (len(steps) + 1) // 2 - 1
+        for level in self._by_coarseness(site, stored):
+            tolerance = SAFETY * level.largest + grid
+            count = fitting(steps, tolerance)
+            if count > most:
+                best, most = (level, tolerance), count
+            if count == len(steps):
+                break
+        if best is not None or not _mostly_clear(steps):
+            return best
+        levels = ((level, level.largest + grid) for level in self._by_coarseness(site, stored))
+        return next((one for one in levels if consistent(steps, one[1]) == len(steps)), None)
+
+    def _by_coarseness(self, site: Site, stored: str | None) -> Iterator[Level]:
+        """The model's own arithmetic, then coarser ones, first that of the half type on whose grid the values lie."""
+        yield self._ordinary(site)
+        if stored in HALVES:
+            yield from (level for level in self._coarse(site) if level.arithmetic == stored)
+        yield from (level for level in self._coarse(site) if level.arithmetic not in HALVES or stored not in HALVES)
+
+    def _verified(self, rows: torch.Tensor, best: Tried, site: Site, level: Level, tolerance: float) -> Diagnosis:
+        """Walks all rows at the winner and says what holds of those that fit; the cause is left open."""
+        walk = Walk(self._sites, site, self._probes[site], best.start, tolerance, _MOST)
+        steps: list[Step] = []
+        for row in rows[best.skipped :]:
+            steps += walk.along(row[None])
+            if not consistent(steps[-1:], tolerance):
+                break
+        accepted, near = steps[: fitting(steps, tolerance)], steps[: consistent(steps, tolerance)]
+        found = Diagnosis(
+            cause=Cause.UNEXPLAINED,
+            rows=len(rows),
+            site=site,
+            start=best.start,
+            skipped=best.skipped,
+            verified=len(accepted),
+            consistent=len(near),
+            factor=_constant([step.factor for step in near], tolerance),
+            arithmetic=level.arithmetic,
+            tolerance=tolerance,
+            largest_residual=max((step.residual for step in accepted), default=None),
+            smallest_margin=min((step.margin for step in accepted), default=None),
+            token_ids=tuple(step.token for step in accepted),
+            shared=any(len(self.model.members(step.token)) > 1 for step in accepted),
+        )
+        if 0 < len(accepted) < len(rows):
+            tokens, network = list(found.token_ids), self._sites.network(site)
+            around = token_padding(network, rows, tokens, front=best.skipped, tolerance=tolerance)
+            found = replace(found, padding=around)
+        return found
+
+    def _ordinary(self, site: Site) -> Level:
+        if site not in self._levels:
+            self._levels[site] = ordinary_level(self._sites, site)
+        return self._levels[site]
+
+    def _coarse(self, site: Site) -> list[Level]:
+        if site not in self._coarser:
+            self._coarser[site] = coarse_levels(self._sites, site)
+        return self._coarser[site]
+
+
+def _mostly_clear(steps: list[Step]) -> bool:
+    return sum(step.clear for step in steps) > len(steps) / 2
+
+
+def _constant(factors: list[float], tolerance: float) -> float | None:
+    """The factor of all rows, 1 where it is that within the tolerance, or None where they differ."""
+    values = torch.tensor(factors, dtype=torch.float64)
+    if not len(values):
+        return None
+    middle = float(values.median())
+    if float((values / middle - 1).abs().max()) > tolerance:
+        return None
+    return 1.0 if abs(middle - 1) <= tolerance else middle

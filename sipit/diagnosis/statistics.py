@@ -1,0 +1,137 @@
+"""Which site states look like, and how far the usual arithmetics move them there; both from calibration prompts.
+
+Only directions are looked at, x = sqrt(d) h/|h|, so that a constant factor does not matter. Coordinate by coordinate
+they have a mean and a spread of their own at every site. The likeliest site under these Gaussians is where a search
+begins; it is never the answer. How far an arithmetic moves states is said in the evened distance of directions.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from sipit.diagnosis.sites import Site, Sites
+from sipit.models import LanguageModel
+from sipit.models.copies import in_dtype
+from sipit.models.structure import find_decoder
+from sipit.noise.distances import direction_distance, directions
+from sipit.prefix.choice import single_opener
+from sipit.prompts.builtin_text import random_tokens, section_prompts
+
+_PROMPTS, _LENGTH, _SEED = 12, 40, 20251122
+_FARTHEST = 25.0  # squared standard deviations that one coordinate can count for: rows of padding shall not decide
+_ROUNDINGS = 4  # units that any two captures may differ by
+_LEAST = 1e-3  # standard deviation of a coordinate
+
+
+def calibration(model: LanguageModel, count: int = _PROMPTS) -> list[list[int]]:
+    """Prompts of one length, half text and half random tokens."""
+    length = min(_LENGTH, model.context or _LENGTH)
+    generator = torch.Generator().manual_seed(_SEED)
+    drawn = random_tokens(model, (count, length), generator=generator).tolist()
+    text = section_prompts(model, count=count // 2, length=length)
+    return [*text, *drawn[len(text) :]]
+
+
+@dataclass(frozen=True)
+class SiteStatistics:
+    """Means and standard deviations (d,) of the directions at every site, at position 0 and behind it."""
+
+    first: dict[Site, tuple[torch.Tensor, torch.Tensor]]
+    later: dict[Site, tuple[torch.Tensor, torch.Tensor]]
+
+    @classmethod
+    def measure(cls, sites: Sites) -> "SiteStatistics":
+        """One run of all calibration prompts, and one of many prompts of a token."""
+        ids = torch.tensor(calibration(sites.model), device=sites.model.device)
+        single = ids.flatten().unique()[:256, None]
+        later = {site: _moments(states[:, 1:].flatten(0, 1)) for site, states in sites.read(ids).items()}
+        first = {site: _moments(states[:, 0]) for site, states in sites.read(single).items()}
+        return cls(first, later)
+
+    def ranked(self, rows: torch.Tensor) -> list[Site]:
+        """All sites with states of this width, the likeliest for most rows (T, d) first."""
+        width = rows.shape[1]
+        x = directions(rows) * width**0.5
+        fitting = [site for site, (mean, _) in self.later.items() if len(mean) == width]
+        scores = {site: float(self._score(site, x).median()) for site in fitting}
+        return sorted(scores, key=lambda site: -scores[site])
+
+    def _score(self, site: Site, x: torch.Tensor) -> torch.Tensor:
+        """Log-likelihood of each row: behind position 0, and for a single row the better of the two."""
+        mean, spread = self.later[site]
+        later = _likelihood(x, mean, spread)
+        return torch.maximum(later, _likelihood(x, *self.first[site])) if len(x) == 1 else later
+
+
+def _moments(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    x = directions(states) * states.shape[1] ** 0.5
+    return x.mean(0), x.std(0).clamp_min(_LEAST)
+
+
+def _likelihood(x: torch.Tensor, mean: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+    return -(((x - mean) / spread).square().clamp_max(_FARTHEST) / 2 + spread.log()).mean(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How far an arithmetic moves the evened directions at a site: median and largest over calibration positions."""
+
+    arithmetic: str
+    median: float
+    largest: float
+
+
+def ordinary_level(sites: Sites, site: Site) -> Level:
+    """The noise of the model's own arithmetic: one forward against runs behind a cache."""
+    model = sites.model
+    ids = torch.tensor(calibration(model, 6), device=model.device)
+    network = sites.network(site)
+    opener = single_opener(network)
+    again: list[torch.Tensor] = []
+    for row in ids:
+        prefix = opener(network)
+        prefix.extend(0, row[None])
+        prefix.keep(0)
+        again.append(prefix.candidates(torch.arange(len(row), device=row.device), row))
+    own = str(model.dtype).removeprefix("torch.")
+    level = _level(f"{own}, as here", _run(model, site, ids), torch.stack(again))
+    # Where both ways agree to the bit, as in recurrent models, captures of a third kind still differ by some roundings.
+    return replace(level, largest=max(level.largest, _ROUNDINGS * torch.finfo(model.dtype).eps))
+
+
+def coarse_levels(sites: Sites, site: Site) -> list[Level]:
+    """The noise of float16, bfloat16 and 8-bit weights against the model's own arithmetic, the least first."""
+    model = sites.model
+    ids = torch.tensor(calibration(model, 6), device=model.device)
+    plain = _run(model, site, ids)
+    coarser = [d for d in (torch.float16, torch.bfloat16) if torch.finfo(d).eps > torch.finfo(model.dtype).eps]
+    others = [(str(dtype).removeprefix("torch."), in_dtype(model, dtype)) for dtype in coarser]
+    others.append(("8-bit weights", _with_rounded_matrices(model)))
+    return sorted((_level(name, plain, _run(other, site, ids)) for name, other in others), key=lambda one: one.largest)
+
+
+def _level(name: str, plain: torch.Tensor, other: torch.Tensor) -> Level:
+    apart = direction_distance(plain.double(), other.double())
+    return Level(name, float(apart.median()), float(apart.max()))
+
+
+def _run(model: LanguageModel, site: Site, ids: torch.Tensor) -> torch.Tensor:
+    return Sites.of(model).network(site).run(ids)
+
+
+def _with_rounded_matrices(model: LanguageModel) -> LanguageModel:
+    """A copy with every matrix of a block rounded to 8 bits a row."""
+    module = copy.deepcopy(model.module)
+    _round_matrices(find_decoder(module).blocks)
+    return replace(model, module=module, decoder=find_decoder(module))
+
+
+def _round_matrices(blocks: Sequence[torch.nn.Module]) -> None:
+    with torch.no_grad():
+        for block in blocks:
+            for parameter in block.parameters():
+                if parameter.ndim >= 2:
+                    scale = parameter.abs().amax(-1, keepdim=True).clamp_min(1e-30) / 127
+                    parameter.copy_((parameter / scale).round() * scale)

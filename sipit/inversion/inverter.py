@@ -1,0 +1,208 @@
+"""`invert`: the prompts from their states (SipIt, arXiv 2510.15511, Theorem 3.1), every token verified."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from proofs.errors import InvalidInput
+from sipit.inversion.batching import Opening, run_together
+from sipit.inversion.budget import Clock
+from sipit.inversion.outcome import Inversion, Outcome, TokenResult
+from sipit.inversion.policies import Policy, make_policy
+from sipit.inversion.resume import Kept
+from sipit.inversion.search import RIVALS, Search
+from sipit.inversion.verifier import Verifier
+from sipit.models import LanguageModel
+from sipit.models.network import Network, Work
+from sipit.noise.tolerance import Tolerance, derive_tolerance
+from sipit.prefix.choice import PrefixOpener, kind_of, prefix_opener
+from sipit.states.files import States
+
+Progress = Callable[[int, int], None]
+
+
+def invert(
+    model: LanguageModel,
+    states: States,
+    *,
+    policy: str = "draft",
+    tolerance: float | Tolerance | None = None,
+    full_margin: bool = False,
+    budget: float = 600.0,
+    progress: Progress | None = None,
+) -> list[Inversion]:
+    """Recovers the prompts from their states at one layer; never a silent wrong token.
+
+    Args:
+        model: the model that the states were captured from.
+        states: one (T, d) tensor per prompt, from `capture` or `read_states`.
+        policy: `draft`, `gradient`, `nearest` or `exhaustive`: the order of the candidates, not which are accepted.
+        tolerance: relative L2 residual that a true token may have; None derives it from measured noise.
+        full_margin: test the whole vocabulary at every position.
+        budget: wall-clock seconds per prompt.
+        progress: called with (positions decided, positions in all).
+
+    Raises:
+        InvalidInput: states that cannot be this model's, or an argument out of range.
+    """
+    inverter = Inverter.open(model, states, policy=policy, tolerance=tolerance, full_margin=full_margin, budget=budget)
+    return inverter.invert_all(states, progress=progress)
+
+
+@dataclass(frozen=True)
+class Inverter:
+    """Everything that the inversions at one layer share."""
+
+    network: Network
+    open_prefix: PrefixOpener
+    policy: Policy
+    tolerance: Tolerance
+    rivals: int
+    budget: float
+
+    @classmethod
+    def open(
+        cls,
+        model: LanguageModel,
+        states: States,
+        *,
+        policy: str = "draft",
+        tolerance: float | Tolerance | None = None,
+        full_margin: bool = False,
+        budget: float = 600.0,
+        progress: Progress | None = None,
+    ) -> "Inverter":
+        """Checks the states, derives the tolerance and prepares the policy (probes may have to be trained)."""
+        if not budget > 0:
+            raise InvalidInput(f"Expected a budget of more than 0 seconds, but got {budget}; the default is 600.")
+        states.check(model)
+        network = Network(model, states.layer)
+        if not isinstance(tolerance, Tolerance):
+            tolerance = derive_tolerance(model, states) if tolerance is None else Tolerance.given(tolerance)
+        everything = full_margin or policy == "exhaustive"
+        return cls(
+            network=network,
+            open_prefix=prefix_opener(network),
+            policy=make_policy(policy, network, progress=progress),
+            tolerance=tolerance,
+            rivals=model.vocabulary_size if everything else RIVALS,
+            budget=budget,
+        )
+
+    @property
+    def arithmetic(self) -> str:
+        """What really ran."""
+        prefix = kind_of(self.open_prefix)
+        return f"{self.network.model.arithmetic}; {prefix}; residuals and decisions in float64"
+
+    def invert_all(
+        self,
+        states: States,
+        *,
+        truth: Sequence[Sequence[int]] | None = None,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> list[Inversion]:
+        """The prompts of all tensors; with `truth`, each answer says whether it agrees with the true ids, and each
+        token why it cannot but do so.
+
+        With `resume`, what is found is kept in the cache until all of it is: a run that was stopped is gone on with.
+        """
+        decided: dict[int, int] = {}
+        kept = Kept.of(self.network.model, states.arrays, states.layer, self.tolerance, self.rivals) if resume else None
+
+        def opening(number: int) -> Opening:
+            def advance(settled: int, _length: int) -> None:
+                decided[number] = settled
+                if progress is not None:
+                    progress(sum(decided.values()), sum(map(len, states)))
+
+            def begin() -> Search:
+                search = self._search(states[number], advance)
+                if kept is not None:
+                    kept.restore(number, search)
+                return search
+
+            return len(states[number]), begin
+
+        found: dict[int, Inversion] = {}
+        openings = [opening(number) for number in range(len(states))]
+        for number, search in run_together(openings, keep=kept.keep if kept is not None else None):
+            inversion = _answer(search)
+            if truth is not None:
+                agrees = matches_truth(self.network.model, inversion, truth[number])
+                tokens = _with_conditions(search, truth[number])
+                inversion = replace(inversion, matches_truth=agrees, tokens=tokens)
+            found[number] = inversion
+        if kept is not None:
+            kept.remove()
+        return [found[number] for number in range(len(states))]
+
+    def invert(self, observed: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
+        """The prompt of one tensor of states (T, d)."""
+        ((_, search),) = run_together([(len(observed), lambda: self._search(observed, progress))])
+        return _answer(search)
+
+    def _search(self, observed: torch.Tensor, progress: Progress | None) -> Search:
+        """The search for one prompt, ready to begin."""
+        clock = Clock(self.budget)
+        with clock.running():
+            network = replace(self.network, work=Work())
+            return Search(
+                verifier=Verifier(network.model, self.open_prefix(network), observed, self.tolerance),
+                proposal=self.policy.propose(observed, network),
+                rivals=self.rivals,
+                clock=clock,
+                progress=progress,
+            )
+
+
+def _answer(search: Search) -> Inversion:
+    """What a search that has ended found."""
+    tokens, verifier = search.results, search.verifier
+    work = verifier.prefix.network.work
+    return Inversion(
+        outcome=_overall(tokens),
+        token_ids=[token.token_id for token in tokens],
+        text=_text(verifier.model, tokens),
+        alternatives=search.alternatives,
+        tokens=tokens,
+        forward_passes=work.forward_passes,
+        token_positions=work.token_positions,
+        candidates_tested=sum(token.candidates_tested for token in tokens),
+        seconds=search.clock.seconds,
+    )
+
+
+def _with_conditions(search: Search, truth: Sequence[int]) -> list[TokenResult]:
+    """The answers, each with the condition under which the rule cannot err, as far as the prefix is the true one."""
+    classes, tokens = search.verifier.model.token_classes, list(search.results)
+    for position, token in enumerate(truth[: len(tokens)]):
+        tokens[position] = replace(tokens[position], condition=search.verifier.condition(position, token))
+        if position >= len(search.working) or classes[search.working[position]] != classes[token]:
+            break  # what stands behind it was tested behind another prefix
+    return tokens
+
+
+def _overall(tokens: Sequence[TokenResult]) -> Outcome:
+    """The outcome of a prompt: the first token that was not found or not reached decides, then any ambiguity."""
+    found = {token.outcome for token in tokens}
+    for outcome in (Outcome.NOT_FOUND, Outcome.BUDGET_EXHAUSTED, Outcome.AMBIGUOUS):
+        if outcome in found:
+            return outcome
+    return Outcome.RECOVERED
+
+
+def _text(model: LanguageModel, tokens: Sequence[TokenResult]) -> str | None:
+    """The text of the prompt, classes by their smallest id; None where a position is unresolved."""
+    ids = [token.token_id for token in tokens if token.token_id is not None]
+    return model.decode(ids) if len(ids) == len(tokens) else None
+
+
+def matches_truth(model: LanguageModel, inversion: Inversion, truth: Sequence[int]) -> bool:
+    """Whether every position was resolved, and to the class of the true token; the lengths must agree."""
+    if len(inversion.token_ids) != len(truth) or None in inversion.token_ids:
+        return False
+    classes = model.token_classes
+    return all(int(classes[token]) == found for token, found in zip(truth, inversion.token_ids, strict=True))

@@ -1,0 +1,109 @@
+"""What an inversion answers: four outcomes, token by token and for the whole prompt.
+
+Nothing here is ever a guess: a token that was not verified alone has no id, and its position stays.
+"""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from proofs.verdict import Verdict
+from sipit.inversion.decision import Condition
+
+
+class Outcome(StrEnum):
+    """How the search at a position, or for a prompt, ended; each has its own explanation."""
+
+    RECOVERED = "recovered"
+    AMBIGUOUS = "ambiguous"
+    NOT_FOUND = "not_found"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+
+    @property
+    def explanation(self) -> str:
+        """One sentence for people."""
+        return _EXPLANATIONS[self]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict that this outcome stands for."""
+        return Verdict(self.value)
+
+
+_EXPLANATIONS = {
+    Outcome.RECOVERED: "One token fits within the tolerance, and every rival tested is clearly farther.",
+    Outcome.AMBIGUOUS: "More than one token fits, or the token depends on an earlier position that is unresolved.",
+    Outcome.NOT_FOUND: "No token of the whole vocabulary fits: the states belong to no prompt of this model and layer.",
+    Outcome.BUDGET_EXHAUSTED: "The time budget ended before a token was found; raise --budget.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenResult:
+    """The answer at one position.
+
+    `residual` is the relative L2 distance |F(v) - h| / |h| of the nearest candidate, `margin` that of the nearest
+    tested rival of another class (None where none was tested), `tolerance` the residual that was allowed there. Of the
+    rivals tested, `told_apart_later` lie nearer than that and were struck out by the states of later positions.
+    `condition` says why the rule cannot err there (`sipit.inversion.decision`); None where the truth is not given,
+    or neither condition is known to hold.
+    """
+
+    position: int
+    token_id: int | None
+    outcome: Outcome
+    residual: float | None
+    margin: float | None
+    tolerance: float
+    rivals_tested: int
+    candidates_tested: int
+    told_apart_later: int = 0
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Tokens that stay possible at a position, or the nearest ones that did not fit, with the reason."""
+
+    position: int
+    token_ids: list[int]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inversion:
+    """The answer for one prompt. `token_ids` has one entry per position: an id, or None where it is unresolved.
+
+    Tokens with identical embedding rows are one class, written by its smallest id; all members are then listed in
+    `alternatives` and the outcome is ambiguous. `text` is None where a position is unresolved.
+    """
+
+    outcome: Outcome
+    token_ids: list[int | None]
+    text: str | None
+    alternatives: list[Alternative]
+    tokens: list[TokenResult]
+    forward_passes: int
+    token_positions: int
+    candidates_tested: int
+    seconds: float
+    matches_truth: bool | None = None
+
+    @property
+    def largest_residual(self) -> float | None:
+        """The largest relative residual over the positions tested."""
+        return max((token.residual for token in self.tokens if token.residual is not None), default=None)
+
+    @property
+    def smallest_margin(self) -> float | None:
+        """The smallest relative distance of a tested rival."""
+        return min((token.margin for token in self.tokens if token.margin is not None), default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of a record's `prompts`."""
+        return {
+            **asdict(self),
+            "explanation": self.outcome.explanation,
+            "largest_residual": self.largest_residual,
+            "smallest_margin": self.smallest_margin,
+        }

@@ -1,0 +1,149 @@
+"""Prompts from a part of what an inversion needs: some rows, some tokens, noisy states, or the last state alone.
+
+Let rows be observed at positions p1 < p2 < … . By causality h at p_i depends on the tokens up to p_i alone, so the
+tokens between two observed rows are one segment, and a segment is searched behind the tokens settled before it:
+
+    no unknown token          its residual is computed
+    one                       the probe's order, then the whole vocabulary: the normal rule
+    several, a small space    every combination: exact
+    several, a large space    coordinate search: replace one token at a time by every token of the vocabulary, keep a
+                              few best prompts, start again elsewhere when nothing improves, until the budget ends
+
+The answer is the nearest prompt, with its residual and the nearest alternatives, and is always marked as what it is.
+`recovered` is said only where every segment was settled by the normal rule or by searching its whole space.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from proofs.errors import InvalidInput
+from sipit.inversion.outcome import Outcome
+from sipit.inversion.partial_search import CLASS, Segment, SegmentSearch
+from sipit.models import LanguageModel
+from sipit.models.network import Layer
+from sipit.noise.tolerance import Tolerance, derive_tolerance
+from sipit.states.files import States
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PartialInversion:
+    """The nearest prompt: its tokens are verified only as far as the segments say so."""
+
+    outcome: Outcome
+    nearest_token_ids: list[int]
+    nearest_text: str
+    segments: list[Segment]
+    given: list[int]
+    budget: float
+    seconds: float
+    matches_truth: bool | None = None
+
+    @property
+    def tested(self) -> int:
+        """Prompts that were run and compared."""
+        return sum(segment.tested for segment in self.segments)
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of a record."""
+        return {**asdict(self), "tested": self.tested, "explanation": EXPLANATIONS[self.outcome]}
+
+
+EXPLANATIONS = {
+    Outcome.RECOVERED: "Every unknown token was settled by the normal rule or by searching its whole space.",
+    Outcome.AMBIGUOUS: "The nearest prompt fits, but others fit as well or were not all tested: not verified.",
+    Outcome.NOT_FOUND: "Nothing in a space that was searched whole fits; the nearest prompt is given, not verified.",
+    Outcome.BUDGET_EXHAUSTED: "The budget ended; the nearest prompt found is given, not verified.",
+}
+
+
+def invert_partial(
+    model: LanguageModel,
+    rows: torch.Tensor,
+    *,
+    layer: Layer,
+    positions: Sequence[int] | None = None,
+    known: Mapping[int, int] | None = None,
+    tolerance: float | None = None,
+    budget: float = 600.0,
+    progress: Progress | None = None,
+) -> PartialInversion:
+    """The nearest prompt to states observed at some of its positions.
+
+    Args:
+        model: whose states they are.
+        rows: the observed states, shape (n, d).
+        layer: where they were captured.
+        positions: where the rows stand in the prompt, ascending; the prompt ends at the last. Default: 0 … n-1.
+        known: tokens that are known, by position.
+        tolerance: relative residual that a true prompt may have; None derives it from measured noise.
+        budget: wall-clock seconds.
+        progress: called with (positions settled, positions in all).
+
+    Raises:
+        InvalidInput: states that cannot be this model's, or positions or tokens out of range.
+    """
+    at = list(range(len(rows))) if positions is None else list(positions)
+    given = dict(known or {})
+    states = States(arrays=(rows,), layer=layer)
+    states.check(model)
+    _check(model, rows, at, given)
+    allowed = derive_tolerance(model, states, evened=False) if tolerance is None else Tolerance.given(tolerance)
+    started = time.monotonic()
+    search = SegmentSearch(model, layer, allowed.value, started + budget)
+    prompt: list[int] = []
+    segments: list[Segment] = []
+    for row, position in zip(rows, at, strict=True):
+        fixed = [given.get(index) for index in range(len(prompt), position + 1)]
+        found = search.segment(prompt, fixed, row)
+        segments.append(found if _certain(segments) else _conditional(found))
+        prompt += segments[-1].token_ids
+        if progress is not None:
+            progress(len(prompt), at[-1] + 1)
+    return PartialInversion(
+        outcome=_overall(segments),
+        nearest_token_ids=prompt,
+        nearest_text=model.decode(prompt),
+        segments=segments,
+        given=sorted(given),
+        budget=budget,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _check(model: LanguageModel, rows: torch.Tensor, at: list[int], known: dict[int, int]) -> None:
+    ascending = all(a < b for a, b in zip([-1, *at], at, strict=False))
+    if len(at) != len(rows) or not ascending:
+        raise InvalidInput(
+            f"Expected one position for each of {len(rows)} rows, ascending from 0, but got {at}; correct them."
+        )
+    if model.context is not None and at[-1] >= model.context:
+        raise InvalidInput(f"Expected positions below {model.context}, the context, but got {at[-1]}; correct them.")
+    for position, token in known.items():
+        if not 0 <= position <= at[-1] or not 0 <= token < model.vocabulary_size:
+            raise InvalidInput(
+                f"Expected known tokens of the vocabulary up to position {at[-1]}, but got token {token} at "
+                f"{position}; leave it away."
+            )
+
+
+def _overall(segments: Sequence[Segment]) -> Outcome:
+    found = [segment.outcome for segment in segments]
+    order = (Outcome.NOT_FOUND, Outcome.BUDGET_EXHAUSTED, Outcome.AMBIGUOUS)
+    return next((outcome for outcome in order if outcome in found), Outcome.RECOVERED)
+
+
+def _certain(segments: Sequence[Segment]) -> bool:
+    return all(segment.outcome is Outcome.RECOVERED or segment.reason == CLASS for segment in segments)
+
+
+def _conditional(segment: Segment) -> Segment:
+    """Behind tokens that are not verified nothing is: neither that a token fits, nor that none does."""
+    if segment.outcome is Outcome.BUDGET_EXHAUSTED:
+        return segment
+    return replace(segment, outcome=Outcome.AMBIGUOUS, reason=f"conditional on earlier tokens; {segment.reason}")

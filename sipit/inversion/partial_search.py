@@ -1,0 +1,237 @@
+"""Searches the tokens of one segment for the state observed at its end (see `sipit.inversion.partial`)."""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from sipit.inversion.decision import accepted, fits, limit
+from sipit.inversion.outcome import Outcome
+from sipit.inversion.probes import Probes, trained_probes
+from sipit.inversion.verifier import NEAR, finite
+from sipit.models import LanguageModel
+from sipit.models.network import Layer, Network
+from sipit.prefix.choice import single_opener
+
+EXHAUSTIVE = 2**19  # combinations up to which a space is searched whole
+CLASS = "tokens with identical embedding rows: the class is the answer"
+_TOKENS = 8192  # tokens run together
+_FIRST = 64  # candidates of the probe before the whole vocabulary
+_ROWS = 8  # embedding rows nearest to that of the best candidate
+_BEAM = 4  # prompts that a coordinate search improves side by side; one where the vocabulary is large
+_LARGE = 4096
+_LISTED = 8  # alternatives named
+_SEED = 20251201
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The tokens first…last, searched for the row observed at `last`.
+
+    `residual` is the relative L2 distance of the nearest prompt found (None: infinite); `alternatives` are the next
+    nearest (tokens of the segment, residual). `space` counts the combinations, `tested` those tested; `reason` says
+    what the outcome rests on.
+    """
+
+    first: int
+    last: int
+    outcome: Outcome
+    token_ids: list[int]
+    residual: float | None
+    tolerance: float
+    alternatives: list[tuple[list[int], float | None]]
+    space: int
+    tested: int
+    reason: str
+
+
+@dataclass
+class _Trials:
+    """The nearest prompts so far and how many were tested; classes by their smallest id."""
+
+    tested: int = 0
+    best: list[tuple[float, tuple[int, ...]]] = field(default_factory=list[tuple[float, tuple[int, ...]]])
+
+    def enter(self, tokens: torch.Tensor, residuals: torch.Tensor) -> None:
+        """Adds prompts (N, n), which may have been tested before."""
+        self.tested += len(tokens)
+        order = residuals.argsort(stable=True)[: 2 * _LISTED].tolist()
+        new = [(float(residuals[index]), tuple(tokens[index].tolist())) for index in order]
+        least: dict[tuple[int, ...], float] = {}
+        for residual, prompt in sorted(self.best + new):
+            least.setdefault(prompt, residual)
+        self.best = [(residual, prompt) for prompt, residual in least.items()][: 2 * _LISTED]
+
+    @property
+    def nearest(self) -> float:
+        """The least residual so far."""
+        return self.best[0][0] if self.best else torch.inf
+
+    @property
+    def margin(self) -> float:
+        """The residual of the runner-up."""
+        return self.best[1][0] if len(self.best) > 1 else torch.inf
+
+
+class SegmentSearch:
+    """Searches segments one behind the other, on one prefix, until a deadline (monotonic seconds)."""
+
+    def __init__(self, model: LanguageModel, layer: Layer, tolerance: float, deadline: float) -> None:
+        self.model, self.tolerance, self.deadline = model, tolerance, deadline
+        self._network = Network(model, layer)
+        self._prefix = single_opener(self._network)(self._network)
+        self._settled = 0
+        self._probes: Probes | None = None
+        self._vocabulary = model.token_classes.unique()  # one token of each class
+        self._row = torch.zeros(0)
+
+    def segment(self, prompt: Sequence[int], fixed: Sequence[int | None], row: torch.Tensor) -> Segment:
+        """The tokens behind `prompt`, of which some are fixed, whose last state is nearest to `row` (d,)."""
+        if len(prompt) > self._settled:
+            self._prefix.extend(self._settled, self._ids([prompt[self._settled :]]))
+            self._prefix.keep(0)
+        self._settled, self._row = len(prompt), row.to(self.model.device).double()
+        unknown = [index for index, token in enumerate(fixed) if token is None]
+        template = self._ids([[token or 0 for token in fixed]])
+        space = len(self._vocabulary) ** len(unknown)
+        trials = _Trials()
+        if not unknown:
+            whole = self._test(trials, [template])
+        elif len(unknown) == 1:
+            whole = self._one(trials, template, unknown[0])
+        elif space <= EXHAUSTIVE:
+            whole = self._test(trials, self._combinations(template, unknown))
+        else:
+            whole = False
+            self._descend(trials, template, unknown)
+        return self._answer(len(prompt), trials, space, whole)
+
+    def _answer(self, first: int, trials: _Trials, space: int, whole: bool) -> Segment:
+        tokens = list(trials.best[0][1]) if trials.best else []
+        zone = max(limit(trials.nearest, self.tolerance), NEAR * trials.nearest)
+        settled = whole or (space == len(self._vocabulary) and trials.margin > zone)
+        if fits(trials.nearest, self.tolerance):
+            clear = accepted(trials.nearest, trials.margin, self.tolerance)
+            outcome = Outcome.RECOVERED if settled and clear else Outcome.AMBIGUOUS
+            reason = "the whole space was searched" if whole else f"the normal rule, {trials.tested - 1} rivals tested"
+            if not clear:
+                reason = "several fit"
+            elif not settled:
+                reason = f"fits, but at most {trials.tested} of {space} combinations were tested"
+            elif any(len(self.model.members(token)) > 1 for token in tokens):
+                outcome, reason = Outcome.AMBIGUOUS, CLASS
+        else:
+            outcome = Outcome.NOT_FOUND if whole else Outcome.BUDGET_EXHAUSTED
+            reason = "the whole space was searched, nothing fits" if whole else "nothing fits so far"
+        return Segment(
+            first=first,
+            last=first + len(tokens) - 1,
+            outcome=outcome,
+            token_ids=tokens,
+            residual=finite(trials.nearest),
+            tolerance=self.tolerance,
+            alternatives=[(list(prompt), finite(residual)) for residual, prompt in trials.best[1 : _LISTED + 1]],
+            space=space,
+            tested=trials.tested,
+            reason=reason,
+        )
+
+    def _one(self, trials: _Trials, template: torch.Tensor, index: int) -> bool:
+        """One unknown token: the probe's best, their nearest rows, then everything; True if everything was tested."""
+        order = self._ranking() if index == template.shape[1] - 1 else self._vocabulary
+        tested = order[:_FIRST]
+        if not self._test(trials, [self._with(template, index, tested)]):
+            return False
+        (rows,) = self.model.nearest_rows(self._ids([trials.best[0][1][index]]), _ROWS)
+        near = self.model.token_classes[rows].unique()
+        near = near[~torch.isin(near, tested)]
+        if len(near) and not self._test(trials, [self._with(template, index, near)]):
+            return False
+        zone = max(self.tolerance, NEAR * trials.nearest)
+        if trials.nearest <= self.tolerance and trials.margin > zone:
+            return False
+        rest = order[~torch.isin(order, torch.cat([tested, near]))]
+        return self._test(trials, [self._with(template, index, rest)])
+
+    def _combinations(self, template: torch.Tensor, unknown: Sequence[int]) -> Iterator[torch.Tensor]:
+        """All prompts, in pieces that share all tokens but the last unknown one."""
+        *leading, last = unknown
+        for combination in itertools.product(self._vocabulary.tolist(), repeat=len(leading)):
+            base = template.clone()
+            base[0, leading] = self._ids(list(combination))
+            yield self._with(base, last, self._vocabulary)
+
+    def _descend(self, trials: _Trials, template: torch.Tensor, unknown: Sequence[int]) -> None:
+        """Coordinate search from several starts until something fits or the time ends."""
+        generator = torch.Generator().manual_seed(_SEED)
+        beam_size = 1 if len(self._vocabulary) > _LARGE else _BEAM
+        last = template.shape[1] - 1
+        ends = self._ranking()[:_FIRST] if last in unknown else None
+        for start in itertools.count():
+            drawn = torch.randint(len(self._vocabulary), (beam_size, len(unknown)), generator=generator)
+            beam = template.repeat(beam_size, 1)
+            beam[:, unknown] = self._vocabulary[drawn.to(beam.device)]
+            if ends is not None:
+                beam[:, last] = ends[(start * beam_size + torch.arange(beam_size)).to(beam.device) % len(ends)]
+            least = torch.inf
+            while True:
+                local = _Trials()
+                in_time = True
+                for index in unknown:
+                    moves = [self._with(row[None], index, self._vocabulary) for row in beam]
+                    in_time = in_time and self._test(local, moves, also=trials)
+                    if local.best:
+                        beam = self._ids([list(prompt) for _, prompt in local.best[:beam_size]])
+                if not in_time or trials.nearest <= self.tolerance:
+                    return
+                if local.nearest >= least:
+                    break
+                least = local.nearest
+
+    def _test(self, trials: _Trials, prompts: Iterable[torch.Tensor], *, also: _Trials | None = None) -> bool:
+        """Runs prompts (N, n) a piece at a time; False where the time ended before the last. One piece always runs."""
+        pending: list[torch.Tensor] = []
+        waiting = 0
+        for part in itertools.chain(prompts, [None]):
+            if part is not None:
+                if not len(part):
+                    continue
+                pending.append(part)
+                waiting += part.numel()
+            if not pending or (part is not None and waiting < _TOKENS):
+                continue
+            joined = torch.cat(pending)
+            for piece in joined.split(max(1, _TOKENS // joined.shape[1])):
+                if trials.tested and time.monotonic() > self.deadline:
+                    return False
+                residuals = self._residuals(piece)
+                for entered in (trials, also):
+                    if entered is not None:
+                        entered.enter(piece, residuals)
+            pending, waiting = [], 0
+        return True
+
+    def _residuals(self, prompts: torch.Tensor) -> torch.Tensor:
+        states = self._prefix.extend(self._settled, prompts)[:, -1].double()
+        self._prefix.keep(0)
+        apart = (states - self._row).norm(dim=1) / self._row.norm()
+        return apart.nan_to_num(nan=torch.inf, posinf=torch.inf)
+
+    def _ranking(self) -> torch.Tensor:
+        """One token of each class, the likeliest by the probe of the last row first."""
+        if self._probes is None:
+            self._probes = trained_probes(self._network)
+        probe = self._probes.at(self._settled)
+        order = probe.scores(probe.features(self._row[None].float()))[0].argsort(descending=True, stable=True)
+        return order[torch.isin(order, self._vocabulary)]
+
+    def _with(self, prompt: torch.Tensor, index: int, tokens: torch.Tensor) -> torch.Tensor:
+        """Copies of one prompt (1, n) with each of the tokens at an index."""
+        rows = prompt.repeat(len(tokens), 1)
+        rows[:, index] = tokens
+        return rows
+
+    def _ids(self, ids: object) -> torch.Tensor:
+        return torch.tensor(ids, dtype=torch.long, device=self.model.device)

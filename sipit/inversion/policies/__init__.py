@@ -1,0 +1,80 @@
+"""Policies: in which order the tokens of the vocabulary are tried. They only propose; `Verifier` decides."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from sipit.inversion.policies.draft import DraftPolicy
+from sipit.inversion.policies.exhaustive import ExhaustivePolicy
+from sipit.inversion.policies.gradient import GradientPolicy
+from sipit.inversion.policies.nearest import NearestPolicy
+from sipit.inversion.verifier import Trial
+from sipit.models.network import Network
+from sipit.prefix.kinds import Prefix
+
+Progress = Callable[[int, int], None]
+
+
+class Proposal(Protocol):
+    """What a policy proposes for the states of one prompt."""
+
+    @property
+    def informed(self) -> bool:
+        """Whether `leading` is good enough to say that no other token fits somewhere (`sipit.inversion.lookahead`)."""
+        ...
+
+    @property
+    def at_once(self) -> int:
+        """How many candidates at most it wants tested before it is asked again."""
+        ...
+
+    def drafts(self, start: int) -> torch.Tensor | None:
+        """Likely tokens for the next positions from `start` on, shape (B, n), the likeliest row first.
+
+        None where the policy has no opinion.
+        """
+        ...
+
+    def leading(self, position: int) -> torch.Tensor:
+        """The best few tokens (64, or the vocabulary if it is smaller), best first, at little cost."""
+        ...
+
+    def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
+        """All tokens, best first, shape (V,); what was tried there so far and the working prompt may be used."""
+        ...
+
+
+class Policy(Protocol):
+    """Makes proposals for one model and layer."""
+
+    def propose(self, states: torch.Tensor, network: Network) -> Proposal:
+        """The proposal for observed states (T, d); runs of the model that it needs are counted by `network`."""
+        ...
+
+
+POLICIES = ("draft", "gradient", "nearest", "exhaustive")
+
+
+def check_policy(name: str) -> None:
+    """Raises InvalidInput where a name is none of a policy."""
+    from proofs.errors import InvalidInput
+
+    if name not in POLICIES:
+        raise InvalidInput(f"Expected a policy of {', '.join(POLICIES)}, but got {name!r}; choose one of them.")
+
+
+def make_policy(name: str, network: Network, *, progress: Progress | None = None) -> Policy:
+    """The policy of a name for one model and layer.
+
+    Raises:
+        InvalidInput: no such policy.
+    """
+    check_policy(name)
+    if name == "draft":
+        return DraftPolicy.prepare(network, progress=progress)
+    if name == "gradient":
+        return GradientPolicy()
+    if name == "nearest":
+        return NearestPolicy(network.model)
+    return ExhaustivePolicy(network.model.vocabulary_size, network.model.device)

@@ -1,0 +1,182 @@
+"""Draft and verify: a whole prompt is drafted from its states at once, and verified in one run.
+
+The draft is the token that the probe and a prior find likeliest. The prior is the language model itself: the
+*observed* states, pushed through the blocks beyond l, say what the model expects next, with no token known. It helps
+on text and misleads on random tokens, so it is mixed with the uniform distribution, and the share is what makes the
+observed states likeliest (one EM per prompt). Positions 0 and 1 have none: before them there is nothing, or a token
+alone, whose state serves trained models as an attention sink and foretells little; nor has any behind another sink.
+
+Several drafts run together: the likeliest ones, where positions are taken for independent.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import torch
+
+from sipit.inversion.probes import Probes, trained_probes
+from sipit.inversion.verifier import PIECE, Trial
+from sipit.models.network import Network
+from sipit.prefix.kinds import Prefix
+from sipit.states.capturing import Progress
+
+_SURE = 0.995  # mean probability of the drafted tokens above which no prior is asked for
+_STEPS = 30  # of EM; one parameter converges long before
+_LEADING = 64  # best tokens kept for every position
+_FIRST_PRIOR = 2  # the first position with a prior
+_DRAFTS = 8  # that run together at most
+_DRAFTED = 512  # tokens of all of them, unless two are longer: long drafts are long enough with few others
+_CHOICES = 4  # likeliest tokens of a position that a draft may have
+_CERTAIN = 3.0  # log-odds of the likeliest draft above which another is not worth its run
+_HOPE = 0.03  # probability that a draft holds so far, below which it is not drawn out
+_SHORTEST = 8  # tokens of a draft, unless fewer are left
+_ROWS = 64  # positions scored at a time
+
+
+@dataclass(frozen=True, slots=True)
+class DraftPolicy:
+    """The default policy: probes trained once per model and layer."""
+
+    probes: Probes
+
+    @classmethod
+    def prepare(cls, network: Network, *, progress: Progress | None = None) -> "DraftPolicy":
+        """The policy for a model and layer; trains its probes where none are kept."""
+        return cls(trained_probes(network, progress=progress))
+
+    def propose(self, states: torch.Tensor, network: Network) -> "DraftProposal":
+        """Scores all tokens at all positions, with the prior where the probe alone is not sure."""
+        sinks = self.probes.sinks(states)
+        features = self.probes.features(states, sinks)
+        proposal = DraftProposal(self.probes, features, sinks, None, 0.0)
+        if len(states) > _FIRST_PRIOR and network.layer != 0 and proposal.probabilities[1:].mean() < _SURE:
+            logits = network.next_token_logits(states)
+            if logits is not None:
+                logits = logits[_FIRST_PRIOR - 1 : -1].float()
+                share = _prior_share(proposal, logits)
+                proposal = DraftProposal(self.probes, features, sinks, logits, share)
+        return proposal
+
+
+@dataclass(frozen=True)
+class DraftProposal:
+    """Features (T, d) of the observed states, and which of these are sinks (T,).
+
+    Then logits (T - 2, V) of the prior, for positions 2 on, and its share.
+    """
+
+    probes: Probes
+    features: torch.Tensor
+    sinks: torch.Tensor
+    logits: torch.Tensor | None
+    share: float
+
+    @property
+    def informed(self) -> bool:
+        """The likeliest tokens that it names are seldom all wrong."""
+        return True
+
+    @property
+    def at_once(self) -> int:
+        """As many as suits."""
+        return PIECE
+
+    def drafts(self, start: int) -> torch.Tensor:
+        """The likeliest drafts, at most 8, the likeliest first, as far as one may hope that they hold."""
+        length = max(_SHORTEST, int((self.probabilities[start:].cumprod(0) >= _HOPE).sum()))
+        tokens, odds = self._best[1][start : start + length], self._best[2][start : start + length]
+        # Of k best drafts the others differ from the best in some of the k - 1 cheapest single changes.
+        cheapest = odds.flatten().argsort(stable=True)[: _DRAFTS - 1].tolist()
+        changes = [(position, choice + 1) for position, choice in (divmod(one, odds.shape[1]) for one in cheapest)]
+        drafts = [
+            (sum(float(odds[position, choice - 1]) for position, choice in some), some)
+            for count in range(len(changes) + 1)
+            for some in combinations(changes, count)
+            if len({position for position, _ in some}) == count
+        ]
+        most = min(_DRAFTS, max(2, _DRAFTED // max(1, len(tokens))))
+        likeliest = sorted(draft for draft in drafts if draft[0] < _CERTAIN)[:most]
+        rows = tokens[:, 0].repeat(len(likeliest), 1)
+        for row, (_, some) in zip(rows, likeliest, strict=True):
+            for position, choice in some:
+                row[position] = tokens[position, choice]
+        return rows
+
+    @property
+    def probabilities(self) -> torch.Tensor:
+        """How probable the drafted tokens are, shape (T,)."""
+        return self._best[0]
+
+    @cached_property
+    def _best(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Per position: probability of the likeliest token, leading tokens (T, 64), its log-odds over the next 3."""
+        parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        for start, stop in _spans(len(self.features)):
+            scores = self._scores(start, stop, self.features[start:stop])
+            leading = scores.topk(min(_LEADING, scores.shape[1]), dim=1)
+            first, others = leading.values[:, :1], leading.values[:, 1:_CHOICES]
+            parts.append(((first[:, 0] - scores.logsumexp(1)).exp(), leading.indices, first - others))
+        probabilities, tokens, odds = (torch.cat(part) for part in zip(*parts, strict=True))
+        return probabilities, tokens, odds
+
+    def leading(self, position: int) -> torch.Tensor:
+        """The likeliest tokens there."""
+        return self._best[1][position]
+
+    def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
+        """All tokens by score, taking turns with the scores corrected by what the tried token shows of the error."""
+        observed = self.features[position : position + 1]
+        order = self._scores(position, position + 1, observed)[0].argsort(descending=True, stable=True)
+        if trial is None or trial.nearest_state is None:
+            return order
+        probe = self.probes.first if bool(self.sinks[position]) else self.probes.later
+        corrected = observed - probe.features(trial.nearest_state[None]) + probe.rows[trial.nearest]
+        other = self._scores(position, position + 1, corrected)[0].argsort(descending=True, stable=True)
+        ranks = torch.stack([order.argsort(), other.argsort()]).amin(0)
+        return ranks.argsort(stable=True)
+
+    def _scores(self, start: int, stop: int, features: torch.Tensor) -> torch.Tensor:
+        """Scores of positions start..stop-1, one of `_spans` or a single one, shape (stop - start, V)."""
+        scores = self.probes.scores(features, self.sinks[start:stop])
+        if self.logits is None or start < _FIRST_PRIOR:
+            return scores
+        prior = _log_prior(self.logits[start - _FIRST_PRIOR : stop - _FIRST_PRIOR], self.share)
+        behind_sinks = self.sinks[start - 1 : stop - 1]
+        return scores + prior.masked_fill(behind_sinks[:, None], 0.0)
+
+
+def _spans(length: int) -> list[tuple[int, int]]:
+    """The positions without a prior each alone, then runs of positions that are scored together."""
+    alone = [(start, start + 1) for start in range(min(length, _FIRST_PRIOR))]
+    return [*alone, *((start, min(start + _ROWS, length)) for start in range(_FIRST_PRIOR, length, _ROWS))]
+
+
+def _log_prior(logits: torch.Tensor, share: float) -> torch.Tensor:
+    """log(share * p + (1 - share) / V), shape of the logits."""
+    vocabulary = logits.shape[1]
+    return torch.log(share * logits.softmax(1) + (1 - share) / vocabulary)
+
+
+def _prior_share(proposal: DraftProposal, logits: torch.Tensor) -> float:
+    """The share of the language model in the prior: the maximum of the evidence of the observed states.
+
+    Position t has evidence share * a_t + (1 - share) * b_t with a_t = sum_v p(v) e^score(v), b_t the same for the
+    uniform distribution; EM from one half climbs to the maximum.
+    """
+    ratios: list[torch.Tensor] = []
+    probe, places = proposal.probes.later, torch.arange(_FIRST_PRIOR, len(proposal.features), device=logits.device)
+    ordinary = places[~(proposal.sinks[places] | proposal.sinks[places - 1])]
+    if not len(ordinary):
+        return 0.0
+    for rows in ordinary.split(_ROWS):
+        part = logits[rows - _FIRST_PRIOR]
+        scores = probe.scores(proposal.features[rows])
+        uniform = scores.logsumexp(1) - torch.tensor(float(part.shape[1])).log()
+        ratios.append((scores + part.log_softmax(1)).logsumexp(1) - uniform)
+    difference = torch.cat(ratios).double()
+    share = 0.5
+    for _ in range(_STEPS):
+        odds = torch.tensor(share / (1 - share)).log() if share < 1 else torch.tensor(torch.inf)
+        share = min(float(torch.sigmoid(difference + odds).mean()), 1 - 1e-6)
+    return share

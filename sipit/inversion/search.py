@@ -1,0 +1,311 @@
+"""The search for one prompt: draft, verify, repair.
+
+    repeat until every position is decided
+        advance   run the draft behind what is settled; settle the longest stretch that fits      one run
+        review    test rivals of what was settled, and first candidates where the stretch ended   one batch
+                  half types: where several fit, see what later states say of them (`sipit.inversion.lookahead`)
+        repair    where it ended, test more candidates until one fits                             growing batches
+
+A policy only orders the candidates; `Verifier` decides. Whatever the order, a search ends at the whole vocabulary,
+so the worst case is the plain algorithm. A search does not run the model: it yields what it wants to have run and is
+sent the states, so that several searches can share a run (`sipit.inversion.batching`).
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from sipit.inversion.budget import Clock
+from sipit.inversion.lookahead import follow
+from sipit.inversion.outcome import Alternative, Outcome, TokenResult
+from sipit.inversion.policies import Proposal
+from sipit.inversion.verifier import PIECE, Trial, Verifier
+
+RIVALS = 16  # tested at every position: half by the ranking of the policy, half by nearest embedding rows
+FIRST = 32  # candidates in the first batch where the draft does not fit
+GROWTH = 3  # each further batch is this many times as large
+EXAMINED = 256  # candidates tested with half types before the rounding at a position is examined
+CONDITIONAL = 512  # candidates tried at most behind an unresolved token, whose working choice may be the error
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """Wanted: the states (B, n, d) of tokens (B, n) from position `start` on."""
+
+    start: int
+    tokens: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Wanted: the states (N, d) of tokens (N,) each in place of that at its position (N,)."""
+
+    positions: torch.Tensor
+    tokens: torch.Tensor
+
+
+Wanted = Drafts | Candidates
+Steps = Generator[Wanted, torch.Tensor, None]
+Answering = Generator[Wanted, torch.Tensor, bool]
+
+
+@dataclass
+class Search:
+    """One prompt at work.
+
+    `working` holds the token taken at every settled position, `results` the answers decided so far: a position is
+    first settled (a token fits), then decided (its rivals are tested too).
+    """
+
+    verifier: Verifier
+    proposal: Proposal
+    rivals: int
+    clock: Clock
+    progress: Callable[[int, int], None] | None = None
+    working: list[int] = field(default_factory=list[int])
+    results: list[TokenResult] = field(default_factory=list[TokenResult])
+    alternatives: list[Alternative] = field(default_factory=list[Alternative])
+    _current: int = 0  # how many leading tokens of the prefix are those of `working`
+    _taken_over: bool = False  # whether `working` comes from an earlier search and was not run yet
+
+    @property
+    def length(self) -> int:
+        """Positions of the prompt."""
+        return len(self.verifier.observed)
+
+    def go_on_from(
+        self,
+        working: list[int],
+        results: list[TokenResult],
+        alternatives: list[Alternative],
+        trials: dict[int, Trial],
+        limits: torch.Tensor,
+    ) -> None:
+        """Takes over where an earlier search for the same prompt stopped; its working prompt is run again first."""
+        self.working, self.results, self.alternatives = working, results, alternatives
+        self.verifier.trials, self.verifier.limits = trials, limits
+        self._taken_over = True
+
+    def run(self) -> Steps:
+        """Decides every position, or says of the rest why not."""
+        while len(self.results) < self.length:
+            if self._current < self.length:
+                yield from self._advance()
+            yield from self._review()
+            undecided = len(self.results) < len(self.working)
+            if not undecided and self._current == len(self.working) < self.length:
+                found = yield from self._repair(len(self.working))
+                if not found:
+                    return
+            if self.clock.expired:
+                self._stop(Outcome.BUDGET_EXHAUSTED, "the budget ended before this position was decided")
+                return
+            if self.progress is not None:
+                self.progress(len(self.results), self.length)
+
+    def _advance(self) -> Steps:
+        """Runs what is settled and not yet run, and drafts behind it; settles the longest stretch that fits."""
+        start, settled = self._current, len(self.working)
+        tokens = torch.tensor([self.working[start:]], dtype=torch.long, device=self.verifier.model.device)
+        drafts = self.proposal.drafts(settled)
+        if drafts is not None:
+            tokens = torch.cat([tokens.expand(len(drafts), -1), drafts], dim=1)
+        if tokens.shape[1]:
+            states = yield Drafts(start, tokens)
+            fitting = self.verifier.draft(start, tokens, states).tolist()
+            if self._taken_over and start + len(fitting) < settled:
+                self._begin_anew()
+            self._taken_over = False
+            classes = self.verifier.model.token_classes
+            for position in range(settled, start + len(fitting)):
+                self.working.append(self.verifier.trials[position].nearest)
+                if classes[self.working[-1]] != classes[fitting[position - start]]:
+                    self._forget_beyond(position)  # it comes from another draft: what follows stood behind this one
+                    self._current = position
+                    return
+        self._current = len(self.working)
+
+    def _begin_anew(self) -> None:
+        """What was taken over does not fit: drops all of it."""
+        self.go_on_from([], [], [], {}, torch.full_like(self.verifier.limits, self.verifier.tolerance.value))
+
+    def _review(self) -> Steps:
+        """One batch for all positions that are settled and undecided, then decides them in order."""
+        pending = range(len(self.results), len(self.working))
+        tests = self._rivals_of(list(pending), self.rivals)
+        end = len(self.working)
+        if self._current == end < self.length:
+            tests.append((end, self._candidates(end, FIRST)))
+        in_time = yield from self._test(tests)
+        if not in_time:
+            return  # out of time: what was not tested is not decided
+        for position in pending:
+            in_time = yield from self._widen(position)
+            if not in_time:
+                return
+            nearest = self.verifier.trials[position].nearest
+            classes = self.verifier.model.token_classes
+            self._decide(position)
+            if classes[nearest] != classes[self.working[position]]:
+                self._take_back(position, nearest)
+                return
+
+    def _widen(self, position: int) -> Answering:
+        """Tests more rivals while the last batch brought one that is not clearly farther; False when out of time."""
+        yield from self._look_ahead(position)
+        count, crowd = self.rivals, self.verifier.crowded(position)
+        while len(crowd):
+            count *= 4
+            fresh = self._rivals_of([position], count)
+            if not len(fresh[0][1]):
+                break
+            in_time = yield from self._test(fresh)
+            if not in_time:
+                return False
+            yield from self._look_ahead(position)
+            before, crowd = crowd, self.verifier.crowded(position)
+            if bool(torch.isin(crowd, before).all()):
+                break
+        return True
+
+    def _look_ahead(self, position: int) -> Steps:
+        """Strikes out what later states speak against, and has the working prompt stand again."""
+        if not (
+            self.verifier.tolerance.evened and self.proposal.informed and len(self.verifier.possible(position)) > 1
+        ):
+            return
+        steps = follow(self, position)
+        wanted = next(steps, None)
+        if wanted is None:
+            return
+        while wanted is not None and not self.clock.expired:
+            states = yield Drafts(*wanted)
+            try:
+                wanted = steps.send(states)
+            except StopIteration:
+                wanted = None
+        rest = torch.tensor([self.working[position:]], device=self.verifier.model.device)
+        yield Drafts(position, rest)
+        self.verifier.prefix.keep(0)
+
+    def _repair(self, position: int) -> Answering:
+        """Tests candidates until one fits; False where none does, and then the rest is given up with its reason."""
+        conditional = self._unresolved() is not None
+        vocabulary = self.verifier.model.vocabulary_size
+        limit = min(CONDITIONAL, vocabulary) if conditional else vocabulary
+        batch, examined = FIRST, not self.verifier.tolerance.evened
+        while self._tested(position) < limit and (self.rivals == vocabulary or not self.verifier.fits(position)):
+            batch = min(batch * GROWTH, PIECE)
+            in_time = yield from self._test([(position, self._candidates(position, batch))])
+            if not in_time:
+                self._stop(Outcome.BUDGET_EXHAUSTED, "the budget ended before this position was found")
+                return False
+            if not examined and self._tested(position) >= EXAMINED and not self.verifier.fits(position):
+                self.verifier.examine(position, self.working)
+                examined = True
+        if not self.verifier.fits(position) and self._tested(position) == vocabulary:
+            self.verifier.examine(position, self.working)
+        if self.verifier.fits(position):
+            self.working.append(self.verifier.trials[position].nearest)
+            return True
+        if conditional:
+            self._stop(Outcome.AMBIGUOUS, f"nothing near fits behind the working token at {self._unresolved()}")
+        else:
+            self._decide(position)
+            self._stop(Outcome.NOT_FOUND, f"not tried, because no token was found at position {position}")
+        return False
+
+    def _decide(self, position: int) -> None:
+        """Enters the answer at a position; behind an unresolved one it stays conditional."""
+        result, alternative = self.verifier.decide(position)
+        unresolved = self._unresolved()
+        if unresolved is not None and result.token_id is not None:
+            members = alternative.token_ids if alternative is not None else [result.token_id]
+            alternative = Alternative(position, members, f"conditional on the working token at position {unresolved}")
+            result = _without_token(result, Outcome.AMBIGUOUS)
+        self.results.append(result)
+        if alternative is not None:
+            self.alternatives.append(alternative)
+
+    def _take_back(self, position: int, token: int) -> None:
+        """A rival turned out nearer than the settled token: takes it, and drops all that was behind the other."""
+        del self.working[position:]
+        self.working.append(token)
+        self._current = position
+        self._forget_beyond(position)
+
+    def _forget_beyond(self, position: int) -> None:
+        """Drops what was tested behind a position, whose token is another one now."""
+        for later in [key for key in self.verifier.trials if key > position]:
+            del self.verifier.trials[later]
+
+    def _stop(self, outcome: Outcome, reason: str) -> None:
+        """Gives the undecided rest no token, this outcome and the reason."""
+        for position in range(len(self.results), self.length):
+            residual, margin = self.verifier.distances(position)
+            tested, allowed = self._tested(position), self.verifier.allowed(position)
+            self.results.append(
+                TokenResult(position, None, outcome, residual, margin, allowed, max(0, tested - 1), tested)
+            )
+            self.alternatives.append(Alternative(position, [], reason))
+
+    def _unresolved(self) -> int | None:
+        """The first position that several tokens fit."""
+        return next((result.position for result in self.results if result.token_id is None), None)
+
+    def _test(self, tests: list[tuple[int, torch.Tensor]]) -> Answering:
+        """Tests tokens at positions, a piece at a time; False if the time ended before the last piece."""
+        if not tests:
+            return True
+        tokens = torch.cat([tokens for _, tokens in tests])
+        counts = torch.tensor([len(tokens) for _, tokens in tests])
+        positions = torch.tensor([position for position, _ in tests]).repeat_interleave(counts).to(tokens.device)
+        for at, piece in zip(positions.split(PIECE), tokens.split(PIECE), strict=True):
+            if self.clock.expired:
+                return False
+            if len(piece):
+                states = yield Candidates(at, piece)
+                self.verifier.test(at, piece, states)
+        return True
+
+    def _candidates(self, position: int, count: int) -> torch.Tensor:
+        """The next best tokens at a position that were not tested there."""
+        count = min(count, self.proposal.at_once)
+        trial = self.verifier.trials.get(position)
+        if trial is None:
+            leading = self.proposal.leading(position)
+            enough = len(leading) >= count
+            return (leading if enough else self.proposal.ranking(position, None, self.verifier.prefix))[:count]
+        order = self.proposal.ranking(position, trial, self.verifier.prefix)
+        return order[~torch.isin(order, trial.token_ids)][:count]
+
+    def _rivals_of(self, positions: list[int], count: int) -> list[tuple[int, torch.Tensor]]:
+        """Rivals to test at positions: the policy's best, and the rows nearest to that of the nearest token so far."""
+        model = self.verifier.model
+        nearest = torch.tensor([self.verifier.trials[position].nearest for position in positions], dtype=torch.long)
+        near = model.nearest_rows(nearest.to(model.device), count // 2)
+        return [(p, self._fresh(p, rows, count)) for p, rows in zip(positions, near, strict=True)]
+
+    def _fresh(self, position: int, near: torch.Tensor, count: int) -> torch.Tensor:
+        """The nearest rows that were not tested, and of the policy's best those that complete `count` rivals.
+
+        However many others were tested there, the nearest rows are: they are the likeliest to fit as well.
+        """
+        trial = self.verifier.trials[position]
+        ranked = self.proposal.leading(position)
+        if len(ranked) < count:
+            ranked = self.proposal.ranking(position, trial, self.verifier.prefix)
+        rows = near[~torch.isin(near, trial.token_ids)]
+        best = ranked[:count][~torch.isin(ranked[:count], torch.cat([trial.token_ids, rows]))]
+        missing = max(0, count + 1 - len(trial.token_ids) - len(rows))  # one of those tested is the token itself
+        return torch.cat([rows, best[:missing]])
+
+    def _tested(self, position: int) -> int:
+        """How many tokens have been tested at a position."""
+        trial = self.verifier.trials.get(position)
+        return 0 if trial is None else len(trial.token_ids)
+
+
+def _without_token(result: TokenResult, outcome: Outcome) -> TokenResult:
+    return replace(result, token_id=None, outcome=outcome)

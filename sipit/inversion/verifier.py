@@ -1,0 +1,233 @@
+"""The one verifier: every token that any policy proposes is accepted here or nowhere.
+
+At position t, behind the working prompt pi, candidate v has the residual |F(v; pi, t) - h_t| / |h_t| (Theorem 3.1 and
+3.2 of arXiv 2510.15511, with the relative norm because state norms differ by orders of magnitude). The nearest
+candidate is accepted by the rule of `sipit.inversion.decision`. Residuals are taken in float64; for half types in the
+evened distance of `sipit.noise.distances`. A rival that fits may be struck out by what later positions show
+(`sipit.inversion.lookahead`); it is then counted, and no rival any more.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+from sipit.inversion.decision import CLEAR, Condition, clearly_farther, condition, fits, least_margin, limit
+from sipit.inversion.outcome import Alternative, Outcome, TokenResult
+from sipit.models import LanguageModel
+from sipit.noise.distances import evening, quotient
+from sipit.noise.tolerance import Tolerance
+from sipit.prefix.kinds import Prefix
+
+NEAR = 10.0  # a rival within this multiple of it widens the search
+FAR = 1e4  # multiples of the tolerance beyond which a residual is no rounding, however amplified
+LISTED = 32  # alternatives named at most
+PIECE = 1024  # candidates that run together; between pieces the clock is looked at
+
+
+def finite(value: float | None) -> float | None:
+    """The number, or None where it is infinite: the candidate's state overflowed, or the observed state is zero."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+@dataclass(slots=True)
+class Trial:
+    """All candidates tested at one position: ids and relative residuals, and the state of the nearest.
+
+    `struck` are ids that later positions speak against.
+    """
+
+    token_ids: torch.Tensor
+    residuals: torch.Tensor
+    nearest_state: torch.Tensor | None = None
+    struck: set[int] = field(default_factory=set[int])
+
+    @property
+    def nearest(self) -> int:
+        """The id with the smallest residual; of equals the smallest id, so that no order of testing matters."""
+        return int(self.token_ids[self.standing & (self.residuals == self.least)].min())
+
+    @property
+    def least(self) -> float:
+        """The smallest residual of those not struck out."""
+        return float(self.residuals[self.standing].min())
+
+    @property
+    def standing(self) -> torch.Tensor:
+        """Which are not struck out, a mask."""
+        return ~torch.isin(self.token_ids, self.token_ids.new_tensor(sorted(self.struck)))
+
+
+@dataclass
+class Verifier:
+    """Tests candidates for the observed states (T, d) of one prompt and decides position by position."""
+
+    model: LanguageModel
+    prefix: Prefix
+    observed: torch.Tensor
+    tolerance: Tolerance
+    trials: dict[int, Trial] = field(default_factory=dict[int, Trial])
+
+    def __post_init__(self) -> None:
+        self.observed = self.observed.to(self.model.device).double()
+        even = self.tolerance.evened
+        self._weights = evening(self.observed) if even else torch.ones_like(self.observed[:, :1])
+        self._norms = (self._weights * self.observed).norm(dim=1)
+        # The residual that is allowed at every position, shape (T,); raised where rounding is amplified.
+        self.limits = torch.full_like(self._norms, self.tolerance.value)
+
+    def draft(self, start: int, drafts: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """Takes drafts (B, n) that were run from `start` on and their states; keeps the one that fits for longest.
+
+        Enters its tokens up to the first that does not fit, with those that other drafts have there behind the same
+        tokens; returns those of it that fit.
+        """
+        span = slice(start, start + drafts.shape[1])
+        residuals = self.residuals(span, states)
+        fitting = (residuals <= self.limits[span]).long().cumprod(1).sum(1)
+        best = int(torch.nonzero(fitting == fitting.max())[0])
+        self.prefix.keep(best)
+        stretch = int(fitting[best])
+        for index in range(min(stretch + 1, drafts.shape[1])):
+            same = (drafts[:, :index] == drafts[best, :index]).all(1).nonzero().flatten().tolist()
+            rows = list({int(drafts[row, index]): row for row in reversed(same)}.values())  # one for each token
+            self.record(start + index, drafts[rows, index], states[rows, index], residuals[rows, index])
+        return drafts[best, :stretch]
+
+    def record(self, position: int, token_ids: torch.Tensor, states: torch.Tensor, residuals: torch.Tensor) -> None:
+        """Enters candidates tested at a position; a token that was entered before keeps its first residual."""
+        trial = self.trials.setdefault(position, Trial(token_ids[:0], residuals[:0]))
+        new = ~torch.isin(token_ids, trial.token_ids)
+        trial.token_ids = torch.cat([trial.token_ids, token_ids[new]])
+        before = trial.residuals.min() if len(trial.residuals) else torch.inf
+        trial.residuals = torch.cat([trial.residuals, residuals[new]])
+        if bool(new.any()) and residuals[new].min() < before:
+            trial.nearest_state = states[new][residuals[new].argmin()]
+
+    def test(self, positions: torch.Tensor, token_ids: torch.Tensor, states: torch.Tensor) -> None:
+        """Enters candidates: the states of token_ids[n] in place of the token at positions[n]."""
+        residuals = self.residuals(positions, states)
+        for position in positions.unique().tolist():
+            here = positions == position
+            self.record(position, token_ids[here], states[here], residuals[here])
+
+    def fits(self, position: int) -> bool:
+        """Whether some candidate tested there lies within the tolerance."""
+        trial = self.trials.get(position)
+        return trial is not None and fits(trial.least, float(self.limits[position]))
+
+    def examine(self, position: int, prompt: list[int]) -> None:
+        """Raises what is allowed at a position by as much as rounding is amplified there.
+
+        `prompt` is the working prompt up to the position. Called when the whole vocabulary has been tested and
+        nothing fits: with a wider tolerance only the nearest of all may be accepted, not the nearest of some.
+        """
+        trial = self.trials[position]
+        if trial.least <= FAR * self.tolerance.value:
+            ids = torch.tensor([*prompt, trial.nearest], device=self.model.device)
+            self.limits[position] = self.tolerance.at(self.prefix.network, ids)
+
+    def crowded(self, position: int) -> torch.Tensor:
+        """The rivals that call for a wider search: inside the tolerance, or within ten times the least residual.
+
+        Where half types make residuals large, ten times is beyond what tokens differ by, and twice has to do.
+        """
+        trial = self.trials[position]
+        zone = max(self.allowed(position), (CLEAR if self.tolerance.evened else NEAR) * trial.least)
+        return trial.token_ids[(trial.residuals <= zone) & ~self._own_class(trial) & trial.standing]
+
+    def possible(self, position: int) -> list[int]:
+        """The candidates that cannot be told apart from the nearest at a position, itself first, a class only once."""
+        trial = self.trials[position]
+        near = (trial.residuals <= limit(trial.least, self.allowed(position))) & trial.standing
+        ordered = trial.token_ids[near][trial.residuals[near].argsort(stable=True)]
+        classes = dict.fromkeys(self.model.token_classes[ordered].tolist())
+        return list(classes)
+
+    def tested_of_class(self, position: int, token: int) -> set[int]:
+        """The candidates tested at a position that are of the class of a token."""
+        tested, classes = self.trials[position].token_ids, self.model.token_classes
+        return set(tested[classes[tested] == classes[token]].tolist())
+
+    def distances(self, position: int) -> tuple[float | None, float | None]:
+        """The least residual at a position, and that of the nearest tested rival of another class."""
+        trial = self.trials.get(position)
+        if trial is None or not len(trial.residuals):
+            return None, None
+        return finite(trial.least), finite(self._margin(trial))
+
+    def decide(self, position: int) -> tuple[TokenResult, Alternative | None]:
+        """The answer at a position from everything tested there, and what else stays possible."""
+        trial, tolerance = self.trials[position], float(self.limits[position])
+        residual, margin = trial.least, self._margin(trial)
+        members = self.model.members(trial.nearest)
+        alternative = None
+        if not fits(residual, tolerance):
+            outcome, token = Outcome.NOT_FOUND, None
+            alternative = Alternative(
+                position, [trial.nearest], "the nearest of all candidates tested, outside the tolerance: not an answer"
+            )
+        elif margin is not None and not clearly_farther(margin, residual, tolerance):
+            outcome, token = Outcome.AMBIGUOUS, None
+            near = self._possible(trial, limit(residual, tolerance))
+            alternative = Alternative(position, near, "their states cannot be told apart")
+        elif len(members) > 1:
+            outcome, token = Outcome.AMBIGUOUS, members[0]
+            alternative = Alternative(position, members, "identical embedding rows")
+        else:
+            outcome, token = Outcome.RECOVERED, trial.nearest
+        result = TokenResult(
+            position=position,
+            token_id=token,
+            outcome=outcome,
+            residual=finite(residual),
+            margin=finite(margin),
+            tolerance=tolerance,
+            rivals_tested=int((~self._own_class(trial)).sum()),
+            candidates_tested=len(trial.token_ids),
+            told_apart_later=len(trial.struck),
+        )
+        return result, alternative
+
+    def condition(self, position: int, truth: int) -> Condition | None:
+        """Why the rule cannot err at a position whose true token is `truth`, behind the true prefix.
+
+        Where every token has been tested, the margin is known from the residuals; a token that was struck out counts
+        there, and is not among the candidates that the rule is applied to.
+        """
+        trial, classes = self.trials.get(position), self.model.token_classes
+        if trial is None:
+            return None
+        own = classes[trial.token_ids] == classes[truth]
+        if not bool((own & trial.standing).any()):
+            return None
+        error = float(trial.residuals[own].max())
+        others = trial.residuals[~own]
+        whole = len(trial.token_ids) == self.model.vocabulary_size and len(others) > 0
+        margin = least_margin(error, float(others.min())) if whole else None
+        return condition(error, self.allowed(position), margin)
+
+    def _possible(self, trial: Trial, within: float) -> list[int]:
+        """The candidates within a limit, nearest first, each with its whole class."""
+        inside = (trial.residuals <= within) & trial.standing
+        near = trial.token_ids[inside][trial.residuals[inside].argsort(stable=True)]
+        named = [member for token in near.tolist() for member in self.model.members(token)]
+        return list(dict.fromkeys(named))[:LISTED]
+
+    def _margin(self, trial: Trial) -> float | None:
+        """The residual of the nearest rival of another class that is not struck out."""
+        rivals = ~self._own_class(trial) & trial.standing
+        return float(trial.residuals[rivals].min()) if bool(rivals.any()) else None
+
+    def _own_class(self, trial: Trial) -> torch.Tensor:
+        classes = self.model.token_classes
+        return classes[trial.token_ids] == classes[trial.nearest]
+
+    def allowed(self, position: int) -> float:
+        """The relative residual that is allowed at a position."""
+        return float(self.limits[position])
+
+    def residuals(self, positions: slice | torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """The residuals of states (…, n, d) at n positions, shape (…, n)."""
+        difference = (states.double() - self.observed[positions]) * self._weights[positions]
+        return quotient(difference, self._norms[positions])

@@ -1,0 +1,24 @@
+"""The same model, and the same module, in other number types."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from numerics.arithmetic import cast
+from sipit.models import LanguageModel
+from sipit.models.structure import find_decoder
+
+
+def in_dtype(model: LanguageModel, dtype: torch.dtype) -> LanguageModel:
+    """The same model with weights and arithmetic of another type; itself where it has that type."""
+    if dtype == model.dtype:
+        return model
+    module = cast(copy.deepcopy(model.module), dtype)
+    return replace(model, module=module, decoder=find_decoder(module), dtype=dtype)
+
+
+def in_float64(module: Any) -> Any:
+    """A copy of a module that computes in float64, where the library's own casts let it."""
+    return cast(copy.deepcopy(module), torch.float64)

@@ -1,0 +1,44 @@
+"""The states of one run at several layers at once."""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from sipit.models import LanguageModel
+from sipit.models.network import Network
+
+
+@contextmanager
+def reading(model: LanguageModel, layers: Sequence[int]) -> Generator[dict[int, list[torch.Tensor]]]:
+    """Collects states (batch, T, d) by layer, run by run: what enters the first block (0), what block l hands on."""
+    states: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
+    stream = model.decoder.chain.stream
+
+    def reader(layer: int) -> Any:
+        def after(_module: Any, _arguments: Any, output: Any) -> None:
+            states[layer].append(stream.handed_on(output))
+
+        return after
+
+    def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        states[0].append(stream.entered(arguments, named).clone())
+
+    blocks = model.decoder.blocks
+    # Entered in front: the hook that ends a run at the last layer would keep later ones from being called.
+    handles = [blocks[layer - 1].register_forward_hook(reader(layer), prepend=True) for layer in layers if layer > 0]
+    if 0 in states:
+        handles.append(blocks[0].register_forward_pre_hook(before, with_kwargs=True, prepend=True))
+    try:
+        yield states
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def layered_states(model: LanguageModel, token_ids: Sequence[int], layers: Sequence[int]) -> torch.Tensor:
+    """The states of a prompt at several layers, by one forward: shape (layers, T, d)."""
+    with reading(model, layers) as states:
+        Network(model, max(layers)).run(torch.tensor([list(token_ids)], device=model.device))
+    return torch.stack([states[layer][0][0] for layer in layers])

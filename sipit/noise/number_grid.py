@@ -1,0 +1,43 @@
+"""On which grid of numbers values lie, whatever type they are stored in, and how far rounding to it moves a row."""
+
+import torch
+
+from sipit.noise.distances import evening
+
+HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_INTEGER = 1e-3  # of a step, by which a float32 quotient may miss an integer
+_STEPS = 127  # of int8, to either side
+
+
+def stored_grid(rows: torch.Tensor) -> str | None:
+    """The coarsest grid that all values (T, d) lie on: int8 with one scale a row or in all, bfloat16 or float16."""
+    values = rows.double()
+    if _on_integers(values, values.abs().amax(1, keepdim=True)):
+        return "int8, one scale a row"
+    if _on_integers(values, values.abs().max().reshape(1, 1)):
+        return "int8, one scale"
+    half = half_type(rows)
+    return None if half is None else str(half).removeprefix("torch.")
+
+
+def half_type(rows: torch.Tensor) -> torch.dtype | None:
+    """The half type on whose grid all values (T, d) lie, whatever type holds them; None where there is none."""
+    return next((dtype for dtype in HALVES.values() if bool((rows.to(dtype).to(rows.dtype) == rows).all())), None)
+
+
+def grid_error(grid: str | None, rows: torch.Tensor) -> float:
+    """How far rounding to the grid moves the evened direction of a row (T, d) at most."""
+    if grid is None:
+        return 0.0
+    if grid in HALVES:
+        return torch.finfo(HALVES[grid]).eps / 2
+    values = rows.double()
+    weights = evening(values)
+    largest = values.abs().amax(1) if grid.endswith("a row") else values.abs().max().expand(len(values))
+    moved = largest / (2 * _STEPS) * weights.norm(dim=1)
+    return float((moved / (values * weights).norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)).max())
+
+
+def _on_integers(values: torch.Tensor, largest: torch.Tensor) -> bool:
+    steps = values / (largest / _STEPS).clamp_min(torch.finfo(torch.float64).tiny)
+    return bool(((steps - steps.round()).abs() <= _INTEGER).all())

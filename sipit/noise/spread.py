@@ -1,0 +1,68 @@
+"""How much rounding is amplified in one prompt: Monte Carlo arithmetic.
+
+The prompt is run with every block's input multiplied by 1 + u g, with g Gaussian and u one rounding unit; the spread of
+its states is what rounding does there. Distances are relative L2, because the norms of states differ by orders of
+magnitude between positions.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from sipit.models.network import Network
+from sipit.noise.distances import relative_distance
+
+SAMPLES = 16  # perturbed runs of one prompt
+_SEED = 20251017
+
+
+def spread_of_rounding(network: Network, token_ids: torch.Tensor, unit: float, *, evened: bool = False) -> torch.Tensor:
+    """The largest relative deviation of 16 runs whose blocks are perturbed by `unit`, per position, shape (T,).
+
+    The perturbations are drawn from a fixed seed, so that the answer is the same every time. Counted as one run.
+    """
+    return spread_of(perturbed_runs(network, token_ids, unit), evened=evened)
+
+
+def perturbed_runs(network: Network, token_ids: torch.Tensor, unit: float) -> torch.Tensor:
+    """States (1 + samples, T, d) of a prompt, float64: the plain run, then those with perturbed blocks."""
+    generator = torch.Generator().manual_seed(_SEED)
+    size = torch.full((SAMPLES + 1, 1, 1), unit)
+    size[0] = 0  # the first row is the plain run
+    with _perturbed_blocks(network, size, generator):
+        return network.run(token_ids.expand(SAMPLES + 1, -1)).double()
+
+
+def spread_of(states: torch.Tensor, *, evened: bool) -> torch.Tensor:
+    """How far perturbed runs lie from the plain one at most, shape (T,)."""
+    return relative_distance(states[1:], states[0].expand_as(states[1:]), evened=evened).amax(0)
+
+
+def rounding_unit(*dtypes: torch.dtype) -> float:
+    """The rounding unit of the least exact of these types."""
+    return max(torch.finfo(dtype).eps for dtype in dtypes)
+
+
+@contextmanager
+def _perturbed_blocks(network: Network, size: torch.Tensor, generator: torch.Generator) -> Generator[None]:
+    """Multiplies what enters each block up to the layer by 1 + size * Gaussian."""
+    stream = network.model.decoder.chain.stream
+
+    def perturb(hidden: torch.Tensor) -> torch.Tensor:
+        drawn = size * torch.randn(hidden.shape, generator=generator)
+        return (hidden.double() * (1 + drawn.to(hidden.device).double())).to(hidden.dtype)
+
+    def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+        return stream.with_entered(arguments, named, perturb(stream.entered(arguments, named)))
+
+    blocks = network.model.decoder.blocks
+    last = len(blocks) if network.layer == "final" else max(1, network.layer)
+    # Entered in front, so that at layer 0 the state is read after it has been perturbed.
+    handles = [block.register_forward_pre_hook(before, with_kwargs=True, prepend=True) for block in blocks[:last]]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

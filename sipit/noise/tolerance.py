@@ -1,0 +1,136 @@
+"""The tolerance of an inversion, derived from measured noise.
+
+A fixed number is wrong on both sides: states captured elsewhere differ from recomputed ones, by an amount that
+depends on the model, the layer and the number format, and here and there on the prompt.
+"""
+
+import math
+from dataclasses import asdict, dataclass, fields
+
+import torch
+
+from proofs.errors import InvalidInput
+from sipit.cache import keep_json, kept_json, measured_with
+from sipit.models import LanguageModel
+from sipit.models.network import Network
+from sipit.noise.measured import Noise, measure_noise
+from sipit.noise.number_grid import half_type
+from sipit.noise.spread import rounding_unit, spread_of_rounding
+from sipit.states.files import States
+
+COARSE = 1e-4  # rounding unit from which a type counts as a half type
+_MOST = 0.5  # tolerance of an ill-conditioned position: unrelated states lie about 1 apart
+SAFETY = 4  # a tolerance is this multiple of the noise that was measured or estimated
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """The largest relative L2 residual that a true token may have; `kind` is `measured` or `given`.
+
+    `ratio` and `unit` derive the tolerance of a single ill-conditioned position, see `at`; 0 where none is wanted.
+    `evened` says that residuals are taken in the evened distance of `sipit.noise.distances`; `left_out` names the
+    ways of capturing that were not counted, with the reasons.
+    """
+
+    value: float
+    kind: str
+    derived_from: str
+    ratio: float = 0.0
+    unit: float = 0.0
+    evened: bool = False
+    left_out: tuple[str, ...] = ()
+
+    @classmethod
+    def given(cls, value: float) -> "Tolerance":
+        """A tolerance chosen by the user, the same everywhere.
+
+        Raises:
+            InvalidInput: not a positive number below 1.
+        """
+        if not 0 < value < 1:
+            raise InvalidInput(
+                f"Expected a relative tolerance between 0 and 1, but got {value}; use 'auto' to have it measured."
+            )
+        return cls(value, "given", "the caller")
+
+    def at(self, network: Network, token_ids: torch.Tensor) -> float:
+        """The tolerance at the last position of a prompt (T,): more where its rounding is amplified more.
+
+        Four times the noise that the Monte Carlo runs of this prompt stand for; never less than `value`, nor, where
+        that is less, more than halfway to a state that has nothing to do with the observed one.
+        """
+        if not self.ratio:
+            return self.value
+        spread = spread_of_rounding(network, token_ids, self.unit, evened=self.evened)
+        return max(self.value, min(SAFETY * self.ratio * float(spread[-1]), _MOST))
+
+
+def stored_type(states: States) -> torch.dtype:
+    """The half type on whose grid all values lie, whatever holds them now; else the type that holds them."""
+    return half_type(torch.cat(states.arrays)) or states.arrays[0].dtype
+
+
+def derive_tolerance(model: LanguageModel, states: States, *, evened: bool | None = None) -> Tolerance:
+    """The tolerance for these states: four times the noise seen between capturing and recomputing.
+
+    Captures are repeated on calibration prompts in the dtype of the manifest (else in the stored dtype). States whose
+    values all lie on the grid of a half type count as stored in it, whatever holds them now. In the plain
+    distance the largest noise counts. In the evened one it is what 19 of 20 positions stay below: half types carry so
+    much noise at a few ill-conditioned positions that nothing could be told apart under four times that; such
+    positions get a tolerance of their own. `evened` None takes the evened distance where a half type is involved.
+
+    Raises:
+        InvalidInput: states that have nothing to do with each other would fit.
+        Unsupported: recomputed states are not those of a plain run, beyond rounding.
+    """
+    held = states.arrays[0].dtype
+    stored = stored_type(states)
+    computed = getattr(torch, states.manifest.dtype) if states.manifest is not None else held
+    types = "-".join(_name(dtype) for dtype in (model.dtype, computed, stored))
+    key = f"{measured_with(model.device)}/noise/{model.digest[:32]}-{states.layer}-{types}.json"
+    noise = _kept_noise(key)
+    if noise is None:
+        noise = measure_noise(model, states.layer, computed=computed, stored=stored)
+        keep_json(key, asdict(noise))
+    unit = rounding_unit(stored, computed, model.dtype)
+    even = unit > COARSE if evened is None else evened
+    names = " and ".join(dict.fromkeys(_name(dtype) for dtype in (computed, stored)))
+    size, ratio = (noise.evened_usual, noise.evened_ratio) if even else (noise.largest, noise.ratio)
+    apart = noise.evened_unrelated if even else noise.unrelated
+    if SAFETY * size >= apart:
+        raise InvalidInput(
+            f"Expected a tolerance below {apart:.2g}, where states that have nothing to do with each other fit, but "
+            f"{SAFETY} x the noise measured between captures in {names} and recomputation in {_name(model.dtype)} at "
+            f"layer {states.layer} is {SAFETY * size:.2g}; name another layer or --dtype, or give --tolerance."
+        )
+    kind = "relative noise (evened) that 95 % stay below," if even else "largest relative noise"
+    where = "nothing among the likeliest tokens fits" if even else "no token of the vocabulary fits"
+    return Tolerance(
+        value=max(SAFETY * size, unit),  # at layer 0, for one, there is no noise to measure
+        kind="measured",
+        derived_from=(
+            f"{SAFETY} x the {kind} {size:.2e} over {noise.positions} positions between "
+            f"captures in {names} and recomputation in {_name(model.dtype)} at layer {states.layer}; where {where} "
+            f"that, {SAFETY} x {ratio:.2f} x the spread of Monte Carlo runs of the prompt"
+        ),
+        ratio=ratio if even else max(1.0, ratio),
+        unit=unit,
+        evened=even,
+        left_out=noise.left_out,
+    )
+
+
+def _kept_noise(key: str) -> Noise | None:
+    """The noise kept under a key; None where there is none, or what is there is not one (an older version's, say)."""
+    kept = kept_json(key) or {}
+    if set(kept) != {field.name for field in fields(Noise)}:
+        return None
+    left_out = kept.pop("left_out")
+    sound = all(isinstance(value, int | float) and math.isfinite(value) for value in kept.values())
+    if not sound or not isinstance(left_out, list) or not all(isinstance(one, str) for one in left_out):
+        return None
+    return Noise(**kept, left_out=tuple(left_out))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

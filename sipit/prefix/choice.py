@@ -1,0 +1,69 @@
+"""Which prefix is right for a model: tried on a short prompt, so that no model is trusted or refused by its name."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from sipit.models.abilities import agree
+from sipit.models.network import Network
+from sipit.models.trial import REFUSALS
+from sipit.prefix.kinds import CachedPrefix, Prefix, RecomputedPrefix
+from sipit.prefix.packed import PackedPrefix, Tried, extend_together
+
+PrefixOpener = Callable[[Network], Prefix]
+
+_LENGTH = 19  # tokens of the prompt it is tried on
+
+
+def prefix_opener(network: Network) -> PrefixOpener:
+    """What opens a prefix: the first of packed, cached and recomputed ones whose states are those of plain runs."""
+    single = single_opener(network)
+    packing = network.model.abilities.packing
+    if packing and single is CachedPrefix and _agrees(network, partial(PackedPrefix, tried=Tried(_LENGTH))):
+        return partial(PackedPrefix, tried=Tried(_LENGTH - 1))
+    return single
+
+
+def single_opener(network: Network) -> PrefixOpener:
+    """The same among those that run one prompt at a time, one row for every candidate."""
+    understood = network.model.abilities
+    cached = understood.memory is not None and understood.mask is not None
+    return CachedPrefix if cached and _agrees(network, CachedPrefix) else RecomputedPrefix
+
+
+def kind_of(opener: PrefixOpener) -> str:
+    """What an opener opens, in words."""
+    return "prefixes recomputed" if opener is RecomputedPrefix else "shared keys and values"
+
+
+def _agrees(network: Network, opener: PrefixOpener) -> bool:
+    """Extends, cuts back, extends again and tries candidates; for packed prefixes, together with another prompt."""
+    model = network.model
+    trial = Network(model, network.layer)  # its runs are set-up, not work of an inversion
+    prompt = torch.arange(1, _LENGTH + 1, device=model.device) % model.vocabulary_size
+    positions = torch.tensor([0, 3, 17, 18, 18], device=model.device)
+    tokens = torch.tensor([5, 0, 2, 1, 3], device=model.device) % model.vocabulary_size
+    plain, shared = RecomputedPrefix(trial), opener(trial)
+    try:
+        drafts = torch.stack([prompt[:10], prompt[5:15]])
+        pairs = [(plain.extend(0, prompt[None]), shared.extend(0, prompt[None]))]
+        plain.keep(0)
+        shared.keep(0)
+        pairs += [(plain.extend(9, drafts), shared.extend(9, drafts))]
+        plain.keep(1)
+        shared.keep(1)
+        pairs += [
+            (plain.candidates(positions, tokens), shared.candidates(positions, tokens)),
+            (plain.candidates(positions[3:], tokens[3:]), shared.candidates(positions[3:], tokens[3:])),
+        ]
+        if isinstance(shared, PackedPrefix):
+            other = PackedPrefix(trial, shared.tried)
+            found = extend_together([(other, 0, prompt[None, 5:]), (shared, 12, drafts)])
+            pairs += [
+                (plain.extend(12, drafts), found[1]),
+                (RecomputedPrefix(trial).extend(0, prompt[None, 5:]), found[0]),
+            ]
+    except REFUSALS:
+        return False  # the model keeps another kind of cache, such as a recurrent state
+    return all(agree(a, b, model.dtype) for a, b in pairs)

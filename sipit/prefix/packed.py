@@ -1,0 +1,285 @@
+"""Many candidates in one row: they share one copy of the prefix, and a mask keeps them apart.
+
+    keys      prefix 0 … S-1                | the n candidates of the row
+    query i   those before its position t_i | itself alone
+
+So a candidate costs one token behind a prompt of any length, where a row of its own would copy the prefix first. Rows
+of different prompts run together, and so do their drafts. Attention has to take a mask of four dimensions and to know
+no places but `position_ids`. Whether it does is tried on a short prompt, like everything about a model, and again
+whenever tokens stand farther back than any before, because a window may end there.
+"""
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from sipit.models.abilities import agree
+from sipit.models.network import Network
+from sipit.prefix.kinds import CachedPrefix, rows_at_once
+
+ROW = 128  # candidates in one row
+_ALIKE = 16  # rows that run together however much of their prefixes is padding
+_PADDED = 0.15  # share of padding from which more rows are not added
+
+Candidates = tuple["PackedPrefix", torch.Tensor, torch.Tensor]  # positions (N,), tokens (N,)
+Drafts = tuple["PackedPrefix", int, torch.Tensor]  # start, tokens (B, n)
+
+
+@dataclass(slots=True)
+class Tried:
+    """Up to which position packed states were compared with plain ones, and whether they agreed."""
+
+    position: int = -1
+    agrees: bool = True
+
+    def note(self, position: int, plain: torch.Tensor, packed: torch.Tensor, dtype: torch.dtype) -> None:
+        """Enters a comparison of states that were computed in a dtype."""
+        self.position = max(self.position, position)
+        self.agrees = self.agrees and agree(plain, packed, dtype)
+
+
+class PackedPrefix(CachedPrefix):
+    """As `CachedPrefix`, with candidates packed; `tried` is shared by the prefixes of one model and layer."""
+
+    def __init__(self, network: Network, tried: Tried) -> None:
+        super().__init__(network)
+        self.tried = tried
+        self._tokens = torch.zeros(1, 0, dtype=torch.long, device=network.model.device)
+        self._states = torch.zeros(1, 0, network.width, dtype=network.model.dtype, device=network.model.device)
+
+    def extend(self, start: int, drafts: torch.Tensor) -> torch.Tensor:
+        """See `Prefix.extend`."""
+        states = super().extend(start, drafts)
+        self._remember(start, drafts, states)
+        return states
+
+    def keep(self, row: int) -> None:
+        """See `Prefix.keep`."""
+        super().keep(row)
+        self._tokens, self._states = self._tokens[row : row + 1], self._states[row : row + 1]
+
+    def candidates(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+        """See `Prefix.candidates`."""
+        return candidates_together([(self, positions, token_ids)])[0]
+
+    def candidates_apart(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+        """The same, each candidate in a row of its own."""
+        return super().candidates(positions, token_ids)
+
+    def known(self, farthest: int) -> tuple[int, torch.Tensor, torch.Tensor] | None:
+        """Position, token (1,) and state (1, d) of the working prompt to try packing with as far back as that."""
+        last = min(farthest, self._tokens.shape[1] - 1)
+        if last <= self.tried.position:
+            return None
+        return last, self._tokens[0, last : last + 1], self._states[0, last : last + 1]
+
+    def enter(self, start: int, drafts: torch.Tensor, states: torch.Tensor, added: "list[_Pair]") -> None:
+        """Takes over drafts that ran together with others: their states, and keys and values of every block."""
+        layers: list[Any] = []
+        for index, new in enumerate(added):
+            if start:
+                old = self.pair(index)
+                before = [tensor[:, :, :start].expand(len(drafts), -1, -1, -1) for tensor in old]
+                new = (torch.cat([before[0], new[0]], dim=2), torch.cat([before[1], new[1]], dim=2))
+            layer = DynamicLayer()
+            layer.lazy_initialization(*new)
+            layer.keys, layer.values = new
+            layers.append(layer)
+        self._cache = Cache(layers=layers)
+        self._remember(start, drafts, states)
+
+    def pair(self, index: int) -> "_Pair":
+        """Keys and values of the working prompt in a block, each (1, heads, T, width)."""
+        layer: Any = self._cache.layers[index]
+        return layer.keys, layer.values
+
+    @property
+    def depth(self) -> int:
+        """Blocks with keys and values; 0 before anything was run."""
+        return len(self._cache.layers)
+
+    def _remember(self, start: int, drafts: torch.Tensor, states: torch.Tensor) -> None:
+        rows = len(drafts)
+        self._tokens = torch.cat([self._tokens[:, :start].expand(rows, -1), drafts], dim=1)
+        self._states = torch.cat([self._states[:, :start].expand(rows, -1, -1), states], dim=1)
+
+
+def candidates_together(parts: Sequence[Candidates]) -> list[torch.Tensor]:
+    """`candidates` of several prompts of one model and layer at once."""
+    tried = parts[0][0].tried
+    if tried.agrees:
+        known = [prefix.known(int(positions.max())) for prefix, positions, _ in parts]
+        states = _run_candidates([_with(part, control) for part, control in zip(parts, known, strict=True)])
+        for control, found in zip(known, states, strict=True):
+            if control is not None:
+                tried.note(control[0], control[2], found[-1:], parts[0][0].network.model.dtype)
+        if tried.agrees:
+            return [found[: len(tokens)] for (_, _, tokens), found in zip(parts, states, strict=True)]
+    return [prefix.candidates_apart(positions, tokens) for prefix, positions, tokens in parts]
+
+
+def extend_together(parts: Sequence[Drafts]) -> list[torch.Tensor]:
+    """`extend` of several prompts of one model and layer at once."""
+    tried = parts[0][0].tried
+    most = max(drafts.shape[1] for _, _, drafts in parts)
+    if len(parts) > 1 and tried.agrees and most <= _room(parts[0][0], max(start for _, start, _ in parts)):
+        longest = max(range(len(parts)), key=lambda number: parts[number][1] + parts[number][2].shape[1])
+        prefix, start, drafts = parts[longest]
+        last = start + drafts.shape[1] - 1
+        plain = prefix.extend(start, drafts) if last > tried.position else None
+        states = _run_drafts(parts)
+        if plain is not None:
+            tried.note(last, plain, states[longest], prefix.network.model.dtype)
+        if tried.agrees:
+            return states
+    return [prefix.extend(start, drafts) for prefix, start, drafts in parts]
+
+
+def _room(prefix: PackedPrefix, seen: int) -> int:
+    """How many tokens fit behind so many within the context of the model; at least one."""
+    context = prefix.network.model.context
+    return sys.maxsize if context is None else max(1, context - seen)
+
+
+def _with(part: Candidates, control: tuple[int, torch.Tensor, torch.Tensor] | None) -> Candidates:
+    """The candidates, and behind them the token to try packing with."""
+    if control is None:
+        return part
+    prefix, positions, tokens = part
+    return prefix, torch.cat([positions, positions.new_tensor([control[0]])]), torch.cat([tokens, control[1]])
+
+
+_Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Tokens (n,) at positions (n,), of which each sees the first `prefix_seen` (n,) tokens of a prefix."""
+
+    prefix: PackedPrefix
+    prefix_seen: torch.Tensor
+    positions: torch.Tensor
+    tokens: torch.Tensor
+
+
+def _run_candidates(parts: Sequence[Candidates]) -> list[torch.Tensor]:
+    rows: list[tuple[int, torch.Tensor, _Row]] = []
+    # A row stands behind the longest prefix of its batch, and some models have tables that end with their context.
+    room = _room(parts[0][0], max(int(positions.max()) for _, positions, _ in parts))
+    for number, (prefix, positions, tokens) in enumerate(parts):
+        order = torch.argsort(positions, stable=True)  # rows of like length run together
+        for chosen in order.tensor_split(max(1, math.ceil(len(order) / min(ROW, room)))):
+            at = positions[chosen]
+            rows.append((number, chosen, _Row(prefix, at, at, tokens[chosen])))
+    rows.sort(key=lambda row: int(row[2].prefix_seen.max()))
+    network = parts[0][0].network
+    model = network.model
+    results = [
+        torch.empty(len(tokens), network.width, dtype=model.dtype, device=model.device) for _, _, tokens in parts
+    ]
+    lengths = [int(row.prefix_seen.max()) + len(row.tokens) for *_, row in rows]
+    size = _row_bytes(parts[0][0], max(len(row.tokens) for *_, row in rows), int(rows[-1][2].prefix_seen.max()))
+    for part in _batches(lengths, rows_at_once(size)):
+        states, _ = _run([row for *_, row in rows[part]], torch.eye)
+        for (number, chosen, _), found in zip(rows[part], states, strict=True):
+            results[number][chosen] = found[: len(chosen)]
+    return results
+
+
+def _batches(lengths: list[int], most: int) -> Iterator[slice]:
+    """Parts of rows of these lengths, ascending: at most so many, and where there are enough, of like lengths."""
+    start = used = 0
+    for stop, length in enumerate(lengths):
+        count = stop - start
+        padded = 1 - (used + length) / ((count + 1) * length) if length else 0.0
+        if count >= most or (count >= _ALIKE and padded > _PADDED):
+            yield slice(start, stop)
+            start, used = stop, 0
+        used += length
+    yield slice(start, len(lengths))
+
+
+def _run_drafts(parts: Sequence[Drafts]) -> list[torch.Tensor]:
+    rows = [
+        _Row(prefix, torch.full_like(row, start), start + torch.arange(len(row), device=row.device), row)
+        for prefix, start, drafts in parts
+        for row in drafts
+    ]
+    states, added = _run(rows, lambda length: torch.ones(length, length).tril())
+    results: list[torch.Tensor] = []
+    done = 0
+    for prefix, start, drafts in parts:
+        mine, length = slice(done, done + len(drafts)), drafts.shape[1]
+        results.append(states[mine, :length])
+        prefix.enter(start, drafts, results[-1], [(k[mine, :, :length], v[mine, :, :length]) for k, v in added])
+        done += len(drafts)
+    return results
+
+
+def _run(rows: Sequence[_Row], own: Any) -> tuple[torch.Tensor, list[_Pair]]:
+    """States (B, n, d) of rows, and the keys and values that they added; `own(n)` says which own tokens each sees."""
+    prefix = rows[0].prefix
+    model = prefix.network.model
+    length, seen = max(len(row.tokens) for row in rows), max(int(row.prefix_seen.max()) for row in rows)
+    tokens = torch.zeros(len(rows), length, dtype=torch.long, device=model.device)
+    positions, limits = tokens.clone(), tokens.clone()
+    for index, row in enumerate(rows):
+        here = slice(len(row.tokens))
+        tokens[index, here], positions[index, here], limits[index, here] = row.tokens, row.positions, row.prefix_seen
+    visible = torch.arange(seen, device=model.device) < limits[:, :, None]
+    among = own(length).to(visible).expand(len(rows), -1, -1)
+    hidden = ~torch.cat([visible, among], dim=2)[:, None]
+    mask = torch.zeros(hidden.shape, dtype=model.dtype, device=model.device)
+    mask.masked_fill_(hidden, torch.finfo(model.dtype).min)
+    depth = max(row.prefix.depth for row in rows)
+    prefixes = [row.prefix for row in rows]
+    cache = Cache(layers=[_RowsLayer(prefixes, index, seen) for index in range(depth)]) if seen else DynamicCache()
+    network = Network(model, prefix.network.layer)
+    states = network.run(tokens, memory=cache, mask=mask, positions=prefix.positions(positions))
+    for each in {id(prefix): prefix for prefix in prefixes}.values():
+        work = each.network.work
+        work.forward_passes += 1
+        work.token_positions += sum(length for row in rows if row.prefix is each)
+    layers: list[Any] = cache.layers
+    return states, [(layer.keys, layer.values) for layer in layers]
+
+
+class _RowsLayer(DynamicLayer):
+    """Hands every row the first `seen` keys and values of its own prefix; holds what the rows add."""
+
+    def __init__(self, prefixes: list[PackedPrefix], index: int, seen: int) -> None:
+        super().__init__()
+        self._prefixes, self._index, self._seen = prefixes, index, seen
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_arguments: Any, **_named: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self.keys, self.values = key_states, value_states
+        return self._joined(0, key_states), self._joined(1, value_states)
+
+    def _joined(self, which: int, new: torch.Tensor) -> torch.Tensor:
+        rows, heads, length, width = new.shape
+        joined = new.new_zeros(rows, heads, self._seen + length, width)
+        for row, prefix in enumerate(self._prefixes):
+            if prefix.depth:
+                stored = prefix.pair(self._index)[which][0, :, : self._seen]
+                joined[row, :, : stored.shape[1]] = stored
+        joined[:, :, self._seen :] = new
+        return joined
+
+    def get_seq_length(self) -> int:
+        return self._seen
+
+
+def _row_bytes(prefix: PackedPrefix, length: int, seen: int) -> int:
+    """Memory of one row in one block: activations, the mask, and keys and values in copies."""
+    model = prefix.network.model
+    keys = prefix.pair(0)[0].shape[1] * prefix.pair(0)[0].shape[3] if prefix.depth else model.width
+    entries = 16 * length * model.width + (seen + length) * (8 * length + 4 * keys)
+    return entries * model.dtype.itemsize

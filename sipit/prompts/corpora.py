@@ -1,0 +1,162 @@
+"""Corpora of a collision search: from files, folders, the built-in text, streams or chance to distinct prompts.
+
+Files name their prompts one by one; running text is cut into windows, of which every prefix is a prompt.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from proofs.errors import InvalidInput, MissingResource
+from sipit.models import LanguageModel
+from sipit.prompts.builtin_text import random_tokens
+from sipit.prompts.docstrings import builtin_documents
+from sipit.prompts.reading import read_prompts, tokenize
+from sipit.prompts.windows import Prefixes, cut, prefixes
+
+WINDOW = 32  # tokens
+STREAM, RANDOM = "datasets:", "random:"
+_TEXT_FILES = (".txt", ".md", ".rst", ".py")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corpus:
+    """Distinct prompts to compare.
+
+    Attributes:
+        name: where they come from.
+        prompts: all different as token sequences.
+        numbers: shape (prompts,), int64: what the record calls each prompt. In a prompt file that is its place among
+            the prompts of the file, from 0 (the first of equal ones).
+        drawn: how many prompts there were before equal ones were made one; None where only distinct ones were asked
+            for.
+        independent: whether they were drawn independently from one distribution.
+    """
+
+    name: str
+    prompts: Prefixes
+    numbers: NDArray[np.int64]
+    drawn: int | None = None
+    independent: bool = False
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+
+def read_corpus(
+    model: LanguageModel, source: str, *, window: int = WINDOW, limit: int | None = None, seed: int = 0
+) -> Corpus:
+    """The distinct prompts of a source, at most `limit`.
+
+    Args:
+        source: a prompt file (.txt, .jsonl; every line is a prompt), a folder of text files, `builtin` (the text that
+            Python carries), `datasets:NAME` (the column `text` of the training split, streamed), or `random:LENGTH`
+            (independent uniform token ids; needs a limit).
+        window: tokens of a window of running text; every prefix of every window is a prompt. Special tokens that the
+            tokenizer puts in front are put in front of every window, and count.
+        limit: reading ends there.
+        seed: of random prompts.
+
+    Raises:
+        InvalidInput: no such source, no prompt or only one in it, or an argument that cannot be.
+        MissingResource: a stream without the package that reads it.
+    """
+    if window < 1 or (limit is not None and limit < 2):
+        raise InvalidInput(
+            f"Expected a window of at least 1 token and a limit of at least 2, but got {window=}, {limit=}."
+        )
+    if source.startswith(RANDOM):
+        corpus = _random(model, source, limit, seed)
+    elif (path := Path(source)).is_file():
+        corpus = whole_prompts(source, tokenize(model, read_prompts(path)), limit=limit)
+    else:
+        windows = _windows(model, _documents(source), window)
+        found = prefixes(windows, limit=limit)
+        corpus = Corpus(source, found, np.arange(len(found)))
+    if len(corpus) < 2:
+        raise InvalidInput(f"Expected at least two different prompts, but {source} has {len(corpus)}; add some.")
+    longest = max(map(len, corpus.prompts.windows))
+    if model.context is not None and longest > model.context:
+        raise InvalidInput(
+            f"Expected at most {model.context} tokens, the context of {model.name}, but {source} has windows or "
+            f"prompts of {longest}; shorten them or lower --window."
+        )
+    return corpus
+
+
+def whole_prompts(
+    name: str, token_ids: Iterable[list[int]], *, limit: int | None = None, independent: bool = False
+) -> Corpus:
+    """Prompts as they are, without their prefixes; equal ones are one. They are kept in the order of their lengths."""
+    first: dict[tuple[int, ...], int] = {}
+    drawn = 0
+    for number, ids in enumerate(token_ids):
+        if limit is not None and len(first) >= limit:
+            break
+        first.setdefault(tuple(ids), number)
+        drawn = number + 1
+    windows = tuple(sorted(first, key=lambda ids: (len(ids), first[ids])))
+    lengths = np.array([len(ids) for ids in windows], dtype=np.int64)
+    numbers = np.array([first[ids] for ids in windows], dtype=np.int64)
+    return Corpus(name, Prefixes(windows, np.arange(len(windows)), lengths), numbers, drawn, independent)
+
+
+def _random(model: LanguageModel, source: str, limit: int | None, seed: int) -> Corpus:
+    length = source.removeprefix(RANDOM)
+    if not length.isdecimal() or int(length) < 1 or limit is None:
+        raise InvalidInput(f"Expected random:LENGTH together with a limit, but got {source}, {limit=}; give both.")
+    generator = torch.Generator().manual_seed(seed)
+    rows = random_tokens(model, (limit, int(length)), generator=generator).tolist()
+    return whole_prompts(source, rows, independent=True)
+
+
+def _documents(source: str) -> Iterator[str]:
+    if source == "builtin":
+        return builtin_documents()
+    if source.startswith(STREAM):
+        return _stream(source.removeprefix(STREAM))
+    folder = Path(source)
+    if not folder.is_dir():
+        raise InvalidInput(
+            f"Expected prompts from a file, a folder, builtin, {STREAM}NAME or {RANDOM}LENGTH, but there is no "
+            f"{source}; check the name."
+        )
+    files = sorted(path for path in folder.rglob("*") if path.suffix in _TEXT_FILES and path.is_file())
+    if not files:
+        raise InvalidInput(f"Expected text files ({', '.join(_TEXT_FILES)}) in {source}, but it has none; add some.")
+    return (path.read_text(encoding="utf-8", errors="replace") for path in files)
+
+
+def _stream(name: str) -> Iterator[str]:
+    if find_spec("datasets") is None:
+        raise MissingResource(
+            "Expected the package datasets for a stream of prompts, but it is not installed: pip install datasets"
+        )
+    from datasets import load_dataset  # pyright: ignore[reportMissingImports] - not a dependency; see above
+
+    rows: Any = load_dataset(name, split="train", streaming=True)
+    return (str(row["text"]) for row in rows)
+
+
+def _windows(model: LanguageModel, documents: Iterator[str], length: int) -> Iterator[tuple[int, ...]]:
+    """Windows of all documents, with the tokenizer's leading special tokens in front of each."""
+    if model.tokenizer is None:
+        raise InvalidInput(f"Expected token ids, because {model.name} has no tokenizer, but got text; give token_ids.")
+
+    def ids_of(text: str, special: bool) -> list[int]:
+        return list(model.tokenizer(text, add_special_tokens=special, verbose=False).input_ids)
+
+    with_special = ids_of("a", True)
+    front = tuple(itertools.takewhile(lambda token: token != ids_of("a", False)[0], with_special))
+    if length <= len(front):
+        raise InvalidInput(f"Expected a window longer than {len(front)} special tokens, but got {length}; raise it.")
+    for text in documents:
+        for window in cut(ids_of(text, False), length - len(front)):
+            yield front + window

@@ -1,0 +1,1 @@
+"""The chapters of a page, one file for each kind of record."""

@@ -1,0 +1,128 @@
+"""`capture`: the hidden states of prompts at one layer, in the ways that other programs would take them."""
+
+import platform
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from proofs.errors import InvalidInput, Unsupported
+from sipit.models import LanguageModel
+from sipit.models.abilities import Side
+from sipit.models.network import Layer, Network
+from sipit.prompts.reading import Prompt, tokenize
+from sipit.states.files import Manifest, States
+
+Progress = Callable[[int, int], None]
+
+
+def capture(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    *,
+    layer: Layer | None = None,
+    cached: bool = False,
+    batch: int = 1,
+    padding: Side = "right",
+    special_tokens: bool = True,
+    progress: Progress | None = None,
+) -> States:
+    """The states of prompts at block `layer` (default: half depth), one tensor of shape (T, d) each.
+
+    Args:
+        model: who computes them; states keep its dtype and stay on its device.
+        prompts: texts or lists of token ids.
+        layer: 0 is the embedding, L the residual stream before the final norm, "final" the state after it.
+        cached: one token at a time with a key-value cache, as during generation.
+        batch: prompts that run together; the shorter ones are padded, unless that was seen to change their states
+            (`LanguageModel.abilities`): then each runs alone.
+        padding: on which side.
+        special_tokens: whether text gets the tokenizer's special tokens.
+        progress: called with (prompts done, prompts in all).
+
+    Raises:
+        InvalidInput: a bad prompt or layer, or `cached` together with a batch.
+        Unsupported: `cached`, and the body continues a prompt from nothing that it returns.
+    """
+    chosen: Layer = model.layers // 2 if layer is None else layer
+    network = Network(model, chosen)
+    if batch < 1 or (cached and batch > 1):
+        raise InvalidInput(f"Expected a batch of at least 1, and of 1 with a cache, but got batch={batch}; change it.")
+    if cached and model.abilities.memory is None:
+        raise Unsupported(
+            f"Expected a model that continues a prompt from a cache, but {model.abilities.refused['memory']} "
+            f"({versions_in_words()}); capture by one forward."
+        )
+    token_ids = tokenize(model, prompts, special_tokens=special_tokens)
+    arrays: list[torch.Tensor] = []
+    for start in range(0, len(token_ids), batch):
+        group = token_ids[start : start + batch]
+        arrays += [_token_by_token(network, group[0])] if cached else _together(network, group, padding)
+        if progress is not None:
+            progress(len(arrays), len(token_ids))
+    return States(arrays=tuple(arrays), layer=chosen, manifest=_manifest(model, chosen, token_ids))
+
+
+def _together(network: Network, group: list[list[int]], padding: Side) -> list[torch.Tensor]:
+    """One run of several prompts; a single prompt is one ordinary forward."""
+    model = network.model
+    longest = max(map(len, group))
+    if all(len(ids) == longest for ids in group):
+        return list(network.run(torch.tensor(group, device=model.device)).clone())
+    needed = model.abilities.padding.get(padding)
+    if needed is None:  # as good as together, and slower
+        return [_together(network, [tokens], padding)[0] for tokens in group]
+    pad = next(iter(model.decoder.special_tokens), 0)
+    ids = torch.full((len(group), longest), pad, device=model.device)
+    mask = torch.zeros_like(ids)
+    spans: list[slice] = []
+    for row, tokens in enumerate(group):
+        span = slice(longest - len(tokens), longest) if padding == "left" else slice(0, len(tokens))
+        ids[row, span] = torch.tensor(tokens, device=model.device)
+        mask[row, span] = 1
+        spans.append(span)
+    given = {"mask": mask, "positions": (mask.cumsum(1) - 1).clamp_min(0)}
+    states = network.run(ids, **{name: given[name] for name in needed})
+    return [states[row, span].clone() for row, span in enumerate(spans)]
+
+
+def _token_by_token(network: Network, token_ids: list[int]) -> torch.Tensor:
+    """One token per run over what the body remembers, as during generation."""
+    known = network.model.abilities
+    told = known.positions is not None
+    memory: Any = None if known.empty_memory is None else known.empty_memory()
+    states: list[torch.Tensor] = []
+    for position, token in enumerate(torch.tensor(token_ids, device=network.model.device)):
+        at = torch.full_like(token, position)[None, None] if told else None
+        if known.empty_memory is None:
+            state, memory = network.run_whole(token[None, None], memory=memory, positions=at)
+        else:
+            state = network.run(token[None, None], memory=memory, positions=at)
+        states.append(state[0].clone())
+    return torch.cat(states)
+
+
+def _manifest(model: LanguageModel, layer: Layer, token_ids: list[list[int]]) -> Manifest:
+    bos = getattr(model.tokenizer, "bos_token_id", None)
+    return Manifest(
+        model=model.name,
+        digest=model.digest,
+        layer=layer,
+        norm="after" if layer == "final" else "before",
+        dtype=str(model.dtype).removeprefix("torch."),
+        bos=all(ids[0] == bos for ids in token_ids),
+        versions=versions(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes, for manifests and records."""
+    from importlib.metadata import version
+
+    names: Any = ("sipit", "torch", "transformers", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def versions_in_words() -> str:
+    """The versions of the libraries that run a model."""
+    return ", ".join(f"{name} {of}" for name, of in versions().items() if name in ("torch", "transformers"))
