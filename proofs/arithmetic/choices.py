@@ -9,6 +9,8 @@ import numpy as np
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.base import Discrete, Reals, Undecided
 
+TIE = "Expected a strict order, but got a tie or enclosures that overlap; take another point."
+
 
 class Choices(Balls):
     """Balls that write down every choice, and can be told which ones to make."""
@@ -28,13 +30,28 @@ class Choices(Balls):
         for tensor, *rest, made in self._ranked:
             if tensor is x and rest == [axis, count]:
                 return made
-        made = self._choose(lambda: super(Choices, self).top(x, axis, count))
+        made = self._choose(lambda: self._first(x, axis, count))
         self._ranked.append((x, axis, count, made))
         return made
 
     def floor(self, x: Reals) -> Discrete:
-        """The integer below, told or decided."""
-        return self._choose(lambda: super(Choices, self).floor(x))
+        """The integer below, told or decided strictly: near a whole number it is another one on one of its sides."""
+        return self._choose(lambda: self._below(x))
+
+    def _first(self, x: Reals, axis: int, count: int) -> Discrete:
+        """The largest entries, in an order that holds nearby too: no two equal ones, of which either may be larger."""
+        places = super().top(x, axis, count)
+        rows = np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])
+        chosen = np.moveaxis(places, axis, -1).reshape(-1, count).tolist()
+        if not all(_ranked(row, first) for row, first in zip(rows, chosen, strict=True)):
+            raise Undecided(TIE)
+        return places
+
+    def _below(self, x: Reals) -> Discrete:
+        found = super().floor(x)
+        if not np.all(np.frompyfunc(lambda b, n: bool(b > n), 2, 1)(x, found)):
+            raise Undecided(TIE)
+        return found
 
     def _choose(self, decide: Any) -> Discrete:
         told = self.script.get(len(self.made))
@@ -48,7 +65,7 @@ def _strictly(x: Any, y: Any) -> bool:
         return True
     if difference < 0:
         return False
-    raise Undecided("Expected a strict order, but got enclosures that overlap; take another point.")
+    raise Undecided(TIE)
 
 
 class Ambiguous(Choices):

@@ -223,8 +223,14 @@ def claim_of(
     duplicates: Sequence[Sequence[int]],
     others: float | None,
 ) -> dict[str, Any]:
-    """What follows from the exact certificate of the closest tokens and the bound of all other pairs."""
-    exact, unresolved = closest["claim"], len(closest["unresolved"])
+    """What follows from the exact certificate of the closest tokens and the bound of all other pairs.
+
+    A pair left open is of two classes of tokens with equal rows, and every pair between them is.
+    """
+    exact, rows = closest["claim"], [row["token_ids"][-1] for row in closest["prompts"]]
+    size = {group[0]: len(group) for group in duplicates}
+    sizes = [size.get(token, 1) for token in rows]
+    unresolved = sum(sizes[first] * sizes[second] for first, second in closest["unresolved"])
     named = sum(math.comb(len(group), 2) for group in duplicates)
     pairs = math.comb(tokens, 2)
     decided = others is None or others > 0
@@ -233,7 +239,6 @@ def claim_of(
         known.append(Fraction(exact["minimum_lower_bound"]))
     minimum = decimal_below(min(known)) if decided and known else None
     places = exact["closest"]
-    rows = [row["token_ids"][-1] for row in closest["prompts"]]
     statement = STATEMENT.format(
         prefix=list(prefix), layer=graph.layer, tokens=tokens, minimum=minimum or "(nothing)", named=named,
         open=unresolved if decided else pairs - named,

@@ -19,6 +19,7 @@ from proofs.operations.base import (
     Attributes,
     Operation,
     Proved,
+    TypeRule,
     bounded,
     broadcast,
     expect,
@@ -65,9 +66,12 @@ def _compared_type(types: Sequence[TensorType], attributes: Attributes) -> Tenso
     return TensorType(broadcast([t.shape for t in types]), "boolean")
 
 
-def _logical_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
-    expect(1 <= len(types) <= 2 and all(t.kind == "boolean" for t in types), "truth values")
-    return TensorType(broadcast([t.shape for t in types]), "boolean")
+def _logical_type(count: int) -> TypeRule:
+    def rule(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
+        expect(len(types) == count and all(t.kind == "boolean" for t in types), f"truth values, {count} of them")
+        return TensorType(broadcast([t.shape for t in types]), "boolean")
+
+    return rule
 
 
 def _integer_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
@@ -176,11 +180,11 @@ OPERATIONS = (
     Operation("at_most", "x <= y", JUMP, _compared_type, lambda at: bounded(_decided(at), EVERYTHING), _compare(False)),
     Operation("equal", "x = y", JUMP, _compared_type, lambda at: bounded(_decided(at), EVERYTHING),
               lambda a, v, p: _compare(False)(a, v, p) & _compare(False)(a, (v[1], v[0]), p)),
-    Operation("both", "truth of both", JUMP, _logical_type, lambda at: bounded(at.worst(), EVERYTHING),
+    Operation("both", "truth of both", JUMP, _logical_type(2), lambda at: bounded(at.worst(), EVERYTHING),
               lambda a, v, p: np.logical_and(v[0], v[1])),
-    Operation("either", "truth of either", JUMP, _logical_type, lambda at: bounded(at.worst(), EVERYTHING),
+    Operation("either", "truth of either", JUMP, _logical_type(2), lambda at: bounded(at.worst(), EVERYTHING),
               lambda a, v, p: np.logical_or(v[0], v[1])),
-    Operation("opposite", "not x", JUMP, _logical_type, lambda at: bounded(at.worst(), EVERYTHING),
+    Operation("opposite", "not x", JUMP, _logical_type(1), lambda at: bounded(at.worst(), EVERYTHING),
               lambda a, v, p: np.logical_not(v[0])),
     Operation("floor", "the greatest integer at most x", JUMP, _integer_type, _floor, lambda a, v, p: a.floor(v[0])),
     Operation("as_real", "an integer or truth value as a real number", "the identity on values that may jump with data",

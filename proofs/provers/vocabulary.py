@@ -11,7 +11,7 @@ from typing import Any
 
 from proofs.enclosures.closest import Crowd
 from proofs.enclosures.continuations import ARITHMETIC, Continuations
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import SCHEMA
 from proofs.kernel.result import digest
 from proofs.kernel.vocabulary import EXACT_PAIRS, KIND, ROOM, check_question, claim_of, others_at_least, verdict_of
@@ -106,7 +106,8 @@ def certify_vocabulary(
 
     Raises:
         InvalidInput: prefix or number of tokens do not fit the graph, or a weight is missing, not finite or misshapen.
-        Unsupported: an operation that has no enclosure, or choices (of experts) that differ from token to token.
+        Unsupported: an operation that has no enclosure, choices (of experts) that differ from token to token, or states
+            that do not depend on the last one.
         Undecided: radii that grow too wide to evaluate the network at all.
     """
     report = progress or (lambda done, of: None)
@@ -122,6 +123,8 @@ def certify_vocabulary(
     chosen = sorted({place for _, *pair in best[:EXACT_PAIRS] for place in pair})
     rows = [[*prefix, names[place]] for place in chosen]
     exact = certify_separation(graph, arrays, rows, workers=workers)
+    if exact.identical:
+        raise Unsupported("Expected states that depend on the last token, but several tokens have one for all weights.")
     others = others_at_least(best, chosen, len(names))
     return VocabularyMargin(
         graph, weights_digest(arrays), tuple(prefix), tokens,

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import random
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from proofs import Graph, InvalidInput, Verdict, certify_separation, check, prove_analytic
 from proofs.evidence import SCHEMA, Record, read_record
+from proofs.kernel import branches
 from proofs.kernel.door import KERNELS
 from proofs.kernel.regularity import statement
 from proofs.kernel.result import digest, same
@@ -214,6 +216,46 @@ def test_a_field_of_a_witness_is_not_taken_for_what_it_is_not(field: str, value:
 )  # fmt: skip
 def test_a_witness_that_shows_nothing_is_rejected(field: str, value: Any) -> None:
     assert_rejected(altered(RELU, "witness", field, to=value), "does not show")
+
+
+def same_maximum() -> tuple[Graph, Any]:
+    """max(p, q) - max(q, p): 0 everywhere; where p = q each maximum may take the other entry, and p - q be left."""
+    net = Net()
+    p = net.parameter("tied", 1, 1, 2)
+    turned = net.op("take", p, net.constant([1, 0], (2,), "integer"), axis=2)
+    one, other = (net.op("largest", x, axes=(2,), keep=True) for x in (p, turned))
+    return with_tokens(net, net.op("subtract", one, other)), lambda p, q: p == q
+
+
+def same_whole_number() -> tuple[Graph, Any]:
+    """(floor u + floor -u + 1) u with u = tanh p: 0 everywhere; at p = 0 it is 1 times u that is left."""
+    net = Net()
+    u = net.op("tanh", net.parameter("tied", 1, 1, 2))
+    below, above = (net.op("as_real", net.op("floor", x)) for x in (u, net.op("negate", u)))
+    both = net.op("add", net.op("add", below, above), net.constant(1))
+    return with_tokens(net, net.op("multiply", both, u)), lambda p, q: p == 0
+
+
+def with_tokens(net: Net, x: int) -> Graph:
+    row = net.op("take", net.parameter("embedding", 2, 1), net.tokens(1, 2), axis=0)
+    return net.graph(net.op("add", x, net.op("multiply", row, net.constant(0))))
+
+
+def few(name: str, seed: int, count: int) -> tuple[int, ...]:
+    return tuple(random.Random(f"{seed}:{name}").choices((0, 1, 2), k=count))
+
+
+@pytest.mark.parametrize("build", [same_maximum, same_whole_number])
+def test_a_tie_is_no_choice_that_holds_nearby(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forger looks for a seed at which numbers tie, some hundred thousand; here they are drawn from fewer."""
+    monkeypatch.setattr("proofs.kernel.branches._entries", few)
+    graph, ties = build()
+    for seed in range(40):
+        ends = [(seed, other) for other in range(seed + 1, seed + 3)]
+        for seeds in ends:
+            witness = branches.Witness("not analytic", seeds, (Fraction(0), Fraction(1)), (0,), -1, "0.000001")
+            assert not branches.recheck(graph, witness.to_json())
+    assert any(ties(*few("tied", seed, 2)) for seed in range(40))
 
 
 # Graphs.

@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 
 from proofs import Verdict, check
+from proofs.arithmetic.ball import Balls
+from proofs.errors import Unsupported
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.generic_position import rows_are_free
+from proofs.kernel.regularity import is_analytic
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.kernel.value_numbering.rules import RULES
 from proofs.kernel.value_numbering.table import Table
 from proofs.kernel.value_numbering.values import At, Value
-from proofs.network.graph import LEAVES, Graph
+from proofs.network.graph import LEAVES, Graph, Node, TensorType
 from proofs.operations import REGISTRY
+from proofs.operations.interpreter import evaluate
 from proofs.theorems.generic_position import examine
 from tests.proofs.building import Net
 
@@ -63,6 +67,12 @@ def by_place(net: Net, scores: int, length: int) -> int:
 def unknown(net: Net, scores: int, length: int) -> int:
     """Constants that nobody knows."""
     return net.op("add", scores, net.op("constant", shape=(1, 1, length), kind="real", value=None))
+
+
+def rows(length: int) -> tuple[Net, int]:
+    """A net with the rows of the tokens."""
+    net = Net()
+    return net, net.op("take", net.parameter("embedding", VOCABULARY, WIDTH), net.tokens(length, VOCABULARY), axis=0)
 
 
 def equal(networks: Callable[[int], Graph], first: tuple[int, ...], second: tuple[int, ...]) -> bool:
@@ -143,3 +153,59 @@ def test_a_single_weight_that_is_repeated_sums_to_more_than_one() -> None:
     same = net.op("expand", weight, shape=(4, 1, 1))
     kept = At(table, net.graph(), same, (), (values[weight],), values.__getitem__, (4, 1, 1))
     assert RULES["expand"](kept).sums_to_one == frozenset({2})
+
+
+@pytest.mark.parametrize("operation", ["take", "gather"])
+@pytest.mark.parametrize("place", [-1, 3])
+def test_indices_outside_an_axis_read_nothing_that_is_known(operation: str, place: int) -> None:
+    """numpy would count -1 from the end; the operation has no value there, and no proof."""
+    net, x = rows(3)
+    shape = (1,) if operation == "take" else (1, 1, 1)
+    column = net.op("slice", x, axis=2, start=0, stop=1, step=1)
+    graph = net.graph(net.op(operation, column, net.constant(place, shape, "integer"), axis=1))
+    with pytest.raises(Unsupported), Balls() as balls:
+        table = balls.real(np.ones((VOCABULARY, WIDTH), dtype=np.int64))
+        evaluate(graph, {"tokens": np.array([[1, 2, 3]]), "embedding": table}, balls)
+    assert not is_analytic(graph)
+    assert not Numbering([graph]).equal(graph, (1, 2, 3), graph, (2, 1, 3))  # the last row is the same in both
+
+
+def test_a_bias_that_is_zero_in_the_head_that_is_taken_is_none() -> None:
+    """Two heads, of which the first has no slope: there scores differ by nothing, and weights by their multiset."""
+
+    def sloped(length: int, head: int) -> Graph:
+        net, x = rows(length)
+        scores = net.op("matmul", x, net.op("permute", x, order=(0, 2, 1)))
+        wide = net.op("expand", net.op("reshape", scores, shape=(1, 1, length, length)), shape=(1, 2, length, length))
+        bias = [slope * (j - i) for slope in (0, 1) for i in range(length) for j in range(length)]
+        weights = net.op("softmax", net.op("add", wide, net.constant(bias, (1, 2, length, length))), axis=3)
+        weights = net.op("slice", weights, axis=1, start=head, stop=head + 1, step=1)
+        return net.graph(net.op("matmul", net.op("reshape", weights, shape=(1, length, length)), x))
+
+    assert equal(lambda n: sloped(n, 0), (1,), (1, 1, 1))
+    assert equal(lambda n: sloped(n, 0), (1, 2, 3), (2, 1, 3))
+    assert not equal(lambda n: sloped(n, 1), (1, 2, 3), (2, 1, 3))
+
+
+@pytest.mark.parametrize("operation", ["sum", "matmul", "softmax"])
+def test_what_reads_no_entries_equates_nothing(operation: str) -> None:
+    net, x = rows(3)
+    none = net.op("slice", x, axis=1, start=0, stop=0, step=1)
+    if operation == "sum":
+        read = net.op("sum", none, axes=(1,), keep=True)
+    elif operation == "matmul":
+        read = net.op("matmul", net.op("permute", none, order=(0, 2, 1)), none)
+        read = net.op("sum", read, axes=(1,), keep=True)
+    else:
+        read = net.op("sum", net.op("softmax", none, axis=2), axes=(1,), keep=True)
+    graph = net.graph(net.op("add", x, read))
+    assert not Numbering([graph]).equal(graph, (1, 2, 3), graph, (2, 1, 3))
+    joined = net.graph(net.op("concatenate", none, x, axis=1))
+    assert Numbering([joined]).equal(joined, (1, 2, 3), joined, (2, 1, 3))
+
+
+def test_an_unknown_operation_may_have_fewer_axes_than_it_reads() -> None:
+    net, x = rows(3)
+    net.nodes.append(Node("no such operation", (x,), {}, TensorType((6,))))
+    graph = net.graph(net.op("reshape", len(net.nodes) - 1, shape=(1, 3, 2)))
+    assert not Numbering([graph]).equal(graph, (1, 2, 3), graph, (2, 1, 3))

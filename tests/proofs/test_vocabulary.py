@@ -270,3 +270,26 @@ def test_networks_that_have_no_enclosure_are_refused(weights: dict[str, Any]) ->
 def test_a_number_is_not_below_its_decimal(certificate: dict[str, Any]) -> None:
     stated = Fraction(certificate["claim"]["minimum_lower_bound"])
     assert stated <= Fraction(float(certificate["enclosures"]["others_at_least"]))
+
+
+def test_a_pair_left_open_is_open_for_all_tokens_of_its_classes() -> None:
+    """Tokens 0 and 3 have one row, and relu makes it and that of 1 zero: two pairs are open, not one."""
+    net = Net()
+    x = net.op("take", net.parameter("embedding", 4, 1), net.tokens(2, 4), axis=0)
+    graph = net.graph(net.op("relu", x))
+    weights = {"embedding": np.array([[-1.0], [-2.0], [3.0], [-1.0]])}
+    found = certify_vocabulary(graph, weights, [0], 4)
+    assert found.duplicates == ((0, 3),)
+    assert (found.pairs, found.claim["certified"]) == (6, 3)
+    assert "the 1 pairs of tokens with equal embedding rows and the 2 pairs left open" in found.claim["statement"]
+    assert check(found, weights).verdict is Verdict.ACCEPTED
+
+
+def test_states_that_do_not_depend_on_the_last_token_have_no_margin() -> None:
+    net = Net()
+    x = net.op("take", net.parameter("embedding", 4, 1), net.tokens(2, 4), axis=0)
+    first = net.op("slice", x, axis=1, start=0, stop=1, step=1)
+    last = net.op("multiply", net.op("slice", x, axis=1, start=1, stop=2, step=1), net.constant(0))
+    graph = net.graph(net.op("concatenate", first, net.op("add", first, last), axis=1))
+    with pytest.raises(Unsupported, match="last token"):
+        certify_vocabulary(graph, {"embedding": np.array([[1.0], [2.0], [3.0], [4.0]])}, [0], 4)

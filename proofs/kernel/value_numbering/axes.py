@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 
 from proofs.network.axes import groups
 from proofs.network.graph import Graph, Node
+from proofs.operations import REGISTRY
 
 Axis = tuple[int, int]  # a node and one of its axes
 
@@ -63,7 +64,7 @@ def _ties(graph: Graph, index: int) -> Iterator[list[Axis]]:
         kept = [axis for axis in range(len(shapes[0])) if axis not in _numbers(node, "axes")]
         for place, axis in enumerate(kept):
             yield [(node.arguments[0], axis), (index, place)]
-    else:
+    elif node.operation in REGISTRY:  # of an unknown one nothing is equal, however it is cut
         for argument, own in zip(node.arguments, shapes, strict=True):
             for axis, size in enumerate(own):
                 if size != 1:

@@ -26,7 +26,7 @@ def moved(table: Table, number: int, key: tuple[Any, ...], shape: Shape, move: M
     if score is not None and result not in table.weight:
         base, shift, row = score
         by = moved(table, shift, key, shape, move) if shift else 0
-        table.weight[result] = (table.of(*key, base), by, row)
+        table.weight[result] = (table.of(*key, base), 0 if table.is_zero(by) else by, row)
     return result
 
 
@@ -99,15 +99,14 @@ def sliced(at: At) -> Value:
 
 
 def concatenated(at: At) -> Value:
-    """One after the other along an axis that is cut; else of equal parts the same."""
+    """One after the other along an axis that is cut, else of equal parts the same; what has no entries adds nothing."""
     axis = at.get("axis")
-    if axis not in at.cut:
-        return congruent(at)
     sizes = [at.shape(i)[axis] for i in range(len(at.arguments))]
-    parts = [
-        np.broadcast_to(numbers, (*at.places[:axis], size, *at.places[axis + 1 :]))
-        for numbers, size in zip(at.numbers, sizes, strict=True)
-    ]
+    filled = [(numbers, size) for numbers, size in zip(at.numbers, sizes, strict=True) if size]
+    if axis not in at.cut:
+        only = [numbers for numbers, _ in filled]
+        return Value(only[0]) if len(only) == 1 else congruent(at, only)
+    parts = [np.broadcast_to(numbers, (*at.places[:axis], n, *at.places[axis + 1 :])) for numbers, n in filled]
     return Value(np.concatenate(parts, axis))
 
 
@@ -115,7 +114,7 @@ def taken(at: At) -> Value:
     """Rows of a table by their indices: of one table, rows by equal indices are equal."""
     axis, (table, places) = at.get("axis"), at.numbers
     if table.shape[axis] != 1:
-        index = _known_places(at, places)
+        index = _known_places(at, places, table.shape[axis])
         if index is not None:
             return _rows(at, np.take(table, index, axis))
         table = stacked(at.table, table, (axis,))
@@ -129,7 +128,7 @@ def gathered(at: At) -> Value:
     axis, (source, places) = at.get("axis"), at.numbers
     if axis not in at.cut and source.shape[axis] == 1:
         return mixing(at, ())
-    index = _known_places(at, places)
+    index = _known_places(at, places, source.shape[axis])
     same = all(a == b for i, (a, b) in enumerate(zip(at.shape(), at.node.type.shape, strict=True)) if i != axis)
     if index is None or not same or source.shape[axis] == 1:
         return mixing(at, (axis,))
@@ -144,11 +143,11 @@ def _rows(at: At, places: Numbers) -> Value:
     return at.each(lambda n: moved(at.table, n, ("reshape", target), target, lambda e: e.reshape(target)), places)
 
 
-def _known_places(at: At, places: Numbers) -> Any:
-    """The indices as an integer array, where every one is a known constant."""
+def _known_places(at: At, places: Numbers, size: int) -> Any:
+    """The indices as an integer array, where every one is a known constant from 0 to size - 1: others read nothing."""
     if any(size != 1 and count == 1 for size, count in zip(at.shape(1), places.shape, strict=True)):
         return None
     known = [at.table.known.get(int(n)) for n in places.ravel()]
-    if any(k is None or k.only is None for k in known):
+    if any(k is None or k.only is None or not 0 <= k.only < size for k in known):
         return None
     return np.array([int(k.only) for k in known if k is not None], dtype=np.int64).reshape(places.shape)

@@ -98,7 +98,9 @@ class Numbering:
         if node.operation in LEAVES:
             return leaf(at, prompt)
         rule = RULES.get(node.operation)
-        return fresh(at) if rule is None else rule(at)
+        read = () if node.operation == "concatenate" else node.arguments  # a part without entries adds nothing
+        empty = any(0 in plan.graph.nodes[i].type.shape for i in (index, *read))
+        return fresh(at) if rule is None or empty else rule(at)
 
 
 def _places(graph: Graph, order: Sequence[int]) -> dict[Hashable, int]:
