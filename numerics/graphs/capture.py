@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 
+from numerics.graphs.decomposition import decompose
 from numerics.graphs.lowering import lower
 from numerics.networks.stream import entered, hidden_of
 from numerics.networks.text_class import new_text_model, text_blocks, text_part
@@ -29,12 +30,6 @@ LARGEST = {"vocab_size": 2**24, "hidden_size": 2**18, "num_hidden_layers": 1024}
 LARGEST_COUNT = 2**14  # heads, experts
 LARGEST_SIZE = 2**24  # anything else that a tensor is as long as
 LARGEST_BUFFER = 2**27  # entries that are computed on the CPU; a larger buffer is not known
-# Operators for which one lemma is better than their expansion; they are left whole.
-WHOLE = {
-    "softmax", "_softmax", "silu", "gelu", "softplus", "log_sigmoid_forward", "logsumexp", "mish", "leaky_relu",
-    "hardswish", "hardsigmoid", "hardtanh", "linalg_vector_norm", "scaled_dot_product_attention", "layer_norm",
-    "linear", "rms_norm", "matmul", "relu6", "elu", "reshape", "dropout",
-}  # fmt: skip
 
 
 class _UpTo(torch.nn.Module):
@@ -285,8 +280,7 @@ def _export(
     try:
         with torch.no_grad(), quiet(), _weightless(model, buffers):
             ids = torch.zeros(1, length, dtype=torch.long)
-            program = torch.export.export(wrapper, (ids,), strict=False)
-            program = program.run_decompositions(_decompositions())
+            program = decompose(torch.export.export(wrapper, (ids,), strict=False))
     except Exception as error:  # noqa: BLE001 - tracing fails with whatever the model's code raises
         raise Unsupported(
             f"Expected a network that can be traced, but {type(model).__name__} cannot: {_first_line(error)}"
@@ -326,13 +320,6 @@ def _weightless(model: torch.nn.Module, buffers: dict[str, torch.Tensor | None])
         for path, module in modules.items():
             module._parameters.update(before[path][0])
             module._buffers.update(before[path][1])
-
-
-def _decompositions() -> dict[Any, Any]:
-    table = torch.export.default_decompositions()
-    for operator in [op for op in table if op.name().split("::")[-1].split(".")[0] in WHOLE]:
-        del table[operator]
-    return table
 
 
 def buffer_values(model: torch.nn.Module) -> dict[str, torch.Tensor | None]:
