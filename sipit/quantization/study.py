@@ -8,7 +8,7 @@ Every finished format is kept under the cache folder, so that interrupted work g
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -33,7 +33,7 @@ from sipit.quantization.margins import Place, sampled_places, scan
 from sipit.quantization.recovery import Tally, recovery, tolerance_between
 from sipit.states.files import States
 
-CROSSED = ("float32", "bf16", "fp16", "int8", "int4")  # all ordered pairs of these
+CROSSED = ("float32", "bf16", "fp16", "int8", "int4")  # all ordered pairs of those that are chosen
 NEAREST = 1024  # tokens of a vocabulary that is scanned whole for a format's own margin
 
 Progress = Callable[[int, int], None]
@@ -224,13 +224,17 @@ class Study:
                 least[layer] = min(least[layer], float(found[layer].rival[0] / state.float().norm()))
         return dict(least)
 
-    def crossed(self, progress: Progress | None = None) -> list[dict[str, Any]]:
-        """States of one format inverted with the model in another, for all ordered pairs that run here."""
+    def crossed(self, chosen: Collection[str] = CROSSED, progress: Progress | None = None) -> list[dict[str, Any]]:
+        """States of one format inverted with the model in another, for all ordered pairs that run here.
+
+        Args:
+            chosen: names of formats; of these, those of `CROSSED` are crossed.
+        """
         layer = self.layers[len(self.layers) // 2]
         truth = [list(ids) for ids in self.prompts[: self.extent.crossed]]
         sources: dict[str, tuple[States, States]] = {}
         calibration = calibration_prompts(self.reference.model)
-        for name in CROSSED:
+        for name in (name for name in CROSSED if name in chosen):
             formatted = self._converted(name)
             if formatted is not None:
                 sources[name] = formatted.capture(truth, layer=layer), formatted.capture(calibration, layer=layer)

@@ -63,7 +63,7 @@ def quantization(
     with progress("scanning the vocabulary") as report:
         result = findings(study, measured, report)
     with progress("formats crossed") as report:
-        result["crossed"] = study.crossed(report)
+        result["crossed"] = study.crossed([number_format.name for number_format in chosen], report)
     record = Record(
         command="quantization",
         verdict=verdict_of(result),
