@@ -128,8 +128,7 @@ def prove_step(graph: Graph, samples: Sequence[Sample], *, rule: Rule, rate: Fra
             everywhere = closed_form(rule, parameters=p, rate=rate)
             agrees = everywhere is None or bool(determinant.overlaps(balls.number(everywhere)))
             found.append(not determinant.contains(0) and agrees)
-            claim[name] = {"midpoint": determinant.mid().str(DIGITS, radius=False),
-                           "radius": determinant.rad().str(5, radius=False)}  # fmt: skip
+            claim[name] = _stated(determinant)
     claim["at_zero"], zero = _at_zero(graph, samples, rule, rate, p, tokens)
     claim["symbolic"] = symbolically(rule, tokens)
     settled = zero is not False if rule != "clip-value" else zero is True
@@ -142,6 +141,13 @@ def prove_step(graph: Graph, samples: Sequence[Sample], *, rule: Rule, rate: Fra
     words = STATEMENT if claim["non_zero"] else NOT_SHOWN
     claim["statement"] = words.format(rule=rule, rate=rate, what=what, joint=joint)
     return TrainingStep(graph, tuple(samples), rule, rate, seed, claim)
+
+
+def _stated(ball: Any) -> dict[str, str]:
+    """A decimal number, and a radius around it that holds the ball: what the decimal leaves off lies within it too."""
+    midpoint = ball.mid().str(DIGITS, radius=False)
+    radius = abs(ball - flint.arb(midpoint)).upper() * (1 + 2.0**-10)  # more than is lost with all but five digits
+    return {"midpoint": midpoint, "radius": radius.upper().str(5, radius=False)}
 
 
 class _Dyadics:

@@ -1,11 +1,11 @@
-"""Random small networks that do what the claims about collisions have to see: all drawn from one seed, for any length.
+"""Random small decoders that do what the claims about prompts have to see: all drawn from one seed, for any length.
 
-Each generator is a function from (chance, length) to a graph. The same seed gives one network at every length: what is
-drawn does not depend on the length, and parameters have names and shapes of their own.
+The same seed gives one network at every length: what is drawn does not depend on the length, and parameters have names
+and shapes of their own.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from fractions import Fraction
 
 from proofs.network.graph import Graph
@@ -138,50 +138,3 @@ def _masked(net: Net, scores: int, chance: random.Random, length: int) -> int:
     if kind == "both" and chance.random() < 0.5:
         return scores
     return net.op("add", scores, net.constant([0 if s else float("-inf") for s in table], (1, 1, length, length)))
-
-
-def shuffled(chance: random.Random, length: int) -> Graph:
-    """Operations in any order on rows (1, length, width): moves along the prompt, sums, maxima, choices by place."""
-    net = Net()
-    x = net.op("take", net.parameter("embedding", VOCABULARY, WIDTH), net.tokens(length, VOCABULARY), axis=0)
-    for number in range(chance.randint(1, 6)):
-        x = MOVES[chance.choice(sorted(MOVES))](net, x, length, f"step.{number}.", chance)
-    return net.graph(x)
-
-
-def _places(chance: random.Random, length: int) -> list[int]:
-    return [chance.randrange(LONGEST) % length for _ in range(LONGEST)][:length]
-
-
-MOVES: Mapping[str, Callable[[Net, int, int, str, random.Random], int]] = {
-    "flip": lambda net, x, n, name, c: net.op(
-        "take", x, net.constant(list(range(n))[::-1], (n,), "integer"), axis=1),
-    "pick": lambda net, x, n, name, c: net.op(
-        "add", x, net.op("take", x, net.constant(_places(c, n), (n,), "integer"), axis=1)),
-    "gather": lambda net, x, n, name, c: net.op(
-        "multiply", x, net.op("gather", x, net.constant([p for p in _places(c, n) for _ in range(WIDTH)],
-                                                        (1, n, WIDTH), "integer"), axis=1)),
-    "scatter": lambda net, x, n, name, c: net.op(
-        "scatter", x, net.constant(c.randrange(LONGEST) % n, (1, 1, WIDTH), "integer"),
-        net.op("slice", net.op("tanh", x), axis=1, start=0, stop=1, step=1), axis=1),
-    "sum": lambda net, x, n, name, c: net.op("add", x, net.op("sum", x, axes=(1,), keep=True)),
-    "mean": lambda net, x, n, name, c: net.op("subtract", x, net.op("mean", x, axes=(0, 1), keep=True)),
-    "largest": lambda net, x, n, name, c: net.op("add", x, net.op("largest", x, axes=(1,), keep=True)),
-    "running": lambda net, x, n, name, c: net.op("cumulative_sum", x, axis=1),
-    "weights": lambda net, x, n, name, c: net.op("multiply", x, net.op("softmax", x, axis=1)),
-    "together": lambda net, x, n, name, c: net.op("add", x, net.op("log_sum_exp", x, axis=1)),
-    "matrix": lambda net, x, n, name, c: net.op("matmul", x, net.parameter(name + "matrix", WIDTH, WIDTH)),
-    "across": lambda net, x, n, name, c: net.op("permute", net.op("matmul", net.op("permute", x, order=(0, 2, 1)),
-        net.op("slice", net.op("slice", net.parameter(name + "across", 1, LONGEST, LONGEST), axis=1, start=0, stop=n,
-                               step=1), axis=2, start=0, stop=n, step=1)), order=(0, 2, 1)),
-    "tanh": lambda net, x, n, name, c: net.op("tanh", net.op("add", x, net.parameter(name + "bias", WIDTH))),
-    "fold": lambda net, x, n, name, c: net.op("reshape", net.op("layer_norm", net.op(
-        "reshape", x, shape=(1, n * WIDTH)), axes=1, epsilon=Fraction(1, 8)), shape=(1, n, WIDTH)),
-    "sort": lambda net, x, n, name, c: net.op("top_values", x, axis=1, count=n),
-    "zero": lambda net, x, n, name, c: net.op("multiply", x, net.constant(
-        [Fraction(c.randrange(2)) for _ in range(LONGEST)][:n], (1, n, 1))),
-    "offset": lambda net, x, n, name, c: net.op("add", x, net.constant(
-        [Fraction(c.randrange(3)) for _ in range(LONGEST)][:n], (1, n, 1))),
-}  # fmt: skip
-
-GENERATORS: Mapping[str, Generator] = {"decoder": decoder, "shuffled": shuffled}

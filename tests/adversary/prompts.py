@@ -1,0 +1,81 @@
+"""Trials of what is said about prompts: which pairs have one state, whatever the parameters, and which differ."""
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from proofs import Verdict, check
+from proofs.arithmetic.ball import Balls
+from proofs.kernel.value_numbering.number import Numbering
+from proofs.network.graph import Graph
+from proofs.theorems.generic_position import examine
+from tests.adversary.moves import shuffled, weighted
+from tests.adversary.networks import LONGEST, decoder
+from tests.adversary.points import BITS, Prompt, equal, inputs_at, states
+
+GENERATORS = {"decoder": decoder, "shuffled": shuffled, "weighted": weighted}
+RELATED = [
+    ((1,), (1, 1), (1, 1, 1), (1, 1, 1, 1)), ((1, 2, 3), (2, 1, 3), (3, 2, 3), (1, 1, 3)), ((1, 2), (3, 2), (2, 2)),
+    ((1, 2, 3, 4), (2, 1, 3, 4), (1, 3, 2, 4), (5, 2, 3, 4)), ((1, 2), (1, 2, 1, 2), (1, 1, 2, 2)),
+    ((2, 1, 1), (1, 2, 1), (2, 1)), ((1, 2, 2, 1), (2, 1, 1), (2, 2, 1, 1), (2, 1)),
+    ((3, 2, 1, 2), (1, 2, 1, 2), (1, 2)),
+]  # fmt: skip
+KINDS = ("collide", "differ")
+
+
+def network(generator: str, seed: int) -> dict[int, Graph]:
+    """One network at every length."""
+    return {n: GENERATORS[generator](random.Random(f"{generator} {seed}"), n) for n in range(1, LONGEST + 1)}
+
+
+def judged(graphs: Mapping[int, Graph], claims: Mapping[tuple[Prompt, Prompt], str], seed: object) -> Counter[str]:
+    """Claims that pairs `collide` or `differ`, held against their states at one point that the kernel never saw."""
+    found: Counter[str] = Counter()
+    if not claims:
+        return found
+    with Balls(BITS) as balls:
+        parameters: dict[str, Any] = {}
+        for graph in graphs.values():
+            parameters |= inputs_at(graph, seed, balls)
+        at = states(graphs, sorted({prompt for pair in claims for prompt in pair}), parameters)
+        for (first, second), kind in claims.items():
+            same = equal(at[first], at[second])
+            found[kind] += 1
+            if same is None:
+                found[f"{kind}: undecided"] += 1
+            elif same != (kind == "collide"):
+                found["contradicted"] += 1
+    return found
+
+
+def numbered(generator: str, seed: int) -> Counter[str]:
+    """Which of some related prompts have one number, and whether they have one state."""
+    graphs = network(generator, seed)
+    numbering = Numbering(graphs.values())
+    chosen = [RELATED[0], *random.Random(seed).sample(RELATED[1:], 2)]
+    groups: dict[int, list[Prompt]] = {}
+    for prompt in sorted({prompt for related in chosen for prompt in related}):
+        groups.setdefault(numbering.last_state(graphs[len(prompt)], prompt), []).append(prompt)
+    pairs = {(group[0], other): "collide" for group in groups.values() for other in group[1:]}
+    return judged(graphs, pairs, seed)
+
+
+def in_general(seed: int, context: int = 2) -> Counter[str]:
+    """A certificate of generic position: what differs for almost every parameter, and what never does."""
+    generator = sorted(GENERATORS)[seed % len(GENERATORS)]
+    every = network(generator, seed)
+    graphs = {n: every[n] for n in range(1, context + 1)}
+    found = examine(graphs, context=context, seed=seed)
+    certificate = found.to_json()
+    if check(certificate).verdict is not Verdict.ACCEPTED:
+        return Counter(rejected=1)
+    return of_certificate(certificate, seed)
+
+
+def of_certificate(certificate: Mapping[str, Any], seed: object) -> Counter[str]:
+    """What an accepted certificate of generic position says of every pair."""
+    graphs = {int(n): Graph.from_json(graph) for n, graph in certificate["graphs"].items()}
+    claims = {(tuple(s), tuple(t)): outcome.partition(":")[0] for s, t, outcome in certificate["classes"]}
+    left = {pair: kind for pair, kind in claims.items() if kind in KINDS}
+    return judged(graphs, left, f"judge {seed}") + Counter({"left open": len(claims) - len(left)})
