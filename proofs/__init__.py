@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from proofs.errors import InvalidInput, MissingResource, SipitError, Unsupported
     from proofs.evidence import SCHEMA, Evidence, Record, read_record
     from proofs.kernel.claim import Claim
-    from proofs.kernel.door import check
-    from proofs.kernel.result import CheckResult
+    from proofs.kernel.door import CheckResult, check
     from proofs.network.graph import Constant, Graph, Node, TensorType
     from proofs.operations.interpreter import evaluate
     from proofs.provers.analyticity import AnalyticityProof, Obstruction, Obstructions, prove_analytic
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "SCHEMA": "proofs.evidence",
     "AnalyticityProof": "proofs.provers.analyticity",
-    "CheckResult": "proofs.kernel.result",
+    "CheckResult": "proofs.kernel.door",
     "Claim": "proofs.kernel.claim",
     "Constant": "proofs.network.graph",
     "Evidence": "proofs.evidence",

@@ -9,9 +9,7 @@ meaning. Nothing is cut but what lies behind the layer asked for: every block is
 
 import contextlib
 import json
-import logging
 import math
-import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +18,7 @@ import torch
 
 from numerics.graphs.decomposition import decompose
 from numerics.graphs.lowering import lower
+from numerics.networks.library import quiet
 from numerics.networks.stream import entered, hidden_of
 from numerics.networks.text_class import new_text_model, text_blocks, text_part
 from proofs.errors import InvalidInput, Unsupported
@@ -352,23 +351,6 @@ def buffer_values(model: torch.nn.Module) -> dict[str, torch.Tensor | None]:
     first, second = runs
     same = {name: torch.equal(first[name], second[name]) for name in first}
     return {**real, **{name: first[name] if same[name] else None for name in first}}
-
-
-@contextlib.contextmanager
-def quiet() -> Generator[None]:
-    """The libraries' own warnings are about running models, not about reading them; errors come as exceptions."""
-    import transformers
-
-    level, disabled = transformers.logging.get_verbosity(), logging.root.manager.disable
-    transformers.logging.set_verbosity_error()
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers.logging.set_verbosity(level)
-        logging.disable(disabled)
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from numerics.graphs.capture import quiet
+from numerics.networks.library import quiet
 from proofs.errors import Unsupported
 
 WIDTH = 32

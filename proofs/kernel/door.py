@@ -7,7 +7,7 @@ particular ones.
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proofs.errors import InvalidInput, SipitError
@@ -19,7 +19,7 @@ from proofs.kernel.generic_position import derive_generic_position
 from proofs.kernel.lengths import graphs_of
 from proofs.kernel.price import TooLarge, afford
 from proofs.kernel.regularity import derive_regularity
-from proofs.kernel.result import CheckResult, Rejected
+from proofs.kernel.result import Rejected
 from proofs.kernel.separation import KIND as SEPARATION
 from proofs.kernel.separation import derive_separation
 from proofs.kernel.value_numbering.table import TooMany
@@ -44,6 +44,17 @@ DAMAGE = (
 Kernel = Callable[[Mapping[str, Any], Any], Claim]
 SHORTEST = 2  # tokens of a prompt that stands beside the one that the claim is about
 OF_WEIGHTS = (SEPARATION, VOCABULARY)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """Accepted with the claim that was derived, or rejected with the reason."""
+
+    verdict: Verdict
+    reason: str
+    kind: str
+    lines: int
+    claim: Claim | None = None
 
 
 def check(

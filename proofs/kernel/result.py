@@ -1,30 +1,13 @@
-"""What a check says, and how two values of JSON are compared."""
+"""How a check refuses, and how two values of JSON are compared."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from proofs.verdict import Verdict
-
-if TYPE_CHECKING:
-    from proofs.kernel.claim import Claim
+from typing import Any
 
 
 class Rejected(Exception):
     """Something in a certificate that does not follow."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """Accepted with the claim that was derived, or rejected with the reason."""
-
-    verdict: Verdict
-    reason: str
-    kind: str
-    lines: int
-    claim: "Claim | None" = None
 
 
 def digest(graph: Any) -> str:

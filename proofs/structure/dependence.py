@@ -15,9 +15,9 @@ import numpy as np
 from proofs.network.axes import groups
 from proofs.network.graph import Graph, Node
 from proofs.operations.base import integer, integers
+from proofs.operations.derivation import derive
 from proofs.operations.interpreter import live
 from proofs.operations.normalization import unshifted
-from proofs.provers.analyticity import derive
 from proofs.regularity import Facts, Pattern
 
 LONGEST = 62  # tokens; one bit each

@@ -10,8 +10,8 @@ from typing import Any
 from proofs.errors import InvalidInput
 from proofs.evidence import Record, read_json
 from proofs.kernel.claim import divided, expect
-from proofs.kernel.door import DAMAGE, OF_WEIGHTS, check
-from proofs.kernel.result import CheckResult, Rejected
+from proofs.kernel.door import DAMAGE, OF_WEIGHTS, CheckResult, check
+from proofs.kernel.result import Rejected
 from proofs.processes import processors
 from proofs.verdict import Verdict
 from sipit.claims.fields import stated

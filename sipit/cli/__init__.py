@@ -33,11 +33,8 @@ from sipit.cli.commands.quantization import quantization
 from sipit.cli.commands.report import report
 from sipit.cli.commands.train import train
 from sipit.cli.commands.verify import verify
-from sipit.cli.output import abandon_streams, command_line, say
+from sipit.cli.output import FAULT, INTERRUPTED, MISUSE, abandon_streams, command_line, say
 
-MISUSE = 2
-FAULT = 70  # of ours; the number that BSD gave it
-INTERRUPTED = 130
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # a disk, a quota or a limit of files is full
 GO_ON = frozenset({"invert", "collide", "quantization", "train", "certify"})  # keep what is done while they work
 
@@ -84,7 +81,9 @@ def run(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
         # Not by calling `app`, which would take the ends of a pipe and of patience (Ctrl-C) into its own hands.
-        with command_line(arguments), _quiet_libraries(), command.make_context("sipit", list(arguments)) as context:
+        # `run` goes along for `demo`, whose parts are commands.
+        context = command.make_context("sipit", list(arguments), obj=run)
+        with command_line(arguments), _quiet_libraries(), context:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import typer
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from sipit.models import LanguageModel
 
+MISUSE = 2  # the exit statuses of commands that end without a record
+FAULT = 70  # of ours; the number that BSD gave it
+INTERRUPTED = 130
 RECORD_ENDINGS = (".json", ".md", ".html")
 
 
@@ -39,7 +42,7 @@ def check_output(path: Path | None, endings: tuple[str, ...] = RECORD_ENDINGS) -
 
 def finish(
     record: Record, *, as_json: bool, output: Path | None, show: Callable[[], None], judged: bool = True
-) -> None:
+) -> NoReturn:
     """Writes and prints a record and ends the command; `show` prints the result for people.
 
     `judged` false ends with 0 whatever was found.

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sipit.installation.checks import Check
-    from sipit.installation.examination import Examination, examine
+    from sipit.installation.examination import examine
+    from sipit.installation.found import Examination
 
 _HOMES = {
     "Check": "sipit.installation.checks",
-    "Examination": "sipit.installation.examination",
+    "Examination": "sipit.installation.found",
     "examine": "sipit.installation.examination",
 }
 

@@ -2,51 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
 
 from proofs.errors import InvalidInput
-from proofs.verdict import Verdict
 from sipit.installation.checks import Check, broken, tried
+from sipit.installation.found import Examination
 from sipit.installation.importing import import_errors
 from sipit.installation.libraries import NEEDED, check_optional, check_python, check_required
 from sipit.installation.storage import check_cache, check_memory
 from sipit.installation.versions import PROJECT, Library, libraries_named, python_required
 
-if TYPE_CHECKING:
-    from sipit.models import LanguageModel
-
 DEFAULT = "tiny-llama"
-
-
-@dataclass
-class Examination:
-    """What an installation can do: lines, and what they rest on. Evidence, see `proofs.Evidence`.
-
-    `versions` are those of Python and of the libraries that are installed, `devices` what torch says is there and how a
-    product on each came out, `abilities` what the body of `model` was found to understand.
-    """
-
-    checks: list[Check] = field(default_factory=list[Check])
-    versions: dict[str, str] = field(default_factory=dict[str, str])
-    devices: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    abilities: dict[str, Any] | None = None
-    model: "LanguageModel | None" = None
-
-    @property
-    def verdict(self) -> Verdict:
-        """`broken` if anything is, else `degraded` if anything is, else `ok`."""
-        return Verdict.worst(check.status for check in self.checks)
-
-    def to_json(self) -> dict[str, Any]:
-        """The `result` of a record."""
-        return {
-            "checks": [check.to_json() for check in self.checks],
-            "abilities": self.abilities,
-            "versions": self.versions,
-            "devices": self.devices,
-        }
 
 
 def examine(name: str | None = None, *, dtype: str = "float32", device: str = "cpu", seed: int = 0) -> Examination:
@@ -71,7 +37,7 @@ def examine(name: str | None = None, *, dtype: str = "float32", device: str = "c
         if any(first.result()[module] is not None for module in NEEDED):
             yield broken("round trip", f"not tried: it needs {' and '.join(NEEDED)}", "mend these first")
             return
-        from sipit.installation.machine import check_machine
+        from sipit.installation.machine import check_machine  # needs torch
 
         yield from check_machine(found, DEFAULT if name is None else name, dtype=dtype, device=device, seed=seed)
 

@@ -1,22 +1,19 @@
 """The checks that run on torch: processor, devices, the embedded model, a model's body, a round trip."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from proofs.errors import InvalidInput, MissingResource
 from sipit.installation.checks import Check, degraded, ok, tried
 from sipit.installation.devices import check_devices, examine_device, present_devices
+from sipit.installation.found import Examination
 from sipit.installation.processor import check_processor
 from sipit.installation.round_trip import check_abilities, check_round_trip
 from sipit.memory import GIB
 from sipit.models import LanguageModel, load_model
 from sipit.models.smollm2 import gguf_file
 
-if TYPE_CHECKING:
-    from sipit.installation.examination import Examination
 
-
-def check_machine(found: "Examination", name: str, *, dtype: str, device: str, seed: int) -> Iterator[Check]:
+def check_machine(found: Examination, name: str, *, dtype: str, device: str, seed: int) -> Iterator[Check]:
     """Their lines; devices, model and abilities are put into what is found.
 
     Raises:

@@ -72,18 +72,18 @@ def _fits(positions: int, active: list[_Active]) -> bool:
 
 def _serve(group: list[_Active]) -> None:
     """Runs what a group wants, all drafts or all candidates, at once where the model allows; each pays its share."""
-    packed = [one for one in group if isinstance(one.search.verifier.prefix, PackedPrefix)]
+    packed = [one for one in group if isinstance(one.search.prefix, PackedPrefix)]
     if len(packed) < 2:
         for one in group:
             with one.search.clock.running():
-                states = _alone(one.search.verifier.prefix, one.wanted)
+                states = _alone(one.search.prefix, one.wanted)
             one.go_on(states)
         return
     started = time.monotonic()
     found = _together(packed)
     share = (time.monotonic() - started) / len(packed)
     for one, states in zip(packed, found, strict=True):
-        one.search.clock.used += share
+        one.search.clock.charge(share)
         one.go_on(states)
 
 
@@ -98,7 +98,7 @@ def _together(group: list[_Active]) -> list[torch.Tensor]:
     drafts: list[tuple[PackedPrefix, int, torch.Tensor]] = []
     candidates: list[tuple[PackedPrefix, torch.Tensor, torch.Tensor]] = []
     for one in group:
-        prefix, wanted = one.search.verifier.prefix, one.wanted
+        prefix, wanted = one.search.prefix, one.wanted
         assert isinstance(prefix, PackedPrefix)
         if isinstance(wanted, Drafts):
             drafts.append((prefix, wanted.start, wanted.tokens))

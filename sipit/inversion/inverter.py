@@ -8,7 +8,7 @@ import torch
 from proofs.errors import InvalidInput
 from sipit.inversion.batching import Opening, run_together
 from sipit.inversion.budget import Clock
-from sipit.inversion.outcome import Inversion, Outcome, TokenResult
+from sipit.inversion.outcome import Inversion, TokenResult, overall
 from sipit.inversion.policies import Policy, make_policy
 from sipit.inversion.resume import Kept
 from sipit.inversion.search import RIVALS, Search
@@ -107,7 +107,7 @@ class Inverter:
         """The prompts of all tensors; with `truth`, each answer says whether it agrees with the true ids, and each
         token why it cannot but do so.
 
-        With `resume`, what is found is kept in the cache until all of it is: a run that was stopped is gone on with.
+        With `resume`, what is found is kept in the cache until everything is: an interrupted run continues from there.
         """
         decided: dict[int, int] = {}
         kept = Kept.of(self.network.model, states.arrays, states.layer, self.tolerance, self.rivals) if resume else None
@@ -120,8 +120,9 @@ class Inverter:
 
             def begin() -> Search:
                 search = self._search(states[number], advance)
-                if kept is not None:
-                    kept.restore(number, search)
+                standing = kept.standing(number) if kept is not None else None
+                if standing is not None:
+                    search.go_on_from(standing)
                 return search
 
             return len(states[number]), begin
@@ -160,18 +161,18 @@ class Inverter:
 
 def _answer(search: Search) -> Inversion:
     """What a search that has ended found."""
-    tokens, verifier = search.results, search.verifier
-    work = verifier.prefix.network.work
+    found = search.standing()
+    tokens = list(found.results)
     return Inversion(
-        outcome=_overall(tokens),
+        outcome=overall(token.outcome for token in tokens),
         token_ids=[token.token_id for token in tokens],
-        text=_text(verifier.model, tokens),
-        alternatives=search.alternatives,
+        text=_text(search.verifier.model, tokens),
+        alternatives=list(found.alternatives),
         tokens=tokens,
-        forward_passes=work.forward_passes,
-        token_positions=work.token_positions,
+        forward_passes=found.forward_passes,
+        token_positions=found.token_positions,
         candidates_tested=sum(token.candidates_tested for token in tokens),
-        seconds=search.clock.seconds,
+        seconds=found.seconds,
     )
 
 
@@ -183,15 +184,6 @@ def _with_conditions(search: Search, truth: Sequence[int]) -> list[TokenResult]:
         if position >= len(search.working) or classes[search.working[position]] != classes[token]:
             break  # what stands behind it was tested behind another prefix
     return tokens
-
-
-def _overall(tokens: Sequence[TokenResult]) -> Outcome:
-    """The outcome of a prompt: the first token that was not found or not reached decides, then any ambiguity."""
-    found = {token.outcome for token in tokens}
-    for outcome in (Outcome.NOT_FOUND, Outcome.BUDGET_EXHAUSTED, Outcome.AMBIGUOUS):
-        if outcome in found:
-            return outcome
-    return Outcome.RECOVERED
 
 
 def _text(model: LanguageModel, tokens: Sequence[TokenResult]) -> str | None:

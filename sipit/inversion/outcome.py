@@ -3,6 +3,7 @@
 Nothing here is ever a guess: a token that was not verified alone has no id, and its position stays.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -36,6 +37,13 @@ _EXPLANATIONS = {
     Outcome.NOT_FOUND: "No token of the whole vocabulary fits: the states belong to no prompt of this model and layer.",
     Outcome.BUDGET_EXHAUSTED: "The time budget ended before a token was found; raise --budget.",
 }
+
+
+def overall(outcomes: Iterable[Outcome]) -> Outcome:
+    """The outcome of a whole from those of its parts: one not found decides, then not reached, then ambiguous."""
+    found = set(outcomes)
+    order = (Outcome.NOT_FOUND, Outcome.BUDGET_EXHAUSTED, Outcome.AMBIGUOUS)
+    return next((outcome for outcome in order if outcome in found), Outcome.RECOVERED)
 
 
 @dataclass(frozen=True, slots=True)

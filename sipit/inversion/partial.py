@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from proofs.errors import InvalidInput
-from sipit.inversion.outcome import Outcome
+from sipit.inversion.outcome import Outcome, overall
 from sipit.inversion.partial_search import CLASS, Segment, SegmentSearch
 from sipit.models import LanguageModel
 from sipit.models.network import Layer
@@ -106,7 +106,7 @@ def invert_partial(
         if progress is not None:
             progress(len(prompt), at[-1] + 1)
     return PartialInversion(
-        outcome=_overall(segments),
+        outcome=overall(segment.outcome for segment in segments),
         nearest_token_ids=prompt,
         nearest_text=model.decode(prompt),
         segments=segments,
@@ -130,12 +130,6 @@ def _check(model: LanguageModel, rows: torch.Tensor, at: list[int], known: dict[
                 f"Expected known tokens of the vocabulary up to position {at[-1]}, but got token {token} at "
                 f"{position}; leave it away."
             )
-
-
-def _overall(segments: Sequence[Segment]) -> Outcome:
-    found = [segment.outcome for segment in segments]
-    order = (Outcome.NOT_FOUND, Outcome.BUDGET_EXHAUSTED, Outcome.AMBIGUOUS)
-    return next((outcome for outcome in order if outcome in found), Outcome.RECOVERED)
 
 
 def _certain(segments: Sequence[Segment]) -> bool:

@@ -1,9 +1,9 @@
-"""What an interrupted inversion leaves behind, and goes on from.
+"""What an interrupted inversion leaves behind, so that the next one continues there.
 
 A folder of the cache holds one file for each prompt that was begun: answers decided, working tokens, and which
 candidates were tested, with their residuals, at positions still open. It is written every few seconds and when a
-prompt has ended, and removed with the whole inversion. Whoever goes on runs the working prompt again first, and
-begins anew where it does not fit.
+prompt has ended, and removed once the whole inversion is done. The search that continues runs the working prompt again
+first, and begins anew where it does not fit.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from proofs.network.tensor_file import read_header
 from sipit.cache import cache_folder, measured_with
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.search import Search
-from sipit.inversion.verifier import Trial
+from sipit.inversion.standing import Standing, Tested
 from sipit.models import LanguageModel
 from sipit.noise.tolerance import Tolerance
 
@@ -49,53 +49,49 @@ class Kept:
             digest.update(array.cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return cls(cache_folder() / measured_with(model.device) / "inversions" / digest.hexdigest()[:32])
 
-    def restore(self, number: int, search: Search) -> None:
-        """Lets a search of a prompt that has not begun go on where an earlier one stopped."""
+    def standing(self, number: int) -> Standing | None:
+        """Where an earlier search for a prompt stopped; None where there was none, or its file is damaged."""
         from safetensors.torch import load_file
 
         path = self.folder / f"{number:06d}.safetensors"
         try:
             data: Any = json.loads(read_header(path).metadata["search"])
-            results = [TokenResult(**(one | {"outcome": Outcome(one["outcome"])})) for one in data["results"]]
-            alternatives = [Alternative(**one) for one in data["alternatives"]]
-            tensors = {name: tensor.to(search.verifier.model.device) for name, tensor in load_file(path).items()}
-            trials = {
-                position: Trial(tensors[f"tokens.{position}"], tensors[f"residuals.{position}"])
-                for position in data["open"]
-            }
+            tensors = load_file(path)
+            return Standing(
+                working=tuple(data["working"]),
+                results=tuple(TokenResult(**(one | {"outcome": Outcome(one["outcome"])})) for one in data["results"]),
+                alternatives=tuple(Alternative(**one) for one in data["alternatives"]),
+                tested={at: Tested(tensors[f"tokens.{at}"], tensors[f"residuals.{at}"]) for at in data["open"]},
+                allowed=tensors["allowed"],
+                seconds=data["seconds"],
+                forward_passes=data["forward_passes"],
+                token_positions=data["token_positions"],
+            )
         except (InvalidInput, OSError, KeyError, TypeError, ValueError, RecursionError):
-            return  # none, or a damaged one: it is begun anew
-        search.go_on_from(data["working"], results, alternatives, trials, tensors["allowed"])
-        search.clock.used += data["seconds"]
-        work = search.verifier.prefix.network.work
-        work.forward_passes += data["forward_passes"]
-        work.token_positions += data["token_positions"]
+            return None
 
     def keep(self, number: int, search: Search) -> None:
         """Writes where a search is, unless that was done a moment ago; never an error."""
-        ended, now = len(search.results) == search.length, time.monotonic()
-        if not ended and now - self._written.setdefault(number, now) < INTERVAL:
+        now = time.monotonic()
+        if not search.ended and now - self._written.setdefault(number, now) < INTERVAL:
             return
         self._written[number] = now
         from safetensors.torch import save
 
-        verifier = search.verifier
-        work = verifier.prefix.network.work
-        still_open = [position for position in verifier.trials if position >= len(search.results)]
+        standing = search.standing()
         data = {
-            "results": [asdict(result) for result in search.results],
-            "alternatives": [asdict(alternative) for alternative in search.alternatives],
-            "working": search.working,
-            "open": still_open,
-            "seconds": search.clock.seconds,
-            "forward_passes": work.forward_passes,
-            "token_positions": work.token_positions,
+            "results": [asdict(result) for result in standing.results],
+            "alternatives": [asdict(alternative) for alternative in standing.alternatives],
+            "working": standing.working,
+            "open": list(standing.tested),
+            "seconds": standing.seconds,
+            "forward_passes": standing.forward_passes,
+            "token_positions": standing.token_positions,
         }
-        tensors = {"allowed": verifier.limits.cpu()}
-        for position in still_open:
-            trial = verifier.trials[position]
-            tensors[f"tokens.{position}"] = trial.token_ids.cpu().contiguous()
-            tensors[f"residuals.{position}"] = trial.residuals.cpu().contiguous()
+        tensors = {"allowed": standing.allowed.cpu()}
+        for position, tested in standing.tested.items():
+            tensors[f"tokens.{position}"] = tested.token_ids.cpu().contiguous()
+            tensors[f"residuals.{position}"] = tested.residuals.cpu().contiguous()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.folder / f"{number:06d}.safetensors", save(tensors, {"search": json.dumps(data)}))

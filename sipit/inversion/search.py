@@ -20,7 +20,9 @@ from sipit.inversion.budget import Clock
 from sipit.inversion.lookahead import follow
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.policies import Proposal
-from sipit.inversion.verifier import PIECE, Trial, Verifier
+from sipit.inversion.standing import Standing
+from sipit.inversion.verifier import PIECE, Verifier
+from sipit.prefix.kinds import Prefix
 
 RIVALS = 16  # tested at every position: half by the ranking of the policy, half by nearest embedding rows
 FIRST = 32  # candidates in the first batch where the draft does not fit
@@ -74,22 +76,42 @@ class Search:
         """Positions of the prompt."""
         return len(self.verifier.observed)
 
-    def go_on_from(
-        self,
-        working: list[int],
-        results: list[TokenResult],
-        alternatives: list[Alternative],
-        trials: dict[int, Trial],
-        limits: torch.Tensor,
-    ) -> None:
+    @property
+    def prefix(self) -> Prefix:
+        """What the wanted tokens are run behind."""
+        return self.verifier.prefix
+
+    @property
+    def ended(self) -> bool:
+        """Whether every position has its answer."""
+        return len(self.results) == self.length
+
+    def standing(self) -> Standing:
+        """Where it stands: what is decided, and what was tested where nothing is."""
+        work = self.prefix.network.work
+        return Standing(
+            working=tuple(self.working),
+            results=tuple(self.results),
+            alternatives=tuple(self.alternatives),
+            tested=self.verifier.tested_from(len(self.results)),
+            allowed=self.verifier.limits.clone(),
+            seconds=self.clock.seconds,
+            forward_passes=work.forward_passes,
+            token_positions=work.token_positions,
+        )
+
+    def go_on_from(self, standing: Standing) -> None:
         """Takes over where an earlier search for the same prompt stopped; its working prompt is run again first."""
-        self.working, self.results, self.alternatives = working, results, alternatives
-        self.verifier.trials, self.verifier.limits = trials, limits
+        self.working, self.results = list(standing.working), list(standing.results)
+        self.alternatives = list(standing.alternatives)
+        self.verifier.go_on_from(standing.tested, standing.allowed)
+        self.clock.charge(standing.seconds)
+        self.prefix.network.work.add(standing.forward_passes, standing.token_positions)
         self._taken_over = True
 
     def run(self) -> Steps:
         """Decides every position, or says of the rest why not."""
-        while len(self.results) < self.length:
+        while not self.ended:
             if self._current < self.length:
                 yield from self._advance()
             yield from self._review()
@@ -128,7 +150,8 @@ class Search:
 
     def _begin_anew(self) -> None:
         """What was taken over does not fit: drops all of it."""
-        self.go_on_from([], [], [], {}, torch.full_like(self.verifier.limits, self.verifier.tolerance.value))
+        self.working, self.results, self.alternatives = [], [], []
+        self.verifier.begin_anew()
 
     def _review(self) -> Steps:
         """One batch for all positions that are settled and undecided, then decides them in order."""
@@ -170,12 +193,12 @@ class Search:
         return True
 
     def _look_ahead(self, position: int) -> Steps:
-        """Strikes out what later states speak against, and has the working prompt stand again."""
+        """Strikes out what later states speak against, then puts the working prompt back into the prefix."""
         if not (
             self.verifier.tolerance.evened and self.proposal.informed and len(self.verifier.possible(position)) > 1
         ):
             return
-        steps = follow(self, position)
+        steps = follow(self.verifier, self.proposal, self.working, position)
         wanted = next(steps, None)
         if wanted is None:
             return
@@ -187,7 +210,7 @@ class Search:
                 wanted = None
         rest = torch.tensor([self.working[position:]], device=self.verifier.model.device)
         yield Drafts(position, rest)
-        self.verifier.prefix.keep(0)
+        self.prefix.keep(0)
 
     def _repair(self, position: int) -> Answering:
         """Tests candidates until one fits; False where none does, and then the rest is given up with its reason."""
@@ -276,8 +299,8 @@ class Search:
         if trial is None:
             leading = self.proposal.leading(position)
             enough = len(leading) >= count
-            return (leading if enough else self.proposal.ranking(position, None, self.verifier.prefix))[:count]
-        order = self.proposal.ranking(position, trial, self.verifier.prefix)
+            return (leading if enough else self.proposal.ranking(position, None, self.prefix))[:count]
+        order = self.proposal.ranking(position, trial, self.prefix)
         return order[~torch.isin(order, trial.token_ids)][:count]
 
     def _rivals_of(self, positions: list[int], count: int) -> list[tuple[int, torch.Tensor]]:
@@ -295,7 +318,7 @@ class Search:
         trial = self.verifier.trials[position]
         ranked = self.proposal.leading(position)
         if len(ranked) < count:
-            ranked = self.proposal.ranking(position, trial, self.verifier.prefix)
+            ranked = self.proposal.ranking(position, trial, self.prefix)
         rows = near[~torch.isin(near, trial.token_ids)]
         best = ranked[:count][~torch.isin(ranked[:count], torch.cat([trial.token_ids, rows]))]
         missing = max(0, count + 1 - len(trial.token_ids) - len(rows))  # one of those tested is the token itself

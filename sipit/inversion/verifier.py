@@ -8,12 +8,14 @@ evened distance of `sipit.noise.distances`. A rival that fits may be struck out 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 
 from sipit.inversion.decision import CLEAR, Condition, clearly_farther, condition, fits, least_margin, limit
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
+from sipit.inversion.standing import Tested
 from sipit.models import LanguageModel
 from sipit.noise.distances import evening, quotient
 from sipit.noise.tolerance import Tolerance
@@ -75,6 +77,21 @@ class Verifier:
         self._norms = (self._weights * self.observed).norm(dim=1)
         # The residual that is allowed at every position, shape (T,); raised where rounding is amplified.
         self.limits = torch.full_like(self._norms, self.tolerance.value)
+
+    def tested_from(self, position: int) -> dict[int, Tested]:
+        """What was tested at a position and at later ones."""
+        later = {at: trial for at, trial in self.trials.items() if at >= position}
+        return {at: Tested(trial.token_ids, trial.residuals) for at, trial in later.items()}
+
+    def go_on_from(self, tested: Mapping[int, Tested], allowed: torch.Tensor) -> None:
+        """Takes over what an earlier verifier of the same states tested, and what it allowed at every position."""
+        device = self.model.device
+        self.trials = {at: Trial(one.token_ids.to(device), one.residuals.to(device)) for at, one in tested.items()}
+        self.limits = allowed.to(device)
+
+    def begin_anew(self) -> None:
+        """Forgets all that was tested, and what was allowed for it."""
+        self.trials, self.limits = {}, torch.full_like(self.limits, self.tolerance.value)
 
     def draft(self, start: int, drafts: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
         """Takes drafts (B, n) that were run from `start` on and their states; keeps the one that fits for longest.

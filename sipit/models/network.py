@@ -29,6 +29,11 @@ class Work:
     forward_passes: int = 0
     token_positions: int = 0
 
+    def add(self, forward_passes: int, token_positions: int) -> None:
+        """Counts work that was done elsewhere."""
+        self.forward_passes += forward_passes
+        self.token_positions += token_positions
+
 
 @dataclass(frozen=True)
 class Network:

@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from proofs import Graph, Verdict, check, prove_analytic
-from proofs.kernel.result import CheckResult, digest
+from proofs.kernel.door import CheckResult
+from proofs.kernel.result import digest
 from proofs.network.folding import unfolded
 from proofs.operations import REGISTRY
 

@@ -11,8 +11,8 @@ from proofs.arithmetic.base import Undecided
 from proofs.evidence import SCHEMA, Record
 from proofs.kernel.claim import Sample
 from proofs.kernel.collisions import find_collisions
-from proofs.kernel.door import KERNELS
-from proofs.kernel.result import CheckResult, Rejected, digest
+from proofs.kernel.door import KERNELS, CheckResult
+from proofs.kernel.result import Rejected, digest
 from proofs.kernel.wellformed import well_formed
 from proofs.kernel.witness import WitnessCount, count_witness
 from proofs.network.graph import Constant, Node, TensorType

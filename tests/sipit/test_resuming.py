@@ -75,7 +75,7 @@ def test_candidates_tested_before_are_not_tested_again(kept_at_once, monkeypatch
         inverter.invert_all(states, resume=True)
     undo()
     search = inverter._search(states[0], None)
-    Kept.of(model, states.arrays, 1, inverter.tolerance, inverter.rivals).restore(0, search)
+    search.go_on_from(Kept.of(model, states.arrays, 1, inverter.tolerance, inverter.rivals).standing(0))
     tested = len(search.verifier.trials[0].token_ids)
     assert tested >= 64
     steps = search.run()
@@ -92,13 +92,13 @@ def test_working_tokens_that_do_not_fit_are_dropped(kept_at_once, monkeypatch):
     with pytest.raises(Stopped):
         inverter.invert_all(states, resume=True)
     undo()
-    genuine = Kept.restore
+    genuine = Kept.standing
 
-    def altered(self, number, search):
-        genuine(self, number, search)
-        search.working = [(token + 1) % 512 for token in search.working]
+    def altered(self, number):
+        found = genuine(self, number)
+        return found and replace(found, working=tuple((token + 1) % 512 for token in found.working))
 
-    monkeypatch.setattr(Kept, "restore", altered)
+    monkeypatch.setattr(Kept, "standing", altered)
     assert answers(inverter.invert_all(states, resume=True)) == expected
 
 

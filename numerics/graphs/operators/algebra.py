@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from numerics.graphs.lowering import Builder, Rule, Term, Value
+from numerics.graphs.builder import Builder, Rule, Term, Value
 from numerics.graphs.operators.structure import attribute, real, reshape, tensor, transposed
 
 Arguments = Sequence[Any]

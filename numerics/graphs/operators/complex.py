@@ -6,7 +6,7 @@ A complex value never becomes a node: it is kept as its real and imaginary parts
 from collections.abc import Sequence
 from typing import Any
 
-from numerics.graphs.lowering import Builder, Complex, Rule, Term, Value
+from numerics.graphs.builder import Builder, Complex, Rule, Term, Value
 from numerics.graphs.operators.structure import STRUCTURE, concatenate, cut, real, reshape
 
 Arguments = Sequence[Any]

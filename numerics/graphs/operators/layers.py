@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from numerics.graphs.lowering import Builder, Rule, Value
+from numerics.graphs.builder import Builder, Rule, Value
 from numerics.graphs.operators.structure import attribute, concatenate, cut, real, reshape, tensor, transposed
 
 Arguments = Sequence[Any]

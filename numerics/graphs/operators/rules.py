@@ -1,6 +1,6 @@
 """All rules of `numerics.graphs.lowering`, by the name of torch's operator."""
 
-from numerics.graphs.lowering import Rule
+from numerics.graphs.builder import Rule
 from numerics.graphs.operators import algebra, layers, structure
 from numerics.graphs.operators.complex import complex_rule
 

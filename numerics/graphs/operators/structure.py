@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from numerics.graphs.lowering import Builder, Rule, Term, Value, kind_of
+from numerics.graphs.builder import Builder, Rule, Term, Value, kind_of
 from proofs.errors import InvalidInput
 from proofs.network.graph import Attribute
 

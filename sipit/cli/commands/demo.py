@@ -7,6 +7,7 @@ repeats it.
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,16 +17,19 @@ import typer
 from proofs.evidence import Record, read_record, write_atomically
 from proofs.verdict import Verdict
 from sipit.cli.options import Json
-from sipit.cli.output import Clock, check_output, finish, load, provenance, say
+from sipit.cli.output import FAULT, INTERRUPTED, MISUSE, Clock, check_output, finish, load, provenance, say
 
 if TYPE_CHECKING:
     from sipit.models import LanguageModel
+
+Run = Callable[[list[str]], int]  # a command line; its exit status
 
 MODEL = "smollm2"
 SENTENCES = ("The cat sat.", "The dog sat.", "A cat sat.")  # their distances are certified: the cost grows with length
 
 
 def demo(
+    context: typer.Context,
     output: Annotated[Path, typer.Option("-o", "--output", help="Page to write (.html or .md).")] = Path("report.html"),
     quick: Annotated[bool, typer.Option("--quick", help="Smaller settings: about a minute instead of a few.")] = False,
     as_json: Json = False,
@@ -42,7 +46,7 @@ def demo(
     written: list[Path] = []
     for number, command in enumerate(parts, start=1):
         say(f"{number} of {len(parts)}: {shlex.join(['sipit', *command])}")
-        _run(command, as_json=as_json)
+        _run(command, context.obj, as_json=as_json)
         written.append(Path(command[command.index("-o") + 1]))
     files += written
     names = [path for path in written if path.suffix == ".json"]
@@ -98,14 +102,12 @@ def _write_prompts(model: "LanguageModel", output: Path, count: int, length: int
     return [prompts, sentences]
 
 
-def _run(command: list[str], *, as_json: bool) -> None:
+def _run(command: list[str], run: Run, *, as_json: bool) -> None:
     """Runs one part; what it finds is no failure of the demo, but a part that could not run ends it.
 
     Raises:
         typer.Exit: the part ended with misuse or a fault, or was interrupted; it has said so itself.
     """
-    from sipit.cli import FAULT, INTERRUPTED, MISUSE, run
-
     if as_json:
         with redirect_stdout(sys.stderr):
             status = run(command)

@@ -1,0 +1,65 @@
+"""The house: modules that stay small, folders with few doors, and no circle of imports anywhere."""
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("proofs", "numerics", "sipit")
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+LINES = 400
+NAMES = {"sipit": 21, "numerics": 8}  # modules and folders at the top of a package
+PAIRS = 135  # folders of `sipit`, or single files at its top, of which one imports from the other
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of the project that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{one.name}" for one in node.names}
+            found |= names & MODULES.keys() or {node.module}
+    return found & MODULES.keys()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_is_long(package: str) -> None:
+    long = {name: lines for name, path in MODULES.items() if name.split(".")[0] == package
+            and (lines := len(path.read_text(encoding="utf-8").splitlines())) > LINES}  # fmt: skip
+    assert long == {}
+
+
+@pytest.mark.parametrize("package", NAMES)
+def test_the_top_of_a_package_has_few_names(package: str) -> None:
+    names = {name.split(".")[1] for name in MODULES if name.startswith(f"{package}.")}
+    assert len(names) <= NAMES[package], sorted(names)
+
+
+def test_rooms_import_from_few_others() -> None:
+    rooms = {(name.split(".")[1], other.split(".")[1]) for name, path in MODULES.items() for other in imported(path)
+             if name.startswith("sipit.") and other.startswith("sipit.")}  # fmt: skip
+    assert len({(one, other) for one, other in rooms if one != other}) <= PAIRS
+
+
+def test_no_circle_of_imports() -> None:
+    tuple(TopologicalSorter({name: imported(path) - {name} for name, path in MODULES.items()}).static_order())
+
+
+def test_no_module_has_the_name_of_a_function_of_its_package() -> None:
+    clashes = set[str]()
+    for name, path in MODULES.items():
+        if path.name == "__init__.py" and name not in {"proofs.operations"}:  # whose names are modules, and meant
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            own = {one.asname or one.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+                   for one in node.names}  # fmt: skip
+            own |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+            clashes |= {f"{name}.{one}" for one in own} & MODULES.keys()
+    assert clashes == set()
