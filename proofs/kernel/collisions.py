@@ -7,7 +7,8 @@ double, a first token out of reach.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from itertools import combinations
 from math import gcd
 from typing import Any
@@ -23,6 +24,8 @@ STATEMENTS = {
     "permuted prefixes": "r(s) = r(t) where s and t end alike and hold the same tokens in other orders, as {s} and {t}",
     "proportional multisets": "r(s) = r(t) where s and t end alike with the same relative frequencies, as {s} and {t}",
     "powers of one word": "r(s) = r(t) where s and t are powers of one word, as {s} and {t}",
+    "matched prefixes": "r(s) = r(t) where the positions of s and t can be matched so that tokens, and the frequencies "
+    "of all tokens so far, are equal, as {s} and {t}",
     "window reach": "r(s) = r(t) where s and t differ in a token that is out of reach, as {s} and {t}",
     "equal states": "r(s) = r(t), as {s} and {t}",
 }
@@ -35,6 +38,8 @@ def family_of(first: Prompt, second: Prompt) -> str:
         return "repeated tokens"
     if powers_of_one_word(first, second):
         return "powers of one word"
+    if seen_by_two_blocks(first) == seen_by_two_blocks(second):
+        return "matched prefixes"
     if proportional(first, second):
         return "permuted prefixes" if len(first) == len(second) else "proportional multisets"
     return "window reach" if first[-1] == second[-1] else "equal states"
@@ -50,6 +55,16 @@ def proportional(first: Prompt, second: Prompt) -> bool:
     counts = [Counter(prompt) for prompt in (first, second)]
     equal = all(counts[0][u] * len(second) == counts[1][u] * len(first) for u in {*first, *second})
     return first[-1] == second[-1] and equal
+
+
+def seen_by_two_blocks(prompt: Prompt) -> Hashable:
+    """What two blocks without positions see: the last class, and how often each (token, frequencies so far) occurs."""
+    classes = [(token, _frequencies(prompt[: k + 1])) for k, token in enumerate(prompt)]
+    return classes[-1], _frequencies(classes)
+
+
+def _frequencies(items: Sequence[Hashable]) -> frozenset[tuple[Hashable, Fraction]]:
+    return frozenset((item, Fraction(count, len(items))) for item, count in Counter(items).items())
 
 
 def powers_of_one_word(first: Prompt, second: Prompt) -> bool:
@@ -73,8 +88,13 @@ def find_collisions(graphs: Mapping[int, Graph]) -> list[dict[str, Any]]:
     Args:
         graphs: well-formed, by length; a family is claimed for the lengths at which it is shown, and for no others.
     """
+    return by_family(colliding_pairs(graphs))
+
+
+def by_family(shown: Sequence[Pair]) -> list[dict[str, Any]]:
+    """Pairs that are shown to collide, as records hold them: one entry for each family."""
     found: dict[str, list[Pair]] = {}
-    for pair in colliding_pairs(graphs):
+    for pair in shown:
         found.setdefault(family_of(*pair), []).append(pair)
     return [
         {

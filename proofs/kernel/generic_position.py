@@ -7,11 +7,13 @@ vocabulary. A network with choices inside (ReLU, top-k) is one of countably many
 point at which parameters behind the choices are zero serves all branches at once (docs/generic-position.md).
 *Collide.* Value numbering gives both last states one number.
 *Undecided.* Nothing is claimed.
+Pairs of longer prompts may be listed beside the patterns; value numbering shows each of them to collide.
 """
 
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -23,7 +25,7 @@ from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import SCHEMA
 from proofs.kernel.branches import fixed_branches_are_analytic
 from proofs.kernel.claim import Claim, unlabelled
-from proofs.kernel.collisions import family_of
+from proofs.kernel.collisions import Pair, by_family, family_of
 from proofs.kernel.depth import last_block_lifts
 from proofs.kernel.patterns import Prompt, patterns
 from proofs.kernel.regularity import is_analytic
@@ -43,6 +45,15 @@ STATEMENT = (
     "Of the {classes} patterns of pairs of distinct prompts of at most {context} tokens{bos}, {certified} differ for "
     "almost every parameter, {collide} collide for every one, and {undecided} are undecided, for every vocabulary."
 )
+LONGER = " Pairs of longer prompts that are listed beside them, and collide for every parameter: {pairs}."
+
+
+@dataclass(frozen=True, slots=True)
+class Longer:
+    """Pairs of prompts beyond the context that are to collide, and the network captured for their lengths."""
+
+    pairs: tuple[Pair, ...]
+    graphs: Mapping[int, Graph]
 
 
 class Point:
@@ -148,12 +159,14 @@ def as_evaluated(graphs: Mapping[int, Graph], regularity: str, zeroed: Sequence[
 def claim_of(
     graphs: Mapping[int, Graph], outcomes: Sequence[tuple[Prompt, Prompt, str]], *, context: int, bos: bool,
     zeroed: Sequence[str], silenced: Sequence[str], points: dict[int, "Point"] | None = None,
+    longer: "Longer | None" = None,
 ) -> dict[str, Any]:  # fmt: skip
     """What follows where every pattern has the outcome that is written beside it.
 
     Args:
         graphs, outcomes, context, bos, zeroed, silenced: as in the certificate.
         points: where states were evaluated already, by seed, on the same graphs.
+        longer: pairs of prompts beyond the context.
 
     Raises:
         InvalidInput: the graphs are not one network at every length.
@@ -165,7 +178,8 @@ def claim_of(
     regularity = regularity_of(graphs, zeroed)
     evaluated = as_evaluated(graphs, regularity, zeroed)
     points = {} if points is None else points
-    numbering = Numbering(graphs.values())
+    everything = {**graphs, **(longer.graphs if longer is not None else {})}
+    numbering = Numbering(everything.values())
     counts: Counter[str] = Counter()
     for first, second, outcome in outcomes:
         kind, _, rest = outcome.partition(": ")
@@ -188,12 +202,33 @@ def claim_of(
         classes=len(outcomes), context=context, bos=" after a reserved BOS" if bos else "",
         certified=counts["differ"], collide=counts["collide"], undecided=counts["undecided"],
     )  # fmt: skip
+    beyond: dict[str, Any] = {}
+    if longer is not None:
+        _expect_longer(longer, graphs, numbering)
+        statement += LONGER.format(pairs=len(longer.pairs))
+        beyond = {"longer_collisions": len(longer.pairs)}
     return {
-        "statement": statement, **numbers, "context": context, "bos": bos, "bits": BITS, "zeroed": [*zeroed],
+        "statement": statement, **numbers, **beyond, "context": context, "bos": bos, "bits": BITS, "zeroed": [*zeroed],
         "silenced": [*silenced], "every_depth": last_block_lifts(graphs[max(graphs)], silenced),
         "free_rows": all(map(rows_are_free, graphs.values())), "regularity": regularity,
-        "graphs": digest({str(length): graph.to_json() for length, graph in graphs.items()}),
+        "graphs": digest({str(length): graph.to_json() for length, graph in everything.items()}),
     }  # fmt: skip
+
+
+def _expect_longer(longer: Longer, graphs: Mapping[int, Graph], numbering: Numbering) -> None:
+    """Raises Rejected unless every pair of longer prompts is shown to collide, on the same network."""
+    parameters = dict(graphs[max(graphs)].parameters())
+    for length, graph in longer.graphs.items():
+        if length <= max(graphs) or graph.length != length or dict(graph.parameters()) != parameters:
+            raise Rejected(f"for {length} tokens there is another network, or none")
+    if len({*longer.pairs}) < len(longer.pairs):
+        raise Rejected("a pair of longer prompts is listed twice")
+    for first, second in longer.pairs:
+        if first == second:
+            raise Rejected("two longer prompts are one")
+        there = len(first) in longer.graphs and len(second) in longer.graphs
+        if not there or not numbering.equal(longer.graphs[len(first)], first, longer.graphs[len(second)], second):
+            raise Rejected(f"two prompts of {len(first)} and {len(second)} tokens are not shown to collide")
 
 
 def _seed(text: str) -> int:
@@ -219,17 +254,39 @@ def derive_generic_position(certificate: Mapping[str, Any]) -> Claim:
         raise Rejected("the claim does not say which patterns it is about")
     networks = {int(length): well_formed(Graph.from_json(graph)) for length, graph in graphs.items()}
     rows = [_row(entry) for entry in classes]
-    found = claim_of(networks, rows, context=context, bos=bos, zeroed=zeroed, silenced=silenced)
-    found["graphs"] = digest(graphs)
+    longer, beyond = _longer(certificate)
+    found = claim_of(networks, rows, context=context, bos=bos, zeroed=zeroed, silenced=silenced, longer=longer)
+    found["graphs"] = digest({**graphs, **certificate.get("other_lengths", {})})
     if set(claim) != set(found):
         raise Rejected("the claim has other fields than what follows")
     follows = {
         "schema": SCHEMA, "kind": KIND, "classes": [[list(s), list(t), outcome] for s, t, outcome in rows],
         "claim": {name: value for name, value in found.items() if name not in HINTS},
         "graphs": {length: unlabelled(graph) for length, graph in graphs.items()},
+        **beyond,
     }  # fmt: skip
     verdict = verdict_of(found["collisions_proved"], found["undecided"])
     return Claim(KIND, verdict, found["statement"], follows, len(rows), "every pattern was settled again")
+
+
+def _longer(certificate: Mapping[str, Any]) -> tuple[Longer | None, dict[str, Any]]:
+    """The pairs of longer prompts that a certificate lists, and what must stand there if they are shown to collide."""
+    listed, others = (certificate.get(name) for name in ("structural_collisions", "other_lengths"))
+    if listed is None and others is None:
+        return None, {}
+    if not isinstance(listed, list) or not listed or not isinstance(others, Mapping):
+        raise Rejected("the longer prompts, or the network for their lengths, are missing")
+    pairs = tuple((first, second) for family in listed for first, second, _ in map(_row, _with_outcomes(family)))
+    graphs = {int(length): well_formed(Graph.from_json(graph)) for length, graph in others.items()}
+    unnamed = {length: unlabelled(graph) for length, graph in others.items()}
+    return Longer(pairs, graphs), {"structural_collisions": by_family(pairs), "other_lengths": unnamed}
+
+
+def _with_outcomes(family: Any) -> list[Any]:
+    pairs = family.get("pairs") if isinstance(family, Mapping) else None
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) for pair in pairs):
+        raise Rejected("a family of longer prompts has no pairs")
+    return [[*pair, ""] for pair in pairs]
 
 
 def verdict_of(collisions: int, undecided: int) -> Verdict:

@@ -6,49 +6,23 @@ determinants do not depend on H: subtract multiples of the rows of the new state
 and what is left is block triangular.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
 import sympy
 from sympy.polys.matrices import DomainMatrix
 
-Rule = Literal["gd", "weight-decay", "clip-value", "sign", "heavy-ball", "adam", "adamw"]
+Rule = Literal["gd", "weight-decay", "clip-value", "clip-norm", "sign", "heavy-ball", "adam", "adamw"]
 Matrix = list[list[Any]]
 MOMENTUM = Fraction(9, 10)
 SECOND = Fraction(999, 1000)
 DECAY = Fraction(1, 100)
 STABILISER = Fraction(1, 10**8)
+THRESHOLD = Fraction(1)  # beyond which clip-norm cuts the length of the gradient
+MOST_SUMS = 2**16  # of parts of w, that clipping by value is looked at for
 STEP = 2  # the step whose bias corrections enter
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """A related statement that is not settled here, and why."""
-
-    statement: str
-    reason: str
-
-    def to_json(self) -> dict[str, str]:
-        """As an entry of a record."""
-        return {"statement": self.statement, "verdict": "undecided", "reason": self.reason}
-
-
-OPEN: dict[Rule, tuple[Open, ...]] = {
-    "clip-value": (
-        Open("Clipping by the global norm keeps laws absolutely continuous at given rates, for every number of steps.",
-             "conjecture: proved for almost every tuple of rates only; the clipped region is not one analytic branch"),
-    ),
-    "adam": (
-        Open("Adam with sqrt(v) + epsilon from zero state keeps laws absolutely continuous at given rates for N >= 2.",
-             "conjecture: roots of sums of squares live on {v > 0}, whose components are not controlled"),
-    ),
-    "adamw": (
-        Open("AdamW with sqrt(v) + epsilon from zero state keeps laws absolutely continuous at given rates.",
-             "conjecture: as for Adam; with decay not even the first step is in the table"),
-    ),
-}  # fmt: skip
 
 
 def kept(rule: Rule, rate: Fraction) -> Fraction:
@@ -88,6 +62,21 @@ def jacobian(
         top = _beside(_combine(c, [eta] * p, second, q), _diagonal([-(eta * mu)] * p, q))
         return top + _beside(second, _diagonal([mu] * p, q))
     return _adam(c, second, gradient, rate, draws, base)
+
+
+def clipped(second: Matrix, gradient: Sequence[Any], *, rate: Fraction, sign: int, base: Any) -> Matrix:
+    """I - (eta threshold / r) (I - g g^T / r^2) H with r = sign |g|: of a step whose gradient is cut to the threshold.
+
+    r^(p+1) times the determinant is A + r B with A and B analytic everywhere, since r^2 = g . g. So if it does not
+    vanish at one point, neither for r = |g| nor for r = -|g|, then A^2 - r^2 B^2 is not identically zero, and the
+    determinant is non-zero almost everywhere (docs/training-step.md).
+    """
+    p, q = len(gradient), base.number
+    square = sum((g * g for g in gradient[1:]), gradient[0] * gradient[0])
+    length = q(sign) * base.elementary("sqrt")(square)
+    across = [sum((g * row[j] for g, row in zip(gradient, second, strict=True)), q(0)) / square for j in range(p)]
+    factor = q(rate * THRESHOLD) / length
+    return [[q(int(i == j)) - factor * (second[i][j] - gradient[i] * across[j]) for j in range(p)] for i in range(p)]
 
 
 def _adam(
@@ -142,24 +131,38 @@ def closed_form(rule: Rule, *, parameters: int, rate: Fraction) -> Fraction | No
     return (MOMENTUM * SECOND * c) ** parameters if rule in ("adam", "adamw") else None
 
 
-def closed_form_at_zero(
-    rule: Rule, *, parameters: int, width: int, square: Fraction, rate: Fraction, layer_norm: bool
+def by_gate(
+    rule: Rule, *, parameters: int, strengths: Sequence[Fraction], square: Fraction, rate: Fraction
 ) -> Fraction | None:
-    """The determinant at zero parameters by the gate lemma, `square` being |w|^2; None where the rule has none.
+    """The determinant where the gate lemma gives the second derivatives (`proofs.kernel.gate`), or everywhere.
 
-    With a final LayerNorm H(0) has the spectrum +-|w| (`width` times each) and 0; with a final RMSNorm it is 0.
+    The eigenvalues of H are then the roots of `square` times a strength, of either sign, and 0; `square` is |w|^2.
+    None for clipping by value, where it depends on the mask.
     """
-    if rule not in ("gd", "weight-decay"):
+    if rule not in ("gd", "weight-decay", "clip-norm"):
         return closed_form(rule, parameters=parameters, rate=rate)
     c = kept(rule, rate)
-    if not layer_norm:
-        return c**parameters
-    return c ** (parameters - 2 * width) * (c**2 - rate**2 * square) ** width
+    factors = [c**2 - rate**2 * square * strength for strength in strengths]
+    return c ** (parameters - 2 * len(factors)) * math.prod(factors)
+
+
+def every_mask_passes(w: Sequence[Fraction], strengths: Sequence[Fraction], rate: Fraction, *, shift: bool) -> bool:
+    """Whether the determinant of a step clipped by value is non-zero at a base point, whatever is clipped.
+
+    Of a coordinate i it keeps some tokens v, and beta, gamma or both: 1 - eta^2 (sum of w[v]^2) (1, x^[i]^2 or both).
+    """
+    sums = {Fraction(0)}
+    for entry in w:
+        sums |= {total + entry**2 for total in sums}
+        if len(sums) > MOST_SUMS:
+            return False
+    kinds = {part for s in strengths for part in ((Fraction(1), s - 1, s) if shift else (s,))}
+    return all(rate**2 * total * part != 1 for total in sums for part in kinds)
 
 
 def formula(rule: Rule, *, layer_norm: bool) -> str:
     """The closed form in words of mathematics, for records."""
-    if rule == "gd":
+    if rule in ("gd", "clip-norm"):
         return "(1 - eta^2 |w|^2)^d at 0" if layer_norm else "1 at 0"
     if rule == "weight-decay":
         return (

@@ -1,47 +1,50 @@
 """The training step keeps laws absolutely continuous: its Jacobian determinant is certified not to vanish identically.
 
 (arXiv 2510.15511, Theorem 2.3.) The determinant of an optimizer step is an analytic function of the parameters, so
-one point at which an enclosure excludes zero shows that it is non-zero almost everywhere. Two points are used: one
-drawn from a seed, with second derivatives over balls, and zero, with second derivatives in exact algebra, where the
-closed form of the paper (and of docs/training-step.md for the other rules) is compared with the exact determinant.
+one point at which an enclosure excludes zero shows that it is non-zero almost everywhere. Three points are used: one
+drawn from a seed, with second derivatives over balls; zero, with second derivatives in exact algebra, where the closed
+form of the paper (and of docs/training-step.md for the other rules) is compared with the exact determinant; and a base
+point (`proofs.kernel.gate`), where the determinant is not zero at the very rates at which it is zero at zero.
 """
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import flint
-import numpy as np
 
 from proofs.arithmetic.ball import Balls
-from proofs.arithmetic.objects import ObjectArithmetic
-from proofs.arithmetic.surds import Surds
-from proofs.arithmetic.tape import Scalar, Tape, derivatives
 from proofs.errors import InvalidInput
 from proofs.evidence import SCHEMA
 from proofs.kernel.claim import Claim, unlabelled
+from proofs.kernel.gate import At, embedding_of, gates
+from proofs.kernel.loss import Dyadics, Sample, Value, mean, of_loss
 from proofs.kernel.optimizers import (
-    OPEN,
+    DECAY,
     Rule,
+    by_gate,
+    clipped,
     closed_form,
-    closed_form_at_zero,
+    every_mask_passes,
     formula,
     jacobian,
+    kept,
     states,
     symbolically,
 )
 from proofs.kernel.regularity import is_analytic
 from proofs.kernel.result import Rejected, digest, expect_claim, same
+from proofs.kernel.settled import also_settled
 from proofs.kernel.wellformed import well_formed
 from proofs.kernel.zero_state import from_zero_state
 from proofs.network.graph import Graph
 from proofs.network.rational import rational
-from proofs.operations.interpreter import evaluate
 from proofs.verdict import Verdict
 
-RULES: tuple[Rule, ...] = ("gd", "weight-decay", "clip-value", "sign", "heavy-ball", "adam", "adamw")
+RULES: tuple[Rule, ...] = (
+    "gd", "weight-decay", "clip-value", "clip-norm", "sign", "heavy-ball", "adam", "adamw",
+)  # fmt: skip
 BITS = 192
 LARGEST = 600  # parameters
 MASKS = 8
@@ -50,22 +53,11 @@ STATEMENT = (
     "One step of {rule} at rate {rate} on {what} has a Jacobian determinant that does not vanish identically, so it "
     "maps every absolutely continuous law{joint} to an absolutely continuous one."
 )
+EVERY_RATE = " The same holds for every positive rate{but}."
 NOT_SHOWN = (
     "It is not shown that the Jacobian determinant of one step of {rule} at rate {rate} on {what} does not vanish "
     "identically, and nothing of what it does to laws{joint}."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A prompt and the target distribution of the next token."""
-
-    tokens: tuple[int, ...]
-    target: tuple[Fraction, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The sample as a JSON object."""
-        return {"tokens": list(self.tokens), "target": [str(share) for share in self.target]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,26 +111,35 @@ def prove_step(graph: Graph, samples: Sequence[Sample], *, rule: Rule, rate: Fra
     claim: dict[str, Any] = {"rule": rule, "rate": str(rate), "parameters": p, "bits": BITS, "batch": len(samples)}
     found: list[bool] = []
     with Balls(BITS) as balls:
-        each = [_derivatives(graph, sample, balls, _Dyadics(seed)) for sample in samples]
+        each = [of_loss(graph, sample, balls, _drawn(seed)) for sample in samples]
         for name, batch in batches.items():
-            gradient, second = _mean(each[: len(batch)], balls)
-            rows = jacobian(rule, second, gradient, rate=rate, draws=_Dyadics(seed + 1).unit, base=balls)
+            gradient, second = mean(each[: len(batch)], balls)
+            rows = jacobian(rule, second, gradient, rate=rate, draws=Dyadics(seed + 1).unit, base=balls)
             size = states(rule) * p
             determinant = flint.arb_mat(size, size, [x for row in rows for x in row]).det()
             everywhere = closed_form(rule, parameters=p, rate=rate)
             agrees = everywhere is None or bool(determinant.overlaps(balls.number(everywhere)))
             found.append(not determinant.contains(0) and agrees)
             claim[name] = _stated(determinant)
-    claim["at_zero"], zero = _at_zero(graph, samples, rule, rate, p, tokens)
+            if rule == "clip-norm":
+                parts = [_clipped_determinant(second, gradient, rate, sign, balls) for sign in (1, -1)]
+                found.append(all(not part.contains(0) for part in parts))
+                claim[name]["clipped"] = [_stated(part) for part in parts]
+    zero, base = (gates(graph, samples, tokens, row) for row in (None, _row(graph, seed)))
+    claim["at_zero"], at_zero = _at_zero(zero, base, samples, rule, rate, p)
+    claim["at_base"], at_base = _at_base(base, rule, rate, p)
     claim["symbolic"] = symbolically(rule, tokens)
-    settled = zero is not False if rule != "clip-value" else zero is True
+    settled = at_zero is not False if rule != "clip-value" else at_zero is True or at_base is True
     claim["non_zero"] = all(found) and settled and claim["symbolic"]
-    claim["open"] = [line.to_json() for line in OPEN.get(rule, ())]
+    claim["every_rate"] = claim["non_zero"] and _every_rate(rule, zero, base)
+    claim["follows"], claim["open"] = _related(rule, graph, zero) if claim["non_zero"] else ([], [])
     claim["graph"] = digest(graph.to_json())
     joint = " of parameters and state" if states(rule) > 1 else ""
     what = f"a network of {p} parameters, on one sample and on a batch of {len(samples)},"
     claim["samples"] = digest([sample.to_json() for sample in samples])
     words = STATEMENT if claim["non_zero"] else NOT_SHOWN
+    if claim["every_rate"]:
+        words += EVERY_RATE.format(but=f" but {1 / DECAY}" if kept(rule, rate) != 1 else "")
     claim["statement"] = words.format(rule=rule, rate=rate, what=what, joint=joint)
     return TrainingStep(graph, tuple(samples), rule, rate, seed, claim)
 
@@ -150,94 +151,97 @@ def _stated(ball: Any) -> dict[str, str]:
     return {"midpoint": midpoint, "radius": radius.upper().str(5, radius=False)}
 
 
-class _Dyadics:
-    """Exact numbers drawn from a seed."""
-
-    def __init__(self, seed: int) -> None:
-        self._source = random.Random(seed)
-
-    def unit(self) -> Fraction:
-        """Between 0 and 1."""
-        return Fraction(self._source.getrandbits(7), 128)
-
-    def centred(self) -> Fraction:
-        """Between -1/2 and 1/2."""
-        return self.unit() - Fraction(1, 2)
+def _drawn(seed: int) -> Value:
+    """Parameters drawn from a seed, in their order."""
+    draws = Dyadics(seed)
+    return lambda name, place: draws.centred()
 
 
-def _derivatives(graph: Graph, sample: Sample, base: ObjectArithmetic, draws: _Dyadics | None) -> Any:
-    """Gradient and second derivatives of the cross-entropy at a drawn point, or at zero."""
-    tape = Tape(base)
-    variables: list[Scalar] = []
-    inputs: dict[str, Any] = {"tokens": np.array([sample.tokens], dtype=np.int64)}
-    for name, kind in graph.parameters():
-        table = np.empty(kind.shape, dtype=object)
-        for place in np.ndindex(*kind.shape):
-            value = Fraction(0) if draws is None else draws.centred()
-            variables.append(tape.variable(base.number(value)))
-            table[place] = variables[-1]
-        inputs[name] = table
-    logits = list(np.ravel(evaluate(graph, inputs, tape)))
-    exponentials = [tape.elementary("exp")(z) for z in logits]
-    loss = tape.elementary("log")(sum(exponentials[1:], exponentials[0]))
-    for z, share in zip(logits, sample.target, strict=True):
-        loss = loss - tape.number(share) * z
-    return derivatives(loss, variables)
+def _row(graph: Graph, seed: int) -> list[Fraction]:
+    """The embedding row of a base point."""
+    draws = Dyadics(seed)
+    return [draws.centred() for _ in range(embedding_of(graph).type.shape[-1])]
 
 
-def _mean(each: Sequence[Any], base: ObjectArithmetic) -> Any:
-    share = base.number(Fraction(1, len(each)))
-    gradient = [sum(entries[1:], entries[0]) * share for entries in zip(*(g for g, _ in each), strict=True)]
-    second = [
-        [sum(entries[1:], entries[0]) * share for entries in zip(*rows, strict=True)]
-        for rows in zip(*(h for _, h in each), strict=True)
-    ]
-    return gradient, second
+def _related(rule: Rule, graph: Graph, zero: Mapping[str, At]) -> tuple[list[Any], list[Any]]:
+    follows, left = also_settled(rule, graph, [at.gate for at in zero.values()])
+    return [line.to_json() for line in follows], [line.to_json() for line in left]
+
+
+def _clipped_determinant(second: Any, gradient: Any, rate: Fraction, sign: int, balls: Balls) -> Any:
+    rows = clipped(second, gradient, rate=rate, sign=sign, base=balls)
+    return flint.arb_mat(len(rows), len(rows), [x for row in rows for x in row]).det()
 
 
 def _at_zero(
-    graph: Graph, samples: Sequence[Sample], rule: Rule, rate: Fraction, p: int, tokens: int
+    zero: Mapping[str, At], base: Mapping[str, At], samples: Sequence[Sample], rule: Rule, rate: Fraction, p: int
 ) -> tuple[dict[str, Any], bool | None]:
     """The exact determinant at zero parameters against the closed form, and whether both agree and are non-zero."""
-    each = [_derivatives(graph, sample, Surds(), None) for sample in samples]
     results: dict[str, Any] = {}
     good = True
-    for name, batch in (("one sample", samples[:1]), ("batch", samples)):
-        gradient, second = _mean(each[: len(batch)], Surds())
-        share = Fraction(1, len(batch))
-        w = [Fraction(1, tokens) - share * sum((s.target[v] for s in batch), Fraction(0)) for v in range(tokens)]
-        form = _gate_form(graph, second, w)
-        if form is None or any(entry.zero is not True for entry in gradient):
+    for name, at in zero.items():
+        if at.gate is None:
             return {"reason": "the second derivatives at zero are not those of the gate lemma"}, None
-        layer_norm, square, width = form == "LayerNorm", sum(x * x for x in w), _width(graph)
-        expected = closed_form_at_zero(
-            rule, parameters=p, width=width, square=Fraction(square), rate=rate, layer_norm=layer_norm
-        )
-        exact = _exact_determinants(rule, second, rate)
-        lowest = (1 - rate**2 * square) ** width if layer_norm else Fraction(1)
+        layer_norm, square = at.gate.norm == "LayerNorm", at.square
+        expected = by_gate(rule, parameters=p, strengths=at.gate.strengths, square=square, rate=rate)
+        matrix = [[_value(entry) for entry in row] for row in at.second]
+        exact = _exact_determinants(rule, matrix, rate)
+        lowest = (1 - rate**2 * square) ** len(at.gate.squares) if layer_norm else Fraction(1)
         agrees = all(value == expected for value in exact) if rule != "clip-value" else min(exact) >= lowest
         if rule == "clip-value":  # the least over all masks, by the block formula, is this bound
             agrees = agrees and (not layer_norm or rate**2 * square < 1)
         good = good and agrees
         results[name] = {
             "w_squared": str(square), "closed_form": None if expected is None else str(expected), "agrees": agrees,
-            "formula": formula(rule, layer_norm=layer_norm), "final_norm": form,
+            "formula": formula(rule, layer_norm=layer_norm), "final_norm": at.gate.norm,
             "vanishes": any(value == 0 for value in exact), "determinants": len(exact),
             "from_zero_state": from_zero_state(
-                rule, [[_value(entry) for entry in row] for row in second], rate=rate,
-                square=Fraction(square) if layer_norm else Fraction(0), width=width,
+                rule, matrix, rate=rate, square=square, zero=at.gate, base=base[name].gate,
             ),
         }  # fmt: skip
     return results, good
 
 
-def _exact_determinants(rule: Rule, second: Any, rate: Fraction) -> list[Fraction]:
+def _at_base(base: Mapping[str, At], rule: Rule, rate: Fraction, p: int) -> tuple[dict[str, Any], bool | None]:
+    """The determinant at the base point by the gate lemma, and whether it is non-zero, for clipping for every mask."""
+    results: dict[str, Any] = {}
+    good = True
+    for name, at in base.items():
+        if at.gate is None:
+            return {"reason": "the second derivatives at the base point are not those of the gate lemma"}, None
+        strengths, shift = at.gate.strengths, at.gate.norm == "LayerNorm"
+        value = by_gate(rule, parameters=p, strengths=strengths, square=at.square, rate=rate)
+        passes = value != 0 if rule != "clip-value" else every_mask_passes(at.w, strengths, rate, shift=shift)
+        good = good and passes
+        results[name] = {
+            "row": [str(x) for x in at.row or ()], "final_norm": at.gate.norm,
+            "normalised_squares": [str(x) for x in at.gate.squares],
+            "closed_form": None if value is None or states(rule) > 1 or rule == "sign" else str(value),
+            "non_zero": passes,
+        }  # fmt: skip
+    return results, good
+
+
+def _every_rate(rule: Rule, zero: Mapping[str, At], base: Mapping[str, At]) -> bool:
+    """Whether one of the two points serves, whatever the rate (but 1 / decay): their determinants have no common zero.
+
+    At zero it vanishes where eta |w| = c alone, at the base point where eta |w| (1 + x^[i]^2)^(1/2) = c for some i.
+    """
+    if rule not in ("gd", "weight-decay"):
+        return False
+    gates = [(zero[name].gate, base[name].gate) for name in zero]
+    return all(
+        at_zero is not None and (at_zero.norm == "RMSNorm" or (at_base is not None and all(at_base.squares)))
+        for at_zero, at_base in gates
+    )
+
+
+def _exact_determinants(rule: Rule, matrix: Any, rate: Fraction) -> list[Fraction]:
     """det of the Jacobian at zero, exactly; for clipping one for each of several masks; none for rules with state."""
     if states(rule) > 1:
         return []
-    draws = _Dyadics(0)
+    draws = Dyadics(0)
     base = _Rationals()
-    matrix = [[_value(entry) for entry in row] for row in second]
     zero = [flint.fmpq(0)] * len(matrix)
     found: list[Fraction] = []
     for _ in range(MASKS if rule == "clip-value" else 1):
@@ -258,43 +262,6 @@ class _Rationals:
 
 def _value(entry: Any) -> Any:
     return _Rationals().number(entry.terms.get((0, 1), 0) if entry.terms else 0)
-
-
-def _gate_form(graph: Graph, second: Any, w: Sequence[Fraction]) -> str | None:
-    """Which case of the gate lemma H(0) is, entry by entry: the (U, beta) block of a LayerNorm, or zero."""
-    if any(entry.terms is None or any(key != (0, 1) for key in entry.terms) for row in second for entry in row):
-        return None
-    found = {(i, j): entry.terms[(0, 1)] for i, row in enumerate(second) for j, entry in enumerate(row) if entry.terms}
-    if not found:
-        return "RMSNorm" if any(w) else None
-    return "LayerNorm" if any(found == _block(u, b, w, _width(graph)) for u in _starts(graph, 2) for b in
-                              _starts(graph, 1)) else None  # fmt: skip
-
-
-def _starts(graph: Graph, axes: int) -> list[int]:
-    """Where the entries of each parameter with so many axes begin."""
-    starts, place = [], 0
-    for _, kind in graph.parameters():
-        if len(kind.shape) == axes:
-            starts.append(place)
-        place += kind.size
-    return starts
-
-
-def _block(u: int, b: int, w: Sequence[Fraction], width: int) -> dict[tuple[int, int], Fraction]:
-    """d^2 loss / dU[v, i] d beta[i] = w[v], and nothing else."""
-    pairs = {(u + v * width + i, b + i): x for v, x in enumerate(w) for i in range(width) if x}
-    return pairs | {(j, i): x for (i, j), x in pairs.items()}
-
-
-def _width(graph: Graph) -> int:
-    """The width of the rows of the embedding, read off the one table that the tokens select from."""
-    for node in graph.nodes:
-        if node.operation == "take" and graph.nodes[node.arguments[1]].operation == "tokens":
-            return graph.nodes[node.arguments[0]].type.shape[-1]
-    raise InvalidInput(
-        "Expected a network with an embedding, but none is read by the tokens; capture a language model."
-    )
 
 
 def _expect(graph: Graph, samples: Sequence[Sample], p: int, tokens: int, rate: Fraction, rule: Rule) -> None:

@@ -1,16 +1,15 @@
 """Which pairs collide for every parameter, by the position scheme alone: the complete classification, to compare with.
 
-Setting: residual pre-norm blocks with full attention, epsilon > 0, and free token rows; proofs in
+Setting: residual blocks, pre-norm or post-norm, with full attention, epsilon > 0, and free token rows; proofs in
 docs/generic-position.md. The enumeration of `proofs.theorems.generic_position` does not use this table; the two are
 compared.
 """
 
-from collections import Counter
-from fractions import Fraction
 from typing import Any, Literal
 
-from proofs.kernel.collisions import powers_of_one_word, proportional, repeated
+from proofs.kernel.collisions import powers_of_one_word, proportional, repeated, seen_by_two_blocks
 from proofs.kernel.patterns import Prompt
+from proofs.theorems.two_blocks import WORDS, none_shorter
 
 Scheme = Literal["learned", "rope", "alibi", "t5", "none"]
 
@@ -28,15 +27,35 @@ def collides(scheme: Scheme, depth: int, first: Prompt, second: Prompt) -> bool:
     if scheme == "none" and depth == 1:
         return proportional(first, second)
     if scheme == "none" and depth == 2:
-        return _classes(first) == _classes(second)
+        return seen_by_two_blocks(first) == seen_by_two_blocks(second)
     return repeated(first, second)
 
 
-def _classes(prompt: Prompt) -> tuple[Any, Any]:
-    """Without positions, two blocks see the last token and how often each (token, frequencies so far) occurs."""
-    first = [(token, _frequencies(list(prompt[: k + 1]))) for k, token in enumerate(prompt)]
-    return first[-1], _frequencies(first)
+def for_every_length(scheme: Scheme, depth: int, *, bos: bool) -> dict[str, Any]:
+    """The same in words, for prompts of every length.
+
+    For two blocks without positions it says from which length on prompts collide that are no runs of one token: that
+    two words of this length do is shown on the captured graph, and that none shorter do by a linear system, here.
+    """
+    first = len(WORDS[0])
+    matched = scheme == "none" and depth == 2 and not bos
+    return {
+        "collide": _collide(scheme, depth, bos=bos),
+        "others_than_runs_from": first if matched else None,
+        "none_shorter": none_shorter(first - 1) if matched else None,
+    }
 
 
-def _frequencies(items: list[Any]) -> frozenset[tuple[Any, Fraction]]:
-    return frozenset((item, Fraction(count, len(items))) for item, count in Counter(items).items())
+def _collide(scheme: Scheme, depth: int, *, bos: bool) -> str:
+    if scheme == "none" and depth == 1:
+        return f"exactly prompts that end alike, with {'equal' if bos else 'proportional'} counts of every token"
+    if scheme == "learned" or bos:
+        return "no two prompts"
+    if scheme == "alibi" and depth == 1:
+        return "exactly powers of one word"
+    if scheme == "none" and depth == 2:
+        return (
+            "exactly prompts that end alike, with proportional multisets of (token, frequencies of all tokens so far): "
+            "runs of one token, and others of one length"
+        )
+    return "exactly runs of one token"

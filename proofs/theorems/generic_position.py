@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from proofs.evidence import SCHEMA
-from proofs.kernel.collisions import family_of
+from proofs.kernel.collisions import by_family, family_of
 from proofs.kernel.generic_position import (
     KIND,
+    Longer,
     Point,
     as_evaluated,
     claim_of,
@@ -39,6 +40,7 @@ class GenericPosition:
     silenced: tuple[str, ...]
     classes: tuple[tuple[Prompt, Prompt, str], ...]
     claim: Mapping[str, Any]
+    longer: Longer | None = None
 
     @property
     def grows(self) -> dict[str, bool | str]:
@@ -52,18 +54,23 @@ class GenericPosition:
 
     def to_json(self) -> dict[str, Any]:
         """The certificate."""
+        beyond: dict[str, Any] = {}
+        if self.longer is not None:
+            beyond["structural_collisions"] = by_family(self.longer.pairs)
+            beyond["other_lengths"] = {str(n): graph.to_json() for n, graph in self.longer.graphs.items()}
         return {
             "schema": SCHEMA,
             "kind": KIND,
             "claim": dict(self.claim),
             "classes": [[list(first), list(second), outcome] for first, second, outcome in self.classes],
             "graphs": {str(length): graph.to_json() for length, graph in self.graphs.items()},
+            **beyond,
         }
 
 
 def examine(
     graphs: Mapping[int, Graph], *, context: int, bos: bool = False, seed: int = 0, zeroed: Sequence[str] = (),
-    silenced: Sequence[str] = (),
+    silenced: Sequence[str] = (), longer: Longer | None = None,
 ) -> GenericPosition:  # fmt: skip
     """Settles every pattern of prompt pairs as far as value numbering and a few exact points can.
 
@@ -74,9 +81,11 @@ def examine(
         seed: draws the points.
         zeroed: names of parameters that are zero at every point (for the selection principle).
         silenced: names of parameters of the last block that, when zero, make it the identity (depth lifting).
+        longer: pairs of prompts beyond the context, each of which is known to collide.
 
     Raises:
         InvalidInput: a graph is missing, or the context is too large.
+        Rejected: a pair beyond the context is not shown to collide.
     """
     graphs = {length: graph for length, graph in graphs.items() if bos < length <= context + bos}
     expect_networks(graphs, context, bos)
@@ -95,5 +104,7 @@ def examine(
                 outcomes[pair] = f"differ: point {number}"
     expect_equal(graphs, [pair for pair, outcome in outcomes.items() if outcome.startswith("collide")], seed)
     rows = tuple((*pair, outcome) for pair, outcome in outcomes.items())
-    claim = claim_of(graphs, rows, context=context, bos=bos, zeroed=zeroed, silenced=silenced, points=points)
-    return GenericPosition(dict(graphs), context, bos, tuple(zeroed), tuple(silenced), rows, claim)
+    claim = claim_of(
+        graphs, rows, context=context, bos=bos, zeroed=zeroed, silenced=silenced, points=points, longer=longer
+    )
+    return GenericPosition(dict(graphs), context, bos, tuple(zeroed), tuple(silenced), rows, claim, longer)

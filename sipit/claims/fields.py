@@ -98,7 +98,8 @@ def stepped(certificate: Mapping[str, Any]) -> Fields:
     """Of `sipit prove training-step`."""
     claim = certificate["claim"]
     return {
-        **_of(claim, "parameters", "rate", "statement", "at_zero", "symbolic", "open"),
+        **_of(claim, "parameters", "rate", "statement", "at_zero", "at_base", "symbolic", "every_rate"),
+        **_of(claim, "follows", "open"),
         "determinant": claim["one sample"],
         "batch": {"samples": len(certificate["samples"]), "determinant": claim["batch"]},
         "optimizer": claim["rule"],
@@ -123,6 +124,7 @@ def settled(certificate: Mapping[str, Any]) -> Fields:
             {"first": first, "second": second, "family": outcome.removeprefix("collide: ")}
             for first, second, outcome in classes if outcome.startswith("collide")
         ],
+        "longer": certificate.get("structural_collisions", []),
         "open": [[first, second] for first, second, outcome in classes if outcome == "undecided"],
         "hypotheses": [
             {

@@ -14,6 +14,7 @@ from sipit.claims.fields import counted, settled, stepped
 
 if TYPE_CHECKING:
     from numerics.graphs.variants import Variant
+    from proofs.kernel.generic_position import Longer
     from proofs.theorems.generic_position import GenericPosition
 
 LONGEST_RATE = 100  # characters
@@ -53,7 +54,7 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
         model: `tiny-<family>`, whose class is used with one block, three tokens and prompts of two.
         width: of the states.
         rate: an exact rational such as 1/10.
-        optimizer: gd, weight-decay, clip-value, sign, heavy-ball, adam or adamw.
+        optimizer: gd, weight-decay, clip-value, clip-norm, sign, heavy-ball, adam or adamw.
         seed: draws the parameters.
 
     Raises:
@@ -62,7 +63,8 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
     """
     from numerics.graphs.logits import capture_logits
     from proofs.kernel.optimizers import Rule
-    from proofs.kernel.training_step import BITS, RULES, Sample, prove_step
+    from proofs.kernel.loss import Sample
+    from proofs.kernel.training_step import BITS, RULES, prove_step
 
     began = time.perf_counter()
     try:
@@ -83,7 +85,7 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
     certificate = found.to_json()
     result = {
         **stepped(certificate),
-        "rates_covered": _RATES if rule == "gd" else "this rate; the closed form says where it would vanish",
+        "rates_covered": _RATES if certificate["claim"]["every_rate"] else "this rate; at_zero says where it vanishes",
         "certificate": certificate,
     }
     provenance = _provenance(f"{model} at width {width}, one block", f"Arb balls of {BITS} bits; exact at 0", seed=seed)
@@ -113,10 +115,11 @@ def prove_generic_position(
     if not 1 <= context <= LARGEST_CONTEXT:
         raise InvalidInput(f"Expected a context from 1 to {LARGEST_CONTEXT}, but got --context {context}.")
     began = time.perf_counter()
-    graphs = {n: _graph(model, variant, n, 2 * context + 2) for n in range(1 + bos, context + 1 + bos)}
+    graphs = {n: _graph(model, variant, n, _vocabulary(context)) for n in range(1 + bos, context + 1 + bos)}
     zeroed = [name for name, _ in graphs[1 + bos].parameters() if _DOWN.search(name)] if _branching(graphs) else []
     silenced = _last_outputs([name for name, _ in graphs[1 + bos].parameters()])
-    found = examine(graphs, context=context, bos=bos, seed=seed, zeroed=zeroed, silenced=silenced)
+    longer = _longer(variant, context, bos)
+    found = examine(graphs, context=context, bos=bos, seed=seed, zeroed=zeroed, silenced=silenced, longer=longer)
     certificate = found.to_json()
     known = settled(certificate)
     result = {
@@ -125,6 +128,7 @@ def prove_generic_position(
         "architecture": model or (None if variant is None else asdict(variant)),
         "tied": {"asked": tied, "matters": False, "reason": "the state before the unembedding does not read it"},
         "against_classification": _against(found, variant if model is None else None),
+        "every_length": _every_length(variant if model is None else None, bos),
         **_rounding(model, known["collisions"], seed),
         "certificate": certificate,
     }
@@ -165,6 +169,11 @@ def _graph(model: str | None, variant: "Variant | None", length: int, vocabulary
     return capture_graph(tiny_config(_family(model)), length=length)
 
 
+def _vocabulary(context: int) -> int:
+    """Tokens of a small decoder: all patterns fit."""
+    return 2 * context + 2
+
+
 def _family(model: str) -> str:
     from sipit.models.tiny import FAMILIES
 
@@ -185,11 +194,38 @@ def _branching(graphs: dict[int, Graph]) -> bool:
     return any(not isinstance(prove_analytic(graph), AnalyticityProof) for graph in graphs.values())
 
 
+def _longer(variant: "Variant | None", context: int, bos: bool) -> "Longer | None":
+    """The pair of 82 tokens, for two blocks without positions: their network is captured for that length too."""
+    from proofs.kernel.generic_position import Longer
+    from proofs.theorems.two_blocks import pair
+
+    if variant is None or (variant.positions, variant.depth, bos) != ("none", 2, False):
+        return None
+    words = pair()
+    graph = _graph(None, variant, len(words[0]), _vocabulary(context))
+    return Longer((words,), {graph.length: graph})
+
+
+def _every_length(variant: "Variant | None", bos: bool) -> dict[str, Any] | None:
+    """What the classification says of prompts of every length; None where it makes no statement."""
+    from proofs.theorems.classification import for_every_length
+
+    if variant is None or not _classified(variant):
+        return None
+    return for_every_length(variant.positions, variant.depth, bos=bos)
+
+
+def _classified(variant: "Variant") -> bool:
+    """Whether the classification speaks of such blocks: residual, with norms, wide enough."""
+    wide = variant.width >= (4 if variant.positions == "learned" or variant.post_norm else 3)
+    return variant.residual and variant.norm != "none" and wide
+
+
 def _against(found: "GenericPosition", variant: "Variant | None") -> dict[str, Any] | None:
     """How the enumeration compares with the classification by positions; None where that makes no statement."""
     from proofs.theorems.classification import collides
 
-    if variant is None or not variant.residual or variant.norm == "none" or variant.post_norm:
+    if variant is None or not _classified(variant):
         return None
     expected = {(s, t): collides(variant.positions, variant.depth, s, t) for s, t, _ in found.classes}
     wrong = [[s, t] for s, t, o in found.classes if o != "undecided" and o.startswith("collide") != expected[s, t]]
@@ -209,10 +245,7 @@ def _rounding(model: str | None, collisions: list[dict[str, Any]], seed: int) ->
     }
 
 
-_RATES = (
-    "at a given point all rates but finitely many; at zero, with a final LayerNorm, all eta with eta |w| != 1, "
-    "hence all of (0, 1], since |w|^2 <= 1 - 1/n"
-)
+_RATES = "every positive rate (with decay: but 1 / decay), as the determinants at zero and at a base point show"
 
 
 def _toy(model: str, width: int) -> Any:

@@ -101,6 +101,9 @@ def generic_position(
         result = record.result
         lines = [f"{record.verdict}: {result['statement']}"]
         lines += [f"  collide, {c['family']}: {c['first']} and {c['second']}" for c in result["collisions"][:20]]
+        lines += [f"  collide, {c['family']}: two prompts of {c['lengths'][0][0]} tokens" for c in result["longer"]]
+        if result["every_length"] is not None:
+            lines.append(f"  for prompts of every length collide {result['every_length']['collide']}")
         lines += [
             f"  {r['dtype']} ({r['attention']} attention) reports a distance of {r['distance']:.2e} "
             f"between {r['first']} and {r['second']}"
@@ -127,7 +130,7 @@ def training_step(
     width: Annotated[int, typer.Option(help="Of the states.")] = 4,
     rate: Annotated[str, typer.Option(help="The step size, exactly: a rational.")] = "1/10",
     optimizer: Annotated[
-        str, typer.Option(help="gd, weight-decay, clip-value, sign, heavy-ball, adam or adamw.")
+        str, typer.Option(help="gd, weight-decay, clip-value, clip-norm, sign, heavy-ball, adam or adamw.")
     ] = "gd",
     output: Output = None,
     seed: Seed = 0,
