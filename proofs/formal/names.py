@@ -5,7 +5,7 @@ kernel checks on the captured graph, and those that are idealised: believed of t
 claim without an entry rests on prose alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,11 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
     "equal embedding rows": (
         Formal("Collisions.exchange_equal_rows", checked=("the rows are equal to the last bit",), idealised=(LAYERS,)),
     ),
-    "two blocks without positions": (
+    "matched prefixes": (
+        SHOWN,
+        Formal(
+            "TwoBlocks.matched_positions", idealised=(LAYERS, "two layers of softmax over contents", EMBEDDING, LENGTHS)
+        ),
         Formal("TwoBlocks.words_of_82_letters", idealised=(LAYERS, "two layers of softmax over contents", EMBEDDING)),
     ),
     "positions told apart": (
@@ -114,7 +118,7 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
         Formal("TrainingStep.training_step_singular"),
     ),
     "training step on a batch": (Formal("TrainingStep.mean_in_simplex"),),
-    "weight decay": (Formal("TrainingStep.weight_decay_det", checked=("rate times decay is not 1",)),),
+    "weight-decay": (Formal("TrainingStep.weight_decay_det", checked=("rate times decay is not 1",)),),
     "decision": (
         Formal(
             "Inversion.accepted_exactly",
@@ -144,6 +148,11 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
         Formal("Packing.packed_prompts", idealised=("the margin is taken in the largest coordinate",)),
     ),
 }
+
+
+def named(claims: Iterable[str]) -> list[dict[str, Any]]:
+    """The theorems of several claims as records hold them, each beside its claim."""
+    return [{"claim": claim, **one.to_json()} for claim in dict.fromkeys(claims) for one in formal(claim)]
 
 
 def formal(claim: str) -> tuple[Formal, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations, islice
 from typing import Any
 
+from proofs.formal.names import named
 from proofs.kernel.claim import Claim
 from proofs.kernel.equal_pairs import ROWS
 from proofs.kernel.result import Rejected
@@ -20,6 +21,7 @@ from sipit.claims.hypotheses import ALMOST_SURE
 Fields = dict[str, Any]
 
 MOST_LISTED = 10_000  # pairs without a bound that a record lists
+LATER = {"theorems", "longer"}  # fields that records did not have at first: one without them says less, not otherwise
 MEET = "enclosures meet"  # why a pair has no bound
 EXAMPLES = 8  # pairs of the witness that a record shows
 
@@ -35,6 +37,7 @@ def checked(certificate: Mapping[str, Any]) -> Fields:
         **_of(graph, "idealisations", "layer"),
         **({"graph": dict(graph["about"])} if "about" in graph else {}),
         **_of(certificate, "structural_collisions"),
+        "theorems": named(["bounds", *_families(certificate)]),
     }
 
 
@@ -84,6 +87,7 @@ def counted(certificate: Mapping[str, Any]) -> Fields:
     return {
         **{name: value for name, value in certificate["claim"].items() if name != "graphs"},
         "examples": certificate["zero"][:EXAMPLES],
+        "theorems": named(["published witness", "repaired witness"]),
         "hypotheses": [
             {
                 "hypothesis": "learned absolute positions, layer norms with epsilon > 0, width at least 4",
@@ -103,6 +107,9 @@ def stepped(certificate: Mapping[str, Any]) -> Fields:
         "determinant": claim["one sample"],
         "batch": {"samples": len(certificate["samples"]), "determinant": claim["batch"]},
         "optimizer": claim["rule"],
+        "theorems": named(
+            ["training step", "training step on a batch", "training step at a base point", claim["rule"]]
+        ),
         "hypotheses": [
             {"hypothesis": "the loss is analytic in the parameters", "checked": True},
             {
@@ -134,6 +141,12 @@ def settled(certificate: Mapping[str, Any]) -> Fields:
             {"hypothesis": "token rows are free parameters, treated alike", "checked": claim["free_rows"]},
             *ALMOST_SURE,
         ],
+        "theorems": named(
+            [
+                *(outcome.removeprefix("collide: ") for _, _, outcome in classes if outcome.startswith("collide")),
+                *_families(certificate),
+            ]
+        ),
         "longest_prompt": {"tokens": claim["context"] + claim["bos"], "of_them_bos": int(claim["bos"])},
         "scope": _scope(claim),
     }  # fmt: skip
@@ -145,6 +158,10 @@ _SCOPE = {
     "context": "every smaller context",
     "not": "one given checkpoint, which is a point of a null set; floating point",
 }
+
+
+def _families(certificate: Mapping[str, Any]) -> list[str]:
+    return [entry["family"] for entry in certificate.get("structural_collisions") or ()]
 
 
 def _scope(claim: Mapping[str, Any]) -> dict[str, str]:
@@ -180,6 +197,9 @@ def stated(record: Mapping[str, Any], claim: Claim) -> tuple[Fields, Fields]:
         "result": {**fields(claim.certificate), "certificate": claim.certificate},
     }
     agrees: Fields = {"result": fields(certificate)}
+    for told in (follows["result"], agrees["result"]):
+        for name in LATER - set(result):
+            told.pop(name, None)
     if command == "certify":
         follows["provenance"] = {"weights": certificate["weights"]["sha256"]}
         _open_pairs(result, follows)

@@ -62,8 +62,8 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
         Unsupported: an activation whose derivatives are not known.
     """
     from numerics.graphs.logits import capture_logits
-    from proofs.kernel.optimizers import Rule
     from proofs.kernel.loss import Sample
+    from proofs.kernel.optimizers import Rule
     from proofs.kernel.training_step import BITS, RULES, prove_step
 
     began = time.perf_counter()

@@ -57,7 +57,9 @@ def check(
         if result["witness"] is not None:
             lines.append(f"  witness: {result['witness']['claim']}, by at least {result['witness']['separation']}")
         lines.append(f"  positions: {result['positions']}; conditions discharged: {result['conditions']['discharged']}")
-        lines += [f"  collisions, {c['family']}: {c['statement']}" for c in result["structural_collisions"]]
+        for family in result["structural_collisions"]:
+            by = [one["theorem"] for one in result["theorems"] if one["claim"] == family["family"]]
+            lines += [f"  collisions, {family['family']}: {family['statement']}", f"    by {', '.join(by)}"]
         duplicates = result["duplicate_embeddings"]
         if duplicates is not None:
             lines.append(f"  embedding rows: {duplicates['rows']}, distinct: {duplicates['unique_rows']}")

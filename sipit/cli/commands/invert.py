@@ -139,6 +139,8 @@ def inversion_record(
     """The record of an `invert` command."""
     from dataclasses import asdict
 
+    from proofs.formal.names import named
+
     model = inverter.network.model
     prompts: list[dict[str, Any]] = []
     for inversion in inversions:
@@ -152,6 +154,7 @@ def inversion_record(
             "policy": policy,
             "tolerance": asdict(inverter.tolerance),
             "prompts": prompts,
+            "theorems": named(["decision", "inversion"]),
         },
         provenance=provenance(model, seed=seed, arithmetic=inverter.arithmetic),
         seconds=seconds,
