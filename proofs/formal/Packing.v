@@ -52,3 +52,33 @@ Corollary packed_prompts n K (state : K.-tuple 'I_n -> 'I_d -> F) : (forall t i,
 Proof. by move=> inside apart; have := packed inside apart; rewrite card_tuple card_ord. Qed.
 
 End Packing.
+
+(** ** In Euclidean distance
+
+    States of which any two are at least [r] apart differ by [m] in some coordinate if d m^2 <= r^2: so a cube of side c m holds
+    at most c^d of them.  (Balls in place of cells would give (1 + 2 R / r)^d for a ball of radius R; that needs volumes.) *)
+Section Euclidean.
+
+Variables (F : realFieldType) (r m : F) (c d : nat).
+Hypotheses (r_gt0 : 0 < r) (m_gt0 : 0 < m) (fine : d%:R * m ^+ 2 <= r ^+ 2).
+
+Lemma far_in_a_coordinate (x y : 'I_d -> F) : r ^+ 2 <= \sum_i (x i - y i) ^+ 2 -> exists i, m <= `|x i - y i|.
+Proof.
+move=> far; case: (pickP (fun i => m <= `|x i - y i|)) => [i le|near]; first by exists i.
+case: (posnP d) far fine => [d0|d_gt0] far _.
+  by move: far; rewrite big1 => [|[i lt] _]; [rewrite leNgt exprn_gt0 | exfalso; move: lt; rewrite d0].
+have less i : (x i - y i) ^+ 2 < m ^+ 2.
+  by rewrite -[_ ^+ 2]ger0_norm ?sqr_ge0 // normrX ltr_expn2r ?nnegrE ?normr_ge0 ?ltW // ltNge near.
+have : \sum_i (x i - y i) ^+ 2 < \sum_(i < d) m ^+ 2.
+  rewrite (bigD1 (Ordinal d_gt0)) // [X in _ < X](bigD1 (Ordinal d_gt0)) //=.
+  by apply: ltr_le_add => //; apply: ler_sum => i _; exact: ltW.
+by rewrite sumr_const card_ord -mulr_natl => /(le_lt_trans far)/lt_le_trans/(_ fine); rewrite ltxx.
+Qed.
+
+Theorem packed_euclidean (T : finType) (state : T -> 'I_d -> F) : (forall t i, 0 <= state t i < c%:R * m) ->
+  (forall s t, s != t -> r ^+ 2 <= \sum_i (state s i - state t i) ^+ 2) -> (#|T| <= c ^ d)%N.
+Proof.
+move=> inside apart; apply: (packed inside) => s t /apart; exact: far_in_a_coordinate.
+Qed.
+
+End Euclidean.

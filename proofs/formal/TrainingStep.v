@@ -69,6 +69,128 @@ move=> c0; rewrite -(training_step_det d q) -detZ scalerBr scalerA mulrC divfK /
 by rewrite scale_scalar_mx mulr1.
 Qed.
 
+(** ** A base point: equal embedding rows, all else zero (docs/training-step.md, "No rate is exceptional")
+
+    The second derivatives are there w[v] between U[v,i] and beta[i] and w[v] x[i] between U[v,i] and gamma[i], x the row as the
+    final norm makes it; `sipit prove training-step` computes that on the captured network. *)
+Section BasePoint.
+
+Variables (F : fieldType) (n d q : nat) (w : 'I_n -> F) (x : 'I_d -> F).
+
+Lemma det_swap m k (B : 'M[F]_(m, k)) (C : 'M[F]_(k, m)) : \det (1%:M - B *m C) = \det (1%:M - C *m B).
+Proof.
+have eq : block_mx 1%:M B C 1%:M *m block_mx 1%:M 0 (- C) 1%:M = block_mx (1%:M - B *m C) B 0 1%:M.
+  by rewrite mulmx_block !mulmx1 !mul1mx !mulmx0 !add0r mulmxN subrr.
+by have := congr1 determinant eq; rewrite det_mulmx det_lblock det_ublock !det1 !mulr1 det_gate => <-.
+Qed.
+
+Definition scaled : 'M[F]_d := diag_mx (\row_i x i).
+Definition both : 'M[F]_(d + d, d) := col_mx 1%:M scaled.
+
+(** All parameters: first U, then beta_f and gamma_f, then the [q] others. *)
+Definition base_hessian : 'M[F]_(d * n + (d + d) + q) :=
+  block_mx (block_mx 0 (both *m gate d w)^T (both *m gate d w) 0) 0 0 0.
+
+Lemma det_diagonal (a : 'I_d -> F) : \det (diag_mx (\row_i a i)) = \prod_i a i.
+Proof. by rewrite det_diag; apply: eq_bigr => i _; rewrite mxE. Qed.
+
+Theorem base_point_det (eta : F) :
+  \det (1%:M - eta *: base_hessian) = \prod_i (1 - eta ^+ 2 * norm2 w * (1 + x i ^+ 2)).
+Proof.
+rewrite /base_hessian !scale_block_mx !scaler0 (scalar_mx_block (d * n + (d + d)) q) (scalar_mx_block (d * n) (d + d)).
+rewrite opp_block_mx add_block_mx !oppr0 !addr0 det_ublock det1 mulr1.
+rewrite opp_block_mx add_block_mx !oppr0 !addr0 !add0r det_gate.
+rewrite mulmxN mulNmx opprK -scalemxAl -scalemxAr scalerA trmx_mul -mulmxA (mulmxA (gate d w)) gate_gram.
+rewrite mul_scalar_mx -!scalemxAr scalerA scalemxAl det_swap -scalemxAr.
+have -> : both^T *m both = 1%:M + scaled *m scaled.
+  by rewrite /both tr_col_mx mul_row_col trmx1 mulmx1 /scaled tr_diag_mx.
+have -> : 1%:M - (eta * eta * norm2 w) *: (1%:M + scaled *m scaled) =
+          diag_mx (\row_i (1 - eta ^+ 2 * norm2 w * (1 + x i ^+ 2))) :> 'M[F]_d.
+  rewrite /scaled mulmx_diag; apply/matrixP => i j; rewrite !mxE -expr2.
+  by case: (i == j); rewrite ?mulr1n ?mulr0n ?expr2 // addr0 mulr0 subr0.
+exact: det_diagonal.
+Qed.
+
+(** At every rate one of the two points serves, if no coordinate of the row vanishes. *)
+Theorem no_rate_is_exceptional (eta : F) : (forall i, x i != 0) ->
+  \det (1%:M - eta *: hessian d q w) != 0 \/ \det (1%:M - eta *: base_hessian) != 0.
+Proof.
+move=> x0; rewrite training_step_det base_point_det; case: (eqVneq (eta ^+ 2 * norm2 w) 1) => [->|ne].
+  by right; rewrite prodf_seq_neq0; apply/allP => i _; rewrite mul1r opprD addrA subrr add0r oppr_eq0 expf_neq0.
+by left; rewrite expf_neq0 // subr_eq0 eq_sym.
+Qed.
+
+(** With weight decay on all parameters, c = 1 - eta lambda not being zero. *)
+Theorem no_rate_is_exceptional_with_decay (c eta : F) : c != 0 -> (forall i, x i != 0) ->
+  \det (c%:M - eta *: hessian d q w) != 0 \/ \det (c%:M - eta *: base_hessian) != 0.
+Proof.
+move=> c0 x0; have both_sides m (H : 'M[F]_m) : \det (c%:M - eta *: H) = c ^+ m * \det (1%:M - (eta / c) *: H).
+  by rewrite -detZ scalerBr scalerA mulrC divfK // scale_scalar_mx mulr1.
+by rewrite !both_sides !mulf_eq0 !negb_or !expf_neq0 //=; exact: no_rate_is_exceptional.
+Qed.
+
+End BasePoint.
+
+(** ** A step whose gradient is cut to a given length (docs/training-step.md, "Clipping by the global norm")
+
+    [u] is the gradient divided by its length: the derivative of the step is I - s (I - u u^T) H with s the rate times the
+    threshold over the length. *)
+Section ClippedByNorm.
+
+Variables (F : fieldType) (p : nat) (H : 'M[F]_p) (u : 'cV[F]_p) (s : F).
+
+Theorem clipped_by_norm_det : u^T *m u = 1%:M -> 1%:M - s *: H \in unitmx ->
+  \det (1%:M - s *: ((1%:M - u *m u^T) *m H)) = \det (1%:M - s *: H) * (u^T *m invmx (1%:M - s *: H) *m u) 0 0.
+Proof.
+move=> unit_u unitA; set A := 1%:M - s *: H in unitA *.
+have -> : 1%:M - s *: ((1%:M - u *m u^T) *m H) = (1%:M - (- (s *: u)) *m (u^T *m H *m invmx A)) *m A.
+  have -> : (1%:M - (- (s *: u)) *m (u^T *m H *m invmx A)) *m A = A + (s *: u) *m (u^T *m H).
+    by rewrite mulNmx opprK mulmxDl mul1mx !mulmxA mulmxKV.
+  by rewrite /A mulmxBl mul1mx scalerBr opprB -scalemxAl mulmxA addrA addrAC.
+rewrite det_mulmx mulrC; congr (_ * _); rewrite det_swap mulmxN opprK.
+have sH : s *: H = 1%:M - A by rewrite /A opprB addrCA subrr addr0.
+have -> : u^T *m H *m invmx A *m (s *: u) = u^T *m invmx A *m u - 1%:M.
+  rewrite -scalemxAr -!mulmxA scalemxAr scalemxAl sH mulmxBl mul1mx mulmxA mulmxV // mul1mx.
+  by rewrite mulmxBr unit_u.
+by rewrite addrCA subrr addr0 det_mx11.
+Qed.
+
+End ClippedByNorm.
+
+(** ** The second derivatives at zero: the gate lemma (docs/training-step.md)
+
+    To second order in the parameters: [I] is an ideal in which all parameters lie, and products of three of its members
+    vanish. Logits are U (beta + gamma x), x the state after the final norm; being zero where all parameters are, it lies in
+    [I], whatever blocks made it. The loss is a function of the logits that is w . z to first order. *)
+Section GateLemma.
+
+Variables (F : fieldType) (A : comRingType) (embed : {rmorphism F -> A}) (I : pred A).
+Hypothesis three : forall a b c, I a -> I b -> I c -> a * b * c = 0.
+Hypothesis closed : forall a b, I a -> I (a * b).
+
+Variables (n d : nat) (U : 'I_n -> 'I_d -> A) (beta gamma x : 'I_d -> A) (w : 'I_n -> F).
+Hypotheses (small_U : forall v i, I (U v i)) (small_beta : forall i, I (beta i)) (small_gamma : forall i, I (gamma i)).
+Hypothesis small_x : forall i, I (x i).
+
+Definition logit (v : 'I_n) : A := \sum_i U v i * (beta i + gamma i * x i).
+
+Variables (loss : ('I_n -> A) -> A) (constant : A).
+(** To first order, if all products of two logits vanish. *)
+Hypothesis first_order : forall z, (forall v v', z v * z v' = 0) -> loss z = constant + \sum_v embed (w v) * z v.
+
+Lemma logitE v : logit v = \sum_i U v i * beta i.
+Proof. by apply: eq_bigr => i _; rewrite mulrDr mulrA three // addr0. Qed.
+
+Theorem gate_lemma : loss logit = constant + \sum_v \sum_i embed (w v) * (U v i * beta i).
+Proof.
+rewrite first_order => [|v v'].
+  by congr (_ + _); apply: eq_bigr => v _; rewrite logitE mulr_sumr.
+rewrite !logitE mulr_suml big1 // => i _; rewrite mulr_sumr big1 // => j _.
+by rewrite mulrA three //; exact: closed.
+Qed.
+
+End GateLemma.
+
 (** ** For which rates it is not zero (docs/training-step.md, "For which rates") *)
 Section Rates.
 

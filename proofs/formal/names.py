@@ -114,11 +114,40 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
             "TrainingStep.training_step_det",
             checked=("the Hessian at zero is the block matrix of the gate lemma, entry by entry",),
         ),
-        Formal("TrainingStep.training_step_regular", checked=("the rate lies between 0 and 1",)),
         Formal("TrainingStep.training_step_singular"),
+        Formal(
+            "TrainingStep.gate_lemma",
+            checked=("logits and second derivatives are those of the gate lemma, on the given samples",),
+            idealised=("second derivatives are what is left of the loss where products of three parameters vanish",),
+        ),
+    ),
+    "training step at rates up to 1": (
+        Formal("TrainingStep.training_step_regular", checked=("the rate lies between 0 and 1",)),
+    ),
+    "training step at a base point": (
+        Formal(
+            "TrainingStep.base_point_det",
+            checked=("the Hessian at the base point is that of the gate lemma, entry by entry",),
+        ),
+    ),
+    "training step at every rate": (
+        Formal("TrainingStep.no_rate_is_exceptional", checked=("no entry of the normalised row is zero",)),
     ),
     "training step on a batch": (Formal("TrainingStep.mean_in_simplex"),),
-    "weight-decay": (Formal("TrainingStep.weight_decay_det", checked=("rate times decay is not 1",)),),
+    "weight decay": (Formal("TrainingStep.weight_decay_det", checked=("rate times decay is not 1",)),),
+    "weight decay at every rate": (
+        Formal(
+            "TrainingStep.no_rate_is_exceptional_with_decay",
+            checked=("no entry of the normalised row is zero", "rate times decay is not 1"),
+        ),
+    ),
+    "clipping by the global norm": (
+        Formal(
+            "TrainingStep.clipped_by_norm_det",
+            checked=("the determinant is not zero for the length of the gradient, nor for its negative",),
+            idealised=("rate, threshold and gradient are taken at one drawn point",),
+        ),
+    ),
     "decision": (
         Formal(
             "Inversion.accepted_exactly",
@@ -145,6 +174,7 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
     "counting": (
         Formal("Counting.some_prompts_share_a_state"),
         Formal("Counting.some_long_prompts_share_a_state"),
+        Formal("Packing.packed_euclidean", idealised=("the margin is taken in Euclidean distance",)),
         Formal("Packing.packed_prompts", idealised=("the margin is taken in the largest coordinate",)),
     ),
 }

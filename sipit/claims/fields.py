@@ -15,6 +15,7 @@ from proofs.kernel.equal_pairs import ROWS
 from proofs.kernel.result import Rejected
 from proofs.kernel.separation import KIND as SEPARATION
 from proofs.kernel.vocabulary import KIND as VOCABULARY
+from proofs.network.rational import rational
 from proofs.verdict import Verdict
 from sipit.claims.hypotheses import ALMOST_SURE
 
@@ -119,6 +120,26 @@ def stepped(certificate: Mapping[str, Any]) -> Fields:
             *ALMOST_SURE,
         ],
     }
+
+
+_STEPS = {"gd": "training step", "clip-norm": "training step", "weight-decay": "weight decay"}
+
+
+def _of_step(claim: Mapping[str, Any]) -> Iterator[str]:
+    """What of a training step has been proved by a proof assistant: of a final LayerNorm, for its hypotheses."""
+    rule, zero, base = claim["rule"], claim["at_zero"].get("batch", {}), claim["at_base"].get("batch", {})
+    if rule == "clip-norm" and claim["non_zero"]:
+        yield "clipping by the global norm"
+    if rule not in _STEPS or zero.get("final_norm") != "LayerNorm":
+        return
+    yield _STEPS[rule]
+    yield "training step on a batch"
+    if rule == "gd" and rational(claim["rate"]) <= 1:
+        yield "training step at rates up to 1"
+    if base and rule != "weight-decay":
+        yield "training step at a base point"
+    if claim["every_rate"]:
+        yield "weight decay at every rate" if rule == "weight-decay" else "training step at every rate"
 
 
 def settled(certificate: Mapping[str, Any]) -> Fields:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from proofs.formal import build
-from proofs.formal.names import BY_CLAIM, formal
-from proofs.kernel.collisions import family_of
+from proofs.formal.names import BY_CLAIM, formal, named
+from proofs.kernel.collisions import STATEMENTS, family_of
+from proofs.theorems.two_blocks import pair
 
 ROOT = Path(build.__file__).parents[2]
 WRITTEN = dict(line.split(": ", 1) for line in build.LIST.read_text().splitlines() if ", all of it" not in line)
@@ -31,10 +32,16 @@ def test_a_claim_of_another_kind_names_none():
     assert formal("anything else") == ()
 
 
+def test_records_hold_each_theorem_beside_its_claim():
+    listed = named(["repeated tokens", "anything else", "repeated tokens", "causality"])
+    assert [one["claim"] for one in listed] == ["repeated tokens"] * 2 + ["causality"]
+    assert all(set(one) == {"claim", "theorem", "checked", "idealised"} for one in listed)
+
+
 def test_every_family_of_collisions_has_its_theorem():
     pairs = [((0,), (0, 0)), ((0, 1, 2), (1, 0, 2)), ((0, 1), (1, 0, 0, 1)), ((0, 1), (0, 1, 0, 1)), ((0, 1), (2, 1))]
-    families = {family_of(*pair) for pair in pairs} | {family_of((0,), (1,))}
-    assert len(families) == 6
+    families = {family_of(*one) for one in [*pairs, pair()]} | {family_of((0,), (1,))}
+    assert families == set(STATEMENTS)
     for family in families:
         assert formal(family), family
 
