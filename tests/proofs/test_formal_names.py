@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from proofs.formal import build
+from proofs.formal import build, table
 from proofs.formal.names import BY_CLAIM, formal, named
 from proofs.kernel.collisions import STATEMENTS, family_of
 from proofs.theorems.two_blocks import pair
@@ -59,6 +59,12 @@ def test_nothing_is_assumed_but_the_axioms_of_the_reals():
             line.partition(": ")[2].split(", ") if ", all of it" not in line else line.partition("it: ")[2].split(", ")
         )
         assert axioms == ["nothing"] or set(axioms) <= REALS, line
+
+
+def test_the_list_of_theorems_is_that_of_the_theories():
+    """After a change of a theory: python3 proofs/formal/table.py."""
+    assert table.PAGE.read_text() == table.page()
+    assert table.page().count("\n| `") == len(WRITTEN)
 
 
 def test_the_page_of_theorems_names_theorems_that_exist():
