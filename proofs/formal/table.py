@@ -10,8 +10,8 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "theorem-list.md"
 INTRODUCTION = """# Every theorem, with its file and line
 
-What `make formal` proves ([how](theorems.md#under-a-proof-assistant)). *Rests on* is what Coq prints: nothing, or axioms of
-its real numbers: *dedekind* for the two by which they are defined (`sig_forall_dec`, `sig_not_dec`), *classic* for
+What `make formal` proves ([how](theorems.md#under-a-proof-assistant)). *Rests on* is what Coq prints: nothing, or
+axioms of its real numbers: *dedekind* for the two that define them (`sig_forall_dec`, `sig_not_dec`), *classic* for
 excluded middle, *choice* for `epsilon_statement`, *extensionality* of functions. Lemmas are not listed; what a theory
 rests on as a whole is in `proofs/formal/assumptions.txt`. Written by `python3 proofs/formal/table.py`.
 """

@@ -108,9 +108,7 @@ def stepped(certificate: Mapping[str, Any]) -> Fields:
         "determinant": claim["one sample"],
         "batch": {"samples": len(certificate["samples"]), "determinant": claim["batch"]},
         "optimizer": claim["rule"],
-        "theorems": named(
-            ["training step", "training step on a batch", "training step at a base point", claim["rule"]]
-        ),
+        "theorems": named(_of_step(claim)),
         "hypotheses": [
             {"hypothesis": "the loss is analytic in the parameters", "checked": True},
             {

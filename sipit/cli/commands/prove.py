@@ -149,7 +149,8 @@ def training_step(
         result = record.result
         lines = [f"{record.verdict}: {result['statement']}"]
         lines += [f"  determinant, one sample: {result['determinant']['midpoint']}"]
-        lines += [f"  open: {line['statement']} ({line['reason']})" for line in result["open"]]
+        for word in ("follows", "open"):
+            lines += [f"  {word}: {line['statement']} ({line['reason']})" for line in result[word]]
         typer.echo("\n".join(lines))
 
     finish(record, as_json=as_json, output=output, show=show)

@@ -74,11 +74,12 @@ def training_step_chapter(record: Record) -> Chapter:
     ]
     opened = objects(result.get("open"))
     blocks: list[Block] = [Facts(tuple(facts))]
-    if opened:
-        rows = tuple((plain(line.get("statement")), plain(line.get("reason"))) for line in opened[:ROWS])
-        blocks.append(Table("What stays open", (Column("statement"), Column("reason")), rows))
+    for caption, lines in (("What else follows", objects(result.get("follows"))), ("What stays open", opened)):
+        if lines:
+            rows = tuple((plain(line.get("statement")), plain(line.get("reason"))) for line in lines[:ROWS])
+            blocks.append(Table(caption, (Column("statement"), Column("reason")), rows))
     blocks += hypotheses(result.get("hypotheses"))
-    known = {"parameters", "rate", "optimizer", "determinant", "batch", "open", "hypotheses", "statement"}
+    known = {"parameters", "rate", "optimizer", "determinant", "batch", "follows", "open", "hypotheses", "statement"}
     blocks += _rest(result, known)
     clause = f"the Jacobian of {step} on {size} does not vanish identically"
     left = f"whether {clause.replace('does not vanish', 'vanishes')}"
