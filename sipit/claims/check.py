@@ -14,7 +14,9 @@ from proofs.processes import in_order, processors, shared
 from proofs.provers.analyticity import AnalyticityProof, Obstructions, prove_analytic
 from proofs.provers.branches import LARGEST_SUBJECT
 from proofs.structure.dependence import causal
+from proofs.theorems.architectures import placement
 from sipit.claims.fields import checked, duplicated
+from sipit.claims.law import law
 from sipit.models.files import ADAPTER_CONFIG
 
 LENGTH = 11  # tokens: a prime that no count of heads or groups shares, so that the sequence axis is told apart
@@ -84,8 +86,10 @@ def check_model(
         "positions": scheme.scheme,
         "positions_evidence": dict(scheme.evidence),
         "duplicate_embeddings": duplicates,
+        "law": law(config, None if loaded is None else loaded.module),
         "bos": None if loaded is None else _bos(loaded.tokenizer),
         "window": _window(config),
+        "classification": placed(config),
         "certificate": certificate,
     }
     refuting = structural or shown_here(certificate["witness"]) or duplicated(duplicates)
@@ -196,6 +200,16 @@ def _window(config: Any) -> dict[str, Any] | None:
         return None
     every = all(kind == "sliding_attention" for kind in kinds)
     return {"size": size, "every_layer": every, "reach": len(kinds) * (size - 1) + 1 if every else None}
+
+
+def placed(config: Any) -> dict[str, Any] | None:
+    """What the classification says of such an architecture, if it speaks of it."""
+    text = config.get_text_config()
+    kinds = getattr(text, "layer_types", None) or ["sliding_attention"]
+    windows = isinstance(getattr(text, "sliding_window", None), int) and getattr(text, "use_sliding_window", True)
+    everywhere = windows and all(kind == "sliding_attention" for kind in kinds)
+    found = placement(text.model_type, windows_everywhere=everywhere, alibi=bool(getattr(text, "alibi", False)))
+    return None if found is None else found.to_json()
 
 
 def _provenance(model: str, loaded: Any, seed: int, attention: str) -> dict[str, Any]:

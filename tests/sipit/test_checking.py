@@ -38,6 +38,10 @@ def test_absolute_positions_and_smooth_blocks_are_proved() -> None:
     assert record.result["structural_collisions"] == []
     assert record.result["conditions"]["open"] == []
     assert record.result["positions_evidence"]["agrees_with_the_graph"] is True
+    law = record.result["law"]
+    assert (law["checked"], law["still_constant"]) == (False, [])  # every parameter of a tiny model is drawn
+    assert "no density" in law["says"]  # the library's own gains are exactly 1
+    assert record.result["classification"]["without_bos"] == "no two prompts"
 
 
 @pytest.mark.slow
@@ -48,6 +52,10 @@ def test_every_family_is_judged_and_the_kernel_agrees(family: str, tmp_path: Pat
     assert record.result["regularity"] == {"opt": "C0", "mixtral": "discontinuous"}.get(family, "analytic")
     holds = record.result["regularity"] == "analytic" and not record.result["structural_collisions"]
     assert record.verdict is (Verdict.PROVED if holds else Verdict.REFUTED)
+    families = {entry["family"] for entry in record.result["structural_collisions"]}
+    assert families == {one["claim"] for one in record.result["theorems"]} - {"bounds"}  # each by a theorem
+    said = record.result["classification"]["without_bos"]
+    assert ("runs of one token" in said) is ("repeated tokens" in families)
     assert verify_record(stored(tmp_path, record.dumps())).verdict is Verdict.ACCEPTED
 
 

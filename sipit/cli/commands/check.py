@@ -60,9 +60,14 @@ def check(
         for family in result["structural_collisions"]:
             by = [one["theorem"] for one in result["theorems"] if one["claim"] == family["family"]]
             lines += [f"  collisions, {family['family']}: {family['statement']}", f"    by {', '.join(by)}"]
+        placed = result["classification"]
+        if placed is not None:
+            lines.append(f"  over the reals collide {placed['without_bos']}; behind a BOS {placed['behind_bos']}")
+            lines.append(f"    by {placed['by']}; {placed['within']}")
         duplicates = result["duplicate_embeddings"]
         if duplicates is not None:
             lines.append(f"  embedding rows: {duplicates['rows']}, distinct: {duplicates['unique_rows']}")
+        lines.append(f"  {result['law']['hypothesis']}: not checked. {result['law']['says']}")
         typer.echo("\n".join([*lines, *(f"  idealised: {line}" for line in result["idealisations"])]))
 
     finish(record, as_json=as_json, output=output, show=show)
