@@ -36,10 +36,13 @@ def as_balls(values: Sequence[Any], shape: tuple[int, ...], balls: Balls) -> Any
     return flat.reshape(shape)
 
 
-def inputs_at(graph: Graph, seed: object, balls: Balls, extreme: float = 0.0) -> dict[str, Any]:
-    """All parameters at one drawn point."""
+def inputs_at(
+    graph: Graph, seed: object, balls: Balls, extreme: float = 0.0, scale: Fraction = Fraction(1)
+) -> dict[str, Any]:
+    """All parameters at one drawn point, times a number."""
     return {
-        name: as_balls(drawn(seed, name, kind.size, extreme), kind.shape, balls) for name, kind in graph.parameters()
+        name: as_balls([scale * value for value in drawn(seed, name, kind.size, extreme)], kind.shape, balls)
+        for name, kind in graph.parameters()
     }
 
 
