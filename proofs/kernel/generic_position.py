@@ -28,7 +28,7 @@ from proofs.kernel.claim import Claim, unlabelled
 from proofs.kernel.collisions import Pair, by_family, family_of
 from proofs.kernel.depth import last_block_lifts
 from proofs.kernel.patterns import Prompt, patterns
-from proofs.kernel.regularity import is_analytic
+from proofs.kernel.regularity import is_analytic, no_choice_is_left
 from proofs.kernel.result import Rejected, digest
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.kernel.wellformed import well_formed
@@ -147,7 +147,7 @@ def regularity_of(graphs: Mapping[int, Graph], zeroed: Sequence[str]) -> str:
         return "unsuitable"
     if all(is_analytic(graph) for graph in graphs.values()):
         return "analytic"
-    alike = all(is_analytic(silence(graph, zeroed)) for graph in graphs.values())
+    alike = all(no_choice_is_left(graph, silence(graph, zeroed)) for graph in graphs.values())
     return "branches" if alike and all(map(fixed_branches_are_analytic, graphs.values())) else "unsuitable"
 
 

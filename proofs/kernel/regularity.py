@@ -99,6 +99,18 @@ def is_analytic(graph: Graph) -> bool:
     return result.regularity <= ANALYTIC and result.mask is None and not _obstructions(graph, established)
 
 
+def no_choice_is_left(graph: Graph, left: Graph) -> bool:
+    """Whether `left`, in which some nodes of a graph are constants, is analytic and makes none of the graph's choices.
+
+    That a choice can be made one way alone where those nodes are constants is not enough: the other branches of the
+    graph would take another one there, and be another function of what is left.
+    """
+    if not is_analytic(left):
+        return False
+    chosen = {obstruction["node"] for obstruction in _obstructions(graph, lines_of(graph))}
+    return not any(left.nodes[i].operation == graph.nodes[i].operation for i in chosen & _reached(left))
+
+
 def written(rows: Iterable[list[Any]]) -> tuple[list[list[Any]], list[int]]:
     """The rows of a proof, each different one once in the order of their coming, and which of them every node has."""
     facts: list[list[Any]] = []

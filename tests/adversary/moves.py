@@ -153,6 +153,32 @@ def _ones(net: Net, x: int, n: int, to: int) -> int:
     return net.op("expand", net.op("softmax", score, axis=2), shape=(1, n, to))
 
 
+def _gated(net: Net, x: int, name: str, c: random.Random) -> int:
+    """Rows where a product of two parameters is small, or has one sign, or as far as it lies between two numbers."""
+    size = net.op("multiply", net.parameter(name + "u", 1, 1, 1), net.parameter(name + "w", 1, 1, 1))
+    test = c.choice(("at_most", "greater", "clamp", "relu", "floor"))
+    if test == "clamp":
+        return net.op("multiply", x, net.op("clamp", size, low=Fraction(0), high=Fraction(1)))
+    if test == "relu":
+        return net.op("add", x, net.op("relu", net.op("multiply", x, size)))
+    if test == "floor":
+        return net.op("multiply", x, net.op("as_real", net.op("floor", net.op("add", size, net.constant(1)))))
+    return net.op("multiply", x, net.op("as_real", net.op(test, size, net.constant(c.choice((0, 1))))))
+
+
+def _stepped(net: Net, x: int, name: str, c: random.Random) -> int:
+    """A residual step with a kink or a choice inside, and a matrix behind it."""
+    up = net.op("matmul", x, net.parameter(name + "up", WIDTH, WIDTH))
+    kind = c.choice(("relu", "top", "switch"))
+    if kind == "relu":
+        inner = net.op("relu", up)
+    elif kind == "top":
+        inner = net.op("gather", x, net.op("top_indices", up, axis=2, count=WIDTH), axis=2)
+    else:
+        inner = net.op("select", net.op("greater", up, net.constant(0)), x, net.op("tanh", x))
+    return net.op("add", x, net.op("matmul", inner, net.parameter(name + "down", WIDTH, WIDTH)))
+
+
 def _gathered(net: Net, x: int, n: int, c: random.Random) -> int:
     places = [p for p in _places(c, n) for _ in range(WIDTH)]
     return net.op("gather", x, _index(net, places, (1, n, WIDTH)), axis=1)
@@ -208,6 +234,13 @@ ROWS: Mapping[str, Move] = {
     "copies": lambda net, x, n, name, c: net.op("add", x, net.op("matmul", _ones(net, x, n, n), x)),
     "mix": lambda net, x, n, name, c: net.op("matmul", softmax_of(net, x, n, name, c), x),
 }  # fmt: skip
+
+
+CHOICES: Mapping[str, Move] = {
+    "gate": lambda net, x, n, name, c: _gated(net, x, name, c),
+    "step": lambda net, x, n, name, c: _stepped(net, x, name, c),
+    "other step": lambda net, x, n, name, c: _stepped(net, x, name, c),
+}
 
 
 def _halves(net: Net, w: int, n: int, name: str, c: random.Random) -> int:

@@ -11,9 +11,10 @@ from proofs.arithmetic.ball import Balls
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.graph import Graph
 from proofs.theorems.generic_position import examine
-from tests.adversary.moves import shuffled, weighted
-from tests.adversary.networks import LONGEST, decoder
+from tests.adversary.moves import CHOICES, ROWS, moved, shuffled, weighted
+from tests.adversary.networks import LONGEST, VOCABULARY, WIDTH, decoder
 from tests.adversary.points import BITS, Prompt, equal, inputs_at, states
+from tests.proofs.building import Net
 
 GENERATORS = {"decoder": decoder, "shuffled": shuffled, "weighted": weighted}
 RELATED = [
@@ -76,14 +77,33 @@ def numbered(generator: str, seed: int) -> Counter[str]:
 
 def in_general(seed: int, context: int = 2) -> Counter[str]:
     """A certificate of generic position: what differs for almost every parameter, and what never does."""
-    generator = sorted(GENERATORS)[seed % len(GENERATORS)]
-    every = network(generator, seed)
+    chance = random.Random(f"generic {seed}")
+    every = chosen_by(chance) if seed % 2 else network(sorted(GENERATORS)[seed % len(GENERATORS)], seed)
     graphs = {n: every[n] for n in range(1, context + 1)}
-    found = examine(graphs, context=context, seed=seed)
+    names = [name for name, _ in graphs[1].parameters() if name != "embedding"]
+    zeroed = chance.sample(names, min(len(names), 1 + chance.randrange(2)))
+    behind = [name for name in names if name.endswith("down")]
+    found = examine(graphs, context=context, seed=seed, zeroed=chance.choice((zeroed, behind, [*behind, *zeroed])))
     certificate = found.to_json()
     if check(certificate).verdict is not Verdict.ACCEPTED:
         return Counter(rejected=1)
-    return of_certificate(certificate, seed)
+    return of_certificate(certificate, seed) + Counter({f"with {found.claim['regularity']} states": 1})
+
+
+def chosen_by(chance: random.Random) -> dict[int, Graph]:
+    """Networks with gates and steps, which take choices, before an attention or behind it."""
+    draw = chance.random()
+    return {n: _choosing(random.Random(f"choosing {draw}"), n) for n in range(1, LONGEST + 1)}
+
+
+def _choosing(chance: random.Random, length: int) -> Graph:
+    net = Net()
+    x = net.op("take", net.parameter("embedding", VOCABULARY, WIDTH), net.tokens(length, VOCABULARY), axis=0)
+    x = moved(net, x, length, chance, CHOICES, chance.choice((1, 2)), "choice")
+    x = moved(net, x, length, chance, ROWS, chance.choice((0, 1)), "step")
+    if chance.random() < 0.5:
+        x = ROWS["mix"](net, x, length, "mix.", chance)
+    return net.graph(x)
 
 
 def of_certificate(certificate: Mapping[str, Any], seed: object) -> Counter[str]:

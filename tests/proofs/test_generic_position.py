@@ -255,3 +255,25 @@ def test_what_does_not_fit_is_refused() -> None:
         examine({}, context=9)
     with pytest.raises(InvalidInput, match="vocabulary"):
         examine(graphs(5), context=5)
+
+
+@pytest.mark.parametrize("gate", ["at_most", "clamp", "floor"])
+def test_a_choice_that_zeros_decide_is_not_that_of_all_branches(gate: str) -> None:
+    """e (token) where u w <= 1, else 0: at w = 0 tokens differ, and where u w > 1 none do."""
+    net = Net()
+    row = net.op("take", net.parameter("embedding", 9, 2), net.tokens(1, 9), axis=0)
+    size = net.op("multiply", net.parameter("w", 1, 1, 1), net.parameter("u", 1, 1, 1))
+    one = net.constant(1)
+    if gate == "at_most":
+        switch = net.op("as_real", net.op("at_most", size, one))
+    elif gate == "clamp":
+        switch = net.op("subtract", one, net.op("clamp", size, low=Fraction(0), high=Fraction(1)))
+    else:
+        switch = net.op("as_real", net.op("at_most", net.op("floor", size), net.constant(0, (), "integer")))
+    graphs = {1: net.graph(net.op("multiply", row, switch))}
+    found = examine(graphs, context=1, zeroed=["w"])
+    assert (found.claim["regularity"], found.claim["certified"]) == ("unsuitable", 0)
+    forged = found.to_json()
+    forged["classes"] = [[s, t, "differ: point 0"] for s, t, _ in forged["classes"]]
+    forged["claim"] = {**forged["claim"], "regularity": "branches"}
+    assert check(forged).verdict is Verdict.REJECTED
