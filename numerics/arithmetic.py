@@ -9,7 +9,7 @@ import torch
 
 from proofs.arithmetic.base import Arithmetic, Discrete
 from proofs.arithmetic.whole import discrete
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import Constant, Graph
 from proofs.operations.interpreter import evaluate
 
@@ -175,7 +175,16 @@ def evaluate_float64(
 
 
 def cast(module: Any, dtype: torch.dtype) -> Any:
-    """A module brought, in place, to weights and arithmetic of a floating-point type."""
+    """A module brought, in place, to weights and arithmetic of a floating-point type.
+
+    Raises:
+        Unsupported: a library keeps its weights packed.
+    """
+    if getattr(module, "hf_quantizer", None) is not None:
+        raise Unsupported(
+            f"Expected weights that can be held in {str(dtype).removeprefix('torch.')}, but a quantiser keeps them "
+            "packed; dequantise the model, and save it again."
+        )
     module.to(dtype)
     if dtype == torch.float64 and hasattr(module, "set_experts_implementation"):
         module.set_experts_implementation("eager")  # the grouped kernel of experts has no float64

@@ -13,10 +13,12 @@ from typing import Any
 from proofs.errors import InvalidInput
 
 LARGEST_HEADER = 100 * 2**20  # bytes; the limit of the safetensors library
-ITEM_SIZE = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
-    "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
+ITEM_BITS = {
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
+    "U64": 64, "I64": 64, "F64": 64, "C64": 64,
 }  # fmt: skip
+_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ def read_header(path: Path) -> TensorHeader:
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
+            check_pointer(path)
             length = int.from_bytes(stream.read(8), "little")
             if size < 8 or length > min(LARGEST_HEADER, size - 8):
                 raise InvalidInput(
@@ -66,6 +69,16 @@ def read_header(path: Path) -> TensorHeader:
     return _checked(path, header, data_start=8 + length, size=size)
 
 
+def check_pointer(path: Path) -> None:
+    """Raises InvalidInput where a file is the pointer that Git LFS leaves in the place of a large one."""
+    with path.open("rb") as stream:
+        if stream.read(len(_POINTER)) == _POINTER:
+            raise InvalidInput(
+                f"Expected the content of {path}, but it is a Git LFS pointer of {path.stat().st_size} bytes to it; "
+                "fetch the file itself with git lfs pull."
+            )
+
+
 def _checked(path: Path, header: Any, *, data_start: int, size: int) -> TensorHeader:
     if not isinstance(header, dict):
         raise InvalidInput(f"Expected a safetensors header that is an object, but {path} has another; write it again.")
@@ -74,6 +87,12 @@ def _checked(path: Path, header: Any, *, data_start: int, size: int) -> TensorHe
         raise InvalidInput(f"Expected metadata of text fields, but {path} has others; write the file again.")
     tensors: list[StoredTensor] = []
     for name, entry in header.items():
+        kind = entry.get("dtype") if isinstance(entry, dict) else None
+        if isinstance(kind, str) and kind not in ITEM_BITS:
+            raise InvalidInput(
+                f"Expected element types of safetensors, but {name!r} in {path} is of type {kind[:32]!r}, which is not "
+                "known here; write the file again in a floating-point type such as BF16."
+            )
         tensor = _stored_tensor(name, entry, data_start)
         if tensor is None or tensor.end > size:
             raise InvalidInput(
@@ -90,7 +109,7 @@ def _stored_tensor(name: str, entry: Any, data_start: int) -> StoredTensor | Non
         dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
         sound = (
             all(isinstance(number, int) and number >= 0 for number in (*shape, begin, end))
-            and end - begin == math.prod(shape) * ITEM_SIZE[dtype]
+            and 8 * (end - begin) == math.prod(shape) * ITEM_BITS[dtype]
         )
     except (KeyError, TypeError, ValueError):
         return None

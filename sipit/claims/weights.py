@@ -9,7 +9,9 @@ from proofs.network.graph import Graph
 from proofs.network.tensor_file import read_header
 from proofs.network.weights import read_weights
 from sipit.cache import cache_folder, keep_json, kept_json
-from sipit.models.files import ADAPTER_CONFIG, weight_files
+from sipit.models.files import ADAPTER_CONFIG
+from sipit.models.names import BUILT_IN, EMBEDDED
+from sipit.models.stored import stored_weights
 
 if TYPE_CHECKING:
     from sipit.models import LanguageModel
@@ -96,7 +98,7 @@ def find(certificate: Mapping[str, Any], model: str | None) -> dict[str, Any]:
 
 def _files(model: str, names: Mapping[str, Sequence[str]]) -> list[Path]:
     """The safetensors files of a model that hold these weights as it runs; none where it is put together of them."""
-    if model == "smollm2":
+    if model.removeprefix(BUILT_IN) == EMBEDDED and not Path(model).is_dir():
         from sipit.models.smollm2 import smollm2_folder
 
         folder = smollm2_folder()
@@ -104,7 +106,7 @@ def _files(model: str, names: Mapping[str, Sequence[str]]) -> list[Path]:
         folder = Path(model)
     if folder is None or not folder.is_dir() or (folder / ADAPTER_CONFIG).is_file():
         return []
-    files = weight_files(folder)
+    files = list(stored_weights(folder).files)
     stored = {tensor.name for file in files for tensor in read_header(file).tensors}
     return files if all(stored & {name, *others} for name, others in names.items()) else []
 

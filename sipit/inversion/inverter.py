@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import torch
 
@@ -14,10 +15,11 @@ from sipit.inversion.resume import Kept
 from sipit.inversion.search import RIVALS, Search
 from sipit.inversion.verifier import Verifier
 from sipit.models import LanguageModel
+from sipit.models.language_model import check_loaded
 from sipit.models.network import Network, Work
 from sipit.noise.tolerance import Tolerance, derive_tolerance
 from sipit.prefix.choice import PrefixOpener, kind_of, prefix_opener
-from sipit.states.files import States
+from sipit.states.files import States, check_states
 
 Progress = Callable[[int, int], None]
 
@@ -46,6 +48,8 @@ def invert(
     Raises:
         InvalidInput: states that cannot be this model's, or an argument out of range.
     """
+    check_loaded(model)
+    check_states(states)
     inverter = Inverter.open(model, states, policy=policy, tolerance=tolerance, full_margin=full_margin, budget=budget)
     return inverter.invert_all(states, progress=progress)
 
@@ -74,12 +78,12 @@ class Inverter:
         progress: Progress | None = None,
     ) -> "Inverter":
         """Checks the states, derives the tolerance and prepares the policy (probes may have to be trained)."""
-        if not budget > 0:
+        if not (isinstance(budget, Real) and budget > 0):
             raise InvalidInput(f"Expected a budget of more than 0 seconds, but got {budget}; the default is 600.")
         states.check(model)
         network = Network(model, states.layer)
         if not isinstance(tolerance, Tolerance):
-            tolerance = derive_tolerance(model, states) if tolerance is None else Tolerance.given(tolerance)
+            tolerance = derive_tolerance(model, states) if tolerance in (None, "auto") else Tolerance.given(tolerance)
         everything = full_margin or policy == "exhaustive"
         return cls(
             network=network,

@@ -10,7 +10,8 @@ from typing import Any
 
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.tensor_file import StoredTensor, read_header
-from sipit.models.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, file_of, has_weights, read_object
+from sipit.models.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, file_of, read_object
+from sipit.models.stored import has_weights
 
 # What an adapter may ask for that no change of the base's weights can stand for.
 _REFUSED = {

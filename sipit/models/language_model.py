@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from proofs.errors import InvalidInput
 from sipit.models.abilities import Abilities
 from sipit.models.structure import Decoder
 
@@ -18,6 +19,7 @@ class LanguageModel:
     the sha256 of configuration and stored weights, `dtype` the type that it computes in. `assembly` says in words what
     was done to make it of what is stored, where that is more than loading, and `has_head` whether a language-model head
     was stored: rows that are tied to the embedding are none where the checkpoint's class does not write text.
+    `without_tokenizer` says of a model why it has none.
     """
 
     name: str
@@ -28,6 +30,7 @@ class LanguageModel:
     dtype: torch.dtype
     assembly: tuple[str, ...] = ()
     has_head: bool = True
+    without_tokenizer: str = ""
 
     @property
     def head(self) -> Any:
@@ -115,7 +118,18 @@ class LanguageModel:
         return torch.nonzero(classes == classes[token]).flatten().tolist()
 
     def decode(self, token_ids: list[int]) -> str:
-        """The text of ids; without a tokenizer, the ids themselves in brackets."""
-        if self.tokenizer is None:
-            return "".join(f"[{token}]" for token in token_ids)
-        return self.tokenizer.decode(token_ids)
+        """The text of ids; the ids themselves in brackets without a tokenizer, or where it fails on them."""
+        if self.tokenizer is not None:
+            try:
+                return str(self.tokenizer.decode(token_ids))
+            except Exception:  # noqa: BLE001 - tokenizers raise anything; ids that were found are not lost to that
+                pass
+        return "".join(f"[{token}]" for token in token_ids)
+
+
+def check_loaded(model: Any) -> None:
+    """Raises InvalidInput where something else than a loaded model was given, such as its name."""
+    if not isinstance(model, LanguageModel):
+        raise InvalidInput(
+            f"Expected a model that was loaded, but got a {type(model).__name__}; load it with sipit.load_model first."
+        )

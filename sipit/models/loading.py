@@ -1,6 +1,6 @@
 """`load_model`: from the name of a model to a `LanguageModel`."""
 
-import difflib
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,18 +11,19 @@ from numerics.arithmetic import cast
 from proofs.errors import InvalidInput, SipitError, Unsupported
 from sipit.models.adapter import find_adapter
 from sipit.models.digest import digest_of_tensors
-from sipit.models.files import check_weights
 from sipit.models.language_model import LanguageModel
-from sipit.models.library import quiet
+from sipit.models.library import one_line
 from sipit.models.merging import merged
+from sipit.models.names import EMBEDDED, TINY, built_in, is_folder, unknown_model
 from sipit.models.smollm2 import gguf_file, read_smollm2, smollm2_folder
+from sipit.models.stored import gguf_file as gguf_file_of
 from sipit.models.structure import find_decoder
 from sipit.models.text_model import text_model
-from sipit.models.tiny import FAMILIES, tiny_module, tiny_tokenizer
+from sipit.models.tiny import tiny_module, tiny_tokenizer
+from sipit.models.tokenizers import find_tokenizer
 from sipit.models.whole import read_whole
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_TINY = "tiny-"
 
 
 class _Loaded(NamedTuple):
@@ -31,38 +32,40 @@ class _Loaded(NamedTuple):
     digest: str
     assembly: tuple[str, ...] = ()
     has_head: bool = True
+    without_tokenizer: str = ""
 
 
 def load_model(
-    name: str,
+    name: str | os.PathLike[str],
     *,
     dtype: str | torch.dtype = "float32",
     device: str | torch.device = "cpu",
     device_map: str | dict[str, Any] | None = None,
     seed: int = 0,
 ) -> LanguageModel:
-    """Loads a model: `smollm2`, `tiny-<family>`, a directory, or a hub id.
+    """Loads a model: `smollm2`, `tiny-<family>`, a directory, a GGUF file, or a hub id.
 
     Args:
-        name: which model.
+        name: which model; `builtin:NAME` where a folder of the working directory is called like a built-in one.
         dtype: what it computes in: float64, float32, bfloat16 or float16.
         device: where it runs; `device_map` instead splits it over devices with accelerate.
         seed: draws the parameters of a tiny model; other models ignore it.
 
     Raises:
-        InvalidInput: unknown model, dtype or device; no safetensors weights; custom code.
-        MissingResource: the embedded model is not installed.
-        Unsupported: not a decoder-only model.
+        InvalidInput: unknown model, dtype, device or seed; a name that stands for two; no safetensors weights.
+        MissingResource: the embedded model, or a library that the checkpoint needs, is not installed.
+        Unsupported: not a decoder-only model, or one that the library refuses; custom code.
     """
     chosen = parse_dtype(dtype)
-    if name.startswith(_TINY):
-        family = name.removeprefix(_TINY)
-        if family not in FAMILIES:
-            raise unknown_model(name)
+    own, name = built_in(name), os.fspath(name)
+    if own == EMBEDDED:
+        loaded = _smollm2(chosen)
+    elif own is not None:
+        if type(seed) is not int:
+            raise InvalidInput(f"Expected a whole number for the seed, but got {seed!r}; give one, such as 0.")
+        family = own.removeprefix(TINY)
         module = tiny_module(family, seed=seed)
         loaded = _Loaded(module, tiny_tokenizer(family), digest_of_tensors(module.config, module.named_parameters()))
-    elif name == "smollm2":
-        loaded = _smollm2(chosen)
     else:
         loaded = _pretrained(name, chosen, device_map)
     module = loaded.module if device_map is not None else _placed(loaded.module, chosen, device)
@@ -75,6 +78,7 @@ def load_model(
         dtype=chosen,
         assembly=loaded.assembly,
         has_head=loaded.has_head,
+        without_tokenizer=loaded.without_tokenizer,
     )
 
 
@@ -86,26 +90,19 @@ def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
     """
     if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
         return dtype
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise InvalidInput(f"Expected a dtype of {', '.join(DTYPES)}, but got {str(dtype)!r}; choose one of them.")
-    return DTYPES[str(dtype)]
-
-
-def unknown_model(name: str) -> InvalidInput:
-    """The error for a name that stands for no model, with the nearest known name."""
-    known = ["smollm2", *(_TINY + family for family in FAMILIES)]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}, a model directory or a hub id."
-    return InvalidInput(f"Expected a model, but {name!r} is no embedded model, directory or reachable hub id; {hint}")
+    return DTYPES[dtype]
 
 
 def _placed(module: Any, dtype: torch.dtype, device: str | torch.device) -> Any:
     try:
         if torch.device(device).type == "meta":
             raise RuntimeError("it holds no numbers")
-        return cast(module.to(device=device), dtype)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        module = module.to(device=device)
+        return module if getattr(module, "hf_quantizer", None) is not None else cast(module, dtype)
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        reason = one_line(error)
         raise InvalidInput(f"Expected a device that is present, but got {str(device)!r} ({reason}); use cpu.") from None
 
 
@@ -120,40 +117,26 @@ def _smollm2(dtype: torch.dtype) -> _Loaded:
 
 
 def _pretrained(name: str, dtype: torch.dtype, device_map: Any) -> _Loaded:
-    path = Path(name)
-    if not name or (not path.is_dir() and (path.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")))):
+    here = is_folder(name) or gguf_file_of(name) is not None
+    if not name or (not here and (Path(name).exists() or name.count("/") > 1 or name.startswith((".", "/", "~")))):
         raise unknown_model(name)
     adapter = find_adapter(name)
-    if adapter is None and path.is_dir():
-        check_weights(path)
     try:
         if adapter is None:
-            whole, notes = read_whole(name, dtype, device_map=device_map), []
+            whole = read_whole(name, dtype, device_map=device_map)
         elif device_map is None:
-            whole, note = merged(adapter, dtype)
-            notes = [note]
+            whole = merged(adapter, dtype)
         else:
             raise Unsupported(f"Expected one device for the adapter {name}, but got a device_map; merge it first.")
-    except OSError:
-        if path.is_dir():
+    except OSError as error:
+        if here:
             raise InvalidInput(
-                f"Expected a complete model in {name}, but config or weights are missing there."
+                f"Expected a complete model in {name}, but the library reads none ({one_line(error)}); copy it again."
             ) from None
         raise unknown_model(name) from None
     module, left_behind = text_model(whole)
-    tokenizer = _tokenizer(name) or (_tokenizer(adapter.base) if adapter is not None else None)
-    assembly = (*notes, *left_behind)
-    return _Loaded(module.requires_grad_(False).eval(), tokenizer, whole.digest, assembly, whole.has_head)
-
-
-def _tokenizer(name: str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-            tokens = tokenizer("two words", add_special_tokens=False).input_ids
-    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError):
-        return None  # a model without a tokenizer is worked with by token ids
-    # Where a folder has no tokenizer files, the library makes an empty tokenizer up for some families.
-    return tokenizer if len(set(tokens)) > 1 else None
+    tokenizer, why_none = find_tokenizer(name)
+    if tokenizer is None and adapter is not None:
+        tokenizer, why_none = find_tokenizer(adapter.base)
+    assembly = (*whole.notes, *left_behind)
+    return _Loaded(module.requires_grad_(False).eval(), tokenizer, whole.digest, assembly, whole.has_head, why_none)

@@ -21,8 +21,8 @@ from sipit.models.whole import Whole, read_whole, read_whole_config
 _LENGTH = 4  # tokens of the prompt on which the merged model is compared with the adapted one
 
 
-def merged(adapter: Adapter, dtype: torch.dtype) -> tuple[Whole, str]:
-    """The base with the adapter merged into it, in float32 or wider, and what was done, in words.
+def merged(adapter: Adapter, dtype: torch.dtype) -> Whole:
+    """The base with the adapter merged into it, in float32 or wider; its notes say so.
 
     Raises:
         MissingResource: `peft` is not installed.
@@ -49,7 +49,8 @@ def merged(adapter: Adapter, dtype: torch.dtype) -> tuple[Whole, str]:
     digest = digest_of_adapter(adapter.fields, adapter.weights, whole.digest)
     where = "the weights beside it" if adapter.beside else adapter.base
     precision = str(wide).removeprefix("torch.")
-    return Whole(module, has_head, digest), f"the adapter ({adapter.kind}) merged in {precision} into {where}"
+    note = f"the adapter ({adapter.kind}) merged in {precision} into {where}"
+    return Whole(module, has_head, digest, (*whole.notes, note))
 
 
 def _peft(adapter: Adapter) -> Any:

@@ -4,6 +4,8 @@ The body of the text decoder has to be stored whole. A head that was not stored 
 embedding model's) is drawn at random by the library; it is remembered as missing, and never used.
 """
 
+import contextlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +13,13 @@ from typing import Any, Literal
 import torch
 
 from numerics.networks.text_class import multimodal
-from proofs.errors import InvalidInput, Unsupported
-from sipit.models.digest import digest_of_files
-from sipit.models.files import file_of, weight_files
-from sipit.models.library import one_line, quiet
-from sipit.models.structure import body_of
+from proofs.errors import InvalidInput, SipitError, Unsupported
+from proofs.network.tensor_file import read_header
+from sipit.models.digest import digest_of_files, digest_of_gguf
+from sipit.models.files import file_of, read_object
+from sipit.models.leftovers import check_complete, check_left_over, renamed
+from sipit.models.library import missing_library, quiet, refusal
+from sipit.models.stored import Stored, check_weights, gguf_file, stored_weights
 
 Task = Literal["CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"]
 
@@ -26,11 +30,15 @@ _NO_ADAPTER = {"subfolder": "no-adapter"}
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A module as its checkpoint stores it: with a head that writes text (`has_head`), or without; its digest."""
+    """A module as its checkpoint stores it: with a head that writes text (`has_head`), or without; its digest.
+
+    `notes` say in words what of the checkpoint was read in another way than plainly.
+    """
 
     module: Any
     has_head: bool
     digest: str
+    notes: tuple[str, ...] = ()
 
 
 def auto_class(config: Any, task: Task = "CAUSAL_LM") -> Any:
@@ -68,76 +76,138 @@ def read_whole(
     task: Task | None = None,
     labels: int | None = None,
 ) -> Whole:
-    """Loads a directory or a hub id that holds weights, in its own class or in that for a task with so many labels.
+    """Loads a directory, a GGUF file or a hub id that holds weights, in its own class or in that for a task.
+
+    Args:
+        name: where it is.
+        dtype: of the floating-point weights; packed ones stay as the library has them.
+        device_map: how accelerate spreads it over devices.
+        task, labels: the class to load it in, and the rows of its head; None: its own.
 
     Raises:
-        InvalidInput: weights of the body are missing.
+        InvalidInput: weights of the body are missing, or of other sizes than the configuration says.
+        MissingResource: another library is needed to read it.
         Unsupported: no class of the library, or one that refuses the checkpoint.
         OSError: nothing there that the library can read.
     """
+    packed = gguf_file(name)
+    here = check_weights(Path(name)) if packed is None and Path(name).is_dir() else None
     config = read_whole_config(name, labels=labels)
     own = _headless_class(config) if task is None else None
+    kind = own or auto_class(config, task or "CAUSAL_LM")
+    if task is None and config.is_encoder_decoder and any("Conditional" in name for name in config.architectures or ()):
+        raise Unsupported(
+            f"Expected a causal language model, but {name} is an encoder with a decoder that reads it; name another "
+            "model."
+        )
+    if packed is not None:
+        return _unpacked(name, packed, kind, config, dtype, device_map)
+    folder = Path(str(file_of(name, "config.json"))).parent
+    stored = here or Stored()
+
+    def load(mapping: dict[str, str] | None) -> tuple[Any, Any]:
+        return _loaded(
+            name, kind, config, dtype, device_map, use_safetensors=True, variant=stored.variant, key_mapping=mapping
+        )
+
+    module, found = load(None)
+    notes = [] if stored.variant is None else [f"the variant {stored.variant} of its weights"]
+    stored = here or stored_weights(folder)  # of a hub id they have come just now
+    tensors = [tensor for file in stored.files for tensor in read_header(file).tensors]
+    if found["missing_keys"]:
+        mapping = renamed(module, found["missing_keys"], [tensor.name for tensor in tensors])
+        if mapping:
+            module, found = load(mapping)
+            words = ", ".join(pattern.strip("^").replace("\\", "") for pattern in mapping)
+            notes.append(f"{words} taken off the names of its weights")
+    check_complete(name, module, found["missing_keys"], found["mismatched_keys"])
+    quantiser = getattr(module, "hf_quantizer", None)
+    if quantiser is None:
+        notes += check_left_over(name, module, found["unexpected_keys"], tensors)
+    else:
+        notes.append(f"its weights stay packed as {quantiser.quantization_config.quant_method.value} does it")
+    plain = config if labels is None else read_whole_config(name)
+    has_head = not found["missing_keys"] and _writes_text(module, plain)
+    return Whole(module, has_head, digest_of_files(plain, list(stored.files)), tuple(notes))
+
+
+def _unpacked(name: str, file: Path, kind: Any, config: Any, dtype: torch.dtype, device_map: Any) -> Whole:
+    """The model of a GGUF file, every weight dequantised."""
+    import transformers
+
+    dense = getattr(transformers, "GgufConfig", None)  # before it there was no other way
+    given = {} if dense is None else {"quantization_config": dense(dequantize=True)}
+    with contextlib.redirect_stderr(io.StringIO()):  # a bar of progress that nothing else turns off
+        module, found = _loaded(name, kind, config, dtype, device_map, gguf_file=str(file), **given)
+    check_complete(name, module, found["missing_keys"], found["mismatched_keys"])
+    for about in (module.config, module.config.get_text_config()):
+        if hasattr(about, "quantization_config"):
+            del about.quantization_config  # the weights are dense now
+    module.hf_quantizer = None
+    notes = (f"the weights of {file.name} dequantised",)
+    has_head = not found["missing_keys"] and _writes_text(module, config)
+    return Whole(module, has_head, digest_of_gguf(config, file), notes)
+
+
+def _loaded(name: str, kind: Any, config: Any, dtype: torch.dtype, device_map: Any, **given: Any) -> tuple[Any, Any]:
+    """The module of a class with its weights, and which of them found no place."""
+    where = str(Path(name).parent) if Path(name).is_file() else name
     try:
         with quiet():
-            module, found = (own or auto_class(config, task or "CAUSAL_LM")).from_pretrained(
-                name,
+            return kind.from_pretrained(
+                where,
                 config=config,
                 dtype=dtype,
                 device_map=device_map,
-                use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are told, with both sizes
                 adapter_kwargs=dict(_NO_ADAPTER),
+                **given,
             )
-    except OSError:
+    except (SipitError, OSError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - the classes of models refuse checkpoints with anything
         raise _refused(name, config, error) from None
-    missing = sorted(found["missing_keys"])
-    inside = [key for key in missing if _is_inside(module, key)]
-    if inside:
-        raise InvalidInput(
-            f"Expected every weight in {name}, but {len(inside)} are missing, {inside[0]} first, and would be drawn "
-            "at random; copy the model again."
-        )
-    folder = Path(str(file_of(name, "config.json"))).parent
-    stored = config if labels is None else read_whole_config(name)
-    return Whole(module, not missing and _writes_text(module, stored), digest_of_files(stored, weight_files(folder)))
 
 
 def read_whole_config(name: str, *, labels: int | None = None) -> Any:
-    """The configuration of a directory or a hub id.
+    """The configuration of a directory, a GGUF file or a hub id.
 
     Raises:
+        InvalidInput: a configuration that is none.
         Unsupported: of a class that is not in the library.
         OSError: there is none.
     """
     from transformers import AutoConfig
 
+    packed, given = gguf_file(name), {} if labels is None else {"num_labels": labels}
+    where, described = name, Path(name) / "config.json"
+    if packed is not None:
+        where, given = str(packed.parent), {**given, "gguf_file": packed.name}
+    elif Path(name).is_dir():
+        about = read_object(described)
+        if not isinstance(about.get("model_type"), str):
+            raise InvalidInput(f"Expected a model_type in {described}, but it has none; copy the model again.")
     try:
         with quiet():
-            given = {} if labels is None else {"num_labels": labels}
-            return AutoConfig.from_pretrained(name, trust_remote_code=False, **given)
+            return AutoConfig.from_pretrained(where, trust_remote_code=False, **given)
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001 - the classes of configurations refuse values with anything
         raise _refused(name, None, error) from None
 
 
-def _refused(name: str, config: Any, error: BaseException) -> Unsupported:
-    reason = one_line(error)
-    if "trust_remote_code" in str(error):
-        reason = "it needs code of its own, which is never run; name a model whose class is in the library"
-    elif "Unrecognized configuration class" in str(error):
-        reason = f"the library has no decoder-only class for {config.model_type!r}; name another model"
-    return Unsupported(f"Expected a causal language model that transformers loads, but {name} is not: {reason}.")
-
-
-def _is_inside(module: Any, key: str) -> bool:
-    """Whether a stored name belongs to the body of the text decoder."""
-    body = body_of(module)
-    path = next(path for path, part in module.named_modules() if part is body)
-    return key.startswith(f"{path}." if path else "")
+def _refused(name: str, config: Any, error: Exception) -> SipitError:
+    expected = f"Expected a causal language model that transformers loads from {name}"
+    if missing_library(error) is None:
+        if "trust_remote_code" in str(error):
+            reason = "it needs code of its own, which is never run; name a model whose class is in the library"
+            return Unsupported(f"{expected}, but {reason}.")
+        if "Unrecognized configuration class" in str(error):
+            kind = config.model_type
+            return Unsupported(f"{expected}, but there is no decoder-only class for {kind!r}; name another model.")
+    return refusal(error, expected, "copy it again, or name another model")
 
 
 def _writes_text(module: Any, config: Any) -> bool:

@@ -47,11 +47,15 @@ class Tolerance:
         Raises:
             InvalidInput: not a positive number below 1.
         """
-        if not 0 < value < 1:
+        try:
+            sound = 0 < float(value) < 1
+        except (TypeError, ValueError, RuntimeError):
+            sound = False
+        if not sound:
             raise InvalidInput(
                 f"Expected a relative tolerance between 0 and 1, but got {value}; use 'auto' to have it measured."
             )
-        return cls(value, "given", "the caller")
+        return cls(float(value), "given", "the caller")
 
     def at(self, network: Network, token_ids: torch.Tensor) -> float:
         """The tolerance at the last position of a prompt (T,): more where its rounding is amplified more.

@@ -1,33 +1,37 @@
 """Prompts: from text or files to token ids, each checked against the model before anything is computed."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
+from sipit.models.library import asked
+from sipit.models.tokenizers import NO_TOKENIZER
+from sipit.prompts.given import Prompt, given_prompts
 
-Prompt = str | Sequence[int]
 LARGEST_FILE = 2**30  # bytes of a prompt file
 
 
-def tokenize(model: LanguageModel, prompts: Sequence[Prompt], *, special_tokens: bool = True) -> list[list[int]]:
+def tokenize(model: LanguageModel, prompts: Any, *, special_tokens: bool = True) -> list[list[int]]:
     """Token ids of prompts. Text is tokenised as the tokenizer does by default; ids are taken as given.
+
+    Prompts are a list of texts and lists of ids, or whatever else can mean them (`sipit.prompts.given`).
 
     Raises:
         InvalidInput: no prompts, an empty one, one beyond the context, an id out of range, or text without tokenizer.
     """
-    if isinstance(prompts, str) or not prompts:
-        raise InvalidInput("Expected a list of one prompt or more, but got none; give --text or --prompts.")
-    return [_checked(model, _ids(model, prompt, special_tokens), f"prompt {n}") for n, prompt in enumerate(prompts)]
+    with asked(f"Expected text that the tokenizer of {model.name} takes", "give token_ids"):
+        ids = [_ids(model, prompt, special_tokens) for prompt in given_prompts(prompts)]
+    return [_checked(model, one, f"prompt {n}") for n, one in enumerate(ids)]
 
 
 def _ids(model: LanguageModel, prompt: Prompt, special_tokens: bool) -> list[int]:
     if not isinstance(prompt, str):
         return list(prompt)
     if model.tokenizer is None:
-        raise InvalidInput(f"Expected token ids, because {model.name} has no tokenizer, but got text; give token_ids.")
+        reason = model.without_tokenizer or NO_TOKENIZER
+        raise InvalidInput(f"Expected token ids, because {model.name} {reason}, but got text; give token_ids.")
     try:
         prompt.encode()
     except UnicodeEncodeError:

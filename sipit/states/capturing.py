@@ -1,7 +1,7 @@
 """`capture`: the hidden states of prompts at one layer, in the ways that other programs would take them."""
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,8 +9,9 @@ import torch
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
 from sipit.models.abilities import Side
-from sipit.models.network import Layer, Network
-from sipit.prompts.reading import Prompt, tokenize
+from sipit.models.language_model import check_loaded
+from sipit.models.network import Layer, Network, whole_number
+from sipit.prompts.reading import tokenize
 from sipit.states.files import Manifest, States
 
 Progress = Callable[[int, int], None]
@@ -18,7 +19,7 @@ Progress = Callable[[int, int], None]
 
 def capture(
     model: LanguageModel,
-    prompts: Sequence[Prompt],
+    prompts: Any,
     *,
     layer: Layer | None = None,
     cached: bool = False,
@@ -31,7 +32,7 @@ def capture(
 
     Args:
         model: who computes them; states keep its dtype and stay on its device.
-        prompts: texts or lists of token ids.
+        prompts: texts or lists of token ids, or whatever numpy, torch or a tokenizer makes of them.
         layer: 0 is the embedding, L the residual stream before the final norm, "final" the state after it.
         cached: one token at a time with a key-value cache, as during generation.
         batch: prompts that run together; the shorter ones are padded, unless that was seen to change their states
@@ -44,10 +45,14 @@ def capture(
         InvalidInput: a bad prompt or layer, or `cached` together with a batch.
         Unsupported: `cached`, and the body continues a prompt from nothing that it returns.
     """
-    chosen: Layer = model.layers // 2 if layer is None else layer
+    check_loaded(model)
+    chosen: Layer = model.layers // 2 if layer is None else whole_number(layer)
     network = Network(model, chosen)
-    if batch < 1 or (cached and batch > 1):
+    batch = whole_number(batch)
+    if type(batch) is not int or batch < 1 or (cached and batch > 1):
         raise InvalidInput(f"Expected a batch of at least 1, and of 1 with a cache, but got batch={batch}; change it.")
+    if padding not in ("left", "right"):
+        raise InvalidInput(f"Expected padding on the left or the right, but got {padding!r}; choose one of them.")
     if cached and model.abilities.memory is None:
         raise Unsupported(
             f"Expected a model that continues a prompt from a cache, but {model.abilities.refused['memory']} "

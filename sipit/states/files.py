@@ -5,6 +5,7 @@ prompt. Files by other tools have none: then the model and the layer are named b
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +18,8 @@ from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
 from proofs.network.tensor_file import StoredTensor, read_header
 from sipit.models import LanguageModel
-from sipit.models.network import Layer, check_layer
+from sipit.models.network import Layer, check_layer, whole_number
+from sipit.states.arrays import as_arrays
 
 STATES_SCHEMA = "sipit-states/1"
 _FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -39,11 +41,18 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class States(Sequence[torch.Tensor]):
-    """The states of several prompts at one layer: a sequence of tensors of shape (T, d), in the captured dtype."""
+    """The states of several prompts at one layer: a sequence of tensors of shape (T, d), in the captured dtype.
+
+    They may be given as whatever numpy, torch or a list can mean (`sipit.states.arrays`).
+    """
 
     arrays: tuple[torch.Tensor, ...]
     layer: Layer
     manifest: Manifest | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arrays", as_arrays(self.arrays))
+        object.__setattr__(self, "layer", whole_number(self.layer))
 
     def __len__(self) -> int:
         return len(self.arrays)
@@ -92,7 +101,16 @@ class States(Sequence[torch.Tensor]):
                 )
 
 
-def write_states(path: Path, states: States) -> None:
+def check_states(states: Any) -> None:
+    """Raises InvalidInput where something else than states with their layer was given."""
+    if not isinstance(states, States):
+        raise InvalidInput(
+            f"Expected the states of prompts with their layer, but got a {type(states).__name__}; give what capture or "
+            "read_states returns, or sipit.States(arrays, layer=…)."
+        )
+
+
+def write_states(path: str | os.PathLike[str], states: States) -> None:
     """Writes a states file, whole or not at all, under zero-padded keys.
 
     Raises:
@@ -100,6 +118,7 @@ def write_states(path: Path, states: States) -> None:
     """
     from safetensors.torch import save
 
+    path = _path(path)
     if path.suffix != ".safetensors":
         raise InvalidInput(f"Expected a states file ending in .safetensors, but got {path}; rename it.")
     digits = max(6, len(str(len(states) - 1)))
@@ -108,7 +127,7 @@ def write_states(path: Path, states: States) -> None:
     write_atomically(path, save(tensors, metadata=metadata))
 
 
-def read_states(path: Path, *, layer: Layer | None = None) -> States:
+def read_states(path: str | os.PathLike[str], *, layer: Layer | None = None) -> States:
     """Reads a states file of ours, or any safetensors file of T x d tensors (or one N x T x d) with `layer` given.
 
     Of a folder all its states files are read, in natural order.
@@ -117,6 +136,7 @@ def read_states(path: Path, *, layer: Layer | None = None) -> States:
         InvalidInput: not safetensors, damaged, not states, no layer known, a layer that contradicts the manifest, or
             files in one folder that were captured in different ways.
     """
+    path, layer = _path(path), whole_number(layer)
     if path.is_dir():
         return _joined(path, layer)
     arrays, manifest = read_arrays(path)
@@ -130,6 +150,12 @@ def read_states(path: Path, *, layer: Layer | None = None) -> States:
     chosen = manifest.layer if manifest is not None else layer
     assert chosen is not None  # one of the two is known, see above
     return States(arrays=arrays, layer=chosen, manifest=manifest)
+
+
+def _path(path: Any) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidInput(f"Expected the path of a states file, but got a {type(path).__name__}; give its name.")
+    return Path(path)
 
 
 def _joined(folder: Path, layer: Layer | None) -> States:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 
 from proofs.errors import InvalidInput
-from proofs.network.tensor_file import ITEM_SIZE, LARGEST_HEADER, read_header
+from proofs.network.tensor_file import ITEM_BITS, LARGEST_HEADER, read_header
 
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "U8": np.uint8, "BOOL": np.bool_}
 WHOLE = save({"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros((1, 4), np.float16)}, {"sipit": "{}"})
@@ -23,7 +23,7 @@ def assert_fits(path):
     header, size = read_header(path), path.stat().st_size
     for tensor in header.tensors:
         assert 8 <= tensor.start <= tensor.end <= size
-        assert tensor.end - tensor.start == int(np.prod(tensor.shape, dtype=object)) * ITEM_SIZE[tensor.dtype]
+        assert 8 * (tensor.end - tensor.start) == int(np.prod(tensor.shape, dtype=object)) * ITEM_BITS[tensor.dtype]
     return header
 
 

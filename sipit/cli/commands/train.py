@@ -12,6 +12,7 @@ from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from sipit.cli.options import Device, Dtype, Json, Output, Seed, parse_layers
 from sipit.cli.output import Clock, check_output, finish, load, progress, provenance
+from sipit.models.names import BUILT_IN, TINY
 
 if TYPE_CHECKING:
     from sipit.models import LanguageModel
@@ -47,7 +48,7 @@ def train(
     """
     check_output(output)
     clock = Clock()
-    if not model.startswith("tiny-"):
+    if not model.removeprefix(BUILT_IN).startswith(TINY):
         raise InvalidInput(f"Expected tiny-<family>, which is drawn afresh, but got --model {model}; name one.")
     language_model = load(model, dtype=dtype, device=device, seed=seed)
     from sipit.claims.hypotheses import quoted_theorem

@@ -1,0 +1,104 @@
+"""What of a checkpoint found its place in the module, and what did not: nothing is drawn at random or passed over.
+
+Wrappers (a compiled, sharded or distributed module, a trainer's) put words in front of the names of weights or between
+them. They are taken off where everything then has its place.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from proofs.errors import InvalidInput, Unsupported
+from proofs.network.tensor_file import StoredTensor
+from sipit.models.structure import body_of
+
+_BETWEEN = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module.")
+_WHOLE_NUMBERS = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
+
+
+def renamed(module: Any, missing: Collection[str], stored: Collection[str]) -> dict[str, str]:
+    """Patterns of stored names and what to put there, so that the missing weights are found; empty where none helps.
+
+    Raises:
+        InvalidInput: several weights would do, as where a teacher is stored beside its student.
+    """
+    found = {re.escape(word): "" for word in _BETWEEN if any(word in name for name in stored)}
+    plain = [_without(name, _BETWEEN) for name in stored]
+    outer = f"{module.base_model_prefix}."
+    if any(name in plain for key in missing for name in (key, key.removeprefix(outer))):
+        return found
+    for cut in ("", outer):  # a body that is stored alone has names that begin inside it
+        wanted = {name.removeprefix(cut) for name in missing if name.startswith(cut)}
+        prefixes = sorted({found for name in plain for found in _in_front(name, wanted)})
+        if len(prefixes) > 1:
+            raise InvalidInput(
+                f"Expected the weights of one model, but there are some under {' and under '.join(prefixes[:3])}; save "
+                "the one that is meant alone."
+            )
+        if prefixes:
+            return found | {f"^{re.escape(prefixes[0])}": ""}
+    return found
+
+
+def _in_front(name: str, wanted: Collection[str]) -> list[str]:
+    """What stands in front of a wanted name in this one, if anything."""
+    parts = name.split(".")
+    return [".".join(parts[:cut]) + "." for cut in range(1, len(parts)) if ".".join(parts[cut:]) in wanted]
+
+
+def _without(name: str, words: Collection[str]) -> str:
+    for word in words:
+        name = name.replace(word, "")
+    return name
+
+
+def check_complete(name: str, module: Any, missing: Collection[str], mismatched: Collection[Any]) -> None:
+    """Raises InvalidInput where weights of the body are missing, or have other sizes than the configuration says."""
+    for key, stored, expected in sorted(mismatched):
+        raise InvalidInput(
+            f"Expected weights of the sizes in the configuration of {name}, but {key} is stored as {list(stored)} "
+            f"where it says {list(expected)}; correct config.json, or copy the weights that belong to it."
+        )
+    inside = sorted(key for key in missing if is_inside(module, key))
+    if inside:
+        raise InvalidInput(
+            f"Expected every weight that the configuration of {name} describes, but {len(inside)} are missing, "
+            f"{inside[0]} first, and would be drawn at random; copy the model again, or correct config.json."
+        )
+
+
+def check_left_over(
+    name: str, module: Any, unexpected: Collection[str], tensors: Collection[StoredTensor]
+) -> list[str]:
+    """In words, what was stored for the body and has no place there, such as blocks beyond the last.
+
+    Raises:
+        Unsupported: it belongs to a weight that is there (a scale, a part of an adapter, a bias), or a weight is stored
+            in whole numbers that nothing scales.
+    """
+    parts = dict(module.named_modules())
+    places: Mapping[str, Any] = dict(module.named_parameters())
+    for key in sorted(unexpected):
+        words = key.split(".")
+        owners = (parts.get(".".join(words[:cut])) for cut in range(1, len(words)))
+        if any(owner is not None and any(True for _ in owner.parameters(recurse=False)) for owner in owners):
+            raise Unsupported(
+                f"Expected weights that the classes of the library take whole, but {name} stores {key}, for which they "
+                "have no place; merge or dequantise the model, and save it again."
+            )
+    for tensor in tensors:
+        place = places.get(tensor.name)
+        if tensor.dtype in _WHOLE_NUMBERS and place is not None and place.is_floating_point():
+            raise Unsupported(
+                f"Expected floating-point weights in {name}, but {tensor.name} is stored as {tensor.dtype} and its "
+                "configuration names no quantisation; dequantise the model, and save it again."
+            )
+    rest = sorted(key for key in unexpected if is_inside(module, key))
+    return [f"{len(rest)} stored weights have no place in its configuration, {rest[0]} first"] if rest else []
+
+
+def is_inside(module: Any, key: str) -> bool:
+    """Whether a stored name belongs to the body of the text decoder."""
+    body = body_of(module)
+    path = next(path for path, part in module.named_modules() if part is body)
+    return key.startswith(f"{path}." if path else "")

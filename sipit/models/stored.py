@@ -1,0 +1,163 @@
+"""Where in a folder the weights of a model lie, as the library chooses them; what is missing is named.
+
+Nothing else in the folder counts: not a file of states beside them, not a second copy. Needs no torch.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proofs.errors import InvalidInput, Unsupported
+from proofs.network.tensor_file import read_header
+from sipit.models.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, SINGLE, file_of, read_object
+
+_VARIANT = re.compile(r"model(?:\.safetensors\.index)?\.([\w-]+?)(?:\.safetensors|\.json)")
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
+_ADAPTED = re.compile(r"\.lora_|\.(?:lora|hada|lokr|ia3|oft|vera)_\w+\b")  # names of what adapters add to a weight
+_NO_WEIGHTS = frozenset({"F4", "F6_E2M3", "F6_E3M2", "F8_E8M0", "C64"})  # types that no layer computes with
+_LISTED = 3  # names of files in a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The safetensors files that hold a model, and the variant, such as fp16, that their names say; no files: none."""
+
+    files: tuple[Path, ...] = ()
+    variant: str | None = None
+
+
+def gguf_file(name: str) -> Path | None:
+    """The GGUF file that a name is, or that a folder has instead of other weights; None where there is none.
+
+    Raises:
+        InvalidInput: a folder with several.
+    """
+    path = Path(name)
+    if path.suffix == ".gguf" and path.is_file():
+        return path
+    if not path.is_dir() or stored_weights(path).files:
+        return None
+    files = sorted(path.glob("*.gguf"))
+    if len(files) > 1:
+        raise InvalidInput(
+            f"Expected one GGUF file in {name}, but there are {len(files)}; name one of them, such as {files[0]}."
+        )
+    return files[0] if files else None
+
+
+def stored_weights(folder: Path) -> Stored:
+    """`model.safetensors`, else the shards of the index, else the one variant of either.
+
+    Raises:
+        InvalidInput: an index that is none, shards that are not there, or several variants.
+    """
+    for name, index in ((SINGLE, False), (INDEX, True)):
+        if (folder / name).is_file():
+            return Stored(_shards(folder / name) if index else (folder / name,))
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("model*")):
+        match = _VARIANT.fullmatch(path.name)
+        if match is not None and path.is_file() and not _SHARD.fullmatch(path.name):
+            found.setdefault(match[1], path)
+    if len(found) > 1:
+        raise InvalidInput(
+            f"Expected the weights of one model in {folder}, but there are the variants {', '.join(found)}; keep one "
+            f"of them, or call it {SINGLE}."
+        )
+    for variant, path in found.items():
+        return Stored(_shards(path) if path.suffix == ".json" else (path,), variant)
+    return Stored()
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    shards = read_object(index).get("weight_map")
+    names: set[Any] = set(shards.values()) if isinstance(shards, dict) else set()
+    if not names or not all(isinstance(shard, str) and Path(shard).name == shard for shard in names):
+        raise InvalidInput(f"Expected an index of shards in {index}, but got none; copy the model again.")
+    missing = [shard for shard in sorted(names) if not (index.parent / shard).is_file()]
+    if missing:
+        raise InvalidInput(
+            f"Expected the {len(names)} shards that {index} names, but {_listed(missing)} not there; copy them again."
+        )
+    return tuple(index.parent / shard for shard in sorted(names))
+
+
+def has_weights(name: str) -> bool:
+    """Whether a directory or a hub id holds the weights of a model, and not of an adapter alone."""
+    if Path(name).is_dir():
+        return bool(stored_weights(Path(name)).files)
+    return any(file_of(name, file) is not None for file in (SINGLE, INDEX))
+
+
+def check_weights(folder: Path) -> Stored:
+    """The files of a folder that has to hold a whole model, every header read.
+
+    Raises:
+        InvalidInput: none, damaged ones, or a part of an adapter that would be passed over.
+        Unsupported: an element type that no layer computes with.
+    """
+    stored = stored_weights(folder)
+    if not stored.files:
+        raise InvalidInput(_without_weights(folder))
+    for file in stored.files:
+        for tensor in read_header(file).tensors:
+            if tensor.dtype in _NO_WEIGHTS and "quantization_config" not in read_object(folder / "config.json"):
+                raise Unsupported(
+                    f"Expected weights that a layer computes with, but {tensor.name!r} in {file} is of type "
+                    f"{tensor.dtype}; dequantise the model and save it in BF16."
+                )
+    _check_passed_over(folder, stored)
+    return stored
+
+
+def _check_passed_over(folder: Path, stored: Stored) -> None:
+    """Raises InvalidInput where an adapter lies beside the weights and nothing says how it is applied."""
+    if (folder / ADAPTER_CONFIG).is_file():
+        return
+    for file in sorted({*folder.glob("*.safetensors"), *folder.glob("adapter_model.*")} - {*stored.files}):
+        named = file.name.startswith("adapter_model.")
+        if named or any(_ADAPTED.search(tensor.name) for tensor in _tensors(file)):
+            raise InvalidInput(
+                f"Expected weights alone, or an adapter with its configuration, but {file} lies beside the weights "
+                "without adapter_config.json; add that, or move the adapter away."
+            )
+
+
+def _tensors(file: Path) -> tuple[Any, ...]:
+    """What a file that is not read holds; nothing where it is none of safetensors."""
+    try:
+        return read_header(file).tensors
+    except InvalidInput:
+        return ()
+
+
+def _without_weights(folder: Path) -> str:
+    """Why a folder has no weights that can be read, from what it has instead."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    shards = [match for name in names if (match := _SHARD.fullmatch(name))]
+    begin = f"Expected {SINGLE} or {INDEX} in {folder}, but"
+    if ADAPTER_WEIGHTS in names:
+        return (
+            f"Expected a model in {folder}, but there is an adapter without adapter_config.json; copy that too, and "
+            "name the base in it."
+        )
+    if shards:
+        stem, _, count = shards[0].groups()
+        wanted = [f"{stem}-{number:05d}-of-{count}.safetensors" for number in range(1, min(int(count), 10**4) + 1)]
+        missing = [name for name in wanted if name not in names]
+        also = f", and {_listed(missing)} not there" if missing else ""
+        return f"{begin} the index is missing beside {len(shards)} of {int(count)} shards{also}; copy it again."
+    others = [name for name in names if name.endswith(".safetensors")]
+    if others:
+        return f"{begin} there is only {', '.join(others[:_LISTED])}; call the file of the weights {SINGLE}."
+    pickles = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"))]
+    if pickles:
+        return f"{begin} there is {pickles[0]}, and pickle files are refused; convert it with save_pretrained."
+    return f"{begin} there are no weights; copy the model again, or give the folder of a whole one."
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:_LISTED])
+    rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{shown}{rest} {'is' if len(names) == 1 else 'are'}"

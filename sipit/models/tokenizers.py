@@ -1,0 +1,51 @@
+"""The tokenizer beside a model, or why there is none; a model without one is worked with by token ids."""
+
+from importlib.util import find_spec
+from typing import Any
+
+from proofs.errors import InvalidInput
+from proofs.network.tensor_file import check_pointer
+from sipit.models.files import file_of
+from sipit.models.library import missing_library, one_line, quiet
+from sipit.models.stored import gguf_file
+
+NO_TOKENIZER = "has no tokenizer"
+_PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")  # another library reads them
+_FILES = ("tokenizer.json", *_PIECES, "tiktoken.model", "vocab.json", "vocab.txt", "tokenizer_config.json")
+
+
+def find_tokenizer(name: str) -> tuple[Any, str]:
+    """The tokenizer of a directory, a GGUF file or a hub id; or None, and what is to be said of the model then."""
+    from transformers import AutoTokenizer
+
+    packed = gguf_file(name)
+    where, given = (name, {}) if packed is None else (str(packed.parent), {"gguf_file": packed.name})
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **given)
+            tokens = tokenizer("two words", add_special_tokens=False).input_ids
+    except Exception as error:  # noqa: BLE001 - tokenizers raise anything, the bare class among it
+        return None, _why_none(name, packed is not None, error)
+    # Where a folder has no tokenizer files, the library makes an empty tokenizer up for some families.
+    return (tokenizer, "") if len(set(tokens)) > 1 else (None, NO_TOKENIZER)
+
+
+def _why_none(name: str, packed: bool, error: Exception) -> str:
+    """What is said of a model whose tokenizer was not to be had."""
+    file, path = (
+        ("GGUF tokenizer", None)
+        if packed
+        else next(((file, path) for file in _FILES if (path := file_of(name, file)) is not None), (None, None))
+    )
+    if file is None:
+        return NO_TOKENIZER
+    if path is not None:
+        try:
+            check_pointer(path)
+        except InvalidInput:
+            return f"has for {file} a Git LFS pointer, which git lfs pull replaces by the file"
+    piece = file in _PIECES and find_spec("sentencepiece") is None
+    library = "sentencepiece" if piece else missing_library(error)
+    if library is not None:
+        return f"needs {library} for its {file} (pip install {library})"
+    return f"has a {file} that cannot be read here ({one_line(error)})"

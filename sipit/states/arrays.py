@@ -1,0 +1,54 @@
+"""Whatever numpy, torch or a list can mean by hidden states, as tensors of floats."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from proofs.errors import InvalidInput
+
+_FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def as_arrays(given: Any) -> tuple[torch.Tensor, ...]:
+    """One tensor per prompt. One table of rows alone is one prompt, a stack (N, T, d) alone is N.
+
+    Raises:
+        InvalidInput: what holds no numbers, or numbers that are no states: whole ones, complex ones, eight bits.
+    """
+    if isinstance(given, torch.Tensor | np.ndarray):
+        given = list(given) if given.ndim == 3 else [given]
+    if isinstance(given, Mapping):
+        given = list(given.values())
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
+        raise InvalidInput(f"Expected one (T, d) array per prompt, but got a {type(given).__name__}; give a list.")
+    return tuple(_as_rows(number, array) for number, array in enumerate(given))
+
+
+def _as_rows(number: int, given: Any) -> torch.Tensor:
+    """The rows of one prompt."""
+    try:
+        rows = given.detach() if isinstance(given, torch.Tensor) else _from_numpy(np.array(given))
+        rows = rows.to_dense() if rows.layout != torch.strided else rows
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise InvalidInput(
+            f"Expected an array of numbers of shape (T, d), but tensor {number} is a {type(given).__name__} that is "
+            "none; give a tensor, a numpy array or rows of numbers."
+        ) from None
+    if rows.dtype not in _FLOATS:
+        raise InvalidInput(
+            f"Expected states in float64, float32, bfloat16 or float16, but tensor {number} holds "
+            f"{str(rows.dtype).removeprefix('torch.')}; undo its scale, and give floats."
+        )
+    if rows.is_meta:
+        raise InvalidInput(f"Expected states, but tensor {number} is on the meta device and holds none; load it first.")
+    return rows
+
+
+def _from_numpy(array: np.ndarray[Any, Any]) -> torch.Tensor:
+    if array.dtype.name == "bfloat16":  # of a library beside numpy
+        return torch.from_numpy(array.astype(np.float32)).bfloat16()
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)
+    return torch.from_numpy(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="))))
