@@ -4,7 +4,7 @@ import itertools
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from math import comb
 from typing import Any
@@ -33,7 +33,8 @@ CHOOSING = {
 }  # fmt: skip
 STEP, HALVINGS, ORDERS = 24, 40, 3  # a kink is found to 2^-42 and looked at from 2^-24 away, up to the third derivative
 JUMP = 2.0**-10  # what a derivative jumps by, to be seen: far more than comes of not knowing the place exactly
-SAMPLES, LOOKS_ANALYTIC = 25, 2.0**-40
+SAMPLES, LOOKS_ANALYTIC = 25, Fraction(1, 2**40)
+PARTS = (Fraction(1), *(Fraction(11, 2 ** (4 + k)) for k in range(19)))  # a kink may be next to the first end
 TOKENS = np.array([[1, 2]], dtype=np.int64)
 
 
@@ -231,9 +232,7 @@ def of_witness(certificate: Mapping[str, Any]) -> Counter[str]:
     found = Counter({claim: 1})
     try:
         if claim == "not analytic":
-            found["contradicted"] += _looks_analytic(
-                [value(low + (high - low) * Fraction(i, SAMPLES - 1)) for i in range(SAMPLES)]
-            )
+            found["contradicted"] += all(_looks_analytic(value, low, (high - low) * part) for part in PARTS)
         else:
             size = _jump(value, low, high)
             found["contradicted"] += size < float(witness["separation"]) / 2
@@ -242,16 +241,18 @@ def of_witness(certificate: Mapping[str, Any]) -> Counter[str]:
     return found
 
 
-def _looks_analytic(values: Sequence[Any]) -> bool:
-    """Whether the highest difference is as small as only functions that are analytic far around have it."""
+def _looks_analytic(value: Callable[[Fraction], Any], low: Fraction, width: Fraction) -> bool:
+    """Whether the highest difference is as small as only functions that are analytic far around have it.
+
+    That of n equally spaced values falls with the n-th power of their distance then, and with a kink of order k between
+    them as the k-th at most; a power between both is asked for.
+    """
+    values = [value(low + width * Fraction(i, SAMPLES - 1)) for i in range(SAMPLES)]
     with Balls(BITS):
         gaps = _differences(values)
         most = [max((abs(v[i]) for v in values), key=lambda b: float(b.mid())) for i in range(len(gaps))]
-        top = comb(SAMPLES - 1, (SAMPLES - 1) // 2)
-        return all(
-            float((abs(gap) / top).mid()) <= LOOKS_ANALYTIC * float(size.mid())
-            for gap, size in zip(gaps, most, strict=True)
-        )
+        allowed = ball_of(LOOKS_ANALYTIC * width**8 * comb(SAMPLES - 1, (SAMPLES - 1) // 2))
+        return all(bool(abs(gap) <= allowed * size) for gap, size in zip(gaps, most, strict=True))
 
 
 def _jump(value: Any, low: Fraction, high: Fraction) -> float:

@@ -20,9 +20,8 @@ from proofs.kernel.branches import ball_of
 from proofs.network.graph import Graph
 from tests.adversary.networks import VOCABULARY
 from tests.adversary.points import BITS, TINY, Prompt, as_balls, states
-from tests.adversary.prompts import RELATED, network
+from tests.adversary.prompts import GENERATORS, RELATED, network
 
-GENERATORS = ("decoder", "shuffled", "weighted")
 Weights = Mapping[str, Any]
 
 
@@ -45,7 +44,7 @@ def weights_of(graphs: Mapping[int, Graph], chance: random.Random) -> dict[str, 
 def separated(seed: int) -> Counter[str]:
     """A certificate of distances between related prompts of several lengths."""
     chance = random.Random(f"separation {seed}")
-    graphs = network(GENERATORS[seed % 3], seed)
+    graphs = network(sorted(GENERATORS)[seed % len(GENERATORS)], seed)
     prompts = [p for p in itertools.chain(*chance.sample(RELATED, 2)) if chance.random() < 0.7]
     prompts = [*prompts, (3, 1), (1, 2)] if len(prompts) < 2 else prompts
     weights = weights_of(graphs, chance)
@@ -62,7 +61,7 @@ def separated(seed: int) -> Counter[str]:
 def margin(seed: int) -> Counter[str]:
     """A certificate of the margin of a prefix over the vocabulary."""
     chance = random.Random(f"vocabulary {seed}")
-    graphs = network(GENERATORS[seed % 3], seed)
+    graphs = network(sorted(GENERATORS)[seed % len(GENERATORS)], seed)
     prefix = tuple(chance.randrange(VOCABULARY) for _ in range(chance.choice((1, 1, 2, 3))))
     graph = graphs[len(prefix) + 1]
     weights = weights_of({graph.length: graph}, chance)

@@ -78,19 +78,19 @@ def _regularity(seed: int) -> tuple[Certificate, Any]:
 
 
 def _generic(seed: int) -> tuple[Certificate, Any]:
-    graphs = network(sorted(GENERATORS)[seed % 3], seed)
+    graphs = network(sorted(GENERATORS)[seed % len(GENERATORS)], seed)
     return examine({n: graphs[n] for n in (1, 2)}, context=2, seed=seed).to_json(), None
 
 
 def _separation(seed: int) -> tuple[Certificate, Any]:
-    graphs = network(sorted(GENERATORS)[seed % 3], seed)
+    graphs = network(sorted(GENERATORS)[seed % len(GENERATORS)], seed)
     weights = weights_of(graphs, random.Random(seed))
     prompts = [(1,), (1, 1), (2, 1), (1, 2), (1, 2)][seed % 2 :]
     return certify_separation([graphs[1], graphs[2]], weights, prompts).to_json(), weights
 
 
 def _vocabulary(seed: int) -> tuple[Certificate, Any]:
-    graph = network(sorted(GENERATORS)[seed % 3], seed)[2]
+    graph = network(sorted(GENERATORS)[seed % len(GENERATORS)], seed)[2]
     weights = weights_of({2: graph}, random.Random(seed))
     return certify_vocabulary(graph, weights, [1], VOCABULARY).to_json(), weights
 

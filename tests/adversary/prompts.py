@@ -11,12 +11,13 @@ from proofs.arithmetic.ball import Balls
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.graph import Graph
 from proofs.theorems.generic_position import examine
+from tests.adversary.entries import mingled
 from tests.adversary.moves import CHOICES, ROWS, moved, shuffled, weighted
 from tests.adversary.networks import LONGEST, VOCABULARY, WIDTH, decoder
 from tests.adversary.points import BITS, Prompt, equal, inputs_at, states
 from tests.proofs.building import Net
 
-GENERATORS = {"decoder": decoder, "shuffled": shuffled, "weighted": weighted}
+GENERATORS = {"decoder": decoder, "shuffled": shuffled, "weighted": weighted, "mingled": mingled}
 RELATED = [
     ((1,), (1, 1), (1, 1, 1), (1, 1, 1, 1)), ((1, 2, 3), (2, 1, 3), (3, 2, 3), (1, 1, 3)), ((1, 2), (3, 2), (2, 2)),
     ((1, 2, 3, 4), (2, 1, 3, 4), (1, 3, 2, 4), (5, 2, 3, 4)), ((1, 2), (1, 2, 1, 2), (1, 1, 2, 2)),
