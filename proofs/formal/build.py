@@ -25,6 +25,10 @@ PACKAGES = (
     "ocaml-nox ocaml-findlib libzarith-ocaml-dev"
 )
 VERSION = "8.16"
+PARTS = {
+    "bounds_checker": ("checker.mli", "checker.ml", "main.ml"),
+    "row_numbering": ("numbering.mli", "numbering.ml", "rows.ml"),
+}
 PROGRAMS = ("coqc", "coq_makefile", "make", "ocamlfind", "ocamlopt")
 LIBRARIES = ("ssreflect", "algebra", "zify", "algebra_tactics", "analysis")
 COMMENT = re.compile(r"\(\*|\*\)")
@@ -98,7 +102,7 @@ def expect_installed() -> None:
 def compile_theories() -> None:
     """Compiles what has changed, in `build/formal`, so that nothing is written beside the sources."""
     OUT.mkdir(parents=True, exist_ok=True)
-    for path in (HERE / "_CoqProject", HERE / "main.ml", *HERE.glob("*.v")):
+    for path in (HERE / "_CoqProject", *HERE.glob("*.ml"), *HERE.glob("*.v")):
         copy = OUT / path.name
         if not copy.exists() or copy.read_bytes() != path.read_bytes():
             shutil.copyfile(path, copy)
@@ -109,12 +113,12 @@ def compile_theories() -> None:
     run(["make", "--no-print-directory", "-f", "Makefile.coq"])
 
 
-def compile_checker() -> None:
-    """Makes `build/formal/bounds_checker` of what was extracted and of its reader."""
-    program, parts = OUT / "bounds_checker", [OUT / "checker.mli", OUT / "checker.ml", OUT / "main.ml"]
-    if not program.exists() or program.stat().st_mtime < max(part.stat().st_mtime for part in parts):
-        files = [part.name for part in parts]
-        run(["ocamlfind", "ocamlopt", "-package", "zarith,str", "-linkpkg", "-w", "-a", *files, "-o", program.name])
+def compile_programs() -> None:
+    """Makes programs in `build/formal` of what was extracted and of its readers."""
+    for name, parts in PARTS.items():
+        program, files = OUT / name, [OUT / part for part in parts]
+        if not program.exists() or program.stat().st_mtime < max(part.stat().st_mtime for part in files):
+            run(["ocamlfind", "ocamlopt", "-package", "zarith,str", "-linkpkg", "-w", "-a", *parts, "-o", name])
 
 
 def run(command: Sequence[str]) -> str:
@@ -196,7 +200,7 @@ def main(arguments: Sequence[str]) -> None:
         return
     stated = statements()
     compile_theories()
-    compile_checker()
+    compile_programs()
     found = list(assumptions(stated))
     if arguments:
         LIST.write_text("".join(f"{line}\n" for line in found))

@@ -1,0 +1,185 @@
+"""A network and its prompts as rows for the numbering that was extracted from its proof: every entry is a row.
+
+The graph is evaluated over an arithmetic that writes down what it does. Every operation on numbers is a row that reads
+earlier rows; a sum is one row over all its terms. Zeros and masked entries are followed, and drop out of sums. What a
+softmax makes of a row of numbers, e^x / sum of e^x, adds to one by its form; a product with such weights is written as
+a mixture, or as the quotient of two sums, which sees other equalities.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from proofs.arithmetic.base import Discrete, Reals, Undecided
+from proofs.arithmetic.objects import ObjectArithmetic
+from proofs.errors import Unsupported
+from proofs.network.graph import Graph, Number
+from proofs.operations.interpreter import evaluate
+
+CHOICE = "Expected no choice among values, but the network makes one."
+
+
+class Entry:
+    """One number of an evaluation, by the place of its row."""
+
+    __slots__ = ("place", "rows")
+
+    def __init__(self, rows: "Entries", place: int) -> None:
+        self.rows, self.place = rows, place
+
+    def __add__(self, other: "Entry") -> "Entry":
+        return self.rows.total([self, other])
+
+    def __neg__(self) -> "Entry":
+        return self.rows.number(-1) * self
+
+    def __sub__(self, other: "Entry") -> "Entry":
+        return self.rows.total([self, -other]) if other is not self.rows.zero else self
+
+    def __mul__(self, other: "Entry") -> "Entry":
+        zero = self.rows.zero
+        return zero if zero in (self, other) else self.rows.row("multiply", self, other)
+
+    def __truediv__(self, other: "Entry") -> "Entry":
+        return self.rows.zero if self is self.rows.zero else self.rows.row("divide", self, other)
+
+
+class Entries(ObjectArithmetic):
+    """An arithmetic of rows.
+
+    Attributes:
+        lines: the rows written so far, as the program reads them.
+        zero, masked: what is known to be 0, and minus infinity.
+    """
+
+    def __init__(self, *, mixtures: bool) -> None:
+        self.lines: list[str] = []
+        self._mixtures = mixtures
+        self._names: dict[Any, int] = {}
+        self._made: dict[int, tuple[str, tuple[int, ...]]] = {}
+        self.zero, self.masked = Entry(self, -1), Entry(self, -2)
+
+    def row(self, name: Any, *read: Entry) -> Entry:
+        """A row: an operation, by name, on earlier rows."""
+        if self.masked in read:
+            raise Unsupported(f"Expected numbers for {name}, but got a masked one.")
+        places = tuple(self.place(entry) for entry in read)
+        number = self._names.setdefault(name, len(self._names))
+        return self._written(name, places, f"apply {number}")
+
+    def total(self, terms: Sequence[Entry]) -> Entry:
+        """The sum; zeros drop out, and one masked term masks it."""
+        if self.masked in terms:
+            return self.masked
+        kept = [term for term in terms if term is not self.zero]
+        if len(kept) < 2:
+            return kept[0] if kept else self.zero
+        return self._written("total", tuple(term.place for term in kept), "total")
+
+    def number(self, value: Number) -> Entry:
+        """A constant; 0 and minus infinity are known as such."""
+        if isinstance(value, float):
+            return self.masked
+        return self.row(("constant", Fraction(value))) if value else self.zero
+
+    def elementary(self, name: str) -> Callable[[Any], Any]:
+        """A function of one number; e to the power of a masked one is 0."""
+        return lambda x: self.zero if name == "exp" and x is self.masked else self.row(name, x)
+
+    def matmul(self, x: Reals, y: Reals) -> Reals:
+        """Products, each a sum over its terms, or a mixture."""
+        batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        result = np.empty((*batch, x.shape[-2], y.shape[-1]), dtype=object)
+        left, right = (np.broadcast_to(part, (*batch, *part.shape[-2:])) for part in (x, y))
+        for place in np.ndindex(*result.shape):
+            result[place] = self._product(list(left[place[:-1]]), list(right[(*place[:-2], slice(None), place[-1])]))
+        return result
+
+    def sum(self, x: Any, axes: Sequence[int], keep: bool) -> Any:
+        """Sums of reals as one row each."""
+        if x.dtype != object:
+            return super().sum(x, axes, keep)
+        others = [axis for axis in range(x.ndim) if axis not in axes]
+        moved = np.transpose(x, (*others, *axes)).reshape(*(x.shape[axis] for axis in others), -1)
+        result = np.empty(moved.shape[:-1], dtype=object)
+        for place in np.ndindex(*result.shape):
+            result[place] = self.total(list(moved[place]))
+        return result.reshape([1 if axis in axes else n for axis, n in enumerate(x.shape)]) if keep else result
+
+    def shift(self, x: Reals, axis: int) -> Reals:
+        """Nothing is subtracted: nothing overflows here."""
+        return np.full([1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)], self.zero, dtype=object)
+
+    def greater(self, x: Reals, y: Reals) -> Discrete:
+        """Never decided."""
+        raise Undecided(CHOICE)
+
+    def top(self, x: Reals, axis: int, count: int) -> Discrete:
+        """Never decided."""
+        raise Undecided(CHOICE)
+
+    def floor(self, x: Reals) -> Discrete:
+        """Never decided."""
+        raise Undecided(CHOICE)
+
+    def _product(self, weights: Sequence[Entry], values: Sequence[Entry]) -> Entry:
+        """Sum of weights times values; weights e_j / S with S the sum of these e_j alone are those of a mixture."""
+        pairs = [(w, v) for w, v in zip(weights, values, strict=True) if w is not self.zero]
+        made = [self._made.get(w.place, ("", ())) for w, _ in pairs]
+        sums = {read[1] for name, read in made if name == "divide"}
+        if len(sums) == 1 and all(name == "divide" for name, _ in made):
+            (below,) = sums
+            above = tuple(read[0] for _, read in made)
+            if above == (below,) or self._made[below] == ("total", above):
+                if self._mixtures:
+                    read = tuple(self.place(v) for _, v in pairs)
+                    return self._written("mixture", read, f"mixture {below}")
+                terms = [Entry(self, read[0]) * v for (_, read), (_, v) in zip(made, pairs, strict=True)]
+                return self.total(terms) / Entry(self, below)
+        return self.total([w * v for w, v in pairs])
+
+    def place(self, entry: Entry) -> int:
+        """Of a row; that of zero is written where it is read."""
+        if entry is self.zero:
+            return self.row(("constant", Fraction(0))).place
+        return entry.place
+
+    def _written(self, name: Any, read: tuple[int, ...], head: str) -> Entry:
+        self.lines.append(" ".join([head, *map(str, read)]))
+        place = len(self.lines) - 1
+        self._made[place] = (name, read)
+        return Entry(self, place)
+
+
+def last_states(
+    prompts: Sequence[tuple[Graph, Sequence[int]]], *, mixtures: bool
+) -> tuple[list[str], list[tuple[int, ...]]]:
+    """The rows of several prompts, each through its graph, and the places of the entries of their last states.
+
+    Args:
+        prompts: graphs of one network, and prompts of their lengths.
+        mixtures: how products with weights that add to one are written.
+
+    Raises:
+        Undecided, Unsupported: the network makes choices, or a masked entry reaches what is no softmax.
+    """
+    rows, states = Entries(mixtures=mixtures), list[tuple[int, ...]]()
+    drawn: dict[tuple[str, tuple[int, ...]], Entry] = {}
+    for graph, prompt in prompts:
+        inputs: Mapping[str, Any] = {"tokens": np.array([prompt], dtype=np.int64)} | {
+            name: _parameter(rows, drawn, name, kind.shape) for name, kind in graph.parameters()
+        }
+        last = evaluate(graph, inputs, rows)[0, -1]
+        states.append(tuple(rows.place(entry) for entry in last))
+    return rows.lines, states
+
+
+def _parameter(rows: Entries, drawn: dict[Any, Entry], name: str, shape: tuple[int, ...]) -> Any:
+    table = np.empty(shape, dtype=object)
+    for place in np.ndindex(*shape):
+        if (name, place) not in drawn:
+            drawn[name, place] = rows.row(("parameter", name, place))
+        table[place] = drawn[name, place]
+    return table

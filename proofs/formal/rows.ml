@@ -1,0 +1,36 @@
+(* Reads rows from standard input, one a line, and prints the number that each gets from the algorithm that was extracted
+   from its proof (ValueNumbering.v). A row is
+
+     apply OPERATION ROW…     mixture WEIGHTS ROW…     total ROW…
+
+   where operations and weights are numbers that stand for them, and rows are named by their place, from 0. Trusted: this
+   file, the writer of the rows (entries.py), and the compiler. *)
+
+open Numbering
+
+exception Damaged of string
+
+let whole text =
+  match int_of_string_opt text with
+  | Some n when n >= 0 -> n
+  | _ -> raise (Damaged ("expected a number from 0 on, but got " ^ text))
+
+let row line =
+  match List.filter (fun word -> word <> "") (String.split_on_char ' ' line) with
+  | "apply" :: f :: rest -> Apply (Obj.magic (whole f), List.map whole rest)
+  | "mixture" :: w :: rest -> Mixture (Obj.magic (whole w), List.map whole rest)
+  | "total" :: rest -> Total (List.map whole rest)
+  | _ -> raise (Damaged ("expected a row, but got " ^ line))
+
+let rec read known place =
+  match input_line stdin with
+  | exception End_of_file -> List.rev known
+  | line ->
+      let r = row line in
+      if not (in_order place r) then raise (Damaged ("a row reads what is not before it: " ^ line));
+      read (r :: known) (place + 1)
+
+let () =
+  match numbers_of (read [] 0) with
+  | found -> print_endline (String.concat " " (List.map string_of_int found))
+  | exception Damaged reason -> prerr_endline reason; exit 2

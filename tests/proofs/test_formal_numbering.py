@@ -1,0 +1,130 @@
+"""The numbering that was extracted from its proof, beside the kernel's, on networks as they are, entry by entry.
+
+It knows less (equal operations on equal rows, weights that add to one, sums in any order), so what it equates the
+kernel must equate; and it must show the families that these rules are for.
+"""
+
+import random
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import proofs.formal.entries as entries
+from proofs.formal.entries import last_states
+from proofs.kernel.value_numbering.number import Numbering
+from proofs.network.graph import Graph
+from tests.proofs.test_generic_position import network
+
+SOURCES = Path(entries.__file__).parent
+BUILT = SOURCES.parents[1] / "build" / "formal"
+PROGRAM = BUILT / "row_numbering"
+NEEDED = ("ValueNumbering.v", "ExtractNumbers.v", "rows.ml")
+
+
+def _missing() -> str | None:
+    if not PROGRAM.exists():
+        return "the extracted numbering has not been compiled here: make formal"
+    for name in NEEDED:
+        if not (BUILT / name).exists() or (BUILT / name).read_bytes() != (SOURCES / name).read_bytes():
+            return f"the extracted numbering is not that of this {name}: make formal"
+    return None
+
+
+MISSING = _missing()
+pytestmark = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
+
+
+def numbered(lines: list[str]) -> list[int]:
+    text = "".join(f"{line}\n" for line in lines)
+    done = subprocess.run([str(PROGRAM)], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [int(number) for number in done.stdout.split()]
+
+
+def equated(first: tuple[Graph, Any], second: tuple[Graph, Any]) -> list[bool]:
+    """Whether both last states have equal numbers: products as mixtures, and as quotients of sums."""
+    found = []
+    for mixtures in (True, False):
+        lines, states = last_states([first, second], mixtures=mixtures)
+        numbers = numbered(lines)
+        one, other = ([numbers[place] for place in places] for places in states)
+        found.append(one == other)
+    return found
+
+
+RUNS, PERMUTED, FAR, OTHER = ((1,), (1, 1)), ((1, 2, 3), (2, 1, 3)), ((1, 2, 3), (4, 2, 3)), ((1, 2), (2, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({}, {RUNS, PERMUTED}), ({"scheme": "alibi"}, {RUNS}), ({"depth": 2}, {RUNS}), ({"sink": True}, {PERMUTED}),
+        ({"scheme": "learned"}, set()), ({"window": 2}, {RUNS, FAR}), ({"residual": False}, {RUNS, PERMUTED}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_families_are_shown_as_by_the_kernel(options: dict[str, Any], shown: set[Any]) -> None:
+    graphs = {length: network(length, **options) for length in (1, 2, 3)}
+    kernel = Numbering(graphs.values())
+    for pair in (RUNS, PERMUTED, FAR, OTHER):
+        one, other = ((graphs[len(prompt)], prompt) for prompt in pair)
+        assert any(equated(one, other)) is (pair in shown) is kernel.equal(*one, *other), pair
+
+
+def expect_no_more_than_the_kernel(seeds: range) -> None:
+    """On random networks of blocks, and prompts that have something in common."""
+    found = 0
+    for seed in seeds:
+        chance = random.Random(seed)
+        options: dict[str, Any] = {
+            "scheme": chance.choice(["none", "none", "alibi", "learned"]),
+            "sink": chance.random() < 0.2,
+            "window": chance.choice([None, None, 1, 2]),
+            "depth": chance.choice([1, 1, 2]),
+            "bend": chance.random() < 0.3,
+            "residual": chance.random() < 0.8,
+            "activation": chance.choice(["tanh", "exp"]),
+        }
+        prompts = [tuple(chance.choice((1, 1, 2)) for _ in range(chance.randrange(1, 4))) for _ in range(2)]
+        one, other = ((network(len(prompt), **options), prompt) for prompt in prompts)
+        if any(equated(one, other)):
+            found += prompts[0] != prompts[1]
+            assert Numbering([one[0], other[0]]).equal(*one, *other), seed
+    assert found
+
+
+def test_what_it_equates_the_kernel_equates() -> None:
+    expect_no_more_than_the_kernel(range(12))
+
+
+@pytest.mark.slow
+def test_what_it_equates_on_many_networks_the_kernel_equates() -> None:
+    expect_no_more_than_the_kernel(range(1000, 1200))
+
+
+def test_rows_that_read_what_is_not_before_them_are_refused() -> None:
+    for text in ("apply 0 0\n", "total 1\n", "mixture 0 2\n", "apply x\n", "row\n"):
+        done = subprocess.run([str(PROGRAM)], input=text, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr
+
+
+def test_the_rules_row_by_row() -> None:
+    lines = [
+        "apply 0",
+        "apply 1",
+        "total 0 1",
+        "total 1 0",
+        "mixture 7 0 0",
+        "mixture 7 0 1",
+        "mixture 7 0 1",
+        "apply 2 2",
+        "apply 2 3",
+    ]
+    numbers = numbered(lines)
+    assert numbers[2] == numbers[3]
+    assert numbers[4] == numbers[0]
+    assert numbers[5] != numbers[6]  # weights over different rows are not compared
+    assert numbers[7] == numbers[8]
