@@ -9,14 +9,17 @@ code raised; nothing was found; the answer is open beyond what identical embeddi
 
 import json
 import shlex
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from proofs.errors import InvalidInput, MissingResource
-from proofs.evidence import write_atomically
+from proofs.evidence import Record, write_atomically
+from proofs.verdict import Verdict
+from sipit.cache import cache_folder, can_write
 from sipit.inversion.inverter import Inverter
 from sipit.inversion.outcome import Inversion, Outcome
 from sipit.inversion.policies import check_policy
@@ -24,10 +27,9 @@ from sipit.inversion.verifier import LISTED
 from sipit.models import LanguageModel
 from sipit.models.network import Layer
 from sipit.prompts.reading import read_prompts
+from sipit.record import Progress, Stages, Stopwatch, name_of, provenance, silent
 from sipit.states.capturing import capture
 from sipit.states.files import States
-
-Progress = Callable[[int, int], None]
 
 
 class FailureClass(StrEnum):
@@ -253,3 +255,69 @@ def command_of(failure: Failure, prompts: Path, *, options: Sequence[str]) -> st
     states = str(prompts.with_suffix(".safetensors"))
     taken = shlex.join(["sipit", "capture", *at, *layer, "--cached", "-o", states])
     return f"{taken} && {shlex.join(['sipit', 'invert', *at, '--states', states])}"
+
+
+def fuzzing_record(
+    model: LanguageModel,
+    *,
+    layer: Layer | None,
+    examples: int,
+    longest: int = 16,
+    policy: str = "draft",
+    keep: Path | None = None,
+    options: Sequence[str] = (),
+    seed: int = 0,
+    stages: Stages = silent,
+    watch: Stopwatch | None = None,
+) -> Record:
+    """Looks for a prompt that does not come back, keeps it and says how to repeat it: the record of `sipit fuzz`.
+
+    Args:
+        model: what is inverted.
+        layer, examples, longest, seed: as for `fuzz`.
+        policy: the order of the candidates.
+        keep: folder of the failures, which must be writable; None for that of the cache.
+        options: of the command lines that repeat a failure: the model and how it runs.
+        stages: is told how far the work is.
+        watch: where time is counted from.
+
+    Raises:
+        MissingResource: hypothesis is not installed.
+        InvalidInput: fewer than one example.
+    """
+    watch = Stopwatch() if watch is None else watch
+    folder = cache_folder() / "fuzz" if keep is None else keep
+    name = f"{model.digest[:16]}-{name_of(model.dtype)}"
+    known = kept_examples(folder, name=name, layer=layer)
+    with stages("fuzzing") as progress:
+        found = fuzz(
+            Fuzzer(model, policy=policy), layer=layer, examples=examples, seed=seed, longest=longest, known=known,
+            progress=progress,
+        )  # fmt: skip
+    if found.failures and keep is None and not can_write(folder):
+        folder = Path(tempfile.mkdtemp(prefix="sipit-fuzz-"))  # what was found is not lost with the cache
+    files = [keep_failure(failure, folder, name=name) for failure in found.failures]
+    failures = [
+        {
+            "class": failure.kind.value,
+            "command": command_of(failure, path, options=options),
+            "token_ids": list(failure.example.token_ids),
+            "layer": failure.example.layer,
+            "cached": failure.example.cached,
+            "detail": failure.detail,
+        }
+        for failure, path in zip(found.failures, files, strict=True)
+    ]
+    return Record(
+        command="fuzz",
+        verdict=Verdict.VOID if failures else Verdict.HELD,
+        result={
+            "layer": "all" if layer is None else layer,
+            "asked": examples,
+            "examples": found.examples,
+            "failures": failures,
+            "files": [str(path) for path in files],
+        },
+        provenance=provenance(model, seed=seed),
+        seconds=watch.seconds,
+    )

@@ -1,6 +1,7 @@
 """The house: modules that stay small, folders with few doors, and no circle of imports anywhere."""
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -18,6 +19,7 @@ NAMES = {"sipit": 21, "numerics": 8}  # modules and folders at the top of a pack
 PAIRS = 135  # folders of `sipit`, or single files at its top, of which one imports from the other
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """The modules of the project that a file imports, anywhere in it."""
     found: set[str] = set()

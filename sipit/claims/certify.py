@@ -1,11 +1,9 @@
 """Rigorous lower bounds on the distances between the states of given prompts: the work behind `sipit certify`."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from importlib.metadata import version
 from itertools import combinations, islice
 from typing import Any
 
@@ -27,6 +25,7 @@ from sipit.claims.weights import remember, weights_of
 from sipit.memory import available_memory
 from sipit.models import LanguageModel
 from sipit.prompts.reading import Prompt, tokenize
+from sipit.record import Stopwatch, exact_provenance, name_of
 
 LARGEST_STATES, STATE_BYTES = 200 * 10**6, 12  # bytes of all last states in a record, and of one entry of them
 ARITHMETIC = "exact fixed point with proved radii; matrix products as integers in float64; elementary functions in Arb"
@@ -61,7 +60,7 @@ def certify(
         InvalidInput: prompts that are none, fewer than two or too long for memory; a layer that the model has not.
         Unsupported: a network that cannot be captured, or has an operation without an enclosure, or hidden weights.
     """
-    began = time.perf_counter()
+    watch = Stopwatch()
     rows = tokenize(model, prompts, special_tokens=special_tokens)
     chosen = model.layers // 2 if layer is None else layer
     if not 0 <= chosen <= model.layers:
@@ -76,7 +75,10 @@ def certify(
         verdict, weights = Verdict.UNDECIDED, None
         result = _nothing(rows, count, bits or LARGEST, str(reason)) | {"layer": chosen}
     arithmetic = str(result.get("arithmetic", ARITHMETIC))
-    return Record("certify", verdict, result, _provenance(model, weights, arithmetic), time.perf_counter() - began)
+    where = exact_provenance(
+        model.name, arithmetic, *model.assembly, digest=model.digest, weights=weights, dtype=name_of(model.dtype)
+    )
+    return Record("certify", verdict, result, where, watch.seconds)
 
 
 def _found(
@@ -139,17 +141,6 @@ def _nothing(rows: Sequence[Sequence[int]], count: int, bits: int, reason: str) 
         "prompts": [list(row) for row in rows],
         "statement": "",
         "reason": reason,
-    }
-
-
-def _provenance(model: LanguageModel, weights: str | None, arithmetic: str) -> dict[str, Any]:
-    return {
-        "model": model.name,
-        "digest": model.digest,
-        "weights": weights,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "arithmetic": "; ".join((arithmetic, *model.assembly)),
-        "versions": {name: version(name) for name in ("torch", "transformers", "python-flint", "numpy")},
     }
 
 

@@ -1,6 +1,5 @@
 """Which hypotheses of the theorems an architecture, and its weights, meet: the work behind `sipit check`."""
 
-import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from proofs.theorems.architectures import placement
 from sipit.claims.fields import checked, duplicated
 from sipit.claims.law import law
 from sipit.models.files import ADAPTER_CONFIG
+from sipit.record import Stopwatch, exact_provenance
 
 LENGTH = 11  # tokens: a prime that no count of heads or groups shares, so that the sequence axis is told apart
 ON_SMALL_COPY = 7
@@ -51,7 +51,7 @@ def check_model(
     from numerics.graphs.positions import position_scheme
     from numerics.graphs.small_graphs import small_graph, witness_in_small_copy
 
-    began = time.perf_counter()
+    watch = Stopwatch()
     config: Any
     loaded: Any = None
     if config_alone(model):
@@ -94,7 +94,15 @@ def check_model(
     }
     refuting = structural or shown_here(certificate["witness"]) or duplicated(duplicates)
     verdict = verdict_of(found.regularity, certificate["obstructions"], refuting)
-    return Record("check", verdict, result, _provenance(model, loaded, seed, attention), time.perf_counter() - began)
+    provenance = exact_provenance(
+        model,
+        "exact rationals; Arb balls for witnesses; float64 for the trial of positions",
+        *(() if loaded is None else loaded.assembly),
+        digest=None if loaded is None else loaded.digest,
+        seed=seed,
+        attention=attention,
+    )
+    return Record("check", verdict, result, provenance, watch.seconds)
 
 
 def _deep(config: Any) -> bool:
@@ -210,18 +218,3 @@ def placed(config: Any) -> dict[str, Any] | None:
     everywhere = windows and all(kind == "sliding_attention" for kind in kinds)
     found = placement(text.model_type, windows_everywhere=everywhere, alibi=bool(getattr(text, "alibi", False)))
     return None if found is None else found.to_json()
-
-
-def _provenance(model: str, loaded: Any, seed: int, attention: str) -> dict[str, Any]:
-    from importlib.metadata import version
-
-    names = ("torch", "transformers", "python-flint", "numpy")
-    arithmetic = "exact rationals; Arb balls for witnesses; float64 for the trial of positions"
-    return {
-        "model": model,
-        "digest": None if loaded is None else loaded.digest,
-        "seed": seed,
-        "attention": attention,
-        "arithmetic": "; ".join((arithmetic, *(() if loaded is None else loaded.assembly))),
-        "versions": {name: version(name) for name in names},
-    }

@@ -1,7 +1,6 @@
 """The theorems checked by machine on small networks: the work behind `sipit prove`."""
 
 import re
-import time
 from dataclasses import asdict
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from proofs.evidence import Record
 from proofs.network.graph import Graph
 from proofs.provers.analyticity import AnalyticityProof, prove_analytic
 from sipit.claims.fields import counted, settled, stepped
+from sipit.record import Stopwatch, exact_provenance
 
 if TYPE_CHECKING:
     from numerics.graphs.variants import Variant
@@ -36,15 +36,15 @@ def prove_witness(*, vocabulary: int, context: int) -> Record:
 
     if vocabulary < 1 or context < 1:
         raise InvalidInput(f"Expected at least one token and position, but got {vocabulary} and {context}.")
-    began = time.perf_counter()
+    watch = Stopwatch()
     config = _gpt2(vocabulary=vocabulary, context=context, width=WIDTH)
     graphs = {length: capture_graph(config, length=length) for length in range(1, context + 1)}
     found = count_witness(graphs, vocabulary=vocabulary, context=context)
     certificate = found.to_json()
     arithmetic = "exact sums of square roots; Arb balls of 128 bits where the state leaves that ring"
-    provenance = _provenance("GPT-2 of width 4, one head, one block", arithmetic)
+    provenance = exact_provenance("GPT-2 of width 4, one head, one block", arithmetic, seed=None)
     result = {**counted(certificate), "certificate": certificate}
-    return Record("prove witness", found.verdict, result, provenance, time.perf_counter() - began)
+    return Record("prove witness", found.verdict, result, provenance, watch.seconds)
 
 
 def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, seed: int) -> Record:
@@ -66,7 +66,7 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
     from proofs.kernel.optimizers import Rule
     from proofs.kernel.training_step import BITS, RULES, prove_step
 
-    began = time.perf_counter()
+    watch = Stopwatch()
     try:
         if len(rate) > LONGEST_RATE or re.search(r"[eE][+-]?\d{3}", rate):
             raise ValueError
@@ -88,8 +88,10 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
         "rates_covered": _RATES if certificate["claim"]["every_rate"] else "this rate; at_zero says where it vanishes",
         "certificate": certificate,
     }
-    provenance = _provenance(f"{model} at width {width}, one block", f"Arb balls of {BITS} bits; exact at 0", seed=seed)
-    return Record("prove training-step", found.verdict, result, provenance, time.perf_counter() - began)
+    provenance = exact_provenance(
+        f"{model} at width {width}, one block", f"Arb balls of {BITS} bits; exact at 0", seed=seed
+    )
+    return Record("prove training-step", found.verdict, result, provenance, watch.seconds)
 
 
 def prove_generic_position(
@@ -114,7 +116,7 @@ def prove_generic_position(
 
     if not 1 <= context <= LARGEST_CONTEXT:
         raise InvalidInput(f"Expected a context from 1 to {LARGEST_CONTEXT}, but got --context {context}.")
-    began = time.perf_counter()
+    watch = Stopwatch()
     graphs = {n: _graph(model, variant, n, _vocabulary(context)) for n in range(1 + bos, context + 1 + bos)}
     zeroed = [name for name, _ in graphs[1 + bos].parameters() if _DOWN.search(name)] if _branching(graphs) else []
     silenced = _last_outputs([name for name, _ in graphs[1 + bos].parameters()])
@@ -132,10 +134,10 @@ def prove_generic_position(
         **_rounding(model, known["collisions"], seed),
         "certificate": certificate,
     }
-    provenance = _provenance(
+    provenance = exact_provenance(
         model or "small decoder", f"Arb balls of {BITS} bits; lemmas read off the graph", seed=seed
     )
-    return Record("prove generic-position", found.verdict, result, provenance, time.perf_counter() - began)
+    return Record("prove generic-position", found.verdict, result, provenance, watch.seconds)
 
 
 _DOWN = re.compile(r"(\.down\.|\.fc2\.|down_proj|mlp\.c_proj|dense_4h_to_h)")
@@ -279,15 +281,3 @@ def _gpt2(*, vocabulary: int, context: int, width: int) -> Any:
         n_embd=width, n_head=1, n_layer=1, vocab_size=vocabulary, n_positions=context, bos_token_id=None,
         eos_token_id=None,
     )  # fmt: skip
-
-
-def _provenance(model: str, arithmetic: str, *, seed: int | None = None) -> dict[str, Any]:
-    from importlib.metadata import version
-
-    names = ("torch", "transformers", "python-flint", "numpy")
-    return {
-        "model": model,
-        "seed": seed,
-        "arithmetic": arithmetic,
-        "versions": {name: version(name) for name in names},
-    }

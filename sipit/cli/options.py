@@ -1,8 +1,9 @@
-"""The options that several commands share, with one wording each."""
+"""Options, with one wording each, and how their words are read."""
 
+import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +11,8 @@ from proofs.errors import InvalidInput
 from sipit.cli.output import as_text
 
 if TYPE_CHECKING:
+    from sipit.inversion.record import Places
+    from sipit.models import LanguageModel
     from sipit.models.network import Layer
     from sipit.prompts.reading import Prompt
 
@@ -83,6 +86,57 @@ def parse_layers(names: str) -> list[int]:
     if not all(part.isdecimal() for part in parts):
         raise InvalidInput(f"Expected layer numbers such as 1,15,30, but got --layers {names}; correct them.")
     return sorted({int(part) for part in parts})
+
+
+def parse_positions(text: str | None) -> "Places":
+    """Where rows stand: all, last, or positions such as 0,3,5.
+
+    Raises:
+        InvalidInput: none of these.
+    """
+    if text in {None, "all"}:
+        return None
+    if text == "last":
+        return "last"
+    try:
+        return [int(part) for part in str(text).split(",")]
+    except ValueError:
+        raise InvalidInput(f"Expected all, last or positions such as 0,3,5, but got {text!r}; correct it.") from None
+
+
+def parse_tolerance(text: str) -> float | None:
+    """A largest relative residual; None for auto.
+
+    Raises:
+        InvalidInput: neither a number nor `auto`.
+    """
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidInput(f"Expected --tolerance auto or a number, but got {text!r}; give one of them.") from None
+
+
+def parse_tokens(
+    model: "LanguageModel", text: str | None, option: str, *, special_tokens: bool = True
+) -> tuple[int, ...] | None:
+    """The token ids of an option: text, or a list of ids in brackets; None where it was not given.
+
+    Raises:
+        InvalidInput: ids that are none of the model's, or text where there is no tokenizer.
+    """
+    from sipit.prompts.reading import tokenize
+
+    if text is None:
+        return None
+    if not text.startswith("["):
+        return tuple(tokenize(model, [as_text(text)], special_tokens=special_tokens)[0])
+    try:
+        ids: Any = json.loads(text)
+    except ValueError:
+        raise InvalidInput(f"Expected text or ids such as [1,2,3], but got {option} {text!r}; correct it.") from None
+    return tuple(tokenize(model, [ids])[0])
 
 
 def chosen_prompts(text: str | None, prompts: Path | None) -> "list[Prompt]":

@@ -3,12 +3,11 @@
 import os
 import shlex
 import sys
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import typer
 
@@ -92,25 +91,6 @@ def terminal(*, stderr: bool = False) -> "Console":
     return Terminal(highlight=False, stderr=stderr)
 
 
-def provenance(
-    model: "LanguageModel | None" = None, *, seed: int | None = None, arithmetic: str | None = None
-) -> dict[str, Any]:
-    """What a record says about where it comes from; `arithmetic` is what really ran."""
-    from sipit.states.capturing import versions
-
-    data: dict[str, Any] = {"versions": versions(), "command_line": _command_line()}
-    if model is not None:
-        data |= {
-            "model": model.name,
-            "digest": model.digest,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "device": str(model.device),
-            "arithmetic": arithmetic or model.arithmetic,
-            "abilities": model.abilities.as_dict(),
-        }
-    return data | ({"seed": seed} if seed is not None else {})
-
-
 _arguments: ContextVar[Sequence[str] | None] = ContextVar("arguments", default=None)
 
 
@@ -149,18 +129,6 @@ def progress(title: str) -> Generator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
-
-
-class Clock:
-    """Wall-clock seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return time.monotonic() - self._start
 
 
 def load(name: str, *, dtype: str, device: str, seed: int) -> "LanguageModel":

@@ -12,13 +12,14 @@ import torch
 
 from sipit.cluster.states import Cluster
 from sipit.inversion.batching import PROMPTS
-from sipit.inversion.inverter import Inverter, Progress, matches_truth
+from sipit.inversion.inverter import Inverter, matches_truth
 from sipit.inversion.outcome import Inversion
 from sipit.inversion.policies import make_policy
 from sipit.models import load_model
 from sipit.models.network import Layer, Network
 from sipit.noise.tolerance import Tolerance
 from sipit.prefix.choice import prefix_opener
+from sipit.record import Progress
 from sipit.states.files import States
 
 TURNS = 4  # tasks for each actor at least, so that none waits long for a hard prompt of another

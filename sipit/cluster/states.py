@@ -23,10 +23,10 @@ from numerics.pairs.points import processors
 from numerics.pairs.search import ClosePairs
 from numerics.pairs.shards import Shard, closest_pairs_in_shards, pairs_within_in_shards, search_shard
 from proofs.errors import InvalidInput, MissingResource
-from sipit.collisions.examination import Progress
 from sipit.models import LanguageModel, load_model
 from sipit.prompts.corpora import Corpus
 from sipit.prompts.windows import Prefixes
+from sipit.record import Progress
 from sipit.states.store import STORED, array_on_disk, batches, store_states
 
 LOOPBACK = "127.0.0.1"
@@ -49,6 +49,8 @@ class Worker:
 
 class Cluster:
     """A connected Ray cluster: it captures states, and is a `sipit.collisions.findings.Search`."""
+
+    name = "ray"
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,21 +17,20 @@ from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.cache import cache_folder, can_write, measured_with
 from sipit.collisions.causes import Cause, Explanation, StandAlone, explain
-from sipit.collisions.findings import LOCAL, LayerFindings, Search, median_norm, search_layer, zero_hits_bound
+from sipit.collisions.findings import LOCAL, LayerFindings, Search, median_norm, search_layer
 from sipit.collisions.known import Families, families_at, known_collisions
 from sipit.memory import GIB
 from sipit.models import LanguageModel
 from sipit.noise.tolerance import SAFETY
 from sipit.prompts.corpora import Corpus
 from sipit.prompts.windows import Prefixes
+from sipit.record import Progress
 from sipit.states.store import store_states
 
 LISTED = 100  # pairs a layer that are run again and listed
 SAMPLE = 48  # prompts on which the noise is measured
 BYTES_A_PROMPT = 2000  # of the search, beside the states: its sketch and tree, the prompts and their keys
 PRECISIONS = {torch.float64: 8, torch.float32: 4, torch.float16: 2, torch.bfloat16: 2}
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,76 +182,3 @@ def _hit(
     stored = np.linalg.norm(np.subtract(*(np.asarray(states[prompt], dtype=np.float64) for prompt in pair)))
     explanation = explain(alone, first, second, layer=layer, threshold=threshold, known=known)
     return Hit(*pair, float(stored), explanation)
-
-
-def layers_json(model: LanguageModel, corpus: Corpus, examined: Iterable[Examined]) -> dict[str, Any]:
-    """The fields `prompts`, `pairs`, `layers`, `collisions` and `bound` of a record."""
-    examined = list(examined)
-    count = len(corpus)
-    collided = any(one.verdict is not Verdict.SEPARATED for one in examined)
-    bound, reason = _bound(corpus, collided)
-    return {
-        "prompts": count,
-        "pairs": count * (count - 1) // 2,
-        "corpus": corpus.name,
-        "corpus_digest": corpus.prompts.digest,
-        "layers": [_layer_json(model, corpus, one) for one in examined],
-        "collisions": [
-            {"layer": one.findings.layer, **_hit_json(model, corpus, hit)} for one in examined for hit in one.collisions
-        ],
-        "bound": bound,
-        "bound_reason": reason,
-    }
-
-
-def _layer_json(model: LanguageModel, corpus: Corpus, one: Examined) -> dict[str, Any]:
-    shown = dict.fromkeys((*one.findings.closest, *one.findings.outside))
-    return {
-        **one.findings.to_json(corpus.numbers),
-        "noise": one.noise,
-        "closest_prompts": [{**_prompts_json(model, corpus, pair), "distance": pair.distance} for pair in shown],
-        "not_confirmed": [
-            _hit_json(model, corpus, hit) for hit in one.hits if hit.explanation.cause is Cause.NOT_CONFIRMED
-        ],
-        "listed": len(one.collisions),
-        "unexamined": one.unexamined,
-    }
-
-
-def _hit_json(model: LanguageModel, corpus: Corpus, hit: Hit) -> dict[str, Any]:
-    explanation = hit.explanation
-    return {
-        **_prompts_json(model, corpus, hit),
-        "distance": explanation.distance,
-        "distance_float64": explanation.distance_float64,
-        "noise": explanation.noise,
-        "stored_distance": hit.stored_distance,
-        "cause": explanation.cause.value,
-    }
-
-
-def _prompts_json(model: LanguageModel, corpus: Corpus, pair: Pair | Hit) -> dict[str, Any]:
-    first, second = sorted((pair.first, pair.second), key=lambda prompt: corpus.numbers[prompt])
-    ids = [corpus.prompts.token_ids(prompt) for prompt in (first, second)]
-    return {
-        "first": int(corpus.numbers[first]),
-        "second": int(corpus.numbers[second]),
-        "texts": [model.decode(one) for one in ids],
-        "token_ids": ids,
-    }
-
-
-def _bound(corpus: Corpus, collided: bool) -> tuple[float | None, str]:
-    """What seeing no collision allows one to say, and why."""
-    if collided:
-        return None, "There are collisions; a bound says what seeing none would allow."
-    if not corpus.independent or corpus.drawn is None:
-        return None, (
-            "The prompts are a fixed corpus, not independent draws: seeing no collision says that these pairs are "
-            "separated, and nothing of other prompts."
-        )
-    bound = zero_hits_bound(corpus.drawn, independent=True)
-    return bound, (
-        f"With 95 % confidence, two independent prompts of this distribution differ and collide with at most this "
-        f"probability, from {corpus.drawn // 2} disjoint pairs (all pairs share prompts and are not independent)."
-    )

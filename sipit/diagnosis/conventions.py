@@ -10,7 +10,7 @@ A convention is claimed only if the states of the tokens found, recomputed under
 tolerance. All tolerances are for evened directions (see `sipit.noise.distances`) and come from measured noise.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -30,8 +30,7 @@ from sipit.models.network import Layer
 from sipit.noise.distances import direction_distance
 from sipit.noise.number_grid import HALVES, grid_error, stored_grid
 from sipit.noise.tolerance import SAFETY
-
-Progress = Callable[[int, int], None]
+from sipit.record import Progress
 
 _HEAD = 8  # rows walked at a site to judge it
 _GLANCE = 2  # of them walked first

@@ -4,21 +4,20 @@ The probes of an inversion are trained longer and for one layer; a diagnosis doe
 in the cache.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from sipit.diagnosis.sites import Site, Sites
 from sipit.inversion.probes import Probes, centred_embedding, fit_probe, keep_probes, kept_probes, probes_key
 from sipit.prompts.builtin_text import random_tokens, text_windows
+from sipit.record import Progress
 
 _TOKENS = 2**13  # behind position 0
 _FIRST = 2304  # prompts of one token: with half of them, position 0 of a trained model is missed
 _WINDOW = 128
 _BATCH = 8
 _SEED = 20251123
-
-Progress = Callable[[int, int], None]
 
 
 def fit_site_probes(sites: Sites, wanted: Sequence[Site], *, progress: Progress | None = None) -> dict[Site, Probes]:

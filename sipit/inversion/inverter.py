@@ -1,6 +1,6 @@
 """`invert`: the prompts from their states (SipIt, arXiv 2510.15511, Theorem 3.1), every token verified."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 
@@ -19,9 +19,8 @@ from sipit.models.language_model import check_loaded
 from sipit.models.network import Network, Work
 from sipit.noise.tolerance import Tolerance, derive_tolerance
 from sipit.prefix.choice import PrefixOpener, kind_of, prefix_opener
+from sipit.record import Progress
 from sipit.states.files import States, check_states
-
-Progress = Callable[[int, int], None]
 
 
 def invert(

@@ -14,7 +14,7 @@ The answer is the nearest prompt, with its residual and the nearest alternatives
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -26,9 +26,8 @@ from sipit.inversion.partial_search import CLASS, Segment, SegmentSearch
 from sipit.models import LanguageModel
 from sipit.models.network import Layer
 from sipit.noise.tolerance import Tolerance, derive_tolerance
+from sipit.record import Progress
 from sipit.states.files import States
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

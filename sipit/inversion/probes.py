@@ -16,7 +16,7 @@ from sipit.cache import keep_tensors, kept_tensors, measured_with
 from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.prompts.builtin_text import random_tokens, text_windows
-from sipit.states.capturing import Progress
+from sipit.record import Progress
 
 _RIDGE = 1e-3  # of the mean squared singular value of the embedding rows
 _SHRINKAGE = 0.02  # of the mean variance, added to every variance

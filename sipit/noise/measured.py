@@ -22,7 +22,7 @@ from sipit.noise.spread import perturbed_runs, rounding_unit, spread_of
 from sipit.noise.ways import KINDS, beyond_rounding, sound_captures
 from sipit.prefix.choice import prefix_opener
 from sipit.prompts.calibration import calibration_prompts
-from sipit.states.capturing import versions_in_words
+from sipit.record import versions_in_words
 from sipit.states.files import States
 
 _USUAL = 0.95  # share of positions whose noise is called usual

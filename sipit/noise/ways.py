@@ -12,7 +12,8 @@ import torch
 from sipit.models import LanguageModel
 from sipit.models.network import Layer
 from sipit.noise.distances import relative_distance
-from sipit.states.capturing import capture, versions_in_words
+from sipit.record import versions_in_words
+from sipit.states.capturing import capture
 from sipit.states.files import States
 
 KINDS = (False, True)  # the plain distance, the evened one

@@ -5,7 +5,7 @@ with the state of every token in float32. By Theorem 3.2 (arXiv 2510.15511) the 
 an observed state lies within half the step margin of the true state.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +14,9 @@ from sipit.models import LanguageModel
 from sipit.models.layers import reading
 from sipit.models.network import Network
 from sipit.prefix.choice import single_opener
+from sipit.record import Progress
 
 BATCH = 1024  # candidates at a time
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from proofs.verdict import Verdict
 from sipit.cache import keep_json, kept_json
 from sipit.quantization.counting import forced_collision
 from sipit.quantization.margins import Distances, Place, scan
-from sipit.quantization.study import Progress, Study
+from sipit.quantization.study import Study
+from sipit.record import Progress
 
 BITS = range(16, 1, -1)
 NOISES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)

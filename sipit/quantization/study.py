@@ -31,12 +31,11 @@ from sipit.quantization.crowds import Crowd, Floats, crowd_of
 from sipit.quantization.formatted import Formatted, in_format
 from sipit.quantization.margins import Place, sampled_places, scan
 from sipit.quantization.recovery import Tally, recovery, tolerance_between
+from sipit.record import Progress
 from sipit.states.files import States
 
 CROSSED = ("float32", "bf16", "fp16", "int8", "int4")  # all ordered pairs of those that are chosen
 NEAREST = 1024  # tokens of a vocabulary that is scanned whole for a format's own margin
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

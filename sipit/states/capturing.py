@@ -1,7 +1,5 @@
 """`capture`: the hidden states of prompts at one layer, in the ways that other programs would take them."""
 
-import platform
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,9 +10,8 @@ from sipit.models.abilities import Side
 from sipit.models.language_model import check_loaded
 from sipit.models.network import Layer, Network, whole_number
 from sipit.prompts.reading import tokenize
+from sipit.record import Progress, name_of, versions, versions_in_words
 from sipit.states.files import Manifest, States
-
-Progress = Callable[[int, int], None]
 
 
 def capture(
@@ -114,20 +111,7 @@ def _manifest(model: LanguageModel, layer: Layer, token_ids: list[list[int]]) ->
         digest=model.digest,
         layer=layer,
         norm="after" if layer == "final" else "before",
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=name_of(model.dtype),
         bos=all(ids[0] == bos for ids in token_ids),
         versions=versions(),
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes, for manifests and records."""
-    from importlib.metadata import version
-
-    names: Any = ("sipit", "torch", "transformers", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
-
-
-def versions_in_words() -> str:
-    """The versions of the libraries that run a model."""
-    return ", ".join(f"{name} {of}" for name, of in versions().items() if name in ("torch", "transformers"))

@@ -8,7 +8,7 @@ than the windows since the last checkpoint, and computes the rest in the same ba
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,11 @@ from sipit.models import LanguageModel
 from sipit.models.layers import reading
 from sipit.models.network import Network, check_layer
 from sipit.prompts.windows import Prefixes
+from sipit.record import Progress
 
 SCHEMA = "sipit/state-store/1"
 CHECKPOINT_EVERY = 8  # batches
 STORED = {torch.float64: np.float64, torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.float32}
-
-Progress = Callable[[int, int], None]
 
 
 def store_states(

@@ -6,7 +6,6 @@ the same number of threads).
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.prompts.builtin_text import sections
+from sipit.record import Progress
 from sipit.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from sipit.training.followed import Followed
 
@@ -26,7 +26,6 @@ RATES: dict[Optimizer, float] = {"sgd": 0.5, "adamw": 0.003}
 DECAY = 0.01  # of AdamW
 SNAPSHOTS = 40  # measurements along a run, beside the one before the first step
 BATCH, LENGTH = 16, 64  # sequences of a step, and the tokens of each
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

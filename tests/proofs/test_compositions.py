@@ -23,7 +23,8 @@ from proofs.kernel.lemmas.instance import Instance, Line
 from proofs.kernel.lemmas.table import LEMMAS, establish
 from proofs.network.graph import Graph
 from proofs.operations import REGISTRY
-from proofs.provers.analyticity import Obstructions, derive, prove_analytic
+from proofs.operations.derivation import derive
+from proofs.provers.analyticity import Obstructions, prove_analytic
 from proofs.regularity import UNPROVED
 from tests.proofs.building import Net
 

@@ -66,7 +66,7 @@ def between(low: Fraction, high: Fraction, name: str) -> tuple[Graph, Any]:
     part = net.op("sigmoid", net.parameter("p", 1, 1, 1))
     x = net.op("add", net.op("multiply", part, net.constant(high - low)), net.constant(low))
     net.op(name, x, **UNARY[name])
-    from proofs.provers.analyticity import derive
+    from proofs.operations.derivation import derive
 
     graph = net.graph()
     return graph, derive(graph)[0][-1].bounds

@@ -9,7 +9,8 @@ from proofs import InvalidInput
 from proofs.verdict import Verdict
 from sipit.cli import run
 from sipit.collisions.causes import StandAlone
-from sipit.collisions.examination import batch_for, examine, layers_json, state_folder, stored_states
+from sipit.collisions.examination import batch_for, examine, state_folder, stored_states
+from sipit.collisions.result import layers_json
 from sipit.prompts.corpora import read_corpus, whole_prompts
 from sipit.states import store as state_store
 from tests.sipit.cases import tiny, with_rows

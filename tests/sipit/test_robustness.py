@@ -286,7 +286,7 @@ def test_an_interruption_is_130_and_says_how_to_go_on(command, capsys, monkeypat
 
     name = command.split()[0]
     monkeypatch.setattr(
-        sys.modules[f"sipit.cli.commands.{name}"], "Clock" if name == "download" else "check_output", interrupt
+        sys.modules[f"sipit.cli.commands.{name}"], "Stopwatch" if name == "download" else "check_output", interrupt
     )
     needed = {"check": ["m"], "capture": ["m", "-o", "s.safetensors"], "report": ["r.json"], "verify": ["r.json"],
               "download": ["smollm2"], "certify": ["m", "--prompts", "p.txt"]}  # fmt: skip
@@ -366,7 +366,7 @@ def test_an_address_where_nobody_listens_is_refused_at_once():
 
 
 def test_a_trained_model_is_written_whole_or_the_old_one_stays(tmp_path):
-    from sipit.cli.commands.train import _write_model
+    from sipit.training.record import write_model
     from tests.sipit.cases import tiny
 
     model, folder = tiny("gpt2"), tmp_path / "model"
@@ -375,10 +375,10 @@ def test_a_trained_model_is_written_whole_or_the_old_one_stays(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, before[1]))
     try:
         with pytest.raises(InvalidInput, match="room for the trained model"):
-            _write_model(model, folder)
+            write_model(model, folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [entry.name for entry in tmp_path.rglob("*")] == ["model", "old"]
-    _write_model(model, folder)
+    write_model(model, folder)
     assert {entry.name for entry in tmp_path.iterdir()} == {"model"}
     assert (folder / "config.json").is_file() and not (folder / "old").exists()

@@ -21,7 +21,8 @@ from sipit.cli.options import (
     chosen_prompts,
     parse_layer,
 )
-from sipit.cli.output import Clock, check_output, finish, load, progress, provenance, say
+from sipit.cli.output import check_output, finish, load, progress, say
+from sipit.record import Stopwatch, provenance
 
 
 def capture(
@@ -46,7 +47,7 @@ def capture(
         raise InvalidInput("Expected a file for the states, but got none; give -o states.safetensors.")
     check_output(output, (".safetensors",))
     chosen = chosen_prompts(text, prompts)
-    clock = Clock()
+    watch = Stopwatch()
     language_model = load(model, dtype=dtype, device=device, seed=seed)
     import sipit.states.capturing
     from sipit.states.files import write_states
@@ -79,7 +80,7 @@ def capture(
             "batch": batch if refused is None else 1,
         },
         provenance=provenance(language_model, seed=seed),
-        seconds=clock.seconds,
+        seconds=watch.seconds,
     )
 
     def show() -> None:

@@ -11,7 +11,8 @@ import typer
 
 from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Dtype, Json, Model, NoSpecialTokens, Output, Seed
-from sipit.cli.output import check_output, finish, load, progress, provenance
+from sipit.cli.output import check_output, finish, load, progress
+from sipit.record import provenance
 
 
 def certify(

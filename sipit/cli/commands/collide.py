@@ -1,14 +1,13 @@
 """`sipit collide`: the closest pairs and all collisions among many prompts."""
 
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
-from proofs.verdict import Verdict
 from sipit.cli.options import (
     Address,
     Device,
@@ -22,7 +21,8 @@ from sipit.cli.options import (
     check_engine,
     parse_layers,
 )
-from sipit.cli.output import Clock, check_output, finish, load, progress, provenance
+from sipit.cli.output import check_output, finish, load, progress
+from sipit.record import Stopwatch
 
 if TYPE_CHECKING:
     from sipit.cluster.states import Cluster
@@ -69,65 +69,30 @@ def collide(
     """
     check_output(output)
     _check(threshold, listed, memory, engine, address)
-    clock = Clock()
+    watch = Stopwatch()
     language_model = load(model, dtype=dtype, device=device, seed=seed)
-    from sipit.collisions.causes import StandAlone
-    from sipit.collisions.examination import batch_for, examine, layers_json, state_folder, stored_states
-    from sipit.collisions.findings import LOCAL
-    from sipit.memory import peak_memory
-    from sipit.models.network import check_layer
-    from sipit.prompts.corpora import read_corpus
+    from sipit.collisions.record import HERE, collision_record
 
-    chosen = _layers(layers, language_model.layers)
-    for layer in chosen:
-        check_layer(language_model, layer)
-    corpus = read_corpus(language_model, prompts, window=window, limit=limit, seed=seed)
-    batch = batch_for(language_model, corpus.prompts, memory)
-    seconds: dict[str, float] = {"loading": round(clock.seconds, 1)}
-    with ExitStack() as stack:
-        folder = stack.enter_context(state_folder(language_model, corpus.prompts, chosen, batch))
-        cluster = stack.enter_context(_opened(address)) if engine is Engine.RAY else None
-        with progress("states") as report:
-            states = (
-                stored_states(language_model, corpus, chosen, folder, batch, report)
-                if cluster is None
-                else cluster.states(language_model, corpus, chosen, folder, batch, seed=seed, progress=report)
-            )
-        seconds["states"] = round(clock.seconds, 1)
-        alone = StandAlone.of(language_model)
-        examined = []
-        with progress("layers") as report:
-            for done, layer in enumerate(chosen, start=1):
-                examined.append(
-                    examine(
-                        alone, corpus, states[layer], layer=layer, threshold=threshold, seed=seed, listed=listed,
-                        search=cluster or LOCAL,
-                    )
-                )  # fmt: skip
-                report(done, len(chosen))
-        seconds["layers"] = round(clock.seconds, 1)
-        result: dict[str, Any] = layers_json(language_model, corpus, examined)
-        if search:
-            from sipit.collisions.hunts import hunt
-
-            with progress("searches") as report:
-                result["searches"] = hunt(
-                    alone, corpus, examined, [one.value for one in dict.fromkeys(search)], folder=folder,
-                    threshold=threshold, seed=seed, memory=memory, listed=listed, progress=report,
-                )  # fmt: skip
-        seconds["searches"] = round(clock.seconds, 1)
-    record = Record(
-        command="collide",
-        verdict=Verdict.worst([one.verdict for one in examined]),
-        result=result,
-        provenance=provenance(language_model, seed=seed)
-        | {"engine": engine.value, "window": window, "elapsed_seconds": seconds, "peak_memory_gib": peak_memory()},
-        seconds=clock.seconds,
-    )
+    with _cluster(address) if engine is Engine.RAY else nullcontext(HERE) as where:
+        record = collision_record(
+            language_model,
+            prompts,
+            layers=None if layers is None else parse_layers(layers),
+            limit=limit,
+            threshold=threshold,
+            window=window,
+            searches=[one.value for one in dict.fromkeys(search or ())],
+            listed=listed,
+            memory=memory,
+            engine=where,
+            seed=seed,
+            stages=progress,
+            watch=watch,
+        )
     finish(record, as_json=as_json, output=output, show=lambda: typer.echo("\n".join(_lines(record))))
 
 
-def _opened(address: str | None) -> AbstractContextManager["Cluster"]:
+def _cluster(address: str | None) -> AbstractContextManager["Cluster"]:
     from sipit.cluster.states import open_cluster
 
     return open_cluster(address)
@@ -139,10 +104,6 @@ def _check(threshold: float | None, listed: int, memory: float, engine: Engine, 
     if listed < 1 or not 0 < memory < float("inf"):
         raise InvalidInput(f"Expected at least one pair and some memory, but got {listed=}, {memory=}; raise them.")
     check_engine(engine, address)
-
-
-def _layers(names: str | None, blocks: int) -> list[int]:
-    return sorted({1, max(1, blocks // 2), blocks}) if names is None else parse_layers(names)
 
 
 def _lines(record: Record) -> list[str]:

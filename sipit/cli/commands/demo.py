@@ -17,7 +17,8 @@ import typer
 from proofs.evidence import Record, read_record, write_atomically
 from proofs.verdict import Verdict
 from sipit.cli.options import Json
-from sipit.cli.output import FAULT, INTERRUPTED, MISUSE, Clock, check_output, finish, load, provenance, say
+from sipit.cli.output import FAULT, INTERRUPTED, MISUSE, check_output, finish, load, say
+from sipit.record import Stopwatch, provenance
 
 if TYPE_CHECKING:
     from sipit.models import LanguageModel
@@ -39,7 +40,7 @@ def demo(
     Example: sipit demo -o report.html
     """
     check_output(output, (".html", ".md"))
-    clock = Clock()
+    watch = Stopwatch()
     model = load(MODEL, dtype="float32", device="cpu", seed=0)
     files = [output, *_write_prompts(model, output, *((2, 16) if quick else (8, 32)))]
     parts = _parts(output, model.layers // 2, quick=quick)
@@ -62,7 +63,7 @@ def demo(
             "verdicts": {part.command: part.verdict.value for part in records},
         },
         provenance=provenance(model, seed=0),
-        seconds=clock.seconds,
+        seconds=watch.seconds,
     )
     finish(record, as_json=as_json, output=None, show=lambda: typer.echo(f"page: {output}"), judged=False)
 

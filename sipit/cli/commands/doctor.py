@@ -6,7 +6,8 @@ import typer
 
 from proofs.evidence import Record
 from sipit.cli.options import Device, Dtype, Json, Output, Seed
-from sipit.cli.output import Clock, check_output, finish, progress, provenance, terminal
+from sipit.cli.output import check_output, finish, progress, terminal
+from sipit.record import Stopwatch, provenance
 
 if TYPE_CHECKING:
     from sipit.installation import Examination
@@ -27,7 +28,7 @@ def doctor(
     Example: sipit doctor smollm2
     """
     check_output(output)
-    clock = Clock()
+    watch = Stopwatch()
     from sipit.installation import examine
 
     with progress("examining"):
@@ -39,7 +40,7 @@ def doctor(
         verdict=examination.verdict,
         result=examination.to_json(),
         provenance={"versions": examination.versions, "seed": seed} if tried is None else provenance(tried, seed=seed),
-        seconds=clock.seconds,
+        seconds=watch.seconds,
     )
     finish(record, as_json=as_json, output=output, show=lambda: _show(examination))
 

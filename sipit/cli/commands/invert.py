@@ -1,13 +1,14 @@
 """`sipit invert`: the prompts from their states."""
 
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proofs.errors import InvalidInput
-from proofs.evidence import Record
-from proofs.verdict import Verdict
+from sipit.cli.inversions import show_diagnosis, show_inversions, show_partial
 from sipit.cli.options import (
     Address,
     Device,
@@ -25,13 +26,19 @@ from sipit.cli.options import (
     check_engine,
     chosen_prompts,
     parse_layer,
+    parse_positions,
+    parse_tokens,
+    parse_tolerance,
 )
-from sipit.cli.output import Clock, check_output, finish, load, progress, provenance, say, terminal
+from sipit.cli.output import check_output, finish, load, progress, say
+from sipit.record import Stopwatch
 
 if TYPE_CHECKING:
-    from sipit.inversion.inverter import Inverter
-    from sipit.inversion.outcome import Inversion
+    import torch
+
+    from sipit.inversion.record import Elsewhere
     from sipit.models import LanguageModel
+    from sipit.models.network import Layer
     from sipit.states.files import States
 
 
@@ -83,122 +90,94 @@ def invert(
         raise InvalidInput(
             "Expected whole prompts for --engine ray, but got a diagnosis or a part; leave --engine out."
         )
-    bound = _parse_tolerance(tolerance)
+    bound = parse_tolerance(tolerance)
     truth = None if states is not None and prompts is None and text is None else chosen_prompts(text, prompts)
-    clock = Clock()
+    watch = Stopwatch()
     language_model = load(model, dtype=dtype, device=device, seed=seed)
-    from sipit.inversion.inverter import Inverter
     from sipit.prompts.reading import tokenize
 
-    truth_ids = None
-    if truth is not None:
-        truth_ids = tokenize(language_model, truth, special_tokens=not no_special_tokens)
+    ids = None if truth is None else tokenize(language_model, truth, special_tokens=not no_special_tokens)
+    chosen = parse_layer(layer)
     if diagnose:
-        from sipit.cli.diagnosis import diagnosed
+        from sipit.diagnosis.record import diagnosis_record
 
-        record, show = diagnosed(language_model, states, truth_ids, parse_layer(layer), prefix, clock, seed=seed)
-        finish(record, as_json=as_json, output=output, show=show)
-    observed = _observed(language_model, states, truth_ids, parse_layer(layer))
-    if prefix is not None or suffix is not None or positions is not None:
-        from sipit.cli.partial import partial
-
-        record, show = partial(
-            language_model, observed, truth_ids, prefix, suffix, positions, bound, budget, clock, seed=seed
+        known = parse_tokens(language_model, prefix, "--prefix")
+        arrays, claimed = _arrays(language_model, states, ids, chosen)
+        record = diagnosis_record(
+            language_model, arrays, claimed=claimed, known=known, seed=seed, stages=progress, watch=watch
         )
-        finish(record, as_json=as_json, output=output, show=show)
-    with progress("preparing") as report:
-        inverter = Inverter.open(
+        finish(record, as_json=as_json, output=output, show=lambda: show_diagnosis(record.result))
+    observed = _observed(language_model, states, ids, chosen)
+    if prefix is not None or suffix is not None or positions is not None:
+        from sipit.inversion.record import partial_record
+
+        record = partial_record(
             language_model,
             observed,
+            truth=ids,
+            positions=parse_positions(positions),
+            prefix=parse_tokens(language_model, prefix, "--prefix") or (),
+            suffix=parse_tokens(language_model, suffix, "--suffix", special_tokens=False) or (),
+            tolerance=bound,
+            budget=budget,
+            seed=seed,
+            stages=progress,
+            watch=watch,
+        )
+        finish(record, as_json=as_json, output=output, show=lambda: show_partial(record.result))
+    from sipit.inversion.record import inversion_record
+
+    with _cluster(address, observed, policy, seed, ids) if engine is Engine.RAY else nullcontext() as elsewhere:
+        record = inversion_record(
+            language_model,
+            observed,
+            truth=ids,
             policy=policy,
             tolerance=bound,
             full_margin=margin == "full",
             budget=budget,
-            progress=report,
+            elsewhere=elsewhere,
+            seed=seed,
+            stages=progress,
+            watch=watch,
         )
-    with progress("inverting") as report:
-        if engine is Engine.RAY:
-            from sipit.cluster.inversions import invert_on_cluster
-            from sipit.cluster.states import open_cluster
-
-            with open_cluster(address) as cluster:
-                inversions = invert_on_cluster(
-                    cluster, inverter, observed, policy=policy, seed=seed, truth=truth_ids, progress=report
-                )
-        else:
-            inversions = inverter.invert_all(observed, truth=truth_ids, resume=True, progress=report)
-    record = inversion_record(inverter, inversions, policy=policy, seed=seed, seconds=clock.seconds)
-    for way in inverter.tolerance.left_out:
+    for way in record.result["tolerance"]["left_out"]:
         say(f"left out of the tolerance: {way}")
-    finish(record, as_json=as_json, output=output, show=lambda: show_inversions(inversions))
+    finish(record, as_json=as_json, output=output, show=lambda: show_inversions(record.result))
 
 
-def inversion_record(
-    inverter: "Inverter", inversions: "list[Inversion]", *, policy: str, seed: int, seconds: float
-) -> Record:
-    """The record of an `invert` command."""
-    from dataclasses import asdict
+@contextmanager
+def _cluster(
+    address: str | None, states: "States", policy: str, seed: int, truth: list[list[int]] | None
+) -> "Generator[Elsewhere]":
+    """Who inverts the states on Ray."""
+    from sipit.cluster.inversions import invert_on_cluster
+    from sipit.cluster.states import open_cluster
 
-    from proofs.formal.names import named
-
-    model = inverter.network.model
-    prompts: list[dict[str, Any]] = []
-    for inversion in inversions:
-        pieces = [None if token is None else model.decode([token]) for token in inversion.token_ids]
-        prompts.append(inversion.to_json() | {"pieces": pieces})
-    return Record(
-        command="invert",
-        verdict=Verdict.worst(inversion.outcome.verdict for inversion in inversions),
-        result={
-            "layer": inverter.network.layer,
-            "policy": policy,
-            "tolerance": asdict(inverter.tolerance),
-            "prompts": prompts,
-            "theorems": named(["decision", "inversion"]),
-        },
-        provenance=provenance(model, seed=seed, arithmetic=inverter.arithmetic),
-        seconds=seconds,
-    )
-
-
-def show_inversions(inversions: "list[Inversion]") -> None:
-    """Prints the answers for people: one panel per prompt, the text first."""
-    from rich.text import Text as Styled
-
-    console = terminal()
-    for number, inversion in enumerate(inversions):
-        known = sum(token is not None for token in inversion.token_ids)
-        console.print(Styled(f"prompt {number}: {inversion.outcome.value}", style="bold"))
-        console.print(Styled(f"  {inversion.outcome.explanation}"))
-        if inversion.text is not None:
-            console.print(Styled(f"  {inversion.text!r}"))
-        console.print(
-            f"  {known} of {len(inversion.token_ids)} tokens · largest residual {_number(inversion.largest_residual)}"
-            f" · nearest rival {_number(inversion.smallest_margin)} · {inversion.forward_passes} forward passes"
-            f" · {inversion.candidates_tested} candidates · {inversion.seconds:.1f} s",
-            markup=False,
+    with open_cluster(address) as cluster:
+        yield lambda inverter, progress: invert_on_cluster(
+            cluster, inverter, states, policy=policy, seed=seed, truth=truth, progress=progress
         )
-        for alternative in inversion.alternatives[:8]:
-            listed = f": {alternative.token_ids}" if alternative.token_ids else ""
-            console.print(f"  position {alternative.position}: {alternative.reason}{listed}", markup=False)
-        if inversion.matches_truth is not None:
-            console.print(f"  agrees with the true prompt: {'yes' if inversion.matches_truth else 'no'}")
 
 
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.1e}"
+def _arrays(
+    model: "LanguageModel", path: Path | None, truth: list[list[int]] | None, layer: "Layer | None"
+) -> "tuple[Sequence[torch.Tensor], Layer | None]":
+    """The arrays of a file, as they are, or the states of prompts; and the layer that they are said to be of."""
+    from sipit.states.capturing import capture
+    from sipit.states.files import read_arrays
+
+    if path is not None:
+        arrays, manifest = read_arrays(path)
+        return arrays, layer if layer is not None or manifest is None else manifest.layer
+    if truth is not None:
+        return capture(model, truth, layer=layer).arrays, layer
+    raise InvalidInput("Expected states or prompts, but got neither; give --states, --text or --prompts.")
 
 
-def _parse_tolerance(text: str) -> float | None:
-    if text == "auto":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidInput(f"Expected --tolerance auto or a number, but got {text!r}; give one of them.") from None
-
-
-def _observed(model: "LanguageModel", path: Path | None, truth: list[list[int]] | None, layer: Any) -> "States":
+def _observed(
+    model: "LanguageModel", path: Path | None, truth: list[list[int]] | None, layer: "Layer | None"
+) -> "States":
     """The states of the file, or those of the prompts, captured by one ordinary forward each."""
     from sipit.states.capturing import capture
     from sipit.states.files import read_states

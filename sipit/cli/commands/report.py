@@ -8,7 +8,8 @@ import typer
 from proofs.evidence import Record, read_record
 from proofs.verdict import Verdict
 from sipit.cli.options import Json
-from sipit.cli.output import Clock, check_output, finish, provenance
+from sipit.cli.output import check_output, finish
+from sipit.record import Stopwatch, provenance
 
 
 def report(
@@ -21,7 +22,7 @@ def report(
     Example: sipit report invert.json check.json -o report.html
     """
     check_output(output, (".html", ".md"))
-    clock = Clock()
+    watch = Stopwatch()
     records = [read_record(path) for path in files]
     from sipit.report import write_report
 
@@ -31,6 +32,6 @@ def report(
         verdict=Verdict.DONE,
         result={"files": [str(output)], "records": [str(path) for path in files]},
         provenance=provenance(),
-        seconds=clock.seconds,
+        seconds=watch.seconds,
     )
     finish(record, as_json=as_json, output=None, show=lambda: typer.echo(f"page: {output}"), judged=False)

@@ -4,7 +4,7 @@
 embedding rows. `collapse`: long repeated-token runs and long contexts that differ at their start, by number format.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ from sipit.collisions.hunts.collapse import hunt_collapse
 from sipit.collisions.hunts.continuations import hunt_continuations
 from sipit.collisions.hunts.swaps import hunt_swaps
 from sipit.prompts.corpora import Corpus
+from sipit.record import Progress
 
 __all__ = ["hunt"]
-
-Progress = Callable[[int, int], None]
 
 
 def hunt(
@@ -38,7 +37,7 @@ def hunt(
     Args:
         corpus, examined: where the closest prompts come from.
         folder: for states while a search goes on.
-        threshold, seed, listed: as for `colliding.examine`.
+        threshold, seed, listed: as for `sipit.collisions.examination.examine`.
         memory: GiB.
     """
     found: dict[str, Any] = {}

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sipit.collisions.examination import Progress
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
 from sipit.models.network import Network
 from sipit.prompts.corpora import Corpus
+from sipit.record import Progress
 
 FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LENGTH = 512  # tokens of the longest prompt

@@ -6,7 +6,7 @@ With keys and values of the prompt kept, a continuation costs one token. The pap
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 from proofs.evidence import write_atomically
 from sipit.collisions.causes import StandAlone
-from sipit.collisions.examination import BYTES_A_PROMPT, GIB, PRECISIONS, Examined, examine, held_bytes, layers_json
+from sipit.collisions.examination import BYTES_A_PROMPT, GIB, PRECISIONS, Examined, examine, held_bytes
 from sipit.collisions.hunts.bases import bases_json, closest_prompts, summary
+from sipit.collisions.result import layers_json
 from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.prefix.choice import prefix_opener
 from sipit.prompts.corpora import Corpus, whole_prompts
+from sipit.record import Progress
 from sipit.states.store import STORED, array_on_disk
 
 TOKENS = 2048  # that run together, and are done again after an interruption
-
-Progress = Callable[[int, int], None]
 
 
 def hunt_continuations(

@@ -1,21 +1,21 @@
 """Single-token swaps: the closest prompts, with one token at a time replaced by one whose embedding row is near."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sipit.collisions.causes import StandAlone
-from sipit.collisions.examination import Examined, batch_for, examine, layers_json, stored_states
+from sipit.collisions.examination import Examined, batch_for, examine, stored_states
 from sipit.collisions.hunts.bases import bases_json, closest_prompts, summary
+from sipit.collisions.result import layers_json
 from sipit.models import LanguageModel
 from sipit.prompts.corpora import Corpus, whole_prompts
+from sipit.record import Progress
 
 NEAREST = 8  # embedding rows of other classes, for each position
-
-Progress = Callable[[int, int], None]
 
 
 def hunt_swaps(

@@ -1,6 +1,5 @@
 """Policies: in which order the tokens of the vocabulary are tried. They only propose; `Verifier` decides."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -12,8 +11,7 @@ from sipit.inversion.policies.nearest import NearestPolicy
 from sipit.inversion.verifier import Trial
 from sipit.models.network import Network
 from sipit.prefix.kinds import Prefix
-
-Progress = Callable[[int, int], None]
+from sipit.record import Progress
 
 
 class Proposal(Protocol):

@@ -19,7 +19,7 @@ from sipit.inversion.probes import Probes, trained_probes
 from sipit.inversion.verifier import PIECE, Trial
 from sipit.models.network import Network
 from sipit.prefix.kinds import Prefix
-from sipit.states.capturing import Progress
+from sipit.record import Progress
 
 _SURE = 0.995  # mean probability of the drafted tokens above which no prior is asked for
 _STEPS = 30  # of EM; one parameter converges long before

@@ -1,0 +1,63 @@
+"""The records of `sipit invert` for people: one paragraph per prompt, what it says first."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from sipit.cli.output import terminal
+
+
+def show_inversions(result: Mapping[str, Any]) -> None:
+    """Prints the prompts that were recovered, and what is known of those that were not."""
+    from rich.text import Text as Styled
+
+    console = terminal()
+    for number, prompt in enumerate(result["prompts"]):
+        tokens = prompt["token_ids"]
+        known = sum(token is not None for token in tokens)
+        console.print(Styled(f"prompt {number}: {prompt['outcome']}", style="bold"))
+        console.print(Styled(f"  {prompt['explanation']}"))
+        if prompt["text"] is not None:
+            console.print(Styled(f"  {prompt['text']!r}"))
+        console.print(
+            f"  {known} of {len(tokens)} tokens · largest residual {_number(prompt['largest_residual'], 'none')}"
+            f" · nearest rival {_number(prompt['smallest_margin'], 'none')} · {prompt['forward_passes']} forward passes"
+            f" · {prompt['candidates_tested']} candidates · {prompt['seconds']:.1f} s",
+            markup=False,
+        )
+        for alternative in prompt["alternatives"][:8]:
+            listed = f": {alternative['token_ids']}" if alternative["token_ids"] else ""
+            console.print(f"  position {alternative['position']}: {alternative['reason']}{listed}", markup=False)
+        if prompt["matches_truth"] is not None:
+            console.print(f"  agrees with the true prompt: {'yes' if prompt['matches_truth'] else 'no'}")
+
+
+def show_partial(result: Mapping[str, Any]) -> None:
+    """Prints the nearest prompts to a part of their states, segment by segment."""
+    for number, prompt in enumerate(result["partial"]):
+        typer.echo(f"prompt {number}: {prompt['outcome']}")
+        typer.echo(f"  {prompt['explanation']}")
+        typer.echo(f"  nearest: {prompt['nearest_text']!r} {prompt['nearest_token_ids']}")
+        for segment in prompt["segments"]:
+            first, last = segment["first"], segment["last"]
+            place = f"position {last}" if first == last else f"positions {first} to {last}"
+            typer.echo(f"  {place}: residual {_number(segment['residual'], 'infinite')}, {segment['reason']}")
+            for tokens, other in segment["alternatives"][:3]:
+                typer.echo(f"    next {tokens}: {_number(other, 'infinite')}")
+        if prompt["matches_truth"] is not None:
+            typer.echo(f"  agrees with the true prompt: {'yes' if prompt['matches_truth'] else 'no'}")
+
+
+def show_diagnosis(result: Mapping[str, Any]) -> None:
+    """Prints what is known of the convention of states."""
+    for number, diagnosis in enumerate(result["diagnosis"]):
+        typer.echo(f"prompt {number}: {diagnosis['cause'].replace('_', ' ')}")
+        for sentence in diagnosis["sentences"]:
+            typer.echo(f"  {sentence}")
+        if diagnosis["text"] is not None:
+            typer.echo(f"  {diagnosis['text']!r}")
+
+
+def _number(value: float | None, missing: str) -> str:
+    return missing if value is None else f"{value:.1e}"

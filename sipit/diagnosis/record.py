@@ -1,0 +1,57 @@
+"""`invert --diagnose`, whole: under which convention were the states captured? As a record."""
+
+from collections.abc import Sequence
+
+import torch
+
+from proofs.evidence import Record
+from proofs.verdict import Verdict
+from sipit.diagnosis.conventions import Diagnosis, Diagnostician
+from sipit.models import LanguageModel
+from sipit.models.network import Layer
+from sipit.record import Stages, Stopwatch, provenance, silent
+
+
+def diagnosis_record(
+    model: LanguageModel,
+    arrays: Sequence[torch.Tensor],
+    *,
+    claimed: Layer | None = None,
+    known: tuple[int, ...] | None = None,
+    seed: int = 0,
+    stages: Stages = silent,
+    watch: Stopwatch | None = None,
+) -> Record:
+    """Finds the convention of every tensor of states: the record of `sipit invert --diagnose`.
+
+    Args:
+        model: whose states they may be.
+        arrays: floating-point values, each (T, d); rows may be zero or not finite.
+        claimed: the layer they are said to come from, tried first.
+        known: tokens in front of the first row; None tries none, and what the tokenizer puts in front.
+        seed: of what was drawn before, for the record.
+        stages: is told how far the work is.
+        watch: where time is counted from.
+
+    Raises:
+        InvalidInput: another width, or no row.
+    """
+    watch = Stopwatch() if watch is None else watch
+    with stages("diagnosing") as progress:
+        diagnostician = Diagnostician(model, progress)
+        found = [diagnostician.diagnose(rows, claimed=claimed, known=known) for rows in arrays]
+    return Record(
+        command="invert",
+        verdict=Verdict.worst(diagnosis.verdict for diagnosis in found),
+        result={
+            "layer": claimed,
+            "policy": "diagnose",
+            "diagnosis": [diagnosis.to_json() | {"text": _text(model, diagnosis)} for diagnosis in found],
+        },
+        provenance=provenance(model, seed=seed),
+        seconds=watch.seconds,
+    )
+
+
+def _text(model: LanguageModel, diagnosis: Diagnosis) -> str | None:
+    return model.decode(list(diagnosis.token_ids)) if diagnosis.token_ids else None

@@ -1,0 +1,177 @@
+"""`invert`, whole: the record of an inversion, of whole prompts or from a part of their states.
+
+states     checked against the model
+tolerance  derived from measured noise, unless it is given
+policy     prepared: probes are read from the cache, or trained
+search     draft, verify, repair, every prompt (`sipit.inversion.search`)
+record     outcome, tokens, and what was tested
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Literal
+
+import torch
+
+from proofs.errors import InvalidInput
+from proofs.evidence import Record
+from proofs.formal.names import named
+from proofs.verdict import Verdict
+from sipit.inversion.inverter import Inverter
+from sipit.inversion.outcome import Inversion
+from sipit.inversion.partial import PartialInversion, invert_partial
+from sipit.models import LanguageModel
+from sipit.noise.tolerance import Tolerance
+from sipit.record import Progress, Stages, Stopwatch, provenance, silent
+from sipit.states.files import States
+
+Elsewhere = Callable[[Inverter, Progress], list[Inversion]]  # who else inverts the states, such as a cluster
+Places = Sequence[int] | Literal["last"] | None
+
+
+def inversion_record(
+    model: LanguageModel,
+    states: States,
+    *,
+    truth: Sequence[Sequence[int]] | None = None,
+    policy: str = "draft",
+    tolerance: float | Tolerance | None = None,
+    full_margin: bool = False,
+    budget: float = 600.0,
+    elsewhere: Elsewhere | None = None,
+    seed: int = 0,
+    stages: Stages = silent,
+    watch: Stopwatch | None = None,
+) -> Record:
+    """Recovers the prompts from their states: the record of `sipit invert`.
+
+    Interrupted work is kept in the cache, and the same call continues it.
+
+    Args:
+        model: whose states they are.
+        states: one (T, d) tensor per prompt.
+        truth: the true token ids, to compare with.
+        policy, tolerance, full_margin, budget: as for `sipit.invert`.
+        elsewhere: who inverts, if not this process.
+        seed: of what was drawn before, for the record.
+        stages: is told how far the work is.
+        watch: where time is counted from.
+
+    Raises:
+        InvalidInput: states that cannot be this model's, or an argument out of range.
+    """
+    watch = Stopwatch() if watch is None else watch
+    with stages("preparing") as progress:
+        inverter = Inverter.open(
+            model, states, policy=policy, tolerance=tolerance, full_margin=full_margin, budget=budget, progress=progress
+        )
+    with stages("inverting") as progress:
+        if elsewhere is None:
+            inversions = inverter.invert_all(states, truth=truth, resume=True, progress=progress)
+        else:
+            inversions = elsewhere(inverter, progress)
+    return Record(
+        command="invert",
+        verdict=Verdict.worst(inversion.outcome.verdict for inversion in inversions),
+        result={
+            "layer": states.layer,
+            "policy": policy,
+            "tolerance": asdict(inverter.tolerance),
+            "prompts": [_entry(model, inversion) for inversion in inversions],
+            "theorems": named(["decision", "inversion"]),
+        },
+        provenance=provenance(model, seed=seed, arithmetic=inverter.arithmetic),
+        seconds=watch.seconds,
+    )
+
+
+def _entry(model: LanguageModel, inversion: Inversion) -> dict[str, Any]:
+    pieces = [None if token is None else model.decode([token]) for token in inversion.token_ids]
+    return inversion.to_json() | {"pieces": pieces}
+
+
+def partial_record(
+    model: LanguageModel,
+    states: States,
+    *,
+    truth: Sequence[Sequence[int]] | None = None,
+    positions: Places = None,
+    prefix: Sequence[int] = (),
+    suffix: Sequence[int] = (),
+    tolerance: float | None = None,
+    budget: float = 600.0,
+    seed: int = 0,
+    stages: Stages = silent,
+    watch: Stopwatch | None = None,
+) -> Record:
+    """The nearest prompts to a part of their states: the record of `sipit invert --positions …`.
+
+    The rows of a prompt are all of its states, or those from the prefix on; of these, the rows at the positions are
+    used.
+
+    Args:
+        model, states, truth, budget, seed, stages, watch: as for `inversion_record`.
+        positions: where the rows stand, or which of them to use; `last` for the last alone, None for all of them.
+        prefix: known tokens in front.
+        suffix: known tokens at the end.
+        tolerance: relative residual that a true prompt may have; None derives it from measured noise.
+
+    Raises:
+        InvalidInput: states that cannot be this model's, or positions or tokens out of range.
+    """
+    watch = Stopwatch() if watch is None else watch
+    found: list[PartialInversion] = []
+    with stages("searching") as progress:
+        for number, rows in enumerate(states):
+            whole = truth[number] if truth is not None else None
+            begin = 0 if whole is not None and len(rows) == len(whole) else len(prefix)
+            at, chosen = _placed(positions, begin, len(rows), len(prefix))
+            if not at:
+                raise InvalidInput(
+                    f"Expected a row behind the prefix of {len(prefix)} tokens, but prompt {number} has {len(rows)} "
+                    "rows from position 0 on; shorten --prefix, or say with --positions where the rows stand."
+                )
+            end = at[-1] + 1
+            known = dict(enumerate(prefix)) | dict(zip(range(end - len(suffix), end), suffix, strict=True))
+            inversion = invert_partial(
+                model, rows[chosen], layer=states.layer, positions=at, known=known, tolerance=tolerance, budget=budget,
+                progress=progress,
+            )  # fmt: skip
+            found.append(inversion if whole is None else _compared(model, inversion, whole[:end]))
+    return Record(
+        command="invert",
+        verdict=Verdict.worst(inversion.outcome.verdict for inversion in found),
+        result={"layer": states.layer, "policy": "partial", "partial": [inversion.to_json() for inversion in found]},
+        provenance=provenance(model, seed=seed),
+        seconds=watch.seconds,
+    )
+
+
+def _compared(model: LanguageModel, inversion: PartialInversion, truth: Sequence[int]) -> PartialInversion:
+    """The same, with whether it agrees with the true tokens, class by class."""
+    classes = model.token_classes
+    true, nearest = (
+        classes[torch.tensor(list(ids), dtype=torch.long)].tolist() for ids in (truth, inversion.nearest_token_ids)
+    )
+    return replace(inversion, matches_truth=true == nearest)
+
+
+def _placed(positions: Places, begin: int, rows: int, known: int) -> tuple[list[int], list[int]]:
+    """Positions in the prompt, and the indices of their rows, of which `rows` stand from `begin` on.
+
+    Without names those behind the known prefix. As many names as rows place the rows; fewer choose among them.
+    """
+    everything = list(range(max(begin, known), begin + rows))
+    if positions is None or positions == "last":
+        named = everything[-1:] if positions == "last" else everything
+        return named, [position - begin for position in named]
+    named = list(positions)
+    if len(named) == rows:
+        return named, list(range(rows))
+    if not all(begin <= position < begin + rows for position in named):
+        written = ",".join(map(str, named))
+        raise InvalidInput(
+            f"Expected one position for each of {rows} rows, or some of {begin} to {begin + rows - 1}, but got "
+            f"{written}; correct them."
+        )
+    return named, [position - begin for position in named]

@@ -1,0 +1,78 @@
+"""What every record says beside its result, and what long work tells while it lasts.
+
+The record of a command is made by a function of the package that does its work, so that a Python user gets what the
+command writes: `check_model`, `inversion_record`, `collision_record`, `quantization_record` and so on.
+"""
+
+import platform
+import time
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sipit.models import LanguageModel
+
+Progress = Callable[[int, int], None]  # called with (done, of)
+Stages = Callable[[str], AbstractContextManager[Progress]]  # one stage of long work, by its title
+
+
+@contextmanager
+def silent(_title: str) -> Generator[Progress]:
+    """A stage that nobody watches."""
+    yield lambda _done, _of: None
+
+
+class Stopwatch:
+    """Wall-clock seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.monotonic() - self._start
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes in floats, for manifests and records."""
+    return {"python": platform.python_version()} | _versions("sipit", "torch", "transformers", "numpy")
+
+
+def versions_in_words() -> str:
+    """The versions of the libraries that run a model."""
+    return ", ".join(f"{name} {of}" for name, of in _versions("torch", "transformers").items())
+
+
+def provenance(
+    model: "LanguageModel | None" = None, *, seed: int | None = None, arithmetic: str | None = None
+) -> dict[str, Any]:
+    """Where a measurement comes from; `arithmetic` is what really ran, by default what the model computes in."""
+    data: dict[str, Any] = {"versions": versions()}
+    if model is not None:
+        data |= {
+            "model": model.name,
+            "digest": model.digest,
+            "dtype": name_of(model.dtype),
+            "device": str(model.device),
+            "arithmetic": arithmetic or model.arithmetic,
+            "abilities": model.abilities.as_dict(),
+        }
+    return data | ({"seed": seed} if seed is not None else {})
+
+
+def exact_provenance(model: str, *arithmetic: str, **also: Any) -> dict[str, Any]:
+    """Where a claim over the reals comes from: the model by name, the number systems, and what else it depends on."""
+    libraries = _versions("torch", "transformers", "python-flint", "numpy")
+    return {"model": model, **also, "arithmetic": "; ".join(arithmetic), "versions": libraries}
+
+
+def name_of(dtype: Any) -> str:
+    """A type of torch as records name it."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _versions(*names: str) -> dict[str, str]:
+    return {name: version(name) for name in names}

@@ -1,0 +1,75 @@
+"""`train`, whole: a model is trained, its states are followed along the way, and it is written to a folder."""
+
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from proofs.errors import InvalidInput
+from proofs.evidence import Record
+from sipit.cache import full_disk
+from sipit.claims.hypotheses import quoted_theorem
+from sipit.models import LanguageModel
+from sipit.models.digest import digest_of_tensors
+from sipit.record import Stages, Stopwatch, provenance, silent
+from sipit.training.trainer import Settings, train
+
+
+def training_record(
+    model: LanguageModel,
+    settings: Settings,
+    folder: Path,
+    *,
+    stages: Stages = silent,
+    watch: Stopwatch | None = None,
+) -> Record:
+    """Trains a model and follows how far apart the states of fixed prompts are: the record of `sipit train`.
+
+    Args:
+        model: is trained in place.
+        settings: what decides the run; an interrupted one continues where they are the same.
+        folder: for the checkpoint and the trained model; made where it is missing.
+        stages: is told how far the work is.
+        watch: where time is counted from.
+
+    Raises:
+        InvalidInput: the folder cannot be written, or holds the checkpoint of another run.
+    """
+    watch = Stopwatch() if watch is None else watch
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"Expected a folder to write, but {folder} is none: {error.strerror}.") from None
+    with stages("training") as progress:
+        found = train(model, settings, folder, progress)
+    digest = digest_of_tensors(model.module.config, model.module.named_parameters())
+    files = [folder / "checkpoint.safetensors", write_model(model, folder / "model")]
+    return Record(
+        command="train",
+        verdict=found.verdict,
+        result={
+            "files": [str(path) for path in files],
+            **found.to_json(),
+            "theorem": quoted_theorem(model, settings.optimizer),
+        },
+        provenance=provenance(model, seed=settings.seed) | {"digest_of_trained": digest},
+        seconds=watch.seconds,
+    )
+
+
+def write_model(model: LanguageModel, folder: Path) -> Path:
+    """Writes the trained model as a folder that every command takes as MODEL, whole or not at all.
+
+    Raises:
+        InvalidInput: there is no room for it.
+    """
+    try:
+        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+            whole = Path(temporary) / folder.name
+            model.module.save_pretrained(whole)
+            model.tokenizer.save_pretrained(whole)
+            if folder.exists():
+                shutil.rmtree(folder)
+            whole.rename(folder)
+    except full_disk() as error:
+        raise InvalidInput(f"Expected room for the trained model, but {folder} cannot be written: {error}.") from None
+    return folder
