@@ -16,8 +16,14 @@ Of the class built from its default text config (completed where the library lea
 device and captured with one block per kind of block, eager attention. *regularity* is the class proved of the map from
 parameters to the last state; a *witness* is a certified proof that the map is not analytic (or jumps): of a small
 copy of the same class, and of that alone. *positions* are described from value numbering at two lengths and a trial on
-a small copy; *collisions* are the families shown to collide for every parameter at lengths 2 and 11 (empty in lines
-that were not looked at again). Seconds are of computing, and rough: other work ran on the machine.
+a small copy. Seconds are of computing, and rough: other work ran on the machine.
+"""
+COLLIDING = """## Structural collisions
+
+Of a small copy of the class captured for 2 and 7 tokens: the families of prompts that value numbering shows to have
+one state for every parameter, and [the theorems](theorems.md#under-a-proof-assistant) that each is an instance of, for
+networks of their form at all lengths. *Of all prompts*: what [the classification](classification.md) says of such an
+architecture, without a BOS; that the class is of the form it speaks of was read off its source, and is not checked.
 """
 INVERTED = """## Inverted
 
@@ -45,13 +51,20 @@ def page(lines: Sequence[Line]) -> str:
             "",
             PROVED,
             *_table(
-                ("architecture", "regularity", "first obstruction", "witness in a copy", "positions", "collisions",
+                ("architecture", "regularity", "first obstruction", "witness in a copy", "positions",
                  "conditions", "blocks", "seconds"),
                 (_proved_row(line["name"], line["regularity"]) for line in proved),
             ),
             "### Not captured",
             "",
             *_table(("architecture", "reason"), ((line["name"], line["regularity"]["reason"]) for line in unproved)),
+            COLLIDING,
+            f"Looked at: {sum('families' in line.get('collisions', {}) for line in lines)} of {len(lines)}.",
+            "",
+            *_table(
+                ("architecture", "family", "by", "of all prompts collide", "by"),
+                (row for line in lines if "families" in line.get("collisions", {}) for row in _collision_rows(line)),
+            ),
             INVERTED,
             *_table(
                 ("architecture", "class", "blocks", "middle layer", "final", *ABILITIES, "seconds"),
@@ -99,8 +112,18 @@ def _outcome(part: Line, place: str) -> str:
 
 
 def _proved_row(name: str, part: Line) -> tuple[Any, ...]:
-    keys = ("class", "obstruction", "witness", "positions", "collisions", "conditions", "blocks", "seconds")
-    return (name, *(part[key] for key in keys[:4]), ", ".join(part.get("collisions", ())), *(part[k] for k in keys[5:]))
+    keys = ("class", "obstruction", "witness", "positions", "conditions", "blocks", "seconds")
+    return (name, *(part[key] for key in keys))
+
+
+def _collision_rows(line: Line) -> Iterable[tuple[Any, ...]]:
+    """A row for each family, with what the classification says beside the first."""
+    part = line["collisions"]
+    placed = part["classification"]
+    known = (placed["without_bos"], placed["by"].partition(", ")[2]) if placed else ("", "")
+    families = [(family, ", ".join(f"`{one}`" for one in names)) for family, names in part["families"].items()]
+    for number, (family, by) in enumerate(families or [("none found", "")]):
+        yield (line["name"] if number == 0 else "", family, by, *(known if number == 0 else ("", "")))
 
 
 def _inverted_row(name: str, part: Line) -> tuple[Any, ...]:

@@ -35,6 +35,7 @@ COMPLETED: dict[str, dict[str, Any]] = {
 COMPLETED["qwen4_exp"] = {"text_config": COMPLETED["qwen4_exp_text"]}
 
 SEED = 0
+SHORT = (2, 7)  # tokens at which collisions are looked for
 LENGTHS = (12, 7)  # tokens of the prompts that are inverted; special tokens are 0 in a small copy and do not occur
 
 
@@ -55,7 +56,7 @@ def made_with(part: str) -> dict[str, Any]:
     from sipit.claims.check import LENGTH
 
     versions = {name: version(name).partition("+")[0] for name in ("torch", "transformers")}
-    return {**versions, "tokens": [LENGTH] if part == "regularity" else list(LENGTHS)}
+    return {**versions, "tokens": {"regularity": [LENGTH], "collisions": list(SHORT)}.get(part, list(LENGTHS))}
 
 
 def config_of(name: str) -> Any:
@@ -74,7 +75,6 @@ def regularity(name: str) -> dict[str, Any]:
     from numerics.graphs.capture import capture_graph
     from numerics.graphs.positions import position_scheme
     from numerics.graphs.small_graphs import small_graph, witness_in_small_copy
-    from proofs.kernel.collisions import find_collisions
     from proofs.provers.analyticity import Obstructions, prove_analytic
     from proofs.structure.dependence import causal
     from sipit.claims.check import LENGTH, ON_SMALL_COPY
@@ -91,7 +91,6 @@ def regularity(name: str) -> dict[str, Any]:
         "class": str(proved.regularity),
         "conditions": len(proved.conditions),
         "positions": position_scheme(graphs, config, small, "eager").scheme,
-        "collisions": [entry["family"] for entry in find_collisions(graphs)],
         "causal": causal(graph),
         "obstruction": None,
         "witness": None,
@@ -103,6 +102,24 @@ def regularity(name: str) -> dict[str, Any]:
         found["class"] = str(proved.regularity)
         found["witness"] = None if proved.witness is None else proved.witness["claim"]
     return found
+
+
+def collisions(name: str) -> dict[str, Any]:
+    """The families that collide for every parameter in a small copy, at three lengths, and by which theorem each."""
+    from numerics.graphs.small_graphs import small_graph
+    from proofs.formal.names import formal
+    from proofs.kernel.collisions import find_collisions
+    from sipit.claims.check import placed
+
+    config = config_of(name)
+    graphs = {length: small_graph(config, length=length) for length in SHORT}
+    if None in graphs.values():
+        raise _Unbuildable("The library builds no small copy.")
+    families = [entry["family"] for entry in find_collisions({n: g for n, g in graphs.items() if g is not None})]
+    return {
+        "families": {family: [one.theorem for one in formal(family)] for family in families},
+        "classification": placed(config),
+    }
 
 
 def inversion(name: str) -> dict[str, Any]:
@@ -149,7 +166,9 @@ def _outcome(model: Any, prompts: list[list[int]], layer: Any) -> dict[str, Any]
     return {"layer": layer, "outcome": "recovered", "reason": None}
 
 
-PARTS: dict[str, Callable[[str], dict[str, Any]]] = {"regularity": regularity, "inversion": inversion}
+PARTS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "regularity": regularity, "collisions": collisions, "inversion": inversion,
+}  # fmt: skip
 
 
 def examine(part: str, name: str) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def test_a_run_that_was_stopped_is_gone_on_with(atlas, examined, tmp_path, monke
     monkeypatch.setattr(atlas.script, "run", working)
     examined.clear()
     fill(atlas, store)
-    assert examined == [("second", "inversion"), ("third", "regularity"), ("third", "inversion")]
+    assert examined == [("second", "inversion"), *(("third", part) for part in atlas.parts.PARTS)]
 
 
 def test_named_ones_and_parts_are_examined_again_alone(atlas, examined, tmp_path):
@@ -99,11 +99,15 @@ def test_the_page_shows_each_outcome_and_each_reason(atlas):
     proved = {"class": "C1", "obstruction": "relu at a.py:3", "witness": "not analytic", "positions": "relative",
               "conditions": 2, "blocks": 1} | made  # fmt: skip
     body = {"architecture": "Some", "blocks": 2, "abilities": {"mask": "m", "padding": ["left", "right"]}} | made
+    placed = {"without_bos": "exactly runs", "by": "docs/classification.md, Some section"}
+    shown = {"families": {"repeated tokens": ["A.b", "C.d"], "window reach": ["E.f"]}, "classification": placed} | made
     good, bad = ({"outcome": outcome, "reason": reason} for outcome, reason in [("recovered", None), ("wrong", "a|b")])
     text = atlas.page.page(
         [
-            {"name": "both", "regularity": proved, "inversion": {**body, "middle": good, "final": good}},
-            {"name": "one", "regularity": proved, "inversion": {**body, "middle": good, "final": bad}},
+            {"name": "both", "regularity": proved, "collisions": shown,
+             "inversion": {**body, "middle": good, "final": good}},
+            {"name": "one", "regularity": proved, "collisions": {"families": {}, "classification": None} | made,
+             "inversion": {**body, "middle": good, "final": bad}},
             {"name": "none", "regularity": {"failure": "refused", "reason": "untraceable"} | made,
              "inversion": {"failure": "refused", "reason": "two streams"} | made},
             {"name": "never", "regularity": {"failure": "fault", "reason": "KeyError: 3"} | made,
@@ -115,10 +119,13 @@ def test_the_page_shows_each_outcome_and_each_reason(atlas):
     assert "Of 3 whose small copy builds, 2 are recovered at the middle\nlayer, 1 at `final`, 1 at both." in text
     assert "| one | Some | 2 | recovered | wrong |  | yes |  | left and right |  | 1.0 |" in text
     for row in ["one | final | wrong | a/b", "none | everywhere | refused | two streams", "never | no sizes",
-                "never | KeyError: 3", "none | untraceable"]:  # fmt: skip
+                "never | KeyError: 3", "none | untraceable",
+                "both | repeated tokens | `A.b`, `C.d` | exactly runs | Some section", "one | none found |  |  | ",
+                " | window reach | `E.f` |  | "]:  # fmt: skip
         assert f"| {row} |" in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("| both")}
-    assert widths == {10, 12}
+    assert widths == {9, 6, 12}
+    assert "Looked at: 2 of 4." in text
 
 
 @pytest.mark.parametrize(
