@@ -34,7 +34,7 @@ CHOOSING = {
 STEP, HALVINGS, ORDERS = 24, 40, 3  # a kink is found to 2^-42 and looked at from 2^-24 away, up to the third derivative
 JUMP = 2.0**-10  # what a derivative jumps by, to be seen: far more than comes of not knowing the place exactly
 SAMPLES, LOOKS_ANALYTIC = 25, Fraction(1, 2**40)
-PARTS = (Fraction(1), *(Fraction(11, 2 ** (4 + k)) for k in range(19)))  # a kink may be next to the first end
+PARTS = (Fraction(1), *(Fraction(11, 2 ** (4 + k)) for k in range(19)))  # a kink may be next to an end
 TOKENS = np.array([[1, 2]], dtype=np.int64)
 
 
@@ -232,7 +232,10 @@ def of_witness(certificate: Mapping[str, Any]) -> Counter[str]:
     found = Counter({claim: 1})
     try:
         if claim == "not analytic":
-            found["contradicted"] += all(_looks_analytic(value, low, (high - low) * part) for part in PARTS)
+            sides = ((low, high - low), (high, low - high))
+            found["contradicted"] += all(
+                _looks_analytic(value, end, way * part) for end, way in sides for part in PARTS
+            )
         else:
             size = _jump(value, low, high)
             found["contradicted"] += size < float(witness["separation"]) / 2

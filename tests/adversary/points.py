@@ -9,7 +9,7 @@ import numpy as np
 
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.base import Undecided
-from proofs.errors import Unsupported
+from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import LEAVES, Graph
 from proofs.operations import REGISTRY
 from proofs.operations.interpreter import evaluate, live
@@ -75,8 +75,8 @@ def every_value(graph: Graph, inputs: Mapping[str, Any], balls: Balls) -> Iterat
             try:
                 arguments = [values[i] for i in node.arguments]
                 values[index] = REGISTRY[node.operation].evaluate(balls, arguments, node.attributes)
-            except (Undecided, Unsupported):
-                return
+            except (Undecided, Unsupported, InvalidInput):
+                return  # a mask before it, say, leaves all of a node unproved, its attributes too
         yield index, values[index]
 
 
