@@ -42,29 +42,40 @@ def check_output(path: Path | None, endings: tuple[str, ...] = RECORD_ENDINGS) -
 def finish(
     record: Record, *, as_json: bool, output: Path | None, show: Callable[[], None], judged: bool = True
 ) -> NoReturn:
-    """Writes and prints a record and ends the command; `show` prints the result for people.
+    """Prints and writes a record and ends the command; `show` prints the result for people.
 
     `judged` false ends with 0 whatever was found.
     """
     record.provenance.setdefault("command_line", _command_line())
-    if output is not None and output.suffix in RECORD_ENDINGS:
-        if output.suffix == ".json":
-            write_atomically(output, (record.dumps() + "\n").encode())
-        else:
-            from sipit.report import write_report
+    try:
+        _print(record, as_json, show)
+    finally:  # whichever of the two fails, the answer is in the other
+        _write(record, output)
+    if output is not None and not as_json:
+        say(f"written: {output}")
+    raise typer.Exit(record.verdict.exit_status if judged else 0)
 
-            write_report(output, [record])
+
+def _print(record: Record, as_json: bool, show: Callable[[], None]) -> None:
     try:
         if as_json:
             sys.stdout.write(record.dumps(sys.stdout.encoding or "utf-8") + "\n")
         else:
             show()
         sys.stdout.flush()
-        if output is not None and not as_json:
-            say(f"written: {output}")
     except BrokenPipeError:
         abandon_streams()  # whoever read has seen enough; the verdict stands
-    raise typer.Exit(record.verdict.exit_status if judged else 0)
+
+
+def _write(record: Record, output: Path | None) -> None:
+    if output is None or output.suffix not in RECORD_ENDINGS:
+        return
+    if output.suffix == ".json":
+        write_atomically(output, (record.dumps() + "\n").encode())
+    else:
+        from sipit.report import write_report
+
+        write_report(output, [record])
 
 
 def say(line: str) -> None:

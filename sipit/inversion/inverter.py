@@ -9,6 +9,7 @@ import torch
 from proofs.errors import InvalidInput
 from sipit.inversion.batching import Opening, run_together
 from sipit.inversion.budget import Clock
+from sipit.inversion.neighbours import other_layers
 from sipit.inversion.outcome import Inversion, TokenResult, overall
 from sipit.inversion.policies import Policy, make_policy
 from sipit.inversion.resume import Kept
@@ -170,7 +171,7 @@ def _answer(search: Search) -> Inversion:
         outcome=overall(token.outcome for token in tokens),
         token_ids=[token.token_id for token in tokens],
         text=_text(search.verifier.model, tokens),
-        alternatives=list(found.alternatives),
+        alternatives=[*other_layers(search), *found.alternatives],
         tokens=tokens,
         forward_passes=found.forward_passes,
         token_positions=found.token_positions,

@@ -1,0 +1,251 @@
+"""A checkpoint is read as the library reads it, or refused in a sentence that names what is amiss."""
+
+import json
+import shutil
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from tests.field.places import (
+    POINTER,
+    assert_refused,
+    called,
+    captured,
+    configured,
+    model_folder,
+    plain_states,
+    prompts_file,
+    refused,
+    rewritten,
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "model"
+
+
+# In front of every name, or between its words: compiled, distributed, sharded, a trainer's, a student's.
+WRAPPED = {
+    "_orig_mod.": "_orig_mod.{}", "module.": "module.{}", "both": "module._orig_mod.{}", "trainer": "model.{}",
+    "forward": "_forward_module.{}", "student": "student.net.{}", "peft": "base_model.model.{}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_words_of_wrappers_are_taken_off_the_names(folder, tmp_path, kind):
+    module = model_folder(folder)
+    rewritten(folder, lambda weights: {WRAPPED[kind].format(name): value for name, value in weights.items()})
+    assert torch.equal(captured(folder, tmp_path), plain_states(module))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_words_between_names_and_a_body_stored_alone(folder, tmp_path, family):
+    module = model_folder(folder, family)
+    body = module.base_model_prefix
+    inside = f"{body}._fsdp_wrapped_module.{{}}"
+    rewritten(folder, lambda weights: {
+        inside.format(name.removeprefix(f"{body}.")): value for name, value in weights.items() if name.startswith(body)
+    })  # fmt: skip
+    assert torch.equal(captured(folder, tmp_path), plain_states(module))
+
+
+def test_a_teacher_beside_its_student_is_told(folder, tmp_path):
+    model_folder(folder)
+    rewritten(folder, lambda weights: {
+        f"{who}.{name}": value.clone() for who in ("student", "teacher") for name, value in weights.items()
+    })  # fmt: skip
+    refused(folder, tmp_path, "student.", "teacher.")
+
+
+def test_shards_and_what_is_missing_of_them(folder, tmp_path):
+    module = model_folder(folder, max_shard_size="200KB")
+    shards = sorted(path.name for path in folder.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    assert torch.equal(captured(folder, tmp_path), plain_states(module))
+    (folder / shards[1]).unlink()
+    refused(folder, tmp_path, shards[1], "index.json")
+    (folder / "model.safetensors.index.json").unlink()
+    refused(folder, tmp_path, shards[1], "index is missing", f"{len(shards) - 1} of {len(shards)}")
+
+
+@pytest.mark.parametrize("size", ["200KB", "5GB"])
+def test_a_variant_is_read_and_said(folder, tmp_path, size):
+    module = model_folder(folder, variant="fp16", max_shard_size=size)
+    assert torch.equal(captured(folder, tmp_path), plain_states(module))
+    said = called("capture", folder, "--prompts", prompts_file(tmp_path), "-o", tmp_path / "s.safetensors")
+    assert "variant fp16" in said[2]
+
+
+def test_two_variants_are_told(folder, tmp_path):
+    for variant in ("fp16", "bf16"):
+        model_folder(folder, variant=variant)
+    refused(folder, tmp_path, "fp16", "bf16")
+
+
+# What is changed in a folder, and what the sentence names.
+BROKEN = {
+    "weights under another name": (lambda f: (f / "model.safetensors").rename(f / "w.safetensors"), ["w.safetensors"]),
+    "weights that are a pointer": (lambda f: (f / "model.safetensors").write_text(POINTER), ["LFS", "git lfs pull"]),
+    "a configuration that is a pointer": (lambda f: (f / "config.json").write_text(POINTER), ["LFS", "config.json"]),
+    "no configuration": (lambda f: (f / "config.json").unlink(), ["config.json"]),
+    "half a configuration": (lambda f: (f / "config.json").write_text("{"), ["config.json", "JSON"]),
+    "a list": (lambda f: (f / "config.json").write_text("[]"), ["config.json", "object"]),
+    "no kind": (lambda f: (f / "config.json").write_text("{}"), ["config.json", "model_type"]),
+    "a new kind": (lambda f: configured(f, model_type="llama9"), ["llama9"]),
+    "pickles alone": (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), ["pytorch_model.bin"]),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), ["no weights"]),
+    "more rows than stored": (lambda f: configured(f, vocab_size=520), ["[512, 64]", "[520, 64]"]),
+    "wider than stored": (lambda f: configured(f, intermediate_size=160), ["[64, 128]", "[64, 160]"]),
+    "deeper than stored": (lambda f: configured(f, num_hidden_layers=3), ["model.layers.2", "missing"]),
+    "whole numbers": (lambda f: rewritten(f, lambda w: w | {
+        "model.norm.weight": w["model.norm.weight"].to(torch.int8)}), ["model.norm.weight", "I8"]),
+    "a scale that nothing applies": (lambda f: rewritten(f, lambda w: w | {
+        "model.layers.0.mlp.up_proj.weight_scale": torch.ones(1)}), ["up_proj.weight_scale"]),
+    "a bias that nothing adds": (lambda f: rewritten(f, lambda w: w | {
+        "model.layers.1.self_attn.q_proj.bias": torch.ones(64)}), ["q_proj.bias"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_is_amiss_is_named(folder, tmp_path, kind):
+    change, parts = BROKEN[kind]
+    model_folder(folder)
+    change(folder)
+    refused(folder, tmp_path, *parts)
+
+
+def test_blocks_beyond_the_last_are_left_out_and_said(folder, tmp_path):
+    module = model_folder(folder)
+    configured(folder, num_hidden_layers=1)
+    assert torch.equal(captured(folder, tmp_path), plain_states(module))
+    said = called("capture", folder, "--prompts", prompts_file(tmp_path), "-o", tmp_path / "s.safetensors")
+    assert "model.layers.1" in said[2] and "no place" in said[2]
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "compressed-tensors", "eetq"])
+def test_a_quantiser_that_is_not_installed_is_named(folder, tmp_path, method):
+    model_folder(folder)
+    configured(folder, quantization_config={"quant_method": method, "bits": 4, "group_size": 32})
+    refused(folder, tmp_path, "pip install ")
+
+
+@pytest.mark.parametrize("method", ["nf4", "int8"])
+def test_packed_weights_run_as_the_library_runs_them(folder, tmp_path, method):
+    options = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"} if method == "nf4" else {"load_in_8bit": True}
+    plain = tmp_path / "plain"
+    model_folder(plain)
+    packed = transformers.AutoModelForCausalLM.from_pretrained(
+        plain, quantization_config=transformers.BitsAndBytesConfig(**options)
+    )
+    packed.save_pretrained(folder)
+    again = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    assert torch.equal(captured(folder, tmp_path), plain_states(again))
+    assert_refused(called("certify", folder, "--prompts", prompts_file(tmp_path)), "dequantise")
+
+
+@pytest.mark.parametrize("kind", ["F4", "F6_E2M3", "F8_E8M0", "C64", "F9_NEW"])
+def test_an_element_type_is_named(folder, tmp_path, kind):
+    model_folder(folder)
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    begin = 8 + int.from_bytes(content[:8], "little")
+    header, data = json.loads(content[8:begin]), content[begin:]
+    size = {"F4": 4, "F6_E2M3": 6, "C64": 64}.get(kind, 8)
+    header["model.scale"] = {"dtype": kind, "shape": [8], "data_offsets": [len(data), len(data) + size]}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data + bytes(size))
+    refused(folder, tmp_path, kind, "model.scale")
+
+
+# What is done to a tokenizer, and what is said of the model where text is wanted.
+TOKENIZERS = {
+    "newer": (lambda f: _edited(f, '"BPE"', '"BPE9"'), "tokenizer.json that cannot be read"),
+    "half": (lambda f: (f / "tokenizer.json").write_text("{"), "tokenizer.json that cannot be read"),
+    "pointer": (lambda f: (f / "tokenizer.json").write_text(POINTER), "git lfs pull"),
+    "none": (lambda f: [path.unlink() for path in f.glob("tokenizer*")], "no tokenizer"),
+}
+
+
+def _edited(folder, old, new):
+    path = folder / "tokenizer.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_without_its_tokenizer_a_model_takes_ids_and_says_why(folder, tmp_path, kind):
+    change, part = TOKENIZERS[kind]
+    module = model_folder(folder)
+    change(folder)
+    assert torch.equal(captured(folder, tmp_path), plain_states(module))
+    assert_refused(called("capture", folder, "--text", "a", "-o", tmp_path / "s.safetensors"), part, "token_ids")
+
+
+def test_a_tokenizer_of_pieces_names_the_library_that_reads_it(folder, tmp_path, monkeypatch):
+    model_folder(folder, tokenizer=False)
+    (folder / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>\x15\0\0\0\0\x18\x02")
+    monkeypatch.setattr("sipit.models.tokenizers.find_spec", lambda name: None)
+    assert_refused(called("capture", folder, "--text", "a", "-o", tmp_path / "s.safetensors"), "sentencepiece")
+
+
+NAMES = {
+    "embed_tokens": "token_embd", "norm": "output_norm", "input_layernorm": "attn_norm", "lm_head": "output",
+    "post_attention_layernorm": "ffn_norm", "q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v",
+    "o_proj": "attn_output", "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down",
+}  # fmt: skip
+
+
+def write_gguf(path, module, *, architecture="llama", left_out="nothing"):
+    """A tiny Llama as llama.cpp keeps it, in float32."""
+    writer = gguf.GGUFWriter(path, architecture)
+    for name, value in {"context_length": 128, "embedding_length": 64, "block_count": 2, "feed_forward_length": 128,
+                        "head_count": 4, "head_count_kv": 2, "layer_norm_rms_eps": module.config.rms_norm_eps,
+                        "rope_freq_base": 10000.0, "vocab_size": 512, "rope_dimension_count": 16}.items():  # fmt: skip
+        getattr(writer, f"add_{name}")(value)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([f"t{token}" for token in range(512)])
+    writer.add_token_merges([])
+    for name, value in module.state_dict().items():
+        *where, kind, _ = name.split(".")
+        array = value.numpy()
+        if kind in ("q_proj", "k_proj"):  # rotary pairs lie side by side there
+            heads = 4 if kind == "q_proj" else 2
+            array = array.reshape(heads, 2, -1, 64).swapaxes(1, 2).reshape(array.shape)
+        block = f"blk.{where[2]}." if "layers" in where else ""
+        if left_out not in name:
+            writer.add_tensor(f"{block}{NAMES[kind]}.weight", np.ascontiguousarray(array))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_gguf_is_read_densely_and_named_so(folder, tmp_path):
+    module = model_folder(tmp_path / "plain")
+    folder.mkdir()
+    write_gguf(folder / "m.gguf", module)
+    for name in (folder, folder / "m.gguf"):
+        assert torch.equal(captured(name, tmp_path), plain_states(module))
+    said = called("invert", folder / "m.gguf", "--states", tmp_path / "states.safetensors")
+    assert said[0] == 0 and "m.gguf dequantised" in said[2]
+
+
+def test_gguf_files_that_cannot_be_read_are_named(folder, tmp_path):
+    module = model_folder(tmp_path / "plain")
+    folder.mkdir()
+    write_gguf(folder / "a.gguf", module, left_out="layers.1.mlp")
+    refused(folder, tmp_path, "model.layers.1.mlp", "missing")
+    shutil.copy(folder / "a.gguf", folder / "b.gguf")
+    refused(folder, tmp_path, "2", "a.gguf")
+    write_gguf(folder / "c.gguf", module, architecture="nothing")
+    whole = Path(folder / "a.gguf").read_bytes()
+    for name, content in {"d": whole[: len(whole) // 2], "e": b"GGUF", "f": b"something else"}.items():
+        (folder / f"{name}.gguf").write_bytes(content)
+        refused(folder / f"{name}.gguf", tmp_path, f"{name}.gguf")
+    refused(folder / "c.gguf", tmp_path, "nothing")
