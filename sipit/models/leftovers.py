@@ -4,6 +4,7 @@ Wrappers (a compiled, sharded or distributed module, a trainer's) put words in f
 them. They are taken off where everything then has its place.
 """
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from proofs.network.tensor_file import StoredTensor
 from sipit.models.structure import body_of
 
 _BETWEEN = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module.")
+_FAR_MORE = 64  # a quantiser packs at most so many numbers into one
 _WHOLE_NUMBERS = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
 
 
@@ -50,6 +52,22 @@ def _without(name: str, words: Collection[str]) -> str:
     for word in words:
         name = name.replace(word, "")
     return name
+
+
+def check_described(name: str, config: Any, tensors: Collection[StoredTensor]) -> None:
+    """Raises InvalidInput where a configuration describes far more than is stored, before room for it is taken."""
+    text = config.get_text_config()
+    blocks, rows, width = (
+        size if isinstance(size := getattr(text, field, None), int) else 0
+        for field in ("num_hidden_layers", "vocab_size", "hidden_size")
+    )
+    held = sum(math.prod(tensor.shape) for tensor in tensors)
+    if blocks > len(tensors) or rows * width > _FAR_MORE * held:
+        raise InvalidInput(
+            f"Expected a configuration of {name} that describes what is stored, but it has {blocks} blocks and an "
+            f"embedding of {rows} x {width} where the weights are {len(tensors)} tensors of {held} numbers; correct "
+            "config.json."
+        )
 
 
 def check_complete(name: str, module: Any, missing: Collection[str], mismatched: Collection[Any]) -> None:

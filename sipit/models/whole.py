@@ -17,7 +17,7 @@ from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.network.tensor_file import read_header
 from sipit.models.digest import digest_of_files, digest_of_gguf
 from sipit.models.files import file_of, read_object
-from sipit.models.leftovers import check_complete, check_left_over, renamed
+from sipit.models.leftovers import check_complete, check_described, check_left_over, renamed
 from sipit.models.library import missing_library, quiet, refusal
 from sipit.models.stored import Stored, check_weights, gguf_file, stored_weights
 
@@ -104,6 +104,8 @@ def read_whole(
         return _unpacked(name, packed, kind, config, dtype, device_map)
     folder = Path(str(file_of(name, "config.json"))).parent
     stored = here or Stored()
+    if here is not None:
+        check_described(name, config, [tensor for file in here.files for tensor in read_header(file).tensors])
 
     def load(mapping: dict[str, str] | None) -> tuple[Any, Any]:
         return _loaded(
