@@ -96,7 +96,7 @@ NO_PROMPTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("prompts", NO_PROMPTS, ids=repr)
+@pytest.mark.parametrize("prompts", NO_PROMPTS)
 def test_what_are_no_prompts_is_refused(prompts):
     with pytest.raises(InvalidInput):
         sipit.capture(tiny("gpt2"), prompts, layer=1)
