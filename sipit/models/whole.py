@@ -57,12 +57,18 @@ def auto_class(config: Any, task: Task = "CAUSAL_LM") -> Any:
     }[task]
 
 
+def _architectures(config: Any) -> list[str]:
+    """The classes that a checkpoint names as its own, as far as they are names."""
+    named = config.architectures
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list | tuple) else []
+
+
 def _headless_class(config: Any) -> Any | None:
     """The class of the library that a checkpoint names as its own, where that is one that writes no text."""
     import transformers
 
-    for name in config.architectures or ():
-        kind: Any = getattr(transformers, name, None) if isinstance(name, str) else None
+    for name in _architectures(config):
+        kind: Any = getattr(transformers, name, None)
         if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel) and not kind.can_generate():
             return kind if kind.config_class is type(config) else None
     return None
@@ -95,7 +101,7 @@ def read_whole(
     config = read_whole_config(name, labels=labels)
     own = _headless_class(config) if task is None else None
     kind = own or auto_class(config, task or "CAUSAL_LM")
-    if task is None and config.is_encoder_decoder and any("Conditional" in name for name in config.architectures or ()):
+    if task is None and config.is_encoder_decoder and any("Conditional" in kind for kind in _architectures(config)):
         raise Unsupported(
             f"Expected a causal language model, but {name} is an encoder with a decoder that reads it; name another "
             "model."

@@ -11,7 +11,7 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.field.places import IDS, POINTER, called, model_folder, plain_states, prompts_file
@@ -105,16 +105,13 @@ def odd_folder(folder, data):
             continue
         name = {"config": "config.json", "tokenizer": "tokenizer.json", "weights": "model.safetensors"}.get(kind)
         path = folder / (name or data.draw(st.sampled_from(["config.json", "model.safetensors", "tokenizer.json"])))
-        if not path.is_file():
+        if not path.is_file() or not path.stat().st_size:
             continue
+        how = {"config": edited_json, "tokenizer": edited_json, "weights": edited_weights, "bytes": edited_bytes}[kind]
         try:
-            {"config": edited_json, "tokenizer": edited_json, "weights": edited_weights, "bytes": edited_bytes}[kind](
-                path, data
-            )
-        except (ValueError, OSError, UnicodeDecodeError, RuntimeError):
+            how(path, data)
+        except (ValueError, RuntimeError, SafetensorError):
             continue  # an earlier change left nothing to edit
-        except Exception as error:  # noqa: BLE001 - safetensors has an error of its own for a broken file
-            assert "safetensor" in type(error).__name__.lower(), error
 
 
 def odd_states(path, rows, data):
