@@ -5,7 +5,7 @@ started again, and the prompts it had are inverted again.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -17,10 +17,10 @@ from sipit.inversion.outcome import Inversion
 from sipit.inversion.policies import make_policy
 from sipit.models import load_model
 from sipit.models.network import Layer, Network
-from sipit.noise.tolerance import Tolerance
+from sipit.noise.tolerance import Format, Tolerance
 from sipit.prefix.choice import prefix_opener
 from sipit.record import Progress
-from sipit.states.files import States
+from sipit.states.files import Manifest, States
 
 TURNS = 4  # tasks for each actor at least, so that none waits long for a hard prompt of another
 
@@ -30,7 +30,7 @@ class InversionWorker:
 
     def __init__(
         self, model: tuple[str, str, str, int], layer: Layer, policy: str, tolerance: Tolerance, rivals: int,
-        budget: float,
+        budget: float, tolerances: Mapping[Format, Tolerance], manifest: Manifest | None,
     ) -> None:  # fmt: skip
         name, dtype, device, seed = model
         network = Network(load_model(name, dtype=dtype, device=device, seed=seed), layer)
@@ -41,11 +41,13 @@ class InversionWorker:
             tolerance=tolerance,
             rivals=rivals,
             budget=budget,
+            tolerances=tolerances,
         )
+        self._manifest = manifest
 
     def run(self, arrays: Sequence[torch.Tensor]) -> list[Inversion]:
         """The prompts of some tensors of states."""
-        return self._inverter.invert_all(States(tuple(arrays), self._inverter.network.layer))
+        return self._inverter.invert_all(States(tuple(arrays), self._inverter.network.layer, self._manifest))
 
 
 def invert_on_cluster(
@@ -69,7 +71,10 @@ def invert_on_cluster(
     size = max(1, min(PROMPTS, math.ceil(len(states) / (TURNS * cluster.workers))))
     parts = [states.arrays[start : start + size] for start in range(0, len(states), size)]
     named = (model.name, str(model.dtype).removeprefix("torch."), str(model.device), seed)
-    arguments = (named, inverter.network.layer, policy, inverter.tolerance, inverter.rivals, inverter.budget)
+    arguments = (
+        named, inverter.network.layer, policy, inverter.tolerance, inverter.rivals, inverter.budget,
+        dict(inverter.tolerances), states.manifest,
+    )  # fmt: skip
     found: dict[int, list[Inversion]] = {}
     for number, inversions in cluster.by_actors(InversionWorker, arguments, [(part,) for part in parts]):
         found[number] = inversions

@@ -26,6 +26,7 @@ from sipit.diagnosis.statistics import Level, SiteStatistics, coarse_levels, ord
 from sipit.diagnosis.walk import Start, Step, Walk, consistent, fitting, single_token_distances
 from sipit.inversion.probes import Probes
 from sipit.models import LanguageModel
+from sipit.models.length import whole_length
 from sipit.models.network import Layer
 from sipit.noise.distances import direction_distance
 from sipit.noise.number_grid import HALVES, grid_error, stored_grid
@@ -297,10 +298,11 @@ class Diagnostician:
     def _try(self, rows: torch.Tensor, site: Site, start: Start, skip: int, grid: float) -> _Walked:
         """Walks the head at one convention; no farther than a few rows where none of them comes near."""
         enough = SAFETY * self._ordinary(site).largest + grid
-        walk = Walk(self._sites, site, self._probes[site], start, enough)
-        steps = walk.along(rows[skip : skip + _GLANCE])
-        if min(step.residual for step in steps) <= _NEAR:
-            steps += walk.along(rows[skip + _GLANCE : skip + _HEAD])
+        with whole_length(_length(rows, start, skip)):
+            walk = Walk(self._sites, site, self._probes[site], start, enough)
+            steps = walk.along(rows[skip : skip + _GLANCE])
+            if min(step.residual for step in steps) <= _NEAR:
+                steps += walk.along(rows[skip + _GLANCE : skip + _HEAD])
         apart = torch.tensor([step.residual for step in steps])
         return Tried(str(site), start, skip, float(apart.median()), float(apart.max())), site, steps
 
@@ -332,12 +334,13 @@ class Diagnostician:
 
     def _verified(self, rows: torch.Tensor, best: Tried, site: Site, level: Level, tolerance: float) -> Diagnosis:
         """Walks all rows at the winner and says what holds of those that fit; the cause is left open."""
-        walk = Walk(self._sites, site, self._probes[site], best.start, tolerance, _MOST)
         steps: list[Step] = []
-        for row in rows[best.skipped :]:
-            steps += walk.along(row[None])
-            if not consistent(steps[-1:], tolerance):
-                break
+        with whole_length(_length(rows, best.start, best.skipped)):
+            walk = Walk(self._sites, site, self._probes[site], best.start, tolerance, _MOST)
+            for row in rows[best.skipped :]:
+                steps += walk.along(row[None])
+                if not consistent(steps[-1:], tolerance):
+                    break
         accepted, near = steps[: fitting(steps, tolerance)], steps[: consistent(steps, tolerance)]
         found = Diagnosis(
             cause=Cause.UNEXPLAINED,
@@ -370,6 +373,11 @@ class Diagnostician:
         if site not in self._coarser:
             self._coarser[site] = coarse_levels(self._sites, site)
         return self._coarser[site]
+
+
+def _length(rows: torch.Tensor, start: Start, skip: int) -> int:
+    """The tokens of the whole prompt, if rows from `skip` on are its end."""
+    return len(start.known) + start.shift + len(rows) - skip
 
 
 def _mostly_clear(steps: list[Step]) -> bool:

@@ -14,6 +14,7 @@ import torch
 from sipit.diagnosis.sites import Site, Sites
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
+from sipit.models.length import whole_length
 from sipit.models.structure import find_decoder
 from sipit.noise.distances import direction_distance, directions
 from sipit.prefix.choice import single_opener
@@ -91,10 +92,11 @@ def ordinary_level(sites: Sites, site: Site) -> Level:
     opener = single_opener(network)
     again: list[torch.Tensor] = []
     for row in ids:
-        prefix = opener(network)
-        prefix.extend(0, row[None])
-        prefix.keep(0)
-        again.append(prefix.candidates(torch.arange(len(row), device=row.device), row))
+        with whole_length(len(row)):
+            prefix = opener(network)
+            prefix.extend(0, row[None])
+            prefix.keep(0)
+            again.append(prefix.candidates(torch.arange(len(row), device=row.device), row))
     own = str(model.dtype).removeprefix("torch.")
     level = _level(f"{own}, as here", _run(model, site, ids), torch.stack(again))
     # Where both ways agree to the bit, as in recurrent models, captures of a third kind still differ by some roundings.

@@ -40,7 +40,7 @@ def check_abilities(model: LanguageModel) -> Check:
 def check_round_trip(model: LanguageModel, *, seed: int) -> Iterator[Check]:
     """One line for each way of capturing: what was recovered, and whether it differs by rounding at full depth."""
     prompts = _prompts(model, seed)
-    others = other_ways(model, len(prompts))
+    others = other_ways(model, len(prompts), longest=max(map(len, prompts)))
     ways = {"one forward": dict[str, Any]()} | {name: how for name, how, refused in others if refused is None}
     shallow = [capture(model, prompts, layer=LAYER, **how) for how in ways.values()]
     joined = States(tuple(state for states in shallow for state in states), LAYER, shallow[0].manifest)

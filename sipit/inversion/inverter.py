@@ -1,7 +1,7 @@
 """`invert`: the prompts from their states (SipIt, arXiv 2510.15511, Theorem 3.1), every token verified."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from numbers import Real
 
 import torch
@@ -10,6 +10,7 @@ from proofs.errors import InvalidInput
 from sipit.inversion.batching import Opening, run_together
 from sipit.inversion.budget import Clock
 from sipit.inversion.neighbours import other_layers
+from sipit.inversion.formats import derive_each, with_half_types
 from sipit.inversion.outcome import Inversion, TokenResult, overall
 from sipit.inversion.policies import Policy, make_policy
 from sipit.inversion.resume import Kept
@@ -17,8 +18,9 @@ from sipit.inversion.search import RIVALS, Search
 from sipit.inversion.verifier import Verifier
 from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
+from sipit.models.length import whole_length
 from sipit.models.network import Network, Work
-from sipit.noise.tolerance import Tolerance, derive_tolerance
+from sipit.noise.tolerance import Format, Tolerance, format_of
 from sipit.prefix.choice import PrefixOpener, kind_of, prefix_opener
 from sipit.record import Progress
 from sipit.states.files import States, check_states
@@ -56,7 +58,10 @@ def invert(
 
 @dataclass(frozen=True)
 class Inverter:
-    """Everything that the inversions at one layer share."""
+    """Everything that the inversions at one layer share.
+
+    States of a format that is among `tolerances` are held against the one there, others against `tolerance`.
+    """
 
     network: Network
     open_prefix: PrefixOpener
@@ -64,6 +69,7 @@ class Inverter:
     tolerance: Tolerance
     rivals: int
     budget: float
+    tolerances: Mapping[Format, Tolerance] = field(default_factory=dict[Format, Tolerance])
 
     @classmethod
     def open(
@@ -82,8 +88,12 @@ class Inverter:
             raise InvalidInput(f"Expected a budget of more than 0 seconds, but got {budget}; the default is 600.")
         states.check(model)
         network = Network(model, states.layer)
-        if not isinstance(tolerance, Tolerance):
-            tolerance = derive_tolerance(model, states) if tolerance in (None, "auto") else Tolerance.given(tolerance)
+        derived: dict[Format, Tolerance] = {}
+        if tolerance in (None, "auto"):
+            derived = derive_each(model, states)
+            tolerance = max(derived.values(), key=lambda one: one.value)
+        elif not isinstance(tolerance, Tolerance):
+            tolerance = Tolerance.given(tolerance)
         everything = full_margin or policy == "exhaustive"
         return cls(
             network=network,
@@ -92,6 +102,7 @@ class Inverter:
             tolerance=tolerance,
             rivals=model.vocabulary_size if everything else RIVALS,
             budget=budget,
+            tolerances=derived,
         )
 
     @property
@@ -114,7 +125,9 @@ class Inverter:
         With `resume`, what is found is kept in the cache until everything is: an interrupted run continues from there.
         """
         decided: dict[int, int] = {}
-        kept = Kept.of(self.network.model, states.arrays, states.layer, self.tolerance, self.rivals) if resume else None
+        allowed = [self._tolerance(states, number) for number in range(len(states))]
+        also = (self.rivals, tuple(allowed[1:])) if self.tolerances else (self.rivals,)
+        kept = Kept.of(self.network.model, states.arrays, states.layer, allowed[0], *also) if resume else None
 
         def opening(number: int) -> Opening:
             def advance(settled: int, _length: int) -> None:
@@ -123,7 +136,7 @@ class Inverter:
                     progress(sum(decided.values()), sum(map(len, states)))
 
             def begin() -> Search:
-                search = self._search(states[number], advance)
+                search = self._search(states[number], advance, self._tolerance(states, number))
                 standing = kept.standing(number) if kept is not None else None
                 if standing is not None:
                     search.go_on_from(standing)
@@ -133,29 +146,61 @@ class Inverter:
 
         found: dict[int, Inversion] = {}
         openings = [opening(number) for number in range(len(states))]
-        for number, search in run_together(openings, keep=kept.keep if kept is not None else None):
-            inversion = _answer(search)
-            if truth is not None:
-                agrees = matches_truth(self.network.model, inversion, truth[number])
-                tokens = _with_conditions(search, truth[number])
-                inversion = replace(inversion, matches_truth=agrees, tokens=tokens)
-            found[number] = inversion
+        for number, search in self._run(openings, kept.keep if kept is not None else None):
+            found[number] = self._judged(search, None if truth is None else truth[number])
         if kept is not None:
             kept.remove()
-        return [found[number] for number in range(len(states))]
+        inversions = [found[number] for number in range(len(states))]
+        if not self.tolerances:
+            return inversions
+
+        def again(number: int, tolerance: Tolerance) -> Inversion:
+            opening = (len(states[number]), lambda: self._search(states[number], None, tolerance))
+            ((_, search),) = self._run([opening], None)
+            return self._judged(search, None if truth is None else truth[number])
+
+        return with_half_types(self.network.model, states, inversions, again)
+
+    def _tolerance(self, states: States, number: int) -> Tolerance:
+        """The tolerance for one tensor of states."""
+        if not self.tolerances:
+            return self.tolerance
+        return self.tolerances.get(format_of(states[number], states.manifest), self.tolerance)
+
+    def _judged(self, search: Search, truth: Sequence[int] | None) -> Inversion:
+        """What a search found, compared with the truth where that is given."""
+        inversion = _answer(search)
+        if truth is None:
+            return inversion
+        agrees = matches_truth(self.network.model, inversion, truth)
+        return replace(inversion, matches_truth=agrees, tokens=_with_conditions(search, truth))
 
     def invert(self, observed: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
         """The prompt of one tensor of states (T, d)."""
-        ((_, search),) = run_together([(len(observed), lambda: self._search(observed, progress))])
+        ((_, search),) = self._run([(len(observed), lambda: self._search(observed, progress, self.tolerance))], None)
         return _answer(search)
 
-    def _search(self, observed: torch.Tensor, progress: Progress | None) -> Search:
+    def _run(
+        self, openings: Sequence[Opening], keep: Callable[[int, Search], None] | None
+    ) -> Generator[tuple[int, Search]]:
+        """Runs searches; those whose prompts go through one network, which may depend on their lengths, together."""
+        for group in self.network.model.lengths.groups([length for length, _ in openings]):
+
+            def kept(number: int, search: Search, group: list[int] = group) -> None:
+                if keep is not None:
+                    keep(group[number], search)
+
+            with whole_length(max(openings[number][0] for number in group)):
+                for number, search in run_together([openings[number] for number in group], keep=kept):
+                    yield group[number], search
+
+    def _search(self, observed: torch.Tensor, progress: Progress | None, tolerance: Tolerance) -> Search:
         """The search for one prompt, ready to begin."""
         clock = Clock(self.budget)
         with clock.running():
             network = replace(self.network, work=Work())
             return Search(
-                verifier=Verifier(network.model, self.open_prefix(network), observed, self.tolerance),
+                verifier=Verifier(network.model, self.open_prefix(network), observed, tolerance),
                 proposal=self.policy.propose(observed, network),
                 rivals=self.rivals,
                 clock=clock,

@@ -83,7 +83,8 @@ class Inversion:
     """The answer for one prompt. `token_ids` has one entry per position: an id, or None where it is unresolved.
 
     Tokens with identical embedding rows are one class, written by its smallest id; all members are then listed in
-    `alternatives` and the outcome is ambiguous. `text` is None where a position is unresolved.
+    `alternatives` and the outcome is ambiguous. `text` is None where a position is unresolved. `note` says in which
+    number formats else the states were tried.
     """
 
     outcome: Outcome
@@ -96,6 +97,12 @@ class Inversion:
     candidates_tested: int
     seconds: float
     matches_truth: bool | None = None
+    note: str | None = None
+
+    @property
+    def explanation(self) -> str:
+        """The outcome in words, and what else was tried."""
+        return f"{self.outcome.explanation} {self.note}" if self.note else self.outcome.explanation
 
     @property
     def largest_residual(self) -> float | None:
@@ -111,7 +118,7 @@ class Inversion:
         """The entry of a record's `prompts`."""
         return {
             **asdict(self),
-            "explanation": self.outcome.explanation,
+            "explanation": self.explanation,
             "largest_residual": self.largest_residual,
             "smallest_margin": self.smallest_margin,
         }

@@ -24,6 +24,7 @@ from proofs.errors import InvalidInput
 from sipit.inversion.outcome import Outcome, overall
 from sipit.inversion.partial_search import CLASS, Segment, SegmentSearch
 from sipit.models import LanguageModel
+from sipit.models.length import whole_length
 from sipit.models.network import Layer
 from sipit.noise.tolerance import Tolerance, derive_tolerance
 from sipit.record import Progress
@@ -94,16 +95,17 @@ def invert_partial(
     _check(model, rows, at, given)
     allowed = derive_tolerance(model, states, evened=False) if tolerance is None else Tolerance.given(tolerance)
     started = time.monotonic()
-    search = SegmentSearch(model, layer, allowed.value, started + budget)
     prompt: list[int] = []
     segments: list[Segment] = []
-    for row, position in zip(rows, at, strict=True):
-        fixed = [given.get(index) for index in range(len(prompt), position + 1)]
-        found = search.segment(prompt, fixed, row)
-        segments.append(found if _certain(segments) else _conditional(found))
-        prompt += segments[-1].token_ids
-        if progress is not None:
-            progress(len(prompt), at[-1] + 1)
+    with whole_length(at[-1] + 1):
+        search = SegmentSearch(model, layer, allowed.value, started + budget)
+        for row, position in zip(rows, at, strict=True):
+            fixed = [given.get(index) for index in range(len(prompt), position + 1)]
+            found = search.segment(prompt, fixed, row)
+            segments.append(found if _certain(segments) else _conditional(found))
+            prompt += segments[-1].token_ids
+            if progress is not None:
+                progress(len(prompt), at[-1] + 1)
     return PartialInversion(
         outcome=overall(segment.outcome for segment in segments),
         nearest_token_ids=prompt,
@@ -121,8 +123,8 @@ def _check(model: LanguageModel, rows: torch.Tensor, at: list[int], known: dict[
         raise InvalidInput(
             f"Expected one position for each of {len(rows)} rows, ascending from 0, but got {at}; correct them."
         )
-    if model.context is not None and at[-1] >= model.context:
-        raise InvalidInput(f"Expected positions below {model.context}, the context, but got {at[-1]}; correct them.")
+    if model.limit is not None and at[-1] >= model.limit:
+        raise InvalidInput(f"Expected positions below {model.limit}, the context, but got {at[-1]}; correct them.")
     for position, token in known.items():
         if not 0 <= position <= at[-1] or not 0 <= token < model.vocabulary_size:
             raise InvalidInput(

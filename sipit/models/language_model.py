@@ -1,5 +1,6 @@
 """`LanguageModel`: a model with its tokenizer, digest and parts."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 
 from proofs.errors import InvalidInput
 from sipit.models.abilities import Abilities
+from sipit.models.length import LengthDependence
 from sipit.models.structure import Decoder
 
 
@@ -63,8 +65,28 @@ class LanguageModel:
 
     @property
     def context(self) -> int | None:
-        """The longest prompt that the model takes, in tokens; None where it has no limit."""
+        """The longest prompt that the model was made for, in tokens; None where that is not said."""
         return self.decoder.context
+
+    @property
+    def limit(self) -> int | None:
+        """The longest prompt that the model takes, in tokens; None where it runs any, as rotary tables let it."""
+        return self.decoder.limit
+
+    @property
+    def lengths(self) -> LengthDependence:
+        """Which lengths of a prompt change the states of all its positions."""
+        return self.decoder.lengths
+
+    def warnings(self, lengths: Iterable[int]) -> list[str]:
+        """What has to be known of results for prompts of these lengths."""
+        longest, context = max(lengths, default=0), self.context
+        if context is None or longest <= context:
+            return []
+        return [
+            f"a prompt of {longest} tokens lies beyond the {context} that {self.name} was made for "
+            "(max_position_embeddings): it runs, but was never trained there"
+        ]
 
     @property
     def arithmetic(self) -> str:

@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from proofs.errors import Unsupported
 from sipit.models.abilities import Abilities
 from sipit.models.chain import Chain, find_chain
-from sipit.models.trial import find_abilities
+from sipit.models.length import LengthDependence, Table, find_dependence, find_tables
+from sipit.models.trial import REFUSALS, find_abilities, without_memory
+
+_LENGTH = 12  # tokens of the prompt with which tables of positions are found
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +26,18 @@ class Decoder:
 
     `body` maps ids to the state after the final norm (no unembedding); `chain` are its L blocks in order and the form
     of their states; `tables` are the embedding tables that the ids index, the input embedding first.
-    `context` is the longest prompt it takes, in tokens, None where there is no limit. `special_tokens` are ids of the
-    configuration that a library may treat in a way of its own, the padding token first; `abilities` is what the body
-    was found to understand.
+    `context` is the longest prompt that it was made for, in tokens, `limit` the longest that it takes; None where there
+    is none. `lengths` says which lengths of a prompt change the states of all its positions. `special_tokens` are ids
+    of the configuration that a library may treat in a way of its own, the padding token first; `abilities` is what the
+    body was found to understand.
     """
 
     body: nn.Module
     chain: Chain
     tables: tuple[nn.Embedding, ...]
     context: int | None
+    limit: int | None
+    lengths: LengthDependence
     special_tokens: tuple[int, ...]
     abilities: Abilities
 
@@ -64,13 +71,27 @@ def find_decoder(module: Any) -> Decoder:
     others = [part for part in body.modules() if isinstance(part, nn.Embedding) and part is not embedding]
     token_tables = [table for table in chain.tables if table.num_embeddings == embedding.num_embeddings]
     special = _special_tokens(config, embedding.num_embeddings)
+    abilities = find_abilities(body, chain.blocks, chain.stream, embedding, special)
+    context = _context(config, [table for table in others if table not in token_tables])
+    turning = _tables(body, embedding)
+    limit = None if context is not None and turning and _goes_beyond(body, embedding, abilities, context) else context
     return Decoder(
         body=body,
         chain=chain,
         tables=(embedding, *[table for table in token_tables if table is not embedding]),
-        context=_context(config, [table for table in others if table not in token_tables]),
+        context=context,
+        limit=limit,
+        lengths=find_dependence(
+            chain.blocks[0],
+            chain.stream,
+            turning,
+            config,
+            lambda ids: body(input_ids=ids, **abilities.arguments()),
+            embedding.num_embeddings,
+            limit,
+        ),
         special_tokens=special,
-        abilities=find_abilities(body, chain.blocks, chain.stream, embedding, special),
+        abilities=abilities,
     )
 
 
@@ -95,6 +116,23 @@ def _context(config: Any, others: Sequence[nn.Embedding]) -> int | None:
     # A table of positions with a row for padding is counted from behind that row, as in RoBERTa.
     behind = [len(table.weight) - table.padding_idx - 1 for table in others if table.padding_idx is not None]
     return min([limit, *(rows for rows in behind if limit // 2 < rows)])
+
+
+def _tables(body: Any, embedding: nn.Embedding) -> list[Table]:
+    """The rotary tables that a body asks."""
+    ids = torch.arange(_LENGTH, device=embedding.weight.device)[None] % embedding.num_embeddings
+    return find_tables(body, ids, without_memory(body, ids))
+
+
+def _goes_beyond(body: Any, embedding: nn.Embedding, abilities: Abilities, context: int) -> bool:
+    """Whether a body whose positions come from rotary tables runs beyond the length that it was made for."""
+    places = torch.arange(_LENGTH, device=embedding.weight.device)[None]
+    try:
+        with torch.inference_mode():
+            far = body(input_ids=places % embedding.num_embeddings, **abilities.arguments(positions=places + context))
+    except (*REFUSALS, Unsupported):
+        return False
+    return bool(torch.isfinite(far[0]).all())
 
 
 def _special_tokens(config: Any, rows: int) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ import torch
 from proofs.errors import Unsupported
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
+from sipit.models.length import whole_length
 from sipit.models.network import Layer, Network
 from sipit.noise.distances import relative_distance
 from sipit.noise.spread import perturbed_runs, rounding_unit, spread_of
@@ -102,10 +103,11 @@ def _recomputed(network: Network, prompts: Sequence[list[int]], unit: float) -> 
     found: list[_Recomputed] = []
     for prompt in prompts:
         ids = torch.tensor(prompt, device=network.model.device)
-        drafted = prefix.extend(0, ids[None])[0].double()
-        prefix.keep(0)
-        tested = prefix.candidates(torch.arange(len(prompt), device=ids.device), ids).double()
-        runs = perturbed_runs(network, ids, unit)
+        with whole_length(len(prompt)):
+            drafted = prefix.extend(0, ids[None])[0].double()
+            prefix.keep(0)
+            tested = prefix.candidates(torch.arange(len(prompt), device=ids.device), ids).double()
+            runs = perturbed_runs(network, ids, unit)
         spread = torch.stack([spread_of(runs, evened=evened) for evened in KINDS]).clamp_min(unit)
         one = _Recomputed(torch.stack([drafted, tested]), spread)
         far = beyond_rounding(one.distance([runs[0]]), spread)

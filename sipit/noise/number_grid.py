@@ -25,6 +25,14 @@ def half_type(rows: torch.Tensor) -> torch.dtype | None:
     return next((dtype for dtype in HALVES.values() if bool((rows.to(dtype).to(rows.dtype) == rows).all())), None)
 
 
+def grid_type(rows: torch.Tensor) -> torch.dtype:
+    """The least exact floating-point type on whose grid all values (T, d) lie, at most as exact as what holds them."""
+    half = half_type(rows)
+    if half is not None:
+        return half
+    return torch.float32 if bool((rows.float().to(rows.dtype) == rows).all()) else rows.dtype
+
+
 def grid_error(grid: str | None, rows: torch.Tensor) -> float:
     """How far rounding to the grid moves the evened direction of a row (T, d) at most."""
     if grid is None:

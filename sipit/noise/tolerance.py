@@ -14,9 +14,9 @@ from sipit.cache import keep_json, kept_json, measured_with
 from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.noise.measured import Noise, measure_noise
-from sipit.noise.number_grid import half_type
+from sipit.noise.number_grid import grid_type
 from sipit.noise.spread import rounding_unit, spread_of_rounding
-from sipit.states.files import States
+from sipit.states.files import Manifest, States
 
 COARSE = 1e-4  # rounding unit from which a type counts as a half type
 _MOST = 0.5  # tolerance of an ill-conditioned position: unrelated states lie about 1 apart
@@ -69,16 +69,29 @@ class Tolerance:
         return max(self.value, min(SAFETY * self.ratio * float(spread[-1]), _MOST))
 
 
+Format = tuple[torch.dtype, torch.dtype]
+"""In which type states were computed, and on whose grid they were stored."""
+
+
 def stored_type(states: States) -> torch.dtype:
-    """The half type on whose grid all values lie, whatever holds them now; else the type that holds them."""
-    return half_type(torch.cat(states.arrays)) or states.arrays[0].dtype
+    """The least exact type on whose grid all values lie, whatever holds them now."""
+    return grid_type(torch.cat(states.arrays))
 
 
-def derive_tolerance(model: LanguageModel, states: States, *, evened: bool | None = None) -> Tolerance:
+def format_of(rows: torch.Tensor, manifest: Manifest | None) -> Format:
+    """The format of the states (T, d) of a prompt: values on the grid of a type were computed in it, if nobody says."""
+    stored = grid_type(rows)
+    return (getattr(torch, manifest.dtype) if manifest is not None else stored), stored
+
+
+def derive_tolerance(
+    model: LanguageModel, states: States, *, evened: bool | None = None, formats: Format | None = None
+) -> Tolerance:
     """The tolerance for these states: four times the noise seen between capturing and recomputing.
 
-    Captures are repeated on calibration prompts in the dtype of the manifest (else in the stored dtype). States whose
-    values all lie on the grid of a half type count as stored in it, whatever holds them now. In the plain
+    Captures are repeated on calibration prompts in the dtype of the manifest (else in the stored dtype), unless
+    `formats` says in which. States whose values all lie on the grid of a less exact type than the one that holds them
+    count as stored in that. In the plain
     distance the largest noise counts. In the evened one it is what 19 of 20 positions stay below: half types carry so
     much noise at a few ill-conditioned positions that nothing could be told apart under four times that; such
     positions get a tolerance of their own. `evened` None takes the evened distance where a half type is involved.
@@ -87,9 +100,8 @@ def derive_tolerance(model: LanguageModel, states: States, *, evened: bool | Non
         InvalidInput: states that have nothing to do with each other would fit.
         Unsupported: recomputed states are not those of a plain run, beyond rounding.
     """
-    held = states.arrays[0].dtype
     stored = stored_type(states)
-    computed = getattr(torch, states.manifest.dtype) if states.manifest is not None else held
+    computed, stored = formats or ((getattr(torch, states.manifest.dtype) if states.manifest else stored), stored)
     types = "-".join(_name(dtype) for dtype in (model.dtype, computed, stored))
     key = f"{measured_with(model.device)}/noise/{model.digest[:32]}-{states.layer}-{types}.json"
     noise = _kept_noise(key)

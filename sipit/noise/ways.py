@@ -26,7 +26,7 @@ def sound_captures(
     """Captures of the prompts in every way that differs by rounding from one forward, which is the first of them."""
     plain = capture(model, prompts, layer=layer)
     captures, left_out = [plain], list[str]()
-    for name, how, refused in other_ways(model, len(prompts)):
+    for name, how, refused in other_ways(model, len(prompts), longest=max(map(len, prompts))):
         if refused is not None:
             left_out.append(f"{name}: {refused}")
             continue
@@ -43,10 +43,13 @@ def sound_captures(
     return captures, tuple(left_out)
 
 
-def other_ways(model: LanguageModel, batch: int) -> Iterator[tuple[str, dict[str, Any], str | None]]:
+def other_ways(model: LanguageModel, batch: int, *, longest: int) -> Iterator[tuple[str, dict[str, Any], str | None]]:
     """Other ways of capturing: the name, the arguments of `capture`, and why the body does not allow it, if so."""
     known = model.abilities
-    yield "token by token with a cache", {"cached": True}, None if known.memory else known.refused["memory"]
+    refused = None if known.memory else known.refused["memory"]
+    if refused is None and not model.lengths.alike(1, longest):
+        refused = model.lengths.reason
+    yield "token by token with a cache", {"cached": True}, refused
     for side in ("left", "right"):
         refused = None if side in known.padding else known.refused[f"padding on the {side}"]
         yield f"a batch padded on the {side}", {"batch": batch, "padding": side}, refused

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 
 from sipit.models.abilities import agree
+from sipit.models.length import whole_length
 from sipit.models.network import Network
 from sipit.models.trial import REFUSALS
 from sipit.prefix.kinds import CachedPrefix, Prefix, RecomputedPrefix
@@ -42,28 +43,35 @@ def _agrees(network: Network, opener: PrefixOpener) -> bool:
     model = network.model
     trial = Network(model, network.layer)  # its runs are set-up, not work of an inversion
     prompt = torch.arange(1, _LENGTH + 1, device=model.device) % model.vocabulary_size
-    positions = torch.tensor([0, 3, 17, 18, 18], device=model.device)
-    tokens = torch.tensor([5, 0, 2, 1, 3], device=model.device) % model.vocabulary_size
     plain, shared = RecomputedPrefix(trial), opener(trial)
     try:
-        drafts = torch.stack([prompt[:10], prompt[5:15]])
-        pairs = [(plain.extend(0, prompt[None]), shared.extend(0, prompt[None]))]
-        plain.keep(0)
-        shared.keep(0)
-        pairs += [(plain.extend(9, drafts), shared.extend(9, drafts))]
-        plain.keep(1)
-        shared.keep(1)
-        pairs += [
-            (plain.candidates(positions, tokens), shared.candidates(positions, tokens)),
-            (plain.candidates(positions[3:], tokens[3:]), shared.candidates(positions[3:], tokens[3:])),
-        ]
-        if isinstance(shared, PackedPrefix):
-            other = PackedPrefix(trial, shared.tried)
-            found = extend_together([(other, 0, prompt[None, 5:]), (shared, 12, drafts)])
-            pairs += [
-                (plain.extend(12, drafts), found[1]),
-                (RecomputedPrefix(trial).extend(0, prompt[None, 5:]), found[0]),
-            ]
+        with whole_length(2 * _LENGTH):  # of one network, whatever its parts
+            pairs = _pairs(plain, shared, prompt)
     except REFUSALS:
         return False  # the model keeps another kind of cache, such as a recurrent state
     return all(agree(a, b, model.dtype) for a, b in pairs)
+
+
+def _pairs(plain: RecomputedPrefix, shared: Prefix, prompt: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """States of the same tokens behind prefixes of two kinds."""
+    positions = torch.tensor([0, 3, 17, 18, 18], device=prompt.device)
+    tokens = torch.tensor([5, 0, 2, 1, 3], device=prompt.device) % plain.network.model.vocabulary_size
+    drafts = torch.stack([prompt[:10], prompt[5:15]])
+    pairs = [(plain.extend(0, prompt[None]), shared.extend(0, prompt[None]))]
+    plain.keep(0)
+    shared.keep(0)
+    pairs += [(plain.extend(9, drafts), shared.extend(9, drafts))]
+    plain.keep(1)
+    shared.keep(1)
+    pairs += [
+        (plain.candidates(positions, tokens), shared.candidates(positions, tokens)),
+        (plain.candidates(positions[3:], tokens[3:]), shared.candidates(positions[3:], tokens[3:])),
+    ]
+    if isinstance(shared, PackedPrefix):
+        other = PackedPrefix(plain.network, shared.tried)
+        found = extend_together([(other, 0, prompt[None, 5:]), (shared, 12, drafts)])
+        pairs += [
+            (plain.extend(12, drafts), found[1]),
+            (RecomputedPrefix(plain.network).extend(0, prompt[None, 5:]), found[0]),
+        ]
+    return pairs

@@ -142,7 +142,7 @@ def extend_together(parts: Sequence[Drafts]) -> list[torch.Tensor]:
 
 def _room(prefix: PackedPrefix, seen: int) -> int:
     """How many tokens fit behind so many within the context of the model; at least one."""
-    context = prefix.network.model.context
+    context = prefix.network.model.limit
     return sys.maxsize if context is None else max(1, context - seen)
 
 

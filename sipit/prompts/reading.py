@@ -49,9 +49,9 @@ def _checked(model: LanguageModel, ids: list[Any], name: str) -> list[int]:
                 f"Expected token ids from 0 to {model.vocabulary_size - 1}, but {name} has {token!r} at position "
                 f"{position}; check which model it was tokenised for."
             )
-    if model.context is not None and len(ids) > model.context:
+    if model.limit is not None and len(ids) > model.limit:
         raise InvalidInput(
-            f"Expected at most {model.context} tokens, the context of {model.name}, but {name} has {len(ids)}; "
+            f"Expected at most {model.limit} tokens, the context of {model.name}, but {name} has {len(ids)}; "
             "shorten it."
         )
     return ids

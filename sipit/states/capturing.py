@@ -33,14 +33,14 @@ def capture(
         layer: 0 is the embedding, L the residual stream before the final norm, "final" the state after it.
         cached: one token at a time with a key-value cache, as during generation.
         batch: prompts that run together; the shorter ones are padded, unless that was seen to change their states
-            (`LanguageModel.abilities`): then each runs alone.
+            (`LanguageModel.abilities`), or depends on the length of the whole run: then each runs alone.
         padding: on which side.
         special_tokens: whether text gets the tokenizer's special tokens.
         progress: called with (prompts done, prompts in all).
 
     Raises:
         InvalidInput: a bad prompt or layer, or `cached` together with a batch.
-        Unsupported: `cached`, and the body continues a prompt from nothing that it returns.
+        Unsupported: `cached`, and the body continues a prompt from nothing that it returns, or looks at its length.
     """
     check_loaded(model)
     chosen: Layer = model.layers // 2 if layer is None else whole_number(layer)
@@ -56,6 +56,12 @@ def capture(
             f"({versions_in_words()}); capture by one forward."
         )
     token_ids = tokenize(model, prompts, special_tokens=special_tokens)
+    longest = max(map(len, token_ids))
+    if cached and not model.lengths.alike(1, longest):
+        raise Unsupported(
+            f"Expected prompts whose tokens can be run one by one, but one has {longest} tokens, and "
+            f"{model.lengths.reason}; capture by one forward."
+        )
     arrays: list[torch.Tensor] = []
     for start in range(0, len(token_ids), batch):
         group = token_ids[start : start + batch]
@@ -71,7 +77,8 @@ def _together(network: Network, group: list[list[int]], padding: Side) -> list[t
     longest = max(map(len, group))
     if all(len(ids) == longest for ids in group):
         return list(network.run(torch.tensor(group, device=model.device)).clone())
-    needed = model.abilities.padding.get(padding)
+    alike = all(model.lengths.alike(longest, len(ids)) for ids in group)
+    needed = model.abilities.padding.get(padding) if alike else None
     if needed is None:  # as good as together, and slower
         return [_together(network, [tokens], padding)[0] for tokens in group]
     pad = next(iter(model.decoder.special_tokens), 0)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import write_atomically
 from proofs.network.tensor_file import StoredTensor, read_header
 from sipit.models import LanguageModel
@@ -71,7 +71,12 @@ class States(Sequence[torch.Tensor]):
         return max(stored, computed, key=lambda dtype: torch.finfo(dtype).eps)
 
     def check(self, model: LanguageModel) -> None:
-        """Raises InvalidInput where these cannot be states of this model: digest, layer, width, shape or values."""
+        """Whether these can be states of this model that it inverts.
+
+        Raises:
+            InvalidInput: they cannot: digest, layer, width, shape or values.
+            Unsupported: a prompt is so long that the model cannot run parts of it.
+        """
         check_layer(model, self.layer)
         if not self.arrays:
             raise InvalidInput("Expected the states of at least one prompt, but got none; capture some.")
@@ -94,10 +99,15 @@ class States(Sequence[torch.Tensor]):
                     f"Expected finite states, but tensor {number} of shape {tuple(array.shape)} has NaN or infinity at "
                     f"position {position}; capture it again, in a wider dtype if it overflowed."
                 )
-            if model.context is not None and len(array) > model.context:
+            if model.limit is not None and len(array) > model.limit:
                 raise InvalidInput(
-                    f"Expected at most {model.context} positions, the context of {model.name}, but tensor {number} "
+                    f"Expected at most {model.limit} positions, the context of {model.name}, but tensor {number} "
                     f"has {len(array)}; check the model."
+                )
+            if not model.lengths.runs_in_parts(len(array)):
+                raise Unsupported(
+                    f"Expected at most {model.lengths.lengths[0]} positions, but tensor {number} has {len(array)}: "
+                    f"{model.lengths.reason} in {model.name}, and parts of it cannot be run; use shorter prompts."
                 )
 
 
@@ -166,14 +176,11 @@ def _joined(folder: Path, layer: Layer | None) -> States:
             f"Expected states files (.safetensors) in {folder}, but there are none; name another folder."
         )
     parts = [read_states(path, layer=layer) for path in paths]
-    kinds = [
-        (part.layer, part.arrays[0].dtype, part.manifest and (part.manifest.digest, part.manifest.dtype))
-        for part in parts
-    ]
+    kinds = [(part.layer, part.manifest and (part.manifest.digest, part.manifest.dtype)) for part in parts]
     for path, kind in zip(paths, kinds, strict=True):
         if kind != kinds[0]:
             raise InvalidInput(
-                f"Expected states of one model, layer and number format in {folder}, but {path.name} differs from "
+                f"Expected states of one model, layer and arithmetic in {folder}, but {path.name} differs from "
                 f"{paths[0].name}; sort them into folders."
             )
     return States(tuple(array for part in parts for array in part), parts[0].layer, parts[0].manifest)

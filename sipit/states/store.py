@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import write_atomically
 from sipit.models import LanguageModel
 from sipit.models.layers import reading
@@ -50,12 +50,19 @@ def store_states(
 
     Raises:
         InvalidInput: no such layer, a folder with another store in it, or one that cannot be written.
+        Unsupported: the states of a prefix are not those that it has in its window.
     """
     chosen = sorted(set(layers))
     for layer in chosen:
         check_layer(model, layer)
     if not chosen or batch < 1:
         raise InvalidInput(f"Expected a layer and a batch of at least 1, but got layers={chosen}, batch={batch}.")
+    longest = max(map(len, prompts.windows))
+    if not model.lengths.alike(1, longest):
+        raise Unsupported(
+            f"Expected windows whose prefixes have states of their own, but {model.lengths.reason} in {model.name}, "
+            f"and a window has {longest} tokens; choose shorter ones."
+        )
     identity = {
         "schema": SCHEMA,
         "model": model.digest,

@@ -1,0 +1,78 @@
+"""In which number format states were computed, where nobody says: each tensor on its own.
+
+The container says little: numpy has no bfloat16, so half types come widened, and what runs in half types under autocast
+comes in float32 that lies on no half grid. So values on a coarser grid count as computed there
+(`sipit.noise.tolerance`), and where no token fits but one is far nearer than chance, the half types are tried too.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from proofs.errors import InvalidInput
+from sipit.inversion.decision import CLEAR
+from sipit.inversion.outcome import Inversion, Outcome
+from sipit.models import LanguageModel
+from sipit.noise.number_grid import HALVES
+from sipit.noise.tolerance import Format, Tolerance, derive_tolerance, format_of
+from sipit.states.files import States
+
+_NEAR = 0.5  # residual of the nearest token that stands clear: states of unrelated tokens lie about 1 apart
+_VERY_NEAR = 0.05  # the same where massive coordinates let no token stand clear
+
+Again = Callable[[int, Tolerance], Inversion]
+
+
+def derive_each(model: LanguageModel, states: States) -> dict[Format, Tolerance]:
+    """The tolerance of every format among some states, that of the first tensor first."""
+    groups: dict[Format, list[torch.Tensor]] = {}
+    for array in states:
+        groups.setdefault(format_of(array, states.manifest), []).append(array)
+    return {of: derive_tolerance(model, replace(states, arrays=tuple(arrays))) for of, arrays in groups.items()}
+
+
+def with_half_types(
+    model: LanguageModel, states: States, inversions: Sequence[Inversion], again: Again
+) -> list[Inversion]:
+    """The answers, those not found tried once more as computed in half types, and saying so.
+
+    `again` inverts the tensor of a number with a tolerance.
+    """
+    if states.manifest is not None or states.layer == 0:
+        return list(inversions)  # the arithmetic is known, or there is none
+    return [_tried(model, states, number, one, again) for number, one in enumerate(inversions)]
+
+
+def _tried(model: LanguageModel, states: States, number: int, found: Inversion, again: Again) -> Inversion:
+    if not _nearly_found(found):
+        return found
+    computed, stored = format_of(states[number], states.manifest)
+    coarser = [(name, of) for name, of in HALVES.items() if torch.finfo(of).eps > torch.finfo(computed).eps]
+    said: list[str] = []
+    for name, dtype in sorted(coarser, key=lambda one: torch.finfo(one[1]).eps):
+        try:
+            tolerance = derive_tolerance(model, replace(states, arrays=(states[number],)), formats=(dtype, stored))
+        except InvalidInput:
+            said.append(f"{name} (its noise drowns what tells tokens apart)")
+            continue
+        other = again(number, tolerance)
+        if other.outcome is not Outcome.NOT_FOUND:
+            note = f"Nothing fits as computed in {_name(computed)}; as computed in {name}, with the tolerance for that"
+            return replace(other, note=f"{note} ({tolerance.value:.1e}), this does.")
+        said.append(name)
+    tried = f" Tried as computed in {', '.join([_name(computed), *said])}." if said else ""
+    return replace(found, note=tried.strip() or None)
+
+
+def _nearly_found(inversion: Inversion) -> bool:
+    """Whether the first row was met by no token, but by one much more nearly than chance lets it."""
+    first = inversion.tokens[0]
+    if first.outcome is not Outcome.NOT_FOUND or first.residual is None:
+        return False
+    clear = first.margin is None or first.margin > CLEAR * first.residual
+    return first.residual <= (_NEAR if clear else _VERY_NEAR)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

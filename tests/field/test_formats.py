@@ -1,0 +1,68 @@
+"""Section B: the number format that computed is not the container."""
+
+import pytest
+import torch
+import transformers as tf
+from safetensors.torch import save_file
+
+import sipit
+from sipit.states.files import States, read_states
+from tests.field.models import drawn_ids, llama, plain, saved
+
+PROMPTS = [drawn_ids(5, seed=1), drawn_ids(12, seed=2)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return saved(llama(), tmp_path_factory.mktemp("llama"))
+
+
+def answers(folder, arrays, **how):
+    return sipit.invert(sipit.load_model(folder, **how), States(tuple(arrays), 1))
+
+
+@pytest.mark.parametrize("computed", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("held", [torch.float32, torch.float64])
+def test_values_on_a_half_grid_were_computed_there(folder, computed, held):
+    found = answers(folder, [plain(folder, ids, dtype=computed)[1].to(held) for ids in PROMPTS])
+    assert [one.token_ids for one in found] == PROMPTS
+
+
+def test_float32_in_float64(folder):
+    arrays = [plain(folder, ids)[1].double() for ids in PROMPTS]
+    assert [one.token_ids for one in answers(folder, arrays, dtype="float64")] == PROMPTS
+
+
+@pytest.mark.parametrize("order", [(torch.float32, torch.bfloat16), (torch.bfloat16, torch.float32)])
+@pytest.mark.parametrize("apart", [False, True])
+def test_every_tensor_has_its_own_format(folder, order, apart, tmp_path):
+    arrays = [plain(folder, ids, dtype=dtype)[1] for ids, dtype in zip(PROMPTS, order, strict=True)]
+    named = {f"{number}": array.contiguous() for number, array in enumerate(arrays)}
+    if apart:
+        for name, array in named.items():
+            save_file({name: array}, tmp_path / f"{name}.safetensors")
+    else:
+        save_file(named, tmp_path / "states.safetensors")
+    states = read_states(tmp_path if apart else tmp_path / "states.safetensors", layer=1)
+    found = sipit.invert(sipit.load_model(folder), states)
+    assert [one.token_ids for one in found] == PROMPTS
+    tight, loose = sorted(one.tokens[0].tolerance for one in found)
+    assert tight < 1e-4 < loose
+
+
+def test_half_types_are_tried_before_nothing_is_said_to_fit(folder):
+    module = tf.AutoModelForCausalLM.from_pretrained(folder)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        runs = [module(input_ids=torch.tensor([ids]), output_hidden_states=True) for ids in PROMPTS]
+    arrays = [run.hidden_states[1][0].float() for run in runs]
+    assert not any(torch.equal(array, array.bfloat16().float()) for array in arrays)
+    found = answers(folder, arrays)
+    assert [one.token_ids for one in found] == PROMPTS
+    assert all("Nothing fits as computed in float32; as computed in " in one.explanation for one in found)
+
+
+def test_random_rows_are_of_no_prompt_in_any_format(folder):
+    rows = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
+    (found,) = answers(folder, [rows])
+    assert found.outcome == "not_found"
+    assert found.note is None  # nothing is near enough to try
