@@ -6,7 +6,7 @@ command writes: `check_model`, `inversion_record`, `collision_record`, `quantiza
 
 import platform
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -47,9 +47,16 @@ def versions_in_words() -> str:
 
 
 def provenance(
-    model: "LanguageModel | None" = None, *, seed: int | None = None, arithmetic: str | None = None
+    model: "LanguageModel | None" = None,
+    *,
+    seed: int | None = None,
+    arithmetic: str | None = None,
+    lengths: Iterable[int] = (),
 ) -> dict[str, Any]:
-    """Where a measurement comes from; `arithmetic` is what really ran, by default what the model computes in."""
+    """Where a measurement comes from; `arithmetic` is what really ran, by default what the model computes in.
+
+    `warnings` says what has to be known of prompts of such `lengths`, if anything.
+    """
     data: dict[str, Any] = {"versions": versions()}
     if model is not None:
         data |= {
@@ -60,6 +67,8 @@ def provenance(
             "arithmetic": arithmetic or model.arithmetic,
             "abilities": model.abilities.as_dict(),
         }
+        warnings = model.warnings(lengths)
+        data |= {"warnings": warnings} if warnings else {}
     return data | ({"seed": seed} if seed is not None else {})
 
 

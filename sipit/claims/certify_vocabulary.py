@@ -58,7 +58,7 @@ def _result(model: LanguageModel, margin: VocabularyMargin) -> dict[str, Any]:
     return {
         **fields.margin(data),
         "minimum_distance_float64": float64_distance(margin.closest),
-        "closest_text": [model.tokenizer.decode([token]) for token in tokens],
+        "closest_text": [model.decode([token]) for token in tokens],
         "arithmetic": f"{ARITHMETIC}; {EXACT}",
         "certificate": data,
     }

@@ -20,6 +20,10 @@ def show_inversions(result: Mapping[str, Any]) -> None:
         console.print(Styled(f"  {prompt['explanation']}"))
         if prompt["text"] is not None:
             console.print(Styled(f"  {prompt['text']!r}"))
+        if prompt["text_is_prompt"] is False:
+            console.print(
+                f"  the text is not the prompt: the tokenizer makes other ids of it than {tokens}", markup=False
+            )
         console.print(
             f"  {known} of {len(tokens)} tokens · largest residual {_number(prompt['largest_residual'], 'none')}"
             f" · nearest rival {_number(prompt['smallest_margin'], 'none')} · {prompt['forward_passes']} forward passes"

@@ -1,9 +1,10 @@
 """Options, with one wording each, and how their words are read."""
 
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -41,6 +42,8 @@ Text = Annotated[str | None, typer.Option(help="One prompt.")]
 NoSpecialTokens = Annotated[
     bool, typer.Option("--no-special-tokens", help="Tokenise text without the tokenizer's special tokens.")
 ]
+
+_IDS = re.compile(r"\s*\[[\s\d,.+-]*\]?\s*")  # ids, or meant as such; other text may begin with a bracket too
 
 
 class Engine(StrEnum):
@@ -119,19 +122,23 @@ def parse_tolerance(text: str) -> float | None:
 
 
 def parse_tokens(
-    model: "LanguageModel", text: str | None, option: str, *, special_tokens: bool = True
+    model: "LanguageModel", text: str | None, option: str, *, end: Literal["front", "behind"] = "front"
 ) -> tuple[int, ...] | None:
     """The token ids of an option: text, or a list of ids in brackets; None where it was not given.
+
+    Text gets the special tokens that the tokenizer puts at that end of a prompt.
 
     Raises:
         InvalidInput: ids that are none of the model's, or text where there is no tokenizer.
     """
-    from sipit.prompts.reading import tokenize
+    from sipit.prompts.reading import special_ends, tokenize
 
     if text is None:
         return None
-    if not text.startswith("["):
-        return tuple(tokenize(model, [as_text(text)], special_tokens=special_tokens)[0])
+    if not _IDS.fullmatch(text):
+        ids = tokenize(model, [as_text(text)], special_tokens=False)[0]
+        front, behind = special_ends(model)
+        return (*front, *ids) if end == "front" else (*ids, *behind)
     try:
         ids: Any = json.loads(text)
     except ValueError:

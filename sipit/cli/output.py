@@ -47,6 +47,8 @@ def finish(
     `judged` false ends with 0 whatever was found.
     """
     record.provenance.setdefault("command_line", _command_line())
+    for line in record.provenance.get("warnings", []):
+        say(f"warning: {line}")
     try:
         _print(record, as_json, show)
     finally:  # whichever of the two fails, the answer is in the other

@@ -48,7 +48,9 @@ def token_padding(
     named = [getattr(tokenizer, name, None) for name in ("pad_token_id", "eos_token_id", "bos_token_id")]
     outside = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     outside[front : front + len(token_ids)] = False
-    for token in dict.fromkeys(token for token in (*named, 0) if token is not None):
+    for token in dict.fromkeys((*named, 0)):
+        if token is None or token >= model.vocabulary_size:
+            continue
         ids = torch.tensor([[token] * front + token_ids + [token] * behind], device=model.device)
         mask = (~outside)[None].long()
         counted = (mask.cumsum(1) - 1).clamp_min(0)

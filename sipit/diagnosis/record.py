@@ -48,7 +48,7 @@ def diagnosis_record(
             "policy": "diagnose",
             "diagnosis": [diagnosis.to_json() | {"text": _text(model, diagnosis)} for diagnosis in found],
         },
-        provenance=provenance(model, seed=seed),
+        provenance=provenance(model, seed=seed, lengths=map(len, arrays)),
         seconds=watch.seconds,
     )
 

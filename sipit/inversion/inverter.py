@@ -212,10 +212,14 @@ def _answer(search: Search) -> Inversion:
     """What a search that has ended found."""
     found = search.standing()
     tokens = list(found.results)
+    ids = [token.token_id for token in tokens if token.token_id is not None]
+    model = search.verifier.model
+    text = model.decode(ids) if len(ids) == len(tokens) else None
     return Inversion(
         outcome=overall(token.outcome for token in tokens),
         token_ids=[token.token_id for token in tokens],
-        text=_text(search.verifier.model, tokens),
+        text=text,
+        text_is_prompt=None if text is None else model.gives_back(text, ids),
         alternatives=[*other_layers(search), *found.alternatives],
         tokens=tokens,
         forward_passes=found.forward_passes,
@@ -233,12 +237,6 @@ def _with_conditions(search: Search, truth: Sequence[int]) -> list[TokenResult]:
         if position >= len(search.working) or classes[search.working[position]] != classes[token]:
             break  # what stands behind it was tested behind another prefix
     return tokens
-
-
-def _text(model: LanguageModel, tokens: Sequence[TokenResult]) -> str | None:
-    """The text of the prompt, classes by their smallest id; None where a position is unresolved."""
-    ids = [token.token_id for token in tokens if token.token_id is not None]
-    return model.decode(ids) if len(ids) == len(tokens) else None
 
 
 def matches_truth(model: LanguageModel, inversion: Inversion, truth: Sequence[int]) -> bool:

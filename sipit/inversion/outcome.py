@@ -83,7 +83,8 @@ class Inversion:
     """The answer for one prompt. `token_ids` has one entry per position: an id, or None where it is unresolved.
 
     Tokens with identical embedding rows are one class, written by its smallest id; all members are then listed in
-    `alternatives` and the outcome is ambiguous. `text` is None where a position is unresolved. `note` says in which
+    `alternatives` and the outcome is ambiguous. `text` is None where a position is unresolved;
+    `text_is_prompt` says whether the tokenizer makes the same ids of it again (None without one). `note` says in which
     number formats else the states were tried.
     """
 
@@ -97,6 +98,7 @@ class Inversion:
     candidates_tested: int
     seconds: float
     matches_truth: bool | None = None
+    text_is_prompt: bool | None = None
     note: str | None = None
 
     @property

@@ -45,13 +45,21 @@ class PartialInversion:
     matches_truth: bool | None = None
 
     @property
+    def token_ids(self) -> list[int | None]:
+        """The whole prompt: tokens that were given or settled; None where one is only the nearest."""
+        settled = {place for one in self.segments if _certain([one]) for place in range(one.first, one.last + 1)}
+        settled.update(self.given)
+        return [token if place in settled else None for place, token in enumerate(self.nearest_token_ids)]
+
+    @property
     def tested(self) -> int:
         """Prompts that were run and compared."""
         return sum(segment.tested for segment in self.segments)
 
     def to_json(self) -> dict[str, Any]:
         """The entry of a record."""
-        return {**asdict(self), "tested": self.tested, "explanation": EXPLANATIONS[self.outcome]}
+        explanation = EXPLANATIONS[self.outcome]
+        return {**asdict(self), "token_ids": self.token_ids, "tested": self.tested, "explanation": explanation}
 
 
 EXPLANATIONS = {

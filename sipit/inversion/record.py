@@ -80,7 +80,7 @@ def inversion_record(
             "prompts": [_entry(model, inversion) for inversion in inversions],
             "theorems": named(["decision", "inversion"]),
         },
-        provenance=provenance(model, seed=seed, arithmetic=inverter.arithmetic),
+        provenance=provenance(model, seed=seed, arithmetic=inverter.arithmetic, lengths=map(len, states)),
         seconds=watch.seconds,
     )
 
@@ -142,7 +142,7 @@ def partial_record(
         command="invert",
         verdict=Verdict.worst(inversion.outcome.verdict for inversion in found),
         result={"layer": states.layer, "policy": "partial", "partial": [inversion.to_json() for inversion in found]},
-        provenance=provenance(model, seed=seed),
+        provenance=provenance(model, seed=seed, lengths=[len(one.nearest_token_ids) for one in found]),
         seconds=watch.seconds,
     )
 

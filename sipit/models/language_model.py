@@ -140,13 +140,31 @@ class LanguageModel:
         return torch.nonzero(classes == classes[token]).flatten().tolist()
 
     def decode(self, token_ids: list[int]) -> str:
-        """The text of ids; the ids themselves in brackets without a tokenizer, or where it fails on them."""
-        if self.tokenizer is not None:
-            try:
-                return str(self.tokenizer.decode(token_ids))
-            except Exception:  # noqa: BLE001 - tokenizers raise anything; ids that were found are not lost to that
-                pass
-        return "".join(f"[{token}]" for token in token_ids)
+        """The text of ids; those that the tokenizer does not know, or all without one, stand in brackets."""
+        text = self._text(token_ids)
+        if text is not None:
+            return text
+        pieces = [(token, self._text([token])) for token in token_ids]
+        return "".join(f"[{token}]" if piece is None else piece for token, piece in pieces)
+
+    def gives_back(self, text: str, token_ids: list[int]) -> bool | None:
+        """Whether the tokenizer makes these ids of a text again, so that the text is the prompt; None without one."""
+        if self.tokenizer is None:
+            return None
+        try:
+            made = [self.tokenizer(text, add_special_tokens=add, verbose=False).input_ids for add in (False, True)]
+        except Exception:  # noqa: BLE001 - tokenizers raise anything
+            return False
+        return token_ids in [list(ids) for ids in made]
+
+    def _text(self, token_ids: list[int]) -> str | None:
+        """The text of ids that the tokenizer knows, else None."""
+        if self.tokenizer is None or any(token >= len(self.tokenizer) for token in token_ids):
+            return None
+        try:
+            return str(self.tokenizer.decode(token_ids))
+        except Exception:  # noqa: BLE001 - tokenizers raise anything; ids that were found are not lost to that
+            return None
 
 
 def check_loaded(model: Any) -> None:

@@ -23,11 +23,11 @@ def find_tokenizer(name: str) -> tuple[Any, str]:
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **given)
-            tokens = tokenizer("two words", add_special_tokens=False).input_ids
+            known = {*tokenizer.get_vocab().values()} - {*tokenizer.all_special_ids}
     except Exception as error:  # noqa: BLE001 - tokenizers raise anything, the bare class among it
         return None, _why_none(name, packed is not None, error)
     # Where a folder has no tokenizer files, the library makes an empty tokenizer up for some families.
-    return (tokenizer, "") if len(set(tokens)) > 1 else (None, NO_TOKENIZER)
+    return (tokenizer, "") if len(known) > 1 else (None, NO_TOKENIZER)
 
 
 def _why_none(name: str, packed: bool, error: Exception) -> str:

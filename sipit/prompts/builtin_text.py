@@ -53,4 +53,6 @@ def random_tokens(model: LanguageModel, shape: tuple[int, ...], *, generator: to
 
 
 def _token_ids(model: LanguageModel, text: str) -> list[int]:
-    return list(model.tokenizer(text, verbose=False).input_ids)
+    """The ids of a text, without those that the embedding has no row for: a tokenizer may know more tokens."""
+    ids = model.tokenizer(text, verbose=False).input_ids
+    return [token for token in ids if token < model.vocabulary_size]

@@ -1,6 +1,7 @@
 """Prompts: from text or files to token ids, each checked against the model before anything is computed."""
 
 import json
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,18 @@ def tokenize(model: LanguageModel, prompts: Any, *, special_tokens: bool = True)
         InvalidInput: no prompts, an empty one, one beyond the context, an id out of range, or text without tokenizer.
     """
     with asked(f"Expected text that the tokenizer of {model.name} takes", "give token_ids"):
-        ids = [_ids(model, prompt, special_tokens) for prompt in given_prompts(prompts)]
-    return [_checked(model, one, f"prompt {n}") for n, one in enumerate(ids)]
+        given = given_prompts(prompts)
+        ids = [_ids(model, prompt, special_tokens) for prompt in given]
+    return [_checked(model, one, n, prompt) for n, (one, prompt) in enumerate(zip(ids, given, strict=True))]
+
+
+def special_ends(model: LanguageModel) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The special tokens that the tokenizer puts in front of a prompt, and those behind it."""
+    if model.tokenizer is None:
+        return (), ()
+    plain, whole = (_ids(model, "a", special) for special in (False, True))
+    begin = next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)
+    return tuple(whole[:begin]), tuple(whole[begin + len(plain) :])
 
 
 def _ids(model: LanguageModel, prompt: Prompt, special_tokens: bool) -> list[int]:
@@ -40,11 +51,18 @@ def _ids(model: LanguageModel, prompt: Prompt, special_tokens: bool) -> list[int
     return list(model.tokenizer(prompt, add_special_tokens=special_tokens, verbose=False).input_ids)
 
 
-def _checked(model: LanguageModel, ids: list[Any], name: str) -> list[int]:
+def _checked(model: LanguageModel, ids: list[Any], number: int, prompt: Prompt) -> list[int]:
+    name = f"prompt {number}"
     if not ids:
         raise InvalidInput(f"Expected at least one token, but {name} is empty; remove it or give it text.")
     for position, token in enumerate(ids):
         if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < model.vocabulary_size:
+            if isinstance(prompt, str):
+                raise InvalidInput(
+                    f"Expected token ids from 0 to {model.vocabulary_size - 1}, the rows of {model.name}, but its "
+                    f"tokenizer makes {token} ({model.decode([token])!r}) at position {position} of {name}; leave such "
+                    "tokens away (--no-special-tokens), or give token_ids."
+                )
             raise InvalidInput(
                 f"Expected token ids from 0 to {model.vocabulary_size - 1}, but {name} has {token!r} at position "
                 f"{position}; check which model it was tokenised for."
@@ -70,12 +88,21 @@ def read_prompts(path: Path) -> list[Prompt]:
             raise InvalidInput(
                 f"Expected a prompt file of at most {LARGEST_FILE} bytes, but {path} is larger; split it."
             )
-        lines = path.read_text(encoding="utf-8").split("\n")
+        data = path.read_bytes()
+        # Some editors begin a file with a mark that says how it is encoded; it is no part of a prompt.
+        encoding = "utf-16" if data[:2] in {BOM_UTF16_LE, BOM_UTF16_BE} else "utf-8-sig"
+        lines = data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     except OSError as error:
         raise InvalidInput(f"Expected a readable prompt file, but {path} is not: {error.strerror}; check it.") from None
     except UnicodeDecodeError:
         raise InvalidInput(f"Expected a prompt file in UTF-8, but {path} is not; convert it.") from None
-    numbered = [(number, line.rstrip("\r")) for number, line in enumerate(lines, start=1) if line.strip()]
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line]
+    blank = next((number for number, line in numbered if not line.strip()), None)
+    if blank is not None:
+        raise InvalidInput(
+            f"Expected a prompt in every line, but line {blank} of {path} holds nothing but blanks; remove them, or "
+            'write {"text": "…"} in a .jsonl file if they are the prompt.'
+        )
     if not numbered:
         raise InvalidInput(f"Expected at least one prompt, but {path} has none; write one per line.")
     if path.suffix == ".txt":

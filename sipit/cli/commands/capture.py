@@ -79,7 +79,7 @@ def capture(
             "cached": cached,
             "batch": batch if refused is None else 1,
         },
-        provenance=provenance(language_model, seed=seed),
+        provenance=provenance(language_model, seed=seed, lengths=lengths),
         seconds=watch.seconds,
     )
 

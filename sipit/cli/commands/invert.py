@@ -117,7 +117,7 @@ def invert(
             truth=ids,
             positions=parse_positions(positions),
             prefix=parse_tokens(language_model, prefix, "--prefix") or (),
-            suffix=parse_tokens(language_model, suffix, "--suffix", special_tokens=False) or (),
+            suffix=parse_tokens(language_model, suffix, "--suffix", end="behind") or (),
             tolerance=bound,
             budget=budget,
             seed=seed,
