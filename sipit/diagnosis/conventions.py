@@ -292,7 +292,7 @@ class Diagnostician:
     def _absolute(self) -> bool:
         """Whether position ids make a difference beyond rounding."""
         ids = torch.arange(1, 9, device=self.model.device)[None] % self.model.vocabulary_size
-        plain, moved = (self._sites.network(Site("final"), shift=shift).run(ids) for shift in (0, 3))
+        plain, moved = (self._sites.network(Site(self.model.layers), shift=shift).run(ids) for shift in (0, 3))
         return bool(direction_distance(moved.double(), plain.double()).max() > _ENOUGH)
 
     def _try(self, rows: torch.Tensor, site: Site, start: Start, skip: int, grid: float) -> _Walked:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from sipit.models import LanguageModel
-from sipit.models.network import Layer, Network
+from sipit.models.network import Layer, Network, reading_final
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Sites:
         """Every site, by depth."""
         plain = [Site(layer) for layer in range(self.model.layers + 1)]
         normed = [Site(layer, True) for layer, norm in enumerate(self.norms) if norm is not None]
-        return [*plain, *normed, Site("final")]
+        return [*plain, *normed, *([Site("final")] if self.model.decoder.chain.final_width is not None else [])]
 
     def network(self, site: Site, *, shift: int = 0) -> SiteNetwork:
         """The model read at a site."""
@@ -94,9 +94,16 @@ class Sites:
         layers = [site.layer for site in chosen]
         end = None if "final" in layers else max(int(layer) for layer in layers)
         plain: dict[Layer, torch.Tensor] = {}
-        with torch.inference_mode(), _collected(self.model, plain, end), suppress(_Reached):
+        final = self.model.decoder.chain.final
+        with (
+            torch.inference_mode(),
+            _collected(self.model, plain, end),
+            reading_final(final, lambda states: plain.update({"final": states})),
+            suppress(_Reached),
+        ):
             given = self.model.abilities.arguments(mask=mask, positions=positions)
-            plain["final"] = self.model.decoder.body(input_ids=token_ids, **given)[0]
+            output = self.model.decoder.body(input_ids=token_ids, **given)
+            plain.setdefault("final", output[0])
         with torch.inference_mode():
             return {site: self._norm(site)(plain[site.layer]) if site.normed else plain[site.layer] for site in chosen}
 

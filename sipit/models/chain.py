@@ -20,7 +20,9 @@ _LENGTH = 4  # tokens of the prompts
 class Chain:
     """The blocks that a text goes through, in order, and in which form they hand on its states.
 
-    `stream` says how blocks hold the states, of `width`; the state after the final norm may have another width.
+    `stream` says how blocks hold the states, of `width`. `final_width` is that of the state after the final norm, which
+    is what the body returns, or what the module `final` does where the body goes on from there to another width (a
+    projection, a head); None where nothing of the stream's width stands behind the last block.
     `returns` says block by block how many values it returns, of which the state is the first, or None where it returns
     the state alone. `tables` are the embedding tables of the body that the ids themselves index.
     """
@@ -28,7 +30,8 @@ class Chain:
     blocks: tuple[nn.Module, ...]
     stream: Stream
     width: int
-    final_width: int
+    final_width: int | None
+    final: nn.Module | None
     returns: tuple[int | None, ...]
     tables: tuple[nn.Embedding, ...]
 
@@ -68,11 +71,16 @@ def find_chain(body: nn.Module, lists: Sequence[nn.ModuleList], *, rows: int, de
     before, after = (stream.handed_on(output[-1])[0, :-1].double() for output in outputs)
     if float((before - after).norm()) > _CAUSAL.get(computed, _CAUSAL_HALF) * float(before.norm()):
         return "a later token changes the states of earlier ones, so it is not causal"
+    width, final_width, norm = stream.handed_on(outputs[0][0]).shape[-1], runs[0].final.shape[-1], None
+    if final_width != width and stream.streams is None:
+        norm = _last_behind(body, lists[called[0]][orders[0][0][-1]], prompts[0], arguments, width)
+        final_width = None if norm is None else width
     return Chain(
         blocks=tuple(lists[called[0]][index] for index in orders[0][0]),
         stream=stream,
-        width=stream.handed_on(outputs[0][0]).shape[-1],
-        final_width=runs[0].final.shape[-1],
+        width=width,
+        final_width=final_width,
+        final=norm,
         returns=tuple(len(output) if isinstance(output, tuple | list) else None for output in outputs[0]),
         tables=tuple(table for table in runs[0].tables if any(table is other for other in runs[1].tables)),
     )
@@ -123,3 +131,25 @@ def _watched(body: nn.Module, lists: Sequence[nn.ModuleList], ids: torch.Tensor,
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _last_behind(
+    body: nn.Module, block: nn.Module, ids: torch.Tensor, arguments: dict[str, Any], width: int
+) -> nn.Module | None:
+    """The last module behind a block that returns one state of a width for every token; None where there is none."""
+    found: list[nn.Module] = []
+
+    def look(module: nn.Module, _arguments: Any, output: Any) -> None:
+        if module is block:
+            found.clear()
+        elif isinstance(output, torch.Tensor) and output.shape == (*ids.shape, width):
+            found.append(module)
+
+    handles = [part.register_forward_hook(look) for part in body.modules()]
+    try:
+        with torch.inference_mode():
+            body(input_ids=ids, **arguments)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[-1] if found else None

@@ -55,8 +55,8 @@ class LanguageModel:
         return self.decoder.chain.width
 
     def width_at(self, layer: int | str) -> int:
-        """Width of the states at a layer: d, but for "final" that of what the unembedding takes."""
-        return self.decoder.chain.final_width if layer == "final" else self.width
+        """Width of the states at a layer: d; of the state after the final norm, if a token has several streams, one's."""
+        return self.decoder.chain.final_width or self.width if layer == "final" else self.width
 
     @property
     def device(self) -> torch.device:

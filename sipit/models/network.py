@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
 from sipit.models.trial import REFUSALS
 
@@ -88,7 +88,7 @@ class Network:
         state: list[torch.Tensor] = []
         with torch.inference_mode(), self._reading(state.append):
             output = self.model.decoder.body(input_ids=token_ids, **arguments)
-        return output[0] if self.layer == "final" else state[0], self.model.abilities.memory_in(output)
+        return state[0] if state else output[0], self.model.abilities.memory_in(output)
 
     def run_embeddings(
         self,
@@ -132,10 +132,10 @@ class Network:
             raise _Reached
 
         try:
-            if self.layer == "final":
-                return decoder.body(input_ids=token_ids, **arguments)[0]
             with self._reading(end):
-                decoder.body(input_ids=token_ids, **arguments)
+                output = decoder.body(input_ids=token_ids, **arguments)
+            if self.layer == "final":
+                return output[0]
         except _Reached:
             return state[0]
         except torch.OutOfMemoryError:
@@ -157,9 +157,10 @@ class Network:
         def after(_module: Any, _arguments: Any, output: Any) -> None:
             keep(stream.handed_on(output))
 
-        blocks = self.model.decoder.blocks
+        blocks, final = self.model.decoder.blocks, self.model.decoder.chain.final
         if self.layer == "final":
-            yield
+            with reading_final(final, keep):
+                yield
             return
         if self.layer == 0:
             handle = blocks[0].register_forward_pre_hook(before, with_kwargs=True)
@@ -237,8 +238,26 @@ def whole_number(value: Any) -> Any:
         return value
 
 
+@contextmanager
+def reading_final(final: Any | None, keep: Callable[[torch.Tensor], None]) -> Generator[None]:
+    """Hands `keep` what the final norm returns, where a body goes on from there."""
+    if final is None:
+        yield
+        return
+    handle = final.register_forward_hook(lambda _module, _arguments, output: keep(output))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def check_layer(model: LanguageModel, layer: Layer) -> None:
-    """Raises InvalidInput where the model has no such layer."""
+    """Raises InvalidInput where the model has no such layer, Unsupported where nothing is behind its final norm."""
+    if layer == "final" and model.decoder.chain.final_width is None:
+        raise Unsupported(
+            f"Expected a state of width {model.width} after a final norm, but {type(model.decoder.body).__name__} has none "
+            f"behind its last block, and ends with another width; name layer {model.layers}, the last before it."
+        )
     if layer != "final" and not (type(layer) is int and 0 <= layer <= model.layers):
         raise InvalidInput(
             f"Expected a layer from 0 to {model.layers} or 'final' for {model.name}, but got layer={layer!r}; "

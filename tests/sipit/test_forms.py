@@ -161,16 +161,26 @@ def test_kept_probes_of_another_width_are_not_used(monkeypatch, tmp_path):
     assert found.token_ids == PROMPT
 
 
-def test_a_width_of_its_own_behind_the_final_norm():
+def test_a_width_of_its_own_without_a_final_norm():
     config = small_copy(AutoConfig.for_model("opt"))
     config.word_embed_proj_dim = 16  # as in OPT 350M
     config.do_layer_norm_before = False
     model = language_model(drawn_module(config, seed=0))
-    assert (model.width, model.width_at("final")) == (32, 16)
+    with pytest.raises(Unsupported, match="name layer 2, the last before it"):
+        sipit.capture(model, [PROMPT], layer="final")
+    states = sipit.capture(model, [PROMPT], layer=1)
+    assert diagnose(model, states.arrays[0], claimed=2).site == Site(1)
+    with pytest.raises(InvalidInput, match=r"shape \(T, 32\)"):
+        replace(states, arrays=(states[0][:, :16],)).check(model)
+
+
+def test_a_projection_behind_the_final_norm_is_no_part_of_the_final_state():
+    config = small_copy(AutoConfig.for_model("opt"))
+    config.word_embed_proj_dim = 16
+    model = language_model(drawn_module(config, seed=0))
     for layer, other in ((1, "final"), ("final", 1)):
         states = sipit.capture(model, [PROMPT], layer=layer)
+        assert states[0].shape == (len(PROMPT), 32)
         (found,) = sipit.invert(model, states)
         assert found.token_ids == PROMPT
         assert diagnose(model, states.arrays[0], claimed=other).site == Site(layer)
-        with pytest.raises(InvalidInput, match=r"shape \(T, "):
-            replace(states, layer=other).check(model)
