@@ -20,6 +20,7 @@ from numerics.networks.stream import Stream
 
 _SHOWN = 8  # first positions whose rows of a table are compared
 _LARGEST = 2**31  # no length of a prompt
+_TOLD = "_sipit_told"  # an attribute of tables that have the hooks
 _RUN = 1024  # tokens of the longest run that is made to see whether anything but a table looks at the length
 _SAME = 1e-5  # relative; rows of a table at equal positions hardly differ otherwise
 _LENGTHS = ("position", "length", "window", "context", "chunk", "seq", "max")  # in names of fields that may say one
@@ -140,10 +141,10 @@ def find_dependence(
     if lengths:
         dependent = list({id(t.module): t for found in turned.values() for t in found}.values())
         for module in {id(table.module): table.module for table in dependent}.values():
-            if not getattr(module, "_sipit_told", False):
+            if not hasattr(module, _TOLD):
                 module.register_forward_pre_hook(_ask_for_all, with_kwargs=True)
                 module.register_forward_hook(_give_what_was_asked)
-                module._sipit_told = True  # pyright: ignore[reportAttributeAccessIssue] - a copy has the hooks as well
+                setattr(module, _TOLD, True)  # a copy of it has the hooks as well
         return LengthDependence(lengths, lambda length: torch.cat([table.rows(length) for table in dependent]))
     spoken = {n for name, n in _numbers(config.to_dict()) if any(part in name for part in _LENGTHS)}
     tried = sorted(n for n in spoken if _SHOWN <= n < min(_RUN, limit or _RUN))

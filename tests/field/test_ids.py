@@ -119,14 +119,13 @@ def test_marks_of_byte_order_are_no_prompt(tmp_path):
     assert read_prompts(tmp_path / "a.jsonl") == ["abc"]
     assert read_prompts(tmp_path / "a.txt") == read_prompts(tmp_path / "b.txt") == ["abc", "def"]
     (tmp_path / "c.txt").write_text("abc\n \t\ndef\n")
-    with pytest.raises(InvalidInput, match="line 2 of .* holds nothing but blanks"):
+    with pytest.raises(InvalidInput, match=r"line 2 of .* holds nothing but blanks"):
         read_prompts(tmp_path / "c.txt")
 
 
 def test_as_many_positions_as_tokens(tmp_path):
     def make():
-        module = tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=128, n_embd=64, n_layer=2, n_head=4, n_positions=128))
-        return module
+        return tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=128, n_embd=64, n_layer=2, n_head=4, n_positions=128))
 
     module = drawn(make)
     with torch.no_grad():

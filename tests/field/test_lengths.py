@@ -10,7 +10,12 @@ from sipit.diagnosis.conventions import Cause, diagnose
 from sipit.states.files import States
 from tests.field.models import COMMON, drawn, drawn_ids, plain, saved
 
-LONG = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [1.0 + i for i in range(8)]}
+LONG = {
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "short_factor": [1.0] * 8,
+    "long_factor": [1.0 + i for i in range(8)],
+}
 ENCODED = {
     "vocab_size": 512, "d_model": 64, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 128,
     "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 128, "max_position_embeddings": 128,
