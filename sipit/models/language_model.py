@@ -55,7 +55,7 @@ class LanguageModel:
         return self.decoder.chain.width
 
     def width_at(self, layer: int | str) -> int:
-        """Width of the states at a layer: d; of the state after the final norm, if a token has several streams, one's."""
+        """Width of the states at a layer: d; where a token has several streams, that of one after the final norm."""
         return self.decoder.chain.final_width or self.width if layer == "final" else self.width
 
     @property

@@ -255,8 +255,8 @@ def check_layer(model: LanguageModel, layer: Layer) -> None:
     """Raises InvalidInput where the model has no such layer, Unsupported where nothing is behind its final norm."""
     if layer == "final" and model.decoder.chain.final_width is None:
         raise Unsupported(
-            f"Expected a state of width {model.width} after a final norm, but {type(model.decoder.body).__name__} has none "
-            f"behind its last block, and ends with another width; name layer {model.layers}, the last before it."
+            f"Expected a state of width {model.width} after a final norm, but {type(model.decoder.body).__name__} has "
+            f"none behind its last block, and ends with another width; name layer {model.layers}, the last before it."
         )
     if layer != "final" and not (type(layer) is int and 0 <= layer <= model.layers):
         raise InvalidInput(
