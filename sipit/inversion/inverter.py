@@ -126,7 +126,7 @@ class Inverter:
         """
         decided: dict[int, int] = {}
         allowed = [self._tolerance(states, number) for number in range(len(states))]
-        also = (self.rivals, tuple(allowed[1:])) if self.tolerances else (self.rivals,)
+        also = (self.rivals,) if len({*allowed}) == 1 else (self.rivals, tuple(allowed))
         kept = Kept.of(self.network.model, states.arrays, states.layer, allowed[0], *also) if resume else None
 
         def opening(number: int) -> Opening:
@@ -177,7 +177,7 @@ class Inverter:
 
     def invert(self, observed: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
         """The prompt of one tensor of states (T, d)."""
-        ((_, search),) = self._run([(len(observed), lambda: self._search(observed, progress, self.tolerance))], None)
+        ((_, search),) = self._run([(len(observed), lambda: self._search(observed, progress))], None)
         return _answer(search)
 
     def _run(
@@ -194,13 +194,13 @@ class Inverter:
                 for number, search in run_together([openings[number] for number in group], keep=kept):
                     yield group[number], search
 
-    def _search(self, observed: torch.Tensor, progress: Progress | None, tolerance: Tolerance) -> Search:
+    def _search(self, observed: torch.Tensor, progress: Progress | None, tolerance: Tolerance | None = None) -> Search:
         """The search for one prompt, ready to begin."""
         clock = Clock(self.budget)
         with clock.running():
             network = replace(self.network, work=Work())
             return Search(
-                verifier=Verifier(network.model, self.open_prefix(network), observed, tolerance),
+                verifier=Verifier(network.model, self.open_prefix(network), observed, tolerance or self.tolerance),
                 proposal=self.policy.propose(observed, network),
                 rivals=self.rivals,
                 clock=clock,

@@ -97,14 +97,14 @@ def read_prompts(path: Path) -> list[Prompt]:
     except UnicodeDecodeError:
         raise InvalidInput(f"Expected a prompt file in UTF-8, but {path} is not; convert it.") from None
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line]
+    if not any(line.strip() for _, line in numbered):
+        raise InvalidInput(f"Expected at least one prompt, but {path} has none; write one per line.")
     blank = next((number for number, line in numbered if not line.strip()), None)
     if blank is not None:
         raise InvalidInput(
             f"Expected a prompt in every line, but line {blank} of {path} holds nothing but blanks; remove them, or "
             'write {"text": "…"} in a .jsonl file if they are the prompt.'
         )
-    if not numbered:
-        raise InvalidInput(f"Expected at least one prompt, but {path} has none; write one per line.")
     if path.suffix == ".txt":
         return [line for _, line in numbered]
     return [_json_prompt(path, number, line) for number, line in numbered]

@@ -156,8 +156,8 @@ def test_the_noise_is_that_of_a_model_a_layer_and_formats(empty_cache):
     model = tiny("gpt2")
     for layer in (1, 2):
         for dtype in (torch.float32, torch.bfloat16):
-            derive_tolerance(model, States((torch.ones(1, 64, dtype=dtype),), layer))
-    derive_tolerance(tiny("llama"), States((torch.ones(1, 64),), 1))
+            derive_tolerance(model, States((torch.full((1, 64), 1 / 3, dtype=dtype),), layer))
+    derive_tolerance(tiny("llama"), States((torch.full((1, 64), 1 / 3),), 1))
     assert len(list(empty_cache.glob("*/noise/*"))) == 5
 
 
