@@ -9,8 +9,8 @@ import torch
 from proofs.errors import InvalidInput
 from sipit.inversion.batching import Opening, run_together
 from sipit.inversion.budget import Clock
-from sipit.inversion.neighbours import other_layers
 from sipit.inversion.formats import derive_each, with_half_types
+from sipit.inversion.neighbours import other_layers
 from sipit.inversion.outcome import Inversion, TokenResult, overall
 from sipit.inversion.policies import Policy, make_policy
 from sipit.inversion.resume import Kept

@@ -42,4 +42,5 @@ def _others(model: LanguageModel, layer: Layer) -> list[Layer]:
     at = model.layers if layer == "final" else int(layer)
     near: list[Layer] = [number for number in (at + 1, at - 1) if 0 <= number <= model.layers]
     further: list[Layer] = ["final", model.layers, 0]
-    return [other for other in dict.fromkeys(near + further) if other != layer]
+    none = "final" if model.decoder.chain.final_width is None else layer
+    return [other for other in dict.fromkeys(near + further) if other not in (layer, none)]
