@@ -40,7 +40,7 @@ SHORT = 16  # positions up to which a table is open from the start
 
 _SHOWN = {"outcome", "token_ids", "text", "alternatives", "tokens", "forward_passes", "token_positions",
           "candidates_tested", "seconds", "matches_truth", "explanation", "largest_residual", "smallest_margin",
-          "pieces"}  # fmt: skip
+          "pieces", "text_is_prompt", "note"}  # fmt: skip
 
 
 def inversion_chapter(record: Record) -> Chapter:
@@ -186,6 +186,8 @@ def _prompt(name: str, prompt: Mapping[str, Any], positions: Sequence[Position],
     blocks: list[Block] = [Paragraph(plain(prompt.get("explanation")))] if prompt.get("explanation") else []
     if prompt.get("matches_truth") is False and prompt.get("outcome") == "recovered":
         blocks.append(Paragraph("Attention: this differs from the true text."))
+    if prompt.get("text_is_prompt") is False:
+        blocks.append(Paragraph("The text is not the prompt: the tokenizer makes other ids of it than those found."))
     text = string(prompt.get("text"))
     whole = bool(positions) and all(position.resolved for position in positions)
     if positions:
