@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from numbers import Real
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from proofs.errors import InvalidInput
 from sipit.inversion.batching import Opening, run_together
 from sipit.inversion.budget import Clock
+from sipit.inversion.first_states import FirstStates
 from sipit.inversion.formats import derive_each, with_half_types
 from sipit.inversion.neighbours import other_layers
 from sipit.inversion.outcome import Inversion, TokenResult, overall
@@ -205,7 +207,13 @@ class Inverter:
                 rivals=self.rivals,
                 clock=clock,
                 progress=progress,
+                first=self._first,
             )
+
+    @cached_property
+    def _first(self) -> FirstStates | None:
+        """States of tokens at the first position, for all searches."""
+        return FirstStates.of(self.network)
 
 
 def _answer(search: Search) -> Inversion:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from sipit.inversion.budget import Clock
+from sipit.inversion.first_states import FirstStates
 from sipit.inversion.lookahead import follow
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.policies import Proposal
@@ -57,7 +58,8 @@ class Search:
     """One prompt at work.
 
     `working` holds the token taken at every settled position, `results` the answers decided so far: a position is
-    first settled (a token fits), then decided (its rivals are tested too).
+    first settled (a token fits), then decided (its rivals are tested too). `first` has states of the first position
+    that need no run.
     """
 
     verifier: Verifier
@@ -65,6 +67,7 @@ class Search:
     rivals: int
     clock: Clock
     progress: Callable[[int, int], None] | None = None
+    first: FirstStates | None = None
     working: list[int] = field(default_factory=list[int])
     results: list[TokenResult] = field(default_factory=list[TokenResult])
     alternatives: list[Alternative] = field(default_factory=list[Alternative])
@@ -135,6 +138,8 @@ class Search:
             tokens = torch.cat([tokens.expand(len(drafts), -1), drafts], dim=1)
         if tokens.shape[1]:
             states = yield Drafts(start, tokens)
+            if start == 0 and self.first is not None:
+                self.first.enter(torch.zeros_like(tokens[:, 0]), tokens[:, 0], states[:, 0])
             fitting = self.verifier.draft(start, tokens, states).tolist()
             if self._taken_over and start + len(fitting) < settled:
                 self._begin_anew()
@@ -288,7 +293,11 @@ class Search:
             if self.clock.expired:
                 return False
             if len(piece):
-                states = yield Candidates(at, piece)
+                states = None if self.first is None else self.first.states(at, piece)
+                if states is None:
+                    states = yield Candidates(at, piece)
+                    if self.first is not None:
+                        self.first.enter(at, piece, states)
                 self.verifier.test(at, piece, states)
         return True
 

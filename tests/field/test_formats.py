@@ -6,6 +6,7 @@ import transformers as tf
 from safetensors.torch import save_file
 
 import sipit
+from sipit.inversion import first_states
 from sipit.states.files import States, read_states
 from tests.field.models import drawn_ids, llama, plain, saved
 
@@ -66,3 +67,21 @@ def test_random_rows_are_of_no_prompt_in_any_format(folder):
     (found,) = answers(folder, [rows])
     assert found.outcome == "not_found"
     assert found.note is None  # nothing is near enough to try
+
+
+def test_the_first_position_of_a_vocabulary_is_run_once(folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("SIPIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(first_states, "SMALLEST", 512)
+    model = sipit.load_model(folder)
+    rows = [torch.randn(3, 64, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+    before, after = (sipit.invert(model, States((array,), 1))[0] for array in rows)
+    assert (before.outcome, after.outcome) == ("not_found", "not_found")
+    assert before.candidates_tested == after.candidates_tested == 512
+    assert after.token_positions < 64 < 512 <= before.token_positions
+    monkeypatch.setattr(first_states, "SMALLEST", 10**9)
+    (anew,) = sipit.invert(model, States((rows[1],), 1))
+    assert anew.token_positions >= 512
+    assert anew.largest_residual == pytest.approx(after.largest_residual, rel=1e-5)
+    monkeypatch.setattr(first_states, "SMALLEST", 512)
+    found = answers(folder, [plain(folder, ids)[1] for ids in PROMPTS])
+    assert [one.token_ids for one in found] == PROMPTS
