@@ -223,9 +223,13 @@ class Search:
         vocabulary = self.verifier.model.vocabulary_size
         limit = min(CONDITIONAL, vocabulary) if conditional else vocabulary
         batch, examined = FIRST, not self.verifier.tolerance.evened
+        ordered = self.verifier.model.token_classes[:0]
         while self._tested(position) < limit and (self.rivals == vocabulary or not self.verifier.fits(position)):
             batch = min(batch * GROWTH, PIECE)
-            in_time = yield from self._test([(position, self._candidates(position, batch))])
+            if not len(ordered):
+                ordered = self._candidates(position, batch if batch < PIECE else self.proposal.at_once)
+            chosen, ordered = ordered[:batch], ordered[batch:]
+            in_time = yield from self._test([(position, chosen)])
             if not in_time:
                 self._stop(Outcome.BUDGET_EXHAUSTED, "the budget ended before this position was found")
                 return False

@@ -31,6 +31,7 @@ _CHOICES = 4  # likeliest tokens of a position that a draft may have
 _CERTAIN = 3.0  # log-odds of the likeliest draft above which another is not worth its run
 _HOPE = 0.03  # probability that a draft holds so far, below which it is not drawn out
 _SHORTEST = 8  # tokens of a draft, unless fewer are left
+_AHEAD = 8 * PIECE  # candidates in one order
 _ROWS = 64  # positions scored at a time
 
 
@@ -79,8 +80,8 @@ class DraftProposal:
 
     @property
     def at_once(self) -> int:
-        """As many as suits."""
-        return PIECE
+        """Some pieces: to order a large vocabulary costs as much as a block."""
+        return _AHEAD
 
     def drafts(self, start: int) -> torch.Tensor:
         """The likeliest drafts, at most 8, the likeliest first, as far as one may hope that they hold."""
