@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from sipit.models.copies import in_float64
+from sipit.models.hooks import hooked
 
 ARITHMETICS = (("float64", "sdpa"), ("float32", "sdpa"), ("bfloat16", "sdpa"), ("bfloat16", "eager"))
 LENGTHS = ((1, 2), (1, 3), (2, 3), (1, 7), (1, 32))
@@ -77,9 +78,6 @@ def _last_states(module: Any, prompts: list[list[int]]) -> torch.Tensor:
 
     reached: list[torch.Tensor] = []
     hook = find_blocks(module)[-1].register_forward_hook(lambda _m, _a, output: reached.append(hidden_of(output)))
-    try:
-        with torch.inference_mode():
-            module(input_ids=torch.tensor(prompts), use_cache=False)
-    finally:
-        hook.remove()
+    with hooked([hook]), torch.inference_mode():
+        module(input_ids=torch.tensor(prompts), use_cache=False)
     return reached[0][:, -1].double()

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from sipit.models import LanguageModel
+from sipit.models.hooks import Reached, hooked
 from sipit.models.network import Layer, Network, reading_final
 
 
@@ -99,17 +100,13 @@ class Sites:
             torch.inference_mode(),
             _collected(self.model, plain, end),
             reading_final(final, lambda states: plain.update({"final": states})),
-            suppress(_Reached),
+            suppress(Reached),
         ):
             given = self.model.abilities.arguments(mask=mask, positions=positions)
             output = self.model.decoder.body(input_ids=token_ids, **given)
             plain.setdefault("final", output[0])
         with torch.inference_mode():
             return {site: self._norm(site)(plain[site.layer]) if site.normed else plain[site.layer] for site in chosen}
-
-
-class _Reached(Exception):
-    """Ends a run behind the deepest site that is wanted."""
 
 
 @contextmanager
@@ -121,24 +118,21 @@ def _collected(model: LanguageModel, states: dict[Layer, torch.Tensor], end: int
     def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         states[0] = stream.entered(arguments, named)
         if end == 0:
-            raise _Reached
+            raise Reached
 
     def after(layer: int) -> Any:
         def keep(_module: Any, _arguments: Any, output: Any) -> None:
             states[layer] = stream.handed_on(output)
             if layer == end:
-                raise _Reached
+                raise Reached
 
         return keep
 
     blocks = model.decoder.blocks
     handles = [blocks[0].register_forward_pre_hook(before, with_kwargs=True)]
     handles += [block.register_forward_hook(after(index)) for index, block in enumerate(blocks, start=1)]
-    try:
+    with hooked(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _input_norms(model: LanguageModel) -> list[Any]:
@@ -150,14 +144,9 @@ def _input_norms(model: LanguageModel) -> list[Any]:
         if arguments:
             seen.append((module, arguments[0]))
 
-    handles = [norm.register_forward_hook(keep) for norm in norms]
     ids = torch.arange(4, device=model.device)[None] % model.vocabulary_size
-    try:
-        with torch.inference_mode(), _collected(model, entered):
-            model.decoder.body(input_ids=ids, **model.abilities.arguments())
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(norm.register_forward_hook(keep) for norm in norms), torch.inference_mode(), _collected(model, entered):
+        model.decoder.body(input_ids=ids, **model.abilities.arguments())
     found: list[Any] = []
     for layer in range(model.layers):
         inside = {id(part) for part in model.decoder.blocks[layer].modules()}

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from numerics.networks.stream import Stream
+from sipit.models.hooks import hooked
 from sipit.models.trial import REFUSALS, without_memory
 
 _CAUSAL = {torch.float64: 1e-9, torch.float32: 2e-5}  # relative; runs of one shape hardly round otherwise
@@ -126,11 +127,8 @@ def _watched(body: nn.Module, lists: Sequence[nn.ModuleList], ids: torch.Tensor,
         for index, module in enumerate(part)
     ]
     handles += [part.register_forward_hook(look) for part in body.modules() if isinstance(part, nn.Embedding)]
-    try:
+    with hooked(handles):
         return _Run(calls, tables, body(input_ids=ids, **arguments)[0])
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _last_behind(
@@ -145,11 +143,6 @@ def _last_behind(
         elif isinstance(output, torch.Tensor) and output.shape == (*ids.shape, width):
             found.append(module)
 
-    handles = [part.register_forward_hook(look) for part in body.modules()]
-    try:
-        with torch.inference_mode():
-            body(input_ids=ids, **arguments)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(part.register_forward_hook(look) for part in body.modules()), torch.inference_mode():
+        body(input_ids=ids, **arguments)
     return found[-1] if found else None

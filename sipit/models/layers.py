@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from sipit.models import LanguageModel
+from sipit.models.hooks import hooked
 from sipit.models.network import Network
 
 
@@ -30,11 +31,8 @@ def reading(model: LanguageModel, layers: Sequence[int]) -> Generator[dict[int, 
     handles = [blocks[layer - 1].register_forward_hook(reader(layer), prepend=True) for layer in layers if layer > 0]
     if 0 in states:
         handles.append(blocks[0].register_forward_pre_hook(before, with_kwargs=True, prepend=True))
-    try:
+    with hooked(handles):
         yield states
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def layered_states(model: LanguageModel, token_ids: Sequence[int], layers: Sequence[int]) -> torch.Tensor:

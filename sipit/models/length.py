@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from numerics.networks.stream import Stream
+from sipit.models.hooks import Reached, hooked
 
 _SHOWN = 8  # first positions whose rows of a table are compared
 _LARGEST = 2**31  # no length of a prompt
@@ -111,13 +112,8 @@ def find_tables(body: nn.Module, ids: torch.Tensor, arguments: dict[str, Any]) -
             found.append(Table(module, given, named))
 
     modules = [part for part in body.modules() if not any(True for _ in part.parameters()) and _has_no_rows(part)]
-    handles = [part.register_forward_hook(look, with_kwargs=True) for part in modules]
-    try:
-        with torch.inference_mode():
-            body(input_ids=ids, **arguments)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(part.register_forward_hook(look, with_kwargs=True) for part in modules), torch.inference_mode():
+        body(input_ids=ids, **arguments)
     return found
 
 
@@ -152,10 +148,6 @@ def find_dependence(
     return LengthDependence(changed)
 
 
-class _Ended(Exception):
-    """Ends a run behind the first block."""
-
-
 def _changes(block: nn.Module, stream: Stream, run: Callable[[torch.Tensor], Any], rows: int, length: int) -> bool:
     """Whether the first states of a prompt differ between runs of so many tokens and of one more."""
     device = next(block.parameters()).device
@@ -164,16 +156,12 @@ def _changes(block: nn.Module, stream: Stream, run: Callable[[torch.Tensor], Any
 
     def keep(_module: Any, _arguments: Any, output: Any) -> None:
         states.append(stream.handed_on(output)[:, :_SHOWN].double().clone())
-        raise _Ended
+        raise Reached
 
-    handle = block.register_forward_hook(keep)
-    try:
-        with torch.inference_mode():
-            for part in (ids[:, :length], ids):
-                with suppress(_Ended):
-                    run(part)
-    finally:
-        handle.remove()
+    with hooked([block.register_forward_hook(keep)]), torch.inference_mode():
+        for part in (ids[:, :length], ids):
+            with suppress(Reached):
+                run(part)
     half = next(block.parameters()).dtype in (torch.float16, torch.bfloat16)
     return not _same(*states, within=2e-2 if half else 1e-4)
 

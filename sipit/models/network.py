@@ -14,13 +14,10 @@ import torch
 
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
+from sipit.models.hooks import Reached, hooked
 from sipit.models.trial import REFUSALS
 
 Layer = int | Literal["final"]
-
-
-class _Reached(Exception):
-    """Ends a run once the state at the wanted layer is there."""
 
 
 @dataclass(slots=True)
@@ -110,12 +107,8 @@ class Network:
             scale = torch.where(rows > 0, output[0, -count:].norm(dim=1, keepdim=True) / rows, 1.0)
             return torch.cat([output[:, :-count], (scale * embeddings).to(output.dtype)[None]], dim=1)
 
-        handle = self.model.decoder.tables[0].register_forward_hook(replace)
-        try:
-            with torch.enable_grad():
-                return self._states(token_ids, memory=memory, positions=positions)[0, -count:]
-        finally:
-            handle.remove()
+        with hooked([self.model.decoder.tables[0].register_forward_hook(replace)]), torch.enable_grad():
+            return self._states(token_ids, memory=memory, positions=positions)[0, -count:]
 
     def _count(self, token_ids: torch.Tensor) -> None:
         self.work.forward_passes += 1
@@ -129,14 +122,14 @@ class Network:
 
         def end(hidden: torch.Tensor) -> None:
             state.append(hidden)
-            raise _Reached
+            raise Reached
 
         try:
             with self._reading(end):
                 output = decoder.body(input_ids=token_ids, **arguments)
             if self.layer == "final":
                 return output[0]
-        except _Reached:
+        except Reached:
             return state[0]
         except torch.OutOfMemoryError:
             raise InvalidInput(
@@ -166,10 +159,8 @@ class Network:
             handle = blocks[0].register_forward_pre_hook(before, with_kwargs=True)
         else:
             handle = blocks[int(self.layer) - 1].register_forward_hook(after)
-        try:
+        with hooked([handle]):
             yield
-        finally:
-            handle.remove()
 
     def next_token_logits(self, states: torch.Tensor) -> torch.Tensor | None:
         """What the rest of the model predicts from observed states: logits of the next token, shape (T, V).
@@ -244,11 +235,8 @@ def reading_final(final: Any | None, keep: Callable[[torch.Tensor], None]) -> Ge
     if final is None:
         yield
         return
-    handle = final.register_forward_hook(lambda _module, _arguments, output: keep(output))
-    try:
+    with hooked([final.register_forward_hook(lambda _module, _arguments, output: keep(output))]):
         yield
-    finally:
-        handle.remove()
 
 
 def check_layer(model: LanguageModel, layer: Layer) -> None:

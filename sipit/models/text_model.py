@@ -12,6 +12,7 @@ import torch
 from numerics.networks.text_class import new_text_model, text_part
 from proofs.errors import Unsupported
 from sipit.models.abilities import agree
+from sipit.models.hooks import hooked
 from sipit.models.library import one_line, quiet
 from sipit.models.structure import body_of
 from sipit.models.whole import Whole
@@ -95,13 +96,11 @@ def _check_alike(module: Any) -> None:
     ids = torch.tensor([_ordinary_tokens(module)], device=next(body.parameters()).device)
     handle = body.register_forward_hook(lambda _module, _arguments, output: seen.append(output[0]))
     try:
-        with torch.inference_mode(), quiet():
+        with hooked([handle]), torch.inference_mode(), quiet():
             body(input_ids=ids)
             module(input_ids=ids)
     except Exception as error:  # noqa: BLE001 - a model that wants a picture raises anything
         reason = f" ({one_line(error)})"
-    finally:
-        handle.remove()
     if len(seen) != 2:
         raise Unsupported(
             f"Expected a model that runs on text alone, but {kind} does not{reason}; name a model of text alone."

@@ -13,6 +13,7 @@ the body has, and the states of all blocks are compared with those of the plain 
 import inspect
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from torch import nn
 
 from numerics.networks.stream import Stream
 from sipit.models.abilities import Abilities, Side, agree, fields
+from sipit.models.hooks import Reached, hooked
 
 REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What a body raises when it is handed something that it does not understand."""
@@ -66,10 +68,6 @@ def without_memory(body: nn.Module, ids: torch.Tensor) -> dict[str, Any]:
     return arguments
 
 
-class _Ended(Exception):
-    """Ends a run behind a block."""
-
-
 @dataclass(frozen=True)
 class _Body:
     """A body to run; the states of its blocks are brought to one device."""
@@ -88,16 +86,10 @@ class _Body:
         def keep(_module: Any, _arguments: Any, output: Any) -> None:
             states.append(self.stream.handed_on(output).to(self.device, copy=True))
             if len(states) - 1 == last:
-                raise _Ended
+                raise Reached
 
-        handles = [block.register_forward_hook(keep) for block in self.blocks]
-        try:
+        with hooked(block.register_forward_hook(keep) for block in self.blocks), suppress(Reached):
             output = self.module(input_ids=ids, **arguments)
-        except _Ended:
-            pass
-        finally:
-            for handle in handles:
-                handle.remove()
         return torch.stack(states), output
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sipit.models.hooks import hooked
 from sipit.models.network import Network
 from sipit.noise.distances import relative_distance
 
@@ -61,8 +62,5 @@ def _perturbed_blocks(network: Network, size: torch.Tensor, generator: torch.Gen
     last = len(blocks) if network.layer == "final" else max(1, network.layer)
     # Entered in front, so that at layer 0 the state is read after it has been perturbed.
     handles = [block.register_forward_pre_hook(before, with_kwargs=True, prepend=True) for block in blocks[:last]]
-    try:
+    with hooked(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
