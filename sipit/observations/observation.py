@@ -1,0 +1,168 @@
+"""`Observation`: which tensors of a network are observed, at which layers: the grammar of `--observe` and `--layer`.
+
+    residual  centred  mid  attention-out  mlp-out            of block l: 1 … L (residual also 0, or `final`)
+    normed  keys  values  keys-unrotated  latent  experts     what block l + 1 makes of residual l: 0 … L - 1
+    logits  logprobs                                          of the whole network: no layer
+
+So keys at layer l are `cache.layers[l]` of `transformers`. Several sites are joined by commas, and what a cache or a
+router holds may be of several layers: each token then has the numbers of the first site at every layer, then those of
+the next, shape (T, n) in all, heads side by side.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from proofs.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from sipit.models.network import Layer
+
+OF_BLOCK = ("residual", "centred", "mid", "attention-out", "mlp-out")
+FROM_RESIDUAL = ("normed", "keys", "values", "keys-unrotated", "latent", "experts")
+OF_NETWORK = ("logits", "logprobs")
+SITES = (*OF_BLOCK, *FROM_RESIDUAL, *OF_NETWORK)
+SEVERAL_LAYERS = ("keys", "values", "keys-unrotated", "latent", "experts")
+PER_HEAD = ("keys", "values", "keys-unrotated")
+DISCRETE = ("experts",)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Which tensors, by the names of their sites, and at which layers.
+
+    `layers` is empty where no layer was named, or the sites have none; `top` is how many log-probabilities of every
+    position were kept, the largest, None for all.
+
+    Raises:
+        InvalidInput: no such site, one named twice, or layers or a `top` that these sites do not have.
+    """
+
+    sites: tuple[str, ...] = ("residual",)
+    layers: tuple["Layer", ...] = ()
+    top: int | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [site for site in self.sites if site not in SITES]
+        if unknown or not self.sites or len({*self.sites}) < len(self.sites):
+            raise InvalidInput(
+                f"Expected sites among {', '.join(SITES)}, each once, but got {','.join(self.sites)!r}; choose of them."
+            )
+        if len({*self.layers}) < len(self.layers) or not all(_is_layer(layer) for layer in self.layers):
+            raise InvalidInput(
+                f"Expected layer numbers, each once, or 'final', but got {_joined(self.layers)}; correct them."
+            )
+        if self.top is not None and (self.sites != ("logprobs",) or type(self.top) is not int or self.top < 1):
+            raise InvalidInput(
+                f"Expected a top of at least 1 for logprobs alone, but got top={self.top} for {','.join(self.sites)}; "
+                "leave it away, or observe logprobs."
+            )
+        if len(self.sites) > 1 and {*self.sites} & {*DISCRETE}:
+            raise InvalidInput(f"Expected experts alone, but got {','.join(self.sites)}; observe one of them.")
+        self._check_layers()
+
+    def _check_layers(self) -> None:
+        named = ",".join(self.sites)
+        if self.layers and all(site in OF_NETWORK for site in self.sites):
+            raise InvalidInput(f"Expected no layer for {named}, but got {_joined(self.layers)}; leave it away.")
+        if "final" in self.layers and (self.sites != ("residual",) or len(self.layers) > 1):
+            raise InvalidInput(
+                f"Expected layer numbers for {named}, but got {_joined(self.layers)}; only residual has a final one."
+            )
+        if len(self.layers) > 1 and not all(site in SEVERAL_LAYERS for site in self.sites):
+            raise InvalidInput(
+                f"Expected one layer for {named}, but got {_joined(self.layers)}; only {', '.join(SEVERAL_LAYERS)} are "
+                "observed at several together."
+            )
+
+    @classmethod
+    def of(cls, observe: Any = None, layer: Any = None, top: Any = None) -> "Observation":
+        """The observation of its words: sites between commas, and a layer, several, or None where none is named.
+
+        Raises:
+            InvalidInput: as above.
+        """
+        if isinstance(observe, Observation):
+            return observe if layer is None else cls(observe.sites, _layers(layer), observe.top)
+        if observe is not None and not isinstance(observe, str):
+            raise InvalidInput(f"Expected sites such as 'keys,values', but got a {type(observe).__name__}; name them.")
+        sites = ("residual",) if observe is None else tuple(part.strip() for part in observe.split(","))
+        return cls(sites, _layers(layer), top)
+
+    @classmethod
+    def from_json(cls, entry: Any) -> "Observation":
+        """That of a manifest or a record.
+
+        Raises:
+            InvalidInput: it holds none.
+        """
+        try:
+            return cls(tuple(entry["sites"]), tuple(entry["layers"]), entry["top"])
+        except (TypeError, KeyError):
+            raise InvalidInput(f"Expected sites, layers and top of an observation, but got {entry!r}.") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of a manifest or a record."""
+        return {"sites": list(self.sites), "layers": list(self.layers), "top": self.top}
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the residual stream at one layer, as it comes."""
+        return self.sites == ("residual",)
+
+    @property
+    def layer(self) -> Any:
+        """The layer as records name it: one, a list of several, or None where there is none."""
+        return self.layers[0] if len(self.layers) == 1 else list(self.layers) or None
+
+    @property
+    def key(self) -> str:
+        """A name for files of a cache; that of the residual stream is its layer alone."""
+        parts = [*([] if self.plain else self.sites), *map(str, self.layers)]
+        return "-".join([*parts, *([] if self.top is None else [f"top{self.top}"])])
+
+    def __str__(self) -> str:
+        words = " and ".join(self.sites) + ("" if self.top is None else f", the {self.top} largest,")
+        layers = f"layer{'s' * (len(self.layers) > 1)} {_joined(self.layers)}"
+        return layers if self.plain else f"{words} at {layers}" if self.layers else words
+
+    def within(self, blocks: int, name: str) -> "Observation":
+        """The same for a model of so many blocks: half depth where no layer is named.
+
+        Raises:
+            InvalidInput: it has no such layer there; `name` is the model's.
+        """
+        least, most = 0, blocks
+        for site in self.sites:
+            least = max(least, 1 if site in OF_BLOCK and site != "residual" else 0)
+            most = min(most, blocks - 1 if site in FROM_RESIDUAL else blocks)
+        if not self.layers and any(site not in OF_NETWORK for site in self.sites):
+            return Observation(self.sites, (min(max(blocks // 2, least), most),), self.top)
+        if not all(layer == "final" or least <= layer <= most for layer in self.layers):
+            has = f"{most} or 'final' for {name}" if self.plain else f"{most} for {','.join(self.sites)} of {name}"
+            raise InvalidInput(
+                f"Expected a layer from {least} to {has}, but got layer={_named(self.layers)}; choose one of these."
+            )
+        return self
+
+
+def _layers(layer: Any) -> tuple[Any, ...]:
+    from sipit.models.network import whole_number
+
+    if layer is None:
+        return ()
+    layer = whole_number(layer)
+    several = isinstance(layer, Iterable) and not isinstance(layer, str)
+    return tuple(map(whole_number, layer)) if several else (layer,)
+
+
+def _is_layer(layer: Any) -> bool:
+    return layer == "final" or type(layer) is int
+
+
+def _named(layers: tuple[Any, ...]) -> str:
+    return repr(layers[0]) if len(layers) == 1 else _joined(layers)
+
+
+def _joined(layers: tuple[Any, ...]) -> str:
+    return ",".join(map(str, layers))
