@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from numerics.dtypes import name_of
 from proofs.errors import InvalidInput, MissingResource
 from proofs.evidence import Record, write_atomically
 from proofs.verdict import Verdict
@@ -27,7 +28,7 @@ from sipit.inversion.verifier import LISTED
 from sipit.models import LanguageModel
 from sipit.models.network import Layer
 from sipit.prompts.reading import read_prompts
-from sipit.record import Progress, Stages, Stopwatch, name_of, provenance, silent
+from sipit.record import Progress, Stages, Stopwatch, provenance, silent
 from sipit.states.capturing import capture
 from sipit.states.files import States
 

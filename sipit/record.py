@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from numerics.dtypes import name_of
+
 if TYPE_CHECKING:
     from sipit.models import LanguageModel
 
@@ -76,11 +78,6 @@ def exact_provenance(model: str, *arithmetic: str, **also: Any) -> dict[str, Any
     """Where a claim over the reals comes from: the model by name, the number systems, and what else it depends on."""
     libraries = _versions("torch", "transformers", "python-flint", "numpy")
     return {"model": model, **also, "arithmetic": "; ".join(arithmetic), "versions": libraries}
-
-
-def name_of(dtype: Any) -> str:
-    """A type of torch as records name it."""
-    return str(dtype).removeprefix("torch.")
 
 
 def _versions(*names: str) -> dict[str, str]:

@@ -14,13 +14,14 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from numerics.arithmetic import cast as to_type
+from numerics.dtypes import name_of
 from numerics.formats.conversion import Conversion, Convert, converted
 from proofs.errors import Unsupported
 
 
 def unchanged(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
     """Leaves the module as it is."""
-    return Conversion(0, (), 0.0, str(next(module.parameters()).dtype).removeprefix("torch."))
+    return Conversion(0, (), 0.0, name_of(next(module.parameters()).dtype))
 
 
 def computing_in(dtype: torch.dtype) -> Convert:
@@ -30,7 +31,7 @@ def computing_in(dtype: torch.dtype) -> Convert:
         def cast() -> None:
             to_type(module, dtype)
 
-        return converted(module, blocks, cast, str(dtype).removeprefix("torch."))
+        return converted(module, blocks, cast, name_of(dtype))
 
     return convert
 

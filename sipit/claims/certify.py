@@ -7,6 +7,7 @@ from fractions import Fraction
 from itertools import combinations, islice
 from typing import Any
 
+from numerics.dtypes import name_of
 from numerics.graphs.capture import capture_graph
 from proofs.arithmetic.base import Undecided
 from proofs.arithmetic.fixed_point import LARGEST
@@ -25,7 +26,7 @@ from sipit.claims.weights import remember, weights_of
 from sipit.memory import available_memory
 from sipit.models import LanguageModel
 from sipit.prompts.reading import Prompt, tokenize
-from sipit.record import Stopwatch, exact_provenance, name_of
+from sipit.record import Stopwatch, exact_provenance
 
 LARGEST_STATES, STATE_BYTES = 200 * 10**6, 12  # bytes of all last states in a record, and of one entry of them
 ARITHMETIC = "exact fixed point with proved radii; matrix products as integers in float64; elementary functions in Arb"

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 
+from numerics.dtypes import name_of
 from sipit.cluster.states import Cluster
 from sipit.inversion.batching import PROMPTS
 from sipit.inversion.inverter import Inverter, matches_truth
@@ -70,7 +71,7 @@ def invert_on_cluster(
     model = inverter.network.model
     size = max(1, min(PROMPTS, math.ceil(len(states) / (TURNS * cluster.workers))))
     parts = [states.arrays[start : start + size] for start in range(0, len(states), size)]
-    named = (model.name, str(model.dtype).removeprefix("torch."), str(model.device), seed)
+    named = (model.name, name_of(model.dtype), str(model.device), seed)
     arguments = (
         named, inverter.network.layer, policy, inverter.tolerance, inverter.rivals, inverter.budget,
         dict(inverter.tolerances), states.manifest,

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from numerics.dtypes import name_of
 from numerics.pairs.points import processors
 from numerics.pairs.search import ClosePairs
 from numerics.pairs.shards import Shard, closest_pairs_in_shards, pairs_within_in_shards, search_shard
@@ -73,7 +74,7 @@ class Cluster:
             seed: draws the parameters of a tiny model.
         """
         parts = shards(corpus.prompts, batch)
-        dtype = str(model.dtype).removeprefix("torch.")
+        dtype = name_of(model.dtype)
         tasks = [(part, list(layers), str(folder / f"shard-{number:06d}"), batch) for number, part in enumerate(parts)]
         done = 0
         for _, count in self.by_actors(Worker, (model.name, dtype, str(model.device), seed), tasks):

@@ -24,8 +24,6 @@ from sipit.models import LanguageModel
 from sipit.noise.tolerance import SAFETY
 from sipit.prompts.corpora import Corpus
 from sipit.prompts.windows import Prefixes
-from sipit.record import Progress
-from sipit.states.store import store_states
 
 LISTED = 100  # pairs a layer that are run again and listed
 SAMPLE = 48  # prompts on which the noise is measured
@@ -108,13 +106,6 @@ def state_folder(model: LanguageModel, prompts: Prefixes, layers: Sequence[int],
         return
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def stored_states(
-    model: LanguageModel, corpus: Corpus, layers: Sequence[int], folder: Path, batch: int, progress: Progress | None
-) -> dict[int, Any]:
-    """The states of a corpus at several layers; see `store_states`."""
-    return store_states(model, corpus.prompts, layers=layers, folder=folder, batch=batch, progress=progress)
 
 
 def examine(

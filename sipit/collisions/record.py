@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.collisions.causes import StandAlone
-from sipit.collisions.examination import LISTED, Examined, batch_for, examine, state_folder, stored_states
+from sipit.collisions.examination import LISTED, Examined, batch_for, examine, state_folder
 from sipit.collisions.findings import LocalSearch, Search
 from sipit.collisions.hunts import hunt
 from sipit.collisions.result import layers_json
@@ -22,6 +22,7 @@ from sipit.models import LanguageModel
 from sipit.models.network import check_layer
 from sipit.prompts.corpora import Corpus, read_corpus
 from sipit.record import Progress, Stages, Stopwatch, provenance, silent
+from sipit.states.store import store_states
 
 
 class Engine(Search, Protocol):
@@ -61,7 +62,7 @@ class _Here(LocalSearch):
         progress: Progress | None,
     ) -> dict[int, Any]:
         """See `Engine`."""
-        return stored_states(model, corpus, layers, folder, batch, progress)
+        return store_states(model, corpus.prompts, layers=layers, folder=folder, batch=batch, progress=progress)
 
 
 HERE = _Here()

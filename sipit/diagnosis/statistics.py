@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from numerics.dtypes import name_of
 from sipit.diagnosis.sites import Site, Sites
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
@@ -97,7 +98,7 @@ def ordinary_level(sites: Sites, site: Site) -> Level:
             prefix.extend(0, row[None])
             prefix.keep(0)
             again.append(prefix.candidates(torch.arange(len(row), device=row.device), row))
-    own = str(model.dtype).removeprefix("torch.")
+    own = name_of(model.dtype)
     level = _level(f"{own}, as here", _run(model, site, ids), torch.stack(again))
     # Where both ways agree to the bit, as in recurrent models, captures of a third kind still differ by some roundings.
     return replace(level, largest=max(level.largest, _ROUNDINGS * torch.finfo(model.dtype).eps))
@@ -109,7 +110,7 @@ def coarse_levels(sites: Sites, site: Site) -> list[Level]:
     ids = torch.tensor(calibration(model, 6), device=model.device)
     plain = _run(model, site, ids)
     coarser = [d for d in (torch.float16, torch.bfloat16) if torch.finfo(d).eps > torch.finfo(model.dtype).eps]
-    others = [(str(dtype).removeprefix("torch."), in_dtype(model, dtype)) for dtype in coarser]
+    others = [(name_of(dtype), in_dtype(model, dtype)) for dtype in coarser]
     others.append(("8-bit weights", _with_rounded_matrices(model)))
     return sorted((_level(name, plain, _run(other, site, ids)) for name, other in others), key=lambda one: one.largest)
 

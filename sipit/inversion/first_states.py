@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from numerics.dtypes import name_of
 from sipit.cache import keep_tensors, kept_tensors, measured_with
 from sipit.models.network import Network
 
@@ -31,7 +32,7 @@ class FirstStates:
         size = rows * network.width * model.dtype.itemsize
         if rows < SMALLEST or size > LARGEST or model.lengths.lengths:
             return None
-        dtype = str(model.dtype).removeprefix("torch.")
+        dtype = name_of(model.dtype)
         key = f"{measured_with(model.device)}/first/{model.digest[:32]}-{network.layer}-{dtype}.safetensors"
         table = (kept_tensors(key) or {}).get("states")
         if table is not None and table.shape == (rows, network.width) and table.dtype == model.dtype:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 
+from numerics.dtypes import name_of
 from proofs.errors import InvalidInput
 from sipit.inversion.decision import CLEAR
 from sipit.inversion.outcome import Inversion, Outcome
@@ -18,8 +19,10 @@ from sipit.noise.number_grid import HALVES
 from sipit.noise.tolerance import Format, Tolerance, derive_tolerance, format_of
 from sipit.states.files import States
 
-_NEAR = 0.5  # residual of the nearest token that stands clear: states of unrelated tokens lie about 1 apart
-_VERY_NEAR = 0.05  # the same where massive coordinates let no token stand clear
+_LARGEST_CLEAR_RESIDUAL = (
+    0.5  # residual of the nearest token that stands clear: states of unrelated tokens lie about 1 apart
+)
+_LARGEST_CROWDED_RESIDUAL = 0.05  # the same where massive coordinates let no token stand clear
 
 Again = Callable[[int, Tolerance], Inversion]
 
@@ -58,10 +61,12 @@ def _tried(model: LanguageModel, states: States, number: int, found: Inversion, 
             continue
         other = again(number, tolerance)
         if other.outcome is not Outcome.NOT_FOUND:
-            note = f"Nothing fits as computed in {_name(computed)}; as computed in {name}, with the tolerance for that"
+            note = (
+                f"Nothing fits as computed in {name_of(computed)}; as computed in {name}, with the tolerance for that"
+            )
             return replace(other, note=f"{note} ({tolerance.value:.1e}), this does.")
         said.append(name)
-    tried = f" Tried as computed in {', '.join([_name(computed), *said])}." if said else ""
+    tried = f" Tried as computed in {', '.join([name_of(computed), *said])}." if said else ""
     return replace(found, note=tried.strip() or None)
 
 
@@ -71,8 +76,4 @@ def _nearly_found(inversion: Inversion) -> bool:
     if first.outcome is not Outcome.NOT_FOUND or first.residual is None:
         return False
     clear = first.margin is None or first.margin > CLEAR * first.residual
-    return first.residual <= (_NEAR if clear else _VERY_NEAR)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    return first.residual <= (_LARGEST_CLEAR_RESIDUAL if clear else _LARGEST_CROWDED_RESIDUAL)

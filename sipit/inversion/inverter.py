@@ -138,7 +138,7 @@ class Inverter:
                     progress(sum(decided.values()), sum(map(len, states)))
 
             def begin() -> Search:
-                search = self._search(states[number], advance, self._tolerance(states, number))
+                search = self._search(states[number], advance, allowed[number])
                 standing = kept.standing(number) if kept is not None else None
                 if standing is not None:
                     search.go_on_from(standing)

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import torch
 
+from numerics.dtypes import name_of
 from sipit.cache import keep_tensors, kept_tensors, measured_with
 from sipit.models import LanguageModel
 from sipit.models.network import Network
@@ -183,7 +184,7 @@ def quick_probes(network: Network) -> Probes:
 
 def probes_key(model: LanguageModel, place: str) -> str:
     """Where the cache keeps the probes of a place in a model."""
-    dtype = str(model.dtype).removeprefix("torch.")
+    dtype = name_of(model.dtype)
     return f"{measured_with(model.device)}/probes/{model.digest[:32]}-{place}-{dtype}.safetensors"
 
 

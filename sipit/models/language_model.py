@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from numerics.dtypes import name_of
 from proofs.errors import InvalidInput
 from sipit.models.abilities import Abilities
 from sipit.models.length import LengthDependence
@@ -91,10 +92,10 @@ class LanguageModel:
     @property
     def arithmetic(self) -> str:
         """The arithmetic that really runs: types of the weights and activations, kind of attention, what was merged."""
-        stored = {str(parameter.dtype).removeprefix("torch.") for parameter in self.module.parameters()}
+        stored = {name_of(parameter.dtype) for parameter in self.module.parameters()}
         attention = getattr(self.module.config.get_text_config(), "_attn_implementation", None)
         plain = (
-            f"weights in {' and '.join(sorted(stored))}, activations in {str(self.dtype).removeprefix('torch.')} "
+            f"weights in {' and '.join(sorted(stored))}, activations in {name_of(self.dtype)} "
             f"(the library casts some norms, rotary tables and softmax to float32), attention: {attention or 'none'}"
         )
         return "; ".join((plain, *self.assembly))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from numerics.dtypes import name_of
 from proofs.errors import MissingResource, SipitError, Unsupported
 from sipit.models.abilities import agree
 from sipit.models.adapter import Adapter, no_base
@@ -48,7 +49,7 @@ def merged(adapter: Adapter, dtype: torch.dtype) -> Whole:
         raise _not_merged(adapter, one_line(error)) from None
     digest = digest_of_adapter(adapter.fields, adapter.weights, whole.digest)
     where = "the weights beside it" if adapter.beside else adapter.base
-    precision = str(wide).removeprefix("torch.")
+    precision = name_of(wide)
     note = f"the adapter ({adapter.kind}) merged in {precision} into {where}"
     return Whole(module, has_head, digest, (*whole.notes, note))
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from numerics.dtypes import name_of
 from sipit.noise.distances import evening
 
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -17,7 +18,7 @@ def stored_grid(rows: torch.Tensor) -> str | None:
     if _on_integers(values, values.abs().max().reshape(1, 1)):
         return "int8, one scale"
     half = half_type(rows)
-    return None if half is None else str(half).removeprefix("torch.")
+    return None if half is None else name_of(half)
 
 
 def half_type(rows: torch.Tensor) -> torch.dtype | None:

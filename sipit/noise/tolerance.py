@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 
 import torch
 
+from numerics.dtypes import name_of
 from proofs.errors import InvalidInput
 from sipit.cache import keep_json, kept_json, measured_with
 from sipit.models import LanguageModel
@@ -102,7 +103,7 @@ def derive_tolerance(
     """
     stored = stored_type(states)
     computed, stored = formats or ((getattr(torch, states.manifest.dtype) if states.manifest else stored), stored)
-    types = "-".join(_name(dtype) for dtype in (model.dtype, computed, stored))
+    types = "-".join(name_of(dtype) for dtype in (model.dtype, computed, stored))
     key = f"{measured_with(model.device)}/noise/{model.digest[:32]}-{states.layer}-{types}.json"
     noise = _kept_noise(key)
     if noise is None:
@@ -110,13 +111,13 @@ def derive_tolerance(
         keep_json(key, asdict(noise))
     unit = rounding_unit(stored, computed, model.dtype)
     even = unit > COARSE if evened is None else evened
-    names = " and ".join(dict.fromkeys(_name(dtype) for dtype in (computed, stored)))
+    names = " and ".join(dict.fromkeys(name_of(dtype) for dtype in (computed, stored)))
     size, ratio = (noise.evened_usual, noise.evened_ratio) if even else (noise.largest, noise.ratio)
     apart = noise.evened_unrelated if even else noise.unrelated
     if SAFETY * size >= apart:
         raise InvalidInput(
             f"Expected a tolerance below {apart:.2g}, where states that have nothing to do with each other fit, but "
-            f"{SAFETY} x the noise measured between captures in {names} and recomputation in {_name(model.dtype)} at "
+            f"{SAFETY} x the noise measured between captures in {names} and recomputation in {name_of(model.dtype)} at "
             f"layer {states.layer} is {SAFETY * size:.2g}; name another layer or --dtype, or give --tolerance."
         )
     kind = "relative noise (evened) that 95 % stay below," if even else "largest relative noise"
@@ -126,7 +127,7 @@ def derive_tolerance(
         kind="measured",
         derived_from=(
             f"{SAFETY} x the {kind} {size:.2e} over {noise.positions} positions between "
-            f"captures in {names} and recomputation in {_name(model.dtype)} at layer {states.layer}; where {where} "
+            f"captures in {names} and recomputation in {name_of(model.dtype)} at layer {states.layer}; where {where} "
             f"that, {SAFETY} x {ratio:.2f} x the spread of Monte Carlo runs of the prompt"
         ),
         ratio=ratio if even else max(1.0, ratio),
@@ -146,7 +147,3 @@ def _kept_noise(key: str) -> Noise | None:
     if not sound or not isinstance(left_out, list) or not all(isinstance(one, str) for one in left_out):
         return None
     return Noise(**kept, left_out=tuple(left_out))
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

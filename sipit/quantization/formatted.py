@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from numerics.dtypes import name_of
 from numerics.formats import Format
 from numerics.formats.conversion import Conversion
 from numerics.formats.quantizers import unchanged
@@ -80,7 +81,7 @@ def in_format(model: LanguageModel, number_format: Format) -> Formatted:
 
 
 def _arithmetic(number_format: Format, model: LanguageModel, conversion: Conversion) -> str:
-    computed = str(model.dtype).removeprefix("torch.")
+    computed = name_of(model.dtype)
     parts = [f"{number_format.rounds}, by {number_format.library}"]
     if conversion.matrices:
         parts.append(f"{conversion.matrices} matrices of the blocks held as {conversion.stored}")

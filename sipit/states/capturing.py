@@ -4,13 +4,14 @@ from typing import Any
 
 import torch
 
+from numerics.dtypes import name_of
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
 from sipit.models.abilities import Side
 from sipit.models.language_model import check_loaded
 from sipit.models.network import Layer, Network, whole_number
 from sipit.prompts.reading import tokenize
-from sipit.record import Progress, name_of, versions, versions_in_words
+from sipit.record import Progress, versions, versions_in_words
 from sipit.states.files import Manifest, States
 
 

@@ -3,7 +3,7 @@
 import torch
 import transformers as tf
 
-from sipit.models.tiny import tiny_tokenizer
+from tests.sipit.folders import drawn
 
 COMMON = {
     "vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -11,28 +11,9 @@ COMMON = {
 }  # fmt: skip
 
 
-def drawn(make, *, seed=0):
-    """A model made under a seed, every parameter moved off the library's own initialisation."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = make()
-        with torch.no_grad():
-            for parameter in module.parameters():
-                parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    return module.requires_grad_(False).eval()
-
-
 def llama(**fields):
     """A llama with some fields of its configuration changed."""
     return drawn(lambda: tf.LlamaForCausalLM(tf.LlamaConfig(**COMMON | fields)))
-
-
-def saved(module, folder, *, tokenizer="gpt2"):
-    """The name of a folder with the module, and beside it a tokenizer by bytes (None: none)."""
-    module.save_pretrained(folder)
-    if tokenizer is not None:
-        tiny_tokenizer(tokenizer).save_pretrained(folder)
-    return str(folder)
 
 
 def drawn_ids(length, *, seed, rows=512):

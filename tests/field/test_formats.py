@@ -8,14 +8,15 @@ from safetensors.torch import save_file
 import sipit
 from sipit.inversion import first_states
 from sipit.states.files import States, read_states
-from tests.field.models import drawn_ids, llama, plain, saved
+from tests.field.models import drawn_ids, llama, plain
+from tests.sipit.folders import save
 
 PROMPTS = [drawn_ids(5, seed=1), drawn_ids(12, seed=2)]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return saved(llama(), tmp_path_factory.mktemp("llama"))
+    return save(llama(), tmp_path_factory.mktemp("llama"))
 
 
 def answers(folder, arrays, **how):

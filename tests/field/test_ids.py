@@ -13,7 +13,8 @@ from proofs.errors import InvalidInput
 from sipit.cli import run
 from sipit.prompts.reading import read_prompts, special_ends
 from sipit.states.files import States
-from tests.field.models import COMMON, drawn, drawn_ids, llama, plain, saved
+from tests.field.models import COMMON, drawn_ids, llama, plain
+from tests.sipit.folders import drawn, save
 
 
 def rows_in(path, *arrays):
@@ -28,12 +29,12 @@ def record_of(capsys, *arguments, status=0):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return saved(llama(), tmp_path_factory.mktemp("llama"))
+    return save(llama(), tmp_path_factory.mktemp("llama"))
 
 
 @pytest.mark.parametrize("rows", [200, 300])
 def test_a_tokenizer_with_more_tokens_than_rows(rows, tmp_path, capsys):
-    folder = saved(llama(vocab_size=rows), tmp_path / "model", tokenizer="llama")
+    folder = save(llama(vocab_size=rows), tmp_path / "model", tokenizer="llama")
     tokenizer = tf.AutoTokenizer.from_pretrained(folder)
     tokenizer.add_special_tokens({"pad_token": "[PAD]"})
     tokenizer.save_pretrained(folder)
@@ -47,14 +48,14 @@ def test_a_tokenizer_with_more_tokens_than_rows(rows, tmp_path, capsys):
 
 
 def test_a_special_token_without_a_row_is_told(tmp_path, capsys):
-    folder = saved(llama(vocab_size=200), tmp_path, tokenizer="llama")
+    folder = save(llama(vocab_size=200), tmp_path, tokenizer="llama")
     assert run(["invert", folder, "--text", "abc", "--layer", "1"]) == 2
     assert "its tokenizer makes 256 ('<bos>') at position 0" in capsys.readouterr().err
     assert run(["invert", folder, "--text", "abc", "--layer", "1", "--no-special-tokens"]) == 0
 
 
 def test_rows_beyond_a_tokenizer_of_python(tmp_path, capsys):
-    folder = saved(llama(vocab_size=400), tmp_path / "model", tokenizer=None)
+    folder = save(llama(vocab_size=400), tmp_path / "model", tokenizer=None)
     tf.ByT5Tokenizer(extra_ids=0).save_pretrained(folder)
     ids = [75, 108, 390, 108]
     states = rows_in(tmp_path / "states.safetensors", plain(folder, ids)[1])
@@ -65,7 +66,7 @@ def test_rows_beyond_a_tokenizer_of_python(tmp_path, capsys):
 
 
 def test_a_text_that_is_not_the_prompt_is_told(tmp_path, capsys):
-    folder = saved(llama(), tmp_path / "model")
+    folder = save(llama(), tmp_path / "model")
     ids = [65, 200, 66]  # a byte that is no character
     states = rows_in(tmp_path / "states.safetensors", plain(folder, ids)[1])
     assert run(["invert", folder, "--states", states, "--layer", "1"]) == 0
@@ -80,7 +81,7 @@ def test_a_tokenizer_of_letters(tmp_path):
     tokenizer = Tokenizer(models.WordLevel({**letters, "[UNK]": 5}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.decoder = decoders.Fuse()
-    folder = saved(llama(vocab_size=8), tmp_path, tokenizer=None)
+    folder = save(llama(vocab_size=8), tmp_path, tokenizer=None)
     tf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]").save_pretrained(folder)
     model = sipit.load_model(folder)
     (found,) = sipit.invert(model, sipit.capture(model, ["GATTACA"], layer=1))
@@ -97,7 +98,7 @@ def test_a_prefix_may_begin_with_a_bracket(folder, tmp_path, capsys):
 
 
 def test_special_tokens_stand_where_the_tokenizer_puts_them(tmp_path, capsys):
-    folder = saved(llama(), tmp_path / "model")
+    folder = save(llama(), tmp_path / "model")
     tokenizer = tf.AutoTokenizer.from_pretrained(folder)
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A <unused300>", special_tokens=[("<bos>", 256), ("<unused300>", 300)]
@@ -130,14 +131,14 @@ def test_as_many_positions_as_tokens(tmp_path):
     module = drawn(make)
     with torch.no_grad():
         module.transformer.wte.weight[7] = module.transformer.wte.weight[5]
-    model = sipit.load_model(saved(module, tmp_path, tokenizer=None))
+    model = sipit.load_model(save(module, tmp_path, tokenizer=None))
     (found,) = sipit.invert(model, sipit.capture(model, [[5, 7, 9]], layer=1))
     assert found.token_ids == [5, 5, 9]
     assert [one.token_ids for one in found.alternatives] == [[5, 7], [5, 7]]
 
 
 def test_a_rotary_model_runs_beyond_its_length_and_says_so(tmp_path, capsys):
-    folder = saved(llama(max_position_embeddings=32), tmp_path / "model")
+    folder = save(llama(max_position_embeddings=32), tmp_path / "model")
     ids = drawn_ids(40, seed=1)
     states = rows_in(tmp_path / "states.safetensors", plain(folder, ids)[1])
     record = record_of(capsys, "invert", folder, "--states", states, "--layer", 1)
@@ -152,7 +153,7 @@ def test_a_table_of_positions_ends_with_a_sentence(tmp_path):
     def make():
         return tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=512, n_embd=64, n_layer=2, n_head=4, n_positions=32))
 
-    model = sipit.load_model(saved(drawn(make), tmp_path))
+    model = sipit.load_model(save(drawn(make), tmp_path))
     with pytest.raises(InvalidInput, match="Expected at most 32 tokens"):
         sipit.capture(model, [drawn_ids(33, seed=1)])
     with pytest.raises(InvalidInput, match="Expected at most 32 positions"):
@@ -161,7 +162,7 @@ def test_a_table_of_positions_ends_with_a_sentence(tmp_path):
 
 def test_a_final_state_has_the_width_of_the_stream(tmp_path):
     config = tf.OPTConfig(**COMMON | {"ffn_dim": 128, "word_embed_proj_dim": 32})
-    folder = saved(drawn(lambda: tf.OPTForCausalLM(config)), tmp_path)
+    folder = save(drawn(lambda: tf.OPTForCausalLM(config)), tmp_path)
     module = tf.AutoModelForCausalLM.from_pretrained(folder)
     seen = []
     module.model.decoder.final_layer_norm.register_forward_hook(lambda _m, _a, output: seen.append(output[0].detach()))

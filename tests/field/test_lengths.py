@@ -8,7 +8,8 @@ import sipit
 from proofs.errors import Unsupported
 from sipit.diagnosis.conventions import Cause, diagnose
 from sipit.states.files import States
-from tests.field.models import COMMON, drawn, drawn_ids, plain, saved
+from tests.field.models import COMMON, drawn_ids, plain
+from tests.sipit.folders import drawn, save
 
 LONG = {
     "rope_type": "longrope",
@@ -57,7 +58,7 @@ LENGTHS = (5, 12, 16, 17, 26)
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_captures_are_those_of_plain_runs_and_are_inverted(name, tmp_path):
-    folder = saved(MAKERS[name](), tmp_path)
+    folder = save(MAKERS[name](), tmp_path)
     model = sipit.load_model(folder)
     prompts = [drawn_ids(length, seed=length) for length in LENGTHS]
     expected = [plain(folder, ids)[-1] for ids in prompts]
@@ -79,7 +80,7 @@ def test_captures_are_those_of_plain_runs_and_are_inverted(name, tmp_path):
 
 
 def test_a_prompt_that_no_part_of_which_runs_alone_is_told(tmp_path):
-    model = sipit.load_model(saved(longrope(16), tmp_path))
+    model = sipit.load_model(save(longrope(16), tmp_path))
     assert model.lengths.lengths == (16,)
     with pytest.raises(Unsupported, match="beyond 16 the states of every position depend on how long"):
         sipit.capture(model, [drawn_ids(17, seed=1)], cached=True)
@@ -88,7 +89,7 @@ def test_a_prompt_that_no_part_of_which_runs_alone_is_told(tmp_path):
 
 
 def test_a_longer_prompt_before_changes_nothing(tmp_path):
-    folder = saved(dynamic(), tmp_path)
+    folder = save(dynamic(), tmp_path)
     model = sipit.load_model(folder)
     ids = drawn_ids(26, seed=3)
     captured = sipit.capture(model, [drawn_ids(40, seed=2), ids], layer=1)
@@ -96,7 +97,7 @@ def test_a_longer_prompt_before_changes_nothing(tmp_path):
 
 
 def test_no_number_format_is_blamed_for_a_length(tmp_path):
-    folder = saved(longrope(16), tmp_path)
+    folder = save(longrope(16), tmp_path)
     ids = drawn_ids(20, seed=4)
     found = diagnose(sipit.load_model(folder), plain(folder, ids)[1], claimed=1)
     assert found.cause is Cause.PLAIN

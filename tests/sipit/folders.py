@@ -56,9 +56,10 @@ def headless(family, kind, folder, *, config=None, seed=0):
 
 
 def save(module, folder, *, tokenizer="gpt2"):
-    """Saves a module, and a tokenizer by bytes beside it."""
+    """Saves a module, and beside it a tokenizer by bytes (None: none); hands on the folder's name."""
     module.save_pretrained(folder)
-    tiny_tokenizer(tokenizer).save_pretrained(folder)
+    if tokenizer is not None:
+        tiny_tokenizer(tokenizer).save_pretrained(folder)
     return str(folder)
 
 

@@ -11,9 +11,8 @@ from numerics.pairs.shards import closest_pairs_in_shards
 from proofs.errors import MissingResource
 from sipit.cluster import states as cluster
 from sipit.cluster.states import open_cluster, shards
-from sipit.collisions.examination import stored_states
 from sipit.prompts.corpora import read_corpus
-from sipit.states.store import batches
+from sipit.states.store import batches, store_states
 from tests.sipit.cases import tiny
 
 
@@ -44,7 +43,7 @@ def test_workers_give_the_same_bits_even_when_one_is_killed(corpus, tmp_path, mo
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setattr(cluster, "WINDOWS", 16)
     model = tiny("qwen2")
-    expected = stored_states(model, corpus, [1, 2], tmp_path / "local", 8, None)
+    expected = store_states(model, corpus.prompts, layers=[1, 2], folder=tmp_path / "local", batch=8)
     victims = []
 
     def report(done, total):

@@ -9,10 +9,11 @@ from proofs import InvalidInput
 from proofs.verdict import Verdict
 from sipit.cli import run
 from sipit.collisions.causes import StandAlone
-from sipit.collisions.examination import batch_for, examine, state_folder, stored_states
+from sipit.collisions.examination import batch_for, examine, state_folder
 from sipit.collisions.result import layers_json
 from sipit.prompts.corpora import read_corpus, whole_prompts
 from sipit.states import store as state_store
+from sipit.states.store import store_states
 from tests.sipit.cases import tiny, with_rows
 
 
@@ -23,7 +24,7 @@ def record_of(capsys, *arguments):
 
 
 def examined(model, corpus, tmp_path, layer, **options):
-    states = stored_states(model, corpus, [layer], tmp_path / "states", 4, None)[layer]
+    states = store_states(model, corpus.prompts, layers=[layer], folder=tmp_path / "states", batch=4)[layer]
     return examine(StandAlone.of(model), corpus, states, layer=layer, **{"threshold": None, "seed": 0, **options})
 
 
@@ -136,7 +137,8 @@ def test_a_cache_that_cannot_be_written_is_only_slower(tmp_path, monkeypatch):
     monkeypatch.setenv("SIPIT_CACHE", str(tmp_path / "file"))
     corpus = whole_prompts("some", [[1], [2]])
     with state_folder(tiny("llama"), corpus.prompts, [1], 4) as folder:
-        assert stored_states(tiny("llama"), corpus, [1], folder, 4, None)[1].shape == (2, 64)
+        states = store_states(tiny("llama"), corpus.prompts, layers=[1], folder=folder, batch=4)
+        assert states[1].shape == (2, 64)
     assert not folder.exists()
 
 

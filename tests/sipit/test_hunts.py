@@ -4,12 +4,13 @@ import torch
 
 import sipit
 from sipit.collisions.causes import StandAlone
-from sipit.collisions.examination import examine, stored_states
+from sipit.collisions.examination import examine
 from sipit.collisions.hunts import continuations, hunt
 from sipit.collisions.hunts.collapse import FORMATS, fading, hunt_collapse, in_dtype
 from sipit.collisions.hunts.continuations import continuation_states
 from sipit.collisions.hunts.swaps import swaps
 from sipit.prompts.corpora import read_corpus
+from sipit.states.store import store_states
 from tests.sipit.cases import altered, tiny, with_rows
 
 
@@ -19,7 +20,7 @@ def searched(tmp_path_factory):
     model = tiny("qwen2")
     corpus = read_corpus(model, "builtin", limit=300)
     alone = StandAlone.of(model)
-    states = stored_states(model, corpus, [2], folder, 16, None)[2]
+    states = store_states(model, corpus.prompts, layers=[2], folder=folder, batch=16)[2]
     return alone, corpus, [examine(alone, corpus, states, layer=2, threshold=None, seed=0)]
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from sipit.collisions.causes import StandAlone
-from sipit.collisions.examination import Examined, batch_for, examine, stored_states
+from sipit.collisions.examination import Examined, batch_for, examine
 from sipit.collisions.hunts.bases import bases_json, closest_prompts, summary
 from sipit.collisions.result import layers_json
 from sipit.models import LanguageModel
 from sipit.prompts.corpora import Corpus, whole_prompts
 from sipit.record import Progress
+from sipit.states.store import store_states
 
 NEAREST = 8  # embedding rows of other classes, for each position
 
@@ -36,7 +37,14 @@ def hunt_swaps(
     swapped = whole_prompts("swaps", swaps(model, [corpus.prompts.token_ids(prompt) for prompt in bases]))
     layers = [one.findings.layer for one in examined]
     batch = batch_for(model, swapped.prompts, memory)
-    states = stored_states(model, swapped, layers, folder / f"swaps-{swapped.prompts.digest[:16]}", batch, progress)
+    states = store_states(
+        model,
+        swapped.prompts,
+        layers=layers,
+        folder=folder / f"swaps-{swapped.prompts.digest[:16]}",
+        batch=batch,
+        progress=progress,
+    )
     found = [
         examine(alone, swapped, states[layer], layer=layer, threshold=threshold, seed=seed, listed=listed)
         for layer in layers
