@@ -279,7 +279,7 @@ def fuzzing_record(
         policy: the order of the candidates.
         keep: folder of the failures, which must be writable; None for that of the cache.
         options: of the command lines that repeat a failure: the model and how it runs.
-        stages: is told how far the work is.
+        stages: called as the work goes on, with how far it is.
         watch: where time is counted from.
 
     Raises:

@@ -21,7 +21,7 @@ ROWS_AT_A_TIME = 8192
 
 
 class Search(Protocol):
-    """Who looks for pairs of different states, each class of equal ones spoken for by its first."""
+    """Who looks for pairs of different states; of equal states only the first takes part."""
 
     def closest_pairs(self, states: Any, *, count: int) -> ClosePairs:
         """The `count` closest pairs, as `numerics.closest_pairs`."""
@@ -60,7 +60,7 @@ class AtLength:
 class LayerFindings:
     """Close pairs among the states of one layer; distances are absolute L2 of the stored states.
 
-    In `below`, `closest` and `outside` each class of bit-identical states is spoken for by its first prompt.
+    In `below`, `closest` and `outside` only the first of bit-identical states takes part.
 
     Attributes:
         layer: after this block.

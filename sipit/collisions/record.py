@@ -98,7 +98,7 @@ def collision_record(
         memory: GiB that the work may take.
         engine: where it is done: this process, or a `sipit.cluster.states.Cluster`.
         seed: of the samples, and of the parameters of a tiny model.
-        stages: is told how far the work is.
+        stages: called as the work goes on, with how far it is.
         watch: where time is counted from.
 
     Raises:

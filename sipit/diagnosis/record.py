@@ -30,7 +30,7 @@ def diagnosis_record(
         claimed: the layer they are said to come from, tried first.
         known: tokens in front of the first row; None tries none, and what the tokenizer puts in front.
         seed: of what was drawn before, for the record.
-        stages: is told how far the work is.
+        stages: called as the work goes on, with how far it is.
         watch: where time is counted from.
 
     Raises:

@@ -54,7 +54,7 @@ def inversion_record(
         policy, tolerance, full_margin, budget: as for `sipit.invert`.
         elsewhere: who inverts, if not this process.
         seed: of what was drawn before, for the record.
-        stages: is told how far the work is.
+        stages: called as the work goes on, with how far it is.
         watch: where time is counted from.
 
     Raises:

@@ -169,7 +169,7 @@ def _loaded(name: str, kind: Any, config: Any, dtype: torch.dtype, device_map: A
                 device_map=device_map,
                 trust_remote_code=False,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are told, with both sizes
+                ignore_mismatched_sizes=True,  # the error names both sizes
                 adapter_kwargs=dict(_NO_ADAPTER),
                 **given,
             )

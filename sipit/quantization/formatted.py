@@ -56,7 +56,7 @@ def in_format(model: LanguageModel, number_format: Format) -> Formatted:
 
     Raises:
         MissingResource: its library is not installed.
-        Unsupported: the library cannot do it for this model or on this device; the reason is told.
+        Unsupported: the library cannot do it for this model or on this device, with its reason.
     """
     # A copy of a large model is not made for nothing.
     module = model.module if number_format.convert is unchanged else copy.deepcopy(model.module)

@@ -45,7 +45,7 @@ def quantization_record(
         layers: blocks 1…L; None for the first, the middle and the last, if `quick` without the last.
         quick: few prompts, formats and candidates.
         seed: of what is drawn.
-        stages: is told how far the work is.
+        stages: called as the work goes on, with how far it is.
         watch: where time is counted from.
 
     Raises:

@@ -28,7 +28,7 @@ def training_record(
         model: is trained in place.
         settings: what decides the run; an interrupted one continues where they are the same.
         folder: for the checkpoint and the trained model; made where it is missing.
-        stages: is told how far the work is.
+        stages: called as the work goes on, with how far it is.
         watch: where time is counted from.
 
     Raises:

@@ -12,8 +12,8 @@ from proofs.network.graph import Graph
 from proofs.provers.branches import find_witness
 from tests.adversary import classes, distances, prompts, training
 from tests.proofs.building import Net, attention_net
+from tests.proofs.decoders import PROMPTS, weights_of
 from tests.proofs.mutating import placed
-from tests.proofs.test_separation import PROMPTS, weights_of
 
 
 def of_parameter(build: Callable[[Net, int], int]) -> Graph:

@@ -9,8 +9,8 @@ import pytest
 
 from proofs.evidence import Record
 from sipit.report import write_report
+from tests.sipit.report_pages import NASTY, nasty
 from tests.sipit.report_records import stored_records
-from tests.sipit.test_report_escaping import NASTY, nasty
 
 pytestmark = pytest.mark.browser
 VIEWS = [(scheme, width) for scheme in ("light", "dark") for width in (1200, 400)]

@@ -1,12 +1,16 @@
 """Point sets made to be hard, and the plain exact answer to compare with."""
 
 import math
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+
+from numerics.pairs import product as pair_product
+from numerics.pairs import tree as pair_tree
 
 KINDS = (
     "plain",
@@ -99,3 +103,14 @@ def point_sets(draw, most_rows=24, most_dimensions=40):
         draw(st.integers(0, 2**16)),
         dtype,
     )
+
+
+@contextmanager
+def small_parts():
+    """Leaves of 2 and blocks of 4 entries, so that small sets pass through every part of the searches."""
+    leaf, block = pair_tree.LEAF, pair_product.BLOCK
+    pair_tree.LEAF, pair_product.BLOCK = 2, 4
+    try:
+        yield
+    finally:
+        pair_tree.LEAF, pair_product.BLOCK = leaf, block

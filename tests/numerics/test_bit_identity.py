@@ -1,3 +1,5 @@
+"""Rows that are equal entry by entry: the classes at distance zero, whatever the fingerprint does."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings

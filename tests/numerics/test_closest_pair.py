@@ -1,3 +1,5 @@
+"""The closest pair, and the k closest, are those of a comparison of all pairs in exact arithmetic."""
+
 import os
 import subprocess
 import sys
@@ -12,24 +14,12 @@ from hypothesis import strategies as st
 
 from numerics.pairs import product as pair_product
 from numerics.pairs import search as module
-from numerics.pairs import tree as pair_tree
 from numerics.pairs.search import Method, Pair, closest_pair, closest_pairs
 from proofs import InvalidInput
-from tests.numerics.point_sets import KINDS, assert_distance, made, point_sets, ranked, squares
+from tests.numerics.point_sets import KINDS, assert_distance, made, point_sets, ranked, small_parts, squares
 
 METHODS = get_args(Method)
 SEARCHES = [method for method in METHODS if method != "auto"]
-
-
-@contextmanager
-def small_parts():
-    """Leaves of 2 and blocks of 4 entries, so that small sets pass through every part of the searches."""
-    leaf, block = pair_tree.LEAF, pair_product.BLOCK
-    pair_tree.LEAF, pair_product.BLOCK = 2, 4
-    try:
-        yield
-    finally:
-        pair_tree.LEAF, pair_product.BLOCK = leaf, block
 
 
 def assert_closest(found, points, count):

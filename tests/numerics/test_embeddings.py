@@ -1,3 +1,5 @@
+"""Equal and nearest embedding rows, against a comparison of all rows."""
+
 import numpy as np
 import torch
 

@@ -1,3 +1,5 @@
+"""Distances: every layer keeps its promise, and the exact one decides."""
+
 import math
 from fractions import Fraction
 

@@ -1,3 +1,5 @@
+"""Co-Lipschitz constants are the least ratios over all pairs, and a sample bounds them from above."""
+
 from functools import cache
 from itertools import combinations
 

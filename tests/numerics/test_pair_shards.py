@@ -1,3 +1,5 @@
+"""Searches cut into shards give the identical pairs, with halos that stay small."""
+
 import math
 import random
 

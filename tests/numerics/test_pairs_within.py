@@ -1,3 +1,5 @@
+"""All pairs within a threshold: the boundary is decided exactly, by every method."""
+
 import math
 from fractions import Fraction
 from typing import get_args
@@ -9,8 +11,7 @@ from hypothesis import strategies as st
 
 from numerics.pairs.search import ClosePairs, Method, Pair, closest_pair, pairs_within
 from proofs import InvalidInput
-from tests.numerics.point_sets import assert_distance, made, point_sets, squares
-from tests.numerics.test_closest_pair import small_parts
+from tests.numerics.point_sets import assert_distance, made, point_sets, small_parts, squares
 
 METHODS = get_args(Method)
 

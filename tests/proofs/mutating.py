@@ -140,3 +140,10 @@ def assert_sound(mutation: tuple[str, int, dict[str, Any]]) -> None:
             "the certificate.",
         )
         assert result.reason.startswith(reasons) or "digest" in result.reason, result.reason
+
+
+def changed(certificate: dict[str, Any], *path: Any, to: Any, sign: bool = True) -> dict[str, Any]:
+    """The certificate with one entry changed and, as a careful forger would, its digest made to fit."""
+    forged = placed(certificate, path, to)
+    assert forged != certificate
+    return signed(forged) if sign else forged

@@ -1,3 +1,5 @@
+"""Exact bounds hold the image of every member, strict where it stays below its ends."""
+
 from fractions import Fraction
 
 from hypothesis import given

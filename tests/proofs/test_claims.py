@@ -16,10 +16,8 @@ from proofs.provers.branches import with_witness
 from proofs.regularity import ANALYTIC, DISCONTINUOUS, UNPROVED, smooth
 from proofs.theorems.generic_position import examine
 from tests.proofs.building import Net, attention_net
+from tests.proofs.decoders import jumping, network, weights_of
 from tests.proofs.mutating import placed, signed
-from tests.proofs.test_forgeries import jumping
-from tests.proofs.test_generic_position import network
-from tests.proofs.test_separation import weights_of
 
 FOLLOWS = {"a": 1, "b": [{"c": True, "d": None}, {"c": False, "d": {}}], "e": [[1, 2], []]}
 

@@ -19,8 +19,8 @@ from proofs.network.rational import decimal, rational
 from proofs.provers.branches import with_witness
 from proofs.regularity import smooth
 from tests.proofs.building import Net, attention_net
-from tests.proofs.mutating import placed, signed
-from tests.proofs.test_separation import changed, weights_of
+from tests.proofs.decoders import jumping, weights_of
+from tests.proofs.mutating import changed, placed, signed
 
 RELU = json.loads(json.dumps(with_witness(prove_analytic(attention_net(activation="relu"))).to_json()))
 SMOOTH = json.loads(json.dumps(prove_analytic(attention_net()).to_json()))
@@ -146,13 +146,6 @@ def test_a_class_has_one_name() -> None:
     data = json.loads(json.dumps(prove_analytic(net.graph()).to_json()))
     assert (data["claim"]["regularity"], check(data).verdict) == ("C1", Verdict.ACCEPTED)
     assert_rejected(altered(data, "claim", "regularity", to="C01"), "but C1 follows")
-
-
-def jumping() -> Graph:
-    net = Net()
-    x = net.op("take", net.parameter("e", 5, 4), net.tokens(), axis=0)
-    net.op("select", net.op("greater", x, net.constant(0)), net.op("negate", x), net.op("add", x, net.constant(1)))
-    return net.graph()
 
 
 def test_a_jump_is_claimed_of_no_continuous_network() -> None:

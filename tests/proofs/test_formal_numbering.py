@@ -15,7 +15,7 @@ import proofs.formal.entries as entries
 from proofs.formal.entries import last_states
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.graph import Graph
-from tests.proofs.test_generic_position import network
+from tests.proofs.decoders import network
 
 SOURCES = Path(entries.__file__).parent
 BUILT = SOURCES.parents[1] / "build" / "formal"

@@ -12,65 +12,11 @@ from proofs.kernel.collisions import find_collisions, powers_of_one_word, propor
 from proofs.kernel.depth import last_block_lifts
 from proofs.kernel.patterns import patterns, relabelled
 from proofs.network.graph import Graph
-from proofs.theorems.classification import Scheme, collides
+from proofs.theorems.classification import collides
 from proofs.theorems.generic_position import examine
 from tests.proofs.building import Net
+from tests.proofs.decoders import VOCABULARY, D, graphs, network
 from tests.proofs.mutating import placed
-
-D, VOCABULARY, EPSILON = 4, 9, Fraction(1, 2**10)
-
-
-def network(
-    length: int, *, scheme: Scheme = "none", activation: str = "tanh", residual: bool = True, window: int | None = None,
-    sink: bool = False, depth: int = 1, bend: bool = False, clipped: bool = False, epsilon: Fraction = EPSILON,
-    frozen: bool = False,
-) -> Graph:  # fmt: skip
-    """Pre-norm blocks of one head; `bend` makes the bias of ALiBi quadratic in the distance.
-
-    `clipped` clamps queries, keys and values; `frozen` makes the first row of the embedding a constant zero.
-    """
-    net = Net()
-    table = net.parameter("embedding", VOCABULARY - frozen, D)
-    if frozen:
-        table = net.op("concatenate", net.constant(0, (1, D)), table, axis=0)
-    x = net.op("take", table, net.tokens(length, VOCABULARY), axis=0)
-    if scheme == "learned":
-        places = net.constant(list(range(length)), (1, length), "integer")
-        x = net.op("add", x, net.op("take", net.parameter("positions", 4, D), places, axis=0))
-    for number in range(depth):
-        name = f"block.{number}."
-        normal = net.op("multiply", _normal(net, x, epsilon), net.parameter(name + "scale", D))
-        q, k, v = (net.op("matmul", normal, net.parameter(name + part, D, D)) for part in ("query", "key", "value"))
-        if clipped:
-            q, k, v = (net.op("clamp", y, low=Fraction(-1, 8), high=Fraction(1, 8)) for y in (q, k, v))
-        scores = net.op("matmul", q, net.op("permute", k, order=(0, 2, 1)))
-        if scheme == "alibi":
-            slope = [Fraction(-((i - j) ** (2 if bend else 1)), 2) for i in range(length) for j in range(length)]
-            scores = net.op("add", scores, net.constant(slope, (1, length, length)))
-        reach = window or length
-        mask = [0 if i - reach < j <= i else float("-inf") for i in range(length) for j in range(length)]
-        scores = net.op("add", scores, net.constant(mask, (1, length, length)))
-        if sink:
-            extra = net.op("expand", net.parameter(name + "sink", 1, 1, 1), shape=(1, length, 1))
-            scores = net.op("concatenate", scores, extra, axis=2)
-        weights = net.op("softmax", scores, axis=2)
-        if sink:
-            weights = net.op("slice", weights, axis=2, start=0, stop=length, step=1)
-        attended = net.op("matmul", net.op("matmul", weights, v), net.parameter(name + "out", D, D))
-        x = net.op("add", x, attended) if residual else attended
-        hidden = net.op(activation, net.op("matmul", _normal(net, x, epsilon), net.parameter(name + "up", D, D)))
-        step = net.op("matmul", hidden, net.parameter(name + "down", D, D))
-        x = net.op("add", x, step) if residual else step
-    return net.graph(layer=depth)
-
-
-def _normal(net: Net, x: int, epsilon: Fraction) -> int:
-    square = net.op("mean", net.op("power", x, exponent=2), axes=(2,), keep=True)
-    return net.op("multiply", x, net.op("rsqrt", net.op("add", square, net.constant(epsilon))))
-
-
-def graphs(longest: int, **options: Any) -> dict[int, Graph]:
-    return {length: network(length, **options) for length in range(1, longest + 1)}
 
 
 def test_every_pair_has_exactly_one_pattern() -> None:

@@ -1,3 +1,5 @@
+"""A graph comes back equal from JSON, and a damaged one is refused in one sentence."""
+
 import json
 
 import pytest

@@ -18,10 +18,8 @@ from proofs.kernel.witness import WitnessCount, count_witness
 from proofs.network.graph import Constant, Node, TensorType
 from proofs.provers.vocabulary import certify_vocabulary
 from tests.proofs.building import Net, attention_net
-from tests.proofs.mutating import placed, signed
-from tests.proofs.test_generic_position import network
-from tests.proofs.test_separation import changed, weights_of
-from tests.proofs.test_witness import gpt2
+from tests.proofs.decoders import gpt2, network, weights_of
+from tests.proofs.mutating import changed, placed, signed
 
 PROMPTS = [(0, 1, 2), (0, 1, 3), (4, 1, 2)]
 

@@ -18,14 +18,8 @@ from proofs.errors import Unsupported
 from proofs.kernel.result import digest
 from proofs.operations.interpreter import evaluate
 from tests.proofs.building import Net, attention_net
-from tests.proofs.mutating import placed, signed
-
-PROMPTS = [(0, 1, 2), (0, 1, 3), (4, 1, 2), (3, 3, 0), (0, 1, 2)]
-
-
-def weights_of(graph: Any, seed: int = 0) -> dict[str, Any]:
-    random = np.random.default_rng(seed)
-    return {name: random.normal(size=t.shape).astype(np.float32) for name, t in graph.parameters()}
+from tests.proofs.decoders import PROMPTS, weights_of
+from tests.proofs.mutating import changed, signed
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +80,6 @@ def test_repeated_tokens_are_named_across_lengths() -> None:
 def test_the_checker_needs_the_weights(certificate: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         check(certificate)
-
-
-def changed(certificate: dict[str, Any], *path: Any, to: Any, sign: bool = True) -> dict[str, Any]:
-    """The certificate with one entry changed and, as a careful forger would, its digest made to fit."""
-    forged = placed(certificate, path, to)
-    assert forged != certificate
-    return signed(forged) if sign else forged
 
 
 def flipped(text: str) -> str:

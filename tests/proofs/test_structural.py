@@ -1,3 +1,5 @@
+"""What can be read off hand-made graphs: positions, and which prompts cannot be told apart."""
+
 from fractions import Fraction
 from typing import Any
 

@@ -18,8 +18,8 @@ from proofs.kernel.result import Rejected
 from proofs.theorems.classification import for_every_length
 from proofs.theorems.generic_position import examine
 from proofs.theorems.two_blocks import WORDS, classes, none_shorter, pair
+from tests.proofs.decoders import graphs, network
 from tests.proofs.mutating import placed
-from tests.proofs.test_generic_position import graphs, network
 
 THEORY = Path(build.__file__).with_name("TwoBlocks.v").read_text()
 LETTERS = st.lists(st.sampled_from("01"), min_size=1, max_size=30).map("".join)

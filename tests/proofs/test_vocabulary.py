@@ -21,8 +21,8 @@ from proofs.kernel.claim import Sample
 from proofs.operations.interpreter import evaluate
 from proofs.provers.vocabulary import certify_vocabulary
 from tests.proofs.building import Net, attention_net
-from tests.proofs.mutating import signed
-from tests.proofs.test_separation import changed, weights_of
+from tests.proofs.decoders import weights_of
+from tests.proofs.mutating import changed, signed
 
 PREFIX, TOKENS = (3, 1), 40
 

@@ -7,42 +7,10 @@ from typing import Any
 import pytest
 
 from proofs import InvalidInput, Verdict, check
-from proofs.kernel.published_witness import DELTA, WIDTH, collides_by_criterion, doubtful, printed, repaired
+from proofs.kernel.published_witness import DELTA, collides_by_criterion, doubtful, printed, repaired
 from proofs.kernel.witness import count_witness
-from proofs.network.graph import Graph
-from tests.proofs.building import Net
+from tests.proofs.decoders import SMALL_EPSILON, gpt2
 from tests.proofs.mutating import placed
-
-EPSILON = Fraction(1, 2**17)
-
-
-def gpt2(length: int, vocabulary: int = 3, epsilon: Fraction = EPSILON) -> Graph:
-    """One pre-norm block with one head of width 4, learned positions and a tanh layer."""
-    net = Net()
-    d = WIDTH
-    tokens = net.tokens(length, vocabulary)
-    places = net.constant(list(range(length)), (1, length), "integer")
-    x = net.op(
-        "add", net.op("take", net.parameter("wte.weight", vocabulary, d), tokens, axis=0),
-        net.op("take", net.parameter("wpe.weight", 4, d), places, axis=0),
-    )  # fmt: skip
-    normal = net.op(
-        "layer_norm", x, net.parameter("ln_1.weight", d), net.parameter("ln_1.bias", d), axes=1, epsilon=epsilon
-    )
-    mixed = net.op("matmul", normal, net.parameter("c_attn.weight", d, 3 * d))
-    q, k, v = (net.op("slice", mixed, axis=2, start=i * d, stop=(i + 1) * d, step=1) for i in range(3))
-    scores = net.op("multiply", net.op("matmul", q, net.op("permute", k, order=(0, 2, 1))), net.constant("1/2"))
-    mask = [0 if j <= i else float("-inf") for i in range(length) for j in range(length)]
-    weights = net.op("softmax", net.op("add", scores, net.constant(mask, (1, length, length))), axis=2)
-    attended = net.op("matmul", net.op("matmul", weights, v), net.parameter("attn.c_proj.weight", d, d))
-    h = net.op("add", x, attended)
-    normal = net.op(
-        "layer_norm", h, net.parameter("ln_2.weight", d), net.parameter("ln_2.bias", d), axes=1, epsilon=epsilon
-    )
-    hidden = net.op("tanh", net.op("matmul", normal, net.parameter("up", d, d)))
-    net.op("add", h, net.op("matmul", hidden, net.parameter("down", d, d)))
-    return net.graph()
-
 
 GRAPHS = {length: gpt2(length) for length in (1, 2, 3)}
 SMALL = count_witness({n: GRAPHS[n] for n in (1, 2)}, vocabulary=3, context=2)
@@ -72,7 +40,7 @@ def test_the_repair_leaves_the_gap_for_every_pair() -> None:
 
 def test_delta_is_small_enough_for_the_published_bound() -> None:
     # delta (c_ep + 2 c_e) < c_ep  iff  2 delta c_e < (1 - delta) c_ep, both squared
-    square_e, square_ep = 1 / (Fraction(1, 4) + EPSILON), 1 / (Fraction(1, 2) + EPSILON)
+    square_e, square_ep = 1 / (Fraction(1, 4) + SMALL_EPSILON), 1 / (Fraction(1, 2) + SMALL_EPSILON)
     assert (2 * DELTA) ** 2 * square_e < (1 - DELTA) ** 2 * square_ep
 
 

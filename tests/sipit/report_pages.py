@@ -91,3 +91,23 @@ class Page(HTMLParser):
 def classes_of(page: Page, name: str) -> list[set[str]]:
     found = [set((attributes.get("class") or "").split()) for _, attributes in page.elements]
     return [names for names in found if name in names]
+
+
+NASTY = [
+    "<script>alert(1)</script>", "</style><img src=x onerror=alert(1)>", '" onfocus="alert(1)', "' autofocus x='",
+    "{{ 7 * 7 }}", "{% raw %}", "&lt;b&gt;", "]]>", "<!--", "\x00", "\u202eabc\u2066", "\u200b", "a|b", "\\|",
+    "```\n# x", "\r\n", "\ud800", "\ufffe", "https://example.org", "![x](https://example.org/x.png)", "$a$",
+]  # fmt: skip
+
+
+def nasty(value: Any, text: str) -> Any:
+    """The value with every text in it replaced, but the words that say what kind of thing it is."""
+    kinds = {"kind", "outcome", "guarantee", "policy", "format", "subject", "reason"}
+    if isinstance(value, dict):
+        return {
+            key: entry if key in kinds and isinstance(entry, str) else nasty(entry, text)
+            for key, entry in value.items()
+        }
+    if isinstance(value, list):
+        return [nasty(entry, text) for entry in value]
+    return text if isinstance(value, str) else value

@@ -330,3 +330,13 @@ def test_many_prompts_of_a_file(capsys, tmp_path):
     record = record_of(output)
     assert (status, record.result["layer"]) == (0, "final")
     assert [prompt["token_ids"] for prompt in record.result["prompts"]] == prompts
+
+
+def test_the_module_is_the_command_line(tmp_path):
+    """Whatever folder it is called from, and with the status of the command."""
+    program = [sys.executable, "-m", "sipit"]
+    done = subprocess.run([*program, "--help"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage: sipit " in done.stdout
+    done = subprocess.run([*program, "report", tmp_path / "none.json"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)

@@ -1,3 +1,5 @@
+"""Ray workers give the bits and the pairs of one process, even when one of them is killed."""
+
 import os
 import signal
 import sys

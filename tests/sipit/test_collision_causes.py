@@ -1,3 +1,5 @@
+"""The cause of a hit: known, not confirmed alone, rounding, or unexplained."""
+
 from dataclasses import replace
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""What a search at one layer finds, and what finding nothing allows one to say."""
+
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""Corpora: files, folders, the built-in text and chance become distinct prompts."""
+
 import json
 import sys
 

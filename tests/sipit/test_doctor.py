@@ -23,7 +23,7 @@ from sipit.installation.round_trip import check_abilities, check_round_trip
 from sipit.installation.versions import Library
 from sipit.states.files import States
 from tests.sipit.cases import ALL_FAMILIES, tiny
-from tests.sipit.test_abilities import FAULTS, forgets_beyond_twelve, wrapped_model
+from tests.sipit.faulty_bodies import FAULTS, forgets_beyond_twelve, wrapped_model
 
 ROOT = Path(__file__).parents[2]
 FIELDS = {"name", "status", "detail", "remedy"}

@@ -1,3 +1,5 @@
+"""Hunts for collisions: states are those of stand-alone runs, and interrupted ones resume to the same bits."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Formats: counting is exact, scans agree with plain runs, and a margin above twice the noise is a guarantee."""
+
 import json
 
 import numpy as np

@@ -20,15 +20,10 @@ from sipit.report.html import render_html
 from sipit.report.markdown import escape
 from sipit.report.page import document_of
 from sipit.report.wording import is_hidden, number, plain, sign_of
-from tests.sipit.report_pages import Page, inversion_record, prompt_entry
+from tests.sipit.report_pages import NASTY, Page, inversion_record, nasty, prompt_entry
 from tests.sipit.report_records import stored_records
 
 MORE = settings(max_examples=50, deadline=None, derandomize=True)
-NASTY = [
-    "<script>alert(1)</script>", "</style><img src=x onerror=alert(1)>", '" onfocus="alert(1)', "' autofocus x='",
-    "{{ 7 * 7 }}", "{% raw %}", "&lt;b&gt;", "]]>", "<!--", "\x00", "\u202eabc\u2066", "\u200b", "a|b", "\\|",
-    "```\n# x", "\r\n", "\ud800", "\ufffe", "https://example.org", "![x](https://example.org/x.png)", "$a$",
-]  # fmt: skip
 ANY_TEXT = st.one_of(
     st.sampled_from(NASTY), st.text(max_size=12), st.text(alphabet="<>&\"'|`\\\n\t *_[]#", max_size=12)
 )
@@ -151,19 +146,6 @@ def test_any_record_makes_a_page(found: list[Record]):
     for record in found:
         assert record.verdict.value.replace("_", " ") in read.text
     assert render(found, format="md").startswith("# ")
-
-
-def nasty(value: Any, text: str) -> Any:
-    """The value with every text in it replaced, but the words that say what kind of thing it is."""
-    kinds = {"kind", "outcome", "guarantee", "policy", "format", "subject", "reason"}
-    if isinstance(value, dict):
-        return {
-            key: entry if key in kinds and isinstance(entry, str) else nasty(entry, text)
-            for key, entry in value.items()
-        }
-    if isinstance(value, list):
-        return [nasty(entry, text) for entry in value]
-    return text if isinstance(value, str) else value
 
 
 ODD = JSON | st.sampled_from([10**30, -1, 1e308, [], {}, [[]], [{}], "", *NASTY])

@@ -1,3 +1,5 @@
+"""Stores of states: every distinct prefix is one prompt, and resuming gives the same bits."""
+
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,0 +1,5 @@
+"""`python -m sipit`: the command line."""
+
+from sipit.cli import main
+
+main()
