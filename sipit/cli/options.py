@@ -79,6 +79,24 @@ def parse_layer(name: str | None) -> "Layer | None":
         raise InvalidInput(f"Expected a layer number or 'final', but got --layer {name}; choose one.") from None
 
 
+def parse_named_layers(name: str | None) -> "Layer | tuple[Layer, ...] | None":
+    """The layer of its name, or several between commas, in their order.
+
+    Raises:
+        InvalidInput: neither numbers nor `final`.
+    """
+    if name is None or "," not in name:
+        return parse_layer(name)
+    layers: list[Layer] = []
+    for part in name.split(","):
+        layer = parse_layer(part.strip())
+        assert layer is not None  # a part is a text
+        layers.append(layer)
+    if len({*layers}) < len(layers):
+        raise InvalidInput(f"Expected different layers, but got --layer {name}; name each once.")
+    return tuple(layers)
+
+
 def parse_layers(names: str) -> list[int]:
     """Several layers of their numbers, such as 1,15,30, increasing.
 

@@ -10,12 +10,15 @@ from sipit.diagnosis.conventions import Diagnosis, Diagnostician
 from sipit.models import LanguageModel
 from sipit.models.network import Layer
 from sipit.record import Stages, Stopwatch, provenance, silent
+from sipit.states.files import source_entry
+from sipit.states.readers.contents import Source
 
 
 def diagnosis_record(
     model: LanguageModel,
     arrays: Sequence[torch.Tensor],
     *,
+    source: Source | None = None,
     claimed: Layer | None = None,
     known: tuple[int, ...] | None = None,
     seed: int = 0,
@@ -27,6 +30,7 @@ def diagnosis_record(
     Args:
         model: whose states they may be.
         arrays: floating-point values, each (T, d); rows may be zero or not finite.
+        source: the file of another program that they come from.
         claimed: the layer they are said to come from, tried first.
         known: tokens in front of the first row; None tries none, and what the tokenizer puts in front.
         seed: of what was drawn before, for the record.
@@ -47,6 +51,7 @@ def diagnosis_record(
             "layer": claimed,
             "policy": "diagnose",
             "diagnosis": [diagnosis.to_json() | {"text": _text(model, diagnosis)} for diagnosis in found],
+            **source_entry(source),
         },
         provenance=provenance(model, seed=seed, lengths=map(len, arrays)),
         seconds=watch.seconds,

@@ -23,7 +23,7 @@ from sipit.inversion.partial import PartialInversion, invert_partial
 from sipit.models import LanguageModel
 from sipit.noise.tolerance import Tolerance
 from sipit.record import Progress, Stages, Stopwatch, provenance, silent
-from sipit.states.files import States
+from sipit.states.files import States, source_entry, stored_truth
 
 Elsewhere = Callable[[Inverter, Progress], list[Inversion]]  # who else inverts the states, such as a cluster
 Places = Sequence[int] | Literal["last"] | None
@@ -50,7 +50,7 @@ def inversion_record(
     Args:
         model: whose states they are.
         states: one (T, d) tensor per prompt.
-        truth: the true token ids, to compare with.
+        truth: the true token ids, to compare with; by default those that another program stored beside the states.
         policy, tolerance, full_margin, budget: as for `sipit.invert`.
         elsewhere: who inverts, if not this process.
         seed: of what was drawn before, for the record.
@@ -61,6 +61,7 @@ def inversion_record(
         InvalidInput: states that cannot be this model's, or an argument out of range.
     """
     watch = Stopwatch() if watch is None else watch
+    truth = stored_truth(model, states) if truth is None else truth
     with stages("preparing") as progress:
         inverter = Inverter.open(
             model, states, policy=policy, tolerance=tolerance, full_margin=full_margin, budget=budget, progress=progress
@@ -79,6 +80,7 @@ def inversion_record(
             "tolerance": asdict(inverter.tolerance),
             "prompts": [_entry(model, inversion) for inversion in inversions],
             "theorems": named(["decision", "inversion"]),
+            **source_entry(states.source),
         },
         provenance=provenance(model, seed=seed, arithmetic=inverter.arithmetic, lengths=map(len, states)),
         seconds=watch.seconds,
@@ -120,6 +122,7 @@ def partial_record(
         InvalidInput: states that cannot be this model's, or positions or tokens out of range.
     """
     watch = Stopwatch() if watch is None else watch
+    truth = stored_truth(model, states) if truth is None else truth
     found: list[PartialInversion] = []
     with stages("searching") as progress:
         for number, rows in enumerate(states):
@@ -141,7 +144,12 @@ def partial_record(
     return Record(
         command="invert",
         verdict=Verdict.worst(inversion.outcome.verdict for inversion in found),
-        result={"layer": states.layer, "policy": "partial", "partial": [inversion.to_json() for inversion in found]},
+        result={
+            "layer": states.layer,
+            "policy": "partial",
+            "partial": [inversion.to_json() for inversion in found],
+            **source_entry(states.source),
+        },
         provenance=provenance(model, seed=seed, lengths=[len(one.nearest_token_ids) for one in found]),
         seconds=watch.seconds,
     )

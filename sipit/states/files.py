@@ -1,12 +1,12 @@
-"""States files: one T x d tensor per prompt, safetensors only, checked before anything is allocated.
+"""States files: one T x d tensor per prompt in safetensors, checked before anything is allocated.
 
 A manifest under the metadata key `sipit` says which model, layer and arithmetic the states come from, and never the
-prompt. Files by other tools have none: then the model and the layer are named by whoever reads them.
+prompt. Files of other programs have none (`sipit.states.readers`): then whoever reads them names what is missing, and
+`source` says what was read, and which token ids the file has beside the states.
 """
 
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,13 +16,15 @@ import torch
 
 from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import write_atomically
-from proofs.network.tensor_file import StoredTensor, read_header
 from sipit.models import LanguageModel
 from sipit.models.network import Layer, check_layer, whole_number
+from sipit.observations.observation import Observation
 from sipit.states.arrays import as_arrays
+from sipit.states.readers.containers import Container, natural, read_container
+from sipit.states.readers.contents import Contents, Source, joined_source
+from sipit.states.readers.reading import ENDINGS, cache_in, is_json, read_contents, read_place
 
 STATES_SCHEMA = "sipit-states/1"
-_FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class States(Sequence[torch.Tensor]):
     arrays: tuple[torch.Tensor, ...]
     layer: Layer
     manifest: Manifest | None = None
+    source: Source | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arrays", as_arrays(self.arrays))
@@ -111,6 +114,27 @@ class States(Sequence[torch.Tensor]):
                 )
 
 
+def stored_truth(model: LanguageModel, states: States) -> tuple[tuple[int, ...], ...] | None:
+    """The token ids that another program stored beside the states, to compare with; None where there are none.
+
+    Raises:
+        InvalidInput: ids that are none of the model's.
+    """
+    ids = None if states.source is None else states.source.token_ids
+    wrong = [token for prompt in ids or () for token in prompt if not 0 <= token < model.vocabulary_size]
+    if wrong:
+        raise InvalidInput(
+            f"Expected token ids below {model.vocabulary_size}, the vocabulary of {model.name}, but the file of states "
+            f"has {wrong[0]}; name the model that they come from."
+        )
+    return ids
+
+
+def source_entry(source: Source | None) -> dict[str, Any]:
+    """What a record says of states that another program wrote: nothing where they are ours."""
+    return {} if source is None else {"source": source.to_json()}
+
+
 def check_states(states: Any) -> None:
     """Raises InvalidInput where something else than states with their layer was given."""
     if not isinstance(states, States):
@@ -137,29 +161,60 @@ def write_states(path: str | os.PathLike[str], states: States) -> None:
     write_atomically(path, save(tensors, metadata=metadata))
 
 
-def read_states(path: str | os.PathLike[str], *, layer: Layer | None = None) -> States:
-    """Reads a states file of ours, or any safetensors file of T x d tensors (or one N x T x d) with `layer` given.
+def read_states(
+    path: str | os.PathLike[str], *, layer: Any = None, observe: Any = None, model: LanguageModel | None = None
+) -> States:
+    """Reads a states file of ours, or one of another program (`sipit.states.readers`) with what is missing named.
 
     Of a folder all its states files are read, in natural order.
 
+    Args:
+        layer: where the states were taken; several name the sets of rows of a vLLM file, and the first is read.
+        observe: the site, as on the command line; the residual stream by default.
+        model: whose states they may be; without one, stacks of layers and paths of modules cannot be told.
+
     Raises:
-        InvalidInput: not safetensors, damaged, not states, no layer known, a layer that contradicts the manifest, or
+        InvalidInput: damaged, not states, no layer known, a layer that contradicts the manifest, several meanings, or
             files in one folder that were captured in different ways.
     """
-    path, layer = _path(path), whole_number(layer)
-    if path.is_dir():
-        return _joined(path, layer)
-    arrays, manifest = read_arrays(path)
-    if manifest is None and layer is None:
+    found = look_into(path, layer=layer, observe=observe, model=model)
+    if found.layer is None:
         raise InvalidInput(f"Expected a layer, because {path} has no manifest of ours, but got none; give --layer.")
-    if manifest is not None and layer is not None and layer != manifest.layer:
+    named = _first(layer)
+    if found.manifest is not None and named is not None and named != found.layer:
         raise InvalidInput(
-            f"Expected layer {manifest.layer}, where the states in {path} were captured, but got {layer}; "
+            f"Expected layer {found.layer}, where the states in {path} were captured, but got {named}; "
             "leave --layer away."
         )
-    chosen = manifest.layer if manifest is not None else layer
-    assert chosen is not None  # one of the two is known, see above
-    return States(arrays=arrays, layer=chosen, manifest=manifest)
+    return States(found.arrays, found.layer, found.manifest, found.source)
+
+
+@dataclass(frozen=True, slots=True)
+class FileStates:
+    """What a file or a folder holds: like `States`, but the layer may be unknown."""
+
+    arrays: tuple[torch.Tensor, ...]
+    layer: Layer | None
+    manifest: Manifest | None = None
+    source: Source | None = None
+
+
+def look_into(path: Any, *, layer: Any = None, observe: Any = None, model: LanguageModel | None = None) -> FileStates:
+    """The same without a judgement: a layer that nobody has named is None, and a manifest's goes before the one named.
+
+    Raises:
+        InvalidInput: as for `read_states`, but for the layer.
+    """
+    path = _path(path)
+    if path.is_dir():
+        return _joined(path, layer, observe, model)
+    container = None if is_json(path) else read_container(path)
+    if container is None or "sipit" not in container.metadata:
+        named = layer if isinstance(layer, tuple) else ()
+        contents = read_contents(path if container is None else container, named=named, model=model)
+        return _foreign(path, contents, Observation.of(observe, _first(layer)))
+    manifest = _manifest(path, container.metadata["sipit"])
+    return FileStates(_own_arrays(container), manifest.layer, manifest)
 
 
 def _path(path: Any) -> Path:
@@ -168,14 +223,27 @@ def _path(path: Any) -> Path:
     return Path(path)
 
 
-def _joined(folder: Path, layer: Layer | None) -> States:
-    """The states of all files in a folder."""
-    paths = sorted(folder.glob("*.safetensors"), key=lambda path: _natural(path.name))
+def _first(layer: Any) -> Any:
+    return whole_number(layer[0] if isinstance(layer, tuple) else layer)
+
+
+def _foreign(path: Path, contents: Contents, observation: Observation) -> FileStates:
+    arrays, source = read_place(path, contents, observation)
+    layers = source.read.layers
+    return FileStates(arrays, layers[0] if layers else None, source=source)
+
+
+def _joined(folder: Path, layer: Any, observe: Any, model: LanguageModel | None) -> FileStates:
+    """The states of all files in a folder; a key-value cache is one prompt in several files."""
+    paths = sorted((path for path in folder.iterdir() if path.suffix in ENDINGS), key=lambda path: natural(path.name))
     if not paths:
         raise InvalidInput(
-            f"Expected states files (.safetensors) in {folder}, but there are none; name another folder."
+            f"Expected states files ({', '.join(ENDINGS)}) in {folder}, but there are none; name another folder."
         )
-    parts = [read_states(path, layer=layer) for path in paths]
+    cache = cache_in(paths)
+    if cache is not None:
+        return _foreign(folder, cache, Observation.of(observe, layer))
+    parts = [look_into(path, layer=layer, observe=observe, model=model) for path in paths]
     kinds = [(part.layer, part.manifest and (part.manifest.digest, part.manifest.dtype)) for part in parts]
     for path, kind in zip(paths, kinds, strict=True):
         if kind != kinds[0]:
@@ -183,45 +251,30 @@ def _joined(folder: Path, layer: Layer | None) -> States:
                 f"Expected states of one model, layer and arithmetic in {folder}, but {path.name} differs from "
                 f"{paths[0].name}; sort them into folders."
             )
-    return States(tuple(array for part in parts for array in part), parts[0].layer, parts[0].manifest)
+    arrays = tuple(array for part in parts for array in part.arrays)
+    sources = [part.source for part in parts if part.source is not None]
+    return FileStates(arrays, parts[0].layer, parts[0].manifest, joined_source(folder, sources))
 
 
-def read_arrays(path: Path) -> tuple[tuple[torch.Tensor, ...], Manifest | None]:
-    """The tensors (T, d) of a states file in order, and its manifest if it has one.
-
-    Raises:
-        InvalidInput: not safetensors, damaged, or not states.
-    """
-    from safetensors import safe_open
-
-    header = read_header(path)
-    manifest = _manifest(path, header.metadata.get("sipit"))
-    _check_tensors(path, header.tensors)
-    with safe_open(path, framework="pt") as stream:
-        arrays = [
-            stream.get_tensor(tensor.name)
-            for tensor in sorted(header.tensors, key=lambda tensor: _natural(tensor.name))
-        ]
-    if len(arrays) == 1 and arrays[0].ndim == 3:
-        arrays = list(arrays[0])
-    return tuple(arrays), manifest
-
-
-def _check_tensors(path: Path, tensors: tuple[StoredTensor, ...]) -> None:
+def _own_arrays(container: Container) -> tuple[torch.Tensor, ...]:
+    """The tensors (T, d) of a file of ours, or of one (N, T, d)."""
+    tensors = container.tensors
     if not tensors:
-        raise InvalidInput(f"Expected at least one tensor of states, but {path} has none; capture them again.")
+        raise InvalidInput(
+            f"Expected at least one tensor of states, but {container.path} has none; capture them again."
+        )
     for tensor in tensors:
         stacked = len(tensors) == 1 and len(tensor.shape) == 3
-        if tensor.dtype not in _FLOATS or not (len(tensor.shape) == 2 or stacked) or 0 in tensor.shape:
+        if not tensor.floating or not (len(tensor.shape) == 2 or stacked) or 0 in tensor.shape:
             raise InvalidInput(
-                f"Expected floating-point tensors of shape (T, d), or one of shape (N, T, d), but {tensor.name!r} in "
-                f"{path} is {tensor.dtype} of shape {tensor.shape}; keep only the states in the file."
+                f"Expected floating-point tensors of shape (T, d), or one of shape (N, T, d), but {tensor} in "
+                f"{container.path} is not; keep only the states in the file."
             )
+    arrays = [tensor.read() for tensor in tensors]
+    return tuple(arrays[0] if arrays[0].ndim == 3 else arrays)
 
 
-def _manifest(path: Path, text: str | None) -> Manifest | None:
-    if text is None:
-        return None
+def _manifest(path: Path, text: str) -> Manifest:
     try:
         data: Any = json.loads(text)
         texts = [data[name] for name in ("model", "digest", "norm", "dtype")]
@@ -238,9 +291,3 @@ def _manifest(path: Path, text: str | None) -> Manifest | None:
     if manifest is None:
         raise InvalidInput(f"Expected a manifest of schema {STATES_SCHEMA}, but {path} has another; capture it again.")
     return manifest
-
-
-def _natural(name: str) -> list[Any]:
-    """Sorts `layer2` before `layer10`: digits by value, the rest by letters."""
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]

@@ -1,7 +1,8 @@
 """`sipit invert`: the prompts from their states."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +26,7 @@ from sipit.cli.options import (
     Where,
     check_engine,
     chosen_prompts,
-    parse_layer,
+    parse_named_layers,
     parse_positions,
     parse_tokens,
     parse_tolerance,
@@ -34,18 +35,19 @@ from sipit.cli.output import check_output, finish, load, progress, say
 from sipit.record import Stopwatch
 
 if TYPE_CHECKING:
-    import torch
-
     from sipit.inversion.record import Elsewhere
     from sipit.models import LanguageModel
     from sipit.models.network import Layer
-    from sipit.states.files import States
+    from sipit.states.files import FileStates, States
+
+    Layers = Layer | tuple[Layer, ...] | None
 
 
 def invert(
     model: Model,
     states: Annotated[
-        Path | None, typer.Option(help="States file (.safetensors) to invert, or a folder of them.")
+        Path | None,
+        typer.Option(help="States file to invert, ours or of another program (docs: own states), or a folder of them."),
     ] = None,
     text: Text = None,
     prompts: Prompts = None,
@@ -97,15 +99,23 @@ def invert(
     from sipit.prompts.reading import tokenize
 
     ids = None if truth is None else tokenize(language_model, truth, special_tokens=not no_special_tokens)
-    chosen = parse_layer(layer)
+    chosen = parse_named_layers(layer)
     if diagnose:
         from sipit.diagnosis.record import diagnosis_record
 
         known = parse_tokens(language_model, prefix, "--prefix")
-        arrays, claimed = _arrays(language_model, states, ids, chosen)
+        found = _looked_at(language_model, states, ids, chosen)
         record = diagnosis_record(
-            language_model, arrays, claimed=claimed, known=known, seed=seed, stages=progress, watch=watch
+            language_model,
+            found.arrays,
+            source=found.source,
+            claimed=found.layer,
+            known=known,
+            seed=seed,
+            stages=progress,
+            watch=watch,
         )
+        _say_source(found)
         finish(record, as_json=as_json, output=output, show=lambda: show_diagnosis(record.result))
     observed = _observed(language_model, states, ids, chosen)
     if prefix is not None or suffix is not None or positions is not None:
@@ -124,6 +134,7 @@ def invert(
             stages=progress,
             watch=watch,
         )
+        _say_source(observed)
         finish(record, as_json=as_json, output=output, show=lambda: show_partial(record.result))
     from sipit.inversion.record import inversion_record
 
@@ -141,6 +152,7 @@ def invert(
             stages=progress,
             watch=watch,
         )
+    _say_source(observed)
     for way in record.result["tolerance"]["left_out"]:
         say(f"left out of the tolerance: {way}")
     finish(record, as_json=as_json, output=output, show=lambda: show_inversions(record.result))
@@ -160,36 +172,46 @@ def _cluster(
         )
 
 
-def _arrays(
-    model: "LanguageModel", path: Path | None, truth: list[list[int]] | None, layer: "Layer | None"
-) -> "tuple[Sequence[torch.Tensor], Layer | None]":
-    """The arrays of a file, as they are, or the states of prompts; and the layer that they are said to be of."""
-    from sipit.states.capturing import capture
-    from sipit.states.files import read_arrays
+def _looked_at(
+    model: "LanguageModel", path: Path | None, truth: list[list[int]] | None, layer: "Layers"
+) -> "FileStates":
+    """The states of a file, as they are, or those of prompts, with the layer that they are said to be of, if any."""
+    from sipit.states.files import FileStates, look_into
 
-    if path is not None:
-        arrays, manifest = read_arrays(path)
-        return arrays, layer if layer is not None or manifest is None else manifest.layer
-    if truth is not None:
-        return capture(model, truth, layer=layer).arrays, layer
-    raise InvalidInput("Expected states or prompts, but got neither; give --states, --text or --prompts.")
+    named = layer[0] if isinstance(layer, tuple) else layer
+    if path is None:
+        return FileStates(_captured(model, truth, layer).arrays, named)
+    found = look_into(path, layer=layer, model=model)
+    return found if named is None else replace(found, layer=named)
 
 
-def _observed(
-    model: "LanguageModel", path: Path | None, truth: list[list[int]] | None, layer: "Layer | None"
-) -> "States":
+def _observed(model: "LanguageModel", path: Path | None, truth: list[list[int]] | None, layer: "Layers") -> "States":
     """The states of the file, or those of the prompts, captured by one ordinary forward each."""
-    from sipit.states.capturing import capture
     from sipit.states.files import read_states
 
     if path is None:
-        if truth is None:
-            raise InvalidInput("Expected states or prompts, but got neither; give --states, --text or --prompts.")
-        return capture(model, truth, layer=layer)
-    states = read_states(path, layer=layer)
+        return _captured(model, truth, layer)
+    states = read_states(path, layer=layer, model=model)
     if truth is not None and [len(ids) for ids in truth] != [len(array) for array in states]:
         raise InvalidInput(
             f"Expected as many prompts of the same lengths as there are states in {path}, but the prompts beside them "
             "differ; check that both belong together."
         )
     return states
+
+
+def _captured(model: "LanguageModel", truth: list[list[int]] | None, layer: "Layers") -> "States":
+    from sipit.states.capturing import capture
+
+    if truth is None:
+        raise InvalidInput("Expected states or prompts, but got neither; give --states, --text or --prompts.")
+    if isinstance(layer, tuple):
+        raise InvalidInput(
+            f"Expected one layer, but got --layer {','.join(map(str, layer))}; several name those of a vLLM file."
+        )
+    return capture(model, truth, layer=layer)
+
+
+def _say_source(states: "States | FileStates") -> None:
+    if states.source is not None:
+        say(states.source.sentence)

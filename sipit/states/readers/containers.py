@@ -1,0 +1,130 @@
+"""Files that hold named tensors, told apart by their first bytes: safetensors, numpy's npy and npz, GGUF.
+
+Names, types and shapes come first, held against the size of the file; a tensor is read when it is asked for. Pickles
+are programs, and are refused unread.
+"""
+
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from proofs.errors import InvalidInput
+from proofs.network.tensor_file import read_header
+from sipit.states.readers.numpy_files import read_npy, read_npz
+
+_PICKLES = (b"\x80", b"(dp", b"ccopy_reg")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor of a file: whether its numbers are floating-point ones, and how to read it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    read: Callable[[], torch.Tensor]
+
+    @property
+    def floating(self) -> bool:
+        """Whether it may hold states."""
+        return self.dtype in {"F64", "F32", "F16", "BF16"}
+
+    @property
+    def whole(self) -> bool:
+        """Whether it may hold token ids or a mask."""
+        return self.dtype in {"I64", "I32", "I16", "U64", "U32", "U16", "U8", "I8", "BOOL"}
+
+    def __str__(self) -> str:
+        return f"{self.name!r}, {self.dtype} of shape {self.shape}"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A file of tensors in the order of their names (natural: p2 before p10), with its text metadata."""
+
+    path: Path
+    tensors: tuple[Stored, ...]
+    metadata: dict[str, str]
+
+
+def natural(name: str) -> list[Any]:
+    """Sorts `layer2` before `layer10`: digits by value, the rest by letters."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+
+def read_container(path: Path) -> Container:
+    """The tensors that a file holds, unread, in the order of their names.
+
+    Raises:
+        InvalidInput: no such file, a pickle, damaged, or sizes that contradict each other.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(8)
+    except OSError as error:
+        raise InvalidInput(f"Expected a readable file, but {path} is not: {error.strerror}; check the path.") from None
+    if start[4:] == bytes(4):  # the length of a header in safetensors; no other format has these zeros
+        return _safetensors(path)
+    if start.startswith(_PICKLES) or _pickle_in_archive(path, start):
+        raise InvalidInput(
+            f"Expected tensors, but {path} is a pickle, which is a program and never run; load it where it was "
+            "written, and save its tensors with safetensors.torch.save_file({name: tensor.contiguous(), …}, file)."
+        )
+    if start.startswith(b"\x93NUMPY"):
+        found = [Stored(*one) for one in read_npy(path)]
+    elif start.startswith(b"PK"):
+        found = [Stored(*one) for one in read_npz(path)]
+    elif start.startswith(b"GGUF"):
+        found = _gguf(path)
+    else:
+        return _safetensors(path)
+    return Container(path, tuple(sorted(found, key=lambda one: natural(one.name))), {})
+
+
+def _pickle_in_archive(path: Path, start: bytes) -> bool:
+    if not start.startswith(b"PK"):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
+
+
+def _safetensors(path: Path) -> Container:
+    header = read_header(path)
+
+    def reader(name: str) -> Callable[[], torch.Tensor]:
+        def read() -> torch.Tensor:
+            from safetensors import safe_open
+
+            with safe_open(path, framework="pt") as stream:
+                return stream.get_tensor(name)
+
+        return read
+
+    stored = [Stored(one.name, one.dtype, one.shape, reader(one.name)) for one in header.tensors]
+    return Container(path, tuple(sorted(stored, key=lambda one: natural(one.name))), header.metadata)
+
+
+def _gguf(path: Path) -> list[Stored]:
+    from gguf import GGUFReader
+
+    try:
+        tensors = GGUFReader(path).tensors
+    except (ValueError, IndexError, KeyError, OSError, OverflowError) as error:
+        raise InvalidInput(f"Expected a GGUF file, but {path} is damaged: {error}; copy it again.") from None
+
+    def reader(data: object) -> Callable[[], torch.Tensor]:
+        return lambda: torch.tensor(data)
+
+    return [
+        Stored(one.name, one.tensor_type.name, tuple(int(n) for n in reversed(one.shape)), reader(one.data))
+        for one in tensors
+    ]

@@ -1,0 +1,125 @@
+"""Dictionaries whose keys name places: TransformerLens hooks, tensors of llama.cpp, modules of the model itself.
+
+A path of modules is looked up in the model: what counts is the module that it leads to, not how the path is spelt.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+
+from proofs.errors import InvalidInput
+from sipit.models import LanguageModel
+from sipit.states.readers.companions import Companions
+from sipit.states.readers.containers import Container, Stored
+from sipit.states.readers.contents import Contents, Place, TokenIds
+
+# Pattern of the key, site, and by how much the layer is more than the number in the key.
+_HOOKS = (
+    (r"blocks\.(\d+)\.hook_resid_pre", "residual", 0),
+    (r"blocks\.(\d+)\.hook_resid_post", "residual", 1),
+    (r"blocks\.(\d+)\.hook_resid_mid", "mid", 1),
+    (r"blocks\.(\d+)\.hook_attn_out", "attention-out", 1),
+    (r"blocks\.(\d+)\.hook_mlp_out", "mlp-out", 1),
+    (r"blocks\.(\d+)\.attn\.hook_rot_k", "keys", 0),
+    (r"blocks\.(\d+)\.attn\.hook_k", "keys-unrotated", 0),
+    (r"blocks\.(\d+)\.attn\.hook_v", "values", 0),
+)
+_LLAMA_CPP = (
+    (r"l_out-(\d+)", "residual", 1),
+    (r"ffn_inp-(\d+)", "mid", 1),
+    (r"attn_out-(\d+)", "attention-out", 1),
+    (r"ffn_out-(\d+)", "mlp-out", 1),
+    (r"attn_norm-(\d+)", "normed", 0),
+)
+_HEADS = {"keys", "keys-unrotated", "values"}  # sites with an axis of heads
+HOOKS = "hooks of TransformerLens"
+_PlaceOf = Callable[[str], Place | None]
+_CENTRED = 1e-5  # mean of a row over its root mean square, at the roundings of float32
+
+
+def named_places(container: Container, model: LanguageModel | None) -> Contents | None:
+    """The places that the keys name, with one tensor per prompt at each; None where no key names one.
+
+    Raises:
+        InvalidInput: two keys for one place, or a tensor that has no rows.
+    """
+    floats = [tensor for tensor in container.tensors if tensor.floating]
+    for origin, place_of in _origins(model).items():
+        found = [(tensor, place) for tensor in floats if (place := place_of(tensor.name)) is not None]
+        if found:
+            return Contents(origin, *_read(container, found, whole_stream=origin != HOOKS))
+    return None
+
+
+def _read(
+    container: Container, found: Sequence[tuple[Stored, Place]], *, whole_stream: bool
+) -> tuple[dict[Place, tuple[torch.Tensor, ...]], TokenIds | None]:
+    """The tensors at their places, and the token ids beside them."""
+    companions = Companions.of(container)
+    places: dict[Place, tuple[torch.Tensor, ...]] = {}
+    for tensor, place in found:
+        axes = len(tensor.shape) - (place.site in _HEADS)
+        if axes not in (2, 3) or 0 in tensor.shape:
+            raise InvalidInput(f"Expected rows (T, d) or (N, T, d), but {tensor} in {container.path} has others.")
+        read = tensor.read()
+        arrays = companions.without_padding(read if axes == 3 else read[None], container)
+        place = place if whole_stream else _centred(place, arrays)
+        if place in places:
+            raise InvalidInput(
+                f"Expected one tensor for each place, but {container.path} has two for {place}, one of them "
+                f"{tensor.name!r}; remove one."
+            )
+        places[place] = tuple(rows.flatten(1) for rows in arrays)
+    return places, companions.ids_of(next(iter(places.values())), container)
+
+
+def _origins(model: LanguageModel | None) -> dict[str, _PlaceOf]:
+    origins: dict[str, _PlaceOf] = {HOOKS: _by(_HOOKS), "tensors of llama.cpp": _llama_cpp}
+    return origins if model is None else {**origins, "outputs of modules": partial(module_place, model)}
+
+
+def _by(patterns: Sequence[tuple[str, str, int]]) -> _PlaceOf:
+    def place_of(name: str) -> Place | None:
+        for pattern, site, more in patterns:
+            if found := re.fullmatch(pattern, name):
+                return Place(site, int(found[1]) + more)
+        return None
+
+    return place_of
+
+
+def _llama_cpp(name: str) -> Place | None:
+    return Place("residual", "final") if name == "result_norm" else _by(_LLAMA_CPP)(name)
+
+
+def module_place(model: LanguageModel, name: str) -> Place | None:
+    """The place that a path such as `model.layers.3.output.0` or `transformer.h[3]` leads to in the model, if any.
+
+    Without a side the output is meant, as hooks take it. A program may have put a name of its own in front.
+    """
+    parts = re.sub(r"\[(\d+)\]", r".\1", name).split(".")
+    side = next((part for part in parts if part in {"input", "output"}), None)
+    path = parts[: parts.index(side)] if side is not None else parts
+    blocks = {id(block): index for index, block in enumerate(model.decoder.blocks)}
+    for start in range(min(2, len(path))):
+        try:
+            module = model.module.get_submodule(".".join(path[start:]))
+        except AttributeError:
+            continue
+        index = blocks.get(id(module))
+        if index is not None:
+            return Place("residual", index + (side != "input"))
+        if module is model.decoder.body and side != "input":
+            return Place("residual", "final")
+    return None
+
+
+def _centred(place: Place, arrays: Sequence[torch.Tensor]) -> Place:
+    """The same, or `centred` where every row of the stream has mean 0, as TransformerLens makes it by default."""
+    if place.site != "residual":
+        return place
+    rows = torch.cat([array.double() for array in arrays])
+    size = rows.square().mean(1).sqrt().clamp_min(1e-300)
+    return Place("centred", place.layer) if bool((rows.mean(1).abs() <= _CENTRED * size).all()) else place

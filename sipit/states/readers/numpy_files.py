@@ -1,0 +1,92 @@
+"""numpy's files: one array (npy) or several in an archive (npz). Headers are read first, pickles never."""
+
+import math
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from proofs.errors import InvalidInput
+
+_NAMES = {"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8", "u8": "U64",
+          "u4": "U32", "u2": "U16", "u1": "U8", "b1": "BOOL"}  # fmt: skip
+_Entry = tuple[str, str, tuple[int, ...], Callable[[], torch.Tensor]]
+
+
+def read_npy(path: Path) -> list[_Entry]:
+    """The array of an npy file as (name, type, shape, reader); its name is that of the file.
+
+    Raises:
+        InvalidInput: damaged, cut, or of objects.
+    """
+    with path.open("rb") as stream:
+        dtype, shape = _header(path, stream, path.stat().st_size)
+
+    def read() -> torch.Tensor:
+        return _tensor(np.load(path, allow_pickle=False))
+
+    return [(path.stem, dtype, shape, read)]
+
+
+def read_npz(path: Path) -> list[_Entry]:
+    """The arrays of an npz file as (name, type, shape, reader).
+
+    Raises:
+        InvalidInput: no archive of arrays, damaged, cut, or of objects.
+    """
+    found: list[_Entry] = []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if not entry.filename.endswith(".npy"):
+                    raise InvalidInput(
+                        f"Expected an archive of numpy arrays, but {path} has {entry.filename!r}; save the states "
+                        "with numpy.savez or as safetensors."
+                    )
+                name = entry.filename.removesuffix(".npy")
+                with archive.open(entry) as stream:
+                    dtype, shape = _header(path, stream, entry.file_size)
+                found.append((name, dtype, shape, _member(path, name)))
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"Expected an archive of numpy arrays, but {path} is damaged: copy it again.") from None
+    return found
+
+
+def _member(path: Path, name: str) -> Callable[[], torch.Tensor]:
+    def read() -> torch.Tensor:
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return _tensor(archive[name])
+        except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError):
+            raise InvalidInput(f"Expected the array {name!r}, but {path} is damaged there; copy it again.") from None
+
+    return read
+
+
+def _header(path: Path, stream: IO[bytes], size: int) -> tuple[str, tuple[int, ...]]:
+    """Type and shape of an array, whose bytes are as many as the file has."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        parsed = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = parsed(stream)
+    except (ValueError, EOFError, TypeError, MemoryError, RecursionError):
+        raise InvalidInput(f"Expected a numpy array, but a header in {path} is damaged; copy it again.") from None
+    if dtype.hasobject or dtype.kind not in "fiub" or dtype.str[1:] not in _NAMES:
+        raise InvalidInput(
+            f"Expected an array of numbers, but one in {path} holds {dtype}: objects are pickles, which are never "
+            "run; save plain arrays of floats."
+        )
+    if math.prod(shape) * dtype.itemsize != size - stream.tell():
+        raise InvalidInput(
+            f"Expected as many bytes as an array of shape {shape} has, but {path} is cut or damaged; copy it again."
+        )
+    return _NAMES[dtype.str[1:]], tuple(shape)
+
+
+def _tensor(array: np.ndarray[Any, Any]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="))))

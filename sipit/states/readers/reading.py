@@ -1,0 +1,110 @@
+"""Reads a file of states by whatever program wrote it: what it holds, and which of it was asked for."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from proofs.errors import InvalidInput
+from sipit.models import LanguageModel
+from sipit.models.network import Layer
+from sipit.observations.observation import Observation
+from sipit.states.readers.containers import Container, natural, read_container
+from sipit.states.readers.contents import UNPLACED, Contents, Place, Source
+from sipit.states.readers.named import named_places
+from sipit.states.readers.sglang import read_sglang
+from sipit.states.readers.stacked import stacked_states
+from sipit.states.readers.vllm import vllm_cache, vllm_states
+
+ENDINGS = (".safetensors", ".npy", ".npz", ".gguf", ".json")
+
+
+def read_contents(
+    given: Path | Container, *, named: Sequence[Layer] = (), model: LanguageModel | None = None
+) -> Contents:
+    """Everything that a file holds, place by place.
+
+    Args:
+        given: the file, or its tensors, unread.
+        named: the layers that whoever reads it has named.
+        model: whose states they are said to be; without one, stacks and module paths cannot be told.
+
+    Raises:
+        InvalidInput: not a file of states, damaged, or with several meanings.
+    """
+    if isinstance(given, Path) and is_json(given):
+        return read_sglang(given)
+    container = read_container(given) if isinstance(given, Path) else given
+    return (
+        vllm_states(container, named)
+        or vllm_cache([container])
+        or named_places(container, model)
+        or stacked_states(container, model)
+    )
+
+
+def read_place(path: Path, contents: Contents, observation: Observation) -> tuple[tuple[torch.Tensor, ...], Source]:
+    """What is observed, one tensor (T, n) per prompt, and what was read.
+
+    A file that names no place is read at the one that is asked for; one that has a site at a single layer needs no
+    layer.
+
+    Raises:
+        InvalidInput: no such place in the file, or several and none was named.
+    """
+    places = contents.places
+    if UNPLACED in places:
+        arrays = places[UNPLACED]
+    else:
+        observation = _placed(path, contents, observation)
+        wanted = [Place(site, layer) for site in observation.sites for layer in observation.layers]
+        missing = [place for place in wanted if place not in places]
+        if missing:
+            raise InvalidInput(
+                f"Expected {missing[0]}, but {path} ({contents.origin}) holds {_listed(places)}; name one of these."
+            )
+        parts = zip(*(places[place] for place in wanted), strict=True)
+        arrays = tuple(rows[0] if len(rows) == 1 else torch.cat(rows, dim=1) for rows in parts)
+    held = tuple(place for place in places if place is not UNPLACED)
+    source = Source(str(path), contents.origin, observation, held, tuple(map(len, arrays)), contents.token_ids)
+    return arrays, source
+
+
+def _placed(path: Path, contents: Contents, observation: Observation) -> Observation:
+    """The observation with the layer that the file has of its sites, where it has one and none was named."""
+    if observation.layers:
+        return observation
+    layers = {place.layer for place in contents.places if place.site in observation.sites}
+    if len(layers) != 1 or None in layers:
+        raise InvalidInput(
+            f"Expected one place to read, but {path} ({contents.origin}) holds {_listed(contents.places)}; name one "
+            f"with --layer{'' if layers else ' and --observe'}."
+        )
+    return replace(observation, layers=tuple(layer for layer in layers if layer is not None))
+
+
+def cache_in(paths: Sequence[Path]) -> Contents | None:
+    """The key-value cache of one prompt that stands in several files, one a layer; None where they are something else.
+
+    Raises:
+        InvalidInput: damaged files, or names and shapes that do not belong together.
+    """
+    if len(paths) < 2 or any(path.suffix != ".safetensors" for path in paths):
+        return None
+    return vllm_cache([read_container(path) for path in paths])
+
+
+def is_json(path: Path) -> bool:
+    """Whether a file begins as JSON does."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(8)
+    except OSError:
+        return False
+    return start.lstrip()[:1] in {b"{", b"["} and b"\0" not in start  # the length that safetensors begin with has zeros
+
+
+def _listed(places: Iterable[Place]) -> str:
+    names = sorted(map(str, places), key=natural)
+    return ", ".join(names) if len(names) <= 8 else f"{', '.join(names[:8])} and {len(names) - 8} others"

@@ -1,0 +1,60 @@
+"""What SGLang answers with `return_hidden_states`, saved as JSON.
+
+One object or a list of them, one per prompt; `meta_info.hidden_states` is a list whose first entry holds the rows of
+the prompt (T, d), and every later one the row of a generated token. All are states after the final norm. The last
+generated token was never run, and has no row.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from proofs.errors import InvalidInput
+from sipit.states.readers.contents import Contents, Place, TokenIds
+
+
+def read_sglang(path: Path) -> Contents:
+    """The states after the final norm of every answer in the file.
+
+    Raises:
+        InvalidInput: not JSON, no such answers, or rows of several widths.
+    """
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise InvalidInput(
+            f"Expected the JSON of an SGLang answer, but {path} cannot be read as JSON; save it again."
+        ) from None
+    answers: list[Any] = data if isinstance(data, list) else [data]
+    try:
+        arrays = tuple(_rows(answer["meta_info"]["hidden_states"]) for answer in answers)
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, OverflowError):
+        arrays = ()
+    if not arrays or any(array.ndim != 2 or 0 in array.shape for array in arrays):
+        raise InvalidInput(
+            f"Expected SGLang answers with meta_info.hidden_states, a list of rows of one width, but {path} has "
+            "others; save the answer of return_hidden_states as it came."
+        )
+    known = tuple(_ids(answer, len(array)) for answer, array in zip(answers, arrays, strict=True))
+    token_ids: TokenIds | None = tuple(ids for ids in known if ids is not None)
+    if len(token_ids) != len(arrays):
+        token_ids = None
+    return Contents("answers of SGLang, states after the final norm", {Place("residual", "final"): arrays}, token_ids)
+
+
+def _rows(parts: Any) -> torch.Tensor:
+    """All rows (T, d) of one answer, those of the prompt first."""
+    tensors = [torch.tensor(part, dtype=torch.float32) for part in parts]
+    return torch.cat([part[None] if part.ndim == 1 else part for part in tensors])
+
+
+def _ids(answer: Any, rows: int) -> tuple[int, ...] | None:
+    """The ids of the rows, where the answer has those of its prompt (with log-probabilities of the input)."""
+    try:
+        prompt = [int(entry[1]) for entry in answer["meta_info"]["input_token_logprobs"]]
+        ids = (*prompt, *map(int, answer["output_ids"]))[:rows]
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
+    return ids if len(ids) == rows else None

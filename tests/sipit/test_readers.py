@@ -1,0 +1,291 @@
+"""Files of states that other programs write: read in their documented layouts, refused where they can mean two things.
+
+The fixtures are made here from a plain run of the model, in the layout that each program documents.
+"""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+import sipit
+from proofs.errors import InvalidInput
+from sipit.cli import run
+from sipit.states.readers.contents import Place
+from tests.sipit.cases import tiny
+
+IDS = [104, 7, 33, 250, 9, 180, 61]
+
+
+def streams(model, ids=IDS):
+    """The residual stream at every layer, (L+1, T, d), and the state behind the final norm (T, d)."""
+    blocks = [sipit.capture(model, [ids], layer=layer)[0] for layer in range(model.layers + 1)]
+    return torch.stack(blocks), sipit.capture(model, [ids], layer="final")[0]
+
+
+def hidden_states(model, ids=IDS):
+    """`hidden_states` of `transformers`, stacked: (L+1, N, T, d)."""
+    with torch.inference_mode():
+        return torch.stack(model.module(torch.tensor([ids]), output_hidden_states=True).hidden_states)
+
+
+def vllm(path, model, layers=None):
+    rows = streams(model)[0].transpose(0, 1)
+    chosen = rows if layers is None else rows[:, layers]
+    save_file({"hidden_states": chosen.contiguous(), "token_ids": torch.tensor(IDS)}, path)
+
+
+def lens(path, model, *, centred=False):
+    rows = streams(model)[0]
+    rows = rows - rows.mean(-1, keepdim=True) if centred else rows
+    hooks = {f"blocks.{n}.hook_resid_post": rows[n + 1][None].contiguous() for n in range(model.layers)}
+    save_file({"blocks.0.hook_resid_pre": rows[0][None].contiguous(), "hook_scale": torch.ones(1, 7, 1), **hooks}, path)
+
+
+def modules(path, model):
+    names = {id(module): name for name, module in model.module.named_modules()}
+    rows = streams(model)[0]
+    save_file(
+        {f"{names[id(block)]}.output.0": rows[n + 1].clone() for n, block in enumerate(model.decoder.blocks)}, path
+    )
+
+
+def llama_cpp(path, model):
+    rows, final = streams(model)
+    save_file({**{f"l_out-{n}": rows[n + 1].clone() for n in range(model.layers)}, "result_norm": final.clone()}, path)
+
+
+def sglang(path, model, *, ids=True):
+    final = streams(model)[1]
+    meta = {"hidden_states": [final[:5].tolist(), final[5].tolist(), final[6].tolist()], "prompt_tokens": 5}
+    if ids:
+        meta["input_token_logprobs"] = [[None, token, None] for token in IDS[:5]]
+    path.write_text(json.dumps({"text": "?", "output_ids": [*IDS[5:], 3], "meta_info": meta}))
+
+
+WRITTEN = {
+    "vllm": ("s.safetensors", vllm, 1, True),
+    "lens": ("s.safetensors", lens, 1, None),
+    "modules": ("s.safetensors", modules, 1, None),
+    "llama.cpp": ("s.safetensors", llama_cpp, 1, None),
+    "sglang": ("s.json", sglang, "final", True),
+    "stack": ("s.safetensors", lambda p, m: save_file({"h": hidden_states(m)[:, 0].contiguous()}, p), 1, None),
+    "batch": ("s.safetensors", lambda p, m: save_file({"h": hidden_states(m)}, p), 1, None),
+    "npy": ("s.npy", lambda p, m: np.save(p, streams(m)[0][1].numpy()), 1, None),
+    "npz": ("s.npz", lambda p, m: np.savez(p, a=streams(m)[0][1].numpy(), ids=np.array(IDS)), 1, True),
+}
+
+
+def inverted(capsys, path, layer, model="tiny-llama"):
+    options = [] if layer is None else ["--layer", str(layer)]
+    status = run(["invert", model, "--states", str(path), *options, "--json"])
+    out, err = capsys.readouterr()
+    return status, json.loads(out) if out else None, err
+
+
+@pytest.mark.parametrize("family", ["llama", pytest.param("gpt2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_files_of_other_programs_are_inverted(tmp_path, capsys, kind, family):
+    name, write, layer, matches = WRITTEN[kind]
+    path = tmp_path / name
+    write(path, tiny(family))
+    status, record, told = inverted(capsys, path, layer, f"tiny-{family}")
+    assert status == 0
+    (prompt,) = record["result"]["prompts"]
+    assert (prompt["token_ids"], prompt["matches_truth"]) == (IDS, matches)
+    source = record["result"]["source"]
+    assert source["observation"]["layers"] == [layer]
+    assert source["origin"] in told
+    assert str(IDS)[1:-1] not in json.dumps(source)
+
+
+@pytest.mark.parametrize("kind", ["vllm", "lens", "modules", "stack", "batch"])
+def test_every_layer_of_a_file_is_the_layer_that_it_says(tmp_path, kind):
+    model, path = tiny("gpt2"), tmp_path / WRITTEN[kind][0]
+    WRITTEN[kind][1](path, model)
+    rows, final = streams(model)
+    held = sipit.read_states(path, layer=1, model=model).source.places
+    for place in held:
+        states = sipit.read_states(path, layer=place.layer, model=model)
+        assert states.layer == place.layer
+        true = final if place.layer == "final" else rows[place.layer]
+        assert torch.allclose(states[0], true, atol=1e-5)
+    last = Place("residual", "final" if kind in ("stack", "batch") else model.layers)
+    assert last in held
+    assert (Place("residual", model.layers) in held) == (last.layer == model.layers)
+
+
+def test_sets_of_rows_of_vllm_are_named_in_their_order(tmp_path, capsys):
+    path, model = tmp_path / "s.safetensors", tiny("llama")
+    vllm(path, model, [1, 2])
+    assert inverted(capsys, path, "1,2")[1]["result"]["layer"] == 1
+    assert inverted(capsys, path, "2,1")[0] == 1  # no prompt's
+    assert torch.equal(sipit.read_states(path, layer=(2, 1))[0], streams(model)[0][1])
+    status, record, told = inverted(capsys, path, "0,1,2")
+    assert (status, record) == (2, None)
+    assert "name 2 layers" in told
+
+
+def test_a_stack_of_prompts_stays_one_though_there_are_as_many_as_layers(tmp_path):
+    model, path = tiny("llama"), tmp_path / "s.safetensors"
+    prompts = [[5, 6, 7], [8, 9, 10], [11, 12, 13]]
+    assert len(prompts) == model.layers + 1
+    for layer in (0, 1, 2, "final"):
+        states = sipit.capture(model, prompts, layer=layer)
+        save_file({"h": torch.stack(list(states))}, path)
+        back = sipit.read_states(path, layer=layer, model=model)
+        assert len(back) == 3
+        assert torch.equal(back[2], states[2])
+
+
+def test_padding_that_a_mask_names_is_left_out(tmp_path):
+    model, path = tiny("llama"), tmp_path / "s.safetensors"
+    rows = torch.zeros(2, 4, model.width)
+    first, second = sipit.capture(model, [[5, 6], [7, 8, 9, 10]], layer=1)
+    rows[0, 2:], rows[1] = first, second
+    ids = torch.tensor([[0, 0, 5, 6], [7, 8, 9, 10]])
+    save_file({"h": rows, "attention_mask": (ids > 0).long(), "input_ids": ids}, path)
+    states = sipit.read_states(path, layer=1, model=model)
+    assert torch.equal(states[0], first)
+    assert states.source.token_ids == ((5, 6), (7, 8, 9, 10))
+
+
+# What can mean two things, or nothing.
+
+
+def bad(path, tensors):
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+def refused(capsys, path, layer, *words, model="tiny-llama"):
+    status, record, told = inverted(capsys, path, layer, model)
+    assert (status, record) == (2, None), told
+    assert told.count("\n") == 1
+    assert all(word in told for word in words), told
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_a_vllm_file_without_its_ids_is_refused_with_both_readings(tmp_path, capsys, layers):
+    rows = streams(tiny("llama"))[0].transpose(0, 1)
+    bad(tmp_path / "s.safetensors", {"hidden_states": rows[:, :layers]})
+    both = (f"7 prompts of {layers} tokens", f"{layers} layers of 7 tokens")
+    refused(capsys, tmp_path / "s.safetensors", 1, *both)
+
+
+REFUSED = {
+    "ids of half the rows": lambda m, rows: {"hidden_states": rows.transpose(0, 1), "token_ids": torch.arange(3)},
+    "ids beyond the vocabulary": lambda m, rows: {
+        "hidden_states": rows.transpose(0, 1), "token_ids": torch.arange(7) + 600},
+    "negative ids": lambda m, rows: {"hidden_states": rows.transpose(0, 1), "token_ids": torch.arange(7) - 9},
+    "another width": lambda m, rows: {"hidden_states": rows.transpose(0, 1)[..., :40], "token_ids": torch.arange(7)},
+    "not finite": lambda m, rows: {"h": rows[1].clone().index_fill_(0, torch.tensor(2), torch.nan)},
+    "layers or prompts": lambda m, rows: {f"layer_{n}": rows[n] for n in range(3)},
+    "layers of another order": lambda m, rows: {"h": rows.flip(0)[:, None].repeat(1, 3, 1, 1)},
+    "no such hook": lambda m, rows: {"blocks.1.hook_resid_post": rows[2]},
+    "two for one place": lambda m, rows: {"blocks.0.hook_resid_post": rows[1], "blocks.1.hook_resid_pre": 0 + rows[1]},
+    "flags": lambda m, rows: {"h": rows[1], "flags": torch.ones(3, dtype=torch.long)},
+    "a mask of another shape": lambda m, rows: {"h": rows[1][None], "mask": torch.ones(1, 3, dtype=torch.long)},
+    "two ids for a row": lambda m, rows: {"h": rows[1], "input_ids": torch.zeros(2, 7, dtype=torch.long)},
+    "a cache, not states": lambda m, rows: {"kv_cache": torch.ones(2, 7, 64)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_means_nothing_or_several_things_is_refused_in_a_sentence(tmp_path, capsys, kind):
+    model = tiny("llama")
+    bad(tmp_path / "s.safetensors", REFUSED[kind](model, streams(model)[0]))
+    refused(capsys, tmp_path / "s.safetensors", 1)
+
+
+def test_a_place_that_a_file_has_not_is_refused_with_those_it_has(tmp_path, capsys):
+    lens(tmp_path / "s.safetensors", tiny("llama"))
+    refused(capsys, tmp_path / "s.safetensors", None, "residual at layer 0, residual at layer 1")
+    sglang(tmp_path / "s.json", tiny("llama"))
+    refused(capsys, tmp_path / "s.json", 1, "residual at layer final")
+    assert inverted(capsys, tmp_path / "s.json", None)[0] == 0  # one place needs no name
+
+
+def test_centred_streams_are_not_taken_for_whole_ones(tmp_path, capsys):
+    lens(tmp_path / "s.safetensors", tiny("llama"), centred=True)
+    refused(capsys, tmp_path / "s.safetensors", 1, "centred at layer 1")
+
+
+def kept(path, write):
+    with path.open("wb") as stream:
+        write(stream)
+
+
+@pytest.mark.parametrize("name", ["s.pt", "s.npz", "s.safetensors", "s.npy", "s.pkl"])
+def test_pickles_are_refused_with_how_to_save_and_never_run(tmp_path, capsys, name):
+    ran = tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(ran), "w"))
+
+    for write in (
+        lambda path: path.write_bytes(pickle.dumps({"blocks.0.hook_resid_post": Evil()}, protocol=2)),
+        lambda path: torch.save({"blocks.0.hook_resid_post": torch.ones(3, 64)}, path),
+        lambda path: kept(path, lambda stream: np.save(stream, np.array([Evil()], dtype=object), allow_pickle=True)),
+        lambda path: kept(path, lambda stream: np.savez(stream, a=np.array([Evil()], dtype=object))),
+    ):
+        write(tmp_path / name)
+        refused(capsys, tmp_path / name, 1, "pickle", "save")
+    assert not ran.exists()
+
+
+def in_bytes(kind, folder):
+    path = folder / WRITTEN[kind][0]
+    WRITTEN[kind][1](path, tiny("llama"))
+    return path
+
+
+@settings(max_examples=20)
+@given(data=st.data(), kind=st.sampled_from(["npy", "npz", "sglang", "vllm"]))
+def test_damaged_files_are_refused_or_read(tmp_path, data, kind):
+    path = in_bytes(kind, tmp_path)
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        content[data.draw(st.integers(0, min(200, len(content) - 1)))] = data.draw(st.integers(0, 255))
+    path.write_bytes(bytes(content))
+    try:
+        states = sipit.read_states(path, layer=1 if kind != "sglang" else "final", model=tiny("llama"))
+    except InvalidInput as refusal:
+        assert str(path) in str(refusal) or "vocabulary" in str(refusal)
+    else:
+        assert all(rows.ndim == 2 and rows.is_floating_point() for rows in states)
+
+
+def test_an_array_larger_than_its_file_is_refused_unread(tmp_path, capsys):
+    path = tmp_path / "s.npy"
+    np.save(path, np.ones((7, 64), np.float32))
+    path.write_bytes(path.read_bytes().replace(b"(7, 64)", b"(9999999, 64)".ljust(7))[: path.stat().st_size])
+    refused(capsys, path, 1)
+
+
+def test_a_folder_of_vllm_files_is_a_prompt_each(tmp_path, capsys):
+    model = tiny("llama")
+    for number in (10, 9):
+        vllm(tmp_path / f"request-{number}.safetensors", model)
+    status, record, _ = inverted(capsys, tmp_path, 2)
+    assert status == 0
+    assert [prompt["matches_truth"] for prompt in record["result"]["prompts"]] == [True, True]
+    assert record["result"]["source"]["rows"] == [7, 7]
+
+
+def test_a_foreign_file_is_diagnosed(tmp_path, capsys):
+    lens(tmp_path / "s.safetensors", tiny("llama"))
+    status = run(
+        ["invert", "tiny-llama", "--states", str(tmp_path / "s.safetensors"), "--layer", "1", "--diagnose", "--json"]
+    )
+    result = json.loads(capsys.readouterr().out)["result"]
+    assert status == 0
+    assert result["source"]["origin"] == "hooks of TransformerLens"
+    assert result["diagnosis"][0]["cause"] == "plain"
