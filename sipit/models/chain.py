@@ -9,6 +9,7 @@ from torch import nn
 
 from numerics.networks.stream import Stream
 from sipit.models.hooks import hooked
+from sipit.models.library import one_line
 from sipit.models.trial import REFUSALS, without_memory
 
 _CAUSAL = {torch.float64: 1e-9, torch.float32: 2e-5}  # relative; runs of one shape hardly round otherwise
@@ -55,7 +56,7 @@ def find_chain(body: nn.Module, lists: Sequence[nn.ModuleList], *, rows: int, de
             arguments = without_memory(body, prompts[0])
             runs = [_watched(body, lists, ids, arguments) for ids in prompts]
     except REFUSALS as error:
-        return f"its body does not run on token ids alone ({' '.join(str(error).split())[:200]})"
+        return f"its body does not run on token ids alone ({one_line(error)})"
     called = sorted({call.owner for call in runs[0].calls})
     orders = [[[call.index for call in run.calls if call.owner == owner] for owner in called] for run in runs]
     if orders[0] != orders[1] or any(order != sorted(set(order)) for order in orders[0]):

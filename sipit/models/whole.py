@@ -133,10 +133,21 @@ def read_whole(
     if quantiser is None:
         notes += check_left_over(name, module, found["unexpected_keys"], tensors)
     else:
+        _check_packed(name, quantiser, {tensor.dtype for tensor in tensors})
         notes.append(f"its weights stay packed as {quantiser.quantization_config.quant_method.value} does it")
     plain = config if labels is None else read_whole_config(name)
     has_head = not found["missing_keys"] and _writes_text(module, plain)
     return Whole(module, has_head, digest_of_files(plain, list(stored.files)), tuple(notes))
+
+
+def _check_packed(name: str, quantiser: Any, stored: set[str]) -> None:
+    """Raises InvalidInput where a configuration speaks of packed weights, and the files hold plain floats alone."""
+    if stored <= {"F64", "F32", "F16", "BF16"}:
+        method = quantiser.quantization_config.quant_method.value
+        raise InvalidInput(
+            f"Expected weights packed by {method}, as config.json of {name} says, but its files hold plain ones "
+            f"({', '.join(sorted(stored))}); remove quantization_config from config.json, or copy the packed weights."
+        )
 
 
 def _unpacked(name: str, file: Path, kind: Any, config: Any, dtype: torch.dtype, device_map: Any) -> Whole:

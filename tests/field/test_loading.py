@@ -145,7 +145,16 @@ def test_packed_weights_run_as_the_library_runs_them(folder, tmp_path, method):
     packed.save_pretrained(folder)
     again = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     assert torch.equal(captured(folder, tmp_path), plain_states(again))
-    assert_refused(called("certify", folder, "--prompts", prompts_file(tmp_path)), "dequantise")
+    prompts = prompts_file(tmp_path)
+    for command in (["certify", "--prompts", prompts], ["collide", "--limit", "8"], ["quantization", "--quick"]):
+        assert_refused(called(command[0], folder, *command[1:]), "dequantise")
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_plain_weights_that_are_said_to_be_packed_are_refused(folder, tmp_path, bits):
+    model_folder(folder)
+    configured(folder, quantization_config={"quant_method": "bitsandbytes", f"load_in_{bits}bit": True})
+    refused(folder, tmp_path, "bitsandbytes", "F32", "remove quantization_config")
 
 
 @pytest.mark.parametrize("kind", ["F4", "F6_E2M3", "F8_E8M0", "C64", "F9_NEW"])
