@@ -35,6 +35,16 @@ Output = Annotated[
 LayerName = Annotated[
     str | None, typer.Option("--layer", help="Block 0…L, or 'final' (after the final norm); default: half depth.")
 ]
+Observe = Annotated[
+    str | None,
+    typer.Option(
+        "--observe",
+        help="What is observed of block l (residual, the default, centred, mid, attention-out, mlp-out), made of "
+        "residual l by the next block (normed, keys, values, keys-unrotated, latent, experts), or of the network "
+        "(logits, logprobs); several joined by commas, with --layer 0,3 where caches or routers of several are.",
+    ),
+]
+Top = Annotated[int | None, typer.Option("--top", help="Of logprobs: how many of every position, the largest.")]
 Prompts = Annotated[
     Path | None, typer.Option(help='Prompt file: .txt (one per line) or .jsonl ({"text": …} or {"token_ids": […]}).')
 ]

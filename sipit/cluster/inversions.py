@@ -17,8 +17,9 @@ from sipit.inversion.inverter import Inverter, matches_truth
 from sipit.inversion.outcome import Inversion
 from sipit.inversion.policies import make_policy
 from sipit.models import load_model
-from sipit.models.network import Layer, Network
 from sipit.noise.tolerance import Format, Tolerance
+from sipit.observations.network import observed_network
+from sipit.observations.observation import Observation
 from sipit.prefix.choice import prefix_opener
 from sipit.record import Progress
 from sipit.states.files import Manifest, States
@@ -30,11 +31,11 @@ class InversionWorker:
     """An actor: one model, and the states it is given."""
 
     def __init__(
-        self, model: tuple[str, str, str, int], layer: Layer, policy: str, tolerance: Tolerance, rivals: int,
-        budget: float, tolerances: Mapping[Format, Tolerance], manifest: Manifest | None,
+        self, model: tuple[str, str, str, int], observation: Observation, policy: str, tolerance: Tolerance,
+        rivals: int, budget: float, tolerances: Mapping[Format, Tolerance], manifest: Manifest | None,
     ) -> None:  # fmt: skip
         name, dtype, device, seed = model
-        network = Network(load_model(name, dtype=dtype, device=device, seed=seed), layer)
+        network = observed_network(load_model(name, dtype=dtype, device=device, seed=seed), observation)
         self._inverter = Inverter(
             network=network,
             open_prefix=prefix_opener(network),
@@ -44,11 +45,12 @@ class InversionWorker:
             budget=budget,
             tolerances=tolerances,
         )
-        self._manifest = manifest
+        self._observation, self._manifest = observation, manifest
 
     def run(self, arrays: Sequence[torch.Tensor]) -> list[Inversion]:
         """The prompts of some tensors of states."""
-        return self._inverter.invert_all(States(tuple(arrays), self._inverter.network.layer, self._manifest))
+        states = States(tuple(arrays), manifest=self._manifest, observation=self._observation)
+        return self._inverter.invert_all(states)
 
 
 def invert_on_cluster(
@@ -73,7 +75,7 @@ def invert_on_cluster(
     parts = [states.arrays[start : start + size] for start in range(0, len(states), size)]
     named = (model.name, name_of(model.dtype), str(model.device), seed)
     arguments = (
-        named, inverter.network.layer, policy, inverter.tolerance, inverter.rivals, inverter.budget,
+        named, states.observation, policy, inverter.tolerance, inverter.rivals, inverter.budget,
         dict(inverter.tolerances), states.manifest,
     )  # fmt: skip
     found: dict[int, list[Inversion]] = {}

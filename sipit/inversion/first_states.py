@@ -33,7 +33,7 @@ class FirstStates:
         if rows < SMALLEST or size > LARGEST or model.lengths.lengths:
             return None
         dtype = name_of(model.dtype)
-        key = f"{measured_with(model.device)}/first/{model.digest[:32]}-{network.layer}-{dtype}.safetensors"
+        key = f"{measured_with(model.device)}/first/{model.digest[:32]}-{network.place}-{dtype}.safetensors"
         table = (kept_tensors(key) or {}).get("states")
         if table is not None and table.shape == (rows, network.width) and table.dtype == model.dtype:
             return cls(key, table.to(model.device), torch.ones(rows, dtype=torch.bool, device=model.device), True)

@@ -42,7 +42,7 @@ def with_half_types(
 
     `again` inverts the tensor of a number with a tolerance.
     """
-    if states.manifest is not None or states.layer == 0:
+    if states.manifest is not None or (states.observation.plain and states.layer == 0):
         return list(inversions)  # the arithmetic is known, or there is none
     return [_tried(model, states, number, one, again) for number, one in enumerate(inversions)]
 

@@ -23,6 +23,7 @@ from sipit.models.language_model import check_loaded
 from sipit.models.length import whole_length
 from sipit.models.network import Network, Work
 from sipit.noise.tolerance import Format, Tolerance, format_of
+from sipit.observations.network import observed_network
 from sipit.prefix.choice import PrefixOpener, kind_of, prefix_opener
 from sipit.record import Progress
 from sipit.states.files import States, check_states
@@ -38,11 +39,11 @@ def invert(
     budget: float = 600.0,
     progress: Progress | None = None,
 ) -> list[Inversion]:
-    """Recovers the prompts from their states at one layer; never a silent wrong token.
+    """Recovers the prompts from their states as observed; never a silent wrong token.
 
     Args:
         model: the model that the states were captured from.
-        states: one (T, d) tensor per prompt, from `capture` or `read_states`.
+        states: one (T, n) tensor per prompt, from `capture` or `read_states`.
         policy: `draft`, `gradient`, `nearest` or `exhaustive`: the order of the candidates, not which are accepted.
         tolerance: relative L2 residual that a true token may have; None derives it from measured noise.
         full_margin: test the whole vocabulary at every position.
@@ -54,6 +55,7 @@ def invert(
     """
     check_loaded(model)
     check_states(states)
+    states = states.beside(model)
     inverter = Inverter.open(model, states, policy=policy, tolerance=tolerance, full_margin=full_margin, budget=budget)
     return inverter.invert_all(states, progress=progress)
 
@@ -89,7 +91,7 @@ class Inverter:
         if not (isinstance(budget, Real) and budget > 0):
             raise InvalidInput(f"Expected a budget of more than 0 seconds, but got {budget}; the default is 600.")
         states.check(model)
-        network = Network(model, states.layer)
+        network = observed_network(model, states.observation)
         derived: dict[Format, Tolerance] = {}
         if tolerance in (None, "auto"):
             derived = derive_each(model, states)
@@ -129,7 +131,7 @@ class Inverter:
         decided: dict[int, int] = {}
         allowed = [self._tolerance(states, number) for number in range(len(states))]
         also = (self.rivals,) if len({*allowed}) == 1 else (self.rivals, tuple(allowed))
-        kept = Kept.of(self.network.model, states.arrays, states.layer, allowed[0], *also) if resume else None
+        kept = Kept.of(self.network.model, states.arrays, states.observation, allowed[0], *also) if resume else None
 
         def opening(number: int) -> Opening:
             def advance(settled: int, _length: int) -> None:

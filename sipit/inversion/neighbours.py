@@ -21,7 +21,10 @@ def other_layers(search: Search) -> list[Alternative]:
     trial = search.verifier.trials.get(0)
     if trial is None or not search.results or search.results[0].outcome is not Outcome.NOT_FOUND:
         return []
-    model, layer = search.verifier.model, search.prefix.network.layer
+    network = search.prefix.network
+    model, layer = search.verifier.model, network.layer
+    if type(network) is not Network:
+        return []  # only the residual stream is counted in several ways
     nearest = trial.token_ids[trial.residuals.argsort(stable=True)][:NEAREST]
     rows = model.vocabulary_size
     tokens = torch.arange(rows, device=model.device) if rows <= SMALL else nearest

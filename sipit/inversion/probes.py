@@ -166,11 +166,11 @@ def trained_probes(network: Network, *, progress: Progress | None = None) -> Pro
     """
     model = network.model
     embedding = centred_embedding(model)
-    key = probes_key(model, str(network.layer))
+    key = probes_key(model, network.place)
     probes = kept_probes(key, embedding)
     if probes is None or len(probes.later.mean) != network.width:  # kept by one that took another part for the body
-        trial = Network(model, network.layer)
-        probes = _train(trial, embedding, training_tokens(model, network.layer), _FIRST_TOKENS, progress)
+        tokens = training_tokens(model, network.layer)
+        probes = _train(network.anew(), embedding, tokens, _FIRST_TOKENS, progress)
         keep_probes(key, probes)
     return probes
 
@@ -178,8 +178,7 @@ def trained_probes(network: Network, *, progress: Progress | None = None) -> Pro
 def quick_probes(network: Network) -> Probes:
     """Probes from a few tokens, kept nowhere: good enough at the first blocks, for seconds in place of a minute."""
     model = network.model
-    trial = Network(model, network.layer)
-    return _train(trial, centred_embedding(model), _QUICK_TOKENS, _QUICK_FIRST_TOKENS, None, calibrated=False)
+    return _train(network.anew(), centred_embedding(model), _QUICK_TOKENS, _QUICK_FIRST_TOKENS, None, calibrated=False)
 
 
 def probes_key(model: LanguageModel, place: str) -> str:

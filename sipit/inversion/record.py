@@ -62,6 +62,7 @@ def inversion_record(
     """
     watch = Stopwatch() if watch is None else watch
     truth = stored_truth(model, states) if truth is None else truth
+    states = states.beside(model)
     with stages("preparing") as progress:
         inverter = Inverter.open(
             model, states, policy=policy, tolerance=tolerance, full_margin=full_margin, budget=budget, progress=progress
@@ -76,6 +77,7 @@ def inversion_record(
         verdict=Verdict.worst(inversion.outcome.verdict for inversion in inversions),
         result={
             "layer": states.layer,
+            "observation": states.observation.to_json(),
             "policy": policy,
             "tolerance": asdict(inverter.tolerance),
             "prompts": [_entry(model, inversion) for inversion in inversions],
@@ -123,6 +125,11 @@ def partial_record(
     """
     watch = Stopwatch() if watch is None else watch
     truth = stored_truth(model, states) if truth is None else truth
+    if not states.observation.plain:
+        raise InvalidInput(
+            f"Expected rows of the residual stream where only a part of them is used, but got {states.observation}; "
+            "leave --prefix, --suffix and --positions away."
+        )
     found: list[PartialInversion] = []
     with stages("searching") as progress:
         for number, rows in enumerate(states):

@@ -7,8 +7,8 @@ after l, no final norm and no unembedding is computed. Every run is counted.
 import operator
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
 import torch
 
@@ -53,6 +53,20 @@ class Network:
         """Width of the states."""
         return self.model.width_at(self.layer)
 
+    @property
+    def depth(self) -> int:
+        """How many blocks the states depend on."""
+        return self.model.layers if self.layer == "final" else self.layer
+
+    @property
+    def place(self) -> str:
+        """Where it is read, as a name for what is kept of it."""
+        return str(self.layer)
+
+    def anew(self) -> Self:
+        """The same, with work that is counted apart."""
+        return replace(self, work=Work())
+
     def run(
         self,
         token_ids: torch.Tensor,
@@ -81,10 +95,11 @@ class Network:
     ) -> tuple[torch.Tensor, Any]:
         """The states, and what the body remembers of all blocks; the run is not ended at the layer."""
         self._count(token_ids)
+        memory = self.memory_for(memory)
         arguments = self.model.abilities.arguments(memory=memory, positions=positions, remember=True)
         state: list[torch.Tensor] = []
-        with torch.inference_mode(), self._reading(state.append):
-            output = self.model.decoder.body(input_ids=token_ids, **arguments)
+        with torch.inference_mode(), self.reading(state.append, memory):
+            output = self.body(input_ids=token_ids, **arguments)
         return state[0] if state else output[0], self.model.abilities.memory_in(output)
 
     def run_embeddings(
@@ -114,10 +129,19 @@ class Network:
         self.work.forward_passes += 1
         self.work.token_positions += token_ids.numel()
 
-    def _states(self, token_ids: torch.Tensor, **given: Any) -> torch.Tensor:
+    @property
+    def body(self) -> Any:
+        """What is run."""
+        return self.model.decoder.body
+
+    def memory_for(self, memory: Any) -> Any:
+        """The memory that a run is given: what was kept of earlier tokens, None where there is nothing."""
+        return memory
+
+    def _states(self, token_ids: torch.Tensor, *, memory: Any = None, **given: Any) -> torch.Tensor:
         self._count(token_ids)
-        decoder = self.model.decoder
-        arguments = self.model.abilities.arguments(**given)
+        memory = self.memory_for(memory)
+        arguments = self.model.abilities.arguments(memory=memory, **given)
         state: list[torch.Tensor] = []
 
         def end(hidden: torch.Tensor) -> None:
@@ -125,8 +149,8 @@ class Network:
             raise Reached
 
         try:
-            with self._reading(end):
-                output = decoder.body(input_ids=token_ids, **arguments)
+            with self.reading(end, memory):
+                output = self.body(input_ids=token_ids, **arguments)
             if self.layer == "final":
                 return output[0]
         except Reached:
@@ -139,7 +163,7 @@ class Network:
         raise RuntimeError("the model ended without calling the block that is read")
 
     @contextmanager
-    def _reading(self, keep: Callable[[torch.Tensor], None]) -> Generator[None]:
+    def reading(self, keep: Callable[[torch.Tensor], None], memory: Any = None) -> Generator[None]:
         """Hooks the block whose output, or at layer 0 whose input, is the wanted state, and hands that to `keep`."""
 
         stream = self.model.decoder.chain.stream
@@ -188,14 +212,14 @@ class Network:
         with torch.inference_mode():
             if self.layer == "final":
                 return model.head(states)
-            with _replaced_blocks(model, int(self.layer), states[None]):
+            with replaced_blocks(model, int(self.layer), states[None]):
                 ids = torch.zeros(1, len(states), dtype=torch.long, device=model.device)
                 output = model.module(input_ids=ids, **model.abilities.arguments())
                 return model.head(output[0])[0] if model.module is model.decoder.body else output.logits[0]
 
 
 @contextmanager
-def _replaced_blocks(model: LanguageModel, layer: int, states: torch.Tensor) -> Generator[None]:
+def replaced_blocks(model: LanguageModel, layer: int, states: torch.Tensor) -> Generator[None]:
     """Lets the first `layer` blocks hand on the given states, each in the form that its own output has."""
 
     chain = model.decoder.chain

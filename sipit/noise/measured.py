@@ -17,10 +17,12 @@ from proofs.errors import Unsupported
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
 from sipit.models.length import whole_length
-from sipit.models.network import Layer, Network
+from sipit.models.network import Network
 from sipit.noise.distances import relative_distance
 from sipit.noise.spread import perturbed_runs, rounding_unit, spread_of
 from sipit.noise.ways import KINDS, beyond_rounding, sound_captures
+from sipit.observations.network import observed_network
+from sipit.observations.observation import Observation
 from sipit.prefix.choice import prefix_opener
 from sipit.prompts.calibration import calibration_prompts
 from sipit.record import versions_in_words
@@ -50,7 +52,9 @@ class Noise:
     left_out: tuple[str, ...] = ()
 
 
-def measure_noise(model: LanguageModel, layer: Layer, *, computed: torch.dtype, stored: torch.dtype) -> Noise:
+def measure_noise(
+    model: LanguageModel, observation: Observation, *, computed: torch.dtype, stored: torch.dtype
+) -> Noise:
     """The noise between captures in one dtype and recomputation in the model's, over calibration prompts.
 
     The captures are one forward, token by token with a cache, and a batch padded on either side, as far as the body
@@ -61,8 +65,9 @@ def measure_noise(model: LanguageModel, layer: Layer, *, computed: torch.dtype, 
     """
     prompts = calibration_prompts(model)
     unit = rounding_unit(computed, stored, model.dtype)
-    recomputed = _recomputed(Network(model, layer), prompts, unit)
-    captures, left_out = sound_captures(in_dtype(model, computed), prompts, layer, [one.spread for one in recomputed])
+    recomputed = _recomputed(observed_network(model, observation), prompts, unit)
+    spread = [one.spread for one in recomputed]
+    captures, left_out = sound_captures(in_dtype(model, computed), prompts, observation, spread)
     noise = torch.cat(
         [one.distance([c[number].to(stored) for c in captures]) for number, one in enumerate(recomputed)], dim=1
     )

@@ -59,7 +59,7 @@ def _perturbed_blocks(network: Network, size: torch.Tensor, generator: torch.Gen
         return stream.with_entered(arguments, named, perturb(stream.entered(arguments, named)))
 
     blocks = network.model.decoder.blocks
-    last = len(blocks) if network.layer == "final" else max(1, network.layer)
+    last = max(1, network.depth)
     # Entered in front, so that at layer 0 the state is read after it has been perturbed.
     handles = [block.register_forward_pre_hook(before, with_kwargs=True, prepend=True) for block in blocks[:last]]
     with hooked(handles):

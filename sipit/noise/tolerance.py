@@ -104,10 +104,10 @@ def derive_tolerance(
     stored = stored_type(states)
     computed, stored = formats or ((getattr(torch, states.manifest.dtype) if states.manifest else stored), stored)
     types = "-".join(name_of(dtype) for dtype in (model.dtype, computed, stored))
-    key = f"{measured_with(model.device)}/noise/{model.digest[:32]}-{states.layer}-{types}.json"
+    key = f"{measured_with(model.device)}/noise/{model.digest[:32]}-{states.observation.key}-{types}.json"
     noise = _kept_noise(key)
     if noise is None:
-        noise = measure_noise(model, states.layer, computed=computed, stored=stored)
+        noise = measure_noise(model, states.observation, computed=computed, stored=stored)
         keep_json(key, asdict(noise))
     unit = rounding_unit(stored, computed, model.dtype)
     even = unit > COARSE if evened is None else evened
@@ -118,7 +118,7 @@ def derive_tolerance(
         raise InvalidInput(
             f"Expected a tolerance below {apart:.2g}, where states that have nothing to do with each other fit, but "
             f"{SAFETY} x the noise measured between captures in {names} and recomputation in {name_of(model.dtype)} at "
-            f"layer {states.layer} is {SAFETY * size:.2g}; name another layer or --dtype, or give --tolerance."
+            f"{states.observation} is {SAFETY * size:.2g}; name another layer or --dtype, or give --tolerance."
         )
     kind = "relative noise (evened) that 95 % stay below," if even else "largest relative noise"
     where = "nothing among the likeliest tokens fits" if even else "no token of the vocabulary fits"
@@ -127,7 +127,7 @@ def derive_tolerance(
         kind="measured",
         derived_from=(
             f"{SAFETY} x the {kind} {size:.2e} over {noise.positions} positions between "
-            f"captures in {names} and recomputation in {name_of(model.dtype)} at layer {states.layer}; where {where} "
+            f"captures in {names} and recomputation in {name_of(model.dtype)} at {states.observation}; where {where} "
             f"that, {SAFETY} x {ratio:.2f} x the spread of Monte Carlo runs of the prompt"
         ),
         ratio=ratio if even else max(1.0, ratio),

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from sipit.models import LanguageModel
-from sipit.models.network import Layer
 from sipit.noise.distances import relative_distance
+from sipit.observations.observation import Observation
 from sipit.record import versions_in_words
 from sipit.states.capturing import capture
 from sipit.states.files import States
@@ -21,16 +21,16 @@ _ROUNDING = 16  # times the spread that rounding explains; correct ways were see
 
 
 def sound_captures(
-    model: LanguageModel, prompts: list[list[int]], layer: Layer, spread: Sequence[torch.Tensor]
+    model: LanguageModel, prompts: list[list[int]], observation: Observation, spread: Sequence[torch.Tensor]
 ) -> tuple[list[States], tuple[str, ...]]:
     """Captures of the prompts in every way that differs by rounding from one forward, which is the first of them."""
-    plain = capture(model, prompts, layer=layer)
+    plain = capture(model, prompts, observe=observation)
     captures, left_out = [plain], list[str]()
     for name, how, refused in other_ways(model, len(prompts), longest=max(map(len, prompts))):
         if refused is not None:
             left_out.append(f"{name}: {refused}")
             continue
-        other = capture(model, prompts, layer=layer, **how)
+        other = capture(model, prompts, observe=observation, **how)
         apart = [
             torch.stack([relative_distance(o.double(), p.double(), evened=e) for e in KINDS])
             for o, p in zip(other, plain, strict=True)

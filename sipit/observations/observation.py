@@ -48,10 +48,8 @@ class Observation:
             raise InvalidInput(
                 f"Expected sites among {', '.join(SITES)}, each once, but got {','.join(self.sites)!r}; choose of them."
             )
-        if len({*self.layers}) < len(self.layers) or not all(_is_layer(layer) for layer in self.layers):
-            raise InvalidInput(
-                f"Expected layer numbers, each once, or 'final', but got {_joined(self.layers)}; correct them."
-            )
+        if any(self.layers.count(layer) > 1 for layer in self.layers):
+            raise InvalidInput(f"Expected every layer once, but got {_joined(self.layers)}; leave the others away.")
         if self.top is not None and (self.sites != ("logprobs",) or type(self.top) is not int or self.top < 1):
             raise InvalidInput(
                 f"Expected a top of at least 1 for logprobs alone, but got top={self.top} for {','.join(self.sites)}; "
@@ -97,9 +95,13 @@ class Observation:
             InvalidInput: it holds none.
         """
         try:
-            return cls(tuple(entry["sites"]), tuple(entry["layers"]), entry["top"])
+            sites, layers, top = tuple(entry["sites"]), tuple(entry["layers"]), entry["top"]
+            sound = all(layer == "final" or type(layer) is int for layer in layers)
         except (TypeError, KeyError):
-            raise InvalidInput(f"Expected sites, layers and top of an observation, but got {entry!r}.") from None
+            sound, sites, layers, top = False, (), (), None
+        if not sound:
+            raise InvalidInput(f"Expected the sites, layers and top of an observation, but got {entry!r}; correct it.")
+        return cls(sites, layers, top)
 
     def to_json(self) -> dict[str, Any]:
         """The entry of a manifest or a record."""
@@ -116,15 +118,29 @@ class Observation:
         return self.layers[0] if len(self.layers) == 1 else list(self.layers) or None
 
     @property
+    def layered(self) -> bool:
+        """Whether it has a layer, of which it says nothing where none is named."""
+        return any(site not in OF_NETWORK for site in self.sites)
+
+    @property
+    def per_head(self) -> bool:
+        """Whether every token has a row for each of several heads."""
+        return len(self.sites) == 1 and self.sites[0] in PER_HEAD
+
+    @property
+    def words(self) -> str:
+        """The sites in words."""
+        return " and ".join(self.sites) + ("" if self.top is None else f", the {self.top} largest,")
+
+    @property
     def key(self) -> str:
         """A name for files of a cache; that of the residual stream is its layer alone."""
         parts = [*([] if self.plain else self.sites), *map(str, self.layers)]
         return "-".join([*parts, *([] if self.top is None else [f"top{self.top}"])])
 
     def __str__(self) -> str:
-        words = " and ".join(self.sites) + ("" if self.top is None else f", the {self.top} largest,")
         layers = f"layer{'s' * (len(self.layers) > 1)} {_joined(self.layers)}"
-        return layers if self.plain else f"{words} at {layers}" if self.layers else words
+        return layers if self.plain else f"{self.words} at {layers}" if self.layers else self.words
 
     def within(self, blocks: int, name: str) -> "Observation":
         """The same for a model of so many blocks: half depth where no layer is named.
@@ -136,14 +152,17 @@ class Observation:
         for site in self.sites:
             least = max(least, 1 if site in OF_BLOCK and site != "residual" else 0)
             most = min(most, blocks - 1 if site in FROM_RESIDUAL else blocks)
-        if not self.layers and any(site not in OF_NETWORK for site in self.sites):
+        if not self.layers and self.layered:
             return Observation(self.sites, (min(max(blocks // 2, least), most),), self.top)
-        if not all(layer == "final" or least <= layer <= most for layer in self.layers):
+        if not all(layer == "final" or (type(layer) is int and least <= layer <= most) for layer in self.layers):
             has = f"{most} or 'final' for {name}" if self.plain else f"{most} for {','.join(self.sites)} of {name}"
             raise InvalidInput(
                 f"Expected a layer from {least} to {has}, but got layer={_named(self.layers)}; choose one of these."
             )
         return self
+
+
+RESIDUAL = Observation()
 
 
 def _layers(layer: Any) -> tuple[Any, ...]:
@@ -154,10 +173,6 @@ def _layers(layer: Any) -> tuple[Any, ...]:
     layer = whole_number(layer)
     several = isinstance(layer, Iterable) and not isinstance(layer, str)
     return tuple(map(whole_number, layer)) if several else (layer,)
-
-
-def _is_layer(layer: Any) -> bool:
-    return layer == "final" or type(layer) is int
 
 
 def _named(layers: tuple[Any, ...]) -> str:

@@ -41,7 +41,7 @@ def kind_of(opener: PrefixOpener) -> str:
 def _agrees(network: Network, opener: PrefixOpener) -> bool:
     """Extends, cuts back, extends again and tries candidates; for packed prefixes, together with another prompt."""
     model = network.model
-    trial = Network(model, network.layer)  # its runs are set-up, not work of an inversion
+    trial = network.anew()  # its runs are set-up, not work of an inversion
     prompt = torch.arange(1, _LENGTH + 1, device=model.device) % model.vocabulary_size
     plain, shared = RecomputedPrefix(trial), opener(trial)
     try:

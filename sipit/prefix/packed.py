@@ -239,8 +239,7 @@ def _run(rows: Sequence[_Row], own: Any) -> tuple[torch.Tensor, list[_Pair]]:
     depth = max(row.prefix.depth for row in rows)
     prefixes = [row.prefix for row in rows]
     cache = Cache(layers=[_RowsLayer(prefixes, index, seen) for index in range(depth)]) if seen else DynamicCache()
-    network = Network(model, prefix.network.layer)
-    states = network.run(tokens, memory=cache, mask=mask, positions=prefix.positions(positions))
+    states = prefix.network.anew().run(tokens, memory=cache, mask=mask, positions=prefix.positions(positions))
     for each in {id(prefix): prefix for prefix in prefixes}.values():
         work = each.network.work
         work.forward_passes += 1

@@ -11,14 +11,16 @@ from proofs.errors import InvalidInput
 _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-def as_arrays(given: Any) -> tuple[torch.Tensor, ...]:
+def as_arrays(given: Any, *, heads: bool = False) -> tuple[torch.Tensor, ...]:
     """One tensor per prompt. One table of rows alone is one prompt, a stack (N, T, d) alone is N.
+
+    With `heads` one tensor alone stays as it is: which of its axes is which is known beside a model.
 
     Raises:
         InvalidInput: what holds no numbers, or numbers that are no states: whole ones, complex ones, eight bits.
     """
     if isinstance(given, torch.Tensor | np.ndarray):
-        given = list(given) if given.ndim == 3 else [given]
+        given = list(given) if given.ndim == 3 and not heads else [given]
     if isinstance(given, Mapping):
         given = list(given.values())
     if not isinstance(given, Iterable) or isinstance(given, str | bytes):

@@ -1,4 +1,4 @@
-"""`capture`: the hidden states of prompts at one layer, in the ways that other programs would take them."""
+"""`capture`: what is observed of prompts at one layer, in the ways that other programs would take it."""
 
 from typing import Any
 
@@ -9,7 +9,9 @@ from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
 from sipit.models.abilities import Side
 from sipit.models.language_model import check_loaded
-from sipit.models.network import Layer, Network, whole_number
+from sipit.models.network import Network, whole_number
+from sipit.observations.network import observed_network
+from sipit.observations.observation import Observation
 from sipit.prompts.reading import tokenize
 from sipit.record import Progress, versions, versions_in_words
 from sipit.states.files import Manifest, States
@@ -19,19 +21,24 @@ def capture(
     model: LanguageModel,
     prompts: Any,
     *,
-    layer: Layer | None = None,
+    layer: Any = None,
+    observe: str | Observation | None = None,
+    top: int | None = None,
     cached: bool = False,
     batch: int = 1,
     padding: Side = "right",
     special_tokens: bool = True,
     progress: Progress | None = None,
 ) -> States:
-    """The states of prompts at block `layer` (default: half depth), one tensor of shape (T, d) each.
+    """The states of prompts at block `layer` (default: half depth), one tensor of shape (T, n) each.
 
     Args:
         model: who computes them; states keep its dtype and stay on its device.
         prompts: texts or lists of token ids, or whatever numpy, torch or a tokenizer makes of them.
-        layer: 0 is the embedding, L the residual stream before the final norm, "final" the state after it.
+        layer: 0 is the embedding, L the residual stream before the final norm, "final" the state after it; several
+            where that is observed (`sipit.observations.observation`).
+        observe: which tensors, such as "keys,values"; by default the residual stream, of width n = d.
+        top: how many log-probabilities of each position are kept.
         cached: one token at a time with a key-value cache, as during generation.
         batch: prompts that run together; the shorter ones are padded, unless that was seen to change their states
             (`LanguageModel.abilities`), or depends on the length of the whole run: then each runs alone.
@@ -40,12 +47,13 @@ def capture(
         progress: called with (prompts done, prompts in all).
 
     Raises:
-        InvalidInput: a bad prompt or layer, or `cached` together with a batch.
-        Unsupported: `cached`, and the body continues a prompt from nothing that it returns, or looks at its length.
+        InvalidInput: a bad prompt, layer or observation, or `cached` together with a batch.
+        Unsupported: the model has no such tensor; or `cached`, and the body continues a prompt from nothing that it
+            returns, or looks at its length.
     """
     check_loaded(model)
-    chosen: Layer = model.layers // 2 if layer is None else whole_number(layer)
-    network = Network(model, chosen)
+    chosen = Observation.of(observe, layer, top).within(model.layers, model.name)
+    network = observed_network(model, chosen)
     batch = whole_number(batch)
     if type(batch) is not int or batch < 1 or (cached and batch > 1):
         raise InvalidInput(f"Expected a batch of at least 1, and of 1 with a cache, but got batch={batch}; change it.")
@@ -69,7 +77,7 @@ def capture(
         arrays += [_token_by_token(network, group[0])] if cached else _together(network, group, padding)
         if progress is not None:
             progress(len(arrays), len(token_ids))
-    return States(arrays=tuple(arrays), layer=chosen, manifest=_manifest(model, chosen, token_ids))
+    return States(arrays=tuple(arrays), manifest=_manifest(model, chosen, token_ids), observation=chosen)
 
 
 def _together(network: Network, group: list[list[int]], padding: Side) -> list[torch.Tensor]:
@@ -112,14 +120,15 @@ def _token_by_token(network: Network, token_ids: list[int]) -> torch.Tensor:
     return torch.cat(states)
 
 
-def _manifest(model: LanguageModel, layer: Layer, token_ids: list[list[int]]) -> Manifest:
+def _manifest(model: LanguageModel, observation: Observation, token_ids: list[list[int]]) -> Manifest:
     bos = getattr(model.tokenizer, "bos_token_id", None)
     return Manifest(
         model=model.name,
         digest=model.digest,
-        layer=layer,
-        norm="after" if layer == "final" else "before",
+        layer=observation.layer,
+        norm="after" if observation.layer == "final" else "before",
         dtype=name_of(model.dtype),
         bos=all(ids[0] == bos for ids in token_ids),
         versions=versions(),
+        observation=observation.to_json(),
     )

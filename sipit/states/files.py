@@ -8,7 +8,7 @@ prompt. Files of other programs have none (`sipit.states.readers`): then whoever
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ import torch
 from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import write_atomically
 from sipit.models import LanguageModel
-from sipit.models.network import Layer, check_layer, whole_number
+from sipit.models.network import whole_number
+from sipit.observations.heads import with_heads_beside
+from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
 from sipit.states.arrays import as_arrays
 from sipit.states.readers.containers import Container, natural, read_container
@@ -29,33 +31,49 @@ STATES_SCHEMA = "sipit-states/1"
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Where states come from; `dtype` is the type that the capturing model computed in, `bos` whether ids start so."""
+    """Where states come from; `dtype` is the type that the capturing model computed in, `bos` whether ids start so.
+
+    `observation` is what was observed, as `Observation.to_json` writes it; None for the residual stream at the layer.
+    """
 
     model: str
     digest: str
-    layer: Layer
+    layer: Any
     norm: str
     dtype: str
     bos: bool
     versions: dict[str, str]
     schema: str = STATES_SCHEMA
+    observation: dict[str, Any] | None = None
+
+    @property
+    def observed(self) -> Observation:
+        """What was observed."""
+        plain = {"sites": ["residual"], "layers": [self.layer], "top": None}
+        return Observation.from_json(plain if self.observation is None else self.observation)
 
 
 @dataclass(frozen=True, slots=True)
 class States(Sequence[torch.Tensor]):
-    """The states of several prompts at one layer: a sequence of tensors of shape (T, d), in the captured dtype.
+    """The states of several prompts as observed: a sequence of tensors of shape (T, n), in the captured dtype.
 
-    They may be given as whatever numpy, torch or a list can mean (`sipit.states.arrays`).
+    They may be given as whatever numpy, torch or a list can mean (`sipit.states.arrays`), and `observation` in its
+    words, such as "keys"; by default it is the residual stream at the layer. `layer` is that of the observation as
+    records name it: one, a list of several, or None. Keys and values may also be given head by head (`beside`).
     """
 
     arrays: tuple[torch.Tensor, ...]
-    layer: Layer
+    layer: Any = None
     manifest: Manifest | None = None
     source: Source | None = None
+    observation: Observation = None  # pyright: ignore[reportAssignmentType] - never None once it is made
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arrays", as_arrays(self.arrays))
-        object.__setattr__(self, "layer", whole_number(self.layer))
+        given: Any = self.observation
+        observation = Observation.of(given, self.layer)
+        object.__setattr__(self, "observation", observation)
+        object.__setattr__(self, "layer", observation.layer)
+        object.__setattr__(self, "arrays", as_arrays(self.arrays, heads=observation.per_head))
 
     def __len__(self) -> int:
         return len(self.arrays)
@@ -73,6 +91,16 @@ class States(Sequence[torch.Tensor]):
         computed = getattr(torch, self.manifest.dtype) if self.manifest is not None else stored
         return max(stored, computed, key=lambda dtype: torch.finfo(dtype).eps)
 
+    def beside(self, model: LanguageModel) -> "States":
+        """The same with the heads of keys and values side by side, (T, n), as the model has them.
+
+        Raises:
+            InvalidInput: a tensor whose shape has no reading, or several.
+        """
+        if not self.observation.per_head or all(array.ndim == 2 for array in self.arrays):
+            return self
+        return replace(self, arrays=tuple(with_heads_beside(model, self.observation, self.arrays)))
+
     def check(self, model: LanguageModel) -> None:
         """Whether these can be states of this model that it inverts.
 
@@ -80,7 +108,9 @@ class States(Sequence[torch.Tensor]):
             InvalidInput: they cannot: digest, layer, width, shape or values.
             Unsupported: a prompt is so long that the model cannot run parts of it.
         """
-        check_layer(model, self.layer)
+        if self.observation.layered and not self.observation.layers:
+            raise InvalidInput(f"Expected the layer of {self.observation.words}, but got none; name it.")
+        width = observed_network(model, self.observation).width
         if not self.arrays:
             raise InvalidInput("Expected the states of at least one prompt, but got none; capture some.")
         if self.manifest is not None and self.manifest.digest != model.digest:
@@ -88,7 +118,6 @@ class States(Sequence[torch.Tensor]):
                 f"Expected states of {model.name} (digest {model.digest[:16]}), but they were captured from "
                 f"{self.manifest.model} (digest {self.manifest.digest[:16]}); name that model."
             )
-        width = model.width_at(self.layer)
         for number, array in enumerate(self.arrays):
             if array.ndim != 2 or array.shape[1] != width or not len(array):
                 raise InvalidInput(
@@ -162,7 +191,12 @@ def write_states(path: str | os.PathLike[str], states: States) -> None:
 
 
 def read_states(
-    path: str | os.PathLike[str], *, layer: Any = None, observe: Any = None, model: LanguageModel | None = None
+    path: str | os.PathLike[str],
+    *,
+    layer: Any = None,
+    observe: Any = None,
+    top: int | None = None,
+    model: LanguageModel | None = None,
 ) -> States:
     """Reads a states file of ours, or one of another program (`sipit.states.readers`) with what is missing named.
 
@@ -170,23 +204,28 @@ def read_states(
 
     Args:
         layer: where the states were taken; several name the sets of rows of a vLLM file, and the first is read.
-        observe: the site, as on the command line; the residual stream by default.
+        observe: the sites, as on the command line; the residual stream by default.
+        top: how many log-probabilities of every position there are, as on the command line.
         model: whose states they may be; without one, stacks of layers and paths of modules cannot be told.
 
     Raises:
-        InvalidInput: damaged, not states, no layer known, a layer that contradicts the manifest, several meanings, or
-            files in one folder that were captured in different ways.
+        InvalidInput: damaged, not states, no layer known, a layer or site that contradicts the manifest, several
+            meanings, or files in one folder that were captured in different ways.
     """
-    found = look_into(path, layer=layer, observe=observe, model=model)
-    if found.layer is None:
+    found = look_into(path, layer=layer, observe=observe, top=top, model=model)
+    seen, named = found.observation, _asked(observe, layer, top)
+    if seen.layered and not seen.layers:
         raise InvalidInput(f"Expected a layer, because {path} has no manifest of ours, but got none; give --layer.")
-    named = _first(layer)
-    if found.manifest is not None and named is not None and named != found.layer:
+    if found.manifest is not None and named.layers and named.layers != seen.layers:
         raise InvalidInput(
-            f"Expected layer {found.layer}, where the states in {path} were captured, but got {named}; "
+            f"Expected {seen}, where the states in {path} were captured, but got layer {named.layer}; "
             "leave --layer away."
         )
-    return States(found.arrays, found.layer, found.manifest, found.source)
+    if found.manifest is not None and observe is not None and (named.sites, named.top) != (seen.sites, seen.top):
+        raise InvalidInput(
+            f"Expected {seen.words}, which was observed in {path}, but got {named.words}; leave --observe away."
+        )
+    return States(found.arrays, manifest=found.manifest, source=found.source, observation=seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +233,14 @@ class FileStates:
     """What a file or a folder holds: like `States`, but the layer may be unknown."""
 
     arrays: tuple[torch.Tensor, ...]
-    layer: Layer | None
+    observation: Observation
     manifest: Manifest | None = None
     source: Source | None = None
 
 
-def look_into(path: Any, *, layer: Any = None, observe: Any = None, model: LanguageModel | None = None) -> FileStates:
+def look_into(
+    path: Any, *, layer: Any = None, observe: Any = None, top: int | None = None, model: LanguageModel | None = None
+) -> FileStates:
     """The same without a judgement: a layer that nobody has named is None, and a manifest's goes before the one named.
 
     Raises:
@@ -207,14 +248,14 @@ def look_into(path: Any, *, layer: Any = None, observe: Any = None, model: Langu
     """
     path = _path(path)
     if path.is_dir():
-        return _joined(path, layer, observe, model)
+        return _joined(path, layer, observe, top, model)
     container = None if is_json(path) else read_container(path)
     if container is None or "sipit" not in container.metadata:
-        named = layer if isinstance(layer, tuple) else ()
-        contents = read_contents(path if container is None else container, named=named, model=model)
-        return _foreign(path, contents, Observation.of(observe, _first(layer)))
+        named, asked = layer if isinstance(layer, tuple) else (), _asked(observe, layer, top)
+        given = path if container is None else container
+        return _foreign(path, read_contents(given, named=named, heads=asked.per_head, model=model), asked)
     manifest = _manifest(path, container.metadata["sipit"])
-    return FileStates(_own_arrays(container), manifest.layer, manifest)
+    return FileStates(_own_arrays(container), manifest.observed, manifest)
 
 
 def _path(path: Any) -> Path:
@@ -223,17 +264,18 @@ def _path(path: Any) -> Path:
     return Path(path)
 
 
-def _first(layer: Any) -> Any:
-    return whole_number(layer[0] if isinstance(layer, tuple) else layer)
+def _asked(observe: Any, layer: Any, top: int | None) -> Observation:
+    """What is asked for; of several layers that name the sets of rows of a file of the residual stream, the first."""
+    first = layer[0] if observe is None and isinstance(layer, tuple) else layer
+    return Observation.of(observe, whole_number(first), top)
 
 
 def _foreign(path: Path, contents: Contents, observation: Observation) -> FileStates:
     arrays, source = read_place(path, contents, observation)
-    layers = source.read.layers
-    return FileStates(arrays, layers[0] if layers else None, source=source)
+    return FileStates(arrays, source.read, source=source)
 
 
-def _joined(folder: Path, layer: Any, observe: Any, model: LanguageModel | None) -> FileStates:
+def _joined(folder: Path, layer: Any, observe: Any, top: int | None, model: LanguageModel | None) -> FileStates:
     """The states of all files in a folder; a key-value cache is one prompt in several files."""
     paths = sorted((path for path in folder.iterdir() if path.suffix in ENDINGS), key=lambda path: natural(path.name))
     if not paths:
@@ -242,9 +284,9 @@ def _joined(folder: Path, layer: Any, observe: Any, model: LanguageModel | None)
         )
     cache = cache_in(paths)
     if cache is not None:
-        return _foreign(folder, cache, Observation.of(observe, layer))
-    parts = [look_into(path, layer=layer, observe=observe, model=model) for path in paths]
-    kinds = [(part.layer, part.manifest and (part.manifest.digest, part.manifest.dtype)) for part in parts]
+        return _foreign(folder, cache, _asked(observe, layer, top))
+    parts = [look_into(path, layer=layer, observe=observe, top=top, model=model) for path in paths]
+    kinds = [(part.observation, part.manifest and (part.manifest.digest, part.manifest.dtype)) for part in parts]
     for path, kind in zip(paths, kinds, strict=True):
         if kind != kinds[0]:
             raise InvalidInput(
@@ -253,7 +295,7 @@ def _joined(folder: Path, layer: Any, observe: Any, model: LanguageModel | None)
             )
     arrays = tuple(array for part in parts for array in part.arrays)
     sources = [part.source for part in parts if part.source is not None]
-    return FileStates(arrays, parts[0].layer, parts[0].manifest, joined_source(folder, sources))
+    return FileStates(arrays, parts[0].observation, parts[0].manifest, joined_source(folder, sources))
 
 
 def _own_arrays(container: Container) -> tuple[torch.Tensor, ...]:
@@ -278,15 +320,15 @@ def _manifest(path: Path, text: str) -> Manifest:
     try:
         data: Any = json.loads(text)
         texts = [data[name] for name in ("model", "digest", "norm", "dtype")]
-        layer = data["layer"]
         sound = (
             data["schema"] == STATES_SCHEMA
-            and (layer == "final" or type(layer) is int)
             and all(isinstance(part, str) for part in texts)
             and data["dtype"] in {"float64", "float32", "float16", "bfloat16"}
         )
         manifest = Manifest(**data) if sound else None
-    except (ValueError, TypeError, KeyError, RecursionError):
+        if manifest is not None and manifest.observed.layer != manifest.layer:
+            manifest = None
+    except (ValueError, TypeError, KeyError, RecursionError, InvalidInput):
         manifest = None
     if manifest is None:
         raise InvalidInput(f"Expected a manifest of schema {STATES_SCHEMA}, but {path} has another; capture it again.")

@@ -15,6 +15,7 @@ from sipit.cache import measured_with
 from sipit.inversion.outcome import Outcome
 from sipit.noise.measured import measure_noise
 from sipit.noise.tolerance import derive_tolerance
+from sipit.observations.observation import Observation
 from tests.sipit.cases import ALL_FAMILIES, altered, assert_recovers, language_model, random_prompts, tiny
 from tests.sipit.faulty_bodies import (
     FAULTS,
@@ -127,7 +128,7 @@ def test_positions_that_count_from_elsewhere_are_counted_from_there():
 def test_a_way_of_capturing_that_does_more_than_round_is_left_out_and_named():
     model = wrapped_model("llama", forgets_beyond_twelve)
     assert model.abilities.memory is not None, "it works on a short prompt"
-    noise = measure_noise(model, 2, computed=torch.float32, stored=torch.float32)
+    noise = measure_noise(model, Observation.of(None, 2), computed=torch.float32, stored=torch.float32)
     assert noise.largest < 1e-5
     (sentence,) = noise.left_out
     assert "cache" in sentence
@@ -139,13 +140,13 @@ def test_a_way_of_capturing_that_does_more_than_round_is_left_out_and_named():
 def test_so_it_is_in_half_types(dtype):
     model = wrapped_model("llama", forgets_beyond_twelve)
     kind = getattr(torch, dtype)
-    assert len(measure_noise(model, 2, computed=kind, stored=kind).left_out) == 1
+    assert len(measure_noise(model, Observation.of(None, 2), computed=kind, stored=kind).left_out) == 1
 
 
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_nothing_is_left_out_where_the_library_only_rounds(family, dtype):
-    assert measure_noise(tiny(family), 1, computed=dtype, stored=dtype).left_out == ()
+    assert measure_noise(tiny(family), Observation.of(None, 1), computed=dtype, stored=dtype).left_out == ()
 
 
 def test_states_that_change_from_run_to_run_are_refused():
@@ -170,7 +171,7 @@ def test_a_derived_tolerance_at_which_unrelated_states_fit_is_refused(monkeypatc
 
     model = tiny("llama")
     states = sipit.capture(model, [[1, 2, 3]], layer=1)
-    honest = tolerance.measure_noise(model, 1, computed=torch.float32, stored=torch.float32)
+    honest = tolerance.measure_noise(model, Observation.of(None, 1), computed=torch.float32, stored=torch.float32)
     monkeypatch.setattr(tolerance, "measure_noise", lambda *_a, **_n: replace(honest, largest=0.9999))
     with pytest.raises(InvalidInput, match="nothing to do with each other fit"):
         sipit.invert(model, states)

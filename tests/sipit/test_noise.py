@@ -9,6 +9,7 @@ from sipit.models.network import Network
 from sipit.noise.measured import measure_noise
 from sipit.noise.spread import spread_of_rounding
 from sipit.noise.tolerance import Tolerance
+from sipit.observations.observation import Observation
 
 UNIT = torch.finfo(torch.float32).eps
 
@@ -46,8 +47,8 @@ def test_the_spread_grows_with_the_perturbation(model):
 
 
 def test_noise_is_measured_in_the_dtype_of_the_capture(model):
-    narrow = measure_noise(model, 2, computed=torch.bfloat16, stored=torch.bfloat16)
-    wide = measure_noise(model, 2, computed=torch.float32, stored=torch.float32)
+    narrow = measure_noise(model, Observation.of(None, 2), computed=torch.bfloat16, stored=torch.bfloat16)
+    wide = measure_noise(model, Observation.of(None, 2), computed=torch.float32, stored=torch.float32)
     assert 0 < wide.largest < 1e-5 < 1e-3 < narrow.largest < 1
     assert wide.ratio > 0
 

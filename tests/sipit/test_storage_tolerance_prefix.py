@@ -15,6 +15,7 @@ from sipit.cache import cache_folder, keep_folder, keep_json, keep_tensors, kept
 from sipit.models.network import Network
 from sipit.models.tiny import tiny_config
 from sipit.noise.tolerance import SAFETY, Tolerance, derive_tolerance, measure_noise
+from sipit.observations.observation import Observation
 from sipit.prefix.choice import prefix_opener
 from sipit.prefix.kinds import CachedPrefix, RecomputedPrefix
 from sipit.prefix.packed import PackedPrefix, candidates_together, extend_together
@@ -130,7 +131,7 @@ def test_a_kept_noise_that_is_no_number_is_measured_again(empty_cache, content):
 def test_the_tolerance_is_a_multiple_of_the_measured_noise(layer, empty_cache, monkeypatch):
     model = tiny("llama")
     states = sipit.capture(model, [[1, 2]], layer=layer)
-    noise = measure_noise(model, layer, computed=torch.float32, stored=torch.float32)
+    noise = measure_noise(model, Observation.of(None, layer), computed=torch.float32, stored=torch.float32)
     # Two measurements need not agree in the last bits: threads and addresses change the order of summation.
     monkeypatch.setattr("sipit.noise.tolerance.measure_noise", lambda *_arguments, **_named: noise)
     tolerance = derive_tolerance(model, states)

@@ -15,13 +15,16 @@ from sipit.cli.options import (
     LayerName,
     Model,
     NoSpecialTokens,
+    Observe,
     Prompts,
     Seed,
     Text,
+    Top,
     chosen_prompts,
-    parse_layer,
+    parse_named_layers,
 )
 from sipit.cli.output import check_output, finish, load, progress, say
+from sipit.observations.observation import Observation
 from sipit.record import Stopwatch, provenance
 
 
@@ -30,6 +33,8 @@ def capture(
     text: Text = None,
     prompts: Prompts = None,
     layer: LayerName = None,
+    observe: Observe = None,
+    top: Top = None,
     cached: Annotated[bool, typer.Option("--cached", help="One token at a time, with a cache.")] = False,
     batch: Annotated[int, typer.Option(help="Prompts that run together, padded to one length.")] = 1,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="States file to write (.safetensors).")] = None,
@@ -39,14 +44,14 @@ def capture(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Capture the hidden states of prompts at one layer to a file.
+    """Capture the hidden states of prompts at one layer, or what else is observed of a run, to a file.
 
     Example: sipit capture smollm2 --text "Hello world" --layer 15 -o states.safetensors
     """
     if output is None:
         raise InvalidInput("Expected a file for the states, but got none; give -o states.safetensors.")
     check_output(output, (".safetensors",))
-    chosen = chosen_prompts(text, prompts)
+    chosen, observed = chosen_prompts(text, prompts), Observation.of(observe, parse_named_layers(layer), top)
     watch = Stopwatch()
     language_model = load(model, dtype=dtype, device=device, seed=seed)
     import sipit.states.capturing
@@ -56,7 +61,7 @@ def capture(
         states = sipit.states.capturing.capture(
             language_model,
             chosen,
-            layer=parse_layer(layer),
+            observe=observed,
             cached=cached,
             batch=batch,
             special_tokens=not no_special_tokens,
@@ -73,6 +78,7 @@ def capture(
         result={
             "files": [str(output)],
             "layer": states.layer,
+            "observation": states.observation.to_json(),
             "prompts": len(states),
             "positions": sum(lengths),
             "lengths": lengths,
@@ -84,6 +90,6 @@ def capture(
     )
 
     def show() -> None:
-        typer.echo(f"{len(states)} prompts, {sum(lengths)} positions at layer {states.layer} of {language_model.name}")
+        typer.echo(f"{len(states)} prompts, {sum(lengths)} positions at {states.observation} of {language_model.name}")
 
     finish(record, as_json=as_json, output=output, show=show)

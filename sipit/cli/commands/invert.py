@@ -19,10 +19,12 @@ from sipit.cli.options import (
     LayerName,
     Model,
     NoSpecialTokens,
+    Observe,
     Output,
     Prompts,
     Seed,
     Text,
+    Top,
     Where,
     check_engine,
     chosen_prompts,
@@ -32,6 +34,7 @@ from sipit.cli.options import (
     parse_tolerance,
 )
 from sipit.cli.output import check_output, finish, load, progress, say
+from sipit.observations.observation import Observation
 from sipit.record import Stopwatch
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ def invert(
     text: Text = None,
     prompts: Prompts = None,
     layer: LayerName = None,
+    observe: Observe = None,
+    top: Top = None,
     policy: Annotated[
         str, typer.Option(help="Order of the candidates: draft, gradient, nearest or exhaustive.")
     ] = "draft",
@@ -78,7 +83,7 @@ def invert(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Recover the prompts from hidden states; with --text or --prompts alone, capture them first.
+    """Recover the prompts from hidden states, or keys, values, …; with --text or --prompts alone, capture them first.
 
     Stopped work is resumed by the same command: what was found is kept in the cache until it is done.
 
@@ -92,6 +97,8 @@ def invert(
         raise InvalidInput(
             "Expected whole prompts for --engine ray, but got a diagnosis or a part; leave --engine out."
         )
+    if diagnose and observe not in (None, "residual"):
+        raise InvalidInput(f"Expected rows of the residual stream to --diagnose, but got {observe}; leave it away.")
     bound = parse_tolerance(tolerance)
     truth = None if states is not None and prompts is None and text is None else chosen_prompts(text, prompts)
     watch = Stopwatch()
@@ -109,7 +116,7 @@ def invert(
             language_model,
             found.arrays,
             source=found.source,
-            claimed=found.layer,
+            claimed=found.observation.layer,
             known=known,
             seed=seed,
             stages=progress,
@@ -117,7 +124,7 @@ def invert(
         )
         _say_source(found)
         finish(record, as_json=as_json, output=output, show=lambda: show_diagnosis(record.result))
-    observed = _observed(language_model, states, ids, chosen)
+    observed = _observed(language_model, states, ids, chosen, observe, top)
     if prefix is not None or suffix is not None or positions is not None:
         from sipit.inversion.record import partial_record
 
@@ -178,20 +185,23 @@ def _looked_at(
     """The states of a file, as they are, or those of prompts, with the layer that they are said to be of, if any."""
     from sipit.states.files import FileStates, look_into
 
-    named = layer[0] if isinstance(layer, tuple) else layer
+    named = Observation.of(None, layer[0] if isinstance(layer, tuple) else layer)
     if path is None:
         return FileStates(_captured(model, truth, layer).arrays, named)
     found = look_into(path, layer=layer, model=model)
-    return found if named is None else replace(found, layer=named)
+    return replace(found, observation=named) if named.layers else found
 
 
-def _observed(model: "LanguageModel", path: Path | None, truth: list[list[int]] | None, layer: "Layers") -> "States":
-    """The states of the file, or those of the prompts, captured by one ordinary forward each."""
+def _observed(
+    model: "LanguageModel", path: Path | None, truth: list[list[int]] | None, layer: "Layers", observe: str | None,
+    top: int | None,
+) -> "States":  # fmt: skip
+    """What the file holds, or what one ordinary forward of each prompt shows."""
     from sipit.states.files import read_states
 
     if path is None:
-        return _captured(model, truth, layer)
-    states = read_states(path, layer=layer, model=model)
+        return _captured(model, truth, layer, observe, top)
+    states = read_states(path, layer=layer, observe=observe, top=top, model=model).beside(model)
     if truth is not None and [len(ids) for ids in truth] != [len(array) for array in states]:
         raise InvalidInput(
             f"Expected as many prompts of the same lengths as there are states in {path}, but the prompts beside them "
@@ -200,16 +210,15 @@ def _observed(model: "LanguageModel", path: Path | None, truth: list[list[int]] 
     return states
 
 
-def _captured(model: "LanguageModel", truth: list[list[int]] | None, layer: "Layers") -> "States":
+def _captured(
+    model: "LanguageModel", truth: list[list[int]] | None, layer: "Layers", observe: str | None = None,
+    top: int | None = None,
+) -> "States":  # fmt: skip
     from sipit.states.capturing import capture
 
     if truth is None:
         raise InvalidInput("Expected states or prompts, but got neither; give --states, --text or --prompts.")
-    if isinstance(layer, tuple):
-        raise InvalidInput(
-            f"Expected one layer, but got --layer {','.join(map(str, layer))}; several name those of a vLLM file."
-        )
-    return capture(model, truth, layer=layer)
+    return capture(model, truth, layer=layer, observe=observe, top=top)
 
 
 def _say_source(states: "States | FileStates") -> None:

@@ -61,6 +61,21 @@ def stacked_states(container: Container, model: LanguageModel | None) -> Content
     return Contents(PLAIN, {UNPLACED: arrays}, companions.ids_of(arrays, container))
 
 
+def tables_by_head(container: Container) -> Contents:
+    """The prompts of a file of keys or values whose axes are told apart beside a model (`sipit.observations.heads`).
+
+    Raises:
+        InvalidInput: a tensor that has no such axes.
+    """
+    wrong = [t for t in container.tensors if not t.floating or not 2 <= len(t.shape) <= 4 or 0 in t.shape]
+    if wrong or not container.tensors:
+        got = f"{wrong[0]} in {container.path} is not" if wrong else f"{container.path} has none"
+        raise InvalidInput(
+            f"Expected floating-point tensors of two to four axes, one a prompt, but {got}; keep only these."
+        )
+    return Contents(PLAIN, {UNPLACED: tuple(tensor.read() for tensor in container.tensors)})
+
+
 def embedded(model: LanguageModel, rows: torch.Tensor) -> torch.Tensor:
     """Which rows (n, d) are those of the embedding at position 0, layer 0, for some token."""
     network = Network(model, 0)

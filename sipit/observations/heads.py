@@ -1,0 +1,62 @@
+"""Keys and values that are given head by head, in the orders of axes that programs have."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from proofs.errors import InvalidInput
+from sipit.models import LanguageModel
+from sipit.observations.network import observed_network
+from sipit.observations.observation import Observation
+from sipit.observations.sites import heads_of
+
+
+def with_heads_beside(
+    model: LanguageModel, observation: Observation, arrays: Sequence[torch.Tensor]
+) -> Iterator[torch.Tensor]:
+    """Tensors of T x H x D, H x T x D, 1 x H x T x D or T x n as T x n; one alone may also be several T x n.
+
+    Raises:
+        InvalidInput: a shape that has no reading beside the H and D of the model, or several.
+    """
+    chosen = observation.within(model.layers, model.name)
+    heads, size = heads_of(model, chosen.sites[0], int(chosen.layers[0])) if len(chosen.layers) == 1 else (0, 0)
+    width = observed_network(model, chosen).width
+    for number, array in enumerate(arrays):
+        found = dict(_readings(array, heads, size, width, alone=len(arrays) == 1))
+        answers = list(found.values())
+        if not found:
+            raise InvalidInput(
+                f"Expected {observation.words} of {heads} heads of {size} numbers, as T x {width}, T x {heads} x "
+                f"{size}, {heads} x T x {size} or 1 x {heads} x T x {size}, but tensor {number} has shape "
+                f"{tuple(array.shape)}; check the model, the layer and how they were saved."
+            )
+        if any(not _same(answer, answers[0]) for answer in answers):
+            raise InvalidInput(
+                f"Expected one reading of tensor {number} of shape {tuple(array.shape)}, but it may be "
+                f"{' or '.join(found)}; save it as T x {width}."
+            )
+        yield from answers[0]
+
+
+def _readings(
+    array: torch.Tensor, heads: int, size: int, width: int, *, alone: bool
+) -> Iterator[tuple[str, list[torch.Tensor]]]:
+    """What the axes may be, and the tensors (T, n) then."""
+    shape = tuple(array.shape)
+    if len(shape) == 2 and shape[1] == width:
+        yield "T x n", [array]
+    if len(shape) == 3 and alone and shape[2] == width:
+        yield "prompts x T x n", list(array)
+    if len(shape) == 3 and shape[1:] == (heads, size):
+        yield "T x heads x n", [array.flatten(1)]
+    if len(shape) == 3 and (shape[0], shape[2]) == (heads, size):
+        yield "heads x T x n", [array.transpose(0, 1).flatten(1)]
+    if len(shape) == 4 and (shape[0], shape[1], shape[3]) == (1, heads, size):
+        yield "1 x heads x T x n", [array[0].transpose(0, 1).flatten(1)]
+
+
+def _same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
+    return len(first) == len(second) and all(a.shape == b.shape for a, b in zip(first, second, strict=True)) and all(
+        torch.equal(a, b) for a, b in zip(first, second, strict=True)
+    )  # fmt: skip

@@ -1,0 +1,80 @@
+"""A model read at the sites of an observation: candidates are computed there, and compared there."""
+
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from sipit.models import LanguageModel
+from sipit.models.network import Network
+from sipit.observations.cached import empty_memory
+from sipit.observations.observation import RESIDUAL, Observation
+from sipit.observations.readers import InCache, Keep, Reader
+from sipit.observations.sites import find_reader
+
+_LENGTH = 4  # tokens of the prompt with which the width is seen
+
+
+@dataclass(frozen=True)
+class ObservedNetwork(Network):
+    """The map from token ids to what `readers` take of a run, side by side, shape (batch, T, n).
+
+    `layer` is that of the residual stream behind the deepest block that is run. A run ends once every reader has its
+    tensor.
+    """
+
+    observation: Observation = RESIDUAL
+    readers: tuple[Reader, ...] = ()
+
+    @cached_property
+    def width(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride] - known once one prompt has been run
+        """Numbers of a token."""
+        ids = torch.arange(_LENGTH, device=self.model.device)[None] % self.model.vocabulary_size
+        return self.anew().run(ids).shape[-1]
+
+    @property
+    def place(self) -> str:
+        """See `Network.place`."""
+        return self.observation.key
+
+    def memory_for(self, memory: Any) -> Any:
+        """See `Network.memory_for`; an empty one where a reader looks into it."""
+        looked_into = memory is None and any(isinstance(reader, InCache) for reader in self.readers)
+        return empty_memory(self.model) if looked_into else memory
+
+    @contextmanager
+    def reading(self, keep: Keep, memory: Any = None) -> Generator[None]:
+        """See `Network.reading`."""
+        parts: dict[int, torch.Tensor] = {}
+
+        def collect(number: int, part: torch.Tensor) -> None:
+            parts[number] = part
+            if len(parts) == len(self.readers):
+                keep(torch.cat([parts[at].to(self.model.device) for at in range(len(parts))], dim=-1))
+
+        with ExitStack() as stack:
+            for number, reader in enumerate(self.readers):
+                stack.enter_context(reader.reading(lambda part, number=number: collect(number, part), memory))
+            yield
+
+    def next_token_logits(self, states: torch.Tensor) -> None:
+        """None: the rest of the model goes on from the residual stream alone."""
+
+
+def observed_network(model: LanguageModel, observation: Observation) -> Network:
+    """The model read as observed, at half depth where no layer is named.
+
+    Raises:
+        InvalidInput: it has no such layer.
+        Unsupported: it has no such tensor there.
+    """
+    chosen = observation.within(model.layers, model.name)
+    if chosen.plain:
+        return Network(model, chosen.layer)
+    layers = [int(layer) for layer in chosen.layers] or [model.layers]
+    readers = tuple(find_reader(model, site, layer) for site in chosen.sites for layer in layers)
+    depth = max(reader.depth for reader in readers)
+    return ObservedNetwork(model, min(depth, model.layers), observation=chosen, readers=readers)
