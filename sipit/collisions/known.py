@@ -123,11 +123,24 @@ class KnownCollisions:
         first: shape (prompts,), int64: for every prompt the first one with the same key.
         groups: every class of at least two prompts, increasing.
         causes: how many pairs there are for each cause.
+        families: what makes keys equal at this layer.
     """
 
     first: NDArray[np.int64]
     groups: tuple[tuple[int, ...], ...]
     causes: dict[Cause, int]
+    families: Families
+
+    @property
+    def claims(self) -> list[str]:
+        """What these pairs are instances of, by the names of `proofs.formal.names`."""
+        claims = ["equal embedding rows"] if self.causes.get(Cause.DUPLICATE_ROWS) else []
+        claims += ["window reach"] if self.causes.get(Cause.WINDOW_REACH) else []
+        if self.causes.get(Cause.STRUCTURAL):
+            claims += ["repeated tokens"] if self.families.repeats else []
+            claims += ["long runs"] if self.families.repeats and self.families.reach is not None else []
+            claims += ["permuted prefixes"] if self.families.permutations else []
+        return claims
 
     @property
     def pairs(self) -> int:
@@ -166,4 +179,4 @@ def known_collisions(prompts: Prefixes, token_classes: NDArray[np.int64], famili
     causes: Counter[Cause] = Counter()
     for group in groups:
         causes += families.count([token_classes[prompts.token_ids(prompt)].tolist() for prompt in group])
-    return KnownCollisions(first, groups, dict(causes))
+    return KnownCollisions(first, groups, dict(causes), families)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from numerics.pairs.search import Pair
+from proofs.formal.names import named
 from proofs.verdict import Verdict
 from sipit.collisions.causes import Cause
 from sipit.collisions.examination import Examined, Hit
@@ -13,7 +14,7 @@ from sipit.prompts.corpora import Corpus
 
 
 def layers_json(model: LanguageModel, corpus: Corpus, examined: Iterable[Examined]) -> dict[str, Any]:
-    """The fields `prompts`, `pairs`, `layers`, `collisions` and `bound` of a record."""
+    """The fields of a record: `prompts`, `pairs`, `layers`, `collisions`, the `theorems` behind these, and `bound`."""
     examined = list(examined)
     count = len(corpus)
     collided = any(one.verdict is not Verdict.SEPARATED for one in examined)
@@ -27,6 +28,7 @@ def layers_json(model: LanguageModel, corpus: Corpus, examined: Iterable[Examine
         "collisions": [
             {"layer": one.findings.layer, **_hit_json(model, corpus, hit)} for one in examined for hit in one.collisions
         ],
+        "theorems": named(claim for one in examined for claim in one.findings.known.claims),
         "bound": bound,
         "bound_reason": reason,
     }

@@ -57,6 +57,9 @@ def test_runs_of_one_token_are_collisions_although_rounding_splits_them(capsys, 
     assert layer["known_to_collide"]["pairs"] == 3
     assert layer["minimum_distance"] < layer["threshold"] < layer["outside"]["minimum_distance"]
     assert "There are collisions" in result["bound_reason"]
+    named = {(one["claim"], one["theorem"]) for one in result["theorems"]}
+    assert {claim for claim, _ in named} == {"repeated tokens"}
+    assert ("repeated tokens", "Collisions.repeated_tokens_last") in named
 
 
 def test_tokens_with_equal_rows_collide_and_nearly_equal_ones_come_close(tmp_path):
@@ -65,6 +68,7 @@ def test_tokens_with_equal_rows_collide_and_nearly_equal_ones_come_close(tmp_pat
     found = examined(model, corpus, tmp_path, 2)
     (hit,) = found.collisions
     assert hit.explanation.cause == "duplicate rows" and hit.explanation.distance == 0
+    assert found.findings.known.claims == ["equal embedding rows"]
     assert found.findings.minimum_outside > found.findings.threshold and found.verdict is Verdict.COLLISION
     near = examined(with_rows("llama", [(10, 20)], relative=1e-5), corpus, tmp_path / "near", 2, threshold=0.01)
     (hit,) = near.hits

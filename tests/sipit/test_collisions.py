@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sipit.collisions.causes import Cause
 from sipit.collisions.findings import search_layer, zero_hits_bound
-from sipit.collisions.known import KnownCollisions
+from sipit.collisions.known import Families, KnownCollisions
 from sipit.prompts.windows import Prefixes, prefixes
 
 
@@ -15,7 +15,8 @@ def known_as(leaders):
     """Known collisions where prompt n collides with all others of the same leader."""
     groups = [tuple(np.flatnonzero(np.array(leaders) == leader).tolist()) for leader in sorted(set(leaders))]
     groups = tuple(group for group in groups if len(group) > 1)
-    return KnownCollisions(np.array(leaders), groups, {Cause.STRUCTURAL: sum(map(len, groups))})
+    families = Families(repeats=True, permutations=False, reach=None, back=0, anywhere=True)
+    return KnownCollisions(np.array(leaders), groups, {Cause.STRUCTURAL: sum(map(len, groups))}, families)
 
 
 def nothing_known(count):
