@@ -11,15 +11,16 @@ tolerance. All tolerances are for evened directions (see `sipit.noise.distances`
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import torch
 
 from proofs.errors import InvalidInput
-from proofs.verdict import Verdict
-from sipit.diagnosis.padding import PaddingFound, empty_rows, token_padding
+from sipit.diagnosis.findings import Cause, Chunk, Diagnosis, Tried
+from sipit.diagnosis.order import in_order
+from sipit.diagnosis.padding import empty_rows, token_padding
 from sipit.diagnosis.probes import fit_site_probes
 from sipit.diagnosis.sites import Site, Sites
 from sipit.diagnosis.statistics import Level, SiteStatistics, coarse_levels, ordinary_level
@@ -32,136 +33,17 @@ from sipit.noise.distances import direction_distance
 from sipit.noise.number_grid import HALVES, grid_error, stored_grid
 from sipit.noise.tolerance import SAFETY
 from sipit.record import Progress
+from sipit.states.readers.vllm import BLOCK
 
 _HEAD = 8  # rows walked at a site to judge it
 _GLANCE = 2  # of them walked first
 _MOST = 4096  # candidates tested at a row before it is left unexplained
 _SITES = 4  # likeliest sites that are tried
 _ENOUGH = 0.02  # distance of directions below which a start is worth a walk
+_CHUNK = 2  # rows of a run of its own that are verified before one is claimed, where there are as many
 _SKIPS = 3  # starts behind padding that are tried
+_SHUFFLED = 2  # likeliest sites at which rows are put in order
 _NEAR = 0.5  # median distance of the head up to which it may still be the same model
-
-
-class Cause(StrEnum):
-    """What a diagnosis comes to."""
-
-    PLAIN = "plain"
-    CONVENTION = "other_convention"
-    ROUNDING = "rounding"
-    UNEXPLAINED = "unexplained"
-    FOREIGN = "no_convention_fits"
-
-    @property
-    def explanation(self) -> str:
-        """One sentence for people."""
-        return _EXPLANATIONS[self]
-
-
-_EXPLANATIONS = {
-    Cause.PLAIN: "Plain states of this model, as captured here, up to the noise of this arithmetic.",
-    Cause.CONVENTION: "The states follow another convention than the one named; recomputed under it, they agree.",
-    Cause.ROUNDING: "The states are those of this model, in a coarser arithmetic or number format.",
-    Cause.UNEXPLAINED: "Something like this model, but no arithmetic tried explains the distances that are left.",
-    Cause.FOREIGN: "No convention tried fits: another model, an unknown convention, or rounding too coarse to tell.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """A convention that was walked: the median and the largest distance of directions over the first rows."""
-
-    site: str
-    start: Start
-    skipped: int
-    median: float
-    largest: float
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """What was found for one tensor of states.
-
-    `verified` rows (from row `skipped` on, `rows` in all) are recomputed within `tolerance`; `token_ids` are theirs,
-    classes of identical embedding rows by their smallest id (`shared`: some token has such a class). `consistent` rows
-    lie within the tolerance of their nearest token, where others may lie too: they bear out the cause, and no token.
-    `factor` is the constant that the observed values are multiplied by, None where the rows have one each.
-    """
-
-    cause: Cause
-    rows: int
-    site: Site | None = None
-    start: Start = field(default_factory=Start)
-    skipped: int = 0
-    verified: int = 0
-    consistent: int = 0
-    factor: float | None = None
-    stored: str | None = None
-    arithmetic: str | None = None
-    tolerance: float | None = None
-    largest_residual: float | None = None
-    smallest_margin: float | None = None
-    token_ids: tuple[int, ...] = ()
-    shared: bool = False
-    padding: PaddingFound | None = None
-    tried: tuple[Tried, ...] = ()
-
-    @property
-    def complete(self) -> bool:
-        """Whether every row is explained: a verified token's, or padding."""
-        padded = self.padding.rows if self.padding is not None else 0
-        return self.site is not None and self.verified > 0 and self.verified + padded == self.rows
-
-    @property
-    def verdict(self) -> Verdict:
-        """`recovered` where every row is explained, else `undecided`: not every candidate was tested."""
-        if not self.complete:
-            return Verdict.UNDECIDED
-        return Verdict.AMBIGUOUS if self.shared else Verdict.RECOVERED
-
-    def sentences(self) -> list[str]:
-        """The findings in words, only what was verified."""
-        found = [self.cause.explanation]
-        if self.site is not None and self.consistent:
-            found.append(f"Place: {self.site}.")
-            if self.start.known:
-                found.append(
-                    f"The first row stands behind the tokens {list(self.start.known)}, whose rows are missing."
-                )
-            if self.start.shift:
-                found.append(f"Position ids start at {self.start.shift}.")
-            if self.factor is None:
-                found.append("Every row has a factor of its own, such as rows divided by their norms.")
-            elif self.factor != 1.0:
-                found.append(f"All values are multiplied by {self.factor:.6g}.")
-            if self.cause is Cause.ROUNDING and self.arithmetic is not None:
-                found.append(f"The distance left is within the noise of: {self.arithmetic}.")
-            if self.verified:
-                found.append(
-                    f"{self.verified} of {self.rows} rows verified, from row {self.skipped} on; "
-                    f"largest residual {self.largest_residual:.1e}, tolerance {self.tolerance:.1e}."
-                )
-            if self.consistent > self.verified:
-                found.append(
-                    f"{self.consistent} of {self.rows} rows lie within {self.tolerance:.1e} of some token's state; "
-                    f"from row {self.skipped + self.verified} on, others are as near, and none is named."
-                )
-        if self.stored is not None:
-            found.append(f"The values lie on the grid of {self.stored}.")
-        if self.padding is not None:
-            found.append(self.padding.sentence)
-        return found
-
-    def to_json(self) -> dict[str, Any]:
-        """The entry of a record."""
-        site = None if self.site is None else {"layer": self.site.layer, "normed": self.site.normed}
-        return {
-            **asdict(self),
-            "cause": self.cause.value,
-            "site": site,
-            "place": None if self.site is None else str(self.site),
-            "complete": self.complete,
-            "sentences": self.sentences(),
-        }
 
 
 def diagnose(
@@ -226,9 +108,23 @@ class Diagnostician:
         return whole if found.padding is not None else replace(whole, padding=ends)
 
     def _inner(self, rows: torch.Tensor, claimed: Layer | None, known: tuple[int, ...] | None) -> Diagnosis:
-        """The diagnosis of rows none of which is empty at the ends."""
+        """The diagnosis of rows none of which is empty at the ends: as they stand, else in another order."""
         stored = stored_grid(rows)
         grid = grid_error(stored, rows)
+        found = self._in_place(rows, claimed, known, stored, grid)
+        padded = found.padding.rows if found.padding is not None else 0
+        if max(found.verified, found.consistent) + padded == len(rows):
+            return found
+        for start, site in product(self._starts(known), self._order(rows, claimed)[:_SHUFFLED]):
+            reordered = self._reordered(rows, start, site, grid, stored)
+            if reordered is not None and reordered.verified > found.verified:
+                return replace(reordered, stored=stored, tried=found.tried)
+        return found
+
+    def _in_place(
+        self, rows: torch.Tensor, claimed: Layer | None, known: tuple[int, ...] | None, stored: str | None, grid: float
+    ) -> Diagnosis:
+        """The diagnosis of rows in the order in which they stand."""
         tried = self._walks(rows, grid, self._order(rows, claimed), self._starts(known))
         best, site, steps = min(tried, key=lambda entry: entry[0].median)
         everything = tuple(entry[0] for entry in tried)
@@ -241,7 +137,8 @@ class Diagnostician:
         found = self._verified(rows, best, site, level, tolerance)
         coarse = level is not self._ordinary(site) or grid > SAFETY * self._ordinary(site).largest
         as_named = claimed is None or site == Site(claimed)
-        plain = as_named and best.start == Start() and best.skipped == 0 and found.factor == 1.0
+        straight = not found.chunks and found.order is None
+        plain = as_named and straight and best.start == Start() and best.skipped == 0 and found.factor == 1.0
         cause = Cause.ROUNDING if coarse and plain else Cause.PLAIN if plain else Cause.CONVENTION
         if not found.verified and cause is not Cause.ROUNDING:
             return Diagnosis(Cause.UNEXPLAINED, len(rows), stored=stored, tried=everything, skipped=best.skipped)
@@ -273,7 +170,8 @@ class Diagnostician:
 
     def _starts(self, known: tuple[int, ...] | None) -> list[Start]:
         if known is not None:
-            return [Start(known)]
+            cut = range(len(known) - len(known) % BLOCK, 0, -BLOCK)
+            return [Start(known), *[Start(known[:end]) for end in cut if end < len(known)]]
         bos = getattr(self.model.tokenizer, "bos_token_id", None)
         return [Start(), *([Start((bos,))] if bos is not None and bos < self.model.vocabulary_size else [])]
 
@@ -334,13 +232,9 @@ class Diagnostician:
 
     def _verified(self, rows: torch.Tensor, best: Tried, site: Site, level: Level, tolerance: float) -> Diagnosis:
         """Walks all rows at the winner and says what holds of those that fit; the cause is left open."""
-        steps: list[Step] = []
         with whole_length(_length(rows, best.start, best.skipped)):
             walk = Walk(self._sites, site, self._probes[site], best.start, tolerance, _MOST)
-            for row in rows[best.skipped :]:
-                steps += walk.along(row[None])
-                if not consistent(steps[-1:], tolerance):
-                    break
+            steps = walk.while_near(rows[best.skipped :], tolerance)
         accepted, near = steps[: fitting(steps, tolerance)], steps[: consistent(steps, tolerance)]
         found = Diagnosis(
             cause=Cause.UNEXPLAINED,
@@ -362,7 +256,76 @@ class Diagnostician:
             tokens, network = list(found.token_ids), self._sites.network(site)
             around = token_padding(network, rows, tokens, front=best.skipped, tolerance=tolerance)
             found = replace(found, padding=around)
+            if not around.rows and not best.skipped:
+                found = self._chunks(rows, found, tolerance)
+                found = found if found.chunks else self._reordered_behind(rows, found, tolerance)
         return found
+
+    def _chunks(self, rows: torch.Tensor, found: Diagnosis, tolerance: float) -> Diagnosis:
+        """The same with what stands behind the verified rows, if it is runs of their own that see none before."""
+        while found.verified < len(rows):
+            at, site = found.verified, found.site
+            assert site is not None  # where rows are verified, they are so at a place
+            seen = at + len(found.start.known)
+            walks = (
+                (
+                    start,
+                    Walk(self._sites, site, self._probes[site], start, tolerance, _MOST).while_near(
+                        rows[at:], tolerance
+                    ),
+                )
+                for start in (Start(), Start(shift=seen))
+            )
+            start, steps = max(walks, key=lambda walk: fitting(walk[1], tolerance))
+            accepted = steps[: fitting(steps, tolerance)]
+            if len(accepted) < min(_CHUNK, len(rows) - at):
+                break
+            chunk = Chunk(at, start, tuple(step.token for step in accepted))
+            found = self._with(found, accepted, chunks=(*found.chunks, chunk), padding=None)
+        return found
+
+    def _reordered_behind(self, rows: torch.Tensor, found: Diagnosis, tolerance: float) -> Diagnosis:
+        """The same with the rows behind the verified ones, if they are those of the prompt in another order."""
+        at, site = found.verified, found.site
+        assert site is not None  # as above
+        start = Start((*found.start.known, *found.token_ids), found.start.shift)
+        walk = Walk(self._sites, site, self._probes[site], start, tolerance, _MOST)
+        order, steps = in_order(walk, rows[at:], tolerance)
+        if not order:
+            return found
+        return self._with(found, steps, order=(*range(at), *(at + row for row in order)), padding=None)
+
+    def _reordered(
+        self, rows: torch.Tensor, start: Start, site: Site, grid: float, stored: str | None
+    ) -> Diagnosis | None:
+        """The diagnosis of rows that are out of order from the first on; None where they are not."""
+        for level in self._by_coarseness(site, stored):
+            tolerance = SAFETY * level.largest + grid
+            walk = Walk(self._sites, site, self._probes[site], start, tolerance, _MOST)
+            order, steps = in_order(walk, rows, tolerance)
+            if order:
+                empty = Diagnosis(Cause.CONVENTION, len(rows), site, start, arithmetic=level.arithmetic,
+                                  tolerance=tolerance)  # fmt: skip
+                factor = _constant([step.factor for step in steps], tolerance)
+                return replace(self._with(empty, steps, order=tuple(order)), factor=factor)
+            if stored not in HALVES:
+                break
+        return None
+
+    def _with(self, found: Diagnosis, steps: list[Step], **also: Any) -> Diagnosis:
+        """The same with further rows that were accepted."""
+        residuals = [step.residual for step in steps]
+        margins = [step.margin for step in steps]
+        return replace(
+            found,
+            verified=found.verified + len(steps),
+            consistent=found.verified + len(steps),
+            largest_residual=max([*residuals, *([found.largest_residual] if found.largest_residual else [])]),
+            smallest_margin=min([*margins, *([found.smallest_margin] if found.smallest_margin else [])]),
+            token_ids=(*found.token_ids, *(step.token for step in steps)),
+            shared=found.shared or any(len(self.model.members(step.token)) > 1 for step in steps),
+            **also,
+        )
 
     def _ordinary(self, site: Site) -> Level:
         if site not in self._levels:

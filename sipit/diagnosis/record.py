@@ -6,7 +6,8 @@ import torch
 
 from proofs.evidence import Record
 from proofs.verdict import Verdict
-from sipit.diagnosis.conventions import Diagnosis, Diagnostician
+from sipit.diagnosis.conventions import Diagnostician
+from sipit.diagnosis.findings import Diagnosis
 from sipit.models import LanguageModel
 from sipit.models.network import Layer
 from sipit.record import Stages, Stopwatch, provenance, silent

@@ -84,6 +84,15 @@ class Walk:
             steps.append(step)
         return steps
 
+    def while_near(self, rows: torch.Tensor, tolerance: float) -> list[Step]:
+        """The same up to the first row whose nearest token is not within the tolerance."""
+        steps: list[Step] = []
+        for row in rows:
+            steps += self.along(row[None])
+            if not consistent(steps[-1:], tolerance):
+                break
+        return steps
+
     def _extend(self, tokens: list[int], at: int) -> None:
         self._prefix.extend(at, torch.tensor([tokens], device=self.model.device))
         self._prefix.keep(0)
@@ -117,6 +126,15 @@ class Walk:
             nearest=tuple((int(tokens[index]), float(distances[index])) for index in leading),
         )
 
+    @property
+    def length(self) -> int:
+        """The position of the next row."""
+        return self._length
+
+    def states(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The states (n, d) of tokens (n,) at the next position, in float64."""
+        return self._prefix.candidates(torch.full_like(tokens, self._length), tokens).double()
+
     def ranking(self, row: torch.Tensor, position: int) -> torch.Tensor:
         """All tokens by the probe of the site, best first."""
         probe = self.probes.at(position)
@@ -126,7 +144,7 @@ class Walk:
         if not len(tokens):
             empty = torch.zeros(0, dtype=torch.float64, device=tokens.device)
             return tokens, empty, empty
-        states = self._prefix.candidates(torch.full_like(tokens, self._length), tokens).double()
+        states = self.states(tokens)
         return tokens, direction_distance(states, row.to(states)), states.norm(dim=1)
 
 

@@ -6,7 +6,8 @@ import transformers as tf
 
 import sipit
 from proofs.errors import Unsupported
-from sipit.diagnosis.conventions import Cause, diagnose
+from sipit.diagnosis.conventions import diagnose
+from sipit.diagnosis.findings import Cause
 from sipit.states.files import States
 from tests.field.models import COMMON, drawn_ids, plain
 from tests.sipit.folders import drawn, save

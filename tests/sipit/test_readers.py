@@ -177,6 +177,12 @@ def test_a_vllm_file_without_its_ids_is_refused_with_both_readings(tmp_path, cap
     refused(capsys, tmp_path / "s.safetensors", 1, *both)
 
 
+def test_rows_of_a_cached_prefix_are_missed(tmp_path, capsys):
+    rows = streams(tiny("llama"))[0].transpose(0, 1)
+    bad(tmp_path / "s.safetensors", {"hidden_states": rows, "token_ids": torch.arange(23)})
+    refused(capsys, tmp_path / "s.safetensors", 1, "16 rows of a cached prefix are missing", "--prefix")
+
+
 REFUSED = {
     "ids of half the rows": lambda m, rows: {"hidden_states": rows.transpose(0, 1), "token_ids": torch.arange(3)},
     "ids beyond the vocabulary": lambda m, rows: {

@@ -15,6 +15,8 @@ from sipit.models.network import Layer
 from sipit.states.readers.containers import Container, Stored
 from sipit.states.readers.contents import Contents, Place
 
+BLOCK = 16  # tokens in a block of its cache; rows of whole blocks that were in it are not computed again
+
 
 def vllm_states(container: Container, named: Sequence[Layer]) -> Contents | None:
     """The hidden states of a vLLM file, layer by layer; None where it is none.
@@ -32,9 +34,14 @@ def vllm_states(container: Container, named: Sequence[Layer]) -> Contents | None
         return None
     count, layers, _ = states.shape
     if ids.shape[0] != count:
+        lost = ids.shape[0] - count
+        way = "save both of one request"
+        if lost > 0 and lost % BLOCK == 0:
+            way = f"{lost} rows of a cached prefix are missing: turn prefix caching off, or save the rows alone and "
+            way += "name the tokens in front with --prefix"
         raise InvalidInput(
             f"Expected one token id for each of {count} rows of vLLM hidden states, but {container.path} has "
-            f"{ids.shape[0]}; save both of one request."
+            f"{ids.shape[0]}; {way}."
         )
     if len(named) > 1 and len(named) != layers:
         raise InvalidInput(

@@ -1,0 +1,155 @@
+"""What a diagnosis comes to: its cause, where and how the rows were explained, and the findings in words."""
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from proofs.verdict import Verdict
+from sipit.diagnosis.padding import PaddingFound
+from sipit.diagnosis.sites import Site
+from sipit.diagnosis.walk import Start
+
+
+class Cause(StrEnum):
+    """What a diagnosis comes to."""
+
+    PLAIN = "plain"
+    CONVENTION = "other_convention"
+    ROUNDING = "rounding"
+    UNEXPLAINED = "unexplained"
+    FOREIGN = "no_convention_fits"
+
+    @property
+    def explanation(self) -> str:
+        """One sentence for people."""
+        return _EXPLANATIONS[self]
+
+
+_EXPLANATIONS = {
+    Cause.PLAIN: "Plain states of this model, as captured here, up to the noise of this arithmetic.",
+    Cause.CONVENTION: "The states follow another convention than the one named; recomputed under it, they agree.",
+    Cause.ROUNDING: "The states are those of this model, in a coarser arithmetic or number format.",
+    Cause.UNEXPLAINED: "Something like this model, but no arithmetic tried explains the distances that are left.",
+    Cause.FOREIGN: "No convention tried fits: another model, an unknown convention, or rounding too coarse to tell.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A convention that was walked: the median and the largest distance of directions over the first rows."""
+
+    site: str
+    start: Start
+    skipped: int
+    median: float
+    largest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Rows from number `row` on that are those of a run of their own, which begins at `start`."""
+
+    row: int
+    start: Start
+    token_ids: tuple[int, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The finding in words."""
+        place = f"position ids go on at {self.start.shift}" if self.start.shift else "position ids begin anew"
+        return f"Rows from {self.row} on are those of a run that does not see the rows before; {place}."
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What was found for one tensor of states.
+
+    `verified` rows (from row `skipped` on, `rows` in all) are recomputed within `tolerance`; `token_ids` are theirs,
+    classes of identical embedding rows by their smallest id (`shared`: some token has such a class). `consistent` rows
+    lie within the tolerance of their nearest token, where others may lie too: they bear out the cause, and no token.
+    `chunks` are runs of their own behind the first; `order` are the numbers of the verified rows in the order of the
+    prompt, where it is not theirs. `factor` is the constant that the observed values are multiplied by, None where the
+    rows have one each.
+    """
+
+    cause: Cause
+    rows: int
+    site: Site | None = None
+    start: Start = field(default_factory=Start)
+    skipped: int = 0
+    verified: int = 0
+    consistent: int = 0
+    factor: float | None = None
+    stored: str | None = None
+    arithmetic: str | None = None
+    tolerance: float | None = None
+    largest_residual: float | None = None
+    smallest_margin: float | None = None
+    token_ids: tuple[int, ...] = ()
+    shared: bool = False
+    padding: PaddingFound | None = None
+    chunks: tuple[Chunk, ...] = ()
+    order: tuple[int, ...] | None = None
+    tried: tuple[Tried, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row is explained: a verified token's, or padding."""
+        padded = self.padding.rows if self.padding is not None else 0
+        return self.site is not None and self.verified > 0 and self.verified + padded == self.rows
+
+    @property
+    def verdict(self) -> Verdict:
+        """`recovered` where every row is explained, else `undecided`: not every candidate was tested."""
+        if not self.complete:
+            return Verdict.UNDECIDED
+        return Verdict.AMBIGUOUS if self.shared else Verdict.RECOVERED
+
+    def sentences(self) -> list[str]:
+        """The findings in words, only what was verified."""
+        found = [self.cause.explanation]
+        if self.site is not None and self.consistent:
+            found.append(f"Place: {self.site}.")
+            if self.start.known:
+                found.append(
+                    f"The first row stands behind the tokens {list(self.start.known)}, whose rows are missing."
+                )
+            if self.order is not None:
+                found.append(f"The rows are out of order; that of the prompt is {list(self.order)}.")
+            found += [chunk.sentence for chunk in self.chunks]
+            if self.start.shift:
+                found.append(f"Position ids start at {self.start.shift}.")
+            if self.factor is None:
+                found.append("Every row has a factor of its own, such as rows divided by their norms.")
+            elif self.factor != 1.0:
+                found.append(f"All values are multiplied by {self.factor:.6g}.")
+            if self.cause is Cause.ROUNDING and self.arithmetic is not None:
+                found.append(f"The distance left is within the noise of: {self.arithmetic}.")
+            if self.verified:
+                which = "" if self.order is not None else f", from row {self.skipped} on"
+                found.append(
+                    f"{self.verified} of {self.rows} rows verified{which}; "
+                    f"largest residual {self.largest_residual:.1e}, tolerance {self.tolerance:.1e}."
+                )
+            if self.consistent > self.verified:
+                found.append(
+                    f"{self.consistent} of {self.rows} rows lie within {self.tolerance:.1e} of some token's state; "
+                    f"from row {self.skipped + self.verified} on, others are as near, and none is named."
+                )
+        if self.stored is not None:
+            found.append(f"The values lie on the grid of {self.stored}.")
+        if self.padding is not None:
+            found.append(self.padding.sentence)
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of a record."""
+        site = None if self.site is None else {"layer": self.site.layer, "normed": self.site.normed}
+        return {
+            **asdict(self),
+            "cause": self.cause.value,
+            "site": site,
+            "place": None if self.site is None else str(self.site),
+            "complete": self.complete,
+            "sentences": self.sentences(),
+        }
