@@ -295,3 +295,74 @@ def test_a_foreign_file_is_diagnosed(tmp_path, capsys):
     assert status == 0
     assert result["source"]["origin"] == "hooks of TransformerLens"
     assert result["diagnosis"][0]["cause"] == "plain"
+
+
+# Keys and values.
+
+
+def cached(model, ids=IDS):
+    """Keys and values of every layer as `transformers` caches them, each (1, H, T, D)."""
+    with torch.inference_mode():
+        layers = model.module(torch.tensor([ids]), use_cache=True).past_key_values.layers
+    return [(layer.keys, layer.values) for layer in layers]
+
+
+def connector(folder, model, *, split=False):
+    """The folder of vLLM's example connector: (2, T, H D) a layer, or with the heads apart (T, 2, H, D)."""
+    for layer, (keys, values) in enumerate(cached(model)):
+        both = torch.stack([keys[0].transpose(0, 1), values[0].transpose(0, 1)])
+        table = both.transpose(0, 1) if split else both.flatten(2)
+        save_file({"kv_cache": table.contiguous()}, folder / f"model.layers.{layer}.self_attn.attn.safetensors")
+
+
+def observed(capsys, path, observe, layer):
+    status = run(["invert", "tiny-llama", "--states", str(path), "--observe", observe, "--layer", layer, "--json"])
+    out, err = capsys.readouterr()
+    return status, json.loads(out) if out else None, err
+
+
+@pytest.mark.parametrize(("split", "observe", "layer"), [(False, "keys,values", "0,1"), (True, "values", "1")])
+def test_a_cache_of_vllm_is_inverted(tmp_path, capsys, split, observe, layer):
+    connector(tmp_path, tiny("llama"), split=split)
+    status, record, told = observed(capsys, tmp_path, observe, layer)
+    assert status == 0
+    assert record["result"]["prompts"][0]["token_ids"] == IDS
+    assert "a key-value cache of vLLM" in told
+
+
+def test_hooks_of_heads_are_keys_and_values(tmp_path, capsys):
+    keys, values = cached(tiny("llama"))[1]
+    hooks = {"hook_rot_k": keys, "hook_v": values}
+    bad(tmp_path / "s.safetensors", {f"blocks.1.attn.{name}": part.transpose(1, 2) for name, part in hooks.items()})
+    status, record, _ = observed(capsys, tmp_path / "s.safetensors", "keys,values", "1")
+    assert (status, record["result"]["prompts"][0]["token_ids"]) == (0, IDS)
+
+
+def test_a_centred_stream_is_inverted_as_what_it_is(tmp_path, capsys):
+    lens(tmp_path / "s.safetensors", tiny("llama"), centred=True)
+    status, record, _ = observed(capsys, tmp_path / "s.safetensors", "centred", "1")
+    assert (status, record["result"]["prompts"][0]["token_ids"]) == (0, IDS)
+
+
+CACHES = {
+    "two tokens": lambda keys, values: torch.stack([keys, values])[:, :2].transpose(1, 2),
+    "three halves": lambda keys, values: torch.stack([keys, values, keys]).flatten(2),
+    "other heads": lambda keys, values: torch.stack([keys[:, :1], values[:, :1]]).flatten(2),
+}
+
+
+@pytest.mark.parametrize("kind", CACHES)
+def test_caches_that_cannot_be_the_models_are_refused(tmp_path, capsys, kind):
+    keys, values = (part[0].transpose(0, 1) for part in cached(tiny("llama"))[0])
+    path = tmp_path / "model.layers.0.self_attn.attn.safetensors"
+    bad(path, {"kv_cache": CACHES[kind](keys, values)})
+    status, record, told = observed(capsys, path, "keys", "0")
+    assert (status, record, told.count("\n")) == (2, None, 1), told
+
+
+def test_caches_of_two_prompts_in_a_folder_are_refused(tmp_path, capsys):
+    connector(tmp_path, tiny("llama"))
+    path = tmp_path / "model.layers.1.self_attn.attn.safetensors"
+    bad(path, {"kv_cache": torch.ones(2, 3, 32)})
+    status, record, told = observed(capsys, tmp_path, "keys", "0")
+    assert (status, record, told.count("\n")) == (2, None, 1), told
