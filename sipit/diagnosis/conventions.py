@@ -160,7 +160,7 @@ class Diagnostician:
 
     def _order(self, rows: torch.Tensor, claimed: Layer | None) -> list[Site]:
         """The claimed place, then the likeliest ones; probes for them are trained together."""
-        sites = self._statistics.ranked(rows)[:_SITES]
+        sites = self._statistics.ranked(rows, self._sites.possible(rows))[:_SITES]
         if claimed is not None and self.model.width_at(claimed) == rows.shape[1]:
             sites = [Site(claimed), *[site for site in sites if site != Site(claimed)]]
         missing = [site for site in sites if site not in self._probes]

@@ -144,7 +144,11 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """The entry of a record."""
-        site = None if self.site is None else {"layer": self.site.layer, "normed": self.site.normed}
+        site = (
+            None
+            if self.site is None
+            else {"layer": self.site.layer, "name": self.site.name, "normed": self.site.name == "normed"}
+        )
         return {
             **asdict(self),
             "cause": self.cause.value,

@@ -23,7 +23,10 @@ _SEED = 20251123
 def fit_site_probes(sites: Sites, wanted: Sequence[Site], *, progress: Progress | None = None) -> dict[Site, Probes]:
     """Probes of the wanted sites, kept ones or new ones, trained on text and random tokens in equal parts."""
     embedding = centred_embedding(sites.model)
-    keys = {site: probes_key(sites.model, f"site-{site.layer}{'-normed' * site.normed}") for site in wanted}
+    keys = {
+        site: probes_key(sites.model, f"site-{site.layer}{'' if site.name == 'residual' else f'-{site.name}'}")
+        for site in wanted
+    }
     probes = {site: kept_probes(key, embedding) for site, key in keys.items()}
     missing = [site for site, found in probes.items() if found is None]
     fresh = _fit(sites, missing, embedding, progress) if missing else {}

@@ -1,41 +1,61 @@
-"""Places where programs read the residual stream: a block's output, or what a norm makes of it.
+"""Places where programs read a block: its output, its halves, what they add, and what a norm or a mean makes of them.
 
-Site(l) is h^l; Site(l, normed=True) is h^l after the input norm of block l+1, which many hooks see; Site("final") is
-the state after the final norm. All sites of a prompt come from one run.
+They are sites of `sipit.observations`, found in the model by running it; all of a prompt come from one run.
 """
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
+from proofs.errors import Unsupported
 from sipit.models import LanguageModel
 from sipit.models.hooks import Reached, hooked
-from sipit.models.network import Layer, Network, reading_final
+from sipit.models.network import Layer, Network
+from sipit.observations.readers import Keep, MadeOf, Reader
+from sipit.observations.sites import find_reader
+
+_WORDS = {
+    "residual": "output of {}",
+    "centred": "output of {}, less the mean of every row",
+    "mid": "{}, behind attention and before the MLP",
+    "attention-out": "{}, what attention adds",
+    "mlp-out": "{}, what the MLP adds",
+}
+_MEANLESS = 1e-3  # mean of a row over its root mean square, up to which its mean may have been taken away
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A layer, and whether the next block's input norm has been applied."""
+    """A site of `sipit.observations` at a layer."""
 
     layer: Layer
-    normed: bool = False
+    name: str = "residual"
 
     def __str__(self) -> str:
         if self.layer == "final":
             return "after the final norm"
         place = "the embedding" if self.layer == 0 else f"block {self.layer}"
-        return f"{place}, after the input norm of block {int(self.layer) + 1}" if self.normed else f"output of {place}"
+        if self.name == "normed":
+            return f"{place}, after the input norm of block {int(self.layer) + 1}"
+        return _WORDS[self.name].format(place)
 
 
 @dataclass(frozen=True)
 class SiteNetwork(Network):
-    """A model read at a site; `shift` is added to every position id (a prompt that does not start at position 0)."""
+    """A model read by a reader; `shift` is added to every position id (a prompt that does not start at position 0)."""
 
-    norm: Any = None
+    reader: Reader | None = None
     shift: int = 0
+
+    @contextmanager
+    def reading(self, keep: Keep, memory: Any = None) -> Generator[None]:
+        """See `Network.reading`."""
+        with super().reading(keep, memory) if self.reader is None else self.reader.reading(keep, memory):
+            yield
 
     def run(
         self,
@@ -49,35 +69,48 @@ class SiteNetwork(Network):
         if self.shift and self.model.abilities.positions is not None:
             plain = torch.arange(token_ids.shape[1], device=token_ids.device).expand(len(token_ids), -1)
             positions = (plain if positions is None else positions) + self.shift
-        states = super().run(token_ids, memory=memory, mask=mask, positions=positions)
-        with torch.inference_mode():
-            return states if self.norm is None else self.norm(states)
+        return super().run(token_ids, memory=memory, mask=mask, positions=positions)
 
 
 @dataclass(frozen=True)
 class Sites:
-    """All sites of a model; `norms[l]` is the input norm of block l+1, None where a block does not begin with one."""
+    """All sites of a model, by depth, with what reads each."""
 
     model: LanguageModel
-    norms: list[Any] = field(default_factory=list[Any])
+    readers: dict[Site, Reader]
 
     @classmethod
     def of(cls, model: LanguageModel) -> "Sites":
-        """Finds the input norms by running a short prompt: the first norm whose input is the block's own."""
-        return cls(model, _input_norms(model))
+        """Finds them by running short prompts; a site that the blocks do not have is none."""
+        readers: dict[Site, Reader] = {Site(layer): Network(model, layer) for layer in range(model.layers + 1)}
+        for layer, norm in enumerate(_input_norms(model)):
+            if norm is not None:
+                readers[Site(layer, "normed")] = MadeOf(Network(model, layer), norm)
+        for layer in range(model.layers + 1):
+            readers[Site(layer, "centred")] = find_reader(model, "centred", layer)
+        for name in ("mid", "attention-out", "mlp-out"):
+            for layer in range(1, model.layers + 1):
+                with suppress(Unsupported):
+                    readers[Site(layer, name)] = find_reader(model, name, layer)
+        if model.decoder.chain.final_width is not None:
+            readers[Site("final")] = Network(model, "final")
+        return cls(model, readers)
 
     def all(self) -> list[Site]:
-        """Every site, by depth."""
-        plain = [Site(layer) for layer in range(self.model.layers + 1)]
-        normed = [Site(layer, True) for layer, norm in enumerate(self.norms) if norm is not None]
-        return [*plain, *normed, *([Site("final")] if self.model.decoder.chain.final_width is not None else [])]
+        """Every site, by kind and depth."""
+        return [*self.readers]
+
+    def possible(self, rows: torch.Tensor) -> list[Site]:
+        """The sites that rows (T, d) may be of: those without a mean only where the rows have none."""
+        size = rows.double().square().mean(1).sqrt().clamp_min(1e-300)
+        meanless = bool((rows.double().mean(1).abs() <= _MEANLESS * size).all())
+        return [site for site in self.readers if meanless or site.name != "centred"]
 
     def network(self, site: Site, *, shift: int = 0) -> SiteNetwork:
         """The model read at a site."""
-        return SiteNetwork(self.model, site.layer, norm=self._norm(site), shift=shift)
-
-    def _norm(self, site: Site) -> Any:
-        return self.norms[int(site.layer)] if site.normed else None
+        reader = self.readers[site]
+        layer: Layer = "final" if site.layer == "final" else reader.depth
+        return SiteNetwork(self.model, layer, reader=reader, shift=shift)
 
     def read(
         self,
@@ -92,51 +125,26 @@ class Sites:
         The run ends behind the deepest of them.
         """
         chosen = self.all() if wanted is None else wanted
-        layers = [site.layer for site in chosen]
-        end = None if "final" in layers else max(int(layer) for layer in layers)
-        plain: dict[Layer, torch.Tensor] = {}
-        final = self.model.decoder.chain.final
-        with (
-            torch.inference_mode(),
-            _collected(self.model, plain, end),
-            reading_final(final, lambda states: plain.update({"final": states})),
-            suppress(Reached),
-        ):
-            given = self.model.abilities.arguments(mask=mask, positions=positions)
-            output = self.model.decoder.body(input_ids=token_ids, **given)
-            plain.setdefault("final", output[0])
-        with torch.inference_mode():
-            return {site: self._norm(site)(plain[site.layer]) if site.normed else plain[site.layer] for site in chosen}
+        found: dict[Site, torch.Tensor] = {}
 
-
-@contextmanager
-def _collected(model: LanguageModel, states: dict[Layer, torch.Tensor], end: int | None = None) -> Generator[None]:
-    """Collects what enters the first block and what every block hands on; ends the run behind block `end`."""
-
-    stream = model.decoder.chain.stream
-
-    def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        states[0] = stream.entered(arguments, named)
-        if end == 0:
-            raise Reached
-
-    def after(layer: int) -> Any:
-        def keep(_module: Any, _arguments: Any, output: Any) -> None:
-            states[layer] = stream.handed_on(output)
-            if layer == end:
+        def keep(site: Site, states: torch.Tensor) -> None:
+            found[site] = states
+            if len(found) == len(chosen):
                 raise Reached
 
-        return keep
-
-    blocks = model.decoder.blocks
-    handles = [blocks[0].register_forward_pre_hook(before, with_kwargs=True)]
-    handles += [block.register_forward_hook(after(index)) for index, block in enumerate(blocks, start=1)]
-    with hooked(handles):
-        yield
+        with ExitStack() as stack, torch.inference_mode(), suppress(Reached):
+            for site in chosen:
+                stack.enter_context(self.readers[site].reading(partial(keep, site)))
+            output = self.model.decoder.body(
+                input_ids=token_ids, **self.model.abilities.arguments(mask=mask, positions=positions)
+            )
+            found.setdefault(Site("final"), output[0])  # where it is what the body returns, no reader has it
+        return {site: found[site] for site in chosen}
 
 
 def _input_norms(model: LanguageModel) -> list[Any]:
-    entered: dict[Layer, torch.Tensor] = {}
+    """For every block the norm that it begins with: the first of its own whose input is the block's; else None."""
+    entered: dict[int, torch.Tensor] = {}
     seen: list[tuple[Any, torch.Tensor]] = []
     norms = [part for part in model.decoder.body.modules() if "norm" in type(part).__name__.lower()]
 
@@ -145,7 +153,10 @@ def _input_norms(model: LanguageModel) -> list[Any]:
             seen.append((module, arguments[0]))
 
     ids = torch.arange(4, device=model.device)[None] % model.vocabulary_size
-    with hooked(norm.register_forward_hook(keep) for norm in norms), torch.inference_mode(), _collected(model, entered):
+    with ExitStack() as stack, torch.inference_mode():
+        stack.enter_context(hooked(norm.register_forward_hook(keep) for norm in norms))
+        for layer in range(model.layers):
+            stack.enter_context(Network(model, layer).reading(partial(entered.__setitem__, layer)))
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
     found: list[Any] = []
     for layer in range(model.layers):

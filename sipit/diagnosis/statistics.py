@@ -52,11 +52,11 @@ class SiteStatistics:
         first = {site: _moments(states[:, 0]) for site, states in sites.read(single).items()}
         return cls(first, later)
 
-    def ranked(self, rows: torch.Tensor) -> list[Site]:
-        """All sites with states of this width, the likeliest for most rows (T, d) first."""
+    def ranked(self, rows: torch.Tensor, sites: Sequence[Site]) -> list[Site]:
+        """The sites with states of this width, the likeliest for most rows (T, d) first."""
         width = rows.shape[1]
         x = directions(rows) * width**0.5
-        fitting = [site for site, (mean, _) in self.later.items() if len(mean) == width]
+        fitting = [site for site in sites if len(self.later[site][0]) == width]
         scores = {site: float(self._score(site, x).median()) for site in fitting}
         return sorted(scores, key=lambda site: -scores[site])
 

@@ -74,6 +74,10 @@ def in_int8(rows):
     return (rows / step).round() * step
 
 
+def centred(rows):
+    return rows - rows.mean(1, keepdim=True)
+
+
 def autocast(model):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         return hooked(model, PROMPT)
@@ -92,7 +96,8 @@ ODD = {
     "rows of zeros": (lambda m: torch.cat([torch.zeros(2, m.width), hooked(m, PROMPT)]), {"skipped": 2}),
     "BOS row missing": (lambda m: hooked(m, [BOS, *PROMPT])[1:], {**OTHER, "start": Start((BOS,))}),
     "after the final norm": (lambda m: at(m, Site("final")), {**OTHER, "site": Site("final")}),
-    "after an input norm": (lambda m: at(m, Site(LAYER, True)), {**OTHER, "site": Site(LAYER, True)}),
+    "after an input norm": (lambda m: at(m, Site(LAYER, "normed")), {**OTHER, "site": Site(LAYER, "normed")}),
+    "centred": (lambda m: centred(hooked(m, PROMPT)), {**OTHER, "site": Site(LAYER, "centred")}),
     "another layer": (lambda m: at(m, Site(2)), {**OTHER, "site": Site(2)}),
     "the embedding": (lambda m: at(m, Site(0)), {**OTHER, "site": Site(0)}),
     "scaled": (lambda m: hooked(m, PROMPT) * 0.125, {**OTHER, "factor": 0.125}),
@@ -111,7 +116,15 @@ def doctor(family):
     return Diagnostician(tiny(family))
 
 
-QUICK = {"one forward", "left padding", "BOS row missing", "after an input norm", "scaled", "stored as bfloat16"}
+QUICK = {
+    "one forward",
+    "left padding",
+    "BOS row missing",
+    "after an input norm",
+    "centred",
+    "scaled",
+    "stored as bfloat16",
+}
 KINDS = [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in ODD]
 
 
@@ -281,7 +294,7 @@ def test_the_command_needs_no_layer_and_names_it(capsys, tmp_path):
     record = json.loads(capsys.readouterr().out)
     assert (status, record["verdict"]) == (0, "recovered")
     first, second = record["result"]["diagnosis"]
-    assert first["site"] == {"layer": 2, "normed": False}
+    assert first["site"] == {"layer": 2, "name": "residual", "normed": False}
     assert second["start"]["known"] == [BOS]
     assert first["token_ids"] == second["token_ids"] == PROMPT
     assert run(["invert", "tiny-llama", "--states", str(path), "--diagnose", "--prefix", "[600]"]) == 2
