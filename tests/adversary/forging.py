@@ -23,6 +23,7 @@ from proofs.provers.analyticity import Obstructions
 from proofs.provers.branches import with_witness
 from proofs.regularity import DISCONTINUOUS, Regularity
 from proofs.theorems.generic_position import examine
+from tests.adversary import forged_theorems
 from tests.adversary.classes import of_lines, of_witness
 from tests.adversary.distances import of_margin, of_separation, weights_of
 from tests.adversary.formulas import ENDS, formula
@@ -31,7 +32,8 @@ from tests.adversary.prompts import GENERATORS, network, of_certificate
 from tests.proofs.mutating import signed
 
 Certificate = dict[str, Any]
-NAMES = ("regularity", "generic position", "separation", "vocabulary")
+FOUND = ("regularity", "generic position", "separation", "vocabulary")
+NAMES = (*FOUND, *forged_theorems.HONEST)
 CLASSES = ("constant", "polynomial", "analytic", "C0", "C1", "C2", "C3")
 
 
@@ -95,15 +97,16 @@ def _vocabulary(seed: int) -> tuple[Certificate, Any]:
     return certify_vocabulary(graph, weights, [1], VOCABULARY).to_json(), weights
 
 
-HONEST: Mapping[str, Callable[[int], tuple[Certificate, Any]]] = dict(
-    zip(NAMES, (_regularity, _generic, _separation, _vocabulary), strict=True)
-)
-JUDGES: Mapping[str, Callable[[Certificate, Any, int], Counter[str]]] = dict(zip(NAMES, (
+HONEST: Mapping[str, Callable[[int], tuple[Certificate, Any]]] = {
+    **dict(zip(FOUND, (_regularity, _generic, _separation, _vocabulary), strict=True)),
+    **forged_theorems.HONEST,
+}
+JUDGES: Mapping[str, Callable[[Certificate, Any, int], Counter[str]]] = {**dict(zip(FOUND, (
     lambda certificate, weights, seed: of_lines(certificate, seed) + of_witness(certificate),
     lambda certificate, weights, seed: of_certificate(certificate, seed),
     lambda certificate, weights, seed: of_separation(certificate, weights),
     lambda certificate, weights, seed: of_margin(certificate, weights),
-), strict=True))  # fmt: skip
+), strict=True)), **forged_theorems.JUDGES}  # fmt: skip
 
 
 def _node(c: Certificate, r: random.Random) -> None:
@@ -294,9 +297,9 @@ def _fewer(c: Certificate, r: random.Random) -> None:
     c.update(signed(c))
 
 
-CHANGES: Mapping[str, tuple[Callable[[Certificate, random.Random], None], ...]] = dict(zip(NAMES, (
+CHANGES: Mapping[str, tuple[Callable[[Certificate, random.Random], None], ...]] = {**dict(zip(FOUND, (
     (_node, _proved_anew, _proved_anew, _line, _class, _witness, _witness),
     (_outcome, _outcome, _swapped, _zeroed),
     (_radius, _tokens, _pairs, _more),
     (_more, _enclosures, _counts, _fewer),
-), strict=True))  # fmt: skip
+), strict=True)), **forged_theorems.CHANGES}  # fmt: skip

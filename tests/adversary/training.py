@@ -28,14 +28,19 @@ WORDS = 3
 
 def stepped(seed: int) -> Counter[str]:
     """A step of plain or decaying gradient descent on a network of few parameters, drawn as a whole."""
+    certificate = certificate_of(seed)
+    if check(certificate).verdict is not Verdict.ACCEPTED:
+        return Counter(rejected=1)
+    return of_step(certificate)
+
+
+def certificate_of(seed: int) -> dict[str, Any]:
+    """An honest certificate of such a step."""
     chance = random.Random(f"training {seed}")
     samples = [Sample(tuple(chance.randrange(WORDS) for _ in range(2)), _target(chance)) for _ in range(2)]
     rule, rate = chance.choice(("gd", "weight-decay")), Fraction(chance.choice((1, 2, 9)), chance.choice((1, 10)))
     found = prove_step(_network(chance), samples, rule=rule, rate=rate, seed=seed)
-    certificate = json.loads(json.dumps(found.to_json()))
-    if check(certificate).verdict is not Verdict.ACCEPTED:
-        return Counter(rejected=1)
-    return of_step(certificate)
+    return json.loads(json.dumps(found.to_json()))
 
 
 def of_step(certificate: Mapping[str, Any]) -> Counter[str]:
