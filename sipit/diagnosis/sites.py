@@ -13,8 +13,9 @@ import torch
 
 from proofs.errors import Unsupported
 from sipit.models import LanguageModel
-from sipit.models.hooks import Reached, hooked
+from sipit.models.hooks import Reached
 from sipit.models.network import Layer, Network
+from sipit.observations.norms import input_norms
 from sipit.observations.readers import Keep, MadeOf, Reader
 from sipit.observations.sites import find_reader
 
@@ -83,7 +84,7 @@ class Sites:
     def of(cls, model: LanguageModel) -> "Sites":
         """Finds them by running short prompts; a site that the blocks do not have is none."""
         readers: dict[Site, Reader] = {Site(layer): Network(model, layer) for layer in range(model.layers + 1)}
-        for layer, norm in enumerate(_input_norms(model)):
+        for layer, norm in enumerate(input_norms(model)):
             if norm is not None:
                 readers[Site(layer, "normed")] = MadeOf(Network(model, layer), norm)
         for layer in range(model.layers + 1):
@@ -140,28 +141,3 @@ class Sites:
             )
             found.setdefault(Site("final"), output[0])  # where it is what the body returns, no reader has it
         return {site: found[site] for site in chosen}
-
-
-def _input_norms(model: LanguageModel) -> list[Any]:
-    """For every block the norm that it begins with: the first of its own whose input is the block's; else None."""
-    entered: dict[int, torch.Tensor] = {}
-    seen: list[tuple[Any, torch.Tensor]] = []
-    norms = [part for part in model.decoder.body.modules() if "norm" in type(part).__name__.lower()]
-
-    def keep(module: Any, arguments: tuple[Any, ...], _output: Any) -> None:
-        if arguments:
-            seen.append((module, arguments[0]))
-
-    ids = torch.arange(4, device=model.device)[None] % model.vocabulary_size
-    with ExitStack() as stack, torch.inference_mode():
-        stack.enter_context(hooked(norm.register_forward_hook(keep) for norm in norms))
-        for layer in range(model.layers):
-            stack.enter_context(Network(model, layer).reading(partial(entered.__setitem__, layer)))
-        model.decoder.body(input_ids=ids, **model.abilities.arguments())
-    found: list[Any] = []
-    for layer in range(model.layers):
-        inside = {id(part) for part in model.decoder.blocks[layer].modules()}
-        fits = [m for m, x in seen if id(m) in inside and x.shape == entered[layer].shape]
-        equal = [m for m, x in seen if id(m) in inside and x.shape == entered[layer].shape and x.equal(entered[layer])]
-        found.append(equal[0] if equal and equal[0] is fits[0] else None)
-    return found

@@ -12,7 +12,7 @@ from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.observations.cached import empty_memory
 from sipit.observations.observation import RESIDUAL, Observation
-from sipit.observations.readers import InCache, Keep, Reader
+from sipit.observations.readers import AtHead, InCache, Keep, MadeOf, Reader
 from sipit.observations.sites import find_reader
 
 _LENGTH = 4  # tokens of the prompt with which the width is seen
@@ -45,6 +45,11 @@ class ObservedNetwork(Network):
         looked_into = memory is None and any(isinstance(reader, InCache) for reader in self.readers)
         return empty_memory(self.model) if looked_into else memory
 
+    @property
+    def body(self) -> Any:
+        """The body, or with its head where logits are read."""
+        return self.model.module if any(of_head(reader) for reader in self.readers) else self.model.decoder.body
+
     @contextmanager
     def reading(self, keep: Keep, memory: Any = None) -> Generator[None]:
         """See `Network.reading`."""
@@ -62,6 +67,11 @@ class ObservedNetwork(Network):
 
     def next_token_logits(self, states: torch.Tensor) -> None:
         """None: the rest of the model goes on from the residual stream alone."""
+
+
+def of_head(reader: Reader) -> bool:
+    """Whether a reader takes logits, or what is made of them."""
+    return isinstance(reader, AtHead) or (isinstance(reader, MadeOf) and of_head(reader.reader))
 
 
 def observed_network(model: LanguageModel, observation: Observation) -> Network:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from sipit.models import LanguageModel
 from sipit.models.hooks import hooked
 
 Keep = Callable[[torch.Tensor], None]
@@ -31,8 +32,12 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class AtModule:
-    """What a module returns, or with `entering` what it is called with, in block number `depth`."""
+    """What a module of block number `depth` returns, or with `entering` what it is called with.
 
+    Some modules are handed the tokens of all prompts in one axis.
+    """
+
+    model: LanguageModel
     module: nn.Module
     depth: int
     entering: bool = False
@@ -41,16 +46,22 @@ class AtModule:
     def reading(self, keep: Keep, memory: Any = None) -> Generator[None]:
         """See `Reader.reading`."""
 
+        batch: list[int] = []
+
+        def enter(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            batch[:] = self.model.decoder.chain.stream.entered(arguments, named).shape[:2]
+
         def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-            keep(first_tensor((*arguments, *named.values())))
+            keep(first_tensor((*arguments, *named.values())).reshape(*batch, -1))
 
         def after(_module: Any, _arguments: Any, output: Any) -> None:
-            keep(first_tensor(output))
+            keep(first_tensor(output).reshape(*batch, -1))
 
         put_on = self.module.register_forward_pre_hook(before, with_kwargs=True) if self.entering else (
             self.module.register_forward_hook(after)
         )  # fmt: skip
-        with hooked([put_on]):
+        block = self.model.decoder.blocks[self.depth - 1]
+        with hooked([block.register_forward_pre_hook(enter, with_kwargs=True), put_on]):
             yield
 
 
@@ -85,6 +96,20 @@ class InCache:
 
 
 @dataclass(frozen=True)
+class AtHead:
+    """The logits of a whole model, all `depth` blocks of which are run."""
+
+    module: nn.Module
+    depth: int
+
+    @contextmanager
+    def reading(self, keep: Keep, memory: Any = None) -> Generator[None]:
+        """See `Reader.reading`."""
+        with hooked([self.module.register_forward_hook(lambda _module, _arguments, output: keep(output.logits))]):
+            yield
+
+
+@dataclass(frozen=True)
 class MadeOf:
     """What a function makes of the tensor of another reader, token by token."""
 
@@ -102,10 +127,13 @@ class MadeOf:
 
 
 def first_tensor(output: Any) -> torch.Tensor:
-    """The tensor that a module takes or returns, or the first of several values."""
-    if isinstance(output, tuple | list):
-        return next(part for part in output if isinstance(part, torch.Tensor))
-    return output
+    """The tensor that a module takes or returns, or the first of several values.
+
+    Raises:
+        StopIteration: there is none.
+    """
+    parts = output if isinstance(output, tuple | list) else (output,)
+    return next(part for part in parts if isinstance(part, torch.Tensor))
 
 
 def beside(heads: torch.Tensor) -> torch.Tensor:

@@ -2,11 +2,17 @@
 
 from collections.abc import Callable
 
+import torch
+
 from proofs.errors import Unsupported
 from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.observations.cached import cached_heads, find_cached, no_cache
-from sipit.observations.readers import MadeOf, Reader
+from sipit.observations.halves import find_half
+from sipit.observations.latent import find_latent
+from sipit.observations.norms import find_normed
+from sipit.observations.readers import AtHead, MadeOf, Reader
+from sipit.observations.unrotated import find_unrotated
 
 Find = Callable[[LanguageModel, int], Reader]
 
@@ -31,6 +37,22 @@ def heads_of(model: LanguageModel, site: str, layer: int) -> tuple[int, int]:
     return part.shape[1], part.shape[3]
 
 
+def find_logits(model: LanguageModel, layer: int) -> Reader:
+    """The reader of a model's logits.
+
+    Raises:
+        Unsupported: it has no head.
+    """
+    if model.head is None or model.module is model.decoder.body:
+        raise Unsupported(f"Expected a head that makes logits, but {model.name} has none; observe another site.")
+    return AtHead(model.module, layer)
+
+
+def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of logits (…, V), in float32 at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+
+
 def _centred(model: LanguageModel, layer: int) -> Reader:
     return MadeOf(Network(model, layer), lambda states: states - states.mean(dim=-1, keepdim=True))
 
@@ -38,6 +60,14 @@ def _centred(model: LanguageModel, layer: int) -> Reader:
 FINDERS: dict[str, Find] = {
     "residual": Network,
     "centred": _centred,
+    "mid": lambda model, layer: find_half(model, layer, "mid"),
+    "attention-out": lambda model, layer: find_half(model, layer, "attention-out"),
+    "mlp-out": lambda model, layer: find_half(model, layer, "mlp-out"),
+    "normed": find_normed,
+    "latent": find_latent,
+    "logits": find_logits,
+    "logprobs": lambda model, layer: MadeOf(find_logits(model, layer), log_probabilities),
+    "keys-unrotated": find_unrotated,
     "keys": lambda model, layer: find_cached(model, layer, "keys"),
     "values": lambda model, layer: find_cached(model, layer, "values"),
 }

@@ -1,15 +1,28 @@
 """Observations: the grammar, and for every family and site what is captured, against plain `transformers`."""
 
+from functools import cache
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoConfig
 
 import sipit
 from proofs.errors import InvalidInput, Unsupported
-from sipit.observations.observation import FROM_RESIDUAL, OF_BLOCK, OF_NETWORK, SEVERAL_LAYERS, SITES, Observation
+from sipit.models.hooks import hooked
+from sipit.models.tiny import drawn_module
+from sipit.observations.observation import (
+    DISCRETE,
+    FROM_RESIDUAL,
+    OF_BLOCK,
+    OF_NETWORK,
+    SEVERAL_LAYERS,
+    SITES,
+    Observation,
+)
 from sipit.observations.sites import heads_of
-from tests.sipit.cases import ALL_FAMILIES, assert_recovers, random_prompts, tiny
+from tests.sipit.cases import ALL_FAMILIES, assert_recovers, language_model, random_prompts, tiny
 
 BLOCKS = 4
 
@@ -69,41 +82,149 @@ def test_what_is_no_layer_of_a_model_is_refused_with_those_that_are(layer: objec
         named.within(BLOCKS, "m")
 
 
-WITHOUT = {"mamba": ("keys", "values")}  # sites that a family does not have
+# Sites that a family does not have: no cache of keys, halves side by side, no norm in front, no rotary positions.
+UNTURNED = ("gpt2", "gpt-neo", "opt", "bloom")
+WITHOUT = {
+    "keys": ("mamba",),
+    "values": ("mamba",),
+    "keys-unrotated": ("mamba", *UNTURNED),
+    "mid": ("mamba", "gpt-neox", "falcon"),
+    "attention-out": ("mamba",),
+    "mlp-out": ("mamba",),
+    "normed": ("olmo2",),
+    "latent": ALL_FAMILIES,
+}
+CAPTURED = [site for site in SITES if site not in DISCRETE]
+
+
+def layer_of(site):
+    return None if site in OF_NETWORK else 1
+
+
+def plain_run(model, prompt):
+    with torch.inference_mode():
+        return model.module(input_ids=torch.tensor([prompt]), use_cache=True, output_hidden_states=True)
 
 
 def shown_by_the_library(model, prompt, site, layer):
-    """What a plain run of the library has at a site, shape (T, n)."""
-    with torch.inference_mode():
-        run = model.module(input_ids=torch.tensor([prompt]), use_cache=True, output_hidden_states=True)
+    """What a plain run of the library has at a site, shape (T, n); None where it takes hooks to see it."""
+    run = plain_run(model, prompt)
     if site in ("keys", "values"):
         return getattr(run.past_key_values.layers[layer], site)[0].transpose(0, 1).flatten(1)
+    if site in OF_NETWORK:
+        return run.logits[0] if site == "logits" else run.logits[0].log_softmax(1)
+    if site not in ("residual", "centred") or model.name == "tiny-mamba":  # whose hidden states are counted otherwise
+        return None
     streams = run.hidden_states[layer][0]
-    return streams - streams.mean(dim=1, keepdim=True)
+    return streams - streams.mean(dim=1, keepdim=True) if site == "centred" else streams
 
 
-@pytest.mark.parametrize("site", ["keys", "values", "centred"])
+@pytest.mark.parametrize("site", CAPTURED)
 @pytest.mark.parametrize("family", ALL_FAMILIES)
-def test_what_is_captured_is_what_the_library_shows(family, site):
-    model = tiny(family)
+def test_what_is_captured_is_what_the_library_shows_however_it_is_run(family, site):
+    model, layer = tiny(family), layer_of(site)
     (prompt,) = random_prompts(1, longest=12, shortest=12, seed=3)
-    if site in WITHOUT.get(family, ()):
-        with pytest.raises(Unsupported, match="Expected"):
-            sipit.capture(model, [prompt], layer=1, observe=site)
+    if family in WITHOUT.get(site, ()):
+        with pytest.raises(Unsupported, match=r"Expected .*; observe"):
+            sipit.capture(model, [prompt], layer=layer, observe=site)
         return
-    (captured,) = sipit.capture(model, [prompt], layer=1, observe=site)
-    if (family, site) != ("mamba", "centred"):  # whose hidden states are counted otherwise
-        torch.testing.assert_close(captured, shown_by_the_library(model, prompt, site, 1), rtol=0, atol=0)
-    (one_by_one,) = sipit.capture(model, [prompt], layer=1, observe=site, cached=True)
-    padded, _ = sipit.capture(model, [prompt, prompt * 2], layer=1, observe=site, batch=2)
+    (captured,) = sipit.capture(model, [prompt], layer=layer, observe=site)
+    shown = shown_by_the_library(model, prompt, site, layer)
+    if shown is not None:
+        torch.testing.assert_close(captured, shown, rtol=0, atol=0)
+    (one_by_one,) = sipit.capture(model, [prompt], layer=layer, observe=site, cached=True)
+    padded, _ = sipit.capture(model, [prompt, prompt * 2], layer=layer, observe=site, batch=2)
     torch.testing.assert_close(one_by_one, captured, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(padded, captured, rtol=1e-4, atol=1e-4)
 
 
-IN_SHORT = [("gpt2", "keys", 1), ("llama", "values", 1), ("falcon", "keys,values", [0, 1]), ("mamba", "centred", 1)]
+@pytest.mark.parametrize("family", [family for family in ALL_FAMILIES if family != "mamba"])
+def test_halves_of_a_block_add_up_to_it(family):
+    model = tiny(family)
+    prompts = random_prompts(2, longest=12, seed=4)
+    for layer in (1, 2):
+        seen = {
+            site: sipit.capture(model, prompts, layer=layer, observe=site)
+            for site in ("attention-out", "mlp-out", *(("mid",) if family not in WITHOUT["mid"] else ()))
+        }
+        entered, left = (sipit.capture(model, prompts, layer=at) for at in (layer - 1, layer))
+        for number in range(len(prompts)):
+            halves = (entered[number] + seen["attention-out"][number], seen["mlp-out"][number])
+            torch.testing.assert_close(sum(halves), left[number])
+            if "mid" in seen:
+                torch.testing.assert_close(seen["mid"][number], halves[0], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("family", "site", "layer"), IN_SHORT)
+# By name, in a family whose names are known: what hooks on the library's modules show.
+MODULES = {
+    "attention-out": lambda blocks: (blocks[1].self_attn, False),
+    "mid": lambda blocks: (blocks[1].post_attention_layernorm, True),
+    "mlp-out": lambda blocks: (blocks[1].mlp, False),
+    "normed": lambda blocks: (blocks[1].input_layernorm, False),
+    "keys-unrotated": lambda blocks: (blocks[1].self_attn.k_proj, False),
+}
+
+
+@pytest.mark.parametrize("site", MODULES)
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "stablelm"])
+def test_what_is_found_by_running_is_what_hooks_on_named_modules_show(family, site):
+    model = tiny(family)
+    (prompt,) = random_prompts(1, longest=9, shortest=9, seed=6)
+    module, entering = MODULES[site](model.module.model.layers)
+    shown = []
+
+    def look(_module, given, output=None):
+        tensors = given if entering else output
+        shown.append((tensors[0] if isinstance(tensors, tuple) else tensors)[0].clone())
+
+    hook = module.register_forward_pre_hook(look) if entering else module.register_forward_hook(look)
+    with hooked([hook]):
+        plain_run(model, prompt)
+    layer = 1 if site in FROM_RESIDUAL else 2
+    (captured,) = sipit.capture(model, [prompt], layer=layer, observe=site)
+    torch.testing.assert_close(captured, shown[0].reshape(captured.shape), rtol=1e-6, atol=1e-6)
+
+
+@cache
+def latent_model():
+    """A small DeepSeek, whose attention caches a latent."""
+    config = AutoConfig.for_model(
+        "deepseek_v3", vocab_size=512, hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=4, intermediate_size=64, moe_intermediate_size=32, n_routed_experts=4,
+        num_experts_per_tok=2, n_group=1, topk_group=1, first_k_dense_replace=1, kv_lora_rank=16, q_lora_rank=24,
+        qk_rope_head_dim=8, qk_nope_head_dim=16, v_head_dim=16, max_position_embeddings=128,
+        bos_token_id=256, eos_token_id=256, pad_token_id=256,
+    )  # fmt: skip
+    return language_model(drawn_module(config, seed=0), name="toy-deepseek")
+
+
+def test_a_latent_is_what_the_module_behind_it_takes_and_brings_the_prompt_back():
+    model = latent_model()
+    (prompt,) = random_prompts(1, longest=9, shortest=9, seed=7)
+    shown = []
+    norm = model.module.model.layers[1].self_attn.kv_a_layernorm
+    with hooked([norm.register_forward_hook(lambda _m, _a, output: shown.append(output[0].clone()))]):
+        plain_run(model, prompt)
+    states = sipit.capture(model, [prompt], layer=1, observe="latent")
+    torch.testing.assert_close(states[0], shown[0], rtol=0, atol=0)
+    assert_recovers(model, states, [prompt])
+
+
+IN_SHORT = [
+    ("gpt2", "keys", 1), ("llama", "values", 1), ("falcon", "keys,values", [0, 1]), ("mamba", "centred", 1),
+    ("gemma3", "attention-out", 2), ("olmo2", "mid", 1), ("gpt-neox", "mlp-out", 2), ("qwen3", "keys-unrotated", 1),
+    ("phi3", "normed", 0), ("mixtral", "logits", None),
+]  # fmt: skip
+EVERYWHERE = [
+    pytest.param(family, site, layer, marks=pytest.mark.slow)
+    for site in CAPTURED
+    for family in ALL_FAMILIES
+    for layer in ([None] if site in OF_NETWORK else [0, 1] if site in FROM_RESIDUAL else [1, 2])
+    if family not in WITHOUT.get(site, ()) and (family, site, layer) not in IN_SHORT
+]
+
+
+@pytest.mark.parametrize(("family", "site", "layer"), [*IN_SHORT, *EVERYWHERE])
 def test_prompts_come_back_from_what_is_observed(family, site, layer, tmp_path):
     model = tiny(family)
     prompts = random_prompts(2, longest=12, seed=5)
@@ -114,7 +235,7 @@ def test_prompts_come_back_from_what_is_observed(family, site, layer, tmp_path):
     assert (again.observation, again.layer) == (states.observation, layer)
     assert_recovers(model, again, prompts)
     with pytest.raises(InvalidInput, match="leave --observe away"):
-        sipit.read_states(path, observe="mid", layer=layer if layer == 1 else None)
+        sipit.read_states(path, observe="mid" if site != "mid" else "normed")
 
 
 @given(st.sampled_from(["llama", "gpt2", "falcon"]), st.integers(1, 6), st.sampled_from(["keys", "values"]))

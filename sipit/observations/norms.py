@@ -1,0 +1,78 @@
+"""The input norm of every block: what it makes of the residual stream before anything else looks at that.
+
+It is known by what it does, not by its name: it takes the block's own input, returns as much, and does not mind a
+factor in front of it.
+"""
+
+from typing import Any
+
+import torch
+
+from proofs.errors import Unsupported
+from sipit.models import LanguageModel
+from sipit.models.hooks import hooked
+from sipit.models.trial import REFUSALS
+from sipit.observations.readers import AtModule, first_tensor
+
+_LENGTH = 4  # tokens of the prompt with which they are found
+_FACTORS = (16.0, 64.0)  # of rows whose largest entry is 1: beside them no epsilon counts
+_SAME = {torch.float64: 1e-5, torch.float32: 1e-3}  # relative
+_SAME_HALF = 3e-2
+
+
+def find_normed(model: LanguageModel, layer: int) -> AtModule:
+    """The reader of residual `layer` behind the input norm of the next block.
+
+    Raises:
+        Unsupported: that block does not begin with a norm.
+    """
+    norm = input_norms(model)[layer]
+    if norm is None:
+        raise Unsupported(
+            f"Expected a norm at the beginning of block {layer + 1} of {model.name}, but it has none; observe residual."
+        )
+    return AtModule(model, norm, layer + 1)
+
+
+def input_norms(model: LanguageModel) -> list[Any]:
+    """The input norm of every block; None where a block does not begin with one."""
+    stream = model.decoder.chain.stream
+    entered: dict[int, torch.Tensor] = {}
+    found: dict[int, Any] = {}
+    handles: list[Any] = []
+
+    def enter(index: int) -> Any:
+        def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            entered[index] = stream.entered(arguments, named).clone()
+
+        return before
+
+    def look(index: int) -> Any:
+        def after(module: Any, arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+            given = [part for part in (*arguments, *named.values()) if isinstance(part, torch.Tensor)]
+            if index not in found and given and isinstance(output, torch.Tensor):
+                own = given[0].shape == entered[index].shape and given[0].equal(entered[index])
+                if own and output.shape == given[0].shape and _minds_no_factor(module, given[0]):
+                    found[index] = module
+
+        return after
+
+    for index, block in enumerate(model.decoder.blocks):
+        handles.append(block.register_forward_pre_hook(enter(index), with_kwargs=True))
+        handles += [part.register_forward_hook(look(index), with_kwargs=True) for part in block.modules()
+                    if part is not block]  # fmt: skip
+    ids = torch.arange(_LENGTH, device=model.device)[None] % model.vocabulary_size
+    with hooked(handles), torch.inference_mode():
+        model.decoder.body(input_ids=ids, **model.abilities.arguments())
+    return [found.get(index) for index in range(model.layers)]
+
+
+def _minds_no_factor(module: Any, rows: torch.Tensor) -> bool:
+    unit = rows / rows.abs().amax()
+    try:
+        small, large = (first_tensor(module.forward(unit * factor)).double() for factor in _FACTORS)
+    except REFUSALS:
+        return False  # it wants more than the rows
+    return float(small.norm()) > 0 and bool(
+        (small - large).norm() <= _SAME.get(rows.dtype, _SAME_HALF) * small.norm()
+    )  # fmt: skip
