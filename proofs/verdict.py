@@ -14,12 +14,14 @@ class Verdict(StrEnum):
     HELD = "held"
     DONE = "done"
     OK = "ok"
+    ROUNDING = "rounding"
     REFUTED = "refuted"
     REJECTED = "rejected"
     COLLISION = "collision"
     NOT_FOUND = "not_found"
     VOID = "void"
     BROKEN = "broken"
+    NOT_ROUNDING = "not_rounding"
     UNDECIDED = "undecided"
     AMBIGUOUS = "ambiguous"
     BUDGET_EXHAUSTED = "budget_exhausted"
@@ -48,6 +50,10 @@ class Verdict(StrEnum):
 
 _HOLDS = {
     Verdict.PROVED, Verdict.ACCEPTED, Verdict.RECOVERED, Verdict.SEPARATED, Verdict.HELD, Verdict.DONE, Verdict.OK,
+    Verdict.ROUNDING,
 }  # fmt: skip
-_FAILS = {Verdict.REFUTED, Verdict.REJECTED, Verdict.COLLISION, Verdict.NOT_FOUND, Verdict.VOID, Verdict.BROKEN}
+_FAILS = {
+    Verdict.REFUTED, Verdict.REJECTED, Verdict.COLLISION, Verdict.NOT_FOUND, Verdict.VOID, Verdict.BROKEN,
+    Verdict.NOT_ROUNDING,
+}  # fmt: skip
 _SEVERITY = {0: 0, 3: 1, 1: 2}

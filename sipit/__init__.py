@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sipit.inversion.outcome import Alternative, Inversion, Outcome, TokenResult
     from sipit.models import LanguageModel, load_model
     from sipit.noise.tolerance import Tolerance
+    from sipit.privacy.comparison import compare_runs
     from sipit.states.capturing import capture
     from sipit.states.files import States, read_states, write_states
 
@@ -33,6 +34,7 @@ _HOMES = {
     "read_states": "sipit.states.files",
     "write_states": "sipit.states.files",
     "Tolerance": "sipit.noise.tolerance",
+    "compare_runs": "sipit.privacy.comparison",
 }
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "TokenResult",
     "Tolerance",
     "capture",
+    "compare_runs",
     "invert",
     "load_model",
     "read_states",

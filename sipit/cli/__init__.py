@@ -23,6 +23,7 @@ from sipit.cli.commands.capture import capture
 from sipit.cli.commands.certify import certify
 from sipit.cli.commands.check import check
 from sipit.cli.commands.collide import collide
+from sipit.cli.commands.compare import compare
 from sipit.cli.commands.demo import demo
 from sipit.cli.commands.doctor import doctor
 from sipit.cli.commands.download import download
@@ -51,6 +52,7 @@ app.command()(capture)
 app.command()(invert)
 app.command()(collide)
 app.command()(quantization)
+app.command()(compare)
 app.command()(fuzz)
 app.command()(train)
 app.command()(report)

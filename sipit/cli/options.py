@@ -115,8 +115,17 @@ def parse_layers(names: str) -> list[int]:
     """
     parts = [part.strip() for part in names.split(",")]
     if not all(part.isdecimal() for part in parts):
-        raise InvalidInput(f"Expected layer numbers such as 1,15,30, but got --layers {names}; correct them.")
+        raise InvalidInput(f"Expected layer numbers such as 1,15,30, but got {names}; correct them.")
     return sorted({int(part) for part in parts})
+
+
+def parse_several(names: str, depth: int) -> list[int]:
+    """The layers of `all`, 0 to the depth of a model, or of numbers between commas, increasing.
+
+    Raises:
+        InvalidInput: neither.
+    """
+    return list(range(depth + 1)) if names == "all" else parse_layers(names)
 
 
 def parse_positions(text: str | None) -> "Places":

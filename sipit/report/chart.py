@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from sipit.report.document import Chart, Level, LogCurves, LogPlot, LogRanges, Series, ShareCurves
+from sipit.report.document import Chart, HeatMap, Level, LogCurves, LogPlot, LogRanges, Series, ShareCurves
 from sipit.report.wording import number
 
 HEIGHT = 232  # pixels of the plot of a LogPlot
@@ -20,6 +20,8 @@ _ROW = 30  # pixels of a row of a LogRanges
 _EDGE = 14  # pixels above and below the scale
 _TICKS = 8  # at most about this many along an axis
 _LETTERS = 36  # of all names along an axis, on a phone
+_CELL = 14  # pixels of a row of a HeatMap
+_FAINT = 6  # decades below 1 at which a cell of a HeatMap is hardly seen
 _STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536)
 
 
@@ -74,6 +76,8 @@ def draw(chart: Chart, *, name: str, title: str, description: str) -> Markup:
             body, height, kind = _curves(chart)
         case ShareCurves():
             body, height, kind = _shares(chart)
+        case HeatMap():
+            body, height, kind = _heat(chart)
     head = Markup(
         '<svg class="chart {kind}" role="img" aria-labelledby="{name}-t {name}-d" height="{height}">'
         '<title id="{name}-t">{title}</title><desc id="{name}-d">{description}</desc>'
@@ -238,3 +242,24 @@ def _ranges(chart: LogRanges) -> tuple[list[Markup], int, str]:
         side = "start" if x < 25 else "middle" if x < 75 else "end"  # so that the words stay on the chart
         marks.append(_text(f"level {side}", f"{x:.4g}%", 10, f"{chart.level.name} {number(chart.level.value)}"))
     return marks, height + 40, "ranges"
+
+
+def _heat(chart: HeatMap) -> tuple[list[Markup], int, str]:
+    length = max((len(row) for row in chart.values), default=1) or 1
+    height = _CELL * len(chart.rows)
+    marks: list[Markup] = []
+    every = -(-len(chart.rows) // (2 * _TICKS))
+    for row, (name, values) in enumerate(zip(chart.rows, chart.values, strict=True)):
+        y = _CELL * row
+        if row % every == 0:
+            marks.append(_text("y", "-8", y + 11, name))
+        for at, value in enumerate(values):
+            much = value is None or not value <= 1
+            seen = 1.0 if much or value is None else max(0.0, 1 + math.log10(value) / _FAINT) if value > 0 else 0.0
+            cell = Markup('<rect class="{}" x="{:.4g}%" y="{}" width="{:.4g}%" height="{}" fill-opacity="{:.2g}"/>')
+            place = (100 * at / length, y, 96 / length, _CELL - 2)
+            marks.append(cell.format("hot" if much else "warm", *place, seen))
+    step = next((step for step in _STEPS if (length - 1) / step <= _TICKS), length)
+    marks += [_text("x", f"{100 * (at + 0.5) / length:.4g}%", height + 16, str(at)) for at in range(0, length, step)]
+    marks.append(_text("over", "50%", height + 34, chart.over))
+    return marks, height + 40, "heat"

@@ -40,6 +40,7 @@ class Theme(StrEnum):
     NOISE = "Noise against margin"
     COLLISIONS = "Collisions"
     FORMATS = "Number formats"
+    RUNS = "Runs and states"
     LEAKS = "What leaks"
     TRAINING = "Training"
     INSTALLATION = "Installation"
@@ -220,7 +221,16 @@ class ShareCurves:
     series: tuple[Series, ...]
 
 
-Chart = LogPlot | LogRanges | LogCurves | ShareCurves
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """Multiples of what is expected, row by row over the integers from 0; None is beyond all. Above 1 is too much."""
+
+    over: str
+    rows: tuple[str, ...]
+    values: tuple[tuple[float | None, ...], ...]
+
+
+Chart = LogPlot | LogRanges | LogCurves | ShareCurves | HeatMap
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from sipit.report.chapters.capture import capture_chapter
 from sipit.report.chapters.certificates import certificates_chapters
 from sipit.report.chapters.check import check_chapter
 from sipit.report.chapters.collisions import collisions_chapter
+from sipit.report.chapters.comparison import comparison_chapter
 from sipit.report.chapters.fuzz_and_verify import fuzz_chapter, generic_chapter, verification_chapter
 from sipit.report.chapters.generic_position import patterns_chapter
 from sipit.report.chapters.installation import installation_chapter
@@ -27,6 +28,7 @@ _CHAPTERS: dict[str, Callable[[Record], Chapter]] = {
     "certify": separation_chapter,
     "check": check_chapter,
     "collide": collisions_chapter,
+    "compare": comparison_chapter,
     "doctor": installation_chapter,
     "fuzz": fuzz_chapter,
     "invert": inversion_chapter,

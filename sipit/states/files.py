@@ -34,6 +34,7 @@ class Manifest:
     """Where states come from; `dtype` is the type that the capturing model computed in, `bos` whether ids start so.
 
     `observation` is what was observed, as `Observation.to_json` writes it; None for the residual stream at the layer.
+    `layers` names all of a file with several, of which `layer` is the last (`sipit.states.layered`).
     """
 
     model: str
@@ -45,6 +46,7 @@ class Manifest:
     versions: dict[str, str]
     schema: str = STATES_SCHEMA
     observation: dict[str, Any] | None = None
+    layers: tuple[int, ...] | None = None
 
     @property
     def observed(self) -> Observation:
@@ -254,7 +256,9 @@ def look_into(
         named, asked = layer if isinstance(layer, tuple) else (), _asked(observe, layer, top)
         given = path if container is None else container
         return _foreign(path, read_contents(given, named=named, heads=asked.per_head, model=model), asked)
-    manifest = _manifest(path, container.metadata["sipit"])
+    manifest = read_manifest(path, container.metadata["sipit"])
+    if manifest.layers is not None:
+        container, manifest = _of_layer(container, manifest, whole_number(layer))
     return FileStates(_own_arrays(container), manifest.observed, manifest)
 
 
@@ -316,15 +320,36 @@ def _own_arrays(container: Container) -> tuple[torch.Tensor, ...]:
     return tuple(arrays[0] if arrays[0].ndim == 3 else arrays)
 
 
-def _manifest(path: Path, text: str) -> Manifest:
+def _of_layer(container: Container, manifest: Manifest, layer: Any) -> tuple[Container, Manifest]:
+    """The tensors of one layer of a file that holds several."""
+    if layer not in (manifest.layers or ()):
+        held = ",".join(map(str, manifest.layers or ()))
+        named = "none" if layer is None else layer
+        raise InvalidInput(
+            f"Expected one of the layers {held} that {container.path} holds, but got {named}; name it with --layer."
+        )
+    chosen = tuple(tensor for tensor in container.tensors if tensor.name.endswith(f".{layer}"))
+    return replace(container, tensors=chosen), replace(manifest, layer=layer, layers=None, observation=None)
+
+
+def read_manifest(path: Path, text: str) -> Manifest:
+    """The manifest of a file, of its text.
+
+    Raises:
+        InvalidInput: it is none of ours.
+    """
     try:
         data: Any = json.loads(text)
         texts = [data[name] for name in ("model", "digest", "norm", "dtype")]
+        layers = data.get("layers")
         sound = (
             data["schema"] == STATES_SCHEMA
+            and (layers is None or (bool(layers) and all(type(one) is int for one in layers)))
             and all(isinstance(part, str) for part in texts)
             and data["dtype"] in {"float64", "float32", "float16", "bfloat16"}
         )
+        if layers is not None:
+            data["layers"] = tuple(layers)
         manifest = Manifest(**data) if sound else None
         if manifest is not None and manifest.observed.layer != manifest.layer:
             manifest = None

@@ -138,8 +138,8 @@ def test_a_written_file_has_the_rights_of_any_new_file(tmp_path):
 # Verdicts and errors.
 
 STATUS = {
-    0: {"proved", "accepted", "recovered", "separated", "held", "done", "ok"},
-    1: {"refuted", "rejected", "collision", "not_found", "void", "broken"},
+    0: {"proved", "accepted", "recovered", "separated", "held", "done", "ok", "rounding"},
+    1: {"refuted", "rejected", "collision", "not_found", "void", "broken", "not_rounding"},
     3: {"undecided", "ambiguous", "budget_exhausted", "degraded", "accepted_sampled"},
 }
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "partial": ["invert", "tiny-gpt2", "--text", "Hi!", "--positions", "0,2"],
     "fuzz": ["fuzz", "tiny-llama", "--examples", "5"],
     "collide": ["collide", "tiny-gpt2", "--limit", "400"],
+    "compare": ["compare", "tiny-gpt2", "tiny-gpt2@dtype=bfloat16", "--prompts", "prompts.txt"],
     "quantization": ["quantization", "tiny-llama", "--quick", "--formats", "float32,bf16,int4,int4-states"],
     "train": ["train", "--steps", "8"],
     "certify": ["certify", "tiny-gpt2", "--prompts", "prompts.txt"],

@@ -15,7 +15,7 @@ from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.report import render
 from sipit.report.chart import HEIGHT, draw
-from sipit.report.document import Level, LogPlot, LogRanges, Series, ShareCurves
+from sipit.report.document import HeatMap, Level, LogPlot, LogRanges, Series, ShareCurves
 from sipit.report.html import render_html
 from sipit.report.markdown import escape
 from sipit.report.page import document_of
@@ -213,7 +213,7 @@ def test_charts_stay_inside_their_frame(values: list[float | None], level: float
     shares = Series("share", tuple(None if value is None else 0.5 for value in values))
     for chart in (
         LogPlot("position", (one, one), threshold, (0,)), LogRanges(rows, (one,), (one,), threshold),
-        ShareCurves("bits", rows, (shares,)),
+        ShareCurves("bits", rows, (shares,)), HeatMap("position", rows, tuple(one.values for _ in rows)),
     ):  # fmt: skip
         drawn = draw(chart, name="f", title="t", description="d")
         Page(drawn)

@@ -52,7 +52,9 @@ def test_the_manifest_says_where_and_never_what(tmp_path):
     path = tmp_path / "s.safetensors"
     write_states(path, sipit.capture(model, [text], layer=1))
     manifest = json.loads(read_header(path).metadata["sipit"])
-    assert set(manifest) == {"schema", "model", "digest", "layer", "norm", "dtype", "bos", "versions", "observation"}
+    assert set(manifest) == {
+        "schema", "model", "digest", "layer", "norm", "dtype", "bos", "versions", "observation", "layers",
+    }  # fmt: skip
     assert (manifest["schema"], manifest["digest"], manifest["layer"]) == (STATES_SCHEMA, model.digest, 1)
     assert manifest["observation"] == {"sites": ["residual"], "layers": [1], "top": None}
     assert (manifest["norm"], manifest["dtype"], manifest["bos"]) == ("before", "float32", True)

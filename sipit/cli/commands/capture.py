@@ -22,6 +22,7 @@ from sipit.cli.options import (
     Top,
     chosen_prompts,
     parse_named_layers,
+    parse_several,
 )
 from sipit.cli.output import check_output, finish, load, progress, say
 from sipit.observations.observation import Observation
@@ -44,42 +45,45 @@ def capture(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Capture the hidden states of prompts at one layer, or what else is observed of a run, to a file.
+    """Capture the hidden states of prompts at one layer (or 1,15,30, or all), or what else is observed, to a file.
 
     Example: sipit capture smollm2 --text "Hello world" --layer 15 -o states.safetensors
     """
     if output is None:
         raise InvalidInput("Expected a file for the states, but got none; give -o states.safetensors.")
     check_output(output, (".safetensors",))
-    chosen, observed = chosen_prompts(text, prompts), Observation.of(observe, parse_named_layers(layer), top)
+    chosen = chosen_prompts(text, prompts)
+    several = observe is None and layer is not None and (layer == "all" or "," in layer)  # for `sipit compare`
+    observed = None if several else Observation.of(observe, parse_named_layers(layer), top)
     watch = Stopwatch()
     language_model = load(model, dtype=dtype, device=device, seed=seed)
-    import sipit.states.capturing
+    from sipit.prompts.reading import tokenize
+    from sipit.states.capturing import capture as capture_one
     from sipit.states.files import write_states
+    from sipit.states.layered import capture_layers, write_layers
 
+    ids = tokenize(language_model, chosen, special_tokens=not no_special_tokens)
     with progress("capturing") as report:
-        states = sipit.states.capturing.capture(
-            language_model,
-            chosen,
-            observe=observed,
-            cached=cached,
-            batch=batch,
-            special_tokens=not no_special_tokens,
-            progress=report,
-        )
-    write_states(output, states)
+        if observed is None:
+            layers = parse_several(layer or "all", language_model.layers)
+            stacks = capture_layers(language_model, ids, layers, cached=cached, batch=batch, progress=report)
+            place, seen, lengths = layers, None, [stack.shape[1] for stack in stacks.stacks]
+            write_layers(output, stacks)
+        else:
+            states = capture_one(language_model, ids, observe=observed, cached=cached, batch=batch, progress=report)
+            place, seen, lengths = states.layer, states.observation, list(map(len, states))
+            write_states(output, states)
     refused = language_model.abilities.refused.get("padding on the right") if batch > 1 else None
     if refused is not None:
         say(f"each prompt ran alone: {refused}")
-    lengths = [len(array) for array in states]
     record = Record(
         command="capture",
         verdict=Verdict.DONE,
         result={
             "files": [str(output)],
-            "layer": states.layer,
-            "observation": states.observation.to_json(),
-            "prompts": len(states),
+            "layer": place,
+            "observation": seen and seen.to_json(),
+            "prompts": len(lengths),
             "positions": sum(lengths),
             "lengths": lengths,
             "cached": cached,
@@ -90,6 +94,7 @@ def capture(
     )
 
     def show() -> None:
-        typer.echo(f"{len(states)} prompts, {sum(lengths)} positions at {states.observation} of {language_model.name}")
+        where = f"layers {','.join(map(str, place))}" if seen is None else str(seen)
+        typer.echo(f"{len(lengths)} prompts, {sum(lengths)} positions at {where} of {language_model.name}")
 
     finish(record, as_json=as_json, output=output, show=show)

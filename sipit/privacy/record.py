@@ -1,0 +1,99 @@
+"""`compare`, `audit` and `leak`, whole: each as a record."""
+
+from typing import Any
+
+import torch
+
+from proofs.evidence import Record
+from sipit.privacy.comparison import RATE, Comparison, compare_runs
+from sipit.privacy.runs import FileRun, ModelRun, Run, open_run
+from sipit.record import Stages, Stopwatch, provenance, silent
+
+_DRAWN = 64  # positions of the map that a page draws
+
+
+def comparison_record(
+    first: Any,
+    second: Any,
+    prompts: Any = None,
+    *,
+    rate: float = RATE,
+    seed: int = 0,
+    device: str = "cpu",
+    stages: Stages = silent,
+    watch: Stopwatch | None = None,
+) -> Record:
+    """Where two runs first differ by more than rounding: the record of `sipit compare`.
+
+    Arguments and errors are those of `compare_runs`; `device` is where models are loaded that name none, and `watch`
+    where time is counted from.
+    """
+    watch = Stopwatch() if watch is None else watch
+    one, two = (open_run(given, seed=seed, device=device) for given in (first, second))
+    found = compare_runs(one, two, prompts, rate=rate, seed=seed, stages=stages)
+    model = next((run.model for run in (one, two) if isinstance(run, ModelRun)), None)
+    place = found.first
+    return Record(
+        command="compare",
+        verdict=found.kind,
+        result={
+            "kind": found.kind.value,
+            "reason": found.reason,
+            "false_alarm_rate": found.rate,
+            "first_divergence": place and {
+                "layer": place.layer, "position": place.position, "prompt": place.prompt,
+                "distance": place.distance, "expected": place.expected,
+            },
+            "layers": _by_layer(found),
+            "prompts": len(found.distances),
+            "positions": sum(distance.shape[1] for distance in found.distances),
+            "unit": found.unit,
+            "calibration": found.calibration,
+            "in_float64": found.replay,
+            "map": _map(found),
+            "runs": [_told(run) for run in (one, two)],
+        },
+        provenance=provenance(model, seed=seed, lengths=(distance.shape[1] for distance in found.distances)),
+        seconds=watch.seconds,
+    )  # fmt: skip
+
+
+def _by_layer(found: Comparison) -> list[dict[str, Any]]:
+    """By layer the distance that is largest for what is expected there, and that; the largest where nothing is."""
+    rows: list[dict[str, Any]] = []
+    for place, layer in enumerate(found.layers):
+        distance = torch.cat([one[place] for one in found.distances])
+        expected = None if found.expected is None else torch.cat([one[place] for one in found.expected])
+        at = int((distance if expected is None else distance / expected).argmax())
+        rows.append({"layer": layer, "distance": _finite(distance[at]),
+                     "expected": None if expected is None else float(expected[at])})  # fmt: skip
+    return rows
+
+
+def _map(found: Comparison) -> dict[str, Any] | None:
+    """Distances over what is expected, layer by layer and position by position, for the prompt where most shows."""
+    if found.expected is None:
+        return None
+    ratios = [distance / most for distance, most in zip(found.distances, found.expected, strict=True)]
+    number = found.first.prompt if found.first is not None else max(
+        range(len(ratios)), key=lambda n: float(ratios[n].max()))  # fmt: skip
+    shown = ratios[number][:, :_DRAWN].tolist()
+    return {"prompt": number, "ratios": [[_finite(value) for value in row] for row in shown]}
+
+
+def _finite(value: Any) -> float | None:
+    """A number that JSON has; None where a state overflowed."""
+    return float(value) if float(value) < float("inf") else None
+
+
+def _told(run: Run) -> dict[str, Any]:
+    if isinstance(run, FileRun):
+        manifest = run.states.manifest
+        return {"states": run.name, "model": manifest and manifest.model, "dtype": manifest and manifest.dtype,
+                "sha256": run.sha256}  # fmt: skip
+    how = run.settings
+    return {
+        "model": run.name or run.model.name, "digest": run.model.digest, "arithmetic": run.model.arithmetic,
+        "attention": how.attention, "cache": how.cache, "batch": how.batch, "padding": how.padding,
+        "threads": how.threads or torch.get_num_threads(),
+    }  # fmt: skip

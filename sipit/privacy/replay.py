@@ -1,0 +1,86 @@
+"""Whether two models are one function: both computed in float64, without the casts of the library.
+
+In float32 a wrong epsilon moves a state by less than rounding does. In float64 rounding is a thousand million times
+smaller, and what is left of a difference is one of the networks. Weights that are the same in a coarser number format
+are brought to that first.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import psutil
+import torch
+from torch.overrides import TorchFunctionMode
+
+from proofs.errors import SipitError
+from sipit.models import LanguageModel
+from sipit.models.copies import in_dtype
+from sipit.models.library import one_line
+from sipit.models.trial import REFUSALS
+from sipit.privacy.runs import attention_of
+from sipit.states.layered import capture_layers
+
+_FORMATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_COPIES = 2  # of a model at once: the one that is copied, in a coarser type, and that in float64
+
+
+class _WithoutCasts(TorchFunctionMode):
+    """What asks for float32 gets float64: norms, rotary tables and softmax of the library do."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.float:
+            func = torch.Tensor.double
+        wide = [torch.float64 if one is torch.float32 else one for one in args]
+        named = {name: torch.float64 if one is torch.float32 else one for name, one in (kwargs or {}).items()}
+        return func(*wide, **named)
+
+
+def common_format(first: LanguageModel, second: LanguageModel) -> torch.dtype | None:
+    """The most exact type in which all weights of two models are the same; None where there is none.
+
+    The same is what differs by one step of that type at most: two roundings in a row may end a step apart.
+    """
+    ours, theirs = (dict(model.module.named_parameters()) for model in (first, second))
+    if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
+        return None
+    half = torch.float16 in (first.dtype, second.dtype)
+    least = 2.0**-24 if half else 0.0  # the step of float16 at its smallest numbers
+    possible = list(_FORMATS)
+    for name, one in ours.items():
+        a, b = one.detach().cpu().double(), theirs[name].detach().cpu().double()
+        if torch.equal(a, b):
+            continue
+        apart, size = (a - b).abs(), torch.maximum(a.abs(), b.abs())
+        possible = [
+            dtype
+            for dtype in possible
+            if dtype is not torch.float64 and bool((apart <= torch.finfo(dtype).eps * size + least).all())
+        ]
+    return possible[0] if possible else None
+
+
+def rounds_alike(first: LanguageModel, second: LanguageModel, dtype: torch.dtype) -> bool:
+    """Whether all weights of two models that have them by the same names are equal once rounded to a type."""
+    theirs = dict(second.module.named_parameters())
+    return all(
+        torch.equal(one.detach().cpu().to(dtype), theirs[name].detach().cpu().to(dtype))
+        for name, one in first.module.named_parameters()
+    )
+
+
+def in_exact_arithmetic(
+    model: LanguageModel, prompts: Sequence[Sequence[int]], layers: Sequence[int], rounded: torch.dtype
+) -> tuple[torch.Tensor, ...] | str:
+    """The states (layers, T, d) of prompts in float64, with weights rounded to a type before; or why there are none."""
+    weights = sum(parameter.numel() for parameter in model.module.parameters())
+    if _COPIES * 8 * weights > psutil.virtual_memory().available:
+        return "there is no memory for a copy of it in float64"
+    try:
+        coarse = in_dtype(model, rounded) if torch.finfo(rounded).eps > torch.finfo(model.dtype).eps else model
+        exact = in_dtype(coarse, torch.float64)
+        attention = "eager" if hasattr(exact.module, "set_attn_implementation") else None
+        with attention_of(exact, attention), _WithoutCasts():
+            found = capture_layers(exact, prompts, layers).stacks
+    except (*REFUSALS, SipitError) as error:
+        return f"it does not run in float64 ({one_line(error)})"
+    return tuple(stack.cpu() for stack in found)

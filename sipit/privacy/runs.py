@@ -1,0 +1,159 @@
+"""What is compared: a model under settings, or a file with states of several layers."""
+
+import hashlib
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from proofs.errors import InvalidInput
+from sipit.models import LanguageModel, load_model
+from sipit.models.abilities import Side
+from sipit.models.library import one_line
+from sipit.models.trial import REFUSALS
+from sipit.states.layered import LayeredStates, capture_layers, read_layers
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """In which way a model is run; `threads` and `attention` None leave what is set.
+
+    Attributes:
+        attention: the implementation of the library, such as eager or sdpa.
+        cache: one token at a time, with a cache.
+        batch: prompts that run together.
+        padding: on which side of the shorter ones.
+        threads: of torch.
+    """
+
+    attention: str | None = None
+    cache: bool = False
+    batch: int = 1
+    padding: Side = "right"
+    threads: int | None = None
+
+
+_SWITCH = {"on": True, "yes": True, "true": True, "1": True, "off": False, "no": False, "false": False, "0": False}
+_NAMES = (*(field.name for field in fields(Settings)), "dtype", "device")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRun:
+    """A loaded model, and how it is run."""
+
+    model: LanguageModel
+    settings: Settings = Settings()
+    name: str = ""
+
+    def capture(self, prompts: Sequence[Sequence[int]], layers: Sequence[int]) -> LayeredStates:
+        """The states of prompts at some layers under the settings.
+
+        Raises:
+            InvalidInput: an attention or a batch that the model does not take.
+            Unsupported: a cache that the model does not go on from.
+        """
+        how = self.settings
+        with _threads(how.threads), attention_of(self.model, how.attention):
+            return capture_layers(self.model, prompts, layers, cached=how.cache, batch=how.batch, padding=how.padding)
+
+
+@dataclass(frozen=True, slots=True)
+class FileRun:
+    """States that were captured before."""
+
+    states: LayeredStates
+    name: str
+    sha256: str | None = None
+
+
+Run = ModelRun | FileRun
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def open_run(given: Any, *, seed: int = 0, device: str = "cpu") -> Run:
+    """The run that is meant by a name, `MODEL@dtype=…,attention=…,cache=…,batch=…,padding=…,threads=…,device=…` or a
+    states file, or by a loaded model or states.
+
+    Raises:
+        InvalidInput: a setting that there is not, or no such model or file.
+    """
+    if isinstance(given, ModelRun | FileRun):
+        return given
+    if isinstance(given, LanguageModel):
+        return ModelRun(given, name=given.name)
+    if isinstance(given, LayeredStates):
+        return FileRun(given, "states")
+    if not isinstance(given, str | os.PathLike):
+        raise InvalidInput(
+            f"Expected a model, its name or a states file, but got a {type(given).__name__}; give one of them."
+        )
+    text = os.fspath(given)
+    if text.endswith(".safetensors"):
+        return FileRun(read_layers(Path(text)), text, sha256_of(Path(text)))
+    name, _, settings = text.rpartition("@") if "=" in text.rpartition("@")[2] and "@" in text else (text, "", "")
+    chosen = _settings(text, settings)
+    model = load_model(name, dtype=chosen.pop("dtype", "float32"), device=chosen.pop("device", device), seed=seed)
+    return ModelRun(model, replace(Settings(), **chosen), text)
+
+
+def _settings(text: str, settings: str) -> dict[str, Any]:
+    """The settings behind the @ of a name, by name."""
+    chosen: dict[str, Any] = {}
+    for part in settings.split(",") if settings else ():
+        name, _, value = part.strip().partition("=")
+        if name not in _NAMES or not value or name in chosen:
+            raise InvalidInput(f"Expected settings of {', '.join(_NAMES)} as NAME=VALUE, but got {part!r} in {text}.")
+        if name in ("batch", "threads") and not (value.isdecimal() and int(value) > 0):
+            raise InvalidInput(f"Expected a whole number of at least 1 for {name}, but got {value!r} in {text}.")
+        if name == "cache" and value.lower() not in _SWITCH:
+            raise InvalidInput(f"Expected cache=on or cache=off, but got {value!r} in {text}; choose one.")
+        if name == "padding" and value not in ("left", "right"):
+            raise InvalidInput(f"Expected padding=left or padding=right, but got {value!r} in {text}; choose one.")
+        chosen[name] = (
+            int(value) if name in ("batch", "threads") else _SWITCH[value.lower()] if name == "cache" else value
+        )
+    return chosen
+
+
+@contextmanager
+def _threads(count: int | None) -> Generator[None]:
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def attention_of(model: LanguageModel, name: str | None) -> Generator[None]:
+    """Within, a model attends by the implementation of that name.
+
+    Raises:
+        InvalidInput: the library has none of that name for this model.
+    """
+    before = getattr(model.module.config.get_text_config(), "_attn_implementation", None)
+    if name is None or name == before:
+        yield
+        return
+    try:
+        model.module.set_attn_implementation(name)
+    except (*REFUSALS, ImportError) as error:
+        raise InvalidInput(
+            f"Expected an attention that {model.name} has, such as eager or sdpa, but {name!r} is refused "
+            f"({one_line(error)}); choose one."
+        ) from None
+    try:
+        yield
+    finally:
+        model.module.set_attn_implementation(before)

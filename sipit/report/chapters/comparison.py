@@ -1,0 +1,110 @@
+"""The chapter of `compare`: where two runs part, drawn as a map of layers and positions."""
+
+from typing import Any
+
+from proofs.evidence import Record
+from proofs.verdict import Verdict
+from sipit.report.chapter import chapter, told
+from sipit.report.document import (
+    Block,
+    Chapter,
+    Claim,
+    Column,
+    Figure,
+    Findings,
+    HeatMap,
+    LogPlot,
+    Section,
+    Series,
+    Table,
+    Theme,
+)
+from sipit.report.generic import fields
+from sipit.report.reading import integer, mapping, objects, real, sequence, string, without
+from sipit.report.wording import count, number, plain
+
+M = Claim.MEASURED
+_SHOWN = {"kind", "reason", "layers", "map", "runs", "first_divergence"}
+
+
+def comparison_chapter(record: Record) -> Chapter:
+    """The chapter of a `compare` record."""
+    result = record.result
+    layers = objects(result.get("layers"))
+    names = [plain(entry.get("layer")) for entry in layers]
+    blocks: list[Block] = [*_map(names, mapping(result.get("map"))), *_distances(layers, names)]
+    blocks += [
+        Section(f"{'First' if place == 0 else 'Second'} run", fields(run, measured=None))
+        for place, run in enumerate(objects(result.get("runs")))
+    ]
+    blocks += fields(without(result, _SHOWN), measured=None)
+    reason = string(result.get("reason")) or "the record does not say why"
+    alarms = number(real(result.get("false_alarm_rate")))
+    return chapter(
+        record,
+        Theme.RUNS,
+        "Rounding, or not",
+        _headline(record, mapping(result.get("first_divergence"))),
+        sentences=told(
+            M,
+            f"{reason[:1].upper()}{reason[1:]}.",
+            f"The threshold comes from runs that differ by rounding alone: of comparisons of such, a share of {alarms} "
+            "is called more.",
+        ),
+        blocks=blocks,
+        findings=_findings(record, reason),
+    )
+
+
+def _headline(record: Record, first: dict[str, Any]) -> str:
+    match record.verdict:
+        case Verdict.ROUNDING:
+            return "The two runs differ by rounding, and by nothing else that was seen."
+        case Verdict.NOT_ROUNDING:
+            place = f"layer {plain(first.get('layer'))}, position {plain(first.get('position'))}"
+            return f"The two runs differ by more than rounding, first at {place}."
+        case _:
+            return "Whether the two runs differ by more than rounding stays open."
+
+
+def _findings(record: Record, reason: str) -> Findings:
+    match record.verdict:
+        case Verdict.ROUNDING:
+            return Findings(measured=(reason,))
+        case Verdict.NOT_ROUNDING:
+            return Findings(broken=(reason,))
+        case _:
+            return Findings(undecided=(reason,))
+
+
+def _map(names: list[str], drawn: dict[str, Any]) -> list[Block]:
+    rows = [tuple(real(value) for value in sequence(row)) for row in sequence(drawn.get("ratios"))]
+    if not rows:
+        return []
+    beyond = sum(value is None or value > 1 for row in rows for value in row)
+    total = sum(map(len, rows))
+    return [
+        Figure(
+            f"Where they part: prompt {plain(drawn.get('prompt'))}, layers downwards",
+            f"Of {count(total, 'cell')}, each a layer and a position, {beyond} lie beyond what rounding explains.",
+            HeatMap("position", tuple(names[: len(rows)]), tuple(rows)),
+            M,
+        )
+    ]
+
+
+def _distances(layers: list[dict[str, Any]], names: list[str]) -> list[Block]:
+    distance = tuple(real(entry.get("distance")) for entry in layers)
+    expected = tuple(real(entry.get("expected")) for entry in layers)
+    if not layers:
+        return []
+    rows = tuple((name, number(d), number(e)) for name, d, e in zip(names, distance, expected, strict=True))
+    first = integer(layers[0].get("layer"))
+    figure: list[Block] = []
+    if first == 0 and len(layers) > 2:
+        known = [value for value in distance if value is not None]
+        said = f"Largest distances from {number(min(known))} to {number(max(known))}." if known else "None is known."
+        series = (Series("distance", distance), Series("what rounding explains", expected))
+        figure = [Figure("Layer by layer (relative, evened)", said, LogPlot("layer", series), M)]
+    columns = (Column("layer", True), Column("distance", True, M), Column("what rounding explains", True, M))
+    return [*figure, Table("The largest for what is expected, layer by layer", columns, rows, folded=True)]

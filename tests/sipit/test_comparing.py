@@ -1,0 +1,168 @@
+"""Two runs compared: rounding is called rounding, and a fault is found at the block where it was planted."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+import sipit
+from proofs.errors import InvalidInput
+from proofs.verdict import Verdict
+from sipit.cli import run
+from sipit.privacy.comparison import compare_runs
+from sipit.privacy.record import comparison_record
+from sipit.privacy.replay import common_format
+from sipit.privacy.runs import open_run
+from sipit.states.layered import capture_layers, read_layers, write_layers
+from tests.sipit.cases import language_model, random_prompts, tiny
+
+PROMPTS = random_prompts(3, longest=16, shortest=8, seed=4)
+
+
+def without_a_head(block):
+    with torch.no_grad():
+        block.self_attn.o_proj.weight[:, : block.self_attn.head_dim] = 0
+
+
+def other_epsilon(block):
+    block.input_layernorm.variance_epsilon *= 1.5
+
+
+def turned(block, *, base=1.0, shift=0):
+    """Attention that gets other angles, as of another rotary base or of positions one too far from the fifth on."""
+
+    def other(_module, arguments, named):
+        cos, _ = named["position_embeddings"]
+        at = torch.arange(cos.shape[1])
+        angles = (at + shift * (at >= 5))[:, None] * (10000.0 * base) ** -torch.linspace(0, 1, cos.shape[2])
+        named["position_embeddings"] = tuple(f(angles)[None].to(cos.dtype) for f in (torch.cos, torch.sin))
+        return arguments, named
+
+    block.self_attn.register_forward_pre_hook(other, with_kwargs=True)
+
+
+def clamped(block):
+    block.mlp.register_forward_hook(lambda _module, _arguments, output: output.clamp(max=0.02))
+
+
+FAULTS = {
+    "head": without_a_head, "epsilon": other_epsilon, "clamp": clamped,
+    "base": lambda block: turned(block, base=1.01), "positions": lambda block: turned(block, shift=1),
+}  # fmt: skip
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("block", "dtype"),
+    [(2, "float32"), *(pytest.param(*one, marks=SLOW) for one in ((1, "float32"), (1, "bfloat16"), (2, "bfloat16")))],
+)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_at_its_block(fault, block, dtype):
+    model = tiny("llama", dtype)
+    module = copy.deepcopy(model.module)
+    FAULTS[fault](module.model.layers[block - 1])
+    found = compare_runs(model, language_model(module), PROMPTS)
+    assert found.kind is Verdict.NOT_ROUNDING
+    assert found.first.layer == block
+
+
+@pytest.mark.parametrize(
+    "settings",
+    ["cache=on", "dtype=bfloat16", "dtype=float16,attention=eager,batch=2", *(
+        pytest.param(one, marks=SLOW) for one in (
+            "threads=2", "batch=3", "batch=2,padding=left", "attention=eager", "dtype=float16", "dtype=float64",
+            "dtype=bfloat16,cache=on"))],
+)  # fmt: skip
+def test_rounding_is_never_called_a_bug(settings):
+    found = compare_runs(tiny("llama"), f"tiny-llama@{settings}", PROMPTS)
+    assert found.kind is Verdict.ROUNDING, found.reason
+    assert found.first is None
+
+
+def test_two_half_types_differ_by_rounding():
+    assert compare_runs(tiny("gpt2", "bfloat16"), tiny("gpt2", "float16"), PROMPTS).kind is Verdict.ROUNDING
+
+
+def test_other_weights_are_no_rounding_and_have_no_format_in_common():
+    other = sipit.load_model("tiny-llama", seed=1)
+    assert common_format(tiny("llama"), other) is None
+    assert compare_runs(tiny("llama"), other, PROMPTS).first.layer == 0
+
+
+def test_states_of_several_layers_go_through_a_file(tmp_path):
+    model = tiny("llama")
+    plain = capture_layers(model, PROMPTS, [1, 2])
+    path = tmp_path / "states.safetensors"
+    write_layers(path, plain)
+    again = read_layers(path)
+    assert again.layers == (1, 2) and again.manifest == plain.manifest
+    assert all(torch.equal(a, b) for a, b in zip(plain.stacks, again.stacks, strict=True))
+    one = sipit.capture(model, PROMPTS, layer=2)
+    assert all(torch.equal(a, b) for a, b in zip(one, sipit.read_states(path, layer=2), strict=True))
+    with pytest.raises(InvalidInput, match="one of the layers 1,2"):
+        sipit.read_states(path)
+
+
+@pytest.mark.parametrize("how", [{"cached": True}, {"batch": 2}, {"batch": 3, "padding": "left"}])
+def test_layers_are_captured_as_each_alone(how):
+    model = tiny("gpt2")
+    together = capture_layers(model, PROMPTS, [0, 1, 2], **how)
+    for place, layer in enumerate(together.layers):
+        alone = sipit.capture(model, PROMPTS, layer=layer, **how)
+        assert all(torch.equal(stack[place], one) for stack, one in zip(together.stacks, alone, strict=True))
+
+
+def test_files_are_compared_with_files_and_models(tmp_path, capsys):
+    model = tiny("llama")
+    files = [tmp_path / name for name in ("a.safetensors", "b.safetensors", "c.safetensors")]
+    plain = capture_layers(model, PROMPTS, [0, 1, 2])
+    write_layers(files[0], plain)
+    write_layers(files[1], capture_layers(tiny("llama", "bfloat16"), PROMPTS, [0, 1, 2]))
+    plain.stacks[1][2, 3] *= 1.001
+    write_layers(files[2], plain)
+    assert compare_runs(files[0], files[1]).kind is Verdict.ROUNDING
+    found = compare_runs(model, files[2], PROMPTS)
+    assert (found.first.layer, found.first.position, found.first.prompt) == (2, 3, 1)
+    assert run(["compare", str(files[0]), str(files[2]), "--json"]) == 1
+    result = json.loads(capsys.readouterr().out)["result"]
+    assert result["first_divergence"]["layer"] == 2 and [row["layer"] for row in result["layers"]] == [0, 1, 2]
+    assert run(["compare", str(files[0]), str(files[2]), "--fail-on", "undecided"]) == 0
+    assert run(["compare", str(files[0]), str(files[2]), "--fail-on", "not_rounding"]) == 1
+
+
+def test_without_a_model_what_storing_does_not_explain_is_undecided(tmp_path):
+    stacks = [torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(1))]
+    pair = []
+    for name, change in (("a", 0.0), ("b", 0.0), ("c", 0.01)):
+        pair.append(sipit.states.layered.LayeredStates((1, 2), (stacks[0] * (1 + change),)))
+        write_layers(tmp_path / f"{name}.safetensors", pair[-1])
+    assert compare_runs(pair[0], pair[1]).kind is Verdict.ROUNDING
+    record = comparison_record(pair[0], pair[2])
+    assert record.verdict is Verdict.UNDECIDED
+    assert record.result["first_divergence"] is None and record.result["layers"][0]["expected"] is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "prompts", "said"),
+    [
+        ("tiny-llama@speed=9", "tiny-llama", None, "Expected settings of"),
+        ("tiny-llama@batch=0", "tiny-llama", None, "whole number of at least 1"),
+        ("tiny-llama@attention=none-such", "tiny-llama", None, "Expected an attention"),
+        ("tiny-llama", 3, None, "Expected a model, its name or a states file"),
+    ],
+)
+def test_bad_input_is_told_in_a_sentence(first, second, prompts, said):
+    with pytest.raises(InvalidInput, match=said):
+        compare_runs(first, second, prompts)
+
+
+def test_states_of_other_prompts_are_refused():
+    states = capture_layers(tiny("llama"), PROMPTS, [1, 2])
+    with pytest.raises(InvalidInput, match="same prompts"):
+        compare_runs(tiny("llama"), states, PROMPTS[:2])
+    with pytest.raises(InvalidInput, match="the prompts of the states"):
+        compare_runs(tiny("llama"), states)
+    assert open_run(states).states is states
