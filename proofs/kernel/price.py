@@ -30,6 +30,8 @@ NUMBER, PLACE, PLACES = 100.0, 8.0, 12.0  # of a node where equal states are num
 POWER = 70.0  # of bounds, for each digit of an exponent
 PAIR, NEW_POINT, SURD = 150.0, 5, 1.0  # a pair of prompts; pairs to a point; an exact number as against a ball
 STEP, CUBE, DIGITS = 2.0, 0.12, 200  # a derivative as against a value; a determinant, of numbers of few digits
+GATES = 1  # zero and a base point, in exact algebra, where most entries are zero: each as half a point in balls
+DETERMINANTS = {"clip-norm": 3, "clip-value": 3}  # on both sides of the norm; exactly, for several masks
 STATES = {"heavy-ball": 2, "adam": 3, "adamw": 3}  # tensors of the size of the parameters that a rule carries
 
 MOVES = ("reshape", "permute", "expand", "slice", "concatenate", "take", "gather", "select")
@@ -153,10 +155,12 @@ def _derivatives(graph: Graph, certificate: Mapping[str, Any]) -> Iterator[Part]
     numbers = [_object(sample).get("target") for sample in _list(certificate.get("samples"))]
     parameters = sum(type_.size for _, type_ in graph.parameters())
     work, size = evaluation(graph)
-    yield "second derivatives", (1 + STEP * parameters * len(numbers)) * work, 2 * size
-    side = parameters * STATES.get(str(certificate.get("rule")), 1)
+    yield "second derivatives", (1 + GATES) * (1 + STEP * parameters * len(numbers)) * work, 2 * size
+    rule = str(certificate.get("rule"))
+    side = parameters * STATES.get(rule, 1)
     digits = max(len(str(number)) for number in [certificate.get("rate"), *numbers]) / DIGITS
-    yield "determinants", CUBE * float(side**3) * max(digits, 1) ** 2, 2.0 * OBJECT * side**2
+    each = CUBE * float(side**3) * max(digits, 1) ** 2
+    yield "determinants", DETERMINANTS.get(rule, 1) * each, 2.0 * OBJECT * side**2
 
 
 def evaluation(graph: Graph) -> tuple[float, float]:
