@@ -11,6 +11,7 @@ the next, shape (T, n) in all, heads side by side.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from proofs.errors import InvalidInput
@@ -18,13 +19,40 @@ from proofs.errors import InvalidInput
 if TYPE_CHECKING:
     from sipit.models.network import Layer
 
-OF_BLOCK = ("residual", "centred", "mid", "attention-out", "mlp-out")
-FROM_RESIDUAL = ("normed", "keys", "values", "keys-unrotated", "latent", "experts")
-OF_NETWORK = ("logits", "logprobs")
-SITES = (*OF_BLOCK, *FROM_RESIDUAL, *OF_NETWORK)
-SEVERAL_LAYERS = ("keys", "values", "keys-unrotated", "latent", "experts")
-PER_HEAD = ("keys", "values", "keys-unrotated")
-DISCRETE = ("experts",)
+
+class Where(StrEnum):
+    """What the layer l of a site means."""
+
+    BLOCK = "of block l"
+    NEXT = "made of residual l by block l + 1"
+    NETWORK = "of the whole network"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What may be asked of a site: at which layers, at several together, head by head.
+
+    `entered` is whether it is there in front of the first block, at layer 0 of `Where.BLOCK`; `discrete` whether its
+    numbers are names of things, whose distance means nothing.
+    """
+
+    where: Where
+    several: bool = False
+    per_head: bool = False
+    entered: bool = False
+    discrete: bool = False
+
+
+KINDS = {
+    "residual": Kind(Where.BLOCK, entered=True),
+    **{name: Kind(Where.BLOCK) for name in ("centred", "mid", "attention-out", "mlp-out")},
+    "normed": Kind(Where.NEXT),
+    **{name: Kind(Where.NEXT, several=True, per_head=True) for name in ("keys", "values", "keys-unrotated")},
+    "latent": Kind(Where.NEXT, several=True),
+    "experts": Kind(Where.NEXT, several=True, discrete=True),
+    "logits": Kind(Where.NETWORK),
+    "logprobs": Kind(Where.NETWORK),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +71,10 @@ class Observation:
     top: int | None = None
 
     def __post_init__(self) -> None:
-        unknown = [site for site in self.sites if site not in SITES]
+        unknown = [site for site in self.sites if site not in KINDS]
         if unknown or not self.sites or len({*self.sites}) < len(self.sites):
             raise InvalidInput(
-                f"Expected sites among {', '.join(SITES)}, each once, but got {','.join(self.sites)!r}; choose of them."
+                f"Expected sites among {', '.join(KINDS)}, each once, but got {','.join(self.sites)!r}; choose of them."
             )
         if any(self.layers.count(layer) > 1 for layer in self.layers):
             raise InvalidInput(f"Expected every layer once, but got {_joined(self.layers)}; leave the others away.")
@@ -55,22 +83,22 @@ class Observation:
                 f"Expected a top of at least 1 for logprobs alone, but got top={self.top} for {','.join(self.sites)}; "
                 "leave it away, or observe logprobs."
             )
-        if len(self.sites) > 1 and {*self.sites} & {*DISCRETE}:
+        if len(self.sites) > 1 and any(kind.discrete for kind in self.kinds):
             raise InvalidInput(f"Expected experts alone, but got {','.join(self.sites)}; observe one of them.")
         self._check_layers()
 
     def _check_layers(self) -> None:
         named = ",".join(self.sites)
-        if self.layers and all(site in OF_NETWORK for site in self.sites):
+        if self.layers and not self.layered:
             raise InvalidInput(f"Expected no layer for {named}, but got {_joined(self.layers)}; leave it away.")
         if "final" in self.layers and (self.sites != ("residual",) or len(self.layers) > 1):
             raise InvalidInput(
                 f"Expected layer numbers for {named}, but got {_joined(self.layers)}; only residual has a final one."
             )
-        if len(self.layers) > 1 and not all(site in SEVERAL_LAYERS for site in self.sites):
+        if len(self.layers) > 1 and not all(kind.several for kind in self.kinds):
             raise InvalidInput(
-                f"Expected one layer for {named}, but got {_joined(self.layers)}; only {', '.join(SEVERAL_LAYERS)} are "
-                "observed at several together."
+                f"Expected one layer for {named}, but got {_joined(self.layers)}; only "
+                f"{', '.join(name for name, kind in KINDS.items() if kind.several)} are observed at several together."
             )
 
     @classmethod
@@ -108,6 +136,11 @@ class Observation:
         return {"sites": list(self.sites), "layers": list(self.layers), "top": self.top}
 
     @property
+    def kinds(self) -> list[Kind]:
+        """What may be asked of each site."""
+        return [KINDS[site] for site in self.sites]
+
+    @property
     def plain(self) -> bool:
         """Whether it is the residual stream at one layer, as it comes."""
         return self.sites == ("residual",)
@@ -120,12 +153,12 @@ class Observation:
     @property
     def layered(self) -> bool:
         """Whether it has a layer, of which it says nothing where none is named."""
-        return any(site not in OF_NETWORK for site in self.sites)
+        return any(kind.where is not Where.NETWORK for kind in self.kinds)
 
     @property
     def per_head(self) -> bool:
         """Whether every token has a row for each of several heads."""
-        return len(self.sites) == 1 and self.sites[0] in PER_HEAD
+        return len(self.sites) == 1 and self.kinds[0].per_head
 
     @property
     def words(self) -> str:
@@ -149,9 +182,9 @@ class Observation:
             InvalidInput: it has no such layer there; `name` is the model's.
         """
         least, most = 0, blocks
-        for site in self.sites:
-            least = max(least, 1 if site in OF_BLOCK and site != "residual" else 0)
-            most = min(most, blocks - 1 if site in FROM_RESIDUAL else blocks)
+        for kind in self.kinds:
+            least = max(least, int(kind.where is Where.BLOCK and not kind.entered))
+            most = min(most, blocks - int(kind.where is Where.NEXT))
         if not self.layers and self.layered:
             return Observation(self.sites, (min(max(blocks // 2, least), most),), self.top)
         if not all(layer == "final" or (type(layer) is int and least <= layer <= most) for layer in self.layers):

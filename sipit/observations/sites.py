@@ -1,20 +1,33 @@
 """Where the tensor of a site is found in a model, and read from."""
 
+import re
 from collections.abc import Callable
 
 import torch
 
-from proofs.errors import Unsupported
+from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.observations.cached import cached_heads, find_cached, no_cache
 from sipit.observations.halves import find_half
 from sipit.observations.latent import find_latent
 from sipit.observations.norms import find_normed
+from sipit.observations.observation import KINDS, Kind
 from sipit.observations.readers import AtHead, MadeOf, Reader
 from sipit.observations.unrotated import find_unrotated
 
 Find = Callable[[LanguageModel, int], Reader]
+
+
+def add_site(name: str, kind: Kind, find: Find) -> None:
+    """Makes a site of a name that can be observed: `find` gives its reader in a model at a layer.
+
+    Raises:
+        InvalidInput: there is one of that name.
+    """
+    if name in KINDS or not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+        raise InvalidInput(f"Expected a new name for a site, of small letters, but got {name!r}; choose another.")
+    KINDS[name], FINDERS[name] = kind, find
 
 
 def find_reader(model: LanguageModel, site: str, layer: int) -> Reader:

@@ -16,6 +16,8 @@ from numerics.graphs.operators.rules import RULES
 from proofs.kernel.lemmas.table import LEMMAS
 from proofs.operations import REGISTRY
 from sipit.cli import app
+from sipit.observations.observation import KINDS
+from sipit.observations.sites import FINDERS
 from tests.docs.blocks import PAGES, ROOT, command_lines, language_of, mark_of, name_of, parsed, run_page
 
 INDENTED = re.compile(r"\n\n {4,}(?:[$] )?(?:sipit|python|pip|make) ")
@@ -30,7 +32,7 @@ def _empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     with ExitStack() as stack:
-        for table in (FORMATS, RULES, REGISTRY, LEMMAS):
+        for table in (FORMATS, RULES, REGISTRY, LEMMAS, KINDS, FINDERS):
             stack.enter_context(patch.dict(table))
         yield
 

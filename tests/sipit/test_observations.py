@@ -12,19 +12,15 @@ import sipit
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models.hooks import hooked
 from sipit.models.tiny import drawn_module
-from sipit.observations.observation import (
-    DISCRETE,
-    FROM_RESIDUAL,
-    OF_BLOCK,
-    OF_NETWORK,
-    SEVERAL_LAYERS,
-    SITES,
-    Observation,
-)
+from sipit.observations.observation import KINDS, Observation, Where
 from sipit.observations.sites import heads_of
 from tests.sipit.cases import ALL_FAMILIES, assert_recovers, language_model, random_prompts, tiny
 
 BLOCKS = 4
+SITES = tuple(KINDS)
+OF_BLOCK, FROM_RESIDUAL, OF_NETWORK = ([site for site in SITES if KINDS[site].where is where] for where in Where)
+SEVERAL_LAYERS = [site for site in SITES if KINDS[site].several]
+DISCRETE = [site for site in SITES if KINDS[site].discrete]
 
 
 @given(st.lists(st.sampled_from(SITES), min_size=1, max_size=3), st.lists(st.integers(-1, BLOCKS + 1), max_size=3))

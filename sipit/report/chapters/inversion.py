@@ -59,7 +59,7 @@ def inversion_chapter(record: Record) -> Chapter:
         _prompt("The prompt" if len(prompts) == 1 else f"Prompt {at}", prompts[at], read[at], level) for at in shown
     ]
     blocks.append(Section("Settings", (Facts(_about(result, tolerance)),)))
-    rest = without(result, {"layer", "policy", "tolerance", "prompts"})
+    rest = without(result, {"layer", "observation", "policy", "tolerance", "prompts"})
     if rest:
         blocks.append(Section("Further fields", fields(rest)))
     return chapter(
@@ -150,9 +150,18 @@ def _sentences(
     return told(M, *sentences)
 
 
+def _observed(result: Mapping[str, Any]) -> str:
+    """The tensors that were observed; records from before there were several are of the residual stream."""
+    entry = mapping(result.get("observation"))
+    sites, top = sequence(entry.get("sites")), entry.get("top")
+    named = ", ".join(map(plain, sites)) or "residual"
+    return named if top is None else f"{named}, the {plain(top)} largest"
+
+
 def _about(result: Mapping[str, Any], tolerance: Mapping[str, Any]) -> tuple[Fact, ...]:
     kind = plain(tolerance.get("kind"))
     return (
+        Fact("observed", _observed(result)),
         Fact("layer", plain(result.get("layer"))),
         Fact("policy", plain(result.get("policy"))),
         Fact("tolerance, relative L2", number(tolerance.get("value")), M if kind == "measured" else None),
