@@ -12,12 +12,14 @@ tolerance. All tolerances are for evened directions (see `sipit.noise.distances`
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Any
 
 import torch
 
 from proofs.errors import InvalidInput
+from sipit.diagnosis.disguises.undoing import Disguises
 from sipit.diagnosis.findings import Cause, Chunk, Diagnosis, Tried
 from sipit.diagnosis.order import in_order
 from sipit.diagnosis.padding import empty_rows, token_padding
@@ -29,7 +31,7 @@ from sipit.inversion.probes import Probes
 from sipit.models import LanguageModel
 from sipit.models.length import whole_length
 from sipit.models.network import Layer
-from sipit.noise.distances import direction_distance
+from sipit.noise.distances import direction_distance, relative_distance
 from sipit.noise.number_grid import HALVES, grid_error, stored_grid
 from sipit.noise.tolerance import SAFETY
 from sipit.record import Progress
@@ -85,27 +87,42 @@ class Diagnostician:
         self._probes: dict[Site, Probes] = {}
         self._levels: dict[Site, Level] = {}
         self._coarser: dict[Site, list[Level]] = {}
+        self._disguises = Disguises()
 
     def diagnose(
         self, rows: torch.Tensor, *, claimed: Layer | None = None, known: tuple[int, ...] | None = None
     ) -> Diagnosis:
         """See `diagnose`."""
+        present = torch.isfinite(rows).all(-1) & (rows != 0).any(-1)
+        if claimed is not None and rows.ndim == 2 and 0 < rows.shape[1] < self.model.width_at(claimed):
+            part = self._undisguised(Diagnosis(Cause.FOREIGN, len(rows)), rows, claimed) if present.all() else None
+            if part is not None and (part.disguise is not None or part.too_little):
+                return part
         widths = dict.fromkeys((self.model.width, self.model.width_at("final")))
         if rows.ndim != 2 or rows.shape[1] not in widths or not len(rows):
             raise InvalidInput(
                 f"Expected states of shape (T, {' or '.join(map(str, widths))}) for {self.model.name}, but got "
                 f"{tuple(rows.shape)}; name the model that they come from."
             )
-        present = torch.isfinite(rows).all(1) & (rows != 0).any(1)
         if not bool(present.any()):
             return Diagnosis(Cause.FOREIGN, len(rows), padding=empty_rows(present))
         ends = empty_rows(present)
         inner = rows[ends.front : len(rows) - ends.behind].to(self.model.device).nan_to_num(0.0, 0.0, 0.0)
         found = self._inner(inner, claimed, known)
+        if claimed is not None and not found.consistent and bool(present.all()):
+            found = self._undisguised(found, inner, claimed)
         if not ends.rows:
             return found
         whole = replace(found, rows=len(rows), skipped=found.skipped + ends.front)
         return whole if found.padding is not None else replace(whole, padding=ends)
+
+    def _undisguised(self, found: Diagnosis, rows: torch.Tensor, claimed: Layer) -> Diagnosis:
+        """What was found, or what is behind a disguise of the states of that layer."""
+        site = Site(claimed)
+        noise = ordinary_level(self._sites, site, partial(relative_distance, evened=False)).largest
+        tolerance = SAFETY * noise + grid_error(stored_grid(rows), rows)
+        with whole_length(len(rows)):
+            return self._disguises.diagnosed(found, self._sites.network(site), site, rows, tolerance)
 
     def _inner(self, rows: torch.Tensor, claimed: Layer | None, known: tuple[int, ...] | None) -> Diagnosis:
         """The diagnosis of rows none of which is empty at the ends: as they stand, else in another order."""

@@ -9,6 +9,8 @@ from sipit.diagnosis.padding import PaddingFound
 from sipit.diagnosis.sites import Site
 from sipit.diagnosis.walk import Start
 
+TOO_LITTLE = "too few to tell"  # in the reason why a disguise stays
+
 
 class Cause(StrEnum):
     """What a diagnosis comes to."""
@@ -16,6 +18,7 @@ class Cause(StrEnum):
     PLAIN = "plain"
     CONVENTION = "other_convention"
     ROUNDING = "rounding"
+    DISGUISED = "disguised"
     UNEXPLAINED = "unexplained"
     FOREIGN = "no_convention_fits"
 
@@ -29,6 +32,7 @@ _EXPLANATIONS = {
     Cause.PLAIN: "Plain states of this model, as captured here, up to the noise of this arithmetic.",
     Cause.CONVENTION: "The states follow another convention than the one named; recomputed under it, they agree.",
     Cause.ROUNDING: "The states are those of this model, in a coarser arithmetic or number format.",
+    Cause.DISGUISED: "The states were disguised on purpose; with that undone, they are those of this model.",
     Cause.UNEXPLAINED: "Something like this model, but no arithmetic tried explains the distances that are left.",
     Cause.FOREIGN: "No convention tried fits: another model, an unknown convention, or rounding too coarse to tell.",
 }
@@ -69,7 +73,8 @@ class Diagnosis:
     lie within the tolerance of their nearest token, where others may lie too: they bear out the cause, and no token.
     `chunks` are runs of their own behind the first; `order` are the numbers of the verified rows in the order of the
     prompt, where it is not theirs. `factor` is the constant that the observed values are multiplied by, None where the
-    rows have one each.
+    rows have one each. `disguise` was undone, `coordinates` say of every observed one which it is, and
+    `open_disguises` why others were not.
     """
 
     cause: Cause
@@ -90,7 +95,15 @@ class Diagnosis:
     padding: PaddingFound | None = None
     chunks: tuple[Chunk, ...] = ()
     order: tuple[int, ...] | None = None
+    disguise: str | None = None
+    coordinates: tuple[int, ...] | None = None
+    open_disguises: tuple[str, ...] = ()
     tried: tuple[Tried, ...] = ()
+
+    @property
+    def too_little(self) -> bool:
+        """Whether a disguise leaves too little to tell."""
+        return any(TOO_LITTLE in reason for reason in self.open_disguises)
 
     @property
     def complete(self) -> bool:
@@ -114,6 +127,8 @@ class Diagnosis:
                 found.append(
                     f"The first row stands behind the tokens {list(self.start.known)}, whose rows are missing."
                 )
+            if self.disguise is not None:
+                found.append(f"Disguise: {self.disguise}.")
             if self.order is not None:
                 found.append(f"The rows are out of order; that of the prompt is {list(self.order)}.")
             found += [chunk.sentence for chunk in self.chunks]
@@ -136,6 +151,7 @@ class Diagnosis:
                     f"{self.consistent} of {self.rows} rows lie within {self.tolerance:.1e} of some token's state; "
                     f"from row {self.skipped + self.verified} on, others are as near, and none is named."
                 )
+        found += self.open_disguises
         if self.stored is not None:
             found.append(f"The values lie on the grid of {self.stored}.")
         if self.padding is not None:

@@ -6,7 +6,7 @@ begins; it is never the answer. How far an arithmetic moves states is said in th
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -85,7 +85,10 @@ class Level:
     largest: float
 
 
-def ordinary_level(sites: Sites, site: Site) -> Level:
+Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def ordinary_level(sites: Sites, site: Site, distance: Distance = direction_distance) -> Level:
     """The noise of the model's own arithmetic: one forward against runs behind a cache."""
     model = sites.model
     ids = torch.tensor(calibration(model, 6), device=model.device)
@@ -99,7 +102,7 @@ def ordinary_level(sites: Sites, site: Site) -> Level:
             prefix.keep(0)
             again.append(prefix.candidates(torch.arange(len(row), device=row.device), row))
     own = name_of(model.dtype)
-    level = _level(f"{own}, as here", _run(model, site, ids), torch.stack(again))
+    level = _level(f"{own}, as here", _run(model, site, ids), torch.stack(again), distance)
     # Where both ways agree to the bit, as in recurrent models, captures of a third kind still differ by some roundings.
     return replace(level, largest=max(level.largest, _ROUNDINGS * torch.finfo(model.dtype).eps))
 
@@ -115,8 +118,8 @@ def coarse_levels(sites: Sites, site: Site) -> list[Level]:
     return sorted((_level(name, plain, _run(other, site, ids)) for name, other in others), key=lambda one: one.largest)
 
 
-def _level(name: str, plain: torch.Tensor, other: torch.Tensor) -> Level:
-    apart = direction_distance(plain.double(), other.double())
+def _level(name: str, plain: torch.Tensor, other: torch.Tensor, distance: Distance = direction_distance) -> Level:
+    apart = distance(plain.double(), other.double())
     return Level(name, float(apart.median()), float(apart.max()))
 
 

@@ -34,11 +34,13 @@ _PART = {"outcome", "nearest_token_ids", "nearest_text", "segments", "given", "b
          "tested", "explanation", "token_ids"}  # fmt: skip
 _DIAGNOSIS = {"cause", "rows", "place", "site", "verified", "complete", "sentences", "text", "token_ids", "tried",
               "tolerance", "largest_residual", "smallest_margin", "stored", "arithmetic", "factor", "start",
-              "skipped", "chunks", "order"}  # fmt: skip
+              "skipped", "chunks", "order", "disguise", "coordinates",
+              "open_disguises"}  # fmt: skip
 _CAUSES = {
     "plain": Badge("plain states", Tone.HOLDS),
     "convention": Badge("another convention", Tone.HOLDS),
     "rounding": Badge("coarser numbers", Tone.HOLDS),
+    "disguised": Badge("disguised", Tone.HOLDS),
     "unexplained": Badge("not explained", Tone.OPEN),
     "foreign": Badge("foreign", Tone.FAILS),
 }

@@ -1,0 +1,119 @@
+"""Disguised states: what a disguise leaves is read and verified, and what it does not leave stays undecided."""
+
+from functools import cache
+
+import pytest
+import torch
+
+import sipit
+from proofs.errors import InvalidInput
+from sipit.diagnosis.conventions import Diagnostician
+from sipit.diagnosis.findings import Cause
+from sipit.diagnosis.sites import Site
+from tests.sipit.cases import tiny
+
+PROMPT = [104, 7, 33, 250, 9, 180, 61, 61, 2]
+LAYER = 1
+FAMILIES = ("llama", pytest.param("gpt2", marks=pytest.mark.slow), pytest.param("mamba", marks=pytest.mark.slow))
+
+
+@cache
+def doctor(family):
+    return Diagnostician(tiny(family))
+
+
+def diagnosed(family, rows, layer=LAYER):
+    return doctor(family).diagnose(rows, claimed=layer)
+
+
+def drawn(count, seed=0):
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
+def rotation(width, seed=0):
+    random = torch.randn(width, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.linalg.qr(random)[0].float()
+
+
+def states(family, prompt=PROMPT, layer=LAYER):
+    return sipit.capture(tiny(family), [prompt], layer=layer)[0]
+
+
+def of_another_seed():
+    return sipit.capture(sipit.load_model("tiny-llama", seed=1), [PROMPT], layer=LAYER)[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("rows_too", [False, True])
+@pytest.mark.parametrize("layer", [LAYER, pytest.param("final", marks=pytest.mark.slow)])
+def test_permuted_coordinates_are_found_on_the_way(family, rows_too, layer):
+    plain = states(family, layer=layer)
+    secret, order = drawn(plain.shape[1]), drawn(len(PROMPT), 1) if rows_too else torch.arange(len(PROMPT))
+    found = diagnosed(family, plain[order][:, secret], layer)
+    assert (found.cause, list(found.token_ids), found.complete) == (Cause.DISGUISED, PROMPT, True)
+    assert found.coordinates == tuple(secret.tolist())
+    assert (found.order is None) == (not rows_too)
+    if rows_too:
+        assert order[list(found.order)].tolist() == list(range(len(PROMPT)))
+    assert found.largest_residual <= found.tolerance < found.smallest_margin
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_part_of_the_coordinates_is_enough(family):
+    secret = drawn(64)[:20]
+    found = diagnosed(family, states(family)[:, secret])
+    assert (list(found.token_ids), found.coordinates) == (PROMPT, tuple(secret.tolist()))
+    assert found.disguise == "a part of the coordinates"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_rotation_is_undone_and_shared_with_the_next_prompt(family):
+    one, other = rotation(64), rotation(64, 1)
+    doctors = Diagnostician(tiny(family))
+    first = doctors.diagnose(states(family) @ one, claimed=LAYER)
+    second = doctors.diagnose(states(family, [5, 6, 7]) @ one, claimed=LAYER)
+    third = doctors.diagnose(states(family, [8, 9, 10, 11]) @ other, claimed=LAYER)
+    assert [list(found.token_ids) for found in (first, second, third)] == [PROMPT, [5, 6, 7], [8, 9, 10, 11]]
+    assert second.disguise == "the rotation of a prompt before it"
+    assert first.disguise == third.disguise == "a rotation of its own"
+
+
+def test_equal_rows_do_not_mislead():
+    """The embedding of a rotary model: the same token twice is the same row."""
+    found = diagnosed("llama", states("llama", layer=0) @ rotation(64), 0)
+    assert list(found.token_ids) == PROMPT
+
+
+OPEN = {
+    "one rotated row": (lambda: states("llama")[:1] @ rotation(64, 9), "too few to tell"),
+    "two coordinates": (lambda: states("llama")[:, [3, 40]], "too few to tell"),
+    "random": (lambda: torch.randn(6, 64, generator=torch.Generator().manual_seed(0)), "no token's"),
+    "another seed": (lambda: of_another_seed(), "no token's"),
+    "another seed, permuted": (lambda: of_another_seed()[:, drawn(64)], "no token's"),
+    "a shear": (lambda: states("llama") @ (torch.eye(64) + torch.triu(torch.ones(64, 64), 1)), "no token's"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OPEN)
+def test_what_is_not_left_stays_undecided_with_the_reason(kind):
+    make, reason = OPEN[kind]
+    found = diagnosed("llama", make())
+    assert (found.verified, found.token_ids, found.verdict) == (0, (), "undecided")
+    assert any(reason in sentence for sentence in found.sentences())
+
+
+def test_a_vocabulary_that_would_take_too_long_is_not_tried(monkeypatch):
+    monkeypatch.setattr("sipit.diagnosis.disguises.undoing.RUNS", 1000)
+    found = diagnosed("llama", states("llama")[:, drawn(64)])
+    assert (found.verified, found.verdict) == (0, "undecided")
+    assert "not tried" in found.open_disguises[0]
+
+
+def test_a_width_that_no_choice_of_coordinates_explains_is_refused():
+    with pytest.raises(InvalidInput, match=r"\(T, 64\)"):
+        diagnosed("llama", torch.randn(6, 32, generator=torch.Generator().manual_seed(0)))
+
+
+def test_the_claim_is_that_of_the_layer_named():
+    assert diagnosed("llama", states("llama")[:, drawn(64)]).site == Site(LAYER)
+    assert not diagnosed("llama", states("llama", layer=2)[:, drawn(64)]).verified
