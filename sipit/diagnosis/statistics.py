@@ -1,8 +1,9 @@
-"""Which site states look like, and how far the usual arithmetics move them there; both from calibration prompts.
+"""Which site states look like, and how far the usual arithmetics move them there; both from short prompts.
 
 Only directions are looked at, x = sqrt(d) h/|h|, so that a constant factor does not matter. Coordinate by coordinate
 they have a mean and a spread of their own at every site. The likeliest site under these Gaussians is where a search
-begins; it is never the answer. How far an arithmetic moves states is said in the evened distance of directions.
+begins; of a small vocabulary it is one at which some row is that of a first token. It is never the answer. How far an
+arithmetic moves states is said in the evened distance of directions.
 """
 
 import copy
@@ -24,6 +25,9 @@ from sipit.prompts.builtin_text import random_tokens, section_prompts
 _PROMPTS, _LENGTH, _SEED = 12, 40, 20251122
 _FARTHEST = 25.0  # squared standard deviations that one coordinate can count for: rows of padding shall not decide
 _ROUNDINGS = 4  # units that any two captures may differ by
+_FAR = 0.1  # distance of directions beyond which nearer is not likelier
+_LOOKED_AT = 64  # rows
+_KEPT = 2**26  # numbers
 _LEAST = 1e-3  # standard deviation of a coordinate
 
 
@@ -42,6 +46,7 @@ class SiteStatistics:
 
     first: dict[Site, tuple[torch.Tensor, torch.Tensor]]
     later: dict[Site, tuple[torch.Tensor, torch.Tensor]]
+    alone: dict[Site, torch.Tensor]  # directions (V, d) of every token alone; none where they would be too many
 
     @classmethod
     def measure(cls, sites: Sites) -> "SiteStatistics":
@@ -50,7 +55,11 @@ class SiteStatistics:
         single = ids.flatten().unique()[:256, None]
         later = {site: _moments(states[:, 1:].flatten(0, 1)) for site, states in sites.read(ids).items()}
         first = {site: _moments(states[:, 0]) for site, states in sites.read(single).items()}
-        return cls(first, later)
+        model, alone = sites.model, dict[Site, torch.Tensor]()
+        if len(sites.all()) * model.vocabulary_size * model.width <= _KEPT:
+            everything = torch.arange(model.vocabulary_size, device=model.device)[:, None]
+            alone = {site: directions(states[:, 0]) for site, states in sites.read(everything).items()}
+        return cls(first, later, alone)
 
     def ranked(self, rows: torch.Tensor, sites: Sequence[Site]) -> list[Site]:
         """The sites with states of this width, the likeliest for most rows (T, d) first."""
@@ -58,7 +67,15 @@ class SiteStatistics:
         x = directions(rows) * width**0.5
         fitting = [site for site in sites if len(self.later[site][0]) == width]
         scores = {site: float(self._score(site, x).median()) for site in fitting}
-        return sorted(scores, key=lambda site: -scores[site])
+        apart = {site: self._from_first(site, rows[:_LOOKED_AT]) for site in fitting}
+        return sorted(scores, key=lambda site: (apart[site], -scores[site]))
+
+    def _from_first(self, site: Site, rows: torch.Tensor) -> float:
+        """How near some row (T, d) comes to a token alone, if that is near at all."""
+        if site not in self.alone:
+            return _FAR
+        alone = self.alone[site]
+        return min(_FAR, float(torch.cdist(directions(rows).to(alone), alone).min()))
 
     def _score(self, site: Site, x: torch.Tensor) -> torch.Tensor:
         """Log-likelihood of each row: behind position 0, and for a single row the better of the two."""

@@ -233,6 +233,24 @@ def test_grids():
     assert stored_grid((rows / step).round() * step).startswith("int8")
 
 
+HALVES = ("llama", *(pytest.param(family, marks=pytest.mark.slow) for family in ("gpt2", "olmo2", "gemma3")))
+
+
+@pytest.mark.parametrize("family", HALVES)
+@pytest.mark.parametrize("half", ["mid", "attention-out", "mlp-out"])
+def test_halves_of_a_block_are_known(family, half):
+    rows = at(tiny(family), Site(2, half))
+    found = doctor(family).diagnose(rows, claimed=LAYER)
+    assert (found.cause, found.site, list(found.token_ids)) == (Cause.CONVENTION, Site(2, half), PROMPT)
+    plain = sipit.capture(tiny(family), [PROMPT], layer=2, observe=half)[0]
+    assert torch.allclose(plain, rows, atol=1e-5)
+
+
+def test_blocks_without_halves_have_no_such_site():
+    assert {site.name for site in Sites.of(tiny("mamba")).all()} == {"residual", "centred", "normed"}
+    assert "mid" not in {site.name for site in Sites.of(tiny("gpt-neox")).all()}
+
+
 ORDERS = {
     "all": [3, 0, 5, 7, 1, 2, 4, 6, 8],
     "reversed": [*range(8, -1, -1)],
