@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sipit.inversion.outcome import Alternative, Inversion, Outcome, TokenResult
     from sipit.models import LanguageModel, load_model
     from sipit.noise.tolerance import Tolerance
+    from sipit.privacy.audit import audit_states
     from sipit.privacy.comparison import compare_runs
     from sipit.states.capturing import capture
     from sipit.states.files import States, read_states, write_states
@@ -34,6 +35,7 @@ _HOMES = {
     "read_states": "sipit.states.files",
     "write_states": "sipit.states.files",
     "Tolerance": "sipit.noise.tolerance",
+    "audit_states": "sipit.privacy.audit",
     "compare_runs": "sipit.privacy.comparison",
 }
 
@@ -45,6 +47,7 @@ __all__ = [
     "States",
     "TokenResult",
     "Tolerance",
+    "audit_states",
     "capture",
     "compare_runs",
     "invert",

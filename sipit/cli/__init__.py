@@ -19,6 +19,7 @@ import typer
 from typer.exceptions import TyperException
 
 from proofs.errors import SipitError
+from sipit.cli.commands.audit import audit
 from sipit.cli.commands.capture import capture
 from sipit.cli.commands.certify import certify
 from sipit.cli.commands.check import check
@@ -53,6 +54,7 @@ app.command()(invert)
 app.command()(collide)
 app.command()(quantization)
 app.command()(compare)
+app.command()(audit)
 app.command()(fuzz)
 app.command()(train)
 app.command()(report)

@@ -1,13 +1,20 @@
 """`compare`, `audit` and `leak`, whole: each as a record."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from proofs.evidence import Record
+from sipit.models import LanguageModel
+from sipit.privacy.audit import audit_states
 from sipit.privacy.comparison import RATE, Comparison, compare_runs
-from sipit.privacy.runs import FileRun, ModelRun, Run, open_run
+from sipit.privacy.power import power_of
+from sipit.privacy.runs import FileRun, ModelRun, Run, open_run, sha256_of
 from sipit.record import Stages, Stopwatch, provenance, silent
+from sipit.states.files import States
 
 _DRAWN = 64  # positions of the map that a page draws
 
@@ -56,6 +63,48 @@ def comparison_record(
         provenance=provenance(model, seed=seed, lengths=(distance.shape[1] for distance in found.distances)),
         seconds=watch.seconds,
     )  # fmt: skip
+
+
+def audit_record(
+    model: LanguageModel,
+    states: States,
+    prompts: Any,
+    *,
+    rate: float = 0.01,
+    fingerprint: tuple[int, int] | None = None,
+    power: bool = False,
+    files: Sequence[Path] = (),
+    seed: int = 0,
+    stages: Stages = silent,
+    watch: Stopwatch | None = None,
+) -> Record:
+    """Whether states are those of prompts under a model and a number format: the record of `sipit audit`.
+
+    Arguments and errors are those of `audit_states`; with `power` the record says what the audit would notice, `files`
+    are those that states and prompts came from, `seed` that of a tiny model, and `watch` says where time begins.
+    """
+    watch = Stopwatch() if watch is None else watch
+    found = audit_states(model, states, prompts, rate=rate, fingerprint=fingerprint, stages=stages)
+    measured: list[dict[str, Any]] | None = None
+    if power:
+        with stages("measuring what is noticed") as progress:
+            measured = power_of(found.claim, found.threshold, rate, progress)
+    return Record(
+        command="audit",
+        verdict=found.verdict,
+        result={
+            "layer": states.layer,
+            "false_alarm_rate": rate,
+            "prompts": [asdict(one) | {"score": _finite(one.score)} for one in found.answers],
+            "calibration": asdict(found.threshold) | {"ways": list(found.threshold.ways)},
+            "fingerprint": found.claim.fingerprint and list(found.claim.fingerprint),
+            "unit": found.claim.unit,
+            "files": [{"file": str(path), "sha256": sha256_of(path)} for path in files],
+            "power": measured,
+        },
+        provenance=provenance(model, seed=seed, lengths=map(len, states)),
+        seconds=watch.seconds,
+    )
 
 
 def _by_layer(found: Comparison) -> list[dict[str, Any]]:

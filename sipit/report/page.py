@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from proofs.evidence import Record
+from sipit.report.chapters.audit import audit_chapter
 from sipit.report.chapters.capture import capture_chapter
 from sipit.report.chapters.certificates import certificates_chapters
 from sipit.report.chapters.check import check_chapter
@@ -24,6 +25,7 @@ from sipit.report.reading import objects
 from sipit.report.wording import count
 
 _CHAPTERS: dict[str, Callable[[Record], Chapter]] = {
+    "audit": audit_chapter,
     "capture": capture_chapter,
     "certify": separation_chapter,
     "check": check_chapter,

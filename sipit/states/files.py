@@ -34,7 +34,8 @@ class Manifest:
     """Where states come from; `dtype` is the type that the capturing model computed in, `bos` whether ids start so.
 
     `observation` is what was observed, as `Observation.to_json` writes it; None for the residual stream at the layer.
-    `layers` names all of a file with several, of which `layer` is the last (`sipit.states.layered`).
+    `layers` names all of a file with several, of which `layer` is the last (`sipit.states.layered`). `fingerprint` says
+    that rows are so many projections, drawn with that seed (`sipit.privacy.fingerprint`).
     """
 
     model: str
@@ -47,6 +48,7 @@ class Manifest:
     schema: str = STATES_SCHEMA
     observation: dict[str, Any] | None = None
     layers: tuple[int, ...] | None = None
+    fingerprint: tuple[int, int] | None = None
 
     @property
     def observed(self) -> Observation:
@@ -115,6 +117,8 @@ class States(Sequence[torch.Tensor]):
         width = observed_network(model, self.observation).width
         if not self.arrays:
             raise InvalidInput("Expected the states of at least one prompt, but got none; capture some.")
+        if self.manifest is not None and self.manifest.fingerprint is not None:
+            raise InvalidInput("Expected states, but got fingerprints of some; audit them, or capture the states.")
         if self.manifest is not None and self.manifest.digest != model.digest:
             raise InvalidInput(
                 f"Expected states of {model.name} (digest {model.digest[:16]}), but they were captured from "
@@ -341,15 +345,18 @@ def read_manifest(path: Path, text: str) -> Manifest:
     try:
         data: Any = json.loads(text)
         texts = [data[name] for name in ("model", "digest", "norm", "dtype")]
-        layers = data.get("layers")
+        layers, kept = data.get("layers"), data.get("fingerprint")
         sound = (
             data["schema"] == STATES_SCHEMA
             and (layers is None or (bool(layers) and all(type(one) is int for one in layers)))
+            and (kept is None or (len(kept) == 2 and all(type(one) is int for one in kept)))
             and all(isinstance(part, str) for part in texts)
             and data["dtype"] in {"float64", "float32", "float16", "bfloat16"}
         )
         if layers is not None:
             data["layers"] = tuple(layers)
+        if kept is not None:
+            data["fingerprint"] = tuple(kept)
         manifest = Manifest(**data) if sound else None
         if manifest is not None and manifest.observed.layer != manifest.layer:
             manifest = None

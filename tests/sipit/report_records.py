@@ -30,6 +30,7 @@ COMMANDS = {
     "fuzz": ["fuzz", "tiny-llama", "--examples", "5"],
     "collide": ["collide", "tiny-gpt2", "--limit", "400"],
     "compare": ["compare", "tiny-gpt2", "tiny-gpt2@dtype=bfloat16", "--prompts", "prompts.txt"],
+    "audit": ["audit", "tiny-gpt2", "--states", "states.safetensors", "--prompts", "prompts.txt", "--power"],
     "quantization": ["quantization", "tiny-llama", "--quick", "--formats", "float32,bf16,int4,int4-states"],
     "train": ["train", "--steps", "8"],
     "certify": ["certify", "tiny-gpt2", "--prompts", "prompts.txt"],
@@ -72,7 +73,10 @@ def make(name: str, folder: Path) -> dict[str, Any]:
     if name == "capture":
         return abridged(_printed([*command, "-o", str(folder / "states.safetensors"), "--json"]))
     (folder / "prompts.txt").write_text(PROMPTS)
-    command = [str(folder / part) if part == "prompts.txt" else part for part in command]
+    if name == "audit":
+        _printed(["capture", "tiny-gpt2", "--prompts", str(folder / "prompts.txt"), "-o",
+                  str(folder / "states.safetensors"), "--json"])  # fmt: skip
+    command = [str(folder / part) if part in {"prompts.txt", "states.safetensors"} else part for part in command]
     # The doctor says where the cache is.
     with patch.dict(os.environ, {"SIPIT_CACHE": str(folder / "cache")} if name == "doctor" else {}):
         status = run([*command, "-o", str(folder / f"{name}.json")])

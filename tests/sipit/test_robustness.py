@@ -27,8 +27,8 @@ from sipit.cli import app, run
 ROOT = Path(__file__).parents[2]
 TORCH = ("torch", "functorch", "transformers", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
 COMMANDS = (
-    "demo", "check", "capture", "invert", "collide", "compare", "quantization", "fuzz", "train", "report", "certify",
-    "verify", "download", "doctor", "prove witness", "prove generic-position", "prove training-step",
+    "demo", "check", "capture", "invert", "collide", "compare", "audit", "quantization", "fuzz", "train", "report",
+    "certify", "verify", "download", "doctor", "prove witness", "prove generic-position", "prove training-step",
 )  # fmt: skip
 
 

@@ -54,6 +54,7 @@ def test_the_manifest_says_where_and_never_what(tmp_path):
     manifest = json.loads(read_header(path).metadata["sipit"])
     assert set(manifest) == {
         "schema", "model", "digest", "layer", "norm", "dtype", "bos", "versions", "observation", "layers",
+        "fingerprint",
     }  # fmt: skip
     assert (manifest["schema"], manifest["digest"], manifest["layer"]) == (STATES_SCHEMA, model.digest, 1)
     assert manifest["observation"] == {"sites": ["residual"], "layers": [1], "top": None}

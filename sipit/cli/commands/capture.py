@@ -39,6 +39,9 @@ def capture(
     cached: Annotated[bool, typer.Option("--cached", help="One token at a time, with a cache.")] = False,
     batch: Annotated[int, typer.Option(help="Prompts that run together, padded to one length.")] = 1,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="States file to write (.safetensors).")] = None,
+    fingerprint: Annotated[
+        int | None, typer.Option(help="Write so many random projections of every row (4…64), drawn with --seed.")
+    ] = None,
     no_special_tokens: NoSpecialTokens = False,
     device: Device = "cpu",
     dtype: Dtype = "float32",
@@ -54,9 +57,12 @@ def capture(
     check_output(output, (".safetensors",))
     chosen = chosen_prompts(text, prompts)
     several = observe is None and layer is not None and (layer == "all" or "," in layer)  # for `sipit compare`
+    if fingerprint is not None and (several or observe is not None):
+        raise InvalidInput("Expected fingerprints of the residual stream at one layer, but got more; name one layer.")
     observed = None if several else Observation.of(observe, parse_named_layers(layer), top)
     watch = Stopwatch()
     language_model = load(model, dtype=dtype, device=device, seed=seed)
+    from sipit.privacy.fingerprint import fingerprinted
     from sipit.prompts.reading import tokenize
     from sipit.states.capturing import capture as capture_one
     from sipit.states.files import write_states
@@ -72,7 +78,7 @@ def capture(
         else:
             states = capture_one(language_model, ids, observe=observed, cached=cached, batch=batch, progress=report)
             place, seen, lengths = states.layer, states.observation, list(map(len, states))
-            write_states(output, states)
+            write_states(output, states if fingerprint is None else fingerprinted(states, fingerprint, seed))
     refused = language_model.abilities.refused.get("padding on the right") if batch > 1 else None
     if refused is not None:
         say(f"each prompt ran alone: {refused}")
@@ -87,6 +93,7 @@ def capture(
             "positions": sum(lengths),
             "lengths": lengths,
             "cached": cached,
+            "fingerprint": fingerprint,
             "batch": batch if refused is None else 1,
         },
         provenance=provenance(language_model, seed=seed, lengths=lengths),

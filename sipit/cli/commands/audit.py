@@ -1,0 +1,76 @@
+"""`sipit audit`: are these the states of these prompts, under this model and number format?"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from proofs.errors import InvalidInput
+from sipit.cli.options import Device, Json, LayerName, Model, NoSpecialTokens, Output, Seed, parse_layer
+from sipit.cli.output import check_output, finish, load, progress
+from sipit.record import Stopwatch
+
+
+def audit(
+    model: Model,
+    states: Annotated[Path, typer.Option(help="States file, or a folder of them; states or fingerprints.")],
+    prompts: Annotated[Path, typer.Option(help="Prompt file of the same prompts, or a folder of them.")],
+    layer: LayerName = None,
+    rate: Annotated[float, typer.Option(help="Of false alarms, for each prompt.")] = 0.01,
+    fingerprint: Annotated[
+        int | None, typer.Option(help="Foreign states are so many projections of every row, drawn with --seed.")
+    ] = None,
+    power: Annotated[bool, typer.Option("--power", help="Measure as well what the audit would notice.")] = False,
+    no_special_tokens: NoSpecialTokens = False,
+    output: Output = None,
+    device: Device = "cpu",
+    dtype: Annotated[
+        str | None, typer.Option(help="The type that is claimed; default: the manifest's, else float32.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Audit states: are they of these prompts under this model and format, at a stated rate of false alarms?
+
+    Example: sipit audit smollm2 --states states.safetensors --prompts prompts.txt --layer 15
+    """
+    check_output(output)
+    watch = Stopwatch()
+    from sipit.privacy.record import audit_record
+    from sipit.prompts.reading import read_prompts, tokenize
+    from sipit.states.files import read_states
+
+    named = (
+        [prompts] if not prompts.is_dir() else sorted(p for p in prompts.iterdir() if p.suffix in (".txt", ".jsonl"))
+    )
+    if not named:
+        raise InvalidInput(
+            f"Expected prompt files (.txt, .jsonl) in {prompts}, but there are none; name another folder."
+        )
+    texts = [prompt for path in named for prompt in read_prompts(path)]
+    given = read_states(states, layer=parse_layer(layer))
+    claimed = dtype or (given.manifest.dtype if given.manifest is not None else "float32")
+    loaded = load(model, dtype=claimed, device=device, seed=seed)
+    record = audit_record(
+        loaded,
+        given,
+        tokenize(loaded, texts, special_tokens=not no_special_tokens),
+        rate=rate,
+        fingerprint=None if fingerprint is None else (fingerprint, seed),
+        power=power,
+        files=[*([states] if states.is_file() else sorted(p for p in states.iterdir() if p.is_file())), *named],
+        seed=seed,
+        stages=progress,
+        watch=watch,
+    )
+    finish(record, as_json=as_json, output=output, show=lambda: _show(record.result))
+
+
+def _show(result: dict[str, Any]) -> None:
+    for number, one in enumerate(result["prompts"]):
+        said = one["reason"] or f"score {one['score'] or float('inf'):.3g} of at most {one['threshold']:.3g}"
+        bad = "" if one["first_bad_row"] is None else f", first at row {one['first_bad_row']}"
+        typer.echo(f"prompt {number}: {one['answer']} ({one['rows']} rows; {said}{bad})")
+    typer.echo(f"false alarms: {result['false_alarm_rate']:g} of prompts")
+    for one in result["power"] or ():
+        typer.echo(f"  {one['alternative']}: {one.get('reason') or '{detected} of {prompts} noticed'.format(**one)}")

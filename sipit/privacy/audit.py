@@ -1,0 +1,146 @@
+"""`audit_states`: are these the states of these prompts under this model and number format?
+
+Every prompt is run again, and every stored row scored (`sipit.privacy.scores`). A prompt is `inconsistent` where a row
+lies beyond the threshold, which honest states of a prompt do at the stated rate.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from proofs.errors import InvalidInput
+from proofs.verdict import Verdict
+from sipit.models import LanguageModel
+from sipit.models.language_model import check_loaded
+from sipit.privacy.scores import Claim, Threshold, threshold_of
+from sipit.prompts.reading import tokenize
+from sipit.record import Stages, silent
+from sipit.states.files import States, check_states
+
+_SPEAKS = 0.5  # relative distance that a row's threshold must stay below to say anything: unrelated states are 1 apart
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of one prompt: `consistent`, `inconsistent` or `undecided`; the largest score of its rows, and what they may be.
+
+    `first_bad_row` is the first beyond the threshold, `speaking` how many rows can say anything, `reason` why it is
+    undecided.
+    """
+
+    answer: str
+    score: float
+    threshold: float
+    rows: int
+    speaking: int
+    first_bad_row: int | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The answers, the rate of false alarms for each prompt, the threshold they rest on, and what was claimed."""
+
+    answers: tuple[Answer, ...]
+    rate: float
+    threshold: Threshold
+    claim: Claim
+
+    @property
+    def verdict(self) -> Verdict:
+        """`held`, `refuted` where a prompt is inconsistent, else `undecided` where one is."""
+        kinds = {one.answer for one in self.answers}
+        if "inconsistent" in kinds:
+            return Verdict.REFUTED
+        return Verdict.UNDECIDED if "undecided" in kinds else Verdict.HELD
+
+
+def audit_states(
+    model: LanguageModel,
+    states: States,
+    prompts: Any,
+    *,
+    rate: float = 0.01,
+    fingerprint: tuple[int, int] | None = None,
+    stages: Stages = silent,
+) -> Audit:
+    """Whether states are those of prompts under a model in the type that it computes in.
+
+    Args:
+        model: loaded in the type that is claimed.
+        states: one (T, d) tensor for each prompt; or (T, K), if they are fingerprints.
+        prompts: texts or token ids.
+        rate: of false alarms for each prompt, whatever its number of rows.
+        fingerprint: how many projections of each row were kept, and their seed; by default what the manifest says.
+        stages: is told how far the work is.
+
+    Raises:
+        InvalidInput: states of another model, width or of other prompts; no rate between 0 and 1.
+    """
+    check_loaded(model)
+    check_states(states)
+    if not 0 < rate < 1:
+        raise InvalidInput(f"Expected a rate of false alarms between 0 and 1, but got {rate}; give one such as 0.01.")
+    claim = _claim(model, states, fingerprint)
+    ids = tokenize(model, prompts)
+    _check_of_prompts(claim, states, ids)
+    with stages("calibrating") as progress:
+        threshold = threshold_of(claim, progress)
+    answers: list[Answer] = []
+    with stages("auditing") as progress:
+        for rows, tokens in zip(states, ids, strict=True):
+            answers.append(_answer(claim, threshold, rows, tokens, rate))
+            progress(len(answers), len(ids))
+    return Audit(tuple(answers), rate, threshold, claim)
+
+
+def _claim(model: LanguageModel, states: States, given: tuple[int, int] | None) -> Claim:
+    manifest = states.manifest
+    said = None if manifest is None or manifest.fingerprint is None else tuple(manifest.fingerprint)
+    print_ = given if said is None else (said[0], said[1])
+    if given is not None and said is not None and given != said:
+        raise InvalidInput(f"Expected the fingerprint {said} of the manifest, but got {given}; leave it away.")
+    if states.observation.sites != ("residual",):
+        raise InvalidInput(f"Expected states of the residual stream, but got {states.observation}; capture those.")
+    if manifest is not None and manifest.digest != model.digest:
+        raise InvalidInput(
+            f"Expected states of {model.name} (digest {model.digest[:16]}), but they say that they are of "
+            f"{manifest.model} (digest {manifest.digest[:16]}); name that model."
+        )
+    stored = model.dtype if print_ is not None else states.arrays[0].dtype
+    return Claim(model, states.layer, stored, print_)
+
+
+def _check_of_prompts(claim: Claim, states: States, ids: list[list[int]]) -> None:
+    if claim.fingerprint is None:
+        states.check(claim.model)
+    lengths, named = [len(rows) for rows in states], list(map(len, ids))
+    if lengths != named:
+        raise InvalidInput(
+            f"Expected a row for each token of the prompts, {named[:8]}, but the states have {lengths[:8]} rows; "
+            "name the prompts that they are of."
+        )
+    widths = {rows.shape[1] for rows in states}
+    if claim.fingerprint is not None and widths != {claim.fingerprint[0]}:
+        raise InvalidInput(
+            f"Expected {claim.fingerprint[0]} projections of each row, but got {sorted(widths)}; name the fingerprint "
+            "that was kept."
+        )
+
+
+def _answer(claim: Claim, threshold: Threshold, rows: torch.Tensor, tokens: Sequence[int], rate: float) -> Answer:
+    right = claim.recomputed(tokens)
+    seen = rows.cpu().double() if claim.fingerprint is not None else claim.seen(rows)
+    scores = right.scores(seen)
+    most = threshold.at(rate, len(tokens))
+    bad = torch.nonzero(~(scores <= most)).flatten().tolist()
+    speaking = int((most * right.spread < _SPEAKS).sum())
+    reason: str | None = None
+    if threshold.runs < threshold.needed(rate):
+        reason = f"a rate of {rate:g} needs {threshold.needed(rate)} calibration runs, and there are {threshold.runs}"
+    elif not bad and not speaking:
+        reason = "rounding spreads every row as far as unrelated states are apart; 1 row that speaks is needed"
+    answer = "undecided" if reason is not None else "inconsistent" if bad else "consistent"
+    return Answer(answer, float(scores.max()), most, len(tokens), speaking, bad[0] if bad else None, reason)

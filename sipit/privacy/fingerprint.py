@@ -1,0 +1,42 @@
+"""Fingerprints: a few random projections of every row, kept in the place of states.
+
+A row is evened first (`sipit.noise.distances`), so that no massive coordinate is all that is projected. Whoever knows
+the seed can make other rows of the same fingerprint: it tells accidents, and withstands no forger.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from proofs.errors import InvalidInput
+from sipit.noise.distances import evening
+from sipit.states.files import States
+
+LEAST, MOST = 4, 64  # projections of a row
+
+
+def fingerprint(states: torch.Tensor, size: int, seed: int) -> torch.Tensor:
+    """The projections of states (…, d), shape (…, size), float64; they are the same for the same size and seed.
+
+    Raises:
+        InvalidInput: fewer projections than 4, more than 64, or more than the states have coordinates.
+    """
+    width = states.shape[-1]
+    if not LEAST <= size <= min(MOST, width):
+        raise InvalidInput(
+            f"Expected a fingerprint of {LEAST} to {min(MOST, width)} numbers a row, but got {size}; choose one."
+        )
+    drawn = torch.randn(width, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    rows = states.double().cpu()
+    return (rows * evening(rows)) @ drawn / size**0.5
+
+
+def fingerprinted(states: States, size: int, seed: int) -> States:
+    """The fingerprints of states, with a manifest that says so, in float32.
+
+    Raises:
+        InvalidInput: a size that there is not.
+    """
+    assert states.manifest is not None  # of a capture
+    arrays = tuple(fingerprint(rows, size, seed).float() for rows in states)
+    return replace(states, arrays=arrays, manifest=replace(states.manifest, fingerprint=(size, seed)))

@@ -1,0 +1,100 @@
+"""The chapter of `audit`: prompt by prompt whether its states are what they are said to be, and what is noticed."""
+
+from typing import Any
+
+from proofs.evidence import Record
+from proofs.verdict import Verdict
+from sipit.report.chapter import chapter, subject_of, told
+from sipit.report.document import (
+    Badge,
+    Block,
+    Cell,
+    Chapter,
+    Claim,
+    Column,
+    Figure,
+    Findings,
+    Series,
+    ShareCurves,
+    Table,
+    Theme,
+    Tone,
+)
+from sipit.report.generic import ROWS, fields
+from sipit.report.reading import objects, real, without
+from sipit.report.wording import count, number, plain
+
+M = Claim.MEASURED
+_TONES = {"consistent": Tone.HOLDS, "inconsistent": Tone.FAILS, "undecided": Tone.OPEN}
+_SHOWN = {"prompts", "power"}
+
+
+def audit_chapter(record: Record) -> Chapter:
+    """The chapter of an `audit` record."""
+    result = record.result
+    prompts = objects(result.get("prompts"))
+    blocks: list[Block] = [*_power(objects(result.get("power"))), _answers(prompts)]
+    blocks += fields(without(result, _SHOWN), measured=None)
+    bad = [place for place, one in enumerate(prompts) if one.get("answer") == "inconsistent"]
+    what = f"the states of {count(len(prompts), 'prompt')} under {subject_of(record)}"
+    match record.verdict:
+        case Verdict.HELD:
+            headline, found = f"Nothing speaks against these being {what}.", f"nothing speaks against {what}"
+            findings = Findings(measured=(found,))
+        case Verdict.REFUTED:
+            headline = (
+                f"These are not {what}: {count(len(bad), 'prompt')} differ, the first is number {min(bad, default=0)}."
+            )
+            findings = Findings(broken=(f"what is said to be {what} is not",))
+        case _:
+            headline = f"Whether these are {what} stays open."
+            findings = Findings(undecided=(f"whether these are {what}",))
+    rate = number(real(result.get("false_alarm_rate")))
+    return chapter(
+        record,
+        Theme.RUNS,
+        "Are the states what they are said to be",
+        headline,
+        sentences=told(
+            M, f"Of honest prompts a share of {rate} is called inconsistent, whatever their number of rows; the "
+            "threshold is that of captures that differ by rounding alone."
+        ),
+        blocks=blocks,
+        findings=findings,
+    )  # fmt: skip
+
+
+def _answers(prompts: list[dict[str, Any]]) -> Table:
+    columns = (Column("prompt", True), Column("answer"), Column("rows", True), Column("score", True, M),
+               Column("at most", True, M), Column("first bad row", True), Column("why open"))  # fmt: skip
+    rows: list[tuple[Cell, ...]] = []
+    for place, one in enumerate(prompts[:ROWS]):
+        answer = plain(one.get("answer"))
+        rows.append((
+            str(place), Badge(answer, _TONES.get(answer, Tone.NEUTRAL)), plain(one.get("rows")),
+            number(real(one.get("score"))), number(real(one.get("threshold"))),
+            plain(one.get("first_bad_row")), plain(one.get("reason")),
+        ))  # fmt: skip
+    return Table("Prompt by prompt", columns, tuple(rows), omitted=len(prompts) - len(rows))
+
+
+def _power(power: list[dict[str, Any]]) -> list[Block]:
+    """What is noticed at which rate of false alarms: the three that are noticed least as curves, all as a table."""
+    known = [one for one in power if objects(one.get("curve"))]
+    if not known:
+        return []
+    curves: dict[str, dict[float | None, float | None]] = {}
+    for one in known:
+        points = objects(one.get("curve"))
+        curves[plain(one.get("alternative"))] = {real(p.get("rate")): real(p.get("detected")) for p in points}
+    rates = sorted({rate for curve in curves.values() for rate in curve if rate is not None})
+    least = sorted(curves, key=lambda name: sum(share or 0.0 for share in curves[name].values()))[:3]
+    series = tuple(Series(name, tuple(map(curves[name].get, rates))) for name in least)
+    said = "; ".join(f"{name}: {number(curves[name].get(rates[0]))} at {number(rates[0])}" for name in least)
+    rows = tuple((plain(one.get("alternative")), plain(one.get("detected")), plain(one.get("prompts")),
+                  plain(one.get("interval")), plain(one.get("reason"))) for one in power)  # fmt: skip
+    columns = (Column("alternative"), Column("noticed", True, M), Column("of prompts", True), Column("interval (95 %)"),
+               Column("not tried because"))  # fmt: skip
+    chart = ShareCurves("false alarms of honest prompts", tuple(map(number, rates)), series)
+    return [Figure("What is noticed least", f"Share that is noticed, by rate of false alarms. {said}.", chart, M),
+            Table("What the audit notices at its own rate", columns, rows)]  # fmt: skip

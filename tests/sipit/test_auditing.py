@@ -1,0 +1,93 @@
+"""States audited: honest ones pass at the stated rate, and what is not what it is said to be is noticed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import sipit
+from proofs.errors import InvalidInput
+from proofs.verdict import Verdict
+from sipit.cli import run
+from sipit.privacy.audit import audit_states
+from sipit.privacy.fingerprint import fingerprint, fingerprinted
+from sipit.privacy.power import power_of
+from sipit.states.files import States
+from tests.sipit.cases import random_prompts, tiny
+
+PROMPTS = random_prompts(40, longest=30, shortest=2, seed=8)
+
+
+def audited(model, states, prompts, **options):
+    return [one.answer for one in audit_states(model, states, prompts, **options).answers]
+
+
+@pytest.mark.parametrize("how", [{"cached": True}, {"batch": 8}])
+def test_honest_states_are_consistent(how):
+    model = tiny("llama")
+    answers = audited(model, sipit.capture(model, PROMPTS, layer=1, **how), PROMPTS)
+    assert answers.count("inconsistent") <= 2  # of 40 at a rate of 0.01; more has a probability below 0.01
+
+
+def test_every_other_origin_is_noticed():
+    model = tiny("llama")
+    found = audit_states(model, sipit.capture(model, PROMPTS[:1], layer=1), PROMPTS[:1])
+    power = {one["alternative"]: one for one in power_of(found.claim, found.threshold, 0.01, lambda *_: None)}
+    assert len(power) == 9
+    for name, one in power.items():
+        assert one["detected"] == one["prompts"] > 0, name
+
+
+def test_the_first_bad_row_is_named():
+    model = tiny("gpt2")
+    states = sipit.capture(model, [list(range(20))], layer=2)
+    states[0][7] *= 1.001
+    (answer,) = audit_states(model, states, [list(range(20))]).answers
+    assert (answer.answer, answer.first_bad_row) == ("inconsistent", 7)
+
+
+def test_fingerprints_do_for_states(tmp_path, capsys):
+    model = tiny("llama")
+    kept = fingerprinted(sipit.capture(model, PROMPTS, layer=1), 8, 3)
+    assert all(rows.shape[1] == 8 for rows in kept)
+    assert audited(model, kept, PROMPTS).count("consistent") >= 38
+    other = [[*ids[:-1], (ids[-1] + 1) % 512] for ids in PROMPTS]
+    assert audited(model, kept, other) == ["inconsistent"] * len(PROMPTS)
+    with pytest.raises(InvalidInput, match="fingerprints"):
+        sipit.invert(model, kept)
+    text, file = tmp_path / "p.txt", tmp_path / "f.safetensors"
+    text.write_text("Hello world\nGoodbye\n")
+    line = ["--prompts", str(text), "-o", str(file), "--fingerprint", "16", "--layer", "1", "--seed", "0"]
+    assert run(["capture", "tiny-llama", *line]) == 0
+    capsys.readouterr()
+    assert run(["audit", "tiny-llama", "--states", str(file), "--prompts", str(text), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["verdict"] == "held" and record["result"]["fingerprint"] == [16, 0]
+    assert {len(one["sha256"]) for one in record["result"]["files"]} == {64}
+
+
+def test_fingerprints_are_the_same_for_a_seed_and_no_other():
+    rows = torch.randn(5, 32, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(fingerprint(rows, 8, 1), fingerprint(rows, 8, 1))
+    assert not torch.equal(fingerprint(rows, 8, 1), fingerprint(rows, 8, 2))
+    with pytest.raises(InvalidInput, match="fingerprint of 4 to 32"):
+        fingerprint(rows, 33, 1)
+
+
+def test_a_rate_that_nothing_was_seen_of_is_undecided():
+    model = tiny("llama")
+    found = audit_states(model, sipit.capture(model, PROMPTS[:1], layer=1), PROMPTS[:1], rate=1e-6)
+    assert found.verdict is Verdict.UNDECIDED
+    assert "calibration runs" in found.answers[0].reason
+
+
+def test_other_prompts_and_models_are_refused():
+    model = tiny("llama")
+    states = sipit.capture(model, PROMPTS[:2], layer=1)
+    with pytest.raises(InvalidInput, match="row for each token"):
+        audit_states(model, states, [PROMPTS[0], PROMPTS[1][:-1]])
+    with pytest.raises(InvalidInput, match="name that model"):
+        audit_states(model, replace(states, manifest=replace(states.manifest, digest="0" * 64)), PROMPTS[:2])
+    with pytest.raises(InvalidInput, match="shape"):
+        audit_states(model, States([torch.ones(3, 5)], layer=1), [[1, 2, 3]])
