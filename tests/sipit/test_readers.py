@@ -344,6 +344,15 @@ def test_a_centred_stream_is_inverted_as_what_it_is(tmp_path, capsys):
     assert (status, record["result"]["prompts"][0]["token_ids"]) == (0, IDS)
 
 
+@pytest.mark.parametrize("path", ["model.layers.1.mlp.output", "model.model.layers[1].self_attn.output[0]"])
+def test_paths_to_halves_of_a_block_are_looked_up(tmp_path, capsys, path):
+    half = "mlp-out" if "mlp" in path else "attention-out"
+    bad(tmp_path / "s.safetensors", {path: sipit.capture(tiny("llama"), [IDS], layer=2, observe=half)[0]})
+    status, record, _ = observed(capsys, tmp_path / "s.safetensors", half, "2")
+    assert (status, record["result"]["prompts"][0]["token_ids"]) == (0, IDS)
+    assert inverted(capsys, tmp_path / "s.safetensors", 2)[0] == 2  # it is not the stream
+
+
 CACHES = {
     "two tokens": lambda keys, values: torch.stack([keys, values])[:, :2].transpose(1, 2),
     "three halves": lambda keys, values: torch.stack([keys, values, keys]).flatten(2),

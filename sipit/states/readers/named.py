@@ -5,12 +5,17 @@ A path of modules is looked up in the model: what counts is the module that it l
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from itertools import product
+from typing import Any
 
 import torch
 
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
+from sipit.observations.readers import AtModule, Reader
+from sipit.observations.sites import find_reader
 from sipit.states.readers.companions import Companions
 from sipit.states.readers.containers import Container, Stored
 from sipit.states.readers.contents import Contents, Place, TokenIds
@@ -36,6 +41,7 @@ _LLAMA_CPP = (
 _HEADS = {"keys", "keys-unrotated", "values"}  # sites with an axis of heads
 HOOKS = "hooks of TransformerLens"
 _PlaceOf = Callable[[str], Place | None]
+_LENGTH = 4  # tokens of a prompt with which modules are compared
 _CENTRED = 1e-5  # mean of a row over its root mean square, at the roundings of float32
 
 
@@ -111,9 +117,35 @@ def module_place(model: LanguageModel, name: str) -> Place | None:
         index = blocks.get(id(module))
         if index is not None:
             return Place("residual", index + (side != "input"))
+        half = _half(model, module) if side != "input" else None
+        if half is not None:
+            return half
         if module is model.decoder.body and side != "input":
             return Place("residual", "final")
     return None
+
+
+def _half(model: LanguageModel, module: Any) -> Place | None:
+    """The place of what a module inside a block returns, where that is what attention or the MLP adds to the stream."""
+    inside = [layer for layer, block in enumerate(model.decoder.blocks, start=1) if module in [*block.modules()]]
+    for layer, half in product(inside, ("attention-out", "mlp-out")):
+        with suppress(Unsupported, StopIteration):  # the block has no such half, or the module returns no tensor
+            if _returns(model, module, find_reader(model, half, layer)):
+                return Place(half, layer)
+    return None
+
+
+def _returns(model: LanguageModel, module: Any, reader: Reader) -> bool:
+    """Whether a module returns what a reader takes, tried on a short prompt."""
+    returned, taken = list[torch.Tensor](), list[torch.Tensor]()
+    ids = torch.arange(_LENGTH, device=model.device)[None] % model.vocabulary_size
+    with (
+        torch.inference_mode(),
+        AtModule(model, module, reader.depth).reading(returned.append),
+        reader.reading(taken.append),
+    ):
+        model.decoder.body(input_ids=ids, **model.abilities.arguments())
+    return bool(returned and taken) and torch.equal(returned[0], taken[0])
 
 
 def _centred(place: Place, arrays: Sequence[torch.Tensor]) -> Place:
