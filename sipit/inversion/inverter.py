@@ -28,6 +28,8 @@ from sipit.prefix.choice import PrefixOpener, kind_of, prefix_opener
 from sipit.record import Progress
 from sipit.states.files import States, check_states
 
+THIN = 8  # numbers of a token below which the whole vocabulary is tested
+
 
 def invert(
     model: LanguageModel,
@@ -98,7 +100,9 @@ class Inverter:
             tolerance = max(derived.values(), key=lambda one: one.value)
         elif not isinstance(tolerance, Tolerance):
             tolerance = Tolerance.given(tolerance)
-        everything = full_margin or policy == "exhaustive"
+        # A few numbers a token may be met by chance: then every token is tested.
+        thin = (states.observation.top or network.width) < THIN
+        everything = full_margin or policy == "exhaustive" or thin
         return cls(
             network=network,
             open_prefix=prefix_opener(network),

@@ -24,6 +24,7 @@ from sipit.prefix.kinds import Prefix
 NEAR = 10.0  # a rival within this multiple of it widens the search
 FAR = 1e4  # multiples of the tolerance beyond which a residual is no rounding, however amplified
 LISTED = 32  # alternatives named at most
+_ENTRIES = 2**24  # of states that are compared at once, in float64
 PIECE = 1024  # candidates that run together; between pieces the clock is looked at
 
 
@@ -246,5 +247,9 @@ class Verifier:
 
     def residuals(self, positions: slice | torch.Tensor, states: torch.Tensor) -> torch.Tensor:
         """The residuals of states (…, n, d) at n positions, shape (…, n)."""
+        if isinstance(positions, torch.Tensor) and states.numel() > _ENTRIES and len(states) > 1:
+            rows = max(1, _ENTRIES // states.shape[1])
+            parts = zip(positions.split(rows), states.split(rows), strict=True)
+            return torch.cat([self.residuals(*part) for part in parts])
         difference = (states.double() - self.observed[positions]) * self._weights[positions]
         return quotient(difference, self._norms[positions])

@@ -24,13 +24,13 @@ def sound_captures(
     model: LanguageModel, prompts: list[list[int]], observation: Observation, spread: Sequence[torch.Tensor]
 ) -> tuple[list[States], tuple[str, ...]]:
     """Captures of the prompts in every way that differs by rounding from one forward, which is the first of them."""
-    plain = capture(model, prompts, observe=observation)
+    plain = capture(model, prompts, observe=observation).beside(model)
     captures, left_out = [plain], list[str]()
     for name, how, refused in other_ways(model, len(prompts), longest=max(map(len, prompts))):
         if refused is not None:
             left_out.append(f"{name}: {refused}")
             continue
-        other = capture(model, prompts, observe=observation, **how)
+        other = capture(model, prompts, observe=observation, **how).beside(model)
         apart = [
             torch.stack([relative_distance(o.double(), p.double(), evened=e) for e in KINDS])
             for o, p in zip(other, plain, strict=True)

@@ -4,6 +4,7 @@ It is known by what is made of it: a linear module takes it and returns every he
 what is cached itself, as one head. What is read is what the module before hands on, behind its norm.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +41,18 @@ def find_latent(model: LanguageModel, layer: int) -> AtModule:
         f"Expected a latent that block {layer + 1} of {model.name} makes keys and values of, but it makes them of the "
         "stream itself; observe keys or values."
     )
+
+
+def latent_rows(model: LanguageModel, layer: int, arrays: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Rows (T, r) of the latents of a layer, also of such as have the rotary key behind them, as vLLM caches them.
+
+    The key that they share is left aside: programs order its numbers in different ways.
+    """
+    heads = cached_heads(model, layer)
+    for rows in arrays:
+        whole = -1 if isinstance(heads, str) else sum(part.shape[1] * part.shape[3] for part in heads)
+        own = -1 if isinstance(heads, str) or heads[0].shape[1] > 1 else heads[0].shape[3]
+        yield rows[:, :own] if rows.ndim == 2 and rows.shape[1] == whole and own > 0 else rows
 
 
 def _is_latent(given: torch.Tensor, made: torch.Tensor, heads: tuple[torch.Tensor, torch.Tensor]) -> bool:

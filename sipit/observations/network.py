@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from sipit.observations.cached import empty_memory
 from sipit.observations.observation import RESIDUAL, Observation
 from sipit.observations.readers import AtHead, InCache, Keep, MadeOf, Reader
 from sipit.observations.sites import find_reader
+from sipit.observations.top import leading
 
 _LENGTH = 4  # tokens of the prompt with which the width is seen
 
@@ -86,5 +87,7 @@ def observed_network(model: LanguageModel, observation: Observation) -> Network:
         return Network(model, chosen.layer)
     layers = [int(layer) for layer in chosen.layers] or [model.layers]
     readers = tuple(find_reader(model, site, layer) for site in chosen.sites for layer in layers)
+    if chosen.top is not None:
+        readers = (MadeOf(readers[0], partial(leading, count=chosen.top)),)
     depth = max(reader.depth for reader in readers)
     return ObservedNetwork(model, min(depth, model.layers), observation=chosen, readers=readers)

@@ -1,5 +1,6 @@
 """`capture`: what is observed of prompts at one layer, in the ways that other programs would take it."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from sipit.models.language_model import check_loaded
 from sipit.models.network import Network, whole_number
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
+from sipit.observations.top import packed
 from sipit.prompts.reading import tokenize
 from sipit.record import Progress, versions, versions_in_words
 from sipit.states.files import Manifest, States
@@ -53,7 +55,7 @@ def capture(
     """
     check_loaded(model)
     chosen = Observation.of(observe, layer, top).within(model.layers, model.name)
-    network = observed_network(model, chosen)
+    network = observed_network(model, replace(chosen, top=None))
     batch = whole_number(batch)
     if type(batch) is not int or batch < 1 or (cached and batch > 1):
         raise InvalidInput(f"Expected a batch of at least 1, and of 1 with a cache, but got batch={batch}; change it.")
@@ -77,6 +79,8 @@ def capture(
         arrays += [_token_by_token(network, group[0])] if cached else _together(network, group, padding)
         if progress is not None:
             progress(len(arrays), len(token_ids))
+    if chosen.top is not None:
+        arrays = [packed(array, chosen.top) for array in arrays]
     return States(arrays=tuple(arrays), manifest=_manifest(model, chosen, token_ids), observation=chosen)
 
 

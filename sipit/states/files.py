@@ -19,8 +19,10 @@ from proofs.evidence import write_atomically
 from sipit.models import LanguageModel
 from sipit.models.network import whole_number
 from sipit.observations.heads import with_heads_beside
+from sipit.observations.latent import latent_rows
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
+from sipit.observations.top import unpacked
 from sipit.states.arrays import as_arrays
 from sipit.states.readers.containers import Container, natural, read_container
 from sipit.states.readers.contents import Contents, Source, joined_source
@@ -96,11 +98,19 @@ class States(Sequence[torch.Tensor]):
         return max(stored, computed, key=lambda dtype: torch.finfo(dtype).eps)
 
     def beside(self, model: LanguageModel) -> "States":
-        """The same with the heads of keys and values side by side, (T, n), as the model has them.
+        """The same as the model has them: heads of keys and values side by side, log-probabilities by token, (T, n).
 
         Raises:
             InvalidInput: a tensor whose shape has no reading, or several.
         """
+        if self.observation.top is not None:
+            rows, top = observed_network(model, self.observation).width, self.observation.top
+            return replace(
+                self, arrays=tuple(unpacked(array, rows, top, number) for number, array in enumerate(self.arrays))
+            )
+        if self.observation.sites == ("latent",) and len(self.observation.layers) == 1:
+            rows = latent_rows(model, int(self.observation.layers[0]), self.arrays)
+            return replace(self, arrays=tuple(rows))
         if not self.observation.per_head or all(array.ndim == 2 for array in self.arrays):
             return self
         return replace(self, arrays=tuple(with_heads_beside(model, self.observation, self.arrays)))

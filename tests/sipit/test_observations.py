@@ -10,10 +10,13 @@ from transformers import AutoConfig
 
 import sipit
 from proofs.errors import InvalidInput, Unsupported
+from sipit.inversion.policies.sketched import is_wide
 from sipit.models.hooks import hooked
 from sipit.models.tiny import drawn_module
+from sipit.observations.network import observed_network
 from sipit.observations.observation import KINDS, Observation, Where
 from sipit.observations.sites import heads_of
+from sipit.observations.top import leading, packed, unpacked
 from tests.sipit.cases import ALL_FAMILIES, assert_recovers, language_model, random_prompts, tiny
 
 BLOCKS = 4
@@ -203,7 +206,9 @@ def test_a_latent_is_what_the_module_behind_it_takes_and_brings_the_prompt_back(
         plain_run(model, prompt)
     states = sipit.capture(model, [prompt], layer=1, observe="latent")
     torch.testing.assert_close(states[0], shown[0], rtol=0, atol=0)
-    assert_recovers(model, states, [prompt])
+    with_key = torch.cat([states[0], torch.ones(len(prompt), 8)], dim=1)  # as vLLM caches them
+    given = sipit.States([with_key], observation="latent", layer=1)
+    assert_recovers(model, given.beside(model), [prompt])
 
 
 IN_SHORT = [
@@ -258,3 +263,41 @@ def test_heads_are_read_in_every_order_of_axes_that_the_model_tells_apart(family
 def test_states_whose_layer_nobody_names_are_refused():
     with pytest.raises(InvalidInput, match="layer"):
         sipit.invert(tiny("gpt2"), sipit.States([torch.zeros(3, 64)], observation=Observation.of("keys")))
+
+
+@pytest.mark.parametrize("top", [1, 20])
+def test_prompts_come_back_from_the_largest_log_probabilities(top, tmp_path):
+    model = tiny("llama")
+    prompts = random_prompts(2, longest=6, seed=8)
+    states = sipit.capture(model, prompts, observe="logprobs", top=top)
+    for array, prompt in zip(states, prompts, strict=True):
+        largest = plain_run(model, prompt).logits[0].log_softmax(1).topk(top, dim=1)
+        torch.testing.assert_close(array, torch.cat([largest.indices.float(), largest.values], dim=1), rtol=0, atol=0)
+    path = tmp_path / "top.safetensors"
+    sipit.write_states(path, states)
+    inversions = assert_recovers(model, sipit.read_states(path).beside(model), prompts)
+    everything = model.vocabulary_size - 1
+    assert all(token.rivals_tested == everything for one in inversions for token in one.tokens) == (top == 1)
+
+
+@given(st.integers(1, 12), st.integers(0, 99))
+def test_what_the_largest_say_moves_no_farther_than_all_do(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    rows, others = torch.randn(2, 4, 12, generator=generator, dtype=torch.float64).log_softmax(-1)
+    kept, moved = leading(rows, count), leading(others, count)
+    assert bool(((kept - moved).abs().amax(1) <= (rows - others).abs().amax(1) + 1e-12).all())
+    torch.testing.assert_close(unpacked(packed(rows, count), 12, count, 0), kept, rtol=0, atol=0)
+    if count > 1:
+        with pytest.raises(InvalidInput, match="each once"):
+            unpacked(packed(rows, count)[:, [0, 0, *range(2, 2 * count)]], 12, count, 0)
+
+
+def test_wide_observations_are_drafted_from_a_sketch_of_them(monkeypatch):
+    model = tiny("qwen2")
+    prompts = random_prompts(2, longest=10, seed=9)
+    monkeypatch.setattr("sipit.inversion.policies.sketched.WIDE", 0)
+    states = sipit.capture(model, prompts, observe="logits")
+    assert is_wide(observed_network(model, states.observation))
+    inversions = assert_recovers(model, states, prompts)
+    tested = sum(one.candidates_tested for one in inversions) / sum(map(len, prompts))
+    assert tested < model.vocabulary_size / 2  # without a sketch nothing would be known of the order

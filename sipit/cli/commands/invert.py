@@ -201,7 +201,8 @@ def _observed(
 
     if path is None:
         return _captured(model, truth, layer, observe, top)
-    states = read_states(path, layer=layer, observe=observe, top=top, model=model).beside(model)
+    states = read_states(path, layer=layer, observe=observe, top=top, model=model)
+    states = states.beside(model) if states.observation.per_head else states  # rows are counted below
     if truth is not None and [len(ids) for ids in truth] != [len(array) for array in states]:
         raise InvalidInput(
             f"Expected as many prompts of the same lengths as there are states in {path}, but the prompts beside them "

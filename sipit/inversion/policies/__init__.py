@@ -8,6 +8,7 @@ from sipit.inversion.policies.draft import DraftPolicy
 from sipit.inversion.policies.exhaustive import ExhaustivePolicy
 from sipit.inversion.policies.gradient import GradientPolicy
 from sipit.inversion.policies.nearest import NearestPolicy
+from sipit.inversion.policies.sketched import SketchedPolicy, is_wide
 from sipit.inversion.verifier import Trial
 from sipit.models.network import Network
 from sipit.prefix.kinds import Prefix
@@ -70,7 +71,8 @@ def make_policy(name: str, network: Network, *, progress: Progress | None = None
     """
     check_policy(name)
     if name == "draft":
-        return DraftPolicy.prepare(network, progress=progress)
+        kind = SketchedPolicy if is_wide(network) else DraftPolicy
+        return kind.prepare(network, progress=progress)
     if name == "gradient":
         return GradientPolicy()
     if name == "nearest":

@@ -17,10 +17,13 @@ class NearestPolicy:
     model: LanguageModel
 
     def propose(self, states: torch.Tensor, network: Network) -> "NearestProposal":
-        """Embeds the vocabulary as the model itself does (Gemma scales, some add positions) and compares."""
+        """Embeds the vocabulary as the model itself does (Gemma scales, some add positions) and compares.
+
+        What is no residual stream is compared with what every token has there at the first position.
+        """
         tokens = torch.arange(self.model.vocabulary_size, device=self.model.device)
-        embedding = Network(self.model, 0, network.work)
-        rows = torch.cat([embedding.run(part[:, None])[:, 0] for part in tokens.split(8192)]).float()
+        first = Network(self.model, 0, network.work) if type(network) is Network else network
+        rows = torch.cat([first.run(part[:, None])[:, 0] for part in tokens.split(8192)]).float()
         targets = states.to(device=self.model.device, dtype=rows.dtype)
         # Only an order is wanted, so the form that cancels is good enough here.
         distances = (rows * rows).sum(1) - 2 * targets @ rows.T

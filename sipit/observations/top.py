@@ -1,0 +1,45 @@
+"""The largest few log-probabilities of every position, as interfaces to models give them.
+
+A row that is kept is (T, 2 K): the ids of K tokens, then their log-probabilities, largest first. Of all others it says
+that they are at most the least of these. So rows are compared as (T, V) with the others *at* the least: that moves no
+farther than the log-probabilities themselves do, also where two of them change places at the border.
+"""
+
+import torch
+
+from proofs.errors import InvalidInput
+
+
+def leading(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """Log-probabilities (…, V), those behind the `count` largest raised to the least of these."""
+    least = rows.topk(min(count, rows.shape[-1]), dim=-1).values[..., -1:]
+    return rows.maximum(least)
+
+
+def packed(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """Ids and log-probabilities (T, 2 K) of rows (T, V) of all of them."""
+    largest = rows.topk(min(count, rows.shape[-1]), dim=-1)
+    return torch.cat([largest.indices.to(rows.dtype), largest.values], dim=-1)
+
+
+def unpacked(rows: torch.Tensor, vocabulary: int, count: int, number: int) -> torch.Tensor:
+    """The rows (T, V) that (T, 2 K) stand for; those of prompt `number`, for the message.
+
+    Raises:
+        InvalidInput: other shapes, ids that are none or named twice, or a log-probability above 0.
+    """
+    count = min(count, vocabulary)
+    if rows.ndim != 2 or rows.shape[1] != 2 * count:
+        raise InvalidInput(
+            f"Expected ids and log-probabilities of {count} tokens, shape (T, {2 * count}), but tensor {number} has "
+            f"shape {tuple(rows.shape)}; correct --top, or save ids first and log-probabilities behind them."
+        )
+    ids, values = rows[:, :count], rows[:, count:]
+    sound = bool(((ids >= 0) & (ids < vocabulary) & (ids == ids.round())).all()) and bool((values <= 0).all())
+    if not sound or bool((ids.sort(dim=1).values.diff(dim=1) == 0).any()):
+        raise InvalidInput(
+            f"Expected {count} ids below {vocabulary}, each once, and log-probabilities of at most 0 behind them, but "
+            f"tensor {number} has others; save ids first and log-probabilities behind them."
+        )
+    filled = values.amin(1, keepdim=True).expand(-1, vocabulary).clone()
+    return filled.scatter_(1, ids.long(), values)
