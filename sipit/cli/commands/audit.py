@@ -68,7 +68,8 @@ def audit(
 
 def _show(result: dict[str, Any]) -> None:
     for number, one in enumerate(result["prompts"]):
-        said = one["reason"] or f"score {one['score'] or float('inf'):.3g} of at most {one['threshold']:.3g}"
+        score = float("inf") if one["score"] is None else one["score"]
+        said = one["reason"] or f"score {score:.3g} of at most {one['threshold']:.3g}"
         bad = "" if one["first_bad_row"] is None else f", first at row {one['first_bad_row']}"
         typer.echo(f"prompt {number}: {one['answer']} ({one['rows']} rows; {said}{bad})")
     typer.echo(f"false alarms: {result['false_alarm_rate']:g} of prompts")
