@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sipit.noise.tolerance import Tolerance
     from sipit.privacy.audit import audit_states
     from sipit.privacy.comparison import compare_runs
+    from sipit.privacy.leak import measure_leak
     from sipit.states.capturing import capture
     from sipit.states.files import States, read_states, write_states
 
@@ -37,6 +38,7 @@ _HOMES = {
     "Tolerance": "sipit.noise.tolerance",
     "audit_states": "sipit.privacy.audit",
     "compare_runs": "sipit.privacy.comparison",
+    "measure_leak": "sipit.privacy.leak",
 }
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "compare_runs",
     "invert",
     "load_model",
+    "measure_leak",
     "read_states",
     "write_states",
 ]

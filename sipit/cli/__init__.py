@@ -30,6 +30,7 @@ from sipit.cli.commands.doctor import doctor
 from sipit.cli.commands.download import download
 from sipit.cli.commands.fuzz import fuzz
 from sipit.cli.commands.invert import invert
+from sipit.cli.commands.leak import leak
 from sipit.cli.commands.prove import prove
 from sipit.cli.commands.quantization import quantization
 from sipit.cli.commands.report import report
@@ -38,7 +39,7 @@ from sipit.cli.commands.verify import verify
 from sipit.cli.output import FAULT, INTERRUPTED, MISUSE, abandon_streams, command_line, say
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # a disk, a quota or a limit of files is full
-GO_ON = frozenset({"invert", "collide", "quantization", "train", "certify"})  # keep what is done while they work
+GO_ON = frozenset({"invert", "collide", "quantization", "train", "certify", "leak"})  # keep what they have done
 
 app = typer.Typer(
     name="sipit",
@@ -55,6 +56,7 @@ app.command()(collide)
 app.command()(quantization)
 app.command()(compare)
 app.command()(audit)
+app.command()(leak)
 app.command()(fuzz)
 app.command()(train)
 app.command()(report)

@@ -1,6 +1,6 @@
 """`compare`, `audit` and `leak`, whole: each as a record."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,12 @@ from typing import Any
 import torch
 
 from proofs.evidence import Record
+from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.privacy.audit import audit_states
 from sipit.privacy.comparison import RATE, Comparison, compare_runs
+from sipit.privacy.defences import Defence
+from sipit.privacy.leak import SHORTLIST, measure_leak
 from sipit.privacy.power import power_of
 from sipit.privacy.runs import FileRun, ModelRun, Run, open_run, sha256_of
 from sipit.record import Stages, Stopwatch, provenance, silent
@@ -103,6 +106,47 @@ def audit_record(
             "power": measured,
         },
         provenance=provenance(model, seed=seed, lengths=map(len, states)),
+        seconds=watch.seconds,
+    )
+
+
+def leak_record(
+    model: LanguageModel,
+    prompts: Any = None,
+    *,
+    layers: Sequence[int] | None = None,
+    defences: Sequence[str | Defence] | None = None,
+    strengths: Sequence[float] | None = None,
+    candidates: int = SHORTLIST,
+    quick: bool = False,
+    seed: int = 0,
+    stages: Stages = silent,
+    announce: Callable[[float], None] | None = None,
+    watch: Stopwatch | None = None,
+) -> Record:
+    """How much each defence hides and what it costs: the record of `sipit leak`.
+
+    Arguments and errors are those of `measure_leak`; `watch` says where time is counted from.
+    """
+    watch = Stopwatch() if watch is None else watch
+    found = measure_leak(
+        model, prompts, layers=layers, defences=defences, strengths=strengths, candidates=candidates, quick=quick,
+        seed=seed, stages=stages, announce=announce,
+    )  # fmt: skip
+    few = (
+        f"a rate needs {found.prompts + found.missing} prompts, and there is {found.prompts}" if found.missing else None
+    )
+    return Record(
+        command="leak",
+        verdict=Verdict.UNDECIDED if few else Verdict.DONE,
+        result={
+            "curves": list(found.curves),
+            "layers": list(found.layers),
+            "prompts": found.prompts,
+            "candidates": found.candidates,
+            "reason": few,
+        },
+        provenance=provenance(model, seed=seed),
         seconds=watch.seconds,
     )
 

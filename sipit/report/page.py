@@ -9,6 +9,7 @@ from sipit.report.chapters.certificates import certificates_chapters
 from sipit.report.chapters.check import check_chapter
 from sipit.report.chapters.collisions import collisions_chapter
 from sipit.report.chapters.comparison import comparison_chapter
+from sipit.report.chapters.defences import defences_chapter
 from sipit.report.chapters.fuzz_and_verify import fuzz_chapter, generic_chapter, verification_chapter
 from sipit.report.chapters.generic_position import patterns_chapter
 from sipit.report.chapters.installation import installation_chapter
@@ -34,6 +35,7 @@ _CHAPTERS: dict[str, Callable[[Record], Chapter]] = {
     "doctor": installation_chapter,
     "fuzz": fuzz_chapter,
     "invert": inversion_chapter,
+    "leak": defences_chapter,
     "prove generic-position": patterns_chapter,
     "prove training-step": training_step_chapter,
     "prove witness": witness_chapter,

@@ -31,6 +31,7 @@ COMMANDS = {
     "collide": ["collide", "tiny-gpt2", "--limit", "400"],
     "compare": ["compare", "tiny-gpt2", "tiny-gpt2@dtype=bfloat16", "--prompts", "prompts.txt"],
     "audit": ["audit", "tiny-gpt2", "--states", "states.safetensors", "--prompts", "prompts.txt", "--power"],
+    "leak": ["leak", "tiny-gpt2", "--prompts", "prompts.txt", "--layers", "1", "--defences", "gaussian,bits"],
     "quantization": ["quantization", "tiny-llama", "--quick", "--formats", "float32,bf16,int4,int4-states"],
     "train": ["train", "--steps", "8"],
     "certify": ["certify", "tiny-gpt2", "--prompts", "prompts.txt"],

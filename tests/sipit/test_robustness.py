@@ -27,8 +27,9 @@ from sipit.cli import app, run
 ROOT = Path(__file__).parents[2]
 TORCH = ("torch", "functorch", "transformers", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
 COMMANDS = (
-    "demo", "check", "capture", "invert", "collide", "compare", "audit", "quantization", "fuzz", "train", "report",
-    "certify", "verify", "download", "doctor", "prove witness", "prove generic-position", "prove training-step",
+    "demo", "check", "capture", "invert", "collide", "compare", "audit", "leak", "quantization", "fuzz", "train",
+    "report", "certify", "verify", "download", "doctor", "prove witness",
+    "prove generic-position", "prove training-step",
 )  # fmt: skip
 
 
@@ -295,7 +296,7 @@ def test_an_interruption_is_130_and_says_how_to_go_on(command, capsys, monkeypat
     capsys.readouterr()
     assert run([*command.split(), *arguments]) == 130
     output, error = capsys.readouterr()
-    goes_on = name in {"invert", "collide", "quantization", "train", "certify"}
+    goes_on = name in {"invert", "collide", "quantization", "train", "certify", "leak"}
     assert output == ""
     assert re.fullmatch(r"sipit: interrupted; the same command [^\n]*\.\n", error)
     assert ("goes on" in error) is goes_on

@@ -1,0 +1,84 @@
+"""`sipit leak`: how much each defence hides, and what it costs the model."""
+
+from typing import Annotated, Any
+
+import typer
+
+from proofs.errors import InvalidInput
+from sipit.cli.options import Device, Dtype, Json, Model, Output, Prompts, Seed, parse_layers
+from sipit.cli.output import check_output, finish, load, progress, say, terminal
+from sipit.record import Stopwatch
+
+
+def leak(
+    model: Model,
+    defences: Annotated[str | None, typer.Option(help="Names between commas; default: all that there are.")] = None,
+    strengths: Annotated[
+        str | None,
+        typer.Option(help="Numbers between commas: sizes over the mean norm, bits, ranks or shares; default: its own."),
+    ] = None,
+    layers: Annotated[str | None, typer.Option(help="Blocks 1…L, such as 1,15; default: half depth.")] = None,
+    prompts: Prompts = None,
+    candidates: Annotated[
+        int, typer.Option(help="The attacker's shortlist; a vocabulary of no more is exhausted.")
+    ] = 512,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer and shorter prompts, outer strengths only.")] = False,
+    output: Output = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure what leaks: tokens read from defended states by an attacker who is told the defence, beside its cost.
+
+    Stopped work is resumed by the same command: finished prompts are kept in the cache.
+
+    Example: sipit leak smollm2 --defences gaussian,bits --layers 15 --quick -o report.html
+    """
+    check_output(output)
+    chosen_strengths = None if strengths is None else [_number(part) for part in strengths.split(",")]
+    watch = Stopwatch()
+    from sipit.prompts.reading import read_prompts
+
+    texts = None if prompts is None else read_prompts(prompts)
+    loaded = load(model, dtype=dtype, device=device, seed=seed)
+    from sipit.privacy.record import leak_record
+
+    record = leak_record(
+        loaded,
+        texts,
+        layers=None if layers is None else parse_layers(layers),
+        defences=None if defences is None else [name.strip() for name in defences.split(",")],
+        strengths=chosen_strengths,
+        candidates=candidates,
+        quick=quick,
+        seed=seed,
+        stages=progress,
+        announce=lambda seconds: say(f"about {seconds:.0f} seconds are left"),
+        watch=watch,
+    )
+    finish(record, as_json=as_json, output=output, show=lambda: _show(record.result))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidInput(f"Expected numbers such as 0.1,1, but got --strengths {text!r}; correct them.") from None
+
+
+def _show(result: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table("layer", "defence", "strength", "tokens", "prompts", "ambiguous", "wrong", "KL", "same top", box=None)
+    for one in result["curves"]:
+        kl, same = one["kl"], one["same_top1"]
+        table.add_row(
+            str(one["layer"]), one["defence"], f"{one['strength']:g}",
+            f"{one['recovered_tokens']} of {one['tokens']}", f"{one['recovered_prompts']} of {one['prompts']}",
+            str(one["ambiguous"]), str(one["wrong"]),
+            "-" if kl is None else f"{kl['mean']:.3g}", "-" if same is None else f"{100 * same:.0f} %",
+        )  # fmt: skip
+    terminal().print(table)
+    if result["reason"]:
+        typer.echo(f"undecided: {result['reason']}")

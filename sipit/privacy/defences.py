@@ -1,0 +1,233 @@
+"""Defences: how states are changed before they leave, and what an attacker who is told how makes of that.
+
+A defence changes rows (T, d) and keeps their shape. Its attack says how likely each candidate's state is behind what
+was released: by the density of the noise, or by applying the same change to the candidate and comparing up to rounding.
+What is drawn afresh (noise, a permutation, a rotation) is a secret of the defence; everything else is told.
+
+    def halved(rows, strength, known, generator):
+        return rows * (1 - strength)
+
+    mine = Defence("halved", (0.5,), halved)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from proofs.errors import InvalidInput
+
+_SHRINK = 1e-3  # of the mean variance, added to every variance
+_HALVINGS = 50
+
+
+@dataclass(frozen=True)
+class Known:
+    """What defence and attacker both know: held-out states (n, d), float64, and the rounding unit of states."""
+
+    held_out: torch.Tensor
+    unit: float
+
+    @property
+    def width(self) -> int:
+        """Coordinates of a row."""
+        return self.held_out.shape[1]
+
+    @cached_property
+    def mean_norm(self) -> float:
+        """The mean norm of a row."""
+        return float(self.held_out.norm(dim=1).mean())
+
+    @cached_property
+    def factor(self) -> torch.Tensor:
+        """L with L L' the covariance of the rows, divided by its trace; shape (d, d)."""
+        centred = self.held_out - self.held_out.mean(0)
+        covariance = centred.T @ centred / len(centred)
+        covariance += _SHRINK * covariance.diagonal().mean() * torch.eye(self.width, dtype=torch.float64)
+        return torch.linalg.cholesky(covariance / covariance.trace())
+
+    @cached_property
+    def basis(self) -> torch.Tensor:
+        """Principal directions of the rows, the largest first, shape (d, d), one a row."""
+        return torch.linalg.svd(self.held_out, full_matrices=True).Vh
+
+    @cached_property
+    def order(self) -> torch.Tensor:
+        """In which order coordinates are taken where a share of them is meant; told to the attacker."""
+        return torch.randperm(self.width, generator=torch.Generator().manual_seed(1))
+
+    @cached_property
+    def directions(self) -> torch.Tensor:
+        """Random orthonormal directions, shape (d, d), one a row; told to the attacker."""
+        drawn = torch.randn(self.width, self.width, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        return torch.linalg.qr(drawn).Q.T
+
+    def count(self, share: float) -> int:
+        """How many coordinates a share of them is, at least one."""
+        return max(1, min(self.width, round(share * self.width)))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an attacker has at one position: the released row (d,), the rows before it, and the true states of those."""
+
+    row: torch.Tensor
+    before: torch.Tensor
+    states_before: torch.Tensor
+
+
+Change = Callable[[torch.Tensor, float, Known, torch.Generator], torch.Tensor]
+Likelihood = Callable[[Seen, torch.Tensor, float, Known], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Defence:
+    """A defence by its name: the strengths that are tried, what it does, and how it is attacked.
+
+    Attributes:
+        apply: changes rows (T, d), float64, at a strength; keeps their shape.
+        attack: log-likelihoods (C,) of candidate states (C, d), up to a constant; None applies the same change to the
+            candidates and compares, which is right for whatever draws nothing.
+    """
+
+    name: str
+    strengths: tuple[float, ...]
+    apply: Change
+    attack: Likelihood | None = None
+
+    def likelihoods(self, seen: Seen, candidates: torch.Tensor, strength: float, known: Known) -> torch.Tensor:
+        """How likely each candidate is, (C,), up to a constant."""
+        if self.attack is not None:
+            return self.attack(seen, candidates, strength, known)
+        changed = self.apply(candidates, strength, known, torch.Generator().manual_seed(0))
+        return alike(seen.row, changed, known)
+
+
+def alike(row: torch.Tensor, candidates: torch.Tensor, known: Known) -> torch.Tensor:
+    """Log-likelihoods where a released row is a candidate up to rounding."""
+    return -((candidates - row).norm(dim=1) ** 2) / (2 * (known.unit * known.mean_norm) ** 2)
+
+
+def _noise(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(rows.shape, generator=generator, dtype=torch.float64)
+
+
+def _gaussian(rows: torch.Tensor, strength: float, known: Known, generator: torch.Generator) -> torch.Tensor:
+    return rows + strength * known.mean_norm / known.width**0.5 * _noise(rows, generator)
+
+
+def _behind_gaussian(seen: Seen, candidates: torch.Tensor, strength: float, known: Known) -> torch.Tensor:
+    return -((candidates - seen.row).norm(dim=1) ** 2) * known.width / (2 * (strength * known.mean_norm) ** 2)
+
+
+def _covariant(rows: torch.Tensor, strength: float, known: Known, generator: torch.Generator) -> torch.Tensor:
+    return rows + strength * known.mean_norm * _noise(rows, generator) @ known.factor.T
+
+
+def _behind_covariant(seen: Seen, candidates: torch.Tensor, strength: float, known: Known) -> torch.Tensor:
+    white = torch.linalg.solve_triangular(known.factor, (candidates - seen.row).T, upper=False)
+    return -(white.norm(dim=0) ** 2) / (2 * (strength * known.mean_norm) ** 2)
+
+
+def _clip(rows: torch.Tensor, strength: float, known: Known, _generator: torch.Generator) -> torch.Tensor:
+    low, high = 0.0, float(known.held_out.abs().max())
+    for _ in range(_HALVINGS):  # the bound at which held-out rows move by so much of the mean norm
+        bound = (low + high) / 2
+        moved = float((known.held_out - known.held_out.clamp(-bound, bound)).norm(dim=1).mean()) / known.mean_norm
+        low, high = (low, bound) if moved < strength else (bound, high)
+    return rows.clamp(-high, high)
+
+
+def _top(rows: torch.Tensor, strength: float, known: Known, _generator: torch.Generator) -> torch.Tensor:
+    kept = rows.abs().topk(known.count(strength), dim=1).indices
+    return torch.zeros_like(rows).scatter(1, kept, rows.gather(1, kept))
+
+
+def _low_rank(rows: torch.Tensor, strength: float, known: Known, _generator: torch.Generator) -> torch.Tensor:
+    kept = known.basis[: max(1, int(strength))]
+    return rows @ kept.T @ kept
+
+
+def _projection(rows: torch.Tensor, strength: float, known: Known, _generator: torch.Generator) -> torch.Tensor:
+    kept = known.directions[: max(1, int(strength))]
+    return rows @ kept.T @ kept
+
+
+def _bits(rows: torch.Tensor, strength: float, _known: Known, _generator: torch.Generator) -> torch.Tensor:
+    steps = 2 ** (max(2, int(strength)) - 1) - 1
+    scale = rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny) / steps
+    return (rows / scale).round() * scale
+
+
+def _drop(rows: torch.Tensor, strength: float, known: Known, _generator: torch.Generator) -> torch.Tensor:
+    changed = rows.clone()
+    changed[:, known.order[: known.count(strength)]] = 0
+    return changed
+
+
+def _permute(rows: torch.Tensor, strength: float, known: Known, generator: torch.Generator) -> torch.Tensor:
+    moved = known.order[: known.count(strength)]
+    changed = rows.clone()
+    changed[:, moved] = rows[:, moved[torch.randperm(len(moved), generator=generator)]]
+    return changed
+
+
+def _behind_permutation(seen: Seen, candidates: torch.Tensor, strength: float, known: Known) -> torch.Tensor:
+    """A permutation leaves the values: they are compared in their order."""
+    moved = known.order[: known.count(strength)]
+    row, changed = seen.row.clone(), candidates.clone()
+    row[moved], changed[:, moved] = row[moved].sort().values, changed[:, moved].sort(dim=1).values
+    return alike(row, changed, known)
+
+
+def _rotate(rows: torch.Tensor, strength: float, known: Known, generator: torch.Generator) -> torch.Tensor:
+    moved = known.order[: known.count(strength)]
+    drawn = torch.randn(len(moved), len(moved), generator=generator, dtype=torch.float64)
+    changed = rows.clone()
+    changed[:, moved] = rows[:, moved] @ torch.linalg.qr(drawn).Q
+    return changed
+
+
+def _behind_rotation(seen: Seen, candidates: torch.Tensor, strength: float, known: Known) -> torch.Tensor:
+    """A rotation leaves norms and inner products with the rows before: they are compared."""
+    moved, still = known.order[: known.count(strength)], known.order[known.count(strength) :]
+    row, part = seen.row[moved], candidates[:, moved]
+    observed = torch.cat([row.norm()[None], seen.before[:, moved] @ row / known.mean_norm])
+    made = torch.cat([part.norm(dim=1)[:, None], part @ seen.states_before[:, moved].T / known.mean_norm], dim=1)
+    return alike(torch.cat([observed, seen.row[still]]), torch.cat([made, candidates[:, still]], dim=1), known)
+
+
+_RELATIVE, _SHARES, _RANKS = (0.01, 0.1, 0.3, 1.0, 3.0), (0.05, 0.25, 0.5, 1.0), (1, 2, 4, 16)
+DEFENCES: dict[str, Defence] = {
+    one.name: one
+    for one in (
+        Defence("gaussian", _RELATIVE, _gaussian, _behind_gaussian),
+        Defence("covariant", _RELATIVE, _covariant, _behind_covariant),
+        Defence("clip", (0.01, 0.1, 0.3, 0.9), _clip),
+        Defence("top-k", _SHARES, _top),
+        Defence("low-rank", _RANKS, _low_rank),
+        Defence("projection", _RANKS, _projection),
+        Defence("bits", (8, 4, 3, 2), _bits),
+        Defence("drop", (0.25, 0.5, 0.9, 0.99), _drop),
+        Defence("permute", _SHARES, _permute, _behind_permutation),
+        Defence("rotate", _SHARES, _rotate, _behind_rotation),
+    )
+}
+
+
+def released(defence: Defence, rows: torch.Tensor, strength: float, known: Known, generator: torch.Generator) -> Any:
+    """What leaves of rows (T, d).
+
+    Raises:
+        InvalidInput: the defence changes their shape, or makes something that is not finite.
+    """
+    changed: Any = defence.apply(rows.clone(), strength, known, generator)
+    shape = tuple(getattr(changed, "shape", ()))
+    if shape != tuple(rows.shape) or not bool(torch.isfinite(changed).all()):
+        raise InvalidInput(
+            f"Expected finite states of shape {tuple(rows.shape)} from the defence {defence.name!r}, but got shape "
+            f"{shape}; map what it makes back to the states' own coordinates."
+        )
+    return changed

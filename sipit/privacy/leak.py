@@ -1,0 +1,265 @@
+"""`measure_leak`: how much each defence hides, and what it costs the model, against an attacker who is told it.
+
+table   the states of candidate tokens behind the true prompt, once for each position and layer
+attack  of every defence and strength: the likeliest candidate behind what was released; nothing else knows more
+cost    what was released goes through the rest of the network, and its predictions are compared
+
+The attacker is told the tokens before, which makes single tokens easier than they are; a whole prompt is recovered
+by one who is told nothing exactly where each of its tokens is recovered so.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from scipy import stats
+
+from proofs.errors import InvalidInput
+from sipit.cache import keep_json, kept_json, measured_with
+from sipit.models import LanguageModel
+from sipit.models.language_model import check_loaded
+from sipit.models.network import Network
+from sipit.prefix.choice import prefix_opener
+from sipit.privacy.defences import DEFENCES, Defence, Known, Seen, released
+from sipit.privacy.output import divergences, summary
+from sipit.prompts.builtin_text import random_tokens, section_prompts
+from sipit.prompts.calibration import calibration_prompts
+from sipit.prompts.reading import tokenize
+from sipit.record import Stages, silent
+from sipit.states.capturing import capture
+
+SHORTLIST = 512  # candidates of the attacker; a vocabulary of no more is exhausted
+_PROMPTS, _LENGTH, _QUICK_PROMPTS, _QUICK_LENGTH = 12, 16, 4, 8
+_BATCHES = 2000  # of the bootstrap
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """The curves as records hold them, what the attacker had, and how many prompts more a rate needs (0: none)."""
+
+    curves: tuple[dict[str, Any], ...]
+    layers: tuple[int, ...]
+    prompts: int
+    candidates: int
+    missing: int
+
+
+def measure_leak(
+    model: LanguageModel,
+    prompts: Any = None,
+    *,
+    layers: Sequence[int] | None = None,
+    defences: Sequence[str | Defence] | None = None,
+    strengths: Sequence[float] | None = None,
+    candidates: int = SHORTLIST,
+    quick: bool = False,
+    seed: int = 0,
+    stages: Stages = silent,
+    announce: Callable[[float], None] | None = None,
+) -> Leak:
+    """How many tokens and prompts an adaptive attacker reads from states behind each defence, and what it costs.
+
+    What is done of a prompt is kept in the cache, and the same call goes on from there.
+
+    Args:
+        model: whose states leave.
+        prompts: texts or token ids; None takes built-in text, or random tokens without a tokenizer.
+        layers: blocks 1…L; None for half depth.
+        defences: names, or defences of one's own; None for all that there are.
+        strengths: for each of them; None for its own.
+        candidates: the attacker's shortlist, the true token among them; a vocabulary of no more is exhausted.
+        quick: fewer and shorter prompts, and the outer strengths only.
+        seed: of what is drawn.
+        stages: is told how far the work is.
+        announce: is told how many seconds the work will take, as estimated from its first part.
+
+    Raises:
+        InvalidInput: no such defence or layer, a strength that is not positive, or a defence that changes shapes.
+    """
+    check_loaded(model)
+    chosen = [_defence(one) for one in (DEFENCES if defences is None else defences)]
+    at = tuple(sorted({model.layers // 2 or 1} if layers is None else set(layers)))
+    if not at or at[0] < 1 or at[-1] > model.layers:
+        raise InvalidInput(f"Expected layers 1…{model.layers} of {model.name}, but got {list(at)}; choose of them.")
+    if candidates < 2 or (strengths is not None and not all(0 < one < float("inf") for one in strengths)):
+        raise InvalidInput(
+            f"Expected strengths above 0 and at least 2 candidates, but got {strengths} and {candidates}; correct them."
+        )
+    ids = _prompts(model, quick, seed) if prompts is None else tokenize(model, prompts)
+    levels = [(one, level) for one in chosen for level in _levels(one, strengths, quick)]
+    done: dict[int, list[list[dict[str, Any]]]] = {layer: [] for layer in at}
+    begun = time.monotonic()
+    with stages("attacking") as progress:
+        for layer in at:
+            attack = _Attack(Network(model, layer), _known(model, layer), levels, candidates, seed)
+            for number, prompt in enumerate(ids):
+                done[layer].append(attack.on(prompt, number))
+                count = sum(map(len, done.values()))
+                progress(count, len(ids) * len(at))
+                if count == 1 and announce is not None:
+                    announce((time.monotonic() - begun) * (len(ids) * len(at) - 1))
+    exhausted = model.vocabulary_size <= candidates
+    curves = [
+        _curve(
+            defence,
+            level,
+            layer,
+            [one[place] for one in done[layer]],
+            exhausted,
+            min(candidates, model.vocabulary_size),
+        )
+        for layer in at
+        for place, (defence, level) in enumerate(levels)
+    ]
+    return Leak(tuple(curves), at, len(ids), min(candidates, model.vocabulary_size), max(0, 2 - len(ids)))
+
+
+def _defence(given: str | Defence) -> Defence:
+    if isinstance(given, Defence):
+        return given
+    if given not in DEFENCES:
+        raise InvalidInput(f"Expected defences of {', '.join(DEFENCES)}, but got {given!r}; choose from them.")
+    return DEFENCES[given]
+
+
+def _levels(defence: Defence, strengths: Sequence[float] | None, quick: bool) -> tuple[float, ...]:
+    own = defence.strengths
+    return tuple(strengths) if strengths is not None else tuple(dict.fromkeys((own[0], own[-1]))) if quick else own
+
+
+def _prompts(model: LanguageModel, quick: bool, seed: int) -> list[list[int]]:
+    count, length = (_QUICK_PROMPTS, _QUICK_LENGTH) if quick else (_PROMPTS, _LENGTH)
+    found = section_prompts(model, count=count, length=length)
+    return found or random_tokens(model, (count, length), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def _known(model: LanguageModel, layer: int) -> Known:
+    rows = torch.cat([one.cpu().double() for one in capture(model, calibration_prompts(model), layer=layer)])
+    # Recomputed states differ by amplified rounding, some ten units.
+    return Known(rows, 10 * torch.finfo(model.dtype).eps)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Attack:
+    """All defences and strengths at one layer."""
+
+    network: Network
+    known: Known
+    levels: list[tuple[Defence, float]]
+    candidates: int
+    seed: int
+
+    def on(self, prompt: list[int], number: int) -> list[dict[str, Any]]:
+        """What each defence and strength leaves of one prompt; kept, for those that are our own."""
+        model = self.network.model
+        ours = all(DEFENCES.get(defence.name) is defence for defence, _ in self.levels)
+        named = [(defence.name, level) for defence, level in self.levels]
+        identity = (
+            model.digest,
+            str(model.dtype),
+            self.network.layer,
+            prompt,
+            named,
+            self.candidates,
+            self.seed,
+            number,
+        )
+        key = f"{measured_with(model.device)}/leak/{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.json"
+        kept = kept_json(key) if ours else None
+        if kept is None:
+            kept = {"levels": self._measured(prompt, number)}
+            if ours:
+                keep_json(key, kept)
+        return kept["levels"]
+
+    def _measured(self, prompt: list[int], number: int) -> list[dict[str, Any]]:
+        network, model = self.network, self.network.model
+        ids = torch.tensor(prompt, device=model.device)
+        prefix = prefix_opener(network)(network)
+        states = prefix.extend(0, ids[None])[0].clone()
+        prefix.keep(0)
+        rows = states.cpu().double()
+        before = network.next_token_logits(states)
+        changed = [self._leaving(rows, defence, level, number) for defence, level in self.levels]
+        nothing = {"recovered": 0, "ambiguous": 0, "wrong": 0, "tokens": len(prompt)}
+        found: list[dict[str, Any]] = [dict(nothing) for _ in self.levels]
+        classes = model.token_classes
+        for position, token in enumerate(prompt):
+            tried = self._shortlist(token, position, number)
+            table = prefix.candidates(torch.full_like(tried, position), tried).cpu().double()
+            same = (classes[tried] == classes[token]).cpu()
+            for place, (defence, level) in enumerate(self.levels):
+                seen = Seen(changed[place][position], changed[place][:position], rows[:position])
+                found[place][_outcome(defence.likelihoods(seen, table, level, self.known), same)] += 1
+        for place, rest in enumerate(changed):
+            after = None if before is None else network.next_token_logits(rest)
+            if before is not None and after is not None:
+                kl, alike = divergences(before, after)
+                found[place] |= {"kl": kl.tolist(), "same": alike.tolist()}
+        return found
+
+    def _leaving(self, rows: torch.Tensor, defence: Defence, level: float, number: int) -> torch.Tensor:
+        """What leaves of the rows of a prompt, rounded to the type of the model."""
+        drawn = _generator(self.seed, number, defence.name, level)
+        return released(defence, rows, level, self.known, drawn).to(self.network.model.dtype).double()
+
+    def _shortlist(self, token: int, position: int, number: int) -> torch.Tensor:
+        """The whole vocabulary, or the true token, those nearest to it, and others at random."""
+        model = self.network.model
+        every = torch.arange(model.vocabulary_size, device=model.device)
+        if len(every) <= self.candidates:
+            return every
+        own = every[token : token + 1]
+        near = model.nearest_rows(own, self.candidates // 2)[0]
+        drawn = torch.randperm(len(every), generator=_generator(self.seed, number, "shortlist", position))
+        rest = drawn.to(model.device)
+        rest = rest[~torch.isin(rest, torch.cat([own, near]))]
+        return torch.cat([own, near, rest])[: self.candidates]
+
+
+def _outcome(likelihoods: torch.Tensor, same: torch.Tensor) -> str:
+    """Whether the likeliest candidate is the true token (or has its embedding), is not, or is not the only one."""
+    best, other = (
+        likelihoods[same].max(),
+        likelihoods[~same].max() if bool((~same).any()) else likelihoods.new_tensor(-1e300),
+    )
+    return "recovered" if best > other else "ambiguous" if best == other else "wrong"
+
+
+def _generator(*parts: Any) -> torch.Generator:
+    """Chance of its own for every prompt, defence and strength."""
+    return torch.Generator().manual_seed(int(hashlib.sha256(repr(parts).encode()).hexdigest()[:15], 16))
+
+
+def _curve(
+    defence: Defence, level: float, layer: int, found: list[dict[str, Any]], exhausted: bool, candidates: int
+) -> dict[str, Any]:
+    whole = sum(one["recovered"] == one["tokens"] for one in found)
+    interval = stats.binomtest(whole, len(found)).proportion_ci(0.95, method="wilson")
+    known = [one for one in found if "kl" in one]
+    cost = summary(
+        [torch.tensor(one["kl"], dtype=torch.float64) for one in known], [torch.tensor(one["same"]) for one in known]
+    )
+    return {
+        "defence": defence.name, "strength": level, "layer": layer, "prompts": len(found),
+        "tokens": sum(one["tokens"] for one in found),
+        "recovered_tokens": sum(one["recovered"] for one in found), "recovered_prompts": whole,
+        "ambiguous": sum(one["ambiguous"] for one in found), "wrong": sum(one["wrong"] for one in found),
+        "interval": [float(interval.low), float(interval.high)], "tokens_interval": _bootstrap(found),
+        "attacker": {"candidates": candidates, "exhausted": exhausted, "told_tokens_before": True}, **cost,
+    }  # fmt: skip
+
+
+def _bootstrap(found: list[dict[str, Any]]) -> list[float] | None:
+    """The interval (95 %) of the rate of tokens, prompts drawn anew; None for a single prompt."""
+    if len(found) < 2:
+        return None
+    recovered, tokens = [one["recovered"] for one in found], [one["tokens"] for one in found]
+    drawn = stats.bootstrap(
+        (recovered, tokens), lambda r, t, axis=-1: r.sum(axis) / t.sum(axis), paired=True, vectorized=True,
+        n_resamples=_BATCHES, method="percentile", rng=0,
+    ).confidence_interval  # fmt: skip
+    return [float(drawn.low), float(drawn.high)]

@@ -1,0 +1,30 @@
+"""What a change of states, or of weights, costs: how far the predicted distribution of the next token moves."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+
+def divergences(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """KL(before || after) in nats position by position, and whether the likeliest token is the same; of logits (T, V).
+
+    Both of shape (T,), computed in float64; a token that both rule out counts nothing.
+    """
+    p, q = (logits.cpu().double().log_softmax(1) for logits in (before, after))
+    terms = torch.where(p > -torch.inf, p.exp() * (p - q), 0.0)
+    return terms.sum(1).clamp_min(0.0), p.argmax(1) == q.argmax(1)
+
+
+def summary(kl: Sequence[torch.Tensor], same: Sequence[torch.Tensor]) -> dict[str, Any]:
+    """`kl` {`mean`, `p50`, `p99`, `max`} in nats and `same_top1`, over all positions; None where there are none."""
+    if not kl:
+        return {"kl": None, "same_top1": None}
+    values, alike = torch.cat(list(kl)), torch.cat(list(same))
+    return {
+        "kl": {
+            "mean": float(values.mean()), "p50": float(values.quantile(0.5)), "p99": float(values.quantile(0.99)),
+            "max": float(values.max()),
+        },
+        "same_top1": float(alike.double().mean()),
+    }  # fmt: skip

@@ -1,0 +1,106 @@
+"""What leaks behind defences: the attacker is as good as brute force, and costs are those of an independent sum."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sipit
+from proofs.errors import InvalidInput
+from proofs.verdict import Verdict
+from sipit.cli import run
+from sipit.models.network import Network
+from sipit.privacy.defences import DEFENCES, Defence, Known, released
+from sipit.privacy.leak import measure_leak
+from sipit.privacy.output import divergences, summary
+from sipit.privacy.record import leak_record
+from tests.sipit.cases import random_prompts, tiny
+
+PROMPTS = random_prompts(4, longest=8, shortest=6, seed=5)
+KNOWN = Known(torch.randn(40, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64), 1e-6)
+
+
+def test_the_attacker_is_as_good_as_brute_force():
+    """Maximum likelihood by plain runs of all 512 tokens, with noise drawn anew."""
+    model, layer, strength = tiny("llama"), 1, 1.0
+    (curve,) = measure_leak(model, PROMPTS, layers=[layer], defences=["gaussian"], strengths=[strength]).curves
+    assert curve["attacker"]["exhausted"] and curve["attacker"]["candidates"] == 512
+    network, generator = Network(model, layer), torch.Generator().manual_seed(99)
+    rows = torch.cat(list(sipit.capture(model, PROMPTS, layer=layer))).double()
+    # The size of the noise is told by what is released: the mean norm of held-out rows is near that of these.
+    size, found, drawn = strength * float(rows.norm(dim=1).mean()) / model.width**0.5, 0, 0
+    for prompt in PROMPTS:
+        for position, token in enumerate(prompt):
+            every = torch.tensor([[*prompt[:position], one] for one in range(512)])
+            states = network.run(every)[:, -1].double()
+            for _ in range(5):
+                noisy = states[token] + size * torch.randn(model.width, generator=generator, dtype=torch.float64)
+                found, drawn = found + int((states - noisy).norm(dim=1).argmin() == token), drawn + 1
+    rate, ours = found / drawn, curve["recovered_tokens"] / curve["tokens"]
+    assert 0.1 < rate < 0.98, "a strength at which the attack is neither sure nor hopeless"
+    spread = math.sqrt(rate * (1 - rate) * (1 / curve["tokens"] + 1 / drawn))
+    assert abs(ours - rate) <= 3 * spread
+
+
+def test_strong_noise_hides_and_weak_noise_does_not():
+    curves = measure_leak(
+        tiny("llama"), PROMPTS, layers=[1], defences=["gaussian", "covariant"], strengths=[1e-4, 30.0]
+    ).curves
+    for weak, strong in (curves[:2], curves[2:]):
+        assert weak["recovered_tokens"] == weak["tokens"] and weak["recovered_prompts"] == len(PROMPTS)
+        assert strong["recovered_tokens"] < strong["tokens"] / 4
+        assert weak["kl"]["mean"] < strong["kl"]["mean"]
+        assert all(c["recovered_tokens"] + c["ambiguous"] + c["wrong"] == c["tokens"] for c in (weak, strong))
+        assert weak["interval"][0] < 1 and weak["interval"][1] == 1
+
+
+@pytest.mark.parametrize("name", DEFENCES)
+def test_defences_keep_shapes_and_are_no_magic(name):
+    rows = torch.randn(6, 16, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    for strength in DEFENCES[name].strengths:
+        first, second = (
+            released(DEFENCES[name], rows, strength, KNOWN, torch.Generator().manual_seed(4)) for _ in "ab"
+        )
+        assert first.shape == rows.shape and torch.equal(first, second)
+
+
+@given(st.integers(0, 2**31), st.sampled_from([0.01, 0.1, 0.5]))
+def test_sizes_are_relative_to_the_mean_norm(seed, strength):
+    rows = KNOWN.held_out
+    for name in ("gaussian", "covariant", "clip"):
+        changed = released(DEFENCES[name], rows, strength, KNOWN, torch.Generator().manual_seed(seed))
+        moved = float((changed - rows).norm(dim=1).mean()) / KNOWN.mean_norm
+        assert 0.7 * strength < moved < 1.6 * strength, name
+
+
+def test_a_defence_of_ones_own_is_measured_and_one_that_changes_shapes_refused():
+    halved = Defence("halved", (0.5,), lambda rows, strength, known, generator: rows * (1 - strength))
+    (curve,) = measure_leak(tiny("gpt2"), PROMPTS, layers=[1], defences=[halved]).curves
+    assert curve["defence"] == "halved" and curve["recovered_tokens"] == curve["tokens"]
+    cut = Defence("cut", (0.5,), lambda rows, strength, known, generator: rows[:, :3])
+    with pytest.raises(InvalidInput, match="from the defence 'cut'"):
+        measure_leak(tiny("gpt2"), PROMPTS, layers=[1], defences=[cut])
+
+
+@given(st.integers(0, 2**31))
+def test_divergences_are_those_of_an_independent_sum(seed):
+    drawn = torch.randn(2, 3, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 3
+    kl, same = divergences(drawn[0], drawn[1])
+    for row in range(3):
+        p, q = ([math.exp(x) for x in drawn[n, row].tolist()] for n in (0, 1))
+        expected = sum(a / sum(p) * (math.log(a / sum(p)) - math.log(b / sum(q))) for a, b in zip(p, q, strict=True))
+        assert abs(float(kl[row]) - expected) < 1e-6
+        assert bool(same[row]) == (p.index(max(p)) == q.index(max(q)))
+    nothing, alike = divergences(drawn[0], drawn[0])
+    assert summary([nothing], [alike]) == {"kl": dict.fromkeys(("mean", "p50", "p99", "max"), 0.0), "same_top1": 1.0}
+
+
+def test_one_prompt_is_undecided_and_bad_input_a_sentence():
+    record = leak_record(tiny("llama"), PROMPTS[:1], layers=[1], defences=["bits"], strengths=[8])
+    assert record.verdict is Verdict.UNDECIDED and "needs 2 prompts" in record.result["reason"]
+    for options in ({"defences": ["wall"]}, {"layers": [0]}, {"strengths": [-1.0]}, {"candidates": 1}):
+        with pytest.raises(InvalidInput):
+            measure_leak(tiny("llama"), PROMPTS, **options)
+    assert run(["leak", "tiny-llama", "--strengths", "much"]) == 2
