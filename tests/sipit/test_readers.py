@@ -60,6 +60,18 @@ def llama_cpp(path, model):
     save_file({**{f"l_out-{n}": rows[n + 1].clone() for n in range(model.layers)}, "result_norm": final.clone()}, path)
 
 
+def gguf(path, model):
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(str(path), "llama")
+    for layer, rows in enumerate(streams(model)[0][1:]):
+        writer.add_tensor(f"l_out-{layer}", rows.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def sglang(path, model, *, ids=True):
     final = streams(model)[1]
     meta = {"hidden_states": [final[:5].tolist(), final[5].tolist(), final[6].tolist()], "prompt_tokens": 5}
@@ -73,6 +85,7 @@ WRITTEN = {
     "lens": ("s.safetensors", lens, 1, None),
     "modules": ("s.safetensors", modules, 1, None),
     "llama.cpp": ("s.safetensors", llama_cpp, 1, None),
+    "gguf": ("s.gguf", gguf, 1, None),
     "sglang": ("s.json", sglang, "final", True),
     "stack": ("s.safetensors", lambda p, m: save_file({"h": hidden_states(m)[:, 0].contiguous()}, p), 1, None),
     "batch": ("s.safetensors", lambda p, m: save_file({"h": hidden_states(m)}, p), 1, None),
@@ -251,8 +264,8 @@ def in_bytes(kind, folder):
     return path
 
 
-@settings(max_examples=20)
-@given(data=st.data(), kind=st.sampled_from(["npy", "npz", "sglang", "vllm"]))
+@settings(max_examples=25)
+@given(data=st.data(), kind=st.sampled_from(["npy", "npz", "gguf", "sglang", "vllm"]))
 def test_damaged_files_are_refused_or_read(tmp_path, data, kind):
     path = in_bytes(kind, tmp_path)
     content = bytearray(path.read_bytes())
@@ -284,6 +297,14 @@ def test_a_folder_of_vllm_files_is_a_prompt_each(tmp_path, capsys):
     assert status == 0
     assert [prompt["matches_truth"] for prompt in record["result"]["prompts"]] == [True, True]
     assert record["result"]["source"]["rows"] == [7, 7]
+
+
+def test_a_page_is_made_of_a_foreign_file(tmp_path, capsys):
+    vllm(tmp_path / "s.safetensors", tiny("llama"))
+    page = tmp_path / "page.html"
+    command = ["invert", "tiny-llama", "--states", str(tmp_path / "s.safetensors"), "--layer", "1"]
+    assert run([*command, "-o", str(page)]) == 0
+    assert "hidden states of vLLM" in page.read_text()
 
 
 def test_a_foreign_file_is_diagnosed(tmp_path, capsys):

@@ -144,7 +144,10 @@ def invert(
         _say_source(observed)
         finish(record, as_json=as_json, output=output, show=lambda: show_partial(record.result))
     from sipit.inversion.record import inversion_record
+    from sipit.states.files import stored_truth
 
+    stored = stored_truth(language_model, observed) if ids is None else None
+    ids = ids if stored is None else [list(one) for one in stored]
     with _cluster(address, observed, policy, seed, ids) if engine is Engine.RAY else nullcontext() as elsewhere:
         record = inversion_record(
             language_model,

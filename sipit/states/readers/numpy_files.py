@@ -1,9 +1,12 @@
 """numpy's files: one array (npy) or several in an archive (npz). Headers are read first, pickles never."""
 
 import math
+import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -50,7 +53,9 @@ def read_npz(path: Path) -> list[_Entry]:
                 with archive.open(entry) as stream:
                     dtype, shape = _header(path, stream, entry.file_size)
                 found.append((name, dtype, shape, _member(path, name)))
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (
+        zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError,
+    ) as error:  # fmt: skip
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(f"Expected an archive of numpy arrays, but {path} is damaged: copy it again.") from None
@@ -62,7 +67,7 @@ def _member(path: Path, name: str) -> Callable[[], torch.Tensor]:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return _tensor(archive[name])
-        except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError):
+        except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError):
             raise InvalidInput(f"Expected the array {name!r}, but {path} is damaged there; copy it again.") from None
 
     return read
@@ -71,10 +76,11 @@ def _member(path: Path, name: str) -> Callable[[], torch.Tensor]:
 def _header(path: Path, stream: IO[bytes], size: int) -> tuple[str, tuple[int, ...]]:
     """Type and shape of an array, whose bytes are as many as the file has."""
     try:
-        version = np.lib.format.read_magic(stream)
-        parsed = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = parsed(stream)
-    except (ValueError, EOFError, TypeError, MemoryError, RecursionError):
+        with warnings.catch_warnings(action="error"):  # numpy warns where it has to mend a header
+            version = np.lib.format.read_magic(stream)
+            parsed = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = parsed(stream)
+    except (ValueError, EOFError, TypeError, MemoryError, RecursionError, SyntaxError, TokenError, Warning):
         raise InvalidInput(f"Expected a numpy array, but a header in {path} is damaged; copy it again.") from None
     if dtype.hasobject or dtype.kind not in "fiub" or dtype.str[1:] not in _NAMES:
         raise InvalidInput(
