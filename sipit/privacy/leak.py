@@ -24,10 +24,10 @@ from sipit.models.language_model import check_loaded
 from sipit.models.network import Network
 from sipit.prefix.choice import prefix_opener
 from sipit.privacy.defences import DEFENCES, Defence, Known, Seen, released
-from sipit.privacy.output import divergences, summary
 from sipit.prompts.builtin_text import random_tokens, section_prompts
 from sipit.prompts.calibration import calibration_prompts
 from sipit.prompts.reading import tokenize
+from sipit.quantization.output import divergences, summary
 from sipit.record import Stages, silent
 from sipit.states.capturing import capture
 

@@ -30,6 +30,7 @@ from sipit.prompts.calibration import calibration_prompts
 from sipit.quantization.crowds import Crowd, Floats, crowd_of
 from sipit.quantization.formatted import Formatted, in_format
 from sipit.quantization.margins import Place, sampled_places, scan
+from sipit.quantization.output import divergences, predictions, summary
 from sipit.quantization.recovery import Tally, recovery, tolerance_between
 from sipit.record import Progress
 from sipit.states.files import States
@@ -135,7 +136,7 @@ class Study:
     def kept_under(self) -> str:
         """What the keys of kept results begin with."""
         model = self.reference.model
-        parts = (model.digest, self.extent, self.layers, self.prompts)
+        parts = (model.digest, self.extent, self.layers, self.prompts, "output")
         return f"{measured_with(model.device)}/quantization/{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}"
 
     def measured(self, number_format: Format) -> dict[str, Any]:
@@ -177,6 +178,7 @@ class Study:
             **asdict(total),
             "collisions": sum(layer["collisions"] for layer in layers),
             "searched": layers,
+            "output": self._output(formatted),
             "noise": _noise(states, self.exact),
             "at_places": [states[place.prompt][:, place.position].float().tolist() for place in self.places],
         }
@@ -184,6 +186,21 @@ class Study:
     def _rounded(self, formatted: Formatted, ids: Sequence[int]) -> torch.Tensor:
         """States at every layer as the format hands them out, shape (L, T, d)."""
         return formatted.handed_out(layered_states(formatted.model, ids, range(1, formatted.model.layers + 1)))
+
+    def _output(self, formatted: Formatted) -> dict[str, Any]:
+        """How far the predictions of a format lie from those in float32, over all positions of the prompts.
+
+        States that are rounded when they leave go on through the rest of the network from half depth.
+        """
+        model, ours = self.reference.model, formatted.format.subject == "states"
+        layer = max(1, model.layers // 2) if ours else None
+        apart: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for ids in self.prompts if model.head is not None else ():
+            before = predictions(model, ids)
+            after = predictions(formatted.model, ids, layer=layer, changed=formatted.handed_out)
+            if before is not None and after is not None:
+                apart.append(divergences(before, after))
+        return summary([kl for kl, _ in apart], [same for _, same in apart])
 
     def _layer(
         self, formatted: Formatted, target: Formatted, layer: int, states: Floats

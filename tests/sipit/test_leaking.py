@@ -14,8 +14,8 @@ from sipit.cli import run
 from sipit.models.network import Network
 from sipit.privacy.defences import DEFENCES, Defence, Known, released
 from sipit.privacy.leak import measure_leak
-from sipit.privacy.output import divergences, summary
 from sipit.privacy.record import leak_record
+from sipit.quantization.output import divergences, summary
 from tests.sipit.cases import random_prompts, tiny
 
 PROMPTS = random_prompts(4, longest=8, shortest=6, seed=5)

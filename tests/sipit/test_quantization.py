@@ -153,3 +153,20 @@ def test_pairs_within_noise_are_counted_and_said_to_be_more_where_more_may_follo
 def test_an_unknown_format_is_refused():
     with pytest.raises(InvalidInput, match="int3"):
         chosen_formats(["int3"])
+
+
+def test_predictions_of_a_format_are_compared_as_an_independent_sum_does():
+    model, prompts = tiny("llama"), random_prompts(2, longest=6, shortest=6, seed=3)
+    study = Study.open(model, prompts, layers=[1], extent=SMALL)
+    same = study.measured(FORMATS["float32"])["output"]
+    assert same == {"kl": dict.fromkeys(("mean", "p50", "p99", "max"), 0.0), "same_top1": 1.0}
+    found = study.measured(FORMATS["bf16"])["output"]
+    rounded = in_format(model, FORMATS["bf16"]).model
+    expected: list[float] = []
+    for ids in prompts:
+        logits = [one.module(input_ids=torch.tensor([ids])).logits[0].double() for one in (model, rounded)]
+        p, q = (torch.softmax(one, 1) for one in logits)
+        expected += (p * (p / q).log()).sum(1).tolist()
+    assert found["kl"]["mean"] == pytest.approx(sum(expected) / len(expected), abs=1e-6)
+    assert found["kl"]["max"] == pytest.approx(max(expected), abs=1e-6)
+    assert 0 < study.measured(FORMATS["int4-states"])["output"]["kl"]["mean"] < 10

@@ -51,6 +51,7 @@ def quantization_chapter(record: Record) -> Chapter:
         if own:
             parts = (Paragraph(_THEOREMS[subject]), _matrix(result, own), _outcomes(own), _values(result, own))
             blocks.append(Section(title, parts))
+    blocks += _predictions(ran)
     blocks += _crossed(result)
     blocks += _breaking(ran)
     blocks += _counting(result)
@@ -69,6 +70,20 @@ def quantization_chapter(record: Record) -> Chapter:
         blocks=blocks,
         findings=_findings(record, ran),
     )
+
+
+def _predictions(ran: list[dict[str, Any]]) -> list[Block]:
+    """How far the predictions of each format lie from those in float32; nothing where no record says so."""
+    rows: list[tuple[Cell, ...]] = []
+    for one in ran:
+        output = mapping(one.get("output"))
+        kl = mapping(output.get("kl"))
+        if kl:
+            values = (kl.get("mean"), kl.get("p50"), kl.get("p99"), kl.get("max"), output.get("same_top1"))
+            rows.append((_name(one), *(number(real(value)) for value in values)))
+    heads = ("KL, mean (nats)", "p50", "p99", "max", "same likeliest token")
+    columns = (Column("format"), *(Column(head, True, M) for head in heads))
+    return [Table("How far the predictions move from float32", columns, tuple(rows))] if rows else []
 
 
 def _findings(record: Record, ran: list[dict[str, Any]]) -> Findings:

@@ -1,9 +1,12 @@
 """What a change of states, or of weights, costs: how far the predicted distribution of the next token moves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+
+from sipit.models import LanguageModel
+from sipit.models.network import Network
 
 
 def divergences(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -28,3 +31,19 @@ def summary(kl: Sequence[torch.Tensor], same: Sequence[torch.Tensor]) -> dict[st
         },
         "same_top1": float(alike.double().mean()),
     }  # fmt: skip
+
+
+def predictions(
+    model: LanguageModel,
+    token_ids: Sequence[int],
+    *,
+    layer: int | None = None,
+    changed: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor | None:
+    """Logits of the next token behind every position of a prompt, (T, V), from states at a layer (default: the last).
+
+    None where there is no head, or the rest does not run alone; `changed` is what becomes of the states.
+    """
+    network = Network(model, model.layers if layer is None else layer)
+    states = network.run(torch.tensor([list(token_ids)], device=model.device))[0]
+    return network.next_token_logits(states if changed is None else changed(states))
