@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from proofs.verdict import Verdict
+from sipit.diagnosis.findings import Cause
 from sipit.report import render
+from sipit.report.chapters.partial_and_diagnosis import CAUSES
 from sipit.report.wording import number
 from tests.sipit.report_pages import Page, classes_of, inversion_record, prompt_entry
 
@@ -83,3 +85,7 @@ def test_numbers_carry_their_claim():
     read = Page(render([inversion_record(prompt_entry(["x"]))], format="html"))
     assert "residual measured" in read.text
     assert [names & {"proved", "bounded"} for names in classes_of(read, "claim") if "measured" not in names] == []
+
+
+def test_every_cause_of_a_diagnosis_has_its_badge():
+    assert {cause.value for cause in Cause} == CAUSES.keys()

@@ -36,13 +36,13 @@ _DIAGNOSIS = {"cause", "rows", "place", "site", "verified", "complete", "sentenc
               "tolerance", "largest_residual", "smallest_margin", "stored", "arithmetic", "factor", "start",
               "skipped", "chunks", "order", "disguise", "coordinates",
               "open_disguises"}  # fmt: skip
-_CAUSES = {
+CAUSES = {
     "plain": Badge("plain states", Tone.HOLDS),
-    "convention": Badge("another convention", Tone.HOLDS),
+    "other_convention": Badge("another convention", Tone.HOLDS),
     "rounding": Badge("coarser numbers", Tone.HOLDS),
     "disguised": Badge("disguised", Tone.HOLDS),
     "unexplained": Badge("not explained", Tone.OPEN),
-    "foreign": Badge("foreign", Tone.FAILS),
+    "no_convention_fits": Badge("foreign", Tone.FAILS),
 }
 
 
@@ -162,7 +162,7 @@ def _diagnosis(name: str, entry: Mapping[str, Any]) -> Section:
         blocks.append(Table(f"{name}: conventions tried over the first rows", columns, rows, folded=len(rows) > 8,
                             omitted=len(tried) - len(rows)))  # fmt: skip
     rest = fields({key: value for key, value in without(entry, _DIAGNOSIS).items() if value not in (None, False)})
-    return Section(name, (*blocks, *rest), _CAUSES.get(cause, Badge(cause, Tone.NEUTRAL)))
+    return Section(name, (*blocks, *rest), CAUSES.get(cause, Badge(cause, Tone.NEUTRAL)))
 
 
 def _findings(prompts: Sequence[Mapping[str, Any]], where: str) -> Findings:
