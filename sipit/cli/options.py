@@ -21,7 +21,9 @@ Model = Annotated[
     str, typer.Argument(help="smollm2, tiny-<family> (for example tiny-gpt2), a model directory, or a hub id.")
 ]
 Device = Annotated[str, typer.Option(help="Where the model runs, for example cpu, cuda or cuda:1.")]
-Dtype = Annotated[str, typer.Option(help="What the model computes in: float64, float32, bfloat16 or float16.")]
+Dtype = Annotated[
+    str, typer.Option(help="What the model computes in: float64, float32, bfloat16, float16, or auto: as stored.")
+]
 Seed = Annotated[
     int,
     typer.Option(

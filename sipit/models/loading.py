@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from numerics.arithmetic import cast
+from numerics.dtypes import name_of
 from proofs.errors import InvalidInput, SipitError, Unsupported
 from sipit.models.adapter import find_adapter
 from sipit.models.digest import digest_of_tensors
@@ -17,12 +18,14 @@ from sipit.models.merging import merged
 from sipit.models.names import EMBEDDED, TINY, built_in, is_folder, unknown_model
 from sipit.models.smollm2 import gguf_file, read_smollm2, smollm2_folder
 from sipit.models.stored import gguf_file as gguf_file_of
+from sipit.models.stored_type import stored_type
 from sipit.models.structure import find_decoder
 from sipit.models.text_model import text_model
 from sipit.models.tiny import tiny_module, tiny_tokenizer
 from sipit.models.tokenizers import find_tokenizer
 from sipit.models.whole import read_whole
 
+AUTO = "auto"  # as the weights are stored
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -47,7 +50,7 @@ def load_model(
 
     Args:
         name: which model; `builtin:NAME` where a folder of the working directory is called like a built-in one.
-        dtype: what it computes in: float64, float32, bfloat16 or float16.
+        dtype: what it computes in: float64, float32, bfloat16 or float16; `auto` is the type of the stored weights.
         device: where it runs; `device_map` instead splits it over devices with accelerate.
         seed: draws the parameters of a tiny model; other models ignore it.
 
@@ -56,7 +59,9 @@ def load_model(
         MissingResource: the embedded model, or a library that the checkpoint needs, is not installed.
         Unsupported: not a decoder-only model, or one that the library refuses; custom code.
     """
-    chosen = parse_dtype(dtype)
+    auto = isinstance(dtype, str) and dtype == AUTO
+    chosen = parse_dtype(stored_type(os.fspath(name)) if auto else dtype)
+    said = [f"computes in {name_of(chosen)}, as most weights are stored"] if auto and chosen != torch.float32 else []
     own, name = built_in(name), os.fspath(name)
     if own == EMBEDDED:
         loaded = _smollm2(chosen)
@@ -76,7 +81,7 @@ def load_model(
         digest=loaded.digest,
         decoder=find_decoder(module),
         dtype=chosen,
-        assembly=loaded.assembly,
+        assembly=(*loaded.assembly, *said),
         has_head=loaded.has_head,
         without_tokenizer=loaded.without_tokenizer,
     )

@@ -6,6 +6,7 @@ depends on the model, the layer and the number format, and here and there on the
 
 import math
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from sipit.models.network import Network
 from sipit.noise.measured import Noise, measure_noise
 from sipit.noise.number_grid import grid_type
 from sipit.noise.spread import rounding_unit, spread_of_rounding
-from sipit.states.files import Manifest, States
+from sipit.states.files import Manifest, States, look_into
 
 COARSE = 1e-4  # rounding unit from which a type counts as a half type
 _MOST = 0.5  # tolerance of an ill-conditioned position: unrelated states lie about 1 apart
@@ -83,6 +84,19 @@ def format_of(rows: torch.Tensor, manifest: Manifest | None) -> Format:
     """The format of the states (T, d) of a prompt: values on the grid of a type were computed in it, if nobody says."""
     stored = grid_type(rows)
     return (getattr(torch, manifest.dtype) if manifest is not None else stored), stored
+
+
+def computed_type(path: Any) -> tuple[str, str]:
+    """In which type the states of a file were computed, by its name, and why it is thought so.
+
+    Raises:
+        InvalidInput: as for `look_into`.
+    """
+    found = look_into(path)
+    if found.manifest is not None:
+        return found.manifest.dtype, f"the manifest of {path} says so"
+    computed = max((grid_type(rows) for rows in found.arrays), key=lambda dtype: torch.finfo(dtype).eps)
+    return name_of(computed), f"all values of {path} lie on its grid"
 
 
 def derive_tolerance(
