@@ -1,12 +1,11 @@
 """Embedding rows that are exactly equal: prompts that differ in such tokens have the same states at every layer."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 
-from numerics.pairs.search import closest_pair
+from numerics.pairs.row_classes import row_classes
+from numerics.pairs.search import Progress, closest_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +35,19 @@ def duplicate_rows(weight: torch.Tensor) -> DuplicateRows:
     Returns:
         The groups, exact for the stored values: tokens of one group have equal states after every prefix.
     """
-    table = _plain(weight)
-    keys = np.ascontiguousarray(table).view(np.dtype((np.void, table.dtype.itemsize * table.shape[1]))).ravel()
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     members: dict[int, list[int]] = {}
-    for token, group in enumerate(inverse.ravel().tolist()):
-        members.setdefault(group, []).append(token)
+    for token, first in enumerate(row_classes(weight)):
+        members.setdefault(first, []).append(token)
     groups = sorted(tuple(ids) for ids in members.values() if len(ids) > 1)
-    return DuplicateRows(len(table), len(first), tuple(groups))
+    return DuplicateRows(len(weight), len(members), tuple(groups))
 
 
-def nearest_rows(weight: torch.Tensor) -> NearestRows | None:
+def nearest_rows(weight: torch.Tensor, *, progress: Progress | None = None) -> NearestRows | None:
     """The closest pair of distinct rows, exact for the stored values.
 
     Args:
         weight: shape (vocabulary, width), any float type, on any device; finite.
+        progress: called with (blocks compared, blocks in all) where nothing but a product of all rows excludes pairs.
 
     Returns:
         The pair with its absolute L2 distance; None for fewer than two distinct rows.
@@ -58,19 +55,9 @@ def nearest_rows(weight: torch.Tensor) -> NearestRows | None:
     Raises:
         InvalidInput: an entry is NaN or infinite.
     """
-    table = _plain(weight)
-    groups = duplicate_rows(weight).groups
-    repeated = {token for group in groups for token in group[1:]}
-    unique = np.array([token for token in range(len(table)) if token not in repeated])
-    if len(unique) < 2:
+    if len(weight) < 2:
         return None
-    pair = closest_pair(table[unique])
-    first, second = sorted((int(unique[pair.first]), int(unique[pair.second])))
-    return NearestRows(first, second, pair.distance)
-
-
-def _plain(weight: Any) -> Any:
-    """As numpy, without negative zeros; bfloat16 is widened, which keeps equality."""
     table = weight.detach().cpu()
-    table = table.float() if table.dtype == torch.bfloat16 else table
-    return table.numpy() + 0
+    table = table.float() if table.dtype == torch.bfloat16 else table  # which is exact
+    pairs = closest_pairs(table.numpy(), count=1, distinct=True, progress=progress)
+    return NearestRows(pairs[0].first, pairs[0].second, pairs[0].distance) if len(pairs) else None

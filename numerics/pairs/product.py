@@ -11,6 +11,7 @@ computed again by direct difference in float64.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ Singles = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 
-def search_products(tree: PairTree, harvest: Harvest) -> None:
+def search_products(tree: PairTree, harvest: Harvest, progress: Callable[[int, int], None] | None = None) -> None:
     """Offers every pair within the harvest's bound.
 
     O(N**2 d) operations in float32 and O(block * (block + d)) memory; blocks whose boxes are too far apart are left
@@ -44,6 +45,9 @@ def search_products(tree: PairTree, harvest: Harvest) -> None:
         for second in range(first, blocks.stop):
             if not tree.apart(first, second, harvest.bound):
                 left.meet(_rows(tree, second), first == second, harvest)
+        if progress is not None:
+            begun = first + 1 - blocks.start
+            progress(begun * len(blocks) - begun * (begun - 1) // 2, len(blocks) * (len(blocks) + 1) // 2)
 
 
 def _rows(tree: PairTree, node: int) -> Rows:

@@ -8,7 +8,7 @@ differences, and what float64 cannot decide is decided in exact arithmetic. Proo
 import heapq
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, overload
 
@@ -26,6 +26,7 @@ from numerics.pairs.windows import join, offer_neighbours, pairs_in_windows
 from proofs.errors import InvalidInput
 
 Method = Literal["auto", "windows", "tree", "product"]
+Progress = Callable[[int, int], None]  # called with (done, of)
 
 PAIRS_PER_ROW = 16  # windows that hold at most so many pairs a row need no tree
 PRODUCT_SPEED = 16  # float32 products done in the time of one coordinate of a direct distance
@@ -100,7 +101,9 @@ def closest_pair(points: Any, *, method: Method = "auto") -> Pair:
     return closest_pairs(points, count=1, method=method)[0]
 
 
-def closest_pairs(points: Any, *, count: int, distinct: bool = False, method: Method = "auto") -> ClosePairs:
+def closest_pairs(
+    points: Any, *, count: int, distinct: bool = False, method: Method = "auto", progress: Progress | None = None
+) -> ClosePairs:
     """The `count` closest pairs of rows, by exact distance, then (first, second); fewer if there are not so many.
 
     Args:
@@ -108,6 +111,7 @@ def closest_pairs(points: Any, *, count: int, distinct: bool = False, method: Me
         count: how many pairs, at least 1. Time and memory grow with it once it exceeds the number of rows.
         distinct: leave out pairs at distance 0, and let the first row of each class of equal rows speak for all.
         method: as for `closest_pair`.
+        progress: called with (blocks compared, blocks in all) by the method of products.
 
     Raises:
         InvalidInput: points, count or method are not as above.
@@ -122,7 +126,7 @@ def closest_pairs(points: Any, *, count: int, distinct: bool = False, method: Me
     found = np.array(list(zero), dtype=np.int64).reshape(-1, 2)
     if len(found) < count:
         nearest = Nearest(checked, count - len(found))
-        _search(checked, equal.representatives, nearest, method)
+        _search(checked, equal.representatives, nearest, method, progress)
         rest = _closest_members(checked, groups, *nearest.settled(), count - len(found))
         found = np.concatenate((found, rest))
     firsts, seconds = found[:, 0], found[:, 1]
@@ -174,7 +178,7 @@ def pairs_within(points: Any, *, threshold: float, distinct: bool = False, metho
     return ClosePairs(length[order], pairs[order, 0], pairs[order, 1])
 
 
-def _search(points: PointSet, rows: Rows, harvest: Harvest, method: Method) -> None:
+def _search(points: PointSet, rows: Rows, harvest: Harvest, method: Method, progress: Progress | None = None) -> None:
     """Offers every pair of the given distinct rows within the harvest's bound, by the method asked for or the best."""
     if len(rows) < 2:
         return
@@ -193,7 +197,7 @@ def _search(points: PointSet, rows: Rows, harvest: Harvest, method: Method) -> N
     if method == "tree":
         search_tree(tree, harvest)
     else:
-        search_products(tree, harvest)
+        search_products(tree, harvest, progress)
 
 
 def _closest_members(

@@ -16,8 +16,9 @@ from proofs.structure.dependence import causal
 from proofs.theorems.architectures import placement
 from sipit.claims.fields import checked, duplicated
 from sipit.claims.law import law
+from sipit.claims.vocabulary import vocabulary
 from sipit.models.files import ADAPTER_CONFIG
-from sipit.record import Stopwatch, exact_provenance
+from sipit.record import Stages, Stopwatch, exact_provenance, silent
 
 LENGTH = 11  # tokens: a prime that no count of heads or groups shares, so that the sequence axis is told apart
 ON_SMALL_COPY = 7
@@ -31,8 +32,10 @@ def check_model(
     layer: int | None = None,
     attention: Literal["eager", "sdpa"] = "eager",
     seed: int = 0,
-    dtype: str = "float32",
+    dtype: str = "auto",
     device: str = "cpu",
+    nearest: bool = False,
+    stages: Stages = silent,
 ) -> Record:
     """Proves the regularity of a model's map, and names its structural collisions and duplicate embedding rows.
 
@@ -42,7 +45,9 @@ def check_model(
         layer: number of blocks; None for all of them, before the final norm.
         attention: the implementation that is captured.
         seed: draws the parameters of a tiny model.
-        dtype, device: how a model with weights is loaded.
+        dtype, device: how a model with weights is loaded; `auto` takes the type that they are stored in.
+        nearest: find the exact nearest pair of embedding rows, however large the table.
+        stages: called as the work goes on, with how far it is.
 
     Raises:
         InvalidInput, Unsupported: the model is none, or cannot be captured.
@@ -72,7 +77,7 @@ def check_model(
     if isinstance(found, Obstructions):
         found = witness_in_small_copy(found, config)
     structural = find_collisions(graphs)
-    duplicates = None if loaded is None else _duplicates(loaded)
+    duplicates = None if loaded is None else vocabulary(loaded, nearest=nearest, stages=stages)
     scheme = position_scheme(graphs, config, small, attention)
     certificate: dict[str, Any] = {
         **found.to_json(),
@@ -167,28 +172,6 @@ def _causal(graph: Graph, small: Graph | None) -> bool | None:
             "give a decoder, or a config with is_decoder set where the class knows it."
         )
     return None
-
-
-def _duplicates(loaded: Any) -> dict[str, Any]:
-    from numerics.pairs.embeddings import duplicate_rows, nearest_rows
-
-    weight = loaded.module.get_input_embeddings().weight
-    found = duplicate_rows(weight)
-    nearest = nearest_rows(weight)
-    return {
-        "rows": found.rows,
-        "unique_rows": found.unique_rows,
-        "groups": [list(group) for group in found.groups],
-        "tokens": [_strings(loaded.tokenizer, group) for group in found.groups],
-        "nearest": None
-        if nearest is None
-        else {"token_ids": [nearest.first, nearest.second], "distance": nearest.distance,
-              "tokens": _strings(loaded.tokenizer, (nearest.first, nearest.second))},
-    }  # fmt: skip
-
-
-def _strings(tokenizer: Any, ids: tuple[int, ...]) -> list[str | None]:
-    return [None] * len(ids) if tokenizer is None else list(tokenizer.convert_ids_to_tokens(list(ids)))
 
 
 def _bos(tokenizer: Any) -> dict[str, Any] | None:

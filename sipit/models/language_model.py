@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from numerics.dtypes import name_of
+from numerics.pairs.row_classes import row_classes
 from proofs.errors import InvalidInput
 from sipit.models.abilities import Abilities
 from sipit.models.length import LengthDependence
@@ -111,12 +112,7 @@ class LanguageModel:
 
         Tokens of one class have equal states after every prefix at every layer, so no method can tell them apart.
         """
-        rows = torch.cat([table.weight.detach() for table in self.decoder.tables], dim=1)
-        rows = (rows + 0.0).cpu().contiguous()  # -0.0 becomes 0.0: the same value
-        first: dict[bytes, int] = {}
-        packed = rows.view(torch.uint8).numpy()
-        classes = [first.setdefault(row.tobytes(), token) for token, row in enumerate(packed)]
-        return torch.tensor(classes, device=self.device)
+        return torch.tensor(row_classes(*(table.weight for table in self.decoder.tables)), device=self.device)
 
     @cached_property
     def _row_norms(self) -> torch.Tensor:

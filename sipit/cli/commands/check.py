@@ -7,7 +7,7 @@ import typer
 
 from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Dtype, Json, Output, Seed
-from sipit.cli.output import check_output, finish
+from sipit.cli.output import check_output, finish, progress
 
 
 class Attention(StrEnum):
@@ -25,7 +25,10 @@ def check(
     attention: Annotated[Attention, typer.Option(help="Which attention implementation to capture.")] = Attention.EAGER,
     output: Output = None,
     device: Device = "cpu",
-    dtype: Dtype = "float32",
+    dtype: Dtype = "auto",
+    nearest: Annotated[
+        bool, typer.Option("--nearest", help="Find the exact nearest embedding rows, however large the table.")
+    ] = False,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -43,7 +46,16 @@ def check(
     from sipit.report.chapters.check import refuting
 
     chosen = None if layer is None else int(layer)
-    record = check_model(model, layer=chosen, attention=attention.value, seed=seed, dtype=dtype, device=device)
+    record = check_model(
+        model,
+        layer=chosen,
+        attention=attention.value,
+        seed=seed,
+        dtype=dtype,
+        device=device,
+        nearest=nearest,
+        stages=progress,
+    )
 
     def show() -> None:
         result = record.result
@@ -67,6 +79,11 @@ def check(
         duplicates = result["duplicate_embeddings"]
         if duplicates is not None:
             lines.append(f"  embedding rows: {duplicates['rows']}, distinct: {duplicates['unique_rows']}")
+            suspects = duplicates["suspect_rows"]
+            if duplicates["zero_rows"] or suspects:
+                lines.append(f"  of zeros: {len(duplicates['zero_rows'])}; suspected to be untrained: {len(suspects)}")
+            if not duplicates["nearest_looked_for"]:
+                lines.append("  nearest rows: not looked for in a table so large; --nearest does, with an estimate")
         lines.append(f"  {result['law']['hypothesis']}: not checked. {result['law']['says']}")
         typer.echo("\n".join([*lines, *(f"  idealised: {line}" for line in result["idealisations"])]))
 
