@@ -32,16 +32,18 @@ class InversionWorker:
 
     def __init__(
         self, model: tuple[str, str, str, int], observation: Observation, policy: str, tolerance: Tolerance,
-        rivals: int, budget: float, tolerances: Mapping[Format, Tolerance], manifest: Manifest | None,
+        rivals: int, adaptive: bool, positions: int, budget: float, tolerances: Mapping[Format, Tolerance],
+        manifest: Manifest | None,
     ) -> None:  # fmt: skip
         name, dtype, device, seed = model
         network = observed_network(load_model(name, dtype=dtype, device=device, seed=seed), observation)
         self._inverter = Inverter(
             network=network,
             open_prefix=prefix_opener(network),
-            policy=make_policy(policy, network),
+            policy=make_policy(policy, network, positions=positions),
             tolerance=tolerance,
             rivals=rivals,
+            adaptive=adaptive,
             budget=budget,
             tolerances=tolerances,
         )
@@ -75,8 +77,8 @@ def invert_on_cluster(
     parts = [states.arrays[start : start + size] for start in range(0, len(states), size)]
     named = (model.name, name_of(model.dtype), str(model.device), seed)
     arguments = (
-        named, states.observation, policy, inverter.tolerance, inverter.rivals, inverter.budget,
-        dict(inverter.tolerances), states.manifest,
+        named, states.observation, policy, inverter.tolerance, inverter.rivals, inverter.adaptive,
+        sum(map(len, states)), inverter.budget, dict(inverter.tolerances), states.manifest,
     )  # fmt: skip
     found: dict[int, list[Inversion]] = {}
     for number, inversions in cluster.by_actors(InversionWorker, arguments, [(part,) for part in parts]):

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 
 from sipit.diagnosis.sites import Site, Sites
-from sipit.inversion.probes import Probes, centred_embedding, fit_probe, keep_probes, kept_probes, probes_key
+from sipit.inversion.linear_probe import fit_probe
+from sipit.inversion.probes import Probes, centred_embedding, keep_probes, kept_probes, probes_key
 from sipit.prompts.builtin_text import random_tokens, text_windows
 from sipit.record import Progress
 

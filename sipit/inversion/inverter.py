@@ -23,7 +23,7 @@ from sipit.models.language_model import check_loaded
 from sipit.models.length import whole_length
 from sipit.models.network import Network, Work
 from sipit.noise.tolerance import Format, Tolerance, format_of
-from sipit.observations.network import observed_network
+from sipit.observations.network import ObservedNetwork, observed_network
 from sipit.prefix.choice import PrefixOpener, kind_of, prefix_opener
 from sipit.record import Progress
 from sipit.states.files import States, check_states
@@ -38,6 +38,7 @@ def invert(
     policy: str = "draft",
     tolerance: float | Tolerance | None = None,
     full_margin: bool = False,
+    rivals: int | None = None,
     budget: float = 600.0,
     progress: Progress | None = None,
 ) -> list[Inversion]:
@@ -49,6 +50,8 @@ def invert(
         policy: `draft`, `gradient`, `nearest` or `exhaustive`: the order of the candidates, not which are accepted.
         tolerance: relative L2 residual that a true token may have; None derives it from measured noise.
         full_margin: test the whole vocabulary at every position.
+        rivals: tested at every position; None tests 16, and fewer where the likeliest token of a residual stream fits
+            and these lie far.
         budget: wall-clock seconds per prompt.
         progress: called with (positions decided, positions in all).
 
@@ -58,7 +61,9 @@ def invert(
     check_loaded(model)
     check_states(states)
     states = states.beside(model)
-    inverter = Inverter.open(model, states, policy=policy, tolerance=tolerance, full_margin=full_margin, budget=budget)
+    inverter = Inverter.open(
+        model, states, policy=policy, tolerance=tolerance, full_margin=full_margin, rivals=rivals, budget=budget
+    )
     return inverter.invert_all(states, progress=progress)
 
 
@@ -76,6 +81,7 @@ class Inverter:
     rivals: int
     budget: float
     tolerances: Mapping[Format, Tolerance] = field(default_factory=dict[Format, Tolerance])
+    adaptive: bool = False  # fewer rivals where the policy finds them enough
 
     @classmethod
     def open(
@@ -86,6 +92,7 @@ class Inverter:
         policy: str = "draft",
         tolerance: float | Tolerance | None = None,
         full_margin: bool = False,
+        rivals: int | None = None,
         budget: float = 600.0,
         progress: Progress | None = None,
     ) -> "Inverter":
@@ -100,15 +107,20 @@ class Inverter:
             tolerance = max(derived.values(), key=lambda one: one.value)
         elif not isinstance(tolerance, Tolerance):
             tolerance = Tolerance.given(tolerance)
+        if rivals is not None and not (type(rivals) is int and rivals >= 2):
+            raise InvalidInput(
+                f"Expected a number of rivals of at least 2, but got {rivals!r}; the usual one is {RIVALS}."
+            )
         # A few numbers a token may be met by chance: then every token is tested.
         thin = (states.observation.top or network.width) < THIN
         everything = full_margin or policy == "exhaustive" or thin
         return cls(
             network=network,
             open_prefix=prefix_opener(network),
-            policy=make_policy(policy, network, progress=progress),
+            policy=make_policy(policy, network, positions=sum(map(len, states)), progress=progress),
             tolerance=tolerance,
-            rivals=model.vocabulary_size if everything else RIVALS,
+            rivals=model.vocabulary_size if everything else rivals or RIVALS,
+            adaptive=rivals is None and policy == "draft" and not (everything or isinstance(network, ObservedNetwork)),
             budget=budget,
             tolerances=derived,
         )
@@ -134,7 +146,8 @@ class Inverter:
         """
         decided: dict[int, int] = {}
         allowed = [self._tolerance(states, number) for number in range(len(states))]
-        also = (self.rivals,) if len({*allowed}) == 1 else (self.rivals, tuple(allowed))
+        rivals = (self.rivals, "adaptive") if self.adaptive else (self.rivals,)
+        also = rivals if len({*allowed}) == 1 else (*rivals, tuple(allowed))
         kept = Kept.of(self.network.model, states.arrays, states.observation, allowed[0], *also) if resume else None
 
         def opening(number: int) -> Opening:
@@ -211,6 +224,7 @@ class Inverter:
                 verifier=Verifier(network.model, self.open_prefix(network), observed, tolerance or self.tolerance),
                 proposal=self.policy.propose(observed, network),
                 rivals=self.rivals,
+                adaptive=self.adaptive,
                 clock=clock,
                 progress=progress,
                 first=self._first,

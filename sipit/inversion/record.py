@@ -37,6 +37,7 @@ def inversion_record(
     policy: str = "draft",
     tolerance: float | Tolerance | None = None,
     full_margin: bool = False,
+    rivals: int | None = None,
     budget: float = 600.0,
     elsewhere: Elsewhere | None = None,
     seed: int = 0,
@@ -51,7 +52,7 @@ def inversion_record(
         model: whose states they are.
         states: one (T, d) tensor per prompt.
         truth: the true token ids, to compare with; by default those that another program stored beside the states.
-        policy, tolerance, full_margin, budget: as for `sipit.invert`.
+        policy, tolerance, full_margin, rivals, budget: as for `sipit.invert`.
         elsewhere: who inverts, if not this process.
         seed: of what was drawn before, for the record.
         stages: called as the work goes on, with how far it is.
@@ -65,7 +66,14 @@ def inversion_record(
     states = states.beside(model)
     with stages("preparing") as progress:
         inverter = Inverter.open(
-            model, states, policy=policy, tolerance=tolerance, full_margin=full_margin, budget=budget, progress=progress
+            model,
+            states,
+            policy=policy,
+            tolerance=tolerance,
+            full_margin=full_margin,
+            rivals=rivals,
+            budget=budget,
+            progress=progress,
         )
     with stages("inverting") as progress:
         if elsewhere is None:

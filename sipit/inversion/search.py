@@ -25,8 +25,8 @@ from sipit.inversion.standing import Standing
 from sipit.inversion.verifier import PIECE, Verifier
 from sipit.prefix.kinds import Prefix
 
-RIVALS = 16  # tested at every position: half by the ranking of the policy, half by nearest embedding rows
-FIRST = 32  # candidates in the first batch where the draft does not fit
+RIVALS = 16  # tested at a position: half by the ranking of the policy, half by nearest embedding rows
+FIRST = 16  # candidates in the first batch where the draft does not fit
 GROWTH = 3  # each further batch is this many times as large
 EXAMINED = 256  # candidates tested with half types before the rounding at a position is examined
 CONDITIONAL = 512  # candidates tried at most behind an unresolved token, whose working choice may be the error
@@ -58,13 +58,15 @@ class Search:
     """One prompt at work.
 
     `working` holds the token taken at every settled position, `results` the answers decided so far: a position is
-    first settled (a token fits), then decided (its rivals are tested too). `first` has states of the first position
-    that need no run.
+    first settled (a token fits), then decided (its rivals are tested too): `rivals` of them, or where that is
+    `adaptive` as few as the policy finds enough, if these lie far. `first` has states of the first position that
+    need no run.
     """
 
     verifier: Verifier
     proposal: Proposal
     rivals: int
+    adaptive: bool
     clock: Clock
     progress: Callable[[int, int], None] | None = None
     first: FirstStates | None = None
@@ -161,13 +163,22 @@ class Search:
     def _review(self) -> Steps:
         """One batch for all positions that are settled and undecided, then decides them in order."""
         pending = range(len(self.results), len(self.working))
-        tests = self._rivals_of(list(pending), self.rivals)
+        counts = {position: self._enough(position) for position in pending}
+        tests = [
+            test
+            for count in sorted({*counts.values()})
+            for test in self._rivals_of([position for position in pending if counts[position] == count], count)
+        ]
         end = len(self.working)
         if self._current == end < self.length:
             tests.append((end, self._candidates(end, FIRST)))
         in_time = yield from self._test(tests)
         if not in_time:
             return  # out of time: what was not tested is not decided
+        near = [p for p in pending if counts[p] < self.rivals and not self.verifier.far(p)]
+        in_time = yield from self._test(self._rivals_of(near, self.rivals))
+        if not in_time:
+            return
         for position in pending:
             in_time = yield from self._widen(position)
             if not in_time:
@@ -318,10 +329,17 @@ class Search:
 
     def _rivals_of(self, positions: list[int], count: int) -> list[tuple[int, torch.Tensor]]:
         """Rivals to test at positions: the policy's best, and the rows nearest to that of the nearest token so far."""
+        if not positions:
+            return []
         model = self.verifier.model
         nearest = torch.tensor([self.verifier.trials[position].nearest for position in positions], dtype=torch.long)
         near = model.nearest_rows(nearest.to(model.device), count // 2)
         return [(p, self._fresh(p, rows, count)) for p, rows in zip(positions, near, strict=True)]
+
+    def _enough(self, position: int) -> int:
+        """How many rivals are tested first at a position."""
+        few = self.proposal.rivals(position, self.working[position]) if self.adaptive else None
+        return self.rivals if few is None else min(few, self.rivals)
 
     def _fresh(self, position: int, near: torch.Tensor, count: int) -> torch.Tensor:
         """The nearest rows that were not tested, and of the policy's best those that complete `count` rivals.
@@ -329,11 +347,11 @@ class Search:
         However many others were tested there, the nearest rows are: they are the likeliest to fit as well.
         """
         trial = self.verifier.trials[position]
-        ranked = self.proposal.leading(position)
+        ranked = self.proposal.resembling(position)
         if len(ranked) < count:
             ranked = self.proposal.ranking(position, trial, self.prefix)
         rows = near[~torch.isin(near, trial.token_ids)]
-        best = ranked[:count][~torch.isin(ranked[:count], torch.cat([trial.token_ids, rows]))]
+        best = ranked[~torch.isin(ranked, torch.cat([trial.token_ids, rows]))]
         missing = max(0, count + 1 - len(trial.token_ids) - len(rows))  # one of those tested is the token itself
         return torch.cat([rows, best[:missing]])
 

@@ -22,6 +22,7 @@ from sipit.noise.tolerance import Tolerance
 from sipit.prefix.kinds import Prefix
 
 NEAR = 10.0  # a rival within this multiple of it widens the search
+DISTANT = 100.0  # the same for the few that are tested where a policy is sure
 FAR = 1e4  # multiples of the tolerance beyond which a residual is no rounding, however amplified
 LISTED = 32  # alternatives named at most
 _ENTRIES = 2**24  # of states that are compared at once, in float64
@@ -153,6 +154,12 @@ class Verifier:
         trial = self.trials[position]
         zone = max(self.allowed(position), (CLEAR if self.tolerance.evened else NEAR) * trial.least)
         return trial.token_ids[(trial.residuals <= zone) & ~self._own_class(trial) & trial.standing]
+
+    def far(self, position: int) -> bool:
+        """Whether the rivals tested lie so far that more of them would say the same."""
+        trial = self.trials[position]
+        margin = self._margin(trial)
+        return margin is not None and margin > DISTANT * max(self.allowed(position), trial.least)
 
     def possible(self, position: int) -> list[int]:
         """The candidates that cannot be told apart from the nearest at a position, itself first, a class only once."""

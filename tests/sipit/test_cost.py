@@ -157,7 +157,10 @@ def test_a_draft_that_fits_costs_a_run_a_batch_of_rivals_and_a_prior(family):
     assert inversion.forward_passes <= 5
     drafts = inversion.forward_passes  # each run of drafts is at most a few rows of the prompt
     assert inversion.token_positions <= 16 * (RIVALS + 4 * drafts) + FIRST
-    assert all(token.candidates_tested >= RIVALS for token in inversion.tokens)
+    assert all(token.rivals_tested >= 2 for token in inversion.tokens)
+    (everywhere,) = Inverter.open(model, states, rivals=RIVALS).invert_all(states)
+    assert everywhere.token_ids == inversion.token_ids
+    assert all(token.rivals_tested >= RIVALS for token in everywhere.tokens)
 
 
 @pytest.mark.parametrize("policy", EACH_POLICY)

@@ -61,8 +61,14 @@ class ShuffledProposal:
     def leading(self, position):
         return self._order(position)[:64]
 
+    def resembling(self, position):
+        return self._order(position)[:64]
+
     def ranking(self, position, trial, prefix):
         return self._order(position)
+
+    def rivals(self, position, token):
+        return None
 
 
 @pytest.mark.parametrize("policy", EACH_POLICY)

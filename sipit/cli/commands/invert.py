@@ -61,7 +61,9 @@ def invert(
         str, typer.Option(help="Order of the candidates: draft, gradient, nearest or exhaustive.")
     ] = "draft",
     tolerance: Annotated[str, typer.Option(help="Largest relative residual, or auto: from measured noise.")] = "auto",
-    margin: Annotated[str, typer.Option(help="Test some rivals, or the full vocabulary.")] = "rivals",
+    margin: Annotated[
+        str, typer.Option(help="Rivals that matter (auto), 16 at every position (rivals), or the vocabulary (full).")
+    ] = "auto",
     budget: Annotated[float, typer.Option(help="Seconds per prompt.")] = 600.0,
     diagnose: Annotated[
         bool, typer.Option("--diagnose", help="Find the convention of foreign states: place, offset, scale, rounding.")
@@ -90,8 +92,8 @@ def invert(
     Example: sipit invert smollm2 --text "The quick brown fox" --layer 15
     """
     check_output(output)
-    if margin not in {"rivals", "full"}:
-        raise InvalidInput(f"Expected --margin rivals or full, but got {margin!r}; choose one of them.")
+    if margin not in {"auto", "rivals", "full"}:
+        raise InvalidInput(f"Expected --margin auto, rivals or full, but got {margin!r}; choose one of them.")
     check_engine(engine, address)
     if engine is Engine.RAY and (diagnose or prefix is not None or suffix is not None or positions is not None):
         raise InvalidInput(
@@ -102,6 +104,11 @@ def invert(
     bound = parse_tolerance(tolerance)
     truth = None if states is not None and prompts is None and text is None else chosen_prompts(text, prompts)
     watch = Stopwatch()
+    if dtype == "auto" and states is not None:
+        from sipit.noise.tolerance import computed_type
+
+        dtype, why = computed_type(states)
+        say(f"computes in {dtype}: {why}")
     language_model = load(model, dtype=dtype, device=device, seed=seed)
     from sipit.prompts.reading import tokenize
 
@@ -144,6 +151,7 @@ def invert(
         _say_source(observed)
         finish(record, as_json=as_json, output=output, show=lambda: show_partial(record.result))
     from sipit.inversion.record import inversion_record
+    from sipit.inversion.search import RIVALS
     from sipit.states.files import stored_truth
 
     stored = stored_truth(language_model, observed) if ids is None else None
@@ -156,6 +164,7 @@ def invert(
             policy=policy,
             tolerance=bound,
             full_margin=margin == "full",
+            rivals=RIVALS if margin == "rivals" else None,
             budget=budget,
             elsewhere=elsewhere,
             seed=seed,

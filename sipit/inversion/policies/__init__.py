@@ -23,6 +23,10 @@ class Proposal(Protocol):
         """Whether `leading` is good enough to say that no other token fits somewhere (`sipit.inversion.lookahead`)."""
         ...
 
+    def rivals(self, position: int, token: int) -> int | None:
+        """How many rivals say as much of a token as many, half by its order; None where it knows no such number."""
+        ...
+
     @property
     def at_once(self) -> int:
         """How many candidates at most it wants tested before it is asked again."""
@@ -37,6 +41,10 @@ class Proposal(Protocol):
 
     def leading(self, position: int) -> torch.Tensor:
         """The best few tokens (64, or the vocabulary if it is smaller), best first, at little cost."""
+        ...
+
+    def resembling(self, position: int) -> torch.Tensor:
+        """The best few tokens by what the state alone says, best first: rivals, not guesses."""
         ...
 
     def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
@@ -63,8 +71,10 @@ def check_policy(name: str) -> None:
         raise InvalidInput(f"Expected a policy of {', '.join(POLICIES)}, but got {name!r}; choose one of them.")
 
 
-def make_policy(name: str, network: Network, *, progress: Progress | None = None) -> Policy:
-    """The policy of a name for one model and layer.
+def make_policy(
+    name: str, network: Network, *, positions: int | None = None, progress: Progress | None = None
+) -> Policy:
+    """The policy of a name for one model and layer, and for so many positions in all, if that is known.
 
     Raises:
         InvalidInput: no such policy.
@@ -72,7 +82,7 @@ def make_policy(name: str, network: Network, *, progress: Progress | None = None
     check_policy(name)
     if name == "draft":
         kind = SketchedPolicy if is_wide(network) else DraftPolicy
-        return kind.prepare(network, progress=progress)
+        return kind.prepare(network, positions=positions, progress=progress)
     if name == "gradient":
         return GradientPolicy()
     if name == "nearest":

@@ -12,10 +12,11 @@ Several drafts run together: the likeliest ones, where positions are taken for i
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import NamedTuple
 
 import torch
 
-from sipit.inversion.probes import Probes, trained_probes
+from sipit.inversion.probes import Probes, is_late, trained_probes
 from sipit.inversion.verifier import PIECE, Trial
 from sipit.models.network import Network
 from sipit.prefix.kinds import Prefix
@@ -26,9 +27,12 @@ _STEPS = 30  # of EM; one parameter converges long before
 _LEADING = 64  # best tokens kept for every position
 _FIRST_PRIOR = 2  # the first position with a prior
 _DRAFTS = 8  # that run together at most
-_DRAFTED = 512  # tokens of all of them, unless two are longer: long drafts are long enough with few others
+_DRAFTED = 48  # tokens of all of them, unless one is longer: so few cost what one costs, the weights are read once
+_RESEMBLING = 17  # best tokens of the probe alone, one of which is the token itself
 _CHOICES = 4  # likeliest tokens of a position that a draft may have
 _CERTAIN = 3.0  # log-odds of the likeliest draft above which another is not worth its run
+_SHARP = 9.2  # log-odds, ten thousand to 1, from which the state speaks of one token alone
+_FEWEST = 2  # rivals of a token that stands alone
 _HOPE = 0.03  # probability that a draft holds so far, below which it is not drawn out
 _SHORTEST = 8  # tokens of a draft, unless fewer are left
 _AHEAD = 8 * PIECE  # candidates in one order
@@ -42,29 +46,45 @@ class DraftPolicy:
     probes: Probes
 
     @classmethod
-    def prepare(cls, network: Network, *, progress: Progress | None = None) -> "DraftPolicy":
-        """The policy for a model and layer; trains its probes where none are kept."""
-        return cls(trained_probes(network, progress=progress))
+    def prepare(
+        cls, network: Network, *, positions: int | None = None, progress: Progress | None = None
+    ) -> "DraftPolicy":
+        """The policy for a model and layer; trains its probes where none are kept that will do for the positions."""
+        return cls(trained_probes(network, positions=positions, progress=progress))
 
     def propose(self, states: torch.Tensor, network: Network) -> "DraftProposal":
         """Scores all tokens at all positions, with the prior where the probe alone is not sure."""
         sinks = self.probes.sinks(states)
         features = self.probes.features(states, sinks)
-        proposal = DraftProposal(self.probes, features, sinks, None, 0.0)
+        late = is_late(network.model, network.layer)
+        proposal = DraftProposal(self.probes, features, sinks, None, 0.0, late)
         if len(states) > _FIRST_PRIOR and network.layer != 0 and proposal.probabilities[1:].mean() < _SURE:
             logits = network.next_token_logits(states)
             if logits is not None:
                 logits = logits[_FIRST_PRIOR - 1 : -1].float()
                 share = _prior_share(proposal, logits)
-                proposal = DraftProposal(self.probes, features, sinks, logits, share)
+                proposal = DraftProposal(self.probes, features, sinks, logits, share, late)
         return proposal
+
+
+class _Best(NamedTuple):
+    """Per position: probability of the likeliest token, leading tokens (T, 64), its log-odds over the next 3 (T, 3).
+
+    Of the probe alone: leading tokens (T, 17), and the log-odds of the first of them over the second (T,).
+    """
+
+    probabilities: torch.Tensor
+    tokens: torch.Tensor
+    odds: torch.Tensor
+    resembling: torch.Tensor
+    sharpness: torch.Tensor
 
 
 @dataclass(frozen=True)
 class DraftProposal:
     """Features (T, d) of the observed states, and which of these are sinks (T,).
 
-    Then logits (T - 2, V) of the prior, for positions 2 on, and its share.
+    Then logits (T - 2, V) of the prior, for positions 2 on, its share, and whether the layer is a late one.
     """
 
     probes: Probes
@@ -72,11 +92,25 @@ class DraftProposal:
     sinks: torch.Tensor
     logits: torch.Tensor | None
     share: float
+    late: bool = False
 
     @property
     def informed(self) -> bool:
         """The likeliest tokens that it names are seldom all wrong."""
         return True
+
+    def rivals(self, position: int, token: int) -> int | None:
+        """The second best and the nearest row where the state speaks of this token alone, two of each where it is best.
+
+        Four of each where it is best only with the prior, and None where it is not, or at late layers: there the
+        nearest states are often those of other tokens.
+        """
+        best = self._best
+        if self.late:
+            return None
+        if token == int(best.resembling[position, 0]):
+            return _FEWEST if float(best.sharpness[position]) > _SHARP else 2 * _FEWEST
+        return 4 * _FEWEST if token == int(best.tokens[position, 0]) else None
 
     @property
     def at_once(self) -> int:
@@ -86,7 +120,7 @@ class DraftProposal:
     def drafts(self, start: int) -> torch.Tensor:
         """The likeliest drafts, at most 8, the likeliest first, as far as one may hope that they hold."""
         length = max(_SHORTEST, int((self.probabilities[start:].cumprod(0) >= _HOPE).sum()))
-        tokens, odds = self._best[1][start : start + length], self._best[2][start : start + length]
+        tokens, odds = (part[start : start + length] for part in (self._best.tokens, self._best.odds))
         # Of k best drafts the others differ from the best in some of the k - 1 cheapest single changes.
         cheapest = odds.flatten().argsort(stable=True)[: _DRAFTS - 1].tolist()
         changes = [(position, choice + 1) for position, choice in (divmod(one, odds.shape[1]) for one in cheapest)]
@@ -96,7 +130,7 @@ class DraftProposal:
             for some in combinations(changes, count)
             if len({position for position, _ in some}) == count
         ]
-        most = min(_DRAFTS, max(2, _DRAFTED // max(1, len(tokens))))
+        most = min(_DRAFTS, max(1, _DRAFTED // max(1, len(tokens))))
         likeliest = sorted(draft for draft in drafts if draft[0] < _CERTAIN)[:most]
         rows = tokens[:, 0].repeat(len(likeliest), 1)
         for row, (_, some) in zip(rows, likeliest, strict=True):
@@ -107,23 +141,30 @@ class DraftProposal:
     @property
     def probabilities(self) -> torch.Tensor:
         """How probable the drafted tokens are, shape (T,)."""
-        return self._best[0]
+        return self._best.probabilities
 
     @cached_property
-    def _best(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Per position: probability of the likeliest token, leading tokens (T, 64), its log-odds over the next 3."""
-        parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    def _best(self) -> "_Best":
+        """What is kept of the scores of all tokens at all positions."""
+        parts: list[_Best] = []
         for start, stop in _spans(len(self.features)):
-            scores = self._scores(start, stop, self.features[start:stop])
+            alone = self.probes.scores(self.features[start:stop], self.sinks[start:stop])
+            scores = self._with_prior(start, stop, alone)
             leading = scores.topk(min(_LEADING, scores.shape[1]), dim=1)
+            resembling = alone.topk(min(_RESEMBLING, scores.shape[1]), dim=1)
+            sharpness = resembling.values[:, 0] - resembling.values[:, min(1, resembling.values.shape[1] - 1)]
             first, others = leading.values[:, :1], leading.values[:, 1:_CHOICES]
-            parts.append(((first[:, 0] - scores.logsumexp(1)).exp(), leading.indices, first - others))
-        probabilities, tokens, odds = (torch.cat(part) for part in zip(*parts, strict=True))
-        return probabilities, tokens, odds
+            probabilities = (first[:, 0] - scores.logsumexp(1)).exp()
+            parts.append(_Best(probabilities, leading.indices, first - others, resembling.indices, sharpness))
+        return _Best(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def leading(self, position: int) -> torch.Tensor:
         """The likeliest tokens there."""
-        return self._best[1][position]
+        return self._best.tokens[position]
+
+    def resembling(self, position: int) -> torch.Tensor:
+        """The likeliest tokens there by the probe alone: what is likely in a text need not resemble the state."""
+        return self._best.resembling[position]
 
     def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
         """All tokens by score, taking turns with the scores corrected by what the tried token shows of the error."""
@@ -132,14 +173,17 @@ class DraftProposal:
         if trial is None or trial.nearest_state is None:
             return order
         probe = self.probes.first if bool(self.sinks[position]) else self.probes.later
-        corrected = observed - probe.features(trial.nearest_state[None]) + probe.rows[trial.nearest]
+        corrected = observed - probe.features(trial.nearest_state[None]) + probe.expected(trial.nearest)
         other = self._scores(position, position + 1, corrected)[0].argsort(descending=True, stable=True)
         ranks = torch.stack([order.argsort(), other.argsort()]).amin(0)
         return ranks.argsort(stable=True)
 
     def _scores(self, start: int, stop: int, features: torch.Tensor) -> torch.Tensor:
         """Scores of positions start..stop-1, one of `_spans` or a single one, shape (stop - start, V)."""
-        scores = self.probes.scores(features, self.sinks[start:stop])
+        return self._with_prior(start, stop, self.probes.scores(features, self.sinks[start:stop]))
+
+    def _with_prior(self, start: int, stop: int, scores: torch.Tensor) -> torch.Tensor:
+        """The scores of the probe for positions start..stop-1, with what the prior adds."""
         if self.logits is None or start < _FIRST_PRIOR:
             return scores
         prior = _log_prior(self.logits[start - _FIRST_PRIOR : stop - _FIRST_PRIOR], self.share)

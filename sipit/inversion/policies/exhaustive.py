@@ -25,6 +25,9 @@ class ExhaustivePolicy:
         """What it names first says little of what is right."""
         return False
 
+    def rivals(self, position: int, token: int) -> None:
+        """Its order says little of what is right."""
+
     @property
     def at_once(self) -> int:
         """As many as suits."""
@@ -36,6 +39,10 @@ class ExhaustivePolicy:
     def leading(self, position: int) -> torch.Tensor:
         """No token leads."""
         return torch.zeros(0, dtype=torch.long, device=self.device)
+
+    def resembling(self, position: int) -> torch.Tensor:
+        """The same: all that is looked at is the state."""
+        return self.leading(position)
 
     def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
         """The ids in order."""

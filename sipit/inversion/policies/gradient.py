@@ -69,6 +69,9 @@ class GradientProposal:
         """What it names first says little of what is right."""
         return False
 
+    def rivals(self, position: int, token: int) -> None:
+        """Its order says little of what is right."""
+
     @property
     def at_once(self) -> int:
         """As the policy says."""
@@ -84,6 +87,10 @@ class GradientProposal:
             return torch.zeros(0, dtype=torch.long, device=self.rows.device)
         closeness = self._closeness(descent)
         return closeness.topk(min(_LEADING, len(closeness))).indices
+
+    def resembling(self, position: int) -> torch.Tensor:
+        """The same: all that is looked at is the state."""
+        return self.leading(position)
 
     def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
         """All rows by their distance from the embedding, after the next steps of the descent."""

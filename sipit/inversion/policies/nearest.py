@@ -41,6 +41,9 @@ class NearestProposal:
         """What it names first says little of what is right."""
         return False
 
+    def rivals(self, position: int, token: int) -> None:
+        """Its order says little of what is right."""
+
     @property
     def at_once(self) -> int:
         """As many as suits."""
@@ -53,6 +56,10 @@ class NearestProposal:
     def leading(self, position: int) -> torch.Tensor:
         """The nearest rows."""
         return self._order(position)[:64]
+
+    def resembling(self, position: int) -> torch.Tensor:
+        """The same: all that is looked at is the state."""
+        return self.leading(position)
 
     def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
         """All tokens by distance."""

@@ -80,11 +80,13 @@ class SketchedPolicy:
     network: SketchedNetwork
 
     @classmethod
-    def prepare(cls, network: Network, *, progress: Progress | None = None) -> "SketchedPolicy":
+    def prepare(
+        cls, network: Network, *, positions: int | None = None, progress: Progress | None = None
+    ) -> "SketchedPolicy":
         """The policy for a wide network; trains its probes where none are kept."""
         assert isinstance(network, ObservedNetwork)  # see `is_wide`
         sketched = SketchedNetwork.of(network)
-        return cls(DraftPolicy.prepare(sketched, progress=progress), sketched)
+        return cls(DraftPolicy.prepare(sketched, positions=positions, progress=progress), sketched)
 
     def propose(self, states: torch.Tensor, network: Network) -> "SketchedProposal":
         """The proposal for observed states (T, n)."""
@@ -116,6 +118,14 @@ class SketchedProposal:
     def leading(self, position: int) -> torch.Tensor:
         """See `Proposal.leading`."""
         return self.inner.leading(position)
+
+    def resembling(self, position: int) -> torch.Tensor:
+        """See `Proposal.resembling`."""
+        return self.inner.resembling(position)
+
+    def rivals(self, position: int, token: int) -> int | None:
+        """See `Proposal.rivals`."""
+        return self.inner.rivals(position, token)
 
     def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
         """See `Proposal.ranking`."""
