@@ -10,6 +10,7 @@ What is drawn afresh (noise, a permutation, a rotation) is a secret of the defen
     mine = Defence("halved", (0.5,), halved)
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,12 +91,28 @@ class Defence:
         apply: changes rows (T, d), float64, at a strength; keeps their shape.
         attack: log-likelihoods (C,) of candidate states (C, d), up to a constant; None applies the same change to the
             candidates and compares, which is right for whatever draws nothing.
+        range: the strengths that mean something, from the first (without it, if it is 0) to the last.
+        whole: whether only whole numbers do.
     """
 
     name: str
     strengths: tuple[float, ...]
     apply: Change
     attack: Likelihood | None = None
+    range: tuple[float, float] = (0.0, math.inf)
+    whole: bool = False
+
+    def check(self, strength: float) -> None:
+        """Raises InvalidInput for a strength that means nothing here."""
+        low, high = self.range
+        if not (low <= strength <= high and 0 < strength < math.inf and (not self.whole or strength % 1 == 0)):
+            kind = "whole numbers" if self.whole else "numbers"
+            start = f"from {low:g}" if low else "above 0"
+            span = start if high == math.inf else f"{start} to {high:g}"
+            raise InvalidInput(
+                f"Expected {kind} {span} as strengths of {self.name}, but got {strength:g}; correct it, or name "
+                "defences whose strengths mean the same."
+            )
 
     def likelihoods(self, seen: Seen, candidates: torch.Tensor, strength: float, known: Known) -> torch.Tensor:
         """How likely each candidate is, (C,), up to a constant."""
@@ -146,17 +163,17 @@ def _top(rows: torch.Tensor, strength: float, known: Known, _generator: torch.Ge
 
 
 def _low_rank(rows: torch.Tensor, strength: float, known: Known, _generator: torch.Generator) -> torch.Tensor:
-    kept = known.basis[: max(1, int(strength))]
+    kept = known.basis[: int(strength)]
     return rows @ kept.T @ kept
 
 
 def _projection(rows: torch.Tensor, strength: float, known: Known, _generator: torch.Generator) -> torch.Tensor:
-    kept = known.directions[: max(1, int(strength))]
+    kept = known.directions[: int(strength)]
     return rows @ kept.T @ kept
 
 
 def _bits(rows: torch.Tensor, strength: float, _known: Known, _generator: torch.Generator) -> torch.Tensor:
-    steps = 2 ** (max(2, int(strength)) - 1) - 1
+    steps = 2 ** (int(strength) - 1) - 1
     scale = rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny) / steps
     return (rows / scale).round() * scale
 
@@ -205,14 +222,14 @@ DEFENCES: dict[str, Defence] = {
     for one in (
         Defence("gaussian", _RELATIVE, _gaussian, _behind_gaussian),
         Defence("covariant", _RELATIVE, _covariant, _behind_covariant),
-        Defence("clip", (0.01, 0.1, 0.3, 0.9), _clip),
-        Defence("top-k", _SHARES, _top),
-        Defence("low-rank", _RANKS, _low_rank),
-        Defence("projection", _RANKS, _projection),
-        Defence("bits", (8, 4, 3, 2), _bits),
-        Defence("drop", (0.25, 0.5, 0.9, 0.99), _drop),
-        Defence("permute", _SHARES, _permute, _behind_permutation),
-        Defence("rotate", _SHARES, _rotate, _behind_rotation),
+        Defence("clip", (0.01, 0.1, 0.3, 0.9), _clip, range=(0, 1)),
+        Defence("top-k", _SHARES, _top, range=(0, 1)),
+        Defence("low-rank", _RANKS, _low_rank, range=(1, math.inf), whole=True),
+        Defence("projection", _RANKS, _projection, range=(1, math.inf), whole=True),
+        Defence("bits", (8, 4, 3, 2), _bits, range=(2, 52), whole=True),
+        Defence("drop", (0.25, 0.5, 0.9, 0.99), _drop, range=(0, 1)),
+        Defence("permute", _SHARES, _permute, _behind_permutation, (0, 1)),
+        Defence("rotate", _SHARES, _rotate, _behind_rotation, (0, 1)),
     )
 }
 

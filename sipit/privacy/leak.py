@@ -9,6 +9,7 @@ by one who is told nothing exactly where each of its tokens is recovered so.
 """
 
 import hashlib
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -77,17 +78,17 @@ def measure_leak(
         announce: is told how many seconds the work will take, as estimated from its first part.
 
     Raises:
-        InvalidInput: no such defence or layer, a strength that is not positive, or a defence that changes shapes.
+        InvalidInput: no such defence or layer, a strength that means nothing, or a defence that changes shapes.
     """
     check_loaded(model)
     chosen = [_defence(one) for one in (DEFENCES if defences is None else defences)]
     at = tuple(sorted({model.layers // 2 or 1} if layers is None else set(layers)))
     if not at or at[0] < 1 or at[-1] > model.layers:
         raise InvalidInput(f"Expected layers 1…{model.layers} of {model.name}, but got {list(at)}; choose of them.")
-    if candidates < 2 or (strengths is not None and not all(0 < one < float("inf") for one in strengths)):
-        raise InvalidInput(
-            f"Expected strengths above 0 and at least 2 candidates, but got {strengths} and {candidates}; correct them."
-        )
+    if candidates < 2:
+        raise InvalidInput(f"Expected at least 2 candidates, but got {candidates}; name more.")
+    for one, level in itertools.product(chosen, strengths or ()):
+        one.check(level)
     ids = _prompts(model, quick, seed) if prompts is None else tokenize(model, prompts)
     levels = [(one, level) for one in chosen for level in _levels(one, strengths, quick)]
     done: dict[int, list[list[dict[str, Any]]]] = {layer: [] for layer in at}

@@ -104,3 +104,15 @@ def test_one_prompt_is_undecided_and_bad_input_a_sentence():
         with pytest.raises(InvalidInput):
             measure_leak(tiny("llama"), PROMPTS, **options)
     assert run(["leak", "tiny-llama", "--strengths", "much"]) == 2
+
+
+@pytest.mark.parametrize(("name", "strength"), [
+    ("bits", 0.1), ("bits", 2.5), ("bits", 1), ("low-rank", 0.5), ("top-k", 1.5), ("gaussian", 0),
+    ("drop", float("nan")), ("gaussian", float("inf")), ("clip", 2),
+])  # fmt: skip
+def test_a_strength_that_means_nothing_is_refused(name, strength):
+    with pytest.raises(InvalidInput, match=f"strengths of {name}"):
+        sipit.measure_leak(tiny("llama"), [[1, 2]], defences=[name], strengths=[strength])
+    for one in DEFENCES.values():
+        for own in one.strengths:
+            one.check(own)
