@@ -7,7 +7,7 @@
     verify     all rows at the winner, with one factor, by the rule of the verifier
 
 A convention is claimed only if the states of the tokens found, recomputed under it, are the observed ones within the
-tolerance. All tolerances are for evened directions (see `sipit.noise.distances`) and come from measured noise.
+tolerance. All tolerances are for damped directions (see `sipit.noise.distances`) and come from measured noise.
 """
 
 from collections.abc import Iterator
@@ -119,7 +119,7 @@ class Diagnostician:
     def _undisguised(self, found: Diagnosis, rows: torch.Tensor, claimed: Layer) -> Diagnosis:
         """What was found, or what is behind a disguise of the states of that layer."""
         site = Site(claimed)
-        noise = ordinary_level(self._sites, site, partial(relative_distance, evened=False)).largest
+        noise = ordinary_level(self._sites, site, partial(relative_distance, damped=False)).largest
         tolerance = SAFETY * noise + grid_error(stored_grid(rows), rows)
         with whole_length(len(rows)):
             return self._disguises.diagnosed(found, self._sites.network(site), site, rows, tolerance)

@@ -37,7 +37,7 @@ def empty_rows(present: torch.Tensor) -> PaddingFound:
 def token_padding(
     network: Network, rows: torch.Tensor, token_ids: list[int], *, front: int, tolerance: float
 ) -> PaddingFound:
-    """Whether the rows (T, d) around a prompt are those of padding tokens; evened directions are compared.
+    """Whether the rows (T, d) around a prompt are those of padding tokens; damped directions are compared.
 
     The prompt is run between padding with a mask, and once more with position ids that count the padding too.
     """

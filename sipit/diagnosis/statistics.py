@@ -3,7 +3,7 @@
 Only directions are looked at, x = sqrt(d) h/|h|, so that a constant factor does not matter. Coordinate by coordinate
 they have a mean and a spread of their own at every site. The likeliest site under these Gaussians is where a search
 begins; of a small vocabulary it is one at which some row is that of a first token. It is never the answer. How far an
-arithmetic moves states is said in the evened distance of directions.
+arithmetic moves states is said in the damped distance of directions.
 """
 
 import copy
@@ -95,7 +95,7 @@ def _likelihood(x: torch.Tensor, mean: torch.Tensor, spread: torch.Tensor) -> to
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """How far an arithmetic moves the evened directions at a site: median and largest over calibration positions."""
+    """How far an arithmetic moves the damped directions at a site: median and largest over calibration positions."""
 
     arithmetic: str
     median: float

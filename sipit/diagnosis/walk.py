@@ -1,6 +1,6 @@
 """Walks along observed states row by row, taking the nearest token at each: how well does a convention fit?
 
-Evened directions are compared, so that neither a constant factor matters nor how a massive coordinate was rounded. The
+Damped directions are compared, so that neither a constant factor matters nor how a massive coordinate was rounded. The
 candidates are the best by the probe and the embedding rows nearest to the best of them; a row that nothing fits gets
 more, up to a limit.
 """

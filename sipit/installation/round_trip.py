@@ -52,7 +52,7 @@ def check_round_trip(model: LanguageModel, *, seed: int) -> Iterator[Check]:
     plain, spread = capture(model, prompts, layer=deep.layer), _spread(deep, prompts)
     for place, (way, how) in enumerate(ways.items()):
         captured = capture(model, prompts, layer=deep.layer, **how)
-        apart = [torch.stack([relative_distance(o.double(), p.double(), evened=e) for e in KINDS])
+        apart = [torch.stack([relative_distance(o.double(), p.double(), damped=e) for e in KINDS])
                  for o, p in zip(captured, plain, strict=True)]  # fmt: skip
         far = beyond_rounding(torch.cat(apart, dim=1), spread)
         faults = [said for said in inverter.tolerance.left_out if said.startswith(f"{way}: ")]
@@ -71,10 +71,10 @@ def _prompts(model: LanguageModel, seed: int) -> list[list[int]]:
 
 
 def _spread(network: Network, prompts: list[list[int]]) -> torch.Tensor:
-    """How much rounding is amplified at each position of the prompts, plain and evened, shape (2, positions)."""
+    """How much rounding is amplified at each position of the prompts, plain and damped, shape (2, positions)."""
     unit = rounding_unit(network.model.dtype)
     runs = [perturbed_runs(network, torch.tensor(ids, device=network.model.device), unit) for ids in prompts]
-    spread = [torch.stack([spread_of(run, evened=evened) for evened in KINDS]) for run in runs]
+    spread = [torch.stack([spread_of(run, damped=damped) for damped in KINDS]) for run in runs]
     return torch.cat(spread, dim=1).clamp_min(unit)
 
 

@@ -101,7 +101,7 @@ def invert_partial(
     states = States(arrays=(rows,), layer=layer)
     states.check(model)
     _check(model, rows, at, given)
-    allowed = derive_tolerance(model, states, evened=False) if tolerance is None else Tolerance.given(tolerance)
+    allowed = derive_tolerance(model, states, damped=False) if tolerance is None else Tolerance.given(tolerance)
     started = time.monotonic()
     prompt: list[int] = []
     segments: list[Segment] = []

@@ -211,7 +211,7 @@ class Search:
     def _look_ahead(self, position: int) -> Steps:
         """Strikes out what later states speak against, then puts the working prompt back into the prefix."""
         if not (
-            self.verifier.tolerance.evened and self.proposal.informed and len(self.verifier.possible(position)) > 1
+            self.verifier.tolerance.damped and self.proposal.informed and len(self.verifier.possible(position)) > 1
         ):
             return
         steps = follow(self.verifier, self.proposal, self.working, position)
@@ -233,7 +233,7 @@ class Search:
         conditional = self._unresolved() is not None
         vocabulary = self.verifier.model.vocabulary_size
         limit = min(CONDITIONAL, vocabulary) if conditional else vocabulary
-        batch, examined = FIRST, not self.verifier.tolerance.evened
+        batch, examined = FIRST, not self.verifier.tolerance.damped
         ordered = self.verifier.model.token_classes[:0]
         while self._tested(position) < limit and (self.rivals == vocabulary or not self.verifier.fits(position)):
             batch = min(batch * GROWTH, PIECE)

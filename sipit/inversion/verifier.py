@@ -3,7 +3,7 @@
 At position t, behind the working prompt pi, candidate v has the residual |F(v; pi, t) - h_t| / |h_t| (Theorem 3.1 and
 3.2 of arXiv 2510.15511, with the relative norm because state norms differ by orders of magnitude). The nearest
 candidate is accepted by the rule of `sipit.inversion.decision`. Residuals are taken in float64; for half types in the
-evened distance of `sipit.noise.distances`. A rival that fits may be struck out by what later positions show
+damped distance of `sipit.noise.distances`. A rival that fits may be struck out by what later positions show
 (`sipit.inversion.lookahead`); it is then counted, and no rival any more.
 """
 
@@ -17,7 +17,7 @@ from sipit.inversion.decision import CLEAR, Condition, clearly_farther, conditio
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.standing import Tested
 from sipit.models import LanguageModel
-from sipit.noise.distances import evening, quotient
+from sipit.noise.distances import damping, quotient
 from sipit.noise.tolerance import Tolerance
 from sipit.prefix.kinds import Prefix
 
@@ -74,8 +74,8 @@ class Verifier:
 
     def __post_init__(self) -> None:
         self.observed = self.observed.to(self.model.device).double()
-        even = self.tolerance.evened
-        self._weights = evening(self.observed) if even else torch.ones_like(self.observed[:, :1])
+        even = self.tolerance.damped
+        self._weights = damping(self.observed) if even else torch.ones_like(self.observed[:, :1])
         self._norms = (self._weights * self.observed).norm(dim=1)
         # The residual that is allowed at every position, shape (T,); raised where rounding is amplified.
         self.limits = torch.full_like(self._norms, self.tolerance.value)
@@ -152,7 +152,7 @@ class Verifier:
         Where half types make residuals large, ten times is beyond what tokens differ by, and twice has to do.
         """
         trial = self.trials[position]
-        zone = max(self.allowed(position), (CLEAR if self.tolerance.evened else NEAR) * trial.least)
+        zone = max(self.allowed(position), (CLEAR if self.tolerance.damped else NEAR) * trial.least)
         return trial.token_ids[(trial.residuals <= zone) & ~self._own_class(trial) & trial.standing]
 
     def far(self, position: int) -> bool:

@@ -4,7 +4,7 @@ The same prompt gives slightly different states by the shape of the run (one for
 the number format. For most positions that noise is alike; a few are ill-conditioned (a token that hesitates to become
 an attention sink, say) and carry several hundred times as much. `sipit.noise.spread` shows how much rounding is
 amplified at each, so that such positions are known, and so that what is no rounding is not taken for it
-(`sipit.noise.ways`). All errors are relative L2. Every figure is taken for the plain distance and for the evened one of
+(`sipit.noise.ways`). All errors are relative L2. Every figure is taken for the plain distance and for the damped one of
 `sipit.noise.distances`, which half types need.
 """
 
@@ -36,8 +36,8 @@ class Noise:
     """What was measured on calibration prompts.
 
     `largest` is the largest relative noise over `positions`; `ratio` the largest quotient of the noise at a position
-    and the spread of its Monte Carlo runs there. `evened_usual` is what 19 of 20 positions stay below in the evened
-    distance, `evened_ratio` the quotient there. `unrelated` and `evened_unrelated` are the median distances between
+    and the spread of its Monte Carlo runs there. `damped_usual` is what 19 of 20 positions stay below in the damped
+    distance, `damped_ratio` the quotient there. `unrelated` and `damped_unrelated` are the median distances between
     states of different prompts, at most 1, which is as far as nothing at all. `left_out` are sentences about ways of
     capturing that were not counted, because the body does not allow them or does something else there than to round.
     """
@@ -45,10 +45,10 @@ class Noise:
     largest: float
     positions: int
     ratio: float
-    evened_usual: float
-    evened_ratio: float
+    damped_usual: float
+    damped_ratio: float
     unrelated: float
-    evened_unrelated: float
+    damped_unrelated: float
     left_out: tuple[str, ...] = ()
 
 
@@ -74,7 +74,7 @@ def measure_noise(
     spread = torch.cat([one.spread for one in recomputed], dim=1)
     plain, even = noise
     ratio, even_ratio = (noise / spread).amax(1).tolist()
-    unrelated, evened_unrelated = _unrelated(captures[0])
+    unrelated, damped_unrelated = _unrelated(captures[0])
     return Noise(
         float(plain.max()),
         len(plain),
@@ -82,7 +82,7 @@ def measure_noise(
         float(even.quantile(_USUAL)),
         even_ratio,
         unrelated,
-        evened_unrelated,
+        damped_unrelated,
         left_out,
     )
 
@@ -91,7 +91,7 @@ def measure_noise(
 class _Recomputed:
     """A calibration prompt as candidates are computed: `ways` of it (W, T, d), and the spread of rounding (2, T).
 
-    Distances and spreads come in pairs, plain and evened.
+    Distances and spreads come in pairs, plain and damped.
     """
 
     ways: torch.Tensor
@@ -100,7 +100,7 @@ class _Recomputed:
     def distance(self, captures: Sequence[torch.Tensor]) -> torch.Tensor:
         """The largest distance of any way from any capture (T, d) of the prompt, shape (2, T)."""
         observed = torch.stack([capture.to(self.ways) for capture in captures])[:, None]
-        return torch.stack([relative_distance(self.ways, observed, evened=e).amax((0, 1)) for e in KINDS])
+        return torch.stack([relative_distance(self.ways, observed, damped=e).amax((0, 1)) for e in KINDS])
 
 
 def _recomputed(network: Network, prompts: Sequence[list[int]], unit: float) -> list[_Recomputed]:
@@ -113,7 +113,7 @@ def _recomputed(network: Network, prompts: Sequence[list[int]], unit: float) -> 
             prefix.keep(0)
             tested = prefix.candidates(torch.arange(len(prompt), device=ids.device), ids).double()
             runs = perturbed_runs(network, ids, unit)
-        spread = torch.stack([spread_of(runs, evened=evened) for evened in KINDS]).clamp_min(unit)
+        spread = torch.stack([spread_of(runs, damped=damped) for damped in KINDS]).clamp_min(unit)
         one = _Recomputed(torch.stack([drafted, tested]), spread)
         far = beyond_rounding(one.distance([runs[0]]), spread)
         if far is not None:
@@ -127,7 +127,7 @@ def _recomputed(network: Network, prompts: Sequence[list[int]], unit: float) -> 
 
 
 def _unrelated(states: States) -> tuple[float, float]:
-    """The median distance between states of different prompts, plain and evened, at most 1.
+    """The median distance between states of different prompts, plain and damped, at most 1.
 
     First positions are left out: they differ in the token alone, and often in little else.
     """
@@ -136,7 +136,7 @@ def _unrelated(states: States) -> tuple[float, float]:
     if not pairs:
         return 1.0, 1.0
     plain, even = (
-        float(torch.cat([relative_distance(one[:, None], two, evened=e).flatten() for one, two in pairs]).median())
+        float(torch.cat([relative_distance(one[:, None], two, damped=e).flatten() for one, two in pairs]).median())
         for e in KINDS
     )
     return min(1.0, plain), min(1.0, even)

@@ -3,7 +3,7 @@
 import torch
 
 from numerics.dtypes import name_of
-from sipit.noise.distances import evening
+from sipit.noise.distances import damping
 
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _INTEGER = 1e-3  # of a step, by which a float32 quotient may miss an integer
@@ -35,13 +35,13 @@ def grid_type(rows: torch.Tensor) -> torch.dtype:
 
 
 def grid_error(grid: str | None, rows: torch.Tensor) -> float:
-    """How far rounding to the grid moves the evened direction of a row (T, d) at most."""
+    """How far rounding to the grid moves the damped direction of a row (T, d) at most."""
     if grid is None:
         return 0.0
     if grid in HALVES:
         return torch.finfo(HALVES[grid]).eps / 2
     values = rows.double()
-    weights = evening(values)
+    weights = damping(values)
     largest = values.abs().amax(1) if grid.endswith("a row") else values.abs().max().expand(len(values))
     moved = largest / (2 * _STEPS) * weights.norm(dim=1)
     return float((moved / (values * weights).norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)).max())

@@ -19,12 +19,12 @@ SAMPLES = 16  # perturbed runs of one prompt
 _SEED = 20251017
 
 
-def spread_of_rounding(network: Network, token_ids: torch.Tensor, unit: float, *, evened: bool = False) -> torch.Tensor:
+def spread_of_rounding(network: Network, token_ids: torch.Tensor, unit: float, *, damped: bool = False) -> torch.Tensor:
     """The largest relative deviation of 16 runs whose blocks are perturbed by `unit`, per position, shape (T,).
 
     The perturbations are drawn from a fixed seed, so that the answer is the same every time. Counted as one run.
     """
-    return spread_of(perturbed_runs(network, token_ids, unit), evened=evened)
+    return spread_of(perturbed_runs(network, token_ids, unit), damped=damped)
 
 
 def perturbed_runs(network: Network, token_ids: torch.Tensor, unit: float) -> torch.Tensor:
@@ -36,9 +36,9 @@ def perturbed_runs(network: Network, token_ids: torch.Tensor, unit: float) -> to
         return network.run(token_ids.expand(SAMPLES + 1, -1)).double()
 
 
-def spread_of(states: torch.Tensor, *, evened: bool) -> torch.Tensor:
+def spread_of(states: torch.Tensor, *, damped: bool) -> torch.Tensor:
     """How far perturbed runs lie from the plain one at most, shape (T,)."""
-    return relative_distance(states[1:], states[0].expand_as(states[1:]), evened=evened).amax(0)
+    return relative_distance(states[1:], states[0].expand_as(states[1:]), damped=damped).amax(0)
 
 
 def rounding_unit(*dtypes: torch.dtype) -> float:

@@ -30,7 +30,7 @@ class Tolerance:
     """The largest relative L2 residual that a true token may have; `kind` is `measured` or `given`.
 
     `ratio` and `unit` derive the tolerance of a single ill-conditioned position, see `at`; 0 where none is wanted.
-    `evened` says that residuals are taken in the evened distance of `sipit.noise.distances`; `left_out` names the
+    `damped` says that residuals are taken in the damped distance of `sipit.noise.distances`; `left_out` names the
     ways of capturing that were not counted, with the reasons.
     """
 
@@ -39,7 +39,7 @@ class Tolerance:
     derived_from: str
     ratio: float = 0.0
     unit: float = 0.0
-    evened: bool = False
+    damped: bool = False
     left_out: tuple[str, ...] = ()
 
     @classmethod
@@ -67,7 +67,7 @@ class Tolerance:
         """
         if not self.ratio:
             return self.value
-        spread = spread_of_rounding(network, token_ids, self.unit, evened=self.evened)
+        spread = spread_of_rounding(network, token_ids, self.unit, damped=self.damped)
         return max(self.value, min(SAFETY * self.ratio * float(spread[-1]), _MOST))
 
 
@@ -100,16 +100,16 @@ def computed_type(path: Any) -> tuple[str, str]:
 
 
 def derive_tolerance(
-    model: LanguageModel, states: States, *, evened: bool | None = None, formats: Format | None = None
+    model: LanguageModel, states: States, *, damped: bool | None = None, formats: Format | None = None
 ) -> Tolerance:
     """The tolerance for these states: four times the noise seen between capturing and recomputing.
 
     Captures are repeated on calibration prompts in the dtype of the manifest (else in the stored dtype), unless
     `formats` says in which. States whose values all lie on the grid of a less exact type than the one that holds them
     count as stored in that. In the plain
-    distance the largest noise counts. In the evened one it is what 19 of 20 positions stay below: half types carry so
+    distance the largest noise counts. In the damped one it is what 19 of 20 positions stay below: half types carry so
     much noise at a few ill-conditioned positions that nothing could be told apart under four times that; such
-    positions get a tolerance of their own. `evened` None takes the evened distance where a half type is involved.
+    positions get a tolerance of their own. `damped` None takes the damped distance where a half type is involved.
 
     Raises:
         InvalidInput: states that have nothing to do with each other would fit.
@@ -124,17 +124,17 @@ def derive_tolerance(
         noise = measure_noise(model, states.observation, computed=computed, stored=stored)
         keep_json(key, asdict(noise))
     unit = rounding_unit(stored, computed, model.dtype)
-    even = unit > COARSE if evened is None else evened
+    even = unit > COARSE if damped is None else damped
     names = " and ".join(dict.fromkeys(name_of(dtype) for dtype in (computed, stored)))
-    size, ratio = (noise.evened_usual, noise.evened_ratio) if even else (noise.largest, noise.ratio)
-    apart = noise.evened_unrelated if even else noise.unrelated
+    size, ratio = (noise.damped_usual, noise.damped_ratio) if even else (noise.largest, noise.ratio)
+    apart = noise.damped_unrelated if even else noise.unrelated
     if SAFETY * size >= apart:
         raise InvalidInput(
             f"Expected a tolerance below {apart:.2g}, where states that have nothing to do with each other fit, but "
             f"{SAFETY} x the noise measured between captures in {names} and recomputation in {name_of(model.dtype)} at "
             f"{states.observation} is {SAFETY * size:.2g}; name another layer or --dtype, or give --tolerance."
         )
-    kind = "relative noise (evened) that 95 % stay below," if even else "largest relative noise"
+    kind = "relative noise (damped) that 95 % stay below," if even else "largest relative noise"
     where = "nothing among the likeliest tokens fits" if even else "no token of the vocabulary fits"
     return Tolerance(
         value=max(SAFETY * size, unit),  # at layer 0, for one, there is no noise to measure
@@ -146,7 +146,7 @@ def derive_tolerance(
         ),
         ratio=ratio if even else max(1.0, ratio),
         unit=unit,
-        evened=even,
+        damped=even,
         left_out=noise.left_out,
     )
 

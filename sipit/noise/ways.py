@@ -16,7 +16,7 @@ from sipit.record import versions_in_words
 from sipit.states.capturing import capture
 from sipit.states.files import States
 
-KINDS = (False, True)  # the plain distance, the evened one
+KINDS = (False, True)  # the plain distance, the damped one
 _ROUNDING = 16  # times the spread that rounding explains; correct ways were seen to differ by 3 times at most
 
 
@@ -32,7 +32,7 @@ def sound_captures(
             continue
         other = capture(model, prompts, observe=observation, **how).beside(model)
         apart = [
-            torch.stack([relative_distance(o.double(), p.double(), evened=e) for e in KINDS])
+            torch.stack([relative_distance(o.double(), p.double(), damped=e) for e in KINDS])
             for o, p in zip(other, plain, strict=True)
         ]
         far = beyond_rounding(torch.cat(apart, dim=1), torch.cat(list(spread), dim=1))

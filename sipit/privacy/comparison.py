@@ -20,7 +20,7 @@ from sipit.noise.spread import rounding_unit
 from sipit.privacy.calibration import calibrate
 from sipit.privacy.replay import common_format, in_exact_arithmetic, rounds_alike
 from sipit.privacy.runs import FileRun, ModelRun, Run, open_run
-from sipit.privacy.spread import Spread, evened_distance, spread_at
+from sipit.privacy.spread import Spread, damped_distance, spread_at
 from sipit.prompts.calibration import calibration_prompts
 from sipit.prompts.reading import tokenize
 from sipit.record import Stages, silent
@@ -32,7 +32,7 @@ _EXACT = 64  # multiples of the spread that float64 may leave between two ways o
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where two runs first differ by more than rounding, and by how much (evened, relative)."""
+    """Where two runs first differ by more than rounding, and by how much (damped, relative)."""
 
     layer: int
     position: int
@@ -49,7 +49,7 @@ class Comparison:
         kind: `rounding`, `not_rounding` or `undecided`.
         reason: why, in a sentence.
         layers: which were compared.
-        distances: by prompt, evened and relative, shape (layers, T).
+        distances: by prompt, damped and relative, shape (layers, T).
         expected: the largest distances that rounding explains, alike; None where no model says how rounding spreads.
         first: where the runs first differ by more; None where they do not, or nothing says so.
         unit: the rounding unit that was counted with.
@@ -98,7 +98,7 @@ def compare_runs(
         ours, theirs = _captured(one, ids, layers), _captured(two, ids, layers)
         progress(1, 1)
     _check_alike(one, two, ours, theirs, ids if prompts is not None else None)
-    distances = tuple(evened_distance(b, a) for a, b in zip(ours, theirs, strict=True))
+    distances = tuple(damped_distance(b, a) for a, b in zip(ours, theirs, strict=True))
     shared = common_format(one.model, two.model) if isinstance(one, ModelRun) and isinstance(two, ModelRun) else None
     coarse = _coarsest(one, two, ours, theirs, shared)
     unit = rounding_unit(coarse)
@@ -309,7 +309,7 @@ def _replayed(
     for run, stack in zip((one, two), stacks, strict=True):
         if isinstance(stack, str):
             return {"done": False, "reason": f"{run.name}: {stack}"}, None
-    distances = [evened_distance(b, a) for a, b in zip(*stacks, strict=True)]  # pyright: ignore[reportArgumentType]
+    distances = [damped_distance(b, a) for a, b in zip(*stacks, strict=True)]  # pyright: ignore[reportArgumentType]
     exact = torch.finfo(torch.float64).eps
     allowed = [_EXACT * spread * (exact / unit) for spread in spreads]
     found = _first_beyond(layers, distances, allowed)

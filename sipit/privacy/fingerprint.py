@@ -1,6 +1,6 @@
 """Fingerprints: a few random projections of every row, kept in the place of states.
 
-A row is evened first (`sipit.noise.distances`), so that no massive coordinate is all that is projected. Whoever knows
+A row is damped first (`sipit.noise.distances`), so that no massive coordinate is all that is projected. Whoever knows
 the seed can make other rows of the same fingerprint: it tells accidents, and withstands no forger.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from proofs.errors import InvalidInput
-from sipit.noise.distances import evening
+from sipit.noise.distances import damping
 from sipit.states.files import States
 
 LEAST, MOST = 4, 64  # projections of a row
@@ -28,7 +28,7 @@ def fingerprint(states: torch.Tensor, size: int, seed: int) -> torch.Tensor:
         )
     drawn = torch.randn(width, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     rows = states.double().cpu()
-    return (rows * evening(rows)) @ drawn / size**0.5
+    return (rows * damping(rows)) @ drawn / size**0.5
 
 
 def fingerprinted(states: States, size: int, seed: int) -> States:

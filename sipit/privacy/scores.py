@@ -53,7 +53,7 @@ class Claim:
     def distance(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """How far what is seen (…, n) lies from what else is seen, relative, shape (…,)."""
         if self.fingerprint is None:
-            return relative_distance(one, other, evened=True)
+            return relative_distance(one, other, damped=True)
         return quotient(one - other, other.norm(dim=-1))
 
     def recomputed(self, token_ids: Sequence[int]) -> "Recomputed":

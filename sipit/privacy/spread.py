@@ -1,6 +1,6 @@
 """How far rounding moves the states of a prompt, at many layers at once: Monte Carlo arithmetic.
 
-Distances are evened relative ones (`sipit.noise.distances`), so that no massive coordinate drowns the others.
+Distances are damped relative ones (`sipit.noise.distances`), so that no massive coordinate drowns the others.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Spread:
 
     Attributes:
         plain: the plain run, shape (layers, T, d).
-        largest: the farthest of the perturbed runs, evened and relative, at least one unit; shape (layers, T).
+        largest: the farthest of the perturbed runs, damped and relative, at least one unit; shape (layers, T).
         last: the same of the last run alone.
         but_last: the same of all but the last.
         unit: the relative size of the perturbation.
@@ -36,13 +36,13 @@ class Spread:
 
     def ratio(self, stack: torch.Tensor) -> torch.Tensor:
         """How many times as far as rounding other states (layers, T, d) of the prompt lie, shape (layers, T)."""
-        return evened_distance(stack, self.plain) / self.largest
+        return damped_distance(stack, self.plain) / self.largest
 
 
-def evened_distance(states: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
-    """The evened relative distance of states (…, d) from observed ones, layer by layer, shape (…,), float64."""
+def damped_distance(states: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
+    """The damped relative distance of states (…, d) from observed ones, layer by layer, shape (…,), float64."""
     pairs = zip(states, observed, strict=True)
-    return torch.stack([relative_distance(s.cpu().double(), o.cpu().double(), evened=True) for s, o in pairs])
+    return torch.stack([relative_distance(s.cpu().double(), o.cpu().double(), damped=True) for s, o in pairs])
 
 
 def spread_at(model: LanguageModel, token_ids: Sequence[int], layers: Sequence[int], unit: float) -> Spread:
@@ -60,4 +60,4 @@ def spread_at(model: LanguageModel, token_ids: Sequence[int], layers: Sequence[i
 def _moved(states: torch.Tensor) -> torch.Tensor:
     """How far perturbed runs lie from the first of all (1 + samples, T, d), shape (samples, T)."""
     exact = states.cpu().double()
-    return relative_distance(exact[1:], exact[:1].expand_as(exact[1:]), evened=True)
+    return relative_distance(exact[1:], exact[:1].expand_as(exact[1:]), damped=True)

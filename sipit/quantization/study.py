@@ -213,7 +213,7 @@ class Study:
         )
         tally = self._recovery(target, layer)(observed, truth, tolerance)
         # Pairs of states are searched in the plain distance.
-        plain = derive_tolerance(target.model, observed, evened=False) if tolerance.evened else tolerance
+        plain = derive_tolerance(target.model, observed, damped=False) if tolerance.damped else tolerance
         searched = self.crowd.searched(formatted, layer, states, noise=plain.value)
         return tally, {"layer": layer, "tolerance": tolerance.value, **searched}
 

@@ -1,4 +1,4 @@
-"""States captured in half types: the evened distance, what later states tell apart, and never a wrong token."""
+"""States captured in half types: the damped distance, what later states tell apart, and never a wrong token."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from sipit.inversion.inverter import Inverter, matches_truth
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.search import RIVALS
 from sipit.inversion.verifier import LISTED
-from sipit.noise.distances import evening, relative_distance
+from sipit.noise.distances import damping, relative_distance
 from sipit.noise.tolerance import Tolerance, derive_tolerance
 from tests.sipit.cases import (
     ALL_FAMILIES,
@@ -31,49 +31,49 @@ FAMILIES = [pytest.param(f, marks=() if f in {"llama", "gpt2"} else pytest.mark.
 # The distance.
 
 
-def test_a_massive_coordinate_drowns_nothing_in_the_evened_distance():
+def test_a_massive_coordinate_drowns_nothing_in_the_damped_distance():
     generator = torch.Generator().manual_seed(0)
     true = torch.randn(64, generator=generator, dtype=torch.float64)
     true[7] = 30000.0
     other = true + 0.3 * torch.randn(64, generator=generator, dtype=torch.float64)
     observed = true.clone()
     observed[7] *= 1 + 2**-8  # what the rounding of bfloat16 does to it
-    plain, even = ([float(relative_distance(x, observed, evened=e)) for x in (true, other)] for e in (False, True))
+    plain, even = ([float(relative_distance(x, observed, damped=e)) for x in (true, other)] for e in (False, True))
     assert plain[1] < 1.01 * plain[0]
     assert even[1] > 10 * even[0]
 
 
 def test_without_massive_coordinates_both_distances_are_one():
     h, f = torch.rand(5, 9, dtype=torch.float64) + 1, torch.rand(5, 9, dtype=torch.float64)
-    assert torch.equal(relative_distance(f, h, evened=True), relative_distance(f, h, evened=False))
-    assert torch.equal(evening(h), torch.ones_like(h))
+    assert torch.equal(relative_distance(f, h, damped=True), relative_distance(f, h, damped=False))
+    assert torch.equal(damping(h), torch.ones_like(h))
 
 
 @given(power=st.integers(-40, 40), seed=st.integers(0, 999))
 def test_a_power_of_two_changes_no_distance(power, seed):
     h, f = torch.randn(2, 4, 16, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).exp() ** 3
-    scaled = relative_distance(f * 2.0**power, h * 2.0**power, evened=True)
-    assert torch.equal(scaled, relative_distance(f, h, evened=True))
+    scaled = relative_distance(f * 2.0**power, h * 2.0**power, damped=True)
+    assert torch.equal(scaled, relative_distance(f, h, damped=True))
 
 
 def test_zero_and_sparse_states_have_a_distance():
     zero = torch.zeros(1, 8)
-    assert relative_distance(zero, zero, evened=True).item() == 0
-    assert relative_distance(zero + 1, zero, evened=True).item() == torch.inf
+    assert relative_distance(zero, zero, damped=True).item() == 0
+    assert relative_distance(zero + 1, zero, damped=True).item() == torch.inf
     sparse = zero.clone()
     sparse[0, 3] = 5.0
-    assert relative_distance(sparse * 2, sparse, evened=True).item() == 1
+    assert relative_distance(sparse * 2, sparse, damped=True).item() == 1
 
 
-def test_half_types_have_the_evened_distance_and_others_the_plain_one():
+def test_half_types_have_the_damped_distance_and_others_the_plain_one():
     model = tiny("llama")
     states = sipit.capture(model, [[1, 2, 3]], layer=2)
     halved = sipit.States(tuple(array.bfloat16() for array in states), 2)
-    assert not derive_tolerance(model, states).evened
-    assert derive_tolerance(model, halved).evened
-    assert not derive_tolerance(model, halved, evened=False).evened
-    assert "evened" in derive_tolerance(model, halved).derived_from
-    assert not Tolerance.given(0.1).evened
+    assert not derive_tolerance(model, states).damped
+    assert derive_tolerance(model, halved).damped
+    assert not derive_tolerance(model, halved, damped=False).damped
+    assert "damped" in derive_tolerance(model, halved).derived_from
+    assert not Tolerance.given(0.1).damped
 
 
 # What later states say.
@@ -82,7 +82,7 @@ def test_half_types_have_the_evened_distance_and_others_the_plain_one():
 def searched(model, array, limits, *, layer=2, value=1e-4):
     """A finished search whose tolerance is raised at some positions, as it is where rounding is amplified."""
     states = sipit.States((array,), layer)
-    inverter = Inverter.open(model, states, tolerance=Tolerance(value, "measured", "this test", evened=True))
+    inverter = Inverter.open(model, states, tolerance=Tolerance(value, "measured", "this test", damped=True))
 
     def begin():
         search = inverter._search(array, None)

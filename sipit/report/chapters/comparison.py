@@ -105,6 +105,6 @@ def _distances(layers: list[dict[str, Any]], names: list[str]) -> list[Block]:
         known = [value for value in distance if value is not None]
         said = f"Largest distances from {number(min(known))} to {number(max(known))}." if known else "None is known."
         series = (Series("distance", distance), Series("what rounding explains", expected))
-        figure = [Figure("Layer by layer (relative, evened)", said, LogPlot("layer", series), M)]
+        figure = [Figure("Layer by layer (relative, damped)", said, LogPlot("layer", series), M)]
     columns = (Column("layer", True), Column("distance", True, M), Column("what rounding explains", True, M))
     return [*figure, Table("The largest for what is expected, layer by layer", columns, rows, folded=True)]
