@@ -146,9 +146,7 @@ class Inverter:
         """
         decided: dict[int, int] = {}
         allowed = [self._tolerance(states, number) for number in range(len(states))]
-        rivals = (self.rivals, "adaptive") if self.adaptive else (self.rivals,)
-        also = rivals if len({*allowed}) == 1 else (*rivals, tuple(allowed))
-        kept = Kept.of(self.network.model, states.arrays, states.observation, allowed[0], *also) if resume else None
+        kept = self.kept(states) if resume else None
 
         def opening(number: int) -> Opening:
             def advance(settled: int, _length: int) -> None:
@@ -181,6 +179,13 @@ class Inverter:
             return self._judged(search, None if truth is None else truth[number])
 
         return with_half_types(self.network.model, states, inversions, again)
+
+    def kept(self, states: States) -> Kept:
+        """What is kept of an interrupted run over these states."""
+        allowed = [self._tolerance(states, number) for number in range(len(states))]
+        rivals = (self.rivals, "adaptive") if self.adaptive else (self.rivals,)
+        also = rivals if len({*allowed}) == 1 else (*rivals, tuple(allowed))
+        return Kept.of(self.network.model, states.arrays, states.observation, allowed[0], *also)
 
     def _tolerance(self, states: States, number: int) -> Tolerance:
         """The tolerance for one tensor of states."""

@@ -75,7 +75,7 @@ def test_candidates_tested_before_are_not_tested_again(kept_at_once, monkeypatch
         inverter.invert_all(states, resume=True)
     undo()
     search = inverter._search(states[0], None)
-    search.go_on_from(Kept.of(model, states.arrays, 1, inverter.tolerance, inverter.rivals).standing(0))
+    search.go_on_from(inverter.kept(states).standing(0))
     tested = len(search.verifier.trials[0].token_ids)
     assert tested >= 64
     steps = search.run()
@@ -106,11 +106,12 @@ def test_working_tokens_that_do_not_fit_are_dropped(kept_at_once, monkeypatch):
 def test_damaged_files_are_begun_anew(kept_at_once, content):
     model, states = hard()
     inverter = Inverter.open(model, states, policy="nearest")
-    kept = Kept.of(model, states.arrays, 2, inverter.tolerance, inverter.rivals)
+    kept = inverter.kept(states)
     kept.folder.mkdir(parents=True)
     for number in range(3):
         (kept.folder / f"{number:06d}.safetensors").write_bytes(content)
     assert answers(inverter.invert_all(states, resume=True)) == answers(inverter.invert_all(states))
+    assert not kept.folder.exists()  # it was this one that the run went on from
 
 
 def test_other_states_and_other_tolerances_have_other_folders(kept_at_once):
