@@ -11,8 +11,6 @@ from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from numerics.dtypes import name_of
-
 if TYPE_CHECKING:
     from sipit.models import LanguageModel
 
@@ -61,6 +59,8 @@ def provenance(
     """
     data: dict[str, Any] = {"versions": versions()}
     if model is not None:
+        from numerics.dtypes import name_of  # here, for `sipit verify` runs with `proofs` alone
+
         data |= {
             "model": model.name,
             "digest": model.digest,

@@ -26,7 +26,7 @@ from sipit.inversion.verifier import PIECE, Verifier
 from sipit.prefix.kinds import Prefix
 
 RIVALS = 16  # tested at a position: half by the ranking of the policy, half by nearest embedding rows
-FIRST = 16  # candidates in the first batch where the draft does not fit
+FIRST = 32  # candidates in the first batch where the draft does not fit
 GROWTH = 3  # each further batch is this many times as large
 EXAMINED = 256  # candidates tested with half types before the rounding at a position is examined
 CONDITIONAL = 512  # candidates tried at most behind an unresolved token, whose working choice may be the error

@@ -290,8 +290,9 @@ def test_an_interruption_is_130_and_says_how_to_go_on(command, capsys, monkeypat
         sys.modules[f"sipit.cli.commands.{name}"], "Stopwatch" if name == "download" else "check_output", interrupt
     )
     needed = {"check": ["m"], "capture": ["m", "-o", "s.safetensors"], "report": ["r.json"], "verify": ["r.json"],
-              "download": ["smollm2"], "certify": ["m", "--prompts", "p.txt"]}  # fmt: skip
-    arguments = needed.get(name, ["m"] if name in {"invert", "collide", "quantization", "fuzz"} else [])
+              "download": ["smollm2"], "certify": ["m", "--prompts", "p.txt"], "compare": ["m", "m"],
+              "audit": ["m", "--states", "s.safetensors", "--prompts", "p.txt"]}  # fmt: skip
+    arguments = needed.get(name, ["m"] if name in {"invert", "collide", "quantization", "fuzz", "leak"} else [])
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
     assert run([*command.split(), *arguments]) == 130
