@@ -59,16 +59,16 @@ def find_unrotated(model: LanguageModel, layer: int) -> Unrotated:
     states = Network(model, layer).run(ids)
     try:
         turned, found = (_keys(model, one, ids) for one in (InCache(layer, "keys"), reader))
-        alone = _alone(model, layer, states)
+        alone = _alone(model, layer, states, ids)
     except REFUSALS:
         turned = found = alone = None
-    if turned is None or found is None or alone is None or not agree(alone, found, model.dtype):
+    if turned is not None and found is not None and torch.equal(turned, found):
+        raise Unsupported(f"Expected keys that {model.name} turns, but it does not; observe keys, which are the same.")
+    if found is None or alone is None or not agree(alone, found, model.dtype):
         raise Unsupported(
             f"Expected a block {layer + 1} of {model.name} that is told where tokens stand, but it was not found out "
             "how; observe keys."
         )
-    if torch.equal(turned, found):
-        raise Unsupported(f"Expected keys that {model.name} turns, but it does not; observe keys, which are the same.")
     return reader
 
 
@@ -115,8 +115,13 @@ def _keys(model: LanguageModel, reader: InCache, ids: torch.Tensor) -> torch.Ten
     return found[0]
 
 
-def _alone(model: LanguageModel, layer: int, states: torch.Tensor) -> torch.Tensor:
-    """The keys of states (1, T, d) that enter the block each as a prompt of one token, (1, T, n)."""
+def _alone(model: LanguageModel, layer: int, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """The keys of states (1, T, d) that enter the block each as a prompt of one token, (1, T, n).
+
+    Where no block is before it, these are the prompts of one token of the ids (1, T).
+    """
+    if layer == 0:
+        return _keys(model, InCache(layer, "keys"), ids.T).transpose(0, 1)
     rows = states[0][:, None]
     with replaced_blocks(model, layer, rows):
         ids = torch.zeros(len(rows), 1, dtype=torch.long, device=model.device)
