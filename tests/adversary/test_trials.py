@@ -45,7 +45,7 @@ def judge(name: str, seeds: range) -> Counter[str]:
         assert not one["contradicted"], (name, seed, one)
         found += one
     for claim in TRIALS[name].claims:
-        assert found[claim] > 2 * found[f"{claim}: undecided"]
+        assert found[claim] > found[f"{claim}: undecided"]  # most are judged: the trial is one
     return found
 
 
