@@ -206,7 +206,7 @@ class Diagnostician:
     @property
     def _absolute(self) -> bool:
         """Whether position ids make a difference beyond rounding."""
-        ids = torch.arange(1, 9, device=self.model.device)[None] % self.model.vocabulary_size
+        ids = self.model.first_ids(8, 1)
         plain, moved = (self._sites.network(Site(self.model.layers), shift=shift).run(ids) for shift in (0, 3))
         return bool(direction_distance(moved.double(), plain.double()).max() > _ENOUGH)
 

@@ -5,19 +5,19 @@ They are sites of `sipit.observations`, found in the model by running it; all of
 
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 
-from proofs.errors import Unsupported
 from sipit.models import LanguageModel
 from sipit.models.hooks import Reached
 from sipit.models.network import Layer, Network
+from sipit.observations.halves import HALVES, halves_of
 from sipit.observations.norms import input_norms
 from sipit.observations.readers import Keep, MadeOf, Reader
-from sipit.observations.sites import find_reader
+from sipit.observations.sites import find_reader, off_centre
 
 _WORDS = {
     "residual": "output of {}",
@@ -49,13 +49,13 @@ class Site:
 class SiteNetwork(Network):
     """A model read by a reader; `shift` is added to every position id (a prompt that does not start at position 0)."""
 
-    reader: Reader | None = None
+    reader: Reader = field(kw_only=True)
     shift: int = 0
 
     @contextmanager
     def reading(self, keep: Keep, memory: Any = None) -> Generator[None]:
         """See `Network.reading`."""
-        with super().reading(keep, memory) if self.reader is None else self.reader.reading(keep, memory):
+        with self.reader.reading(keep, memory):
             yield
 
     def run(
@@ -89,10 +89,9 @@ class Sites:
                 readers[Site(layer, "normed")] = MadeOf(Network(model, layer), norm)
         for layer in range(model.layers + 1):
             readers[Site(layer, "centred")] = find_reader(model, "centred", layer)
-        for name in ("mid", "attention-out", "mlp-out"):
-            for layer in range(1, model.layers + 1):
-                with suppress(Unsupported):
-                    readers[Site(layer, name)] = find_reader(model, name, layer)
+        halves = {layer: halves_of(model, layer) for layer in range(1, model.layers + 1)}
+        for name in HALVES:
+            readers |= {Site(layer, name): found[name] for layer, found in halves.items() if name in found}
         if model.decoder.chain.final_width is not None:
             readers[Site("final")] = Network(model, "final")
         return cls(model, readers)
@@ -103,8 +102,7 @@ class Sites:
 
     def possible(self, rows: torch.Tensor) -> list[Site]:
         """The sites that rows (T, d) may be of: those without a mean only where the rows have none."""
-        size = rows.double().square().mean(1).sqrt().clamp_min(1e-300)
-        meanless = bool((rows.double().mean(1).abs() <= _MEANLESS * size).all())
+        meanless = off_centre(rows) <= _MEANLESS
         return [site for site in self.readers if meanless or site.name != "centred"]
 
     def network(self, site: Site, *, shift: int = 0) -> SiteNetwork:

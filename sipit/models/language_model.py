@@ -80,6 +80,10 @@ class LanguageModel:
         """Which lengths of a prompt change the states of all its positions."""
         return self.decoder.lengths
 
+    def first_ids(self, count: int, start: int = 0) -> torch.Tensor:
+        """Ids `start`, `start` + 1, … of one short prompt, shape (1, count): what a model is tried on."""
+        return torch.arange(start, start + count, device=self.device)[None] % self.vocabulary_size
+
     def warnings(self, lengths: Iterable[int]) -> list[str]:
         """What has to be known of results for prompts of these lengths."""
         longest, context = max(lengths, default=0), self.context

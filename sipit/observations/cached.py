@@ -47,8 +47,8 @@ def cached_heads(model: LanguageModel, layer: int) -> tuple[torch.Tensor, torch.
     """Keys and values (1, H, T, D) that block `layer` + 1 caches for a short prompt, or why there are none."""
     if model.abilities.memory is None:
         return model.abilities.refused["memory"]
-    ids = torch.arange(_LENGTH, device=model.device)[None] % model.vocabulary_size
-    inside, entered = list[bool](), list[tuple[int, bool]]()
+    ids = model.first_ids(_LENGTH)
+    inside, own = list[bool](), list[bool]()
     block = model.decoder.blocks[layer]
     hooks = [
         block.register_forward_pre_hook(lambda *_: inside.append(True)),
@@ -57,7 +57,7 @@ def cached_heads(model: LanguageModel, layer: int) -> tuple[torch.Tensor, torch.
     seen: dict[str, list[torch.Tensor]] = {"keys": [], "values": []}
 
     def keep(which: str, tensor: torch.Tensor) -> None:
-        entered.append((layer, bool(inside)))
+        own.append(bool(inside))
         seen[which].append(tensor)
 
     try:
@@ -77,4 +77,4 @@ def cached_heads(model: LanguageModel, layer: int) -> tuple[torch.Tensor, torch.
         )
     except REFUSALS:
         return "that block has none"
-    return heads if agree and all(in_block for _, in_block in entered) else "that block has none of its own"
+    return heads if agree and all(own) else "that block has none of its own"

@@ -25,6 +25,7 @@ from sipit.observations.readers import AtModule, first_tensor
 _LENGTH = 4  # tokens of the prompt with which they are found
 
 Half = Literal["mid", "attention-out", "mlp-out"]
+HALVES: tuple[Half, ...] = ("mid", "attention-out", "mlp-out")
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,19 @@ def find_half(model: LanguageModel, layer: int, half: Half) -> AtModule:
     Raises:
         Unsupported: no module of the block hands it on.
     """
-    found = _halves(model, layer)
+    found = halves_of(model, layer)
     if half not in found:
         reason = "its halves stand side by side" if len(found) == 2 else "no two modules add up to what it hands on"
         raise Unsupported(f"Expected {half} in block {layer} of {model.name}, but {reason}; observe residual.")
-    return AtModule(model, found[half].module, layer, found[half].entering)
+    return found[half]
 
 
-def _halves(model: LanguageModel, layer: int) -> dict[str, _Seen]:
+def halves_of(model: LanguageModel, layer: int) -> dict[Half, AtModule]:
+    """The readers of all that block `layer` has of the three, found by running a short prompt twice."""
+    return {half: AtModule(model, one.module, layer, one.entering) for half, one in _halves(model, layer).items()}
+
+
+def _halves(model: LanguageModel, layer: int) -> dict[Half, _Seen]:
     if model.decoder.chain.stream.streams is not None:
         return {}
     run = _watched(model, layer)
@@ -94,7 +100,7 @@ def _mixes(half: _Seen, run: _Run, moved: _Run) -> bool:
 def _watched(model: LanguageModel, layer: int, *, move_first: bool = False) -> _Run:
     """A run of a short prompt up to a block; with `move_first` the state of the first token that enters it is moved."""
     block, stream = model.decoder.blocks[layer - 1], model.decoder.chain.stream
-    ids = torch.arange(_LENGTH, device=model.device)[None] % model.vocabulary_size
+    ids = model.first_ids(_LENGTH)
     width, entered, left = model.width, list[torch.Tensor](), list[torch.Tensor]()
     calls: list[tuple[nn.Module, bool, torch.Tensor]] = []
 

@@ -89,7 +89,7 @@ def _watched(
     block = model.decoder.blocks[layer]
     handles = [part.register_forward_hook(note) for part in block.modules() if part is not block]
     handles.append(block.register_forward_hook(leave))
-    ids = torch.arange(_LENGTH, device=model.device)[None] % model.vocabulary_size
+    ids = model.first_ids(_LENGTH)
     with hooked(handles), torch.inference_mode():
         try:
             model.decoder.body(input_ids=ids, **model.abilities.arguments(memory=empty_memory(model)))

@@ -33,8 +33,7 @@ class ObservedNetwork(Network):
     @cached_property
     def width(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride] - known once one prompt has been run
         """Numbers of a token."""
-        ids = torch.arange(_LENGTH, device=self.model.device)[None] % self.model.vocabulary_size
-        return self.anew().run(ids).shape[-1]
+        return self.anew().run(self.model.first_ids(_LENGTH)).shape[-1]
 
     @property
     def place(self) -> str:

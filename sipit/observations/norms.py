@@ -61,7 +61,7 @@ def input_norms(model: LanguageModel) -> list[Any]:
         handles.append(block.register_forward_pre_hook(enter(index), with_kwargs=True))
         handles += [part.register_forward_hook(look(index), with_kwargs=True) for part in block.modules()
                     if part is not block]  # fmt: skip
-    ids = torch.arange(_LENGTH, device=model.device)[None] % model.vocabulary_size
+    ids = model.first_ids(_LENGTH)
     with hooked(handles), torch.inference_mode():
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
     return [found.get(index) for index in range(model.layers)]

@@ -66,6 +66,12 @@ def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
+def off_centre(rows: torch.Tensor) -> float:
+    """The largest mean of a row (T, d) over its root mean square: 0 where a mean was taken away, up to rounding."""
+    exact = rows.double()
+    return float((exact.mean(1).abs() / exact.square().mean(1).sqrt().clamp_min(1e-300)).max())
+
+
 def _centred(model: LanguageModel, layer: int) -> Reader:
     return MadeOf(Network(model, layer), lambda states: states - states.mean(dim=-1, keepdim=True))
 

@@ -29,8 +29,8 @@ _LENGTH = 4  # tokens of the prompt on which it is tried
 class Unrotated(InCache):
     """The keys of a layer for tokens that are told to stand at the first position; `first` is what that is told."""
 
-    block: nn.Module = None  # pyright: ignore[reportAssignmentType]
-    first: dict[str, tuple[torch.Tensor, ...]] = None  # pyright: ignore[reportAssignmentType]
+    block: nn.Module
+    first: dict[str, tuple[torch.Tensor, ...]]
 
     @contextmanager
     def reading(self, keep: Keep, memory: Any = None) -> Generator[None]:
@@ -54,7 +54,7 @@ def find_unrotated(model: LanguageModel, layer: int) -> Unrotated:
     if isinstance(stored, str):
         raise no_cache(model, layer, "keys", stored)
     block = model.decoder.blocks[layer]
-    ids = (torch.arange(_LENGTH, device=model.device) + 1)[None] % model.vocabulary_size
+    ids = model.first_ids(_LENGTH, 1)
     reader = Unrotated(layer, "keys", block, _told_first(model, block))
     states = Network(model, layer).run(ids)
     try:
@@ -86,7 +86,7 @@ def _told_first(model: LanguageModel, block: nn.Module) -> dict[str, tuple[torch
             if table and all(part.ndim >= -axis and part.shape[axis] == _LENGTH for part in parts):
                 told[name] = tuple(part.narrow(axis, 0, 1) for part in parts)
 
-    ids = torch.arange(_LENGTH, device=model.device)[None] % model.vocabulary_size
+    ids = model.first_ids(_LENGTH)
     with hooked([block.register_forward_pre_hook(look, with_kwargs=True)]), torch.inference_mode():
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
     return told

@@ -42,7 +42,7 @@ def _agrees(network: Network, opener: PrefixOpener) -> bool:
     """Extends, cuts back, extends again and tries candidates; for packed prefixes, together with another prompt."""
     model = network.model
     trial = network.anew()  # its runs are set-up, not work of an inversion
-    prompt = torch.arange(1, _LENGTH + 1, device=model.device) % model.vocabulary_size
+    prompt = model.first_ids(_LENGTH, 1)[0]
     plain, shared = RecomputedPrefix(trial), opener(trial)
     try:
         with whole_length(2 * _LENGTH):  # of one network, whatever its parts

@@ -104,11 +104,8 @@ def _claim(model: LanguageModel, states: States, given: tuple[int, int] | None) 
         raise InvalidInput(f"Expected the fingerprint {said} of the manifest, but got {given}; leave it away.")
     if states.observation.sites != ("residual",):
         raise InvalidInput(f"Expected states of the residual stream, but got {states.observation}; capture those.")
-    if manifest is not None and manifest.digest != model.digest:
-        raise InvalidInput(
-            f"Expected states of {model.name} (digest {model.digest[:16]}), but they say that they are of "
-            f"{manifest.model} (digest {manifest.digest[:16]}); name that model."
-        )
+    if manifest is not None:
+        manifest.check_model(model)
     stored = model.dtype if print_ is not None else states.arrays[0].dtype
     return Claim(model, states.layer, stored, print_)
 

@@ -102,20 +102,14 @@ def measure_leak(
                 progress(count, len(ids) * len(at))
                 if count == 1 and announce is not None:
                     announce((time.monotonic() - begun) * (len(ids) * len(at) - 1))
-    exhausted = model.vocabulary_size <= candidates
+    tried = min(candidates, model.vocabulary_size)
+    attacker = {"candidates": tried, "exhausted": tried == model.vocabulary_size, "told_tokens_before": True}
     curves = [
-        _curve(
-            defence,
-            level,
-            layer,
-            [one[place] for one in done[layer]],
-            exhausted,
-            min(candidates, model.vocabulary_size),
-        )
+        _curve(defence, level, layer, [one[place] for one in done[layer]], attacker)
         for layer in at
         for place, (defence, level) in enumerate(levels)
     ]
-    return Leak(tuple(curves), at, len(ids), min(candidates, model.vocabulary_size), max(0, 2 - len(ids)))
+    return Leak(tuple(curves), at, len(ids), tried, max(0, 2 - len(ids)))
 
 
 def _defence(given: str | Defence) -> Defence:
@@ -236,7 +230,7 @@ def _generator(*parts: Any) -> torch.Generator:
 
 
 def _curve(
-    defence: Defence, level: float, layer: int, found: list[dict[str, Any]], exhausted: bool, candidates: int
+    defence: Defence, level: float, layer: int, found: list[dict[str, Any]], attacker: dict[str, Any]
 ) -> dict[str, Any]:
     whole = sum(one["recovered"] == one["tokens"] for one in found)
     interval = stats.binomtest(whole, len(found)).proportion_ci(0.95, method="wilson")
@@ -250,7 +244,7 @@ def _curve(
         "recovered_tokens": sum(one["recovered"] for one in found), "recovered_prompts": whole,
         "ambiguous": sum(one["ambiguous"] for one in found), "wrong": sum(one["wrong"] for one in found),
         "interval": [float(interval.low), float(interval.high)], "tokens_interval": _bootstrap(found),
-        "attacker": {"candidates": candidates, "exhausted": exhausted, "told_tokens_before": True}, **cost,
+        "attacker": attacker, **cost,
     }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from numerics.formats import FORMATS
 from proofs.errors import SipitError
 from sipit.models import load_model
 from sipit.models.copies import in_dtype
+from sipit.models.library import one_line
 from sipit.models.names import TINY
 from sipit.models.structure import find_decoder
 from sipit.models.trial import REFUSALS
@@ -40,17 +41,18 @@ def power_of(claim: Claim, threshold: Threshold, rate: float, progress: Progress
         try:
             rows = make()
         except (*REFUSALS, SipitError) as error:
-            found.append({"alternative": name, "reason": " ".join(str(error).split())[:200]})
+            found.append({"alternative": name, "reason": one_line(error)})
             continue
         scores = [float(one.scores(claim.seen(other.to(claim.stored))).max()) for one, other in
                   zip(right, rows, strict=True)]  # fmt: skip
-        curve = [sum(s > threshold.at(at, len(ids)) for s, ids in zip(scores, prompts, strict=True)) for at in RATES]
-        detected = sum(s > threshold.at(rate, len(ids)) for s, ids in zip(scores, prompts, strict=True))
+        noticed = {at: sum(s > threshold.at(at, len(ids)) for s, ids in zip(scores, prompts, strict=True))
+                   for at in (*RATES, rate)}  # fmt: skip
+        detected = noticed[rate]
         interval = stats.binomtest(detected, len(scores)).proportion_ci(0.95, method="wilson")
         found.append({
             "alternative": name, "prompts": len(scores), "detected": detected,
             "interval": [float(interval.low), float(interval.high)],
-            "curve": [{"rate": at, "detected": count / len(scores)} for at, count in zip(RATES, curve, strict=True)],
+            "curve": [{"rate": at, "detected": noticed[at] / len(scores)} for at in RATES],
         })  # fmt: skip
         progress(len(found), len(made))
     return found

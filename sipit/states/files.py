@@ -52,6 +52,14 @@ class Manifest:
     layers: tuple[int, ...] | None = None
     fingerprint: tuple[int, int] | None = None
 
+    def check_model(self, model: LanguageModel) -> None:
+        """Raises InvalidInput where the states are of another model."""
+        if self.digest != model.digest:
+            raise InvalidInput(
+                f"Expected states of {model.name} (digest {model.digest[:16]}), but they were captured from "
+                f"{self.model} (digest {self.digest[:16]}); name that model."
+            )
+
     @property
     def observed(self) -> Observation:
         """What was observed."""
@@ -129,11 +137,8 @@ class States(Sequence[torch.Tensor]):
             raise InvalidInput("Expected the states of at least one prompt, but got none; capture some.")
         if self.manifest is not None and self.manifest.fingerprint is not None:
             raise InvalidInput("Expected states, but got fingerprints of some; audit them, or capture the states.")
-        if self.manifest is not None and self.manifest.digest != model.digest:
-            raise InvalidInput(
-                f"Expected states of {model.name} (digest {model.digest[:16]}), but they were captured from "
-                f"{self.manifest.model} (digest {self.manifest.digest[:16]}); name that model."
-            )
+        if self.manifest is not None:
+            self.manifest.check_model(model)
         for number, array in enumerate(self.arrays):
             if array.ndim != 2 or array.shape[1] != width or not len(array):
                 raise InvalidInput(
@@ -195,14 +200,19 @@ def write_states(path: str | os.PathLike[str], states: States) -> None:
     Raises:
         InvalidInput: the file cannot be written, or does not end in .safetensors.
     """
-    from safetensors.torch import save
-
     path = _path(path)
     if path.suffix != ".safetensors":
         raise InvalidInput(f"Expected a states file ending in .safetensors, but got {path}; rename it.")
     digits = max(6, len(str(len(states) - 1)))
     tensors = {f"{number:0{digits}d}": array.cpu().contiguous() for number, array in enumerate(states)}
-    metadata = {"sipit": json.dumps(asdict(states.manifest))} if states.manifest is not None else None
+    write_tensors(path, tensors, states.manifest)
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], manifest: Manifest | None) -> None:
+    """Writes tensors with their manifest, whole or not at all; InvalidInput where the file cannot be written."""
+    from safetensors.torch import save
+
+    metadata = {"sipit": json.dumps(asdict(manifest))} if manifest is not None else None
     write_atomically(path, save(tensors, metadata=metadata))
 
 

@@ -4,23 +4,21 @@ In a file they stand under `<prompt>.<layer>`, one T x d tensor each; the manife
 tools may be named alike, without a manifest.
 """
 
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from proofs.errors import InvalidInput
-from proofs.evidence import write_atomically
 from sipit.models import LanguageModel
 from sipit.models.abilities import Side
 from sipit.models.layers import reading
 from sipit.models.network import check_layer
 from sipit.record import Progress
 from sipit.states.capturing import capture
-from sipit.states.files import Manifest, read_manifest
+from sipit.states.files import Manifest, read_manifest, write_tensors
 from sipit.states.readers.containers import read_container
 
 _KEY = re.compile(r"(.+)\.(\d+)")
@@ -90,16 +88,13 @@ def write_layers(path: Path, states: LayeredStates) -> None:
     Raises:
         InvalidInput: the file cannot be written.
     """
-    from safetensors.torch import save
-
     digits = max(6, len(str(len(states.stacks) - 1)))
     tensors = {
         f"{number:0{digits}d}.{layer}": stack[place].cpu().contiguous()
         for number, stack in enumerate(states.stacks)
         for place, layer in enumerate(states.layers)
     }
-    metadata = {"sipit": json.dumps(asdict(states.manifest))} if states.manifest is not None else None
-    write_atomically(path, save(tensors, metadata=metadata))
+    write_tensors(path, tensors, states.manifest)
 
 
 def read_layers(path: Path) -> LayeredStates:

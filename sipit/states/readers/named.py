@@ -7,15 +7,15 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import product
 from typing import Any
 
 import torch
 
-from proofs.errors import InvalidInput, Unsupported
+from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
+from sipit.observations.halves import halves_of
 from sipit.observations.readers import AtModule, Reader
-from sipit.observations.sites import find_reader
+from sipit.observations.sites import off_centre
 from sipit.states.readers.companions import Companions
 from sipit.states.readers.containers import Container, Stored
 from sipit.states.readers.contents import Contents, Place, TokenIds
@@ -128,17 +128,18 @@ def module_place(model: LanguageModel, name: str) -> Place | None:
 def _half(model: LanguageModel, module: Any) -> Place | None:
     """The place of what a module inside a block returns, where that is what attention or the MLP adds to the stream."""
     inside = [layer for layer, block in enumerate(model.decoder.blocks, start=1) if module in [*block.modules()]]
-    for layer, half in product(inside, ("attention-out", "mlp-out")):
-        with suppress(Unsupported, StopIteration):  # the block has no such half, or the module returns no tensor
-            if _returns(model, module, find_reader(model, half, layer)):
-                return Place(half, layer)
+    for layer in inside:
+        for half, reader in halves_of(model, layer).items():
+            with suppress(StopIteration):  # the module returns no tensor
+                if half != "mid" and _returns(model, module, reader):
+                    return Place(half, layer)
     return None
 
 
 def _returns(model: LanguageModel, module: Any, reader: Reader) -> bool:
     """Whether a module returns what a reader takes, tried on a short prompt."""
     returned, taken = list[torch.Tensor](), list[torch.Tensor]()
-    ids = torch.arange(_LENGTH, device=model.device)[None] % model.vocabulary_size
+    ids = model.first_ids(_LENGTH)
     with (
         torch.inference_mode(),
         AtModule(model, module, reader.depth).reading(returned.append),
@@ -152,6 +153,4 @@ def _centred(place: Place, arrays: Sequence[torch.Tensor]) -> Place:
     """The same, or `centred` where every row of the stream has mean 0, as TransformerLens makes it by default."""
     if place.site != "residual":
         return place
-    rows = torch.cat([array.double() for array in arrays])
-    size = rows.square().mean(1).sqrt().clamp_min(1e-300)
-    return Place("centred", place.layer) if bool((rows.mean(1).abs() <= _CENTRED * size).all()) else place
+    return Place("centred", place.layer) if off_centre(torch.cat(list(arrays))) <= _CENTRED else place
