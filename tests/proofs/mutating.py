@@ -147,3 +147,9 @@ def changed(certificate: dict[str, Any], *path: Any, to: Any, sign: bool = True)
     forged = placed(certificate, path, to)
     assert forged != certificate
     return signed(forged) if sign else forged
+
+
+def assert_rejected(data: Any, reason: str, weights: Any = None) -> None:
+    result = check(data, weights)
+    assert result.verdict is Verdict.REJECTED
+    assert reason in result.reason, result.reason

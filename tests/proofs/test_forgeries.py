@@ -3,7 +3,6 @@
 import copy
 import json
 import random
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -15,12 +14,11 @@ from proofs.kernel import branches
 from proofs.kernel.door import KERNELS
 from proofs.kernel.regularity import statement
 from proofs.kernel.result import digest, same
-from proofs.network.rational import decimal, rational
 from proofs.provers.branches import with_witness
 from proofs.regularity import smooth
 from tests.proofs.building import Net, attention_net
 from tests.proofs.decoders import jumping, weights_of
-from tests.proofs.mutating import changed, placed, signed
+from tests.proofs.mutating import assert_rejected, changed, placed, signed
 
 RELU = json.loads(json.dumps(with_witness(prove_analytic(attention_net(activation="relu"))).to_json()))
 SMOOTH = json.loads(json.dumps(prove_analytic(attention_net()).to_json()))
@@ -36,12 +34,6 @@ def signed_anew(forged: dict[str, Any]) -> dict[str, Any]:
     if isinstance(forged["claim"], dict):
         forged["claim"] |= {name: forged[name] and digest(forged[name]) for name in ("graph", "witness")}
     return forged
-
-
-def assert_rejected(data: Any, reason: str, weights: Any = None) -> None:
-    result = check(data, weights)
-    assert result.verdict is Verdict.REJECTED
-    assert reason in result.reason, result.reason
 
 
 @pytest.mark.parametrize(
@@ -249,83 +241,6 @@ def test_a_tie_is_no_choice_that_holds_nearby(build: Any, monkeypatch: pytest.Mo
             witness = branches.Witness("not analytic", seeds, (Fraction(0), Fraction(1)), (0,), -1, "0.000001")
             assert not branches.recheck(graph, witness.to_json())
     assert any(ties(*few("tied", seed, 2)) for seed in range(40))
-
-
-# Graphs.
-
-
-def net_of(build: Any) -> dict[str, Any]:
-    net = Net()
-    build(net)
-    return json.loads(json.dumps(prove_analytic(net.graph()).to_json()))
-
-
-def two_prompts(net: Net) -> None:
-    net.tokens(length=7)
-    net.op("take", net.parameter("e", 5, 4), net.tokens(2), axis=0)
-
-
-def two_tables(net: Net) -> None:
-    net.op("add", net.parameter("p", 1, 2, 4), net.op("parameter", name="p", shape=(1, 1, 4), kind="real"))
-
-
-def flat_tokens(net: Net) -> None:
-    net.op("tokens", shape=(3,), kind="integer", vocabulary=5)
-
-
-def no_vocabulary(net: Net) -> None:
-    tokens = net.tokens(3, 1)
-    net.nodes[tokens] = replace(net.nodes[tokens], attributes={**net.nodes[tokens].attributes, "vocabulary": 0})
-    net.op("take", net.parameter("e", 5, 4), tokens, axis=0)
-
-
-@pytest.mark.parametrize(
-    ("build", "reason"),
-    [(two_prompts, "one shape"), (two_tables, "stands twice"), (flat_tokens, "one shape"),
-     (no_vocabulary, "there are no tokens")],
-)  # fmt: skip
-def test_leaves_that_contradict_each_other_are_refused(build: Any, reason: str) -> None:
-    assert_rejected(net_of(build), reason)
-
-
-def test_infinity_is_no_real_number() -> None:
-    for values in (float("inf"), [float("inf"), *[0] * 7]):
-        net = Net()
-        net.op("add", net.parameter("p", 1, 2, 4), net.constant(values, (1, 2, 4)))
-        found = prove_analytic(net.graph())
-        assert str(found.regularity) == "unproved"
-        assert check(found).verdict is Verdict.ACCEPTED
-
-
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda n, x: n.op("relu", n.op("negate", n.op("sigmoid", x))),
-        lambda n, x: n.op("maximum", n.constant(2, (1, 2, 4)), n.op("sigmoid", x)),
-        lambda n, x: n.op("minimum", n.constant(-2, (1, 2, 4)), n.op("sigmoid", x)),
-        lambda n, x: n.op(
-            "relu", n.op("take", n.constant([-1, -2, -2], (3,)), n.op("remainder", n.op("floor", x), by=3), axis=0)
-        ),
-    ],
-)
-def test_what_is_not_defined_everywhere_is_not_constant(build: Any) -> None:
-    """log x has no value at x <= 0: a function of it that would be cut off still has none."""
-    net = Net()
-    build(net, net.op("log", net.parameter("x", 1, 2, 4)))
-    found = prove_analytic(net.graph())
-    assert str(found.regularity) == "unproved"
-    assert check(found).verdict is Verdict.ACCEPTED
-
-
-def test_short_texts_of_enormous_numbers_are_refused_at_once() -> None:
-    assert rational("-1/3") == Fraction(-1, 3)
-    assert decimal("1.5e-05") == Fraction(3, 200000)
-    for text in ("1e999999999", "1/0", "1.5", " 1", "1_0", "٣", "9" * 2000, 1, None, ""):
-        with pytest.raises(InvalidInput, match="exact rational"):
-            rational(text)
-    for text in ("1e9999", "1/2", "nan", "inf", 1.5):
-        with pytest.raises(InvalidInput, match="exact rational"):
-            decimal(text)
 
 
 # Separation: the pair that is said to be the closest is one, and the weights are as many as are said.

@@ -10,9 +10,11 @@ import transformers
 from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 from transformers import AutoModelForTokenClassification as AutoModelForTokens
 
+import sipit
 from sipit.models.structure import body_of
 from sipit.models.tiny import tiny_config, tiny_module, tiny_tokenizer
 
+PROMPT = [5, 6, 7, 300, 9]
 HEADLESS = {
     "model": AutoModel,
     "sequence": AutoModelForSequenceClassification,
@@ -132,3 +134,11 @@ MULTIMODAL = {
     "idefics3": lambda: _of("Idefics3", {"model_type": "llama"}, _SEES, image_token_id=4, scale_factor=2),
     "internvl": lambda: _of("InternVL", {"model_type": "qwen2"}, _SEES, image_token_id=4),
 }  # fmt: skip
+
+
+def assert_same_network(model, theirs, *, differs_from=None):
+    """Equal states up to rounding after the final norm, and others than those of the base."""
+    states = sipit.capture(model, [PROMPT], layer="final")[0]
+    torch.testing.assert_close(states, final_states(theirs, PROMPT), rtol=1e-4, atol=1e-4)
+    if differs_from is not None:
+        assert not torch.allclose(states, sipit.capture(differs_from, [PROMPT], layer="final")[0], rtol=1e-3, atol=1e-3)
