@@ -87,7 +87,7 @@ def _map(names: list[str], drawn: dict[str, Any]) -> list[Block]:
         Figure(
             f"Where they part: prompt {plain(drawn.get('prompt'))}, layers downwards",
             f"Of {count(total, 'cell')}, each a layer and a position, {beyond} lie beyond what rounding explains.",
-            HeatMap("position", tuple(names[: len(rows)]), tuple(rows)),
+            HeatMap("position", tuple(names[at] if at < len(names) else "?" for at in range(len(rows))), tuple(rows)),
             M,
         )
     ]
