@@ -57,7 +57,9 @@ MAKERS = {
 LENGTHS = (5, 12, 16, 17, 26)
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in {"marian", "dynamic"} else name for name in MAKERS]
+)
 def test_captures_are_those_of_plain_runs_and_are_inverted(name, tmp_path):
     folder = save(MAKERS[name](), tmp_path)
     model = sipit.load_model(folder)

@@ -134,7 +134,7 @@ def test_a_quantiser_that_is_not_installed_is_named(folder, tmp_path, method):
     refused(folder, tmp_path, "pip install ")
 
 
-@pytest.mark.parametrize("method", ["nf4", "int8"])
+@pytest.mark.parametrize("method", ["nf4", pytest.param("int8", marks=pytest.mark.slow)])
 def test_packed_weights_run_as_the_library_runs_them(folder, tmp_path, method):
     options = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"} if method == "nf4" else {"load_in_8bit": True}
     plain = tmp_path / "plain"

@@ -234,7 +234,7 @@ def judge(data, tmp_path, wholes):
         assert record["result"]["prompts"][0]["token_ids"] == IDS, (arguments, record)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_odd_inputs_are_answered_or_told(tmp_path, wholes, data):
     judge(data, tmp_path, wholes)

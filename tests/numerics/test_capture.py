@@ -48,9 +48,7 @@ def model_of(config: Any, attention: str = "eager") -> torch.nn.Module:
     return model
 
 
-@pytest.mark.parametrize(
-    "name", [n if n != "gemma3_text" else pytest.param(n, marks=pytest.mark.slow) for n in FAMILIES]
-)
+@pytest.mark.parametrize("name", SLOWER)
 def test_balls_hold_the_oracle_and_their_midpoints_are_cast_free_float64(name: str) -> None:
     config = small(name)
     graph = capture_graph(config, length=len(TOKENS))

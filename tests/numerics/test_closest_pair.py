@@ -29,13 +29,13 @@ def assert_closest(found, points, count):
         assert_distance(pair.distance, square)
 
 
-@settings(max_examples=250, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(point_sets(), st.sampled_from(METHODS))
 def test_closest_pair_is_the_exact_one(points, method):
     assert_closest([closest_pair(points, method=method)], points, 1)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(point_sets(most_rows=20), st.integers(1, 40), st.sampled_from(METHODS))
 def test_k_closest_pairs_are_the_exact_ones(points, count, method):
     with small_parts():

@@ -25,7 +25,7 @@ def assert_within(found, exact, threshold):
     assert list(found) == sorted(found)
 
 
-@settings(max_examples=250, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(point_sets(), st.sampled_from(METHODS), st.floats(0, 1), st.sampled_from([-1, 0, 1]))
 def test_threshold_is_decided_exactly(points, method, share, step):
     """Thresholds are taken at the distances that occur, and one float to either side."""

@@ -5,6 +5,7 @@ from collections import Counter
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -95,10 +96,12 @@ def test_the_pair_is_shown_on_the_captured_network() -> None:
     assert (result.verdict, result.claim and result.claim.verdict) == (Verdict.ACCEPTED, Verdict.REFUTED)
 
 
-def test_three_blocks_and_positions_tell_the_pair_apart() -> None:
-    for options in ({"depth": 3}, {"depth": 2, "scheme": "alibi"}):
-        with pytest.raises(Rejected, match="82 and 82"):
-            examine(graphs(1, **options), context=1, longer=Longer((pair(),), {82: network(82, **options)}))
+@pytest.mark.parametrize(
+    "options", [pytest.param({"depth": 3}, marks=pytest.mark.slow), {"depth": 2, "scheme": "alibi"}]
+)
+def test_three_blocks_and_positions_tell_the_pair_apart(options: dict[str, Any]) -> None:
+    with pytest.raises(Rejected, match="82 and 82"):
+        examine(graphs(1, **options), context=1, longer=Longer((pair(),), {82: network(82, **options)}))
 
 
 FIRST = CERTIFICATE["structural_collisions"][0]["pairs"][0][0]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import sipit
+from sipit.claims.check import check_model
 from sipit.inversion.inverter import Inverter, matches_truth
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.policies import POLICIES
@@ -17,6 +18,9 @@ from sipit.models.tiny import FAMILIES, tiny_module, tiny_tokenizer
 # Every policy; descents are slow, and what they share with the others is tested with these.
 EACH_POLICY = [pytest.param(name, marks=pytest.mark.slow if name == "gradient" else ()) for name in POLICIES]
 ALL_FAMILIES = tuple(FAMILIES)
+# One of every kind of position, memory and block; the others say the same again, in the slow tests and at the edges.
+KINDS = ("gpt2", "llama", "bloom", "gemma3", "mixtral", "mamba")
+EACH_KIND = [family if family in KINDS else pytest.param(family, marks=pytest.mark.slow) for family in ALL_FAMILIES]
 PAPER_SIX = ("gpt2", "gpt-neo", "gemma3", "llama", "mistral", "phi3")
 SETTLED = {Outcome.RECOVERED, Outcome.AMBIGUOUS}
 
@@ -25,6 +29,12 @@ SETTLED = {Outcome.RECOVERED, Outcome.AMBIGUOUS}
 def tiny(family, dtype="float32"):
     """A tiny model, loaded once; nobody may change it."""
     return sipit.load_model(f"tiny-{family}", dtype=dtype)
+
+
+@cache
+def checked(name):
+    """The record of `sipit check` for a tiny model, made once; nobody may change it."""
+    return check_model(name)
 
 
 def language_model(module, *, tokenizer=None, name="toy"):

@@ -141,7 +141,7 @@ def assert_refused(capsys, arguments, folder):
     assert sorted(folder.rglob("*")) == before, arguments
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(arguments=st.sampled_from(ALL), as_json=st.booleans())
 def test_a_bad_input_is_refused_in_one_sentence(capsys, places, tmp_path, monkeypatch, arguments, as_json):
     monkeypatch.chdir(tmp_path)
@@ -164,7 +164,7 @@ def test_a_command_line_that_is_none_is_refused_in_one_sentence(capsys, tmp_path
     assert_refused(capsys, arguments, tmp_path)
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(text=st.text(st.characters(codec=None), max_size=12).filter(lambda text: "\0" not in text))
 def test_any_text_is_refused_where_a_name_or_a_number_is_expected(capsys, tmp_path, text):
     for arguments in (["verify", text + "?"], ["check", text + "?"], ["prove", "witness", "--vocabulary", text + "?"]):
@@ -201,7 +201,7 @@ def config(kind):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["jetmoe", "reformer"])
+@pytest.mark.parametrize("kind", [pytest.param("jetmoe", marks=pytest.mark.slow), "reformer"])
 def test_sizes_that_depend_on_the_data_are_refused_by_name(kind):
     from numerics.graphs.capture import capture_graph
 

@@ -13,7 +13,7 @@ from sipit.claims.check import check_model
 from sipit.claims.verify import verify_record
 from sipit.cli import run
 from tests.proofs.mutating import placed
-from tests.sipit.cases import ALL_FAMILIES
+from tests.sipit.cases import ALL_FAMILIES, checked
 
 
 def stored(folder: Path, text: str) -> Path:
@@ -23,7 +23,7 @@ def stored(folder: Path, text: str) -> Path:
 
 
 def test_a_kink_is_refuted_with_place_and_witness_and_verified(tmp_path: Path) -> None:
-    record = check_model("tiny-opt")
+    record = checked("tiny-opt")
     assert (record.verdict, record.result["regularity"]) == (Verdict.REFUTED, "C0")
     first = record.result["obstructions"][0]
     assert (first["operation"], first["module"]) == ("relu", "model.decoder.layers.0.activation_fn")
@@ -33,7 +33,7 @@ def test_a_kink_is_refuted_with_place_and_witness_and_verified(tmp_path: Path) -
 
 
 def test_absolute_positions_and_smooth_blocks_are_proved() -> None:
-    record = check_model("tiny-gpt2")
+    record = checked("tiny-gpt2")
     assert (record.verdict, record.result["positions"]) == (Verdict.PROVED, "absolute")
     assert record.result["structural_collisions"] == []
     assert record.result["conditions"]["open"] == []

@@ -90,8 +90,9 @@ def test_independent_prompts_give_a_bound(capsys):
     assert "100 disjoint pairs" in record["result"]["bound_reason"]
 
 
+@pytest.mark.slow
 def test_interrupted_work_is_resumed_to_the_same_record(capsys, empty_cache, monkeypatch):
-    arguments = ("tiny-qwen2", "--layers", "0,2", "--limit", "4000", "--memory", "2")
+    arguments = ("tiny-qwen2", "--layers", "0,2", "--limit", "600", "--memory", "2")
     _, whole, _ = record_of(capsys, *arguments)
     monkeypatch.setattr(state_store, "CHECKPOINT_EVERY", 1)
     written, calls = state_store.write_atomically, []

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_the_built_in_text_is_the_documentation_of_python():
     assert next(documents) == "\n".join(sections())
     first, second = next(documents), next(documents)
     assert "Record of phased-in incompatible language changes" in first and second != first
-    assert sum(map(len, documents)) > 10**6 and "antigravity" not in sys.modules
+    assert any(total > 10**6 for total in accumulate(map(len, documents))) and "antigravity" not in sys.modules
     corpus = read_corpus(tiny("qwen2"), "builtin", limit=1000)
     assert len(corpus) == 1000 == len({tuple(ids) for ids in ids_of(corpus)}) and corpus.drawn is None
     assert bytes(corpus.prompts.windows[0]).decode() == sections()[0][:32]

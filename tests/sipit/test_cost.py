@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from dataclasses import dataclass, replace
+from functools import cache
 
 import pytest
 import torch
@@ -15,11 +16,12 @@ from sipit.inversion.outcome import Outcome
 from sipit.inversion.search import FIRST, RIVALS
 from sipit.models.network import Network, Work
 from sipit.models.tiny import tiny_config
-from tests.sipit.cases import ALL_FAMILIES, EACH_POLICY, PAPER_SIX, language_model, random_prompts, tiny
+from tests.sipit.cases import EACH_KIND, EACH_POLICY, PAPER_SIX, language_model, random_prompts, tiny
 
 
+@cache
 def deep(family, layers=4):
-    """A tiny model of four blocks."""
+    """A tiny model of four blocks, made once; nobody may change it."""
     config = tiny_config(family)
     setattr(config, config.attribute_map.get("num_hidden_layers", "num_hidden_layers"), layers)
     if getattr(config, "layer_types", None):
@@ -113,7 +115,7 @@ def hooks(model):
     return [(len(block._forward_hooks), len(block._forward_pre_hooks)) for block in model.decoder.blocks]
 
 
-@pytest.mark.parametrize("family", ALL_FAMILIES)
+@pytest.mark.parametrize("family", EACH_KIND)
 def test_the_blocks_of_a_model_are_its_own_again_after_a_prior(family):
     model = tiny(family)
     states = sipit.capture(model, [[1, 2, 3, 4]], layer=1)
@@ -266,7 +268,9 @@ def switches():
     }
 
 
-@pytest.mark.parametrize("name", ["tiny-gpt2", "tiny-mixtral", "smollm2", "nobody/nothing"])
+@pytest.mark.parametrize(
+    "name", ["tiny-gpt2", "tiny-mixtral", pytest.param("smollm2", marks=pytest.mark.slow), "nobody/nothing"]
+)
 def test_loading_leaves_all_switches_as_found(name):
     before = switches()
     with contextlib.suppress(LookupError, ValueError):

@@ -125,7 +125,7 @@ def test_position_ids_are_no_mask():
     assert "mask" in abilities.refused
 
 
-@pytest.mark.parametrize("name", ["gemma3n_text", "deepseek_v4"])
+@pytest.mark.parametrize("name", [pytest.param("gemma3n_text", marks=pytest.mark.slow), "deepseek_v4"])
 def test_several_streams_are_one_state(name):
     model = language_model(small(name))
     stream = model.decoder.chain.stream
@@ -151,6 +151,7 @@ def test_a_model_that_calls_its_context_otherwise():
         sipit.capture(model, [PROMPT * 13])
 
 
+@pytest.mark.slow
 def test_kept_probes_of_another_width_are_not_used(monkeypatch, tmp_path):
     monkeypatch.setenv("SIPIT_CACHE", str(tmp_path))
     model = language_model(small("deepseek_v4"))

@@ -25,7 +25,7 @@ from tests.sipit.cases import (
 )
 
 HALVES = ("bfloat16", "float16")
-FAMILIES = [pytest.param(f, marks=() if f in {"llama", "gpt2"} else pytest.mark.slow) for f in ALL_FAMILIES]
+FAMILIES = [pytest.param(f, marks=() if f == "llama" else pytest.mark.slow) for f in ALL_FAMILIES]
 
 
 # The distance.

@@ -19,14 +19,20 @@ from sipit.cli import run
 from sipit.models.architecture import Architecture
 from sipit.models.network import Network
 from sipit.models.tiny import tiny_config, tiny_module
-from tests.sipit.cases import ALL_FAMILIES, assert_recovers, random_prompts
+from tests.sipit.cases import ALL_FAMILIES, KINDS, assert_recovers, checked, random_prompts
 from tests.sipit.folders import HEADLESS, drawn, final_states, has_class, headless, save
 
 PROMPT = [5, 6, 7, 300, 9]
 
 
 @pytest.mark.parametrize(
-    ("family", "kind"), [(family, kind) for family in ALL_FAMILIES for kind in HEADLESS if has_class(family, kind)]
+    ("family", "kind"),
+    [
+        pytest.param(family, kind, marks=() if kind == "model" or family in KINDS else pytest.mark.slow)
+        for family in ALL_FAMILIES
+        for kind in HEADLESS
+        if has_class(family, kind)
+    ],
 )
 def test_the_states_are_those_of_the_class_that_was_saved(tmp_path, family, kind):
     module = headless(family, kind, tmp_path)
@@ -37,7 +43,7 @@ def test_the_states_are_those_of_the_class_that_was_saved(tmp_path, family, kind
     assert not any(parameter.is_meta for parameter in model.module.parameters())
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     family=st.sampled_from(["llama", "gpt2", "bloom", "mixtral", "qwen2"]),
     kind=st.sampled_from(sorted(HEADLESS)),
@@ -145,12 +151,12 @@ def test_a_name_among_the_architectures_runs_nothing(tmp_path):
     assert sipit.load_model(str(tmp_path)).layers == 2
 
 
-@pytest.mark.parametrize("kind", ["model", "sequence"])
+@pytest.mark.parametrize("kind", ["model", pytest.param("sequence", marks=pytest.mark.slow)])
 def test_checked_certified_and_verified_like_the_language_model(tmp_path, monkeypatch, kind):
     """The graph, and what is proved about it, is that of the network with the head."""
     headless("gpt2", kind, tmp_path / "model")
     name = str(tmp_path / "model")
-    ours, theirs = check_model(name), check_model("tiny-gpt2")
+    ours, theirs = check_model(name), checked("tiny-gpt2")
     assert (ours.verdict, ours.result["regularity"]) == (theirs.verdict, theirs.result["regularity"])
     assert "no language-model head" in ours.provenance["arithmetic"]
     model = sipit.load_model(name)

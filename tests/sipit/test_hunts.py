@@ -20,7 +20,7 @@ from tests.sipit.cases import altered, tiny, with_rows
 def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("states")
     model = tiny("qwen2")
-    corpus = read_corpus(model, "builtin", limit=300)
+    corpus = read_corpus(model, "builtin", limit=100)
     alone = StandAlone.of(model)
     states = store_states(model, corpus.prompts, layers=[2], folder=folder, batch=16)[2]
     return alone, corpus, [examine(alone, corpus, states, layer=2, threshold=None, seed=0)]
@@ -63,6 +63,7 @@ def test_interrupted_continuations_are_resumed_to_the_same_bits(tmp_path, monkey
     assert seen == [912, 1024] and np.array_equal(whole, again)
 
 
+@pytest.mark.slow
 def test_continuations_of_the_closest_prompts_are_compared_all_with_all(searched, tmp_path):
     found = hunted(searched, "continuations", tmp_path)
     (layer,) = found["layers"]

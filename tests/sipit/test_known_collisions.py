@@ -14,9 +14,10 @@ from sipit.models.language_model import LanguageModel
 from sipit.prompts.windows import Prefixes
 from tests.sipit.cases import altered, tiny, with_rows
 
-EVERY = [ids for length in range(1, 6) for ids in itertools.product((3, 5, 9), repeat=length)]
+EVERY = [ids for length in range(1, 5) for ids in itertools.product((3, 5, 9), repeat=length)]
 
 
+# Two blocks that look back two tokens reach three: the longest of these prompts is longer.
 def narrow(module):
     module.config.sliding_window = 2
 
@@ -39,7 +40,7 @@ def prompts_of(sequences):
     return Prefixes(tuple(map(tuple, sequences)), np.arange(len(sequences)), lengths)
 
 
-@pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.parametrize("layer", [0, pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("name", MODELS)
 def test_equal_keys_mean_equal_states_and_different_keys_different_ones(name, layer):
     model = MODELS[name]()

@@ -22,6 +22,10 @@ from tests.sipit.folders import MULTIMODAL, adapted, drawn, final_states, multim
 PROMPT = [300, 301, 17, 302, 11]
 
 
+def slow(kind):
+    return pytest.param(kind, marks=pytest.mark.slow)
+
+
 def block_states(module, ids):
     """The states of the blocks that run, by a plain forward of the whole model on text."""
     with torch.inference_mode():
@@ -72,7 +76,7 @@ def test_prompts_come_back(tmp_path, empty_cache, kind):
     assert_recovers(model, sipit.capture(model, prompts, layer=1), prompts)
 
 
-@pytest.mark.parametrize("kind", ["llava", "qwen2-vl", "mllama"])
+@pytest.mark.parametrize("kind", [*map(slow, ["llava", "mllama"]), "qwen2-vl"])
 def test_checked_certified_and_verified(tmp_path, monkeypatch, kind):
     """What is proved is about the decoder that runs: as many blocks, and weights that its files hold elsewhere."""
     save(multimodal(kind), tmp_path / "model")
@@ -89,7 +93,7 @@ def test_checked_certified_and_verified(tmp_path, monkeypatch, kind):
     assert verify_record(tmp_path / "record.json", model=name).verdict is Verdict.ACCEPTED
 
 
-@pytest.mark.parametrize("kind", ["llava", "qwen2-vl", "gemma3"])
+@pytest.mark.parametrize("kind", ["llava", *map(slow, ["qwen2-vl", "gemma3"])])
 def test_a_configuration_alone_is_enough_to_check(tmp_path, kind):
     path = tmp_path / "config.json"
     whole = multimodal(kind)

@@ -12,12 +12,11 @@ import sipit
 from numerics.graphs.variants import Variant
 from proofs.kernel.result import digest, same
 from sipit.claims.certify import certify
-from sipit.claims.check import check_model
 from sipit.claims.fields import COMMANDS
 from sipit.claims.prove import prove_generic_position, prove_training_step, prove_witness
 from sipit.cli import run
 from tests.proofs.mutating import placed
-from tests.sipit.cases import with_rows
+from tests.sipit.cases import checked, with_rows
 from tests.sipit.record_edits import Honest, covering, leaves
 
 PROMPTS = [[1, 2], [3, 2], [1, 4], [1, 2]]
@@ -28,9 +27,9 @@ def of_certify(**options: Any) -> Any:
 
 
 MAKERS = {
-    "check": lambda: check_model("tiny-gpt2"),
-    "check, collisions": lambda: check_model("tiny-llama"),
-    "check, witness": lambda: check_model("tiny-opt"),
+    "check": lambda: checked("tiny-gpt2"),
+    "check, collisions": lambda: checked("tiny-llama"),
+    "check, witness": lambda: checked("tiny-opt"),
     "certify": lambda: of_certify(prompts=PROMPTS),
     "certify, vocabulary": lambda: of_certify(prompts=[[7, 300]], vocabulary=12),
     "prove witness": lambda: prove_witness(vocabulary=2, context=2),

@@ -10,7 +10,9 @@ from sipit.prompts.builtin_text import section_prompts
 from sipit.states.files import States
 from tests.sipit.cases import (
     ALL_FAMILIES,
+    EACH_KIND,
     EACH_POLICY,
+    KINDS,
     PAPER_SIX,
     assert_recovers,
     inverted,
@@ -19,7 +21,12 @@ from tests.sipit.cases import (
 )
 
 # Of every way of running the model, one layer is a test of the oldest and the newest versions as well.
-LAYERS = ("middle", pytest.param("last", marks=pytest.mark.edge), "final")
+LAYERS = ("middle", pytest.param("last", marks=pytest.mark.edge))
+EVERYWHERE = [pytest.param(family, "last", marks=pytest.mark.edge) for family in ALL_FAMILIES] + [
+    pytest.param(family, layer, marks=() if family in KINDS else pytest.mark.slow)
+    for family in ALL_FAMILIES
+    for layer in ("middle", "final")
+]
 
 
 def depth(model, name):
@@ -49,8 +56,7 @@ def prefilled(model, ids, cut, layer):
     return torch.cat(seen)
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("family", ALL_FAMILIES)
+@pytest.mark.parametrize(("family", "layer"), EVERYWHERE)
 def test_one_ordinary_forward(family, layer):
     model = tiny(family)
     prompts = random_prompts(3, longest=24, seed=1)
@@ -58,8 +64,8 @@ def test_one_ordinary_forward(family, layer):
     assert_recovers(model, states, prompts)
 
 
-@pytest.mark.parametrize("layer", LAYERS[:2])
-@pytest.mark.parametrize("family", ALL_FAMILIES)
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("family", EACH_KIND)
 def test_token_by_token_with_a_cache(family, layer):
     model = tiny(family)
     prompts = random_prompts(3, longest=20, seed=2)
@@ -68,7 +74,7 @@ def test_token_by_token_with_a_cache(family, layer):
 
 
 @pytest.mark.edge
-@pytest.mark.parametrize("family", ALL_FAMILIES)
+@pytest.mark.parametrize("family", EACH_KIND)
 def test_a_prefill_cut_at_any_place(family):
     model = tiny(family)
     (ids,) = random_prompts(1, shortest=18, longest=18, seed=3)
@@ -80,7 +86,7 @@ def test_a_prefill_cut_at_any_place(family):
 
 @pytest.mark.edge
 @pytest.mark.parametrize("padding", ["left", "right"])
-@pytest.mark.parametrize("family", ALL_FAMILIES)
+@pytest.mark.parametrize("family", EACH_KIND)
 def test_rows_of_a_padded_batch(family, padding):
     model = tiny(family)
     prompts = random_prompts(5, longest=20, seed=4)
@@ -110,27 +116,16 @@ def test_text_and_not_only_ids(family):
     assert len(inversion.token_ids) == len(text.encode()) + (1 if begins else 0)
 
 
-@pytest.mark.parametrize(
-    "prompt",
-    [
-        [97],
-        [97, 97],
-        [97, 97, 97],
-        [BOS],
-        [BOS, 97],
-        [BOS, BOS, BOS],
-        [0],
-        [511],
-        [0, 511] * 4,
-        [97, 98] * 20,
-    ],
-    ids=str,
-)
+EDGES = [
+    [97], [97, 97], [97, 97, 97], [BOS], [BOS, 97], [BOS, BOS, BOS], [0], [511], [0, 511] * 4, [97, 98] * 20,
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("family", ["gpt2", "llama", "bloom"])
-def test_edges(family, prompt):
+def test_edges(family):
     """One token, repeated tokens, with and without a first BOS, the ends of the vocabulary."""
     model = tiny(family)
-    assert_recovers(model, sipit.capture(model, [prompt], layer=model.layers), [prompt])
+    assert_recovers(model, sipit.capture(model, EDGES, layer=model.layers), EDGES)
 
 
 def test_a_run_of_a_is_told_from_a_longer_run():

@@ -67,6 +67,7 @@ def test_tokens_with_equal_rows_are_answered_by_their_class():
     assert inversion.alternatives[0].token_ids == members[:32]
 
 
+@pytest.mark.slow  # as the one above it, with a probe's part of the vocabulary
 def test_text_comes_back_from_the_first_block():
     """By the nearest rows of the embedding alone, without a probe."""
     model = smollm2()

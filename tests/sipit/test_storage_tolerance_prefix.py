@@ -20,7 +20,7 @@ from sipit.prefix.choice import prefix_opener
 from sipit.prefix.kinds import CachedPrefix, RecomputedPrefix
 from sipit.prefix.packed import PackedPrefix, candidates_together, extend_together
 from sipit.states.files import States
-from tests.sipit.cases import ALL_FAMILIES, answers, inverted, language_model, random_prompts, tiny
+from tests.sipit.cases import ALL_FAMILIES, EACH_KIND, answers, inverted, language_model, random_prompts, tiny
 
 # The cache.
 
@@ -173,7 +173,7 @@ def test_a_tolerance_out_of_range_is_refused(value):
 
 @settings(max_examples=5)
 @given(data=st.data())
-@pytest.mark.parametrize("family", ALL_FAMILIES)
+@pytest.mark.parametrize("family", EACH_KIND)
 def test_candidates_are_what_a_plain_run_gives(family, data):
     """Extend, cut back, extend again, and try tokens at any positions: always the state of prefix and candidate."""
     model, layer = tiny(family), 2
