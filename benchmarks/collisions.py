@@ -8,7 +8,6 @@ SmolLM2, one for every distinct prefix of windows of 32 tokens of built-in text.
 smallest noise.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,32 +15,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from options import Options, among, answered, several, whole
 from table import Row, Run
 
 import numerics
 
 WINDOW = 32
+PARTS = ("real", "planted", "million", "noise")
 NOISE = ((10_000, 768), (30_000, 576))
 
 
 def main() -> None:
     """Runs the parts asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--layers", default="15")
+    parser = Options(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=whole(2), default=100_000)
+    parser.add_argument("--layers", type=several(), default="15")
     parser.add_argument("--cache", type=Path, help="folder where captured states are kept between runs")
-    parser.add_argument("--parts", default="real,planted,million,noise")
+    parser.add_argument("--parts", type=among(PARTS), default=",".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="2000 rows, little noise, no million")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     if options.quick:
-        options.rows, options.parts = 2000, "real,planted,noise"
+        options.rows, options.parts = 2000, ["real", "planted", "noise"]
     for method in ("windows", "tree", "product"):
         numerics.closest_pair(np.random.default_rng(0).standard_normal((100, 30), dtype=np.float32), method=method)
-    layers = [int(layer) for layer in options.layers.split(",")]
-    parts = options.parts.split(",")
+    parts = options.parts
     run = Run("collisions", "wall")
-    for layer in layers if {"real", "planted"} & {*parts} else []:
+    for layer in options.layers if {"real", "planted"} & {*parts} else []:
         states = real_states(layer, options.cache, options.rows)
         if "real" in parts:
             compare(run, states, f"SmolLM2, layer {layer}, {len(states)} × {states.shape[1]} float32")
@@ -211,4 +211,4 @@ def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
 
 
 if __name__ == "__main__":
-    main()
+    answered(main)

@@ -27,6 +27,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from options import Options, among, answered, seconds, several, whole
 from table import Row, Run
 
 import sipit
@@ -63,30 +64,30 @@ class Result:
 
 def main() -> None:
     """Runs what is asked for, and keeps every result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--layers", default="7,15,29")
-    parser.add_argument("--lengths", default="20,64")
-    parser.add_argument("--prompts", type=int, default=5, help="natural prompts that ours is the median of")
-    parser.add_argument("--cap", type=float, default=600, help="seconds for each gradient or joint search")
-    parser.add_argument("--positions", type=int, default=0, help="positions of the exhaustive search; 0 is all")
-    parser.add_argument("--peers", default="exhaustive,gradient,tuned,joint")
+    parser = Options(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", type=several(), default="7,15,29")
+    parser.add_argument("--lengths", type=several(1), default="20,64")
+    parser.add_argument("--prompts", type=whole(), default=5, help="natural prompts that ours is the median of")
+    parser.add_argument("--cap", type=seconds, default=600, help="seconds for each gradient or joint search")
+    parser.add_argument("--positions", type=whole(3), help="positions of the exhaustive search; all by default")
+    parser.add_argument("--peers", type=among(PEERS), default="exhaustive,gradient,tuned,joint")
     parser.add_argument("--probes", choices=("measured", "kept"), default="measured", help="kept: do not train anew")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--quick", action="store_true", help="tiny-llama, block 1, 8 tokens")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     if options.quick:
-        options.model, options.layers, options.lengths, options.prompts, options.cap = "tiny-llama", "1", "8", 1, 5
+        options.model, options.layers, options.lengths, options.prompts, options.cap = "tiny-llama", [1], [8], 1, 5
     torch.set_num_threads(1)
     model = sipit.load_model(options.model)
     run = Run("inversion", "CPU")
-    for layer in map(int, options.layers.split(",")):
+    for layer in options.layers:
         training = probe_seconds(model, layer) if options.probes == "measured" else None
-        for length in map(int, options.lengths.split(",")):
+        for length in options.lengths:
             prompts = section_prompts(model, count=options.prompts, length=length)
             ours = best(model, prompts, layer)
             shared = None if training is None else ours.whole + training / AMORTISED
-            for peer in ["ours", *options.peers.split(",")]:
+            for peer in ["ours", *options.peers]:
                 found = ours if peer == "ours" else PEERS[peer](model, prompts[0], layer, options)
                 found = replace(
                     found,
@@ -137,7 +138,6 @@ def exhaustive(model: Any, prompt: list[int], layer: int, options: argparse.Name
     """The plain algorithm, on the first positions alone where that is asked for."""
     length = len(prompt)
     count = min(length, options.positions or length)
-    assert count in (length, max(3, count)), "at least 3 positions, or all"
     policy = ExhaustivePolicy(model.vocabulary_size, model.device)
     inversion, seconds = searched(model, prompt, layer, policy, budget=1e9, positions=count)
     assert resolved(model, inversion, prompt[:count]) == count
@@ -235,4 +235,4 @@ PEERS: dict[str, Callable[..., Result]] = {
 }
 
 if __name__ == "__main__":
-    main()
+    answered(main)

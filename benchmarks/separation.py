@@ -8,7 +8,6 @@ runs on the first `--arb-layers` blocks alone, at the bits that the whole networ
 comparison is of those blocks. Seconds are CPU seconds of one process. `--quick` is two blocks of width 64.
 """
 
-import argparse
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import flint
 import numpy as np
 import torch
 import transformers
+from options import Options, answered, whole
 from table import Row, Run
 
 from numerics.graphs.capture import capture_graph
@@ -28,12 +28,12 @@ from proofs.operations.interpreter import evaluate
 
 def main() -> None:
     """Runs both and keeps their seconds."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--arb-layers", type=int, default=2)
-    parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--tokens", type=int, default=8)
-    parser.add_argument("--bits", type=int, default=360)
+    parser = Options(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", type=whole(), default=12)
+    parser.add_argument("--arb-layers", type=whole(), default=2)
+    parser.add_argument("--width", type=whole(64, 64), default=768)
+    parser.add_argument("--tokens", type=whole(), default=8)
+    parser.add_argument("--bits", type=whole(), default=360)
     parser.add_argument("--quick", action="store_true", help="two blocks of width 64, four tokens")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
@@ -76,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    answered(main)

@@ -8,7 +8,6 @@ rounds the shortest counts, since whatever else runs on a machine only adds. Sec
 seconds of all processes stand beside them. `--quick` is tiny-llama, in one round.
 """
 
-import argparse
 import json
 import os
 import resource
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from options import Options, answered, whole
 from table import Row, Run
 
 from proofs.idle_threads import VARIABLES
@@ -38,11 +38,11 @@ class Spent:
 
 def main() -> None:
     """Measures every task in both ways, in turns, and keeps the shortest."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Options(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--layer", default="15")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--processes", type=whole(), default=2)
+    parser.add_argument("--rounds", type=whole(), default=5)
     parser.add_argument("--quick", action="store_true", help="tiny-llama, block 1, one round")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
@@ -97,4 +97,4 @@ def children() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    answered(main)

@@ -8,7 +8,6 @@ older one, and writes docs/benchmarks.md from it. `make bench` does all of it, `
 smallest setting, which shows that the table is made and says little else.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -17,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
+
+from options import Options
 
 STORE = Path(__file__).parents[1] / "docs" / "benchmarks.json"
 PACKAGES = ("sipit", "torch", "transformers", "numpy", "scipy", "faiss-cpu", "python-flint", "numba")
@@ -147,7 +148,7 @@ def _arguments() -> list[str]:
 
 def main() -> None:
     """Puts the runs of the files named into the store, and writes the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Options(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--store", type=Path, default=STORE, help="the .json; the page stands beside it")
     options = parser.parse_args()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from proofs.errors import InvalidInput
+from proofs.showing import Shown
 from proofs.verdict import Verdict
 
 SCHEMA = "sipit/2"
@@ -31,7 +32,7 @@ class Evidence(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Record(Shown):
     """What one command found, by what arithmetic, in how many wall-clock seconds."""
 
     command: str

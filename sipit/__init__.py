@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from proofs.idle_threads import let_idle_threads_sleep
+from proofs.showing import show_with
 
 if TYPE_CHECKING:
     from sipit.inversion.inverter import invert
@@ -60,6 +61,7 @@ __all__ = [
 ]
 
 let_idle_threads_sleep()  # before torch is loaded
+show_with("sipit.report.notebook")
 
 
 def __getattr__(name: str) -> Any:

@@ -24,6 +24,11 @@ def silent(_title: str) -> Generator[Progress]:
     yield lambda _done, _of: None
 
 
+def finite(value: Any) -> float | None:
+    """A number that JSON has; None where a state overflowed."""
+    return float(value) if float(value) < float("inf") else None
+
+
 class Stopwatch:
     """Wall-clock seconds since it was made."""
 

@@ -34,27 +34,28 @@ def vocabulary(loaded: Any, *, nearest: bool = False, stages: Stages = silent) -
         "rows": found.rows,
         "unique_rows": found.unique_rows,
         "groups": [list(group) for group in found.groups],
-        "tokens": [_strings(loaded.tokenizer, group) for group in found.groups],
+        "tokens": [_texts(loaded, group) for group in found.groups],
         "zero_rows": list(suspects.zero),
         "suspect_rows": list(suspects.suspect),
-        "suspicion": _suspicion(loaded.tokenizer, suspects),
+        "suspicion": _suspicion(loaded, suspects),
         "nearest": None
         if pair is None
         else {"token_ids": [pair.first, pair.second], "distance": pair.distance,
-              "tokens": _strings(loaded.tokenizer, (pair.first, pair.second))},
+              "tokens": _texts(loaded, (pair.first, pair.second))},
         "nearest_looked_for": nearest or products <= QUICK,
     }  # fmt: skip
 
 
-def _suspicion(tokenizer: Any, suspects: Any) -> dict[str, Any]:
+def _suspicion(loaded: Any, suspects: Any) -> dict[str, Any]:
     """The rows that look untrained, with the sizes that they were held against."""
     return {
-        "tokens": _strings(tokenizer, suspects.suspect),
+        "tokens": _texts(loaded, suspects.suspect),
         "usual_norm": suspects.norm,
         "usual_nearest": suspects.distance,
         "says": "shorter and nearer to another row than usual by far: perhaps never trained; measured, no proof",
     }
 
 
-def _strings(tokenizer: Any, ids: Sequence[int]) -> list[str | None]:
-    return [None] * len(ids) if tokenizer is None else list(tokenizer.convert_ids_to_tokens(list(ids)))
+def _texts(loaded: Any, ids: Sequence[int]) -> list[str | None]:
+    """Tokens as text, not by the letters that a tokenizer has for bytes; none without a tokenizer."""
+    return [None if loaded.tokenizer is None else loaded.decode([token]) for token in ids]

@@ -259,6 +259,7 @@ def _answer(search: Search) -> Inversion:
         token_positions=found.token_positions,
         candidates_tested=sum(token.candidates_tested for token in tokens),
         seconds=found.seconds,
+        pieces=[None if token.token_id is None else model.decode([token.token_id]) for token in tokens],
     )
 
 

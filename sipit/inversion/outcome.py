@@ -4,10 +4,12 @@ Nothing here is ever a guess: a token that was not verified alone has no id, and
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from proofs.evidence import Record
+from proofs.showing import Shown
 from proofs.verdict import Verdict
 from sipit.inversion.decision import Condition
 
@@ -79,13 +81,13 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
-class Inversion:
+class Inversion(Shown):
     """The answer for one prompt. `token_ids` has one entry per position: an id, or None where it is unresolved.
 
     Tokens with identical embedding rows are one class, written by its smallest id; all members are then listed in
     `alternatives` and the outcome is ambiguous. `text` is None where a position is unresolved;
     `text_is_prompt` says whether the tokenizer makes the same ids of it again (None without one). `note` says in which
-    number formats else the states were tried.
+    number formats else the states were tried. `pieces` has the text of every token, None where there is none.
     """
 
     outcome: Outcome
@@ -100,6 +102,7 @@ class Inversion:
     matches_truth: bool | None = None
     text_is_prompt: bool | None = None
     note: str | None = None
+    pieces: list[str | None] = field(default_factory=list[str | None])
 
     @property
     def explanation(self) -> str:
@@ -124,3 +127,7 @@ class Inversion:
             "largest_residual": self.largest_residual,
             "smallest_margin": self.smallest_margin,
         }
+
+    def to_record(self) -> Record:
+        """The record of this prompt alone; where its states come from is not in it."""
+        return Record("invert", self.outcome.verdict, {"prompts": [self.to_json()]})

@@ -18,7 +18,7 @@ from proofs.evidence import Record
 from proofs.formal.names import named
 from proofs.verdict import Verdict
 from sipit.inversion.inverter import Inverter
-from sipit.inversion.outcome import Inversion
+from sipit.inversion.outcome import Inversion, Outcome
 from sipit.inversion.partial import PartialInversion, invert_partial
 from sipit.models import LanguageModel
 from sipit.noise.tolerance import Tolerance
@@ -26,6 +26,7 @@ from sipit.record import Progress, Stages, Stopwatch, provenance, silent
 from sipit.states.files import States, source_entry, stored_truth
 
 Elsewhere = Callable[[Inverter, Progress], list[Inversion]]  # who else inverts the states, such as a cluster
+GLIMPSE_ROWS, GLIMPSE_NUMBERS = 10, 24  # of a prompt's states that a record keeps, for the picture of it
 Places = Sequence[int] | Literal["last"] | None
 
 
@@ -88,7 +89,8 @@ def inversion_record(
             "observation": states.observation.to_json(),
             "policy": policy,
             "tolerance": asdict(inverter.tolerance),
-            "prompts": [_entry(model, inversion) for inversion in inversions],
+            "prompts": [inversion.to_json() for inversion in inversions],
+            **_glimpse(states, inversions),
             "theorems": named(["decision", "inversion"]),
             **source_entry(states.source),
         },
@@ -97,9 +99,14 @@ def inversion_record(
     )
 
 
-def _entry(model: LanguageModel, inversion: Inversion) -> dict[str, Any]:
-    pieces = [None if token is None else model.decode([token]) for token in inversion.token_ids]
-    return inversion.to_json() | {"pieces": pieces}
+def _glimpse(states: States, inversions: Sequence[Inversion]) -> dict[str, Any]:
+    """Some numbers of the states of the first prompt that was recovered, for the picture of it; {} where none was."""
+    back = [number for number, inversion in enumerate(inversions) if inversion.outcome is Outcome.RECOVERED]
+    if not back:
+        return {}
+    shown = states[back[0]][:GLIMPSE_ROWS, :GLIMPSE_NUMBERS].double()
+    rows = [[float(f"{value:.3g}") for value in row] for row in shown.tolist()]
+    return {"glimpse": {"prompt": back[0], "width": states[back[0]].shape[1], "rows": rows}}
 
 
 def partial_record(

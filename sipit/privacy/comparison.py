@@ -6,13 +6,15 @@ replay     of two models in float64, where next to no rounding hides what differ
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from numerics.dtypes import name_of
 from proofs.errors import InvalidInput
+from proofs.evidence import Record
+from proofs.showing import Shown
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.noise.number_grid import grid_type
@@ -23,10 +25,11 @@ from sipit.privacy.runs import FileRun, ModelRun, Run, open_run
 from sipit.privacy.spread import Spread, damped_distance, spread_at
 from sipit.prompts.calibration import calibration_prompts
 from sipit.prompts.reading import tokenize
-from sipit.record import Stages, silent
+from sipit.record import Stages, finite, silent
 from sipit.states.layered import LayeredStates
 
 RATE = 0.01  # of false alarms in one comparison
+_DRAWN = 64  # positions of the map that a page draws
 _EXACT = 64  # multiples of the spread that float64 may leave between two ways of computing one function
 
 
@@ -42,7 +45,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
+class Comparison(Shown):
     """Two runs, compared.
 
     Attributes:
@@ -68,6 +71,49 @@ class Comparison:
     rate: float
     calibration: dict[str, Any] | None
     replay: dict[str, Any] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The `result` field of a record, but for what the runs were."""
+        return {
+            "kind": self.kind.value,
+            "reason": self.reason,
+            "false_alarm_rate": self.rate,
+            "first_divergence": None if self.first is None else asdict(self.first),
+            "layers": _by_layer(self),
+            "prompts": len(self.distances),
+            "positions": sum(distance.shape[1] for distance in self.distances),
+            "unit": self.unit,
+            "calibration": self.calibration,
+            "in_float64": self.replay,
+            "map": _map(self),
+        }
+
+    def to_record(self) -> Record:
+        """The record of this comparison; what the runs were is not in it."""
+        return Record("compare", self.kind, self.to_json())
+
+
+def _by_layer(found: Comparison) -> list[dict[str, Any]]:
+    """By layer the distance that is largest for what is expected there, and that; the largest where nothing is."""
+    rows: list[dict[str, Any]] = []
+    for place, layer in enumerate(found.layers):
+        distance = torch.cat([one[place] for one in found.distances])
+        expected = None if found.expected is None else torch.cat([one[place] for one in found.expected])
+        at = int((distance if expected is None else distance / expected).argmax())
+        rows.append({"layer": layer, "distance": finite(distance[at]),
+                     "expected": None if expected is None else float(expected[at])})  # fmt: skip
+    return rows
+
+
+def _map(found: Comparison) -> dict[str, Any] | None:
+    """Distances over what is expected, layer by layer and position by position, for the prompt where most shows."""
+    if found.expected is None:
+        return None
+    ratios = [distance / most for distance, most in zip(found.distances, found.expected, strict=True)]
+    number = found.first.prompt if found.first is not None else max(
+        range(len(ratios)), key=lambda n: float(ratios[n].max()))  # fmt: skip
+    shown = ratios[number][:, :_DRAWN].tolist()
+    return {"prompt": number, "ratios": [[finite(value) for value in row] for row in shown]}
 
 
 def compare_runs(

@@ -11,15 +11,13 @@ from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.privacy.audit import audit_states
-from sipit.privacy.comparison import RATE, Comparison, compare_runs
+from sipit.privacy.comparison import RATE, compare_runs
 from sipit.privacy.defences import Defence
 from sipit.privacy.leak import SHORTLIST, measure_leak
 from sipit.privacy.power import power_of
 from sipit.privacy.runs import FileRun, ModelRun, Run, open_run, sha256_of
-from sipit.record import Stages, Stopwatch, provenance, silent
+from sipit.record import Stages, Stopwatch, finite, provenance, silent
 from sipit.states.files import States
-
-_DRAWN = 64  # positions of the map that a page draws
 
 
 def comparison_record(
@@ -42,25 +40,11 @@ def comparison_record(
     one, two = (open_run(given, seed=seed, device=device) for given in (first, second))
     found = compare_runs(one, two, prompts, rate=rate, seed=seed, stages=stages)
     model = next((run.model for run in (one, two) if isinstance(run, ModelRun)), None)
-    place = found.first
     return Record(
         command="compare",
         verdict=found.kind,
         result={
-            "kind": found.kind.value,
-            "reason": found.reason,
-            "false_alarm_rate": found.rate,
-            "first_divergence": place and {
-                "layer": place.layer, "position": place.position, "prompt": place.prompt,
-                "distance": place.distance, "expected": place.expected,
-            },
-            "layers": _by_layer(found),
-            "prompts": len(found.distances),
-            "positions": sum(distance.shape[1] for distance in found.distances),
-            "unit": found.unit,
-            "calibration": found.calibration,
-            "in_float64": found.replay,
-            "map": _map(found),
+            **found.to_json(),
             "runs": [_told(run) for run in (one, two)],
         },
         provenance=provenance(model, seed=seed, lengths=(distance.shape[1] for distance in found.distances)),
@@ -98,7 +82,7 @@ def audit_record(
         result={
             "layer": states.layer,
             "false_alarm_rate": rate,
-            "prompts": [asdict(one) | {"score": _finite(one.score)} for one in found.answers],
+            "prompts": [asdict(one) | {"score": finite(one.score)} for one in found.answers],
             "calibration": asdict(found.threshold) | {"ways": list(found.threshold.ways)},
             "fingerprint": found.claim.fingerprint and list(found.claim.fingerprint),
             "unit": found.claim.unit,
@@ -149,34 +133,6 @@ def leak_record(
         provenance=provenance(model, seed=seed),
         seconds=watch.seconds,
     )
-
-
-def _by_layer(found: Comparison) -> list[dict[str, Any]]:
-    """By layer the distance that is largest for what is expected there, and that; the largest where nothing is."""
-    rows: list[dict[str, Any]] = []
-    for place, layer in enumerate(found.layers):
-        distance = torch.cat([one[place] for one in found.distances])
-        expected = None if found.expected is None else torch.cat([one[place] for one in found.expected])
-        at = int((distance if expected is None else distance / expected).argmax())
-        rows.append({"layer": layer, "distance": _finite(distance[at]),
-                     "expected": None if expected is None else float(expected[at])})  # fmt: skip
-    return rows
-
-
-def _map(found: Comparison) -> dict[str, Any] | None:
-    """Distances over what is expected, layer by layer and position by position, for the prompt where most shows."""
-    if found.expected is None:
-        return None
-    ratios = [distance / most for distance, most in zip(found.distances, found.expected, strict=True)]
-    number = found.first.prompt if found.first is not None else max(
-        range(len(ratios)), key=lambda n: float(ratios[n].max()))  # fmt: skip
-    shown = ratios[number][:, :_DRAWN].tolist()
-    return {"prompt": number, "ratios": [[_finite(value) for value in row] for row in shown]}
-
-
-def _finite(value: Any) -> float | None:
-    """A number that JSON has; None where a state overflowed."""
-    return float(value) if float(value) < float("inf") else None
 
 
 def _told(run: Run) -> dict[str, Any]:

@@ -17,6 +17,7 @@ def chapter(
     blocks: Sequence[Block] = (),
     findings: Findings | None = None,
     badge: Badge | None = None,
+    found: str = "",
 ) -> Chapter:
     """A chapter of a record.
 
@@ -25,12 +26,13 @@ def chapter(
         headline: what was found, in one sentence.
         findings: what it adds to the verdict of the page; nothing by default.
         badge: by default that of the record's verdict.
+        found: what that verdict is about, in a few words beside it.
     """
     subject = model_name(record)
     return Chapter(
         theme=theme,
         title=about + (f": {subject}" if subject else ""),
-        badge=badge or Badge.of(record.verdict),
+        badge=badge or Badge.of(record.verdict, found),
         headline=headline,
         sentences=tuple(sentence for sentence in sentences if sentence.text),
         blocks=tuple(blocks),

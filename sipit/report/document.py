@@ -70,11 +70,12 @@ class Badge:
     tone: Tone
 
     @classmethod
-    def of(cls, verdict: Verdict) -> "Badge":
-        """The badge of a verdict; `done` claims nothing."""
+    def of(cls, verdict: Verdict, about: str = "") -> "Badge":
+        """The badge of a verdict, with what it is about; `done` claims nothing."""
         tones = {0: Tone.HOLDS, 1: Tone.FAILS, 3: Tone.OPEN}
         tone = Tone.NEUTRAL if verdict is Verdict.DONE else tones[verdict.exit_status]
-        return cls(verdict.value.replace("_", " "), tone)
+        word = verdict.value.replace("_", " ")
+        return cls(f"{word}: {about}" if about else word, tone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,31 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadBack:
+    """One token beside the state that it was read from.
+
+    `state` has some of the state's numbers (none where the record keeps none); `near` is how far the token's own state
+    is from it, `far` how far the next best token's.
+    """
+
+    token: Token
+    state: tuple[float, ...]
+    near: float | None
+    far: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A prompt that came back, row by row; `more` tokens follow. `level` is the distance that is within the noise."""
+
+    caption: str
+    note: str
+    rows: tuple[ReadBack, ...]
+    level: float | None
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
     """Values over integers (positions, layers); None where there is none."""
 
@@ -245,11 +271,12 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Blocks under a heading."""
+    """Blocks under a heading; `folded` ones open on demand on a screen."""
 
     title: str
     blocks: "tuple[Block, ...]"
     badge: Badge | None = None
+    folded: bool = False
 
 
 Block = Paragraph | Verbatim | Command | Facts | Table | Tokens | Figure | Section
@@ -283,22 +310,28 @@ class Chapter:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence of the verdict, with the word that it is listed under."""
+    """One sentence of the verdict, clause by clause, with the word that it is listed under."""
 
     head: str
-    text: str
+    clauses: tuple[str, ...]
     tone: Tone
+
+    @property
+    def text(self) -> str:
+        """The clauses in a row."""
+        return " ".join(self.clauses)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A page: the verdict first (what was proved, what was measured, what breaks or is open), then the chapters."""
+    """A page: a picture, the verdict (what was proved, what was measured, what breaks or is open), the chapters."""
 
     title: str
     tone: Tone
     headline: str
     verdict: tuple[Sentence, ...]
     chapters: tuple[Chapter, ...]
+    picture: Picture | None = None
 
 
 def claims_of(document: Document) -> tuple[Claim, ...]:

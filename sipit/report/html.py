@@ -5,15 +5,18 @@ The template escapes all text by itself; what is made here (`Markup`) is made fr
 
 from collections.abc import Iterator
 from functools import cache
+from importlib.resources import files
 from itertools import count as count_from
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sipit.report.chart import draw
-from sipit.report.document import Badge, Block, Cell, Document, Figure, Literal, claims_of
+from sipit.report.document import Badge, Block, Cell, Claim, Document, Figure, Literal, claims_of
 from sipit.report.generic import omission
-from sipit.report.wording import is_hidden, sign_of
+from sipit.report.picture import gap, strip
+from sipit.report.wording import is_hidden, number, sign_of
 
 _HIDDEN = Markup('<span class="sign">{}</span>')
 _SPACE = Markup("<i> </i>")  # the shortest element there is: a page has thousands
@@ -21,16 +24,34 @@ _SPACE = Markup("<i> </i>")  # the shortest element there is: a page has thousan
 
 def render_html(document: Document) -> str:
     """The document as a page that works offline, on a phone, in print, in light and dark."""
+    template = _environment().get_template("page.html.j2")
+    return template.render(document=document, claims=claims_of(document), **_drawn_with(""))
+
+
+_cells = count_from(1)
+
+
+def render_fragment(document: Document) -> str:
+    """The chapters of a document for a page of someone else's, such as a notebook; their style reaches nothing else."""
+    scope = f"sipit-{next(_cells)}"  # ids too are shared with everything on that page
+    style = (files("sipit.report") / "templates" / "style.css").read_text(encoding="utf-8")
+    # Nested rules: what is said of the whole page is said of this element.
+    for whole in (":root {", "\nbody {", "html {"):
+        style = style.replace(whole, whole[: len(whole) - len(whole.lstrip())] + "& {")
+    template = _environment().get_template("fragment.html.j2")
+    return template.render(document=document, scope=scope, style=Markup(style), **_drawn_with(f"{scope}-"))
+
+
+def _drawn_with(prefix: str) -> dict[str, Any]:
+    """What the templates draw with; the ids of an SVG are shared with the whole page."""
     numbers = count_from(1)
 
     def drawn(figure: Figure) -> Markup:
-        name = f"f{next(numbers)}"  # ids of an SVG are shared with the whole page
+        name = f"{prefix}f{next(numbers)}"
         return draw(figure.chart, name=name, title=figure.title, description=figure.description)
 
-    template = _environment().get_template("page.html.j2")
-    return template.render(
-        document=document, claims=claims_of(document), drawn=drawn, unique=lambda: f"t{next(numbers)}"
-    )
+    return {"drawn": drawn, "unique": lambda: f"{prefix}t{next(numbers)}", "strip": strip, "gap": gap,
+            "measured": Claim.MEASURED}  # fmt: skip
 
 
 @cache
@@ -42,7 +63,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(kind=kind, marked=marked, literal=literal, omission=omission)
+    environment.filters.update(kind=kind, marked=marked, literal=literal, omission=omission, short=number)
     return environment
 
 

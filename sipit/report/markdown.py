@@ -9,6 +9,7 @@ from sipit.report.document import (
     Cell,
     Chapter,
     Claim,
+    Column,
     Command,
     Document,
     Fact,
@@ -16,6 +17,7 @@ from sipit.report.document import (
     Figure,
     Literal,
     Paragraph,
+    Picture,
     Section,
     Table,
     Tokens,
@@ -23,7 +25,7 @@ from sipit.report.document import (
     claims_of,
 )
 from sipit.report.generic import omission
-from sipit.report.wording import visible
+from sipit.report.wording import number, visible
 
 _SPECIAL = re.compile(r"([\\`*_\[\]~#$])")
 _FENCE = re.compile(r"`{3,}")
@@ -45,6 +47,8 @@ def _lines(document: Document) -> Iterator[str]:
     yield f"# {escape(document.title)}"
     yield f"**{escape(document.headline)}**"
     yield "\n".join(f"- **{sentence.head}:** {escape(sentence.text)}" for sentence in document.verdict)
+    if document.picture is not None:
+        yield from _picture(document.picture)
     for chapter in document.chapters:
         yield from _chapter(chapter, alone=len(document.chapters) == 1)
     used = claims_of(document)
@@ -63,6 +67,29 @@ def _chapter(chapter: Chapter, *, alone: bool) -> Iterator[str]:
         yield "### How to repeat it"
         yield _fenced(chapter.repeat)
         yield _facts(chapter.environment)
+
+
+def _picture(picture: Picture) -> Iterator[str]:
+    yield f"{escape(picture.caption)}:"
+    yield _table(
+        Table(
+            picture.caption,
+            (
+                Column("token"),
+                Column("misses its state by", True, Claim.MEASURED),
+                Column("next best", True, Claim.MEASURED),
+            ),
+            tuple(
+                (
+                    Literal(row.token.text) if row.token.text is not None else row.token.badge,
+                    number(row.near),
+                    number(row.far),
+                )
+                for row in picture.rows
+            ),
+        )
+    )
+    yield escape(picture.note)
 
 
 def _block(block: Block, level: int) -> Iterator[str]:

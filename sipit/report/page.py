@@ -22,6 +22,7 @@ from sipit.report.chapters.separation import separation_chapter
 from sipit.report.chapters.theorems import training_step_chapter, witness_chapter
 from sipit.report.chapters.training import training_chapter
 from sipit.report.document import Chapter, Document, Sentence, Theme, Tone
+from sipit.report.opening import opening
 from sipit.report.reading import objects
 from sipit.report.wording import count
 
@@ -58,7 +59,7 @@ def document_of(records: Sequence[Record], files: Sequence[str] = ()) -> Documen
     Args:
         files: where the records are, in the same order; without them commands name RECORD.json.
     """
-    main = [_main_chapter(record) for record in records]
+    main = [main_chapter(record) for record in records]
     more = [chapter for record in records for chapter in _further_chapters(record)]
     more += certificates_chapters(records, files)
     chapters = sorted([*main, *more], key=lambda chapter: _ORDER.index(chapter.theme))  # stable
@@ -70,10 +71,18 @@ def document_of(records: Sequence[Record], files: Sequence[str] = ()) -> Documen
         tone = next((tone for tone in (Tone.FAILS, Tone.OPEN, Tone.HOLDS) if tone in tones), Tone.NEUTRAL)
         parts = [count(tones.count(tone), *words) for tone, words in _WORDS.items() if tone in tones]
         headline = f"{count(len(records), 'result')}: {', '.join(parts)}."
-    return Document(title, tone, headline, _verdict(chapters), tuple(chapters))
+    found = opening(records)
+    if found is not None and len(records) > 1:
+        tone, headline = Tone.HOLDS, found.headline
+    return Document(title, tone, headline, _verdict(chapters), tuple(chapters), found and found.picture)
 
 
-def _main_chapter(record: Record) -> Chapter:
+def chapters_of(record: Record) -> list[Chapter]:
+    """All that a page says of one record, but for the commands that check its certificate again."""
+    return [main_chapter(record), *_further_chapters(record)]
+
+
+def main_chapter(record: Record) -> Chapter:
     """What a record is about."""
     if record.command == "invert" and objects(record.result.get("diagnosis")):
         return diagnosis_chapter(record)
@@ -105,12 +114,11 @@ def _verdict(chapters: Sequence[Chapter]) -> tuple[Sentence, ...]:
     worst = Tone.FAILS if broken else Tone.OPEN if undecided else Tone.NEUTRAL
     nothing = "Nothing that was looked at broke, and nothing was left open."
     return (
-        Sentence("Proved", _sentence(proofs, "Nothing here is proved."), Tone.HOLDS if proofs else Tone.NEUTRAL),
-        Sentence("Measured", _sentence(measured, "Nothing here is claimed by measurement alone."), Tone.NEUTRAL),
-        Sentence("Breaks or is open", _sentence([*broken, *undecided], nothing), worst),
+        Sentence("Proved", _sentences(proofs, "Nothing here is proved."), Tone.HOLDS if proofs else Tone.NEUTRAL),
+        Sentence("Measured", _sentences(measured, "Nothing here is claimed by measurement alone."), Tone.NEUTRAL),
+        Sentence("Breaks or is open", _sentences([*broken, *undecided], nothing), worst),
     )
 
 
-def _sentence(clauses: Iterable[str], nothing: str) -> str:
-    text = "; ".join(dict.fromkeys(clauses))
-    return f"{text[:1].upper()}{text[1:]}." if text else nothing
+def _sentences(clauses: Iterable[str], nothing: str) -> tuple[str, ...]:
+    return tuple(f"{text[:1].upper()}{text[1:]}." for text in dict.fromkeys(clauses)) or (nothing,)

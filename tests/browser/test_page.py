@@ -122,7 +122,7 @@ def test_pointing_at_and_tapping_a_token_show_its_evidence(browser: Any, page_fi
 
 def test_folded_tables_open_with_the_keyboard(browser: Any, page_file: Path) -> None:
     with opened(browser, page_file) as page:
-        details = page.locator("details").first
+        details = page.locator("article details").first
         assert not details.locator("dl, table").first.is_visible()
         details.locator("summary").focus()
         page.keyboard.press("Enter")
@@ -134,7 +134,7 @@ def test_print_shows_what_is_folded_and_hides_what_is_for_the_hand(browser: Any,
         page.emulate_media(media="print")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert page.locator(".hint:visible, .tip:visible, summary:visible, .skip:visible").count() == 0
-        folded = page.locator("details").first.locator("dl, table").first
+        folded = page.locator("article details").first.locator("dl, table").first
         assert folded.is_visible()
         assert page.pdf(format="A4").startswith(b"%PDF")
 

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.docs.blocks import ROOT
 
 STORE = ROOT / "docs" / "benchmarks.json"
@@ -37,6 +39,24 @@ def test_a_newer_run_takes_the_place_of_an_older_one(tmp_path):
     assert "| t | peer | 3 | ≥ 3 | a |" in page
     assert "| t | peer | 2 | ≥ 2 | a |" in page
     assert "| t | peer | 1 | ≥ 1 | a |" not in page
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        ("separation", ["--width", "100"], "expected a multiple of 64 from 64 on, but got '100'"),
+        pytest.param("peers", ["--peers", "exhaustive,friend"], "but got 'friend'", marks=pytest.mark.slow),
+        pytest.param("peers", ["--positions", "2"], "whole number from 3 on", marks=pytest.mark.slow),
+        pytest.param("collisions", ["--rows", "none"], "but got 'none'", marks=pytest.mark.slow),
+        pytest.param("side_by_side", ["--rounds", "0"], "from 1 on, but got '0'", marks=pytest.mark.slow),
+    ],
+)
+def test_a_bad_option_is_refused_in_a_sentence(name, line, said):
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / f"{name}.py", *line], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert said in done.stderr
 
 
 def test_every_run_says_where_and_with_what_it_was_measured():

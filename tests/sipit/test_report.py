@@ -98,10 +98,19 @@ def test_several_records_make_one_page_with_the_verdicts_first():
     records = [good, check_record(), Record("collide", Verdict.UNDECIDED, {"pairs": 3}, {})]
     page = render(records, format="html")
     read = Page(page)
-    assert "3 results: 1 holds, 1 fails, 1 stays open." in read.text
+    assert "The prompt came back from the hidden states of " in read.text
     assert {"c1", "c2", "c3"} <= {attributes.get("id") for _, attributes in read.elements}
-    assert "fails" in classes_of(read, "hero")[0]
+    assert "holds" in classes_of(read, "hero")[0]
+    assert "refuted: not analytic, exact collisions: 1 family, equal embedding rows: 1 group" in read.text
     assert "residual" in read.text and "opt.py:242" in read.text and "pairs" in read.text
+
+
+def test_where_no_prompt_came_back_the_results_are_counted():
+    lost = inversion_record(prompt_entry(["x", None], outcome="ambiguous"), verdict=Verdict.AMBIGUOUS)
+    wrong = inversion_record(prompt_entry(["x"], matches_truth=False))
+    for one in (lost, wrong):
+        read = Page(render([one, check_record()], format="html"))
+        assert not classes_of(read, "picture") and "2 results: " in read.text
 
 
 def test_ids_are_unique_and_everything_is_inside_the_file():
@@ -198,10 +207,10 @@ def test_the_chapters_have_the_order_of_a_reader_whatever_the_order_of_the_recor
 def test_the_verdict_is_three_sentences():
     document = document_of(stored_records())
     proved, measured, broken = (sentence.text for sentence in document.verdict)
-    assert "a repaired witness tells all" in proved and "bounded under rounding: rounding in" in proved
-    assert "recovered from the states" in measured and "no two of 400 prompts share a state" in measured
+    assert "A repaired witness tells all" in proved and "Bounded under rounding: rounding in" in proved
+    assert "recovered from the states" in measured and "No two of 400 prompts share a state" in measured
     assert "collides for every parameter value" in broken and "equal states" in broken
-    assert all(text.endswith(".") and ". " not in text for text in (proved, measured, broken))
+    assert all(one.endswith(".") and ". " not in one for sentence in document.verdict for one in sentence.clauses)
     nothing = document_of([Record("capture", Verdict.DONE, {}, {})])
     assert [sentence.text.split()[0] for sentence in nothing.verdict] == ["Nothing"] * 3
 

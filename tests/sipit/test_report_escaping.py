@@ -31,7 +31,7 @@ HARMLESS = {
     "html", "head", "meta", "title", "link", "style", "body", "a", "header", "p", "strong", "span", "main", "section",
     "h1", "h2", "h3", "h4", "h5", "h6", "article", "div", "nav", "ol", "li", "dl", "dt", "dd", "pre", "code", "figure",
     "figcaption", "svg", "desc", "rect", "circle", "line", "text", "details", "summary", "table", "caption", "thead",
-    "tbody", "tr", "th", "td", "footer", "br", "i", "b",
+    "tbody", "tr", "th", "td", "footer", "br", "i", "b", "ul",
 }  # fmt: skip
 
 

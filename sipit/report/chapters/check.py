@@ -40,7 +40,7 @@ def check_chapter(record: Record) -> Chapter:
         rows = tuple((plain(entry),) for entry in idealisations)
         blocks.append(Table("What the proof idealises", (Column("idealisation"),), rows))
     rest = fields(without(result, _SHOWN))
-    blocks += [Section("What was looked at", rest)] if rest else []
+    blocks += [Section("The rest of the record", rest, folded=True)] if rest else []
     return chapter(
         record,
         Theme.ASSUMPTIONS,
@@ -49,7 +49,24 @@ def check_chapter(record: Record) -> Chapter:
         sentences=_sentences(record),
         blocks=blocks,
         findings=_findings(record),
+        found=_found(record),
     )
+
+
+def _found(record: Record) -> str:
+    """What the verdict is about."""
+    families = len(objects(record.result.get("structural_collisions")))
+    groups = len(sequence(mapping(record.result.get("duplicate_embeddings")).get("groups")))
+    match record.verdict:
+        case Verdict.PROVED:
+            return "analytic, no exact collisions"
+        case Verdict.REFUTED:
+            parts = ("not analytic" if mapping(record.result.get("witness")) else "",
+                     f"exact collisions: {count(families, 'family', 'families')}" if families else "",
+                     f"equal embedding rows: {count(groups, 'group')}" if groups else "")  # fmt: skip
+            return ", ".join(filter(None, parts))
+        case _:
+            return "no proof, no counterexample"
 
 
 def _findings(record: Record) -> Findings:
@@ -170,10 +187,10 @@ def _embeddings(result: Mapping[str, Any]) -> Section:
     if groups:
         named = [sequence(names[at]) if at < len(names) else [] for at in range(len(groups))]
         rows = tuple(
-            (str(len(sequence(group))), plain(group), " ".join(plain(name) for name in of))
+            (str(len(sequence(group))), plain(group), " ".join(f"“{plain(name)}”" for name in of))
             for group, of in zip(groups[:ROWS], named, strict=False)
         )
-        columns = (Column("tokens", True), Column("ids"), Column("as the tokenizer writes them"))
+        columns = (Column("tokens", True), Column("ids"), Column("as text"))
         caption = "Groups of tokens that no method can tell apart"
         blocks.append(Table(caption, columns, rows, omitted=len(groups) - len(rows)))
     blocks += fields(without(data, {"rows", "unique_rows", "groups", "tokens"}), depth=1)

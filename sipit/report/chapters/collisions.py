@@ -47,7 +47,7 @@ def collisions_chapter(record: Record) -> Chapter:
         blocks.append(_hits("Collisions, each run again alone", hits))
     blocks += [_search(name, mapping(found)) for name, found in mapping(result.get("searches")).items()]
     rest = fields(without(result, _SHOWN))
-    blocks += [Section("What was looked at", rest)] if rest else []
+    blocks += [Section("The rest of the record", rest, folded=True)] if rest else []
     return chapter(
         record,
         Theme.COLLISIONS,
@@ -56,7 +56,16 @@ def collisions_chapter(record: Record) -> Chapter:
         sentences=_sentences(result),
         blocks=blocks,
         findings=_findings(record),
+        found=_found(record),
     )
+
+
+def _found(record: Record) -> str:
+    """What the verdict is about."""
+    prompts, hits = integer(record.result.get("prompts")), len(sequence(record.result.get("collisions")))
+    if record.verdict is Verdict.COLLISION and hits:
+        return count(hits, "pair")
+    return "" if prompts is None else f"among {count(prompts, 'prompt')}"
 
 
 def _findings(record: Record) -> Findings:

@@ -56,7 +56,7 @@ def patterns_chapter(record: Record) -> Chapter:
     scope = tuple((plain(name), plain(text)) for name, text in mapping(result.get("scope")).items())
     blocks.append(Table("For whom the pairs that differ do so", (Column("what"), Column("reach")), scope))
     blocks += hypotheses(result.get("hypotheses"))
-    blocks.append(Section("The rest of the record", fields(without(result, _SHOWN))))
+    blocks.append(Section("The rest of the record", fields(without(result, _SHOWN)), folded=True))
     return chapter(
         record,
         Theme.EXACT,
@@ -65,7 +65,16 @@ def patterns_chapter(record: Record) -> Chapter:
         sentences=told(Claim.PROVED, string(result.get("statement")) or ""),
         blocks=blocks,
         findings=_findings(record),
+        found=_found(record),
     )
+
+
+def _found(record: Record) -> str:
+    """What the verdict is about."""
+    name = {Verdict.PROVED: "certified", Verdict.REFUTED: "collisions_proved"}.get(record.verdict, "undecided")
+    found = integer(record.result.get(name))
+    kind = "exact collisions: " if record.verdict is Verdict.REFUTED else ""
+    return "" if found is None else f"{kind}{count(found, 'pattern')}"
 
 
 def _findings(record: Record) -> Findings:

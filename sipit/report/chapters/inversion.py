@@ -58,10 +58,10 @@ def inversion_chapter(record: Record) -> Chapter:
     blocks += [
         _prompt("The prompt" if len(prompts) == 1 else f"Prompt {at}", prompts[at], read[at], level) for at in shown
     ]
-    blocks.append(Section("Settings", (Facts(_about(result, tolerance)),)))
-    rest = without(result, {"layer", "observation", "policy", "tolerance", "prompts"})
+    blocks.append(Section("Settings", (Facts(_about(result, tolerance)),), folded=True))
+    rest = without(result, {"layer", "observation", "policy", "tolerance", "prompts", "glimpse"})
     if rest:
-        blocks.append(Section("Further fields", fields(rest)))
+        blocks.append(Section("The rest of the record", fields(rest), folded=True))
     return chapter(
         record,
         Theme.INVERSION,
@@ -70,6 +70,7 @@ def inversion_chapter(record: Record) -> Chapter:
         sentences=_sentences(record, prompts, read, level),
         blocks=blocks,
         findings=_findings(record, prompts, read),
+        found=f"{sum(badge_of(prompt).tone is Tone.HOLDS for prompt in prompts)} of {count(len(prompts), 'prompt')}",
     )
 
 
@@ -210,7 +211,7 @@ def _prompt(name: str, prompt: Mapping[str, Any], positions: Sequence[Position],
         blocks.append(_evidence(name, positions))
     rest = without(prompt, _SHOWN)
     if rest:
-        blocks.append(Section("Further fields", fields(rest)))
+        blocks.append(Section(f"The rest of the record on {name[:1].lower()}{name[1:]}", fields(rest), folded=True))
     return Section(name, tuple(blocks), badge_of(prompt))
 
 

@@ -60,7 +60,7 @@ def quantization_chapter(record: Record) -> Chapter:
         blocks.append(Table("Formats that do not run here", (Column("format"), Column("reason")), rows))
     arithmetic = tuple((plain(one.get("format")), plain(one.get("arithmetic"))) for one in ran)
     blocks.append(Table("The arithmetic that really ran", (Column("format"), Column("arithmetic")), arithmetic, True))
-    blocks.append(Section("What was looked at", fields(without(result, _SHOWN), measured=None)))
+    blocks.append(Section("The rest of the record", fields(without(result, _SHOWN), measured=None), folded=True))
     return chapter(
         record,
         Theme.FORMATS,
@@ -69,6 +69,8 @@ def quantization_chapter(record: Record) -> Chapter:
         sentences=_sentences(result, ran),
         blocks=blocks,
         findings=_findings(record, ran),
+        found=", ".join(plain(one.get("format")) for one in ran if one.get("first_layer_void") is not None)
+        or count(len(ran), "format"),
     )
 
 

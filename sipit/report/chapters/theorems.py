@@ -110,4 +110,4 @@ def _ball(determinant: dict[str, Any]) -> str:
 
 def _rest(result: dict[str, Any], known: set[str]) -> list[Block]:
     rest = fields(without(result, known))
-    return [Section("The rest of the record", rest)] if rest else []
+    return [Section("The rest of the record", rest, folded=True)] if rest else []
