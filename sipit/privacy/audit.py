@@ -27,7 +27,7 @@ class Answer:
     """Of one prompt: `consistent`, `inconsistent` or `undecided`; the largest score of its rows, and what they may be.
 
     `first_bad_row` is the first beyond the threshold, `speaking` how many rows can say anything, `reason` why it is
-    undecided.
+    undecided, `ratios` the scores of the rows over the threshold.
     """
 
     answer: str
@@ -37,6 +37,7 @@ class Answer:
     speaking: int
     first_bad_row: int | None
     reason: str | None = None
+    ratios: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +137,10 @@ def _answer(claim: Claim, threshold: Threshold, rows: torch.Tensor, tokens: Sequ
     speaking = int((most * right.spread < _SPEAKS).sum())
     reason: str | None = None
     if threshold.runs < threshold.needed(rate):
-        reason = f"a rate of {rate:g} needs {threshold.needed(rate)} calibration runs, and there are {threshold.runs}"
+        runs = f"{threshold.needed(rate)} calibration runs of each way"
+        reason = f"a rate of {rate:g} needs {runs}, and there are {threshold.runs}"
     elif not bad and not speaking:
         reason = "rounding spreads every row as far as unrelated states are apart; 1 row that speaks is needed"
     answer = "undecided" if reason is not None else "inconsistent" if bad else "consistent"
-    return Answer(answer, float(scores.max()), most, len(tokens), speaking, bad[0] if bad else None, reason)
+    ratios = tuple((scores / most).tolist())
+    return Answer(answer, float(scores.max()), most, len(tokens), speaking, bad[0] if bad else None, reason, ratios)

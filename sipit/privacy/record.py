@@ -10,14 +10,17 @@ import torch
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
-from sipit.privacy.audit import audit_states
+from sipit.privacy.audit import Answer, audit_states
 from sipit.privacy.comparison import RATE, compare_runs
 from sipit.privacy.defences import Defence
 from sipit.privacy.leak import SHORTLIST, measure_leak
-from sipit.privacy.power import power_of
+from sipit.privacy.power import Power, power_of
 from sipit.privacy.runs import FileRun, ModelRun, Run, open_run, sha256_of
+from sipit.privacy.scores import Threshold
 from sipit.record import Stages, Stopwatch, finite, provenance, silent
 from sipit.states.files import States
+
+_DRAWN, _LINES = 64, 16  # positions, and prompts, of the map that a page draws
 
 
 def comparison_record(
@@ -72,7 +75,7 @@ def audit_record(
     """
     watch = Stopwatch() if watch is None else watch
     found = audit_states(model, states, prompts, rate=rate, fingerprint=fingerprint, stages=stages)
-    measured: list[dict[str, Any]] | None = None
+    measured: Power | None = None
     if power:
         with stages("measuring what is noticed") as progress:
             measured = power_of(found.claim, found.threshold, rate, progress)
@@ -82,12 +85,14 @@ def audit_record(
         result={
             "layer": states.layer,
             "false_alarm_rate": rate,
-            "prompts": [asdict(one) | {"score": finite(one.score)} for one in found.answers],
-            "calibration": asdict(found.threshold) | {"ways": list(found.threshold.ways)},
+            "prompts": [_answered(one) for one in found.answers],
+            "map": _audited(found.answers),
+            "calibration": _calibrated(found.threshold, rate),
             "fingerprint": found.claim.fingerprint and list(found.claim.fingerprint),
             "unit": found.claim.unit,
             "files": [{"file": str(path), "sha256": sha256_of(path)} for path in files],
-            "power": measured,
+            "power": measured and measured.alternatives,
+            "false_alarms": measured and measured.false_alarms,
         },
         provenance=provenance(model, seed=seed, lengths=map(len, states)),
         seconds=watch.seconds,
@@ -133,6 +138,30 @@ def leak_record(
         provenance=provenance(model, seed=seed),
         seconds=watch.seconds,
     )
+
+
+def _answered(one: Answer) -> dict[str, Any]:
+    told = asdict(one) | {"score": finite(one.score)}
+    del told["ratios"]
+    return told
+
+
+def _audited(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Scores over what they may be, row by row, of the prompts where they are the largest."""
+    shown = sorted(range(len(answers)), key=lambda n: -max(answers[n].ratios))[:_LINES]
+    ratios = [[finite(value) for value in answers[n].ratios[:_DRAWN]] for n in sorted(shown)]
+    return {"prompts": sorted(shown), "ratios": ratios}
+
+
+def _calibrated(threshold: Threshold, rate: float) -> dict[str, Any]:
+    """What a threshold rests on: the way that decides at the rate, in prompts of `rows` rows, and all of them."""
+    deciding = threshold.deciding(rate, threshold.rows)
+    return {
+        "decided_by": deciding.name, "location": deciding.location, "scale": deciding.scale,
+        "largest": deciding.largest, "rows": threshold.rows, "runs": threshold.runs,
+        "threshold": threshold.at(rate, threshold.rows),
+        "ways": [fit.name for fit in threshold.fits], "by_way": [asdict(fit) for fit in threshold.fits],
+    }  # fmt: skip
 
 
 def _told(run: Run) -> dict[str, Any]:

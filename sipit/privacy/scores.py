@@ -1,18 +1,17 @@
 """Scores of rows: how many times as far as rounding spreads a stored row lies from the recomputed one.
 
 On held-out prompts, captured in every way that differs by rounding, the largest score of a prompt follows a Gumbel
-distribution. Of T rows in the place of n its location moves by the scale times log(T / n): that is the correction over
-rows, and the quantile at a stated rate is the threshold.
+distribution, one for each way. Of T rows in the place of n its location moves by the scale times log(T / n): that is
+the correction over rows. The largest quantile of any way at a stated rate is the threshold, which keeps that rate
+whichever way honest states were captured.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from scipy import stats
 
 from numerics.dtypes import name_of
 from sipit.cache import keep_json, kept_json, measured_with
@@ -22,6 +21,7 @@ from sipit.models.network import Network
 from sipit.noise.distances import quotient, relative_distance
 from sipit.noise.spread import perturbed_runs
 from sipit.noise.ways import other_ways
+from sipit.privacy.extremes import Extremes
 from sipit.privacy.fingerprint import fingerprint
 from sipit.prompts.builtin_text import random_tokens, section_prompts
 from sipit.record import Progress
@@ -29,6 +29,8 @@ from sipit.states.capturing import capture
 
 _HELD_OUT, _LENGTH, _SEED = 24, 24, 20261126  # prompts that the threshold comes from, and their tokens
 _BEYOND = 10  # times as rare as one of the runs seen that a fitted tail is trusted
+_FEW = 8  # runs of a way that a distribution of its own is fitted to
+_BATCH, _PADDED = 13, 8  # prompts of a padded batch, a longer one among them, and by how many tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +83,29 @@ class Recomputed:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A fitted Gumbel distribution of the largest score among `rows` rows, from `runs` prompts in `ways`."""
+    """How large the largest score among `rows` rows gets by rounding: by way of capturing, and in all together."""
 
-    location: float
-    scale: float
-    largest: float
+    fits: tuple[Extremes, ...]
     rows: int
-    runs: int
-    ways: tuple[str, ...]
+
+    def deciding(self, rate: float, rows: int) -> Extremes:
+        """The way whose scores are the largest at a rate."""
+        return max(self.fits, key=lambda fit: fit.exceeded_at(rate, self._moved(rows)))
 
     def at(self, rate: float, rows: int) -> float:
-        """What the largest score of so many rows exceeds with a probability of `rate`, if all is rounding."""
-        moved = self.location + self.scale * math.log(rows / self.rows)
-        found = float(stats.gumbel_r.ppf(1 - rate, moved, self.scale))
-        return max(found, self.largest if rate <= 1 / self.runs else 1.0)
+        """What the largest score of so many rows exceeds with a probability of `rate` at most, if all is rounding."""
+        return self.deciding(rate, rows).exceeded_at(rate, self._moved(rows))
+
+    def _moved(self, rows: int) -> float:
+        return math.log(rows / self.rows)
+
+    @property
+    def runs(self) -> int:
+        """From how many runs the rate of the way with fewest is known."""
+        return min(fit.runs for fit in self.fits)
 
     def needed(self, rate: float) -> int:
-        """How many runs it takes to speak of a rate."""
+        """How many runs of each way it takes to speak of a rate."""
         return math.ceil(1 / (_BEYOND * rate))
 
 
@@ -117,13 +125,15 @@ def threshold_of(claim: Claim, progress: Progress) -> Threshold:
     """
     model = claim.model
     types, print_ = "-".join(map(name_of, (model.dtype, claim.stored))), claim.fingerprint or "whole"
-    key = f"{measured_with(model.device)}/audit/{model.digest[:32]}-{claim.layer}-{types}-{print_}.json"
+    key = f"{measured_with(model.device)}/audit/by-way/{model.digest[:32]}-{claim.layer}-{types}-{print_}.json"
     kept = kept_json(key)
     if kept is None:
         kept = keep_json(key, _measured(claim, progress))
-    maxima = kept["maxima"]
-    location, scale = stats.gumbel_r.fit(maxima)
-    return Threshold(float(location), float(scale), max(maxima), kept["rows"], len(maxima), tuple(kept["ways"]))
+    # What ran alike was not rounded otherwise; ways in which next to nothing was are known together alone.
+    maxima = {way: [score for score in scores if score > 0] for way, scores in kept["maxima"].items()}
+    fits = [Extremes.of(way, scores) for way, scores in maxima.items() if len(scores) >= _FEW]
+    together = Extremes.of("all ways together", [score for scores in maxima.values() for score in scores])
+    return Threshold((together, *fits), kept["rows"])
 
 
 def _measured(claim: Claim, progress: Progress) -> dict[str, Any]:
@@ -132,16 +142,30 @@ def _measured(claim: Claim, progress: Progress) -> dict[str, Any]:
     for ids in prompts:
         right.append(claim.recomputed(ids))
         progress(len(right), len(prompts))
-    maxima = [float((one.moved[-1] / one.moved[:-1].amax(0).clamp_min(claim.unit)).max()) for one in right]
-    ways = ["a perturbed run"]
-    captures: list[tuple[str, Callable[..., Any]]] = [("one forward", capture)]
-    for name, how, refused in other_ways(claim.model, len(prompts), longest=len(prompts[0])):
+    perturbed = [float((one.moved[-1] / one.moved[:-1].amax(0).clamp_min(claim.unit)).max()) for one in right]
+    maxima = {"a perturbed run": perturbed}
+    for way, rows in honest_ways(claim, prompts):
+        maxima[way] = [float(one.scores(seen).max()) for one, seen in zip(right, rows, strict=True)]
+    return {"maxima": maxima, "rows": len(prompts[0])}
+
+
+def honest_ways(claim: Claim, prompts: list[list[int]]) -> Iterator[tuple[str, list[torch.Tensor]]]:
+    """By each way of capturing that differs by rounding what is seen of the stored rows of prompts of one length.
+
+    Batches hold a longer prompt as well, where the model takes one, so that the others are padded.
+    """
+    model, length = claim.model, len(prompts[0])
+    longer = min(length + _PADDED, model.context or length + _PADDED)
+    longest = random_tokens(model, (1, longer), generator=torch.Generator().manual_seed(_SEED)).tolist()
+    captures: list[tuple[str, dict[str, Any]]] = [("one forward", {})]
+    for name, how, refused in other_ways(model, _BATCH, longest=longer):
         if refused is None:
-            captures.append((name, partial(capture, **how)))
-    for name, taken in captures:
-        states = taken(claim.model, prompts, layer=claim.layer)
-        scores = [float(one.scores(claim.seen(rows.to(claim.stored))).max())
-                  for one, rows in zip(right, states, strict=True)]  # fmt: skip
-        maxima += [score for score in scores if score > 0]  # what ran alike was not rounded otherwise
-        ways.append(name)
-    return {"maxima": maxima, "rows": len(prompts[0]), "ways": ways}
+            captures.append((name, how))
+    for name, how in captures:
+        rows: list[torch.Tensor] = []
+        size = how.get("batch", len(prompts) + 1) - 1
+        for start in range(0, len(prompts), size):
+            group = prompts[start : start + size]
+            found = capture(model, group + (longest if "batch" in how else []), layer=claim.layer, **how)
+            rows += [claim.seen(one.to(claim.stored)) for one in found.arrays[: len(group)]]
+        yield name, rows

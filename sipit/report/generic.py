@@ -32,6 +32,12 @@ def fields(data: Mapping[str, Any], *, measured: bool | None = False, depth: int
     return ((Facts(tuple(facts)), *blocks)) if facts else tuple(blocks)
 
 
+def rest(data: Mapping[str, Any]) -> tuple[Block, ...]:
+    """What a chapter shows of the fields that it has no picture for, settings and the like: folded; none, if empty."""
+    blocks = fields(data, measured=None)
+    return (Section("The rest of the record", blocks, folded=True),) if blocks else ()
+
+
 def table(caption: str, entries: list[Any], *, measured: bool | None = False) -> Table:
     """A list of objects as a table with a column for every field that one of them has."""
     shown = [mapping(entry) for entry in entries[:ROWS]]

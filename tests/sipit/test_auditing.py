@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scipy import stats
 
 import sipit
 from proofs.errors import InvalidInput
@@ -33,10 +34,14 @@ def test_honest_states_are_consistent(how):
 def test_every_other_origin_is_noticed():
     model = tiny("llama")
     found = audit_states(model, sipit.capture(model, PROMPTS[:1], layer=1), PROMPTS[:1])
-    power = {one["alternative"]: one for one in power_of(found.claim, found.threshold, 0.01, lambda *_: None)}
-    assert len(power) == 9
+    measured = power_of(found.claim, found.threshold, 0.01, lambda *_: None)
+    power = {one["alternative"]: one for one in measured.alternatives}
+    assert len(power) == 10
     for name, one in power.items():
         assert one["detected"] == one["prompts"] > 0, name
+    for one in measured.false_alarms:
+        assert one["rows"] >= 2000
+        assert stats.binomtest(one["detected"], one["prompts"], 0.01, alternative="greater").pvalue > 1e-3, one["way"]
 
 
 def test_the_first_bad_row_is_named():
@@ -58,12 +63,12 @@ def test_fingerprints_do_for_states(tmp_path, capsys):
         sipit.invert(model, kept)
     text, file = tmp_path / "p.txt", tmp_path / "f.safetensors"
     text.write_text("Hello world\nGoodbye\n")
-    line = ["--prompts", str(text), "-o", str(file), "--fingerprint", "16", "--layer", "1", "--seed", "0"]
+    line = ["--prompts", str(text), "-o", str(file), "--fingerprint", "16", "--layer", "1", "--seed", "3"]
     assert run(["capture", "tiny-llama", *line]) == 0
     capsys.readouterr()
     assert run(["audit", "tiny-llama", "--states", str(file), "--prompts", str(text), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert record["verdict"] == "held" and record["result"]["fingerprint"] == [16, 0]
+    assert record["verdict"] == "held" and record["result"]["fingerprint"] == [16, 3]
     assert run(["audit", "tiny-llama", "--states", str(file), "--prompts", str(text)]) == 0
     assert "score 0" in capsys.readouterr().out  # 0, or what the projections rounded
     assert {len(one["sha256"]) for one in record["result"]["files"]} == {64}

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from proofs.errors import InvalidInput
-from sipit.cli.options import Device, Json, LayerName, Model, NoSpecialTokens, Output, Seed, parse_layer
+from sipit.cli.options import Device, Json, LayerName, Model, NoSpecialTokens, Output, parse_layer
 from sipit.cli.output import check_output, finish, load, progress
 from sipit.record import Stopwatch
 
@@ -27,7 +27,10 @@ def audit(
     dtype: Annotated[
         str | None, typer.Option(help="The type that is claimed; default: the manifest's, else float32.")
     ] = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of tiny models and of foreign fingerprints; default: that of the manifest's, else 0."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Audit states: are they of these prompts under this model and format, at a stated rate of false alarms?
@@ -50,6 +53,9 @@ def audit(
     texts = [prompt for path in named for prompt in read_prompts(path)]
     given = read_states(states, layer=parse_layer(layer))
     claimed = dtype or (given.manifest.dtype if given.manifest is not None else "float32")
+    if seed is None:
+        kept = None if given.manifest is None else given.manifest.fingerprint
+        seed = 0 if kept is None else kept[1]
     loaded = load(model, dtype=claimed, device=device, seed=seed)
     record = audit_record(
         loaded,
@@ -73,5 +79,7 @@ def _show(result: dict[str, Any]) -> None:
         bad = "" if one["first_bad_row"] is None else f", first at row {one['first_bad_row']}"
         typer.echo(f"prompt {number}: {one['answer']} ({one['rows']} rows; {said}{bad})")
     typer.echo(f"false alarms: {result['false_alarm_rate']:g} of prompts")
+    for one in result["false_alarms"] or ():
+        typer.echo("  honest, {way}: {detected} of {prompts} called inconsistent".format(**one))
     for one in result["power"] or ():
         typer.echo(f"  {one['alternative']}: {one.get('reason') or '{detected} of {prompts} noticed'.format(**one)}")

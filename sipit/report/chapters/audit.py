@@ -14,27 +14,37 @@ from sipit.report.document import (
     Column,
     Figure,
     Findings,
+    HeatMap,
     Series,
     ShareCurves,
     Table,
     Theme,
     Tone,
 )
-from sipit.report.generic import ROWS, fields
-from sipit.report.reading import objects, real, without
+from sipit.report.generic import ROWS, rest
+from sipit.report.reading import mapping, objects, real, sequence, without
 from sipit.report.wording import count, number, plain
 
 M = Claim.MEASURED
 _TONES = {"consistent": Tone.HOLDS, "inconsistent": Tone.FAILS, "undecided": Tone.OPEN}
-_SHOWN = {"prompts", "power"}
+_SHOWN = {"prompts", "power", "false_alarms", "map"}
 
 
 def audit_chapter(record: Record) -> Chapter:
     """The chapter of an `audit` record."""
     result = record.result
     prompts = objects(result.get("prompts"))
-    blocks: list[Block] = [*_power(objects(result.get("power"))), _answers(prompts)]
-    blocks += fields(without(result, _SHOWN), measured=None)
+    rate = number(real(result.get("false_alarm_rate")))
+    blocks: list[Block] = [
+        *_map(mapping(result.get("map"))),
+        *told(
+            M, f"Of honest prompts a share of {rate} is called inconsistent, whatever their number of rows; the "
+            "threshold is that of captures that differ by rounding alone."
+        ),
+        _answers(prompts),
+        *_power(objects(result.get("power")), objects(result.get("false_alarms"))),
+        *rest(without(result, _SHOWN)),
+    ]  # fmt: skip
     bad = [place for place, one in enumerate(prompts) if one.get("answer") == "inconsistent"]
     what = f"the states of {count(len(prompts), 'prompt')} under {subject_of(record)}"
     match record.verdict:
@@ -49,19 +59,26 @@ def audit_chapter(record: Record) -> Chapter:
         case _:
             headline = f"Whether these are {what} stays open."
             findings = Findings(undecided=(f"whether these are {what}",))
-    rate = number(real(result.get("false_alarm_rate")))
     return chapter(
         record,
         Theme.RUNS,
         "Are the states what they are said to be",
         headline,
-        sentences=told(
-            M, f"Of honest prompts a share of {rate} is called inconsistent, whatever their number of rows; the "
-            "threshold is that of captures that differ by rounding alone."
-        ),
         blocks=blocks,
         findings=findings,
-    )  # fmt: skip
+    )
+
+
+def _map(drawn: dict[str, Any]) -> list[Block]:
+    """Row by row how large scores are for what they may be, of the prompts where they are the largest."""
+    rows = [tuple(real(value) for value in sequence(row)) for row in sequence(drawn.get("ratios"))]
+    if not rows:
+        return []
+    names = [f"prompt {plain(number)}" for number in sequence(drawn.get("prompts"))]
+    beyond = sum(value is None or value > 1 for row in rows for value in row)
+    described = f"Of {count(sum(map(len, rows)), 'row')}, {beyond} lie beyond what rounding explains."
+    chart = HeatMap("position", tuple(names), tuple(rows))
+    return [Figure("Row by row: the score over what it may be", described, chart, M)]
 
 
 def _answers(prompts: list[dict[str, Any]]) -> Table:
@@ -78,7 +95,7 @@ def _answers(prompts: list[dict[str, Any]]) -> Table:
     return Table("Prompt by prompt", columns, tuple(rows), omitted=len(prompts) - len(rows))
 
 
-def _power(power: list[dict[str, Any]]) -> list[Block]:
+def _power(power: list[dict[str, Any]], honest: list[dict[str, Any]]) -> list[Block]:
     """What is noticed at which rate of false alarms: the three that are noticed least as curves, all as a table."""
     known = [one for one in power if objects(one.get("curve"))]
     if not known:
@@ -91,10 +108,21 @@ def _power(power: list[dict[str, Any]]) -> list[Block]:
     least = sorted(curves, key=lambda name: sum(share or 0.0 for share in curves[name].values()))[:3]
     series = tuple(Series(name, tuple(map(curves[name].get, rates))) for name in least)
     said = "; ".join(f"{name}: {number(curves[name].get(rates[0]))} at {number(rates[0])}" for name in least)
-    rows = tuple((plain(one.get("alternative")), plain(one.get("detected")), plain(one.get("prompts")),
-                  plain(one.get("interval")), plain(one.get("reason"))) for one in power)  # fmt: skip
-    columns = (Column("alternative"), Column("noticed", True, M), Column("of prompts", True), Column("interval (95 %)"),
-               Column("not tried because"))  # fmt: skip
     chart = ShareCurves("false alarms of honest prompts", tuple(map(number, rates)), series)
-    return [Figure("What is noticed least", f"Share that is noticed, by rate of false alarms. {said}.", chart, M),
-            Table("What the audit notices at its own rate", columns, rows)]  # fmt: skip
+    columns = (Column("noticed", True, M), Column("of prompts", True), Column("interval (95 %)"),
+               Column("share by its first rows", claim=M))  # fmt: skip
+    noticed = [(plain(one.get("alternative")), *_noticed(one), plain(one.get("reason"))) for one in power]
+    alarms = [(plain(one.get("way")), *_noticed(one)) for one in honest]
+    found: list[Block] = [
+        Figure("What is noticed least", f"Share that is noticed, by rate of false alarms. {said}.", chart, M),
+        Table("What the audit notices at its own rate",
+              (Column("alternative"), *columns, Column("not tried because")), tuple(noticed)),
+    ]  # fmt: skip
+    return [*found, Table("Honest states that it called inconsistent", (Column("way"), *columns), tuple(alarms))]
+
+
+def _noticed(one: dict[str, Any]) -> tuple[str, ...]:
+    ends = " to ".join(number(real(end)) for end in sequence(one.get("interval")))
+    parts = objects(one.get("by_rows"))
+    shares = ", ".join(f"{number(real(part.get('detected')))} by {plain(part.get('rows'))}" for part in parts)
+    return plain(one.get("detected")), plain(one.get("prompts")), ends, shares

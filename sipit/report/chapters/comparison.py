@@ -19,7 +19,7 @@ from sipit.report.document import (
     Table,
     Theme,
 )
-from sipit.report.generic import fields
+from sipit.report.generic import fields, rest
 from sipit.report.reading import integer, mapping, objects, real, sequence, string, without
 from sipit.report.wording import count, number, plain
 
@@ -32,25 +32,28 @@ def comparison_chapter(record: Record) -> Chapter:
     result = record.result
     layers = objects(result.get("layers"))
     names = [plain(entry.get("layer")) for entry in layers]
-    blocks: list[Block] = [*_map(names, mapping(result.get("map"))), *_distances(layers, names)]
-    blocks += [
-        Section(f"{'First' if place == 0 else 'Second'} run", fields(run, measured=None))
-        for place, run in enumerate(objects(result.get("runs")))
-    ]
-    blocks += fields(without(result, _SHOWN), measured=None)
     reason = string(result.get("reason")) or "the record does not say why"
     alarms = number(real(result.get("false_alarm_rate")))
-    return chapter(
-        record,
-        Theme.RUNS,
-        "Rounding, or not",
-        _headline(record, mapping(result.get("first_divergence"))),
-        sentences=told(
+    blocks: list[Block] = [
+        *_map(names, mapping(result.get("map"))),
+        *told(
             M,
             f"{reason[:1].upper()}{reason[1:]}.",
             f"The threshold comes from runs that differ by rounding alone: of comparisons of such, a share of {alarms} "
             "is called more.",
         ),
+        *_distances(layers, names),
+    ]
+    blocks += [
+        Section(f"{'First' if place == 0 else 'Second'} run", fields(run, measured=None), folded=True)
+        for place, run in enumerate(objects(result.get("runs")))
+    ]
+    blocks += rest(without(result, _SHOWN))
+    return chapter(
+        record,
+        Theme.RUNS,
+        "Rounding, or not",
+        _headline(record, mapping(result.get("first_divergence"))),
         blocks=blocks,
         findings=_findings(record, reason),
     )

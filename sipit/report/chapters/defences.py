@@ -19,7 +19,7 @@ from sipit.report.document import (
     Theme,
     Tone,
 )
-from sipit.report.generic import ROWS, fields
+from sipit.report.generic import ROWS, rest
 from sipit.report.reading import integer, mapping, objects, real, sequence, without
 from sipit.report.wording import count, number, plain
 
@@ -32,12 +32,22 @@ def defences_chapter(record: Record) -> Chapter:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for one in curves:
         groups.setdefault((plain(one.get("defence")), plain(one.get("layer"))), []).append(one)
-    blocks: list[Block] = [figure for name, found in groups.items() for figure in _figure(*name, found)]
-    blocks += [_table(curves), *fields(without(record.result, {"curves"}), measured=None)]
+    figures = [figure for name, found in groups.items() for figure in _figure(*name, found)]
     whole = [one for one in curves if one.get("recovered_tokens") == one.get("tokens")]
     attacker = mapping(curves[0].get("attacker")) if curves else {}
     every = "the whole vocabulary" if attacker.get("exhausted") is True else (
         f"a shortlist of {plain(attacker.get('candidates'))} tokens that holds the true one")  # fmt: skip
+    blocks: list[Block] = [
+        *figures[:1],
+        *told(
+            M,
+            f"The attacker is told the defence, its parameters, and the tokens before, and tries {every}.",
+            "What it costs is how far the model's own predictions move when the released states go on through it.",
+        ),
+        *figures[1:],
+        _table(curves),
+        *rest(without(record.result, {"curves"})),
+    ]
     of = f"{len(whole)} of {count(len(curves), 'strength')} of defences"
     said = f"behind {of} every token that went into {subject_of(record)} is read"
     return chapter(
@@ -45,11 +55,6 @@ def defences_chapter(record: Record) -> Chapter:
         Theme.LEAKS,
         "What defences hide, and what they cost",
         f"{said[:1].upper()}{said[1:]}.",
-        sentences=told(
-            M,
-            f"The attacker is told the defence, its parameters, and the tokens before, and tries {every}.",
-            "What it costs is how far the model's own predictions move when the released states go on through it.",
-        ),
         blocks=blocks,
         findings=Findings(measured=(said,)) if curves else Findings(),
         badge=Badge("measured", Tone.NEUTRAL) if record.verdict.value == "done" else None,
