@@ -28,11 +28,14 @@ _LEAST = 1.0  # the spread itself, below which no maximum is taken for one
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The maxima of runs that differ by rounding, in multiples of the spread; `ways` names how they were run."""
+    """The maxima of runs that differ by rounding, in multiples of the spread; `ways` names how they were run.
+
+    `spreads` are those of the calibration prompts, shape (layers, T).
+    """
 
     maxima: tuple[float, ...]
     ways: tuple[str, ...]
-    prompts: int
+    spreads: tuple[torch.Tensor, ...]
 
     def threshold(self, rate: float) -> float:
         """What the maximum of one prompt exceeds with a probability of `rate` at most, if all is rounding."""
@@ -52,11 +55,12 @@ def calibrate(
     """The calibration of a model at some layers, where states may be computed in a type as coarse as `coarse`."""
     types = "-".join(map(name_of, (model.dtype, coarse)))
     places = f"{layers[0]}-{layers[-1]}-{len(layers)}"
-    key = f"{measured_with(model.device)}/compare/{model.digest[:32]}-{places}-{types}.json"
+    key = f"{measured_with(model.device)}/compare/spread/{model.digest[:32]}-{places}-{types}.json"
     kept = kept_json(key)
     if kept is None:
         kept = keep_json(key, _measured(model, layers, coarse, progress))
-    return Calibration(tuple(kept["maxima"]), tuple(kept["ways"]), kept["prompts"])
+    spreads = tuple(torch.tensor(one, dtype=torch.float64) for one in kept["spreads"])
+    return Calibration(tuple(kept["maxima"]), tuple(kept["ways"]), spreads)
 
 
 def _measured(
@@ -81,4 +85,4 @@ def _measured(
         ratios = [float(one.ratio(stack).max()) for one, stack in zip(spreads, found, strict=True)]
         maxima += [ratio for ratio in ratios if ratio > 0]  # what ran alike has not been rounded otherwise
         ways.append(name)
-    return {"maxima": maxima, "ways": ways, "prompts": len(prompts)}
+    return {"maxima": maxima, "ways": ways, "spreads": [one.largest.tolist() for one in spreads]}

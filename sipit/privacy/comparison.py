@@ -6,7 +6,7 @@ replay     of two models in float64, where next to no rounding hides what differ
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -19,10 +19,12 @@ from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.noise.number_grid import grid_type
 from sipit.noise.spread import rounding_unit
-from sipit.privacy.calibration import calibrate
-from sipit.privacy.replay import common_format, in_exact_arithmetic, rounds_alike
+from sipit.privacy.calibration import Calibration, calibrate
+from sipit.privacy.replay import in_exact_arithmetic
+from sipit.privacy.rounded_weights import rounded_to
 from sipit.privacy.runs import FileRun, ModelRun, Run, open_run
-from sipit.privacy.spread import Spread, damped_distance, spread_at
+from sipit.privacy.spread import damped_distance, spread_at
+from sipit.privacy.weights import common_format, rounds_alike
 from sipit.prompts.calibration import calibration_prompts
 from sipit.prompts.reading import tokenize
 from sipit.record import Stages, finite, silent
@@ -58,6 +60,7 @@ class Comparison(Shown):
         unit: the rounding unit that was counted with.
         rate: of false alarms in the whole comparison.
         calibration: what the threshold comes from.
+        formats: where weights are the same in coarser number formats, how many matrices in each; both ran with those.
         replay: in words, what computing both models in float64 showed; by layer the distance and what it may be.
     """
 
@@ -71,6 +74,7 @@ class Comparison(Shown):
     rate: float
     calibration: dict[str, Any] | None
     replay: dict[str, Any] | None
+    formats: dict[str, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The `result` field of a record, but for what the runs were."""
@@ -85,6 +89,7 @@ class Comparison(Shown):
             "unit": self.unit,
             "calibration": self.calibration,
             "in_float64": self.replay,
+            "weights_in": self.formats,
             "map": _map(self),
         }
 
@@ -137,6 +142,13 @@ def compare_runs(
     if not 0 < rate < 1:
         raise InvalidInput(f"Expected a rate of false alarms between 0 and 1, but got {rate}; give one such as 0.01.")
     one, two = open_run(first, seed=seed), open_run(second, seed=seed)
+    shared: torch.dtype | None = None
+    formats: dict[str, int] | None = None
+    if isinstance(one, ModelRun) and isinstance(two, ModelRun):
+        shared = common_format(one.model, two.model)
+        if shared is None:
+            one, two, formats = _in_one_format(one, two)
+            shared = None if formats is None else common_format(one.model, two.model)
     model = _reference(one, two, seed)
     layers = _layers(one, two)
     ids = _token_ids(model, one, two, prompts)
@@ -145,7 +157,6 @@ def compare_runs(
         progress(1, 1)
     _check_alike(one, two, ours, theirs, ids if prompts is not None else None)
     distances = tuple(damped_distance(b, a) for a, b in zip(ours, theirs, strict=True))
-    shared = common_format(one.model, two.model) if isinstance(one, ModelRun) and isinstance(two, ModelRun) else None
     coarse = _coarsest(one, two, ours, theirs, shared)
     unit = rounding_unit(coarse)
     if model is None:
@@ -154,7 +165,7 @@ def compare_runs(
         calibration = calibrate(model, layers, coarse, progress)
         threshold = calibration.threshold(rate / len(distances))
     with stages("spreading rounding") as progress:
-        expected = _expected(model, ids, layers, max(unit, torch.finfo(model.dtype).eps), distances, progress)
+        expected = _expected(model, ids, layers, rounding_unit(coarse, model.dtype), distances, calibration, progress)
     allowed = tuple(threshold * spread for spread in expected)
     found = _first_beyond(layers, distances, allowed)
     exact: dict[str, Any] | None = None
@@ -165,7 +176,7 @@ def compare_runs(
         found = sharper or found
     return Comparison(
         kind=Verdict.ROUNDING if found is None else Verdict.NOT_ROUNDING,
-        reason=_reason(found, sharper=exact is not None and exact.get("first") is not None),
+        reason=_reason(found, formats, sharper=exact is not None and exact.get("first") is not None),
         layers=layers,
         distances=distances,
         expected=allowed,
@@ -173,17 +184,31 @@ def compare_runs(
         unit=unit,
         rate=rate,
         calibration={
-            "threshold": threshold, "ways": list(calibration.ways), "prompts": calibration.prompts,
+            "threshold": threshold, "ways": list(calibration.ways), "prompts": len(calibration.spreads),
             "largest": max(calibration.maxima), **calibration.exceeding(threshold),
         },
         replay=exact,
+        formats=formats,
     )  # fmt: skip
 
 
-def _reason(found: Place | None, *, sharper: bool) -> str:
+def _in_one_format(one: ModelRun, two: ModelRun) -> tuple[ModelRun, ModelRun, dict[str, int] | None]:
+    """Two runs, the finer with the weights of the coarser where those are its own in number formats, which are named.
+
+    What the format does is so taken for none; what else differs is left.
+    """
+    if (found := rounded_to(one.model, two.model)) is not None:
+        return replace(one, model=found.model), two, found.formats
+    if (found := rounded_to(two.model, one.model)) is not None:
+        return one, replace(two, model=found.model), found.formats
+    return one, two, None
+
+
+def _reason(found: Place | None, formats: dict[str, int] | None, *, sharper: bool) -> str:
+    coarse = "" if formats is None else f"with the weights of both in {', '.join(sorted(formats))}, "
     if found is None:
-        return "the runs differ nowhere by more than rounding explains"
-    how = "computed in float64, where next to no rounding is left, " if sharper else ""
+        return f"{coarse}the runs differ nowhere by more than rounding explains"
+    how = f"{coarse}computed in float64, where next to no rounding is left, " if sharper else coarse
     return (
         f"{how}the runs differ by {found.distance:.1e} at layer {found.layer}, position {found.position} of prompt "
         f"{found.prompt}, where rounding explains {found.expected:.1e}"
@@ -308,18 +333,20 @@ def _expected(
     layers: tuple[int, ...],
     unit: float,
     distances: tuple[torch.Tensor, ...],
+    calibration: Calibration,
     progress: Any,
 ) -> tuple[torch.Tensor, ...]:
     """The spread by prompt (layers, T): of the prompts themselves, or the widest of calibration ones at each layer."""
-    spreads: list[Spread] = []
-    prompts = calibration_prompts(model) if ids is None else ids
-    for prompt in prompts:
-        spreads.append(spread_at(model, prompt, layers, unit))
-        progress(len(spreads), len(prompts))
-    if ids is not None:
-        return tuple(spread.largest for spread in spreads)
-    widest = torch.stack([spread.largest.amax(1) for spread in spreads]).amax(0)
-    return tuple(widest[:, None].expand_as(distance) for distance in distances)
+    if ids is None:
+        widest = torch.stack([spread.amax(1) for spread in calibration.spreads]).amax(0)
+        return tuple(widest[:, None].expand_as(distance) for distance in distances)
+    if ids == calibration_prompts(model):
+        return calibration.spreads
+    spreads: list[torch.Tensor] = []
+    for prompt in ids:
+        spreads.append(spread_at(model, prompt, layers, unit).largest)
+        progress(len(spreads), len(ids))
+    return tuple(spreads)
 
 
 def _first_beyond(

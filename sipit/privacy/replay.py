@@ -18,9 +18,9 @@ from sipit.models.copies import in_dtype
 from sipit.models.library import one_line
 from sipit.models.trial import REFUSALS
 from sipit.privacy.runs import attention_of
+from sipit.privacy.weights import unpacked
 from sipit.states.layered import capture_layers
 
-_FORMATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _COPIES = 2  # of a model at once: the one that is copied, in a coarser type, and that in float64
 
 
@@ -35,39 +35,6 @@ class _WithoutCasts(TorchFunctionMode):
         return func(*wide, **named)
 
 
-def common_format(first: LanguageModel, second: LanguageModel) -> torch.dtype | None:
-    """The most exact type in which all weights of two models are the same; None where there is none.
-
-    The same is what differs by one step of that type at most: two roundings in a row may end a step apart.
-    """
-    ours, theirs = (dict(model.module.named_parameters()) for model in (first, second))
-    if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
-        return None
-    half = torch.float16 in (first.dtype, second.dtype)
-    least = 2.0**-24 if half else 0.0  # the step of float16 at its smallest numbers
-    possible = list(_FORMATS)
-    for name, one in ours.items():
-        a, b = one.detach().cpu().double(), theirs[name].detach().cpu().double()
-        if torch.equal(a, b):
-            continue
-        apart, size = (a - b).abs(), torch.maximum(a.abs(), b.abs())
-        possible = [
-            dtype
-            for dtype in possible
-            if dtype is not torch.float64 and bool((apart <= torch.finfo(dtype).eps * size + least).all())
-        ]
-    return possible[0] if possible else None
-
-
-def rounds_alike(first: LanguageModel, second: LanguageModel, dtype: torch.dtype) -> bool:
-    """Whether all weights of two models that have them by the same names are equal once rounded to a type."""
-    theirs = dict(second.module.named_parameters())
-    return all(
-        torch.equal(one.detach().cpu().to(dtype), theirs[name].detach().cpu().to(dtype))
-        for name, one in first.module.named_parameters()
-    )
-
-
 def in_exact_arithmetic(
     model: LanguageModel, prompts: Sequence[Sequence[int]], layers: Sequence[int], rounded: torch.dtype
 ) -> tuple[torch.Tensor, ...] | str:
@@ -76,7 +43,9 @@ def in_exact_arithmetic(
     if _COPIES * 8 * weights > psutil.virtual_memory().available:
         return "there is no memory for a copy of it in float64"
     try:
-        coarse = in_dtype(model, rounded) if torch.finfo(rounded).eps > torch.finfo(model.dtype).eps else model
+        coarse = unpacked(model)
+        if torch.finfo(rounded).eps > torch.finfo(model.dtype).eps:
+            coarse = in_dtype(coarse, rounded)
         exact = in_dtype(coarse, torch.float64)
         attention = "eager" if hasattr(exact.module, "set_attn_implementation") else None
         with attention_of(exact, attention), _WithoutCasts():

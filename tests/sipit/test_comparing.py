@@ -7,13 +7,16 @@ import pytest
 import torch
 
 import sipit
+from numerics.formats import FORMATS
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.cli import run
 from sipit.privacy.comparison import compare_runs
 from sipit.privacy.record import comparison_record
-from sipit.privacy.replay import common_format
+from sipit.privacy.rounded_weights import rounded_to
 from sipit.privacy.runs import open_run
+from sipit.privacy.weights import common_format
+from sipit.quantization.formatted import in_format
 from sipit.states.layered import capture_layers, read_layers, write_layers
 from tests.sipit.cases import language_model, random_prompts, tiny
 
@@ -84,6 +87,21 @@ def test_rounding_is_never_called_a_bug(settings):
 
 def test_two_half_types_differ_by_rounding():
     assert compare_runs(tiny("gpt2", "bfloat16"), tiny("gpt2", "float16"), PROMPTS).kind is Verdict.ROUNDING
+
+
+@pytest.mark.parametrize("name", ["int8", *(pytest.param(one, marks=SLOW) for one in ("int4", "Q4_0", "Q8_0", "nf4"))])
+def test_weights_in_a_coarser_format_differ_by_that_and_what_else_differs_is_found(name):
+    model = tiny("llama")
+    coarse = in_format(model, FORMATS[name]).model
+    found = compare_runs(coarse, model, PROMPTS)
+    assert found.kind is Verdict.ROUNDING, found.reason
+    assert found.formats == {name: 16 if name.startswith("Q") else 14}  # with embedding and head
+    other_epsilon(coarse.module.model.layers[1])
+    found = compare_runs(model, coarse, PROMPTS)
+    assert found.kind is Verdict.NOT_ROUNDING and found.first.layer == 2
+    with torch.no_grad():
+        coarse.module.model.embed_tokens.weight[3] *= 1.5
+    assert rounded_to(model, coarse) is None
 
 
 def test_other_weights_are_no_rounding_and_have_no_format_in_common():

@@ -1,0 +1,86 @@
+"""Whether one model is another in a coarser number format of weights: every matrix is rounded again, and compared.
+
+Formats are those of `numerics.formats` that round by the numbers of a matrix alone. A quantiser that looks at data
+(GPTQ, AWQ) leaves weights that no such format makes; they are other weights.
+"""
+
+import copy
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from numerics.formats import FORMATS, Format
+from numerics.formats.conversion import effective_weight
+from proofs.errors import SipitError
+from sipit.models import LanguageModel
+from sipit.models.structure import find_decoder
+from sipit.models.trial import REFUSALS
+from sipit.privacy.weights import dense_weights
+
+_COARSE = [one for one in FORMATS.values() if one.subject == "weights"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """A model with the weights of a coarser one, which are its own in number formats: how many matrices in each."""
+
+    model: LanguageModel
+    formats: dict[str, int]
+
+
+def rounded_to(model: LanguageModel, coarse: LanguageModel) -> Rounded | None:
+    """The model with the weights of the coarse one; None where a weight of that is not its own in a number format.
+
+    Nothing else is taken from the coarse model: what its network does otherwise stays a difference.
+    """
+    ours, theirs = dense_weights(model), dense_weights(coarse)
+    if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
+        return None
+    # Of the types that hold what was rounded: it may have been rounded a second time, when it was stored or loaded.
+    step = max(torch.finfo(one.dtype).eps for one in (model, coarse))
+    found: Counter[str] = Counter()
+    for name, weight in ours.items():
+        wanted = theirs[name].cpu().float()
+        if _alike(weight.cpu().float(), wanted, step):
+            continue
+        usual = sorted(_COARSE, key=lambda one: -found[one.name])
+        format_ = next((one for one in usual if _makes(one, weight, wanted, step)), None)
+        if format_ is None:
+            return None
+        found[format_.name] += 1
+    if not found:
+        return None
+    module = copy.deepcopy(model.module)
+    with torch.no_grad():
+        for path, part in module.named_modules():
+            for name, parameter in part.named_parameters(recurse=False):
+                parameter.copy_(theirs[f"{path}.{name}"])
+    digest = hashlib.sha256(f"{model.digest}:weights of:{coarse.digest}".encode()).hexdigest()
+    return Rounded(replace(model, module=module, decoder=find_decoder(module), digest=digest), dict(found))
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor, step: float) -> bool:
+    return bool(((one - other).abs() <= step * torch.maximum(one.abs(), other.abs())).all())
+
+
+def _makes(number_format: Format, weight: torch.Tensor, wanted: torch.Tensor, step: float) -> bool:
+    """Whether a format rounds a weight, or what is stored of it transposed, to the one that is wanted."""
+    if weight.ndim != 2:
+        return False
+    for turned in (False, True):
+        given = weight.cpu().float()
+        linear = nn.Linear(1, 1, bias=False)
+        linear.weight = nn.Parameter(given.T.contiguous() if turned else given.clone(), requires_grad=False)
+        linear.out_features, linear.in_features = linear.weight.shape
+        holder = nn.Sequential(linear)
+        try:
+            number_format.convert(holder, [holder])
+        except (*REFUSALS, SipitError):
+            continue  # a width that its blocks do not divide, a library that is missing, or weights on its grid
+        made = effective_weight(holder[0]).detach()
+        if _alike(made.T if turned else made, wanted, step):
+            return True
+    return False

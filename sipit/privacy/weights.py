@@ -1,0 +1,75 @@
+"""The weights of two models beside each other: as what is multiplied with, and the types in which they are the same."""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from numerics.formats.conversion import effective_weight
+from sipit.models import LanguageModel
+from sipit.models.structure import find_decoder
+
+_FORMATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def dense_weights(model: LanguageModel) -> dict[str, torch.Tensor]:
+    """The parameters of a model by name; packed matrices as what is multiplied with."""
+    return {
+        f"{path}.{name}": effective_weight(part) if _is_packed(part, value) else value.detach()
+        for path, part in model.module.named_modules()
+        for name, value in part.named_parameters(recurse=False)
+    }
+
+
+def unpacked(model: LanguageModel) -> LanguageModel:
+    """A copy of a model whose packed matrices are ordinary ones; itself where it has none."""
+    if not any(_is_packed(part, value) for part in model.module.modules() for value in part.parameters(recurse=False)):
+        return model
+    module = copy.deepcopy(model.module)
+    for part in list(module.modules()):
+        for name, child in part.named_children():
+            if isinstance(child, nn.Linear) and _is_packed(child, child.weight):
+                plain = nn.Linear(child.in_features, child.out_features, bias=False, device="meta")
+                plain.weight = nn.Parameter(effective_weight(child).to(model.dtype), requires_grad=False)
+                plain.bias = child.bias
+                setattr(part, name, plain)
+    return replace(model, module=module, decoder=find_decoder(module))
+
+
+def _is_packed(part: nn.Module, value: torch.Tensor) -> bool:
+    return isinstance(part, nn.Linear) and value is part.weight and type(value) is not nn.Parameter
+
+
+def common_format(first: LanguageModel, second: LanguageModel) -> torch.dtype | None:
+    """The most exact type in which all weights of two models are the same; None where there is none.
+
+    The same is what differs by one step of that type at most: two roundings in a row may end a step apart.
+    """
+    ours, theirs = dense_weights(first), dense_weights(second)
+    if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
+        return None
+    half = torch.float16 in (first.dtype, second.dtype)
+    least = 2.0**-24 if half else 0.0  # the step of float16 at its smallest numbers
+    possible = list(_FORMATS)
+    for name, one in ours.items():
+        if one.dtype == theirs[name].dtype and torch.equal(one.cpu(), theirs[name].cpu()):
+            continue
+        a, b = one.cpu().double(), theirs[name].cpu().double()
+        if torch.equal(a, b):
+            continue
+        apart, size = (a - b).abs(), torch.maximum(a.abs(), b.abs())
+        possible = [
+            dtype
+            for dtype in possible
+            if dtype is not torch.float64 and bool((apart <= torch.finfo(dtype).eps * size + least).all())
+        ]
+    return possible[0] if possible else None
+
+
+def rounds_alike(first: LanguageModel, second: LanguageModel, dtype: torch.dtype) -> bool:
+    """Whether all weights of two models that have them by the same names are equal once rounded to a type."""
+    theirs = dense_weights(second)
+    return all(
+        torch.equal(one.cpu().to(dtype), theirs[name].cpu().to(dtype)) for name, one in dense_weights(first).items()
+    )
