@@ -10,6 +10,7 @@ What is drawn afresh (noise, a permutation, a rotation) is a secret of the defen
     mine = Defence("halved", (0.5,), halved)
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ _SHRINK = 1e-3  # of the mean variance, added to every variance
 _HALVINGS = 50
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Known:
     """What defence and attacker both know: held-out states (n, d), float64, and the rounding unit of states."""
 
@@ -149,12 +150,19 @@ def _behind_covariant(seen: Seen, candidates: torch.Tensor, strength: float, kno
 
 
 def _clip(rows: torch.Tensor, strength: float, known: Known, _generator: torch.Generator) -> torch.Tensor:
+    bound = _bound(known, strength)
+    return rows.clamp(-bound, bound)
+
+
+@functools.lru_cache(maxsize=64)
+def _bound(known: Known, strength: float) -> float:
+    """Where held-out rows have to be cut to move by so much of their mean norm."""
     low, high = 0.0, float(known.held_out.abs().max())
-    for _ in range(_HALVINGS):  # the bound at which held-out rows move by so much of the mean norm
+    for _ in range(_HALVINGS):
         bound = (low + high) / 2
         moved = float((known.held_out - known.held_out.clamp(-bound, bound)).norm(dim=1).mean()) / known.mean_norm
         low, high = (low, bound) if moved < strength else (bound, high)
-    return rows.clamp(-high, high)
+    return high
 
 
 def _top(rows: torch.Tensor, strength: float, known: Known, _generator: torch.Generator) -> torch.Tensor:
@@ -216,18 +224,18 @@ def _behind_rotation(seen: Seen, candidates: torch.Tensor, strength: float, know
     return alike(torch.cat([observed, seen.row[still]]), torch.cat([made, candidates[:, still]], dim=1), known)
 
 
-_RELATIVE, _SHARES, _RANKS = (0.01, 0.1, 0.3, 1.0, 3.0), (0.05, 0.25, 0.5, 1.0), (1, 2, 4, 16)
+_RELATIVE, _SHARES, _RANKS = (0.01, 0.1, 0.3, 1.0, 3.0), (0.05, 0.1, 0.25, 0.5, 1.0), (1, 2, 4, 16, 64)
 DEFENCES: dict[str, Defence] = {
     one.name: one
     for one in (
         Defence("gaussian", _RELATIVE, _gaussian, _behind_gaussian),
         Defence("covariant", _RELATIVE, _covariant, _behind_covariant),
-        Defence("clip", (0.01, 0.1, 0.3, 0.9), _clip, range=(0, 1)),
+        Defence("clip", (0.01, 0.1, 0.3, 0.6, 0.9), _clip, range=(0, 1)),
         Defence("top-k", _SHARES, _top, range=(0, 1)),
         Defence("low-rank", _RANKS, _low_rank, range=(1, math.inf), whole=True),
         Defence("projection", _RANKS, _projection, range=(1, math.inf), whole=True),
-        Defence("bits", (8, 4, 3, 2), _bits, range=(2, 52), whole=True),
-        Defence("drop", (0.25, 0.5, 0.9, 0.99), _drop, range=(0, 1)),
+        Defence("bits", (8, 6, 4, 3, 2), _bits, range=(2, 52), whole=True),
+        Defence("drop", (0.25, 0.5, 0.75, 0.9, 0.99), _drop, range=(0, 1)),
         Defence("permute", _SHARES, _permute, _behind_permutation, (0, 1)),
         Defence("rotate", _SHARES, _rotate, _behind_rotation, (0, 1)),
     )

@@ -20,10 +20,11 @@ from scipy import stats
 
 from proofs.errors import InvalidInput
 from sipit.cache import keep_json, kept_json, measured_with
+from sipit.memory import peak_memory
 from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
 from sipit.models.network import Network
-from sipit.prefix.choice import prefix_opener
+from sipit.prefix.choice import PrefixOpener, prefix_opener
 from sipit.privacy.defences import DEFENCES, Defence, Known, Seen, released
 from sipit.prompts.builtin_text import random_tokens, section_prompts
 from sipit.prompts.calibration import calibration_prompts
@@ -33,8 +34,9 @@ from sipit.record import Stages, silent
 from sipit.states.capturing import capture
 
 SHORTLIST = 512  # candidates of the attacker; a vocabulary of no more is exhausted
-_PROMPTS, _LENGTH, _QUICK_PROMPTS, _QUICK_LENGTH = 12, 16, 4, 8
+_PROMPTS, _LENGTH, _QUICK_PROMPTS, _QUICK_LENGTH = 20, 32, 4, 8
 _BATCHES = 2000  # of the bootstrap
+_TRIED = 2  # tokens that the time is estimated from
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def measure_leak(
     quick: bool = False,
     seed: int = 0,
     stages: Stages = silent,
-    announce: Callable[[float], None] | None = None,
+    announce: Callable[[float, float | None], None] | None = None,
 ) -> Leak:
     """How many tokens and prompts an adaptive attacker reads from states behind each defence, and what it costs.
 
@@ -75,7 +77,8 @@ def measure_leak(
         quick: fewer and shorter prompts, and the outer strengths only.
         seed: of what is drawn.
         stages: is told how far the work is.
-        announce: is told how many seconds the work will take, as estimated from its first part.
+        announce: is told before the work starts how many seconds it will take, and how many GiB of memory this process
+            (None where the system does not say), as estimated from the first tokens at each layer.
 
     Raises:
         InvalidInput: no such defence or layer, a strength that means nothing, or a defence that changes shapes.
@@ -92,16 +95,14 @@ def measure_leak(
     ids = _prompts(model, quick, seed) if prompts is None else tokenize(model, prompts)
     levels = [(one, level) for one in chosen for level in _levels(one, strengths, quick)]
     done: dict[int, list[list[dict[str, Any]]]] = {layer: [] for layer in at}
-    begun = time.monotonic()
+    attacks = {layer: _Attack.at(Network(model, layer), levels, candidates, seed) for layer in at}
+    if announce is not None:
+        announce(sum(attack.seconds(ids) for attack in attacks.values()), peak_memory())
     with stages("attacking") as progress:
-        for layer in at:
-            attack = _Attack(Network(model, layer), _known(model, layer), levels, candidates, seed)
+        for layer, attack in attacks.items():
             for number, prompt in enumerate(ids):
                 done[layer].append(attack.on(prompt, number))
-                count = sum(map(len, done.values()))
-                progress(count, len(ids) * len(at))
-                if count == 1 and announce is not None:
-                    announce((time.monotonic() - begun) * (len(ids) * len(at) - 1))
+                progress(sum(map(len, done.values())), len(ids) * len(at))
     tried = min(candidates, model.vocabulary_size)
     attacker = {"candidates": tried, "exhausted": tried == model.vocabulary_size, "told_tokens_before": True}
     curves = [
@@ -142,15 +143,44 @@ class _Attack:
     """All defences and strengths at one layer."""
 
     network: Network
+    opener: PrefixOpener
     known: Known
     levels: list[tuple[Defence, float]]
     candidates: int
     seed: int
 
+    @classmethod
+    def at(cls, network: Network, levels: list[tuple[Defence, float]], candidates: int, seed: int) -> "_Attack":
+        """At the layer that a network is read at."""
+        return cls(network, prefix_opener(network), _known(network.model, int(network.layer)), levels, candidates, seed)
+
+    def seconds(self, prompts: list[list[int]]) -> float:
+        """How long prompts will take that are not done yet, by the time of the first two tokens of one."""
+        left = [prompt for number, prompt in enumerate(prompts) if self._kept(prompt, number) is None]
+        if not left:
+            return 0.0
+        tried, begun = left[0][:_TRIED], time.monotonic()
+        self._measured(tried, 0)
+        return (time.monotonic() - begun) * sum(map(len, left)) / len(tried)
+
     def on(self, prompt: list[int], number: int) -> list[dict[str, Any]]:
         """What each defence and strength leaves of one prompt; kept, for those that are our own."""
+        kept = self._kept(prompt, number)
+        if kept is None:
+            kept = {"levels": self._measured(prompt, number)}
+            if self._ours:
+                keep_json(self._key(prompt, number), kept)
+        return kept["levels"]
+
+    @property
+    def _ours(self) -> bool:
+        return all(DEFENCES.get(defence.name) is defence for defence, _ in self.levels)
+
+    def _kept(self, prompt: list[int], number: int) -> dict[str, Any] | None:
+        return kept_json(self._key(prompt, number)) if self._ours else None
+
+    def _key(self, prompt: list[int], number: int) -> str:
         model = self.network.model
-        ours = all(DEFENCES.get(defence.name) is defence for defence, _ in self.levels)
         named = [(defence.name, level) for defence, level in self.levels]
         identity = (
             model.digest,
@@ -162,18 +192,12 @@ class _Attack:
             self.seed,
             number,
         )
-        key = f"{measured_with(model.device)}/leak/{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.json"
-        kept = kept_json(key) if ours else None
-        if kept is None:
-            kept = {"levels": self._measured(prompt, number)}
-            if ours:
-                keep_json(key, kept)
-        return kept["levels"]
+        return f"{measured_with(model.device)}/leak/{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.json"
 
     def _measured(self, prompt: list[int], number: int) -> list[dict[str, Any]]:
         network, model = self.network, self.network.model
         ids = torch.tensor(prompt, device=model.device)
-        prefix = prefix_opener(network)(network)
+        prefix = self.opener(network)
         states = prefix.extend(0, ids[None])[0].clone()
         prefix.keep(0)
         rows = states.cpu().double()

@@ -1,6 +1,7 @@
 """What leaks behind defences: the attacker is as good as brute force, and costs are those of an independent sum."""
 
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -95,6 +96,34 @@ def test_divergences_are_those_of_an_independent_sum(seed):
         assert bool(same[row]) == (p.index(max(p)) == q.index(max(q)))
     nothing, alike = divergences(drawn[0], drawn[0])
     assert summary([nothing], [alike]) == {"kl": dict.fromkeys(("mean", "p50", "p99", "max"), 0.0), "same_top1": 1.0}
+
+
+def test_stopped_work_is_resumed_with_the_same_record(tmp_path, monkeypatch):
+    def measured(folder, **options):
+        monkeypatch.setenv("SIPIT_CACHE", str(tmp_path / folder))
+        return measure_leak(tiny("llama"), PROMPTS, layers=[1], defences=["gaussian"], strengths=[1.0], **options)
+
+    @contextmanager
+    def stopped(_title):
+        def stop(done, _of):
+            if done == 2:
+                raise KeyboardInterrupt
+
+        yield stop
+
+    def files():
+        return {path: path.stat().st_mtime_ns for path in (tmp_path / "stopped").rglob("leak/*.json")}
+
+    told = []
+    whole = measured("whole", announce=lambda seconds, memory: told.append(seconds))
+    with pytest.raises(KeyboardInterrupt):
+        measured("stopped", stages=stopped)
+    first = files()
+    assert len(first) == 2
+    assert measured("stopped") == whole
+    assert first.items() < files().items() and len(files()) == len(PROMPTS)
+    assert measured("stopped", announce=lambda seconds, memory: told.append(seconds)) == whole
+    assert told[0] > 0 and told[1] == 0  # nothing is left
 
 
 def test_one_prompt_is_undecided_and_bad_input_a_sentence():

@@ -54,10 +54,15 @@ def leak(
         quick=quick,
         seed=seed,
         stages=progress,
-        announce=lambda seconds: say(f"about {seconds:.0f} seconds are left"),
+        announce=_announce,
         watch=watch,
     )
     finish(record, as_json=as_json, output=output, show=lambda: _show(record.result))
+
+
+def _announce(seconds: float, memory: float | None) -> None:
+    much = "" if memory is None else f" and {memory:.1f} GiB of memory"
+    say(f"this takes about {seconds:.0f} seconds{much}")
 
 
 def _number(text: str) -> float:
