@@ -19,6 +19,13 @@ def in_dtype(model: LanguageModel, dtype: torch.dtype) -> LanguageModel:
     return replace(model, module=module, decoder=find_decoder(module), dtype=dtype)
 
 
+def copied(model: LanguageModel) -> LanguageModel:
+    """A copy with the parts that were found in the model, for plain forwards alone: nothing is tried again."""
+    decoder = model.decoder
+    module, body, chain, tables = copy.deepcopy((model.module, decoder.body, decoder.chain, decoder.tables))
+    return replace(model, module=module, decoder=replace(decoder, body=body, chain=chain, tables=tables))
+
+
 def in_float64(module: Any) -> Any:
     """A copy of a module that computes in float64, where the library's own casts let it."""
     return cast(copy.deepcopy(module), torch.float64)

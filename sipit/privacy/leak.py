@@ -155,13 +155,15 @@ class _Attack:
         return cls(network, prefix_opener(network), _known(network.model, int(network.layer)), levels, candidates, seed)
 
     def seconds(self, prompts: list[list[int]]) -> float:
-        """How long prompts will take that are not done yet, by the time of the first two tokens of one."""
+        """How long prompts will take that are not done yet, by the time of the first tokens of one, and of one cost."""
         left = [prompt for number, prompt in enumerate(prompts) if self._kept(prompt, number) is None]
         if not left:
             return 0.0
-        tried, begun = left[0][:_TRIED], time.monotonic()
-        self._measured(tried, 0)
-        return (time.monotonic() - begun) * sum(map(len, left)) / len(tried)
+        longest = max(left, key=len)
+        attacking = _timed(lambda: self._attacked(longest[:_TRIED], 0)) / len(longest[:_TRIED])
+        states = self.network.run(torch.tensor([longest], device=self.network.model.device))[0]
+        predicting = _timed(lambda: self._cost(states, [states])) / (2 * len(longest))  # by two runs
+        return (attacking + (1 + len(self.levels)) * predicting) * sum(map(len, left))
 
     def on(self, prompt: list[int], number: int) -> list[dict[str, Any]]:
         """What each defence and strength leaves of one prompt; kept, for those that are our own."""
@@ -195,13 +197,19 @@ class _Attack:
         return f"{measured_with(model.device)}/leak/{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.json"
 
     def _measured(self, prompt: list[int], number: int) -> list[dict[str, Any]]:
+        found, states, changed = self._attacked(prompt, number)
+        return [one | cost for one, cost in zip(found, self._cost(states, changed), strict=True)]
+
+    def _attacked(
+        self, prompt: list[int], number: int
+    ) -> tuple[list[dict[str, Any]], torch.Tensor, list[torch.Tensor]]:
+        """By level how often the attack succeeds; the states, and what leaves of them by level."""
         network, model = self.network, self.network.model
         ids = torch.tensor(prompt, device=model.device)
         prefix = self.opener(network)
         states = prefix.extend(0, ids[None])[0].clone()
         prefix.keep(0)
         rows = states.cpu().double()
-        before = network.next_token_logits(states)
         changed = [self._leaving(rows, defence, level, number) for defence, level in self.levels]
         nothing = {"recovered": 0, "ambiguous": 0, "wrong": 0, "tokens": len(prompt)}
         found: list[dict[str, Any]] = [dict(nothing) for _ in self.levels]
@@ -213,11 +221,19 @@ class _Attack:
             for place, (defence, level) in enumerate(self.levels):
                 seen = Seen(changed[place][position], changed[place][:position], rows[:position])
                 found[place][_outcome(defence.likelihoods(seen, table, level, self.known), same)] += 1
-        for place, rest in enumerate(changed):
-            after = None if before is None else network.next_token_logits(rest)
-            if before is not None and after is not None:
-                kl, alike = divergences(before, after)
-                found[place] |= {"kl": kl.tolist(), "same": alike.tolist()}
+        return found, states, changed
+
+    def _cost(self, states: torch.Tensor, changed: list[torch.Tensor]) -> list[dict[str, Any]]:
+        """By level how far predictions move where the changed states go on; nothing where the rest does not run."""
+        before = self.network.next_token_logits(states)
+        found: list[dict[str, Any]] = []
+        for rest in changed:
+            after = None if before is None else self.network.next_token_logits(rest)
+            if before is None or after is None:
+                found.append({})
+                continue
+            kl, alike = divergences(before, after)
+            found.append({"kl": kl.tolist(), "same": alike.tolist()})
         return found
 
     def _leaving(self, rows: torch.Tensor, defence: Defence, level: float, number: int) -> torch.Tensor:
@@ -237,6 +253,12 @@ class _Attack:
         rest = drawn.to(model.device)
         rest = rest[~torch.isin(rest, torch.cat([own, near]))]
         return torch.cat([own, near, rest])[: self.candidates]
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begun = time.monotonic()
+    work()
+    return time.monotonic() - begun
 
 
 def _outcome(likelihoods: torch.Tensor, same: torch.Tensor) -> str:

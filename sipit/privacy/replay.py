@@ -6,22 +6,24 @@ are brought to that first.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import psutil
 import torch
 from torch.overrides import TorchFunctionMode
 
+from numerics.arithmetic import cast
 from proofs.errors import SipitError
 from sipit.models import LanguageModel
-from sipit.models.copies import in_dtype
+from sipit.models.copies import copied
 from sipit.models.library import one_line
 from sipit.models.trial import REFUSALS
 from sipit.privacy.runs import attention_of
-from sipit.privacy.weights import unpacked
+from sipit.privacy.weights import unpack
 from sipit.states.layered import capture_layers
 
-_COPIES = 2  # of a model at once: the one that is copied, in a coarser type, and that in float64
+_COPIES = 2  # of a model at once: a matrix is there in its own type and in float64
 
 
 class _WithoutCasts(TorchFunctionMode):
@@ -43,10 +45,11 @@ def in_exact_arithmetic(
     if _COPIES * 8 * weights > psutil.virtual_memory().available:
         return "there is no memory for a copy of it in float64"
     try:
-        coarse = unpacked(model)
+        exact = replace(copied(model), dtype=torch.float64)
+        unpack(exact.module)
         if torch.finfo(rounded).eps > torch.finfo(model.dtype).eps:
-            coarse = in_dtype(coarse, rounded)
-        exact = in_dtype(coarse, torch.float64)
+            cast(exact.module, rounded)
+        cast(exact.module, torch.float64)
         attention = "eager" if hasattr(exact.module, "set_attn_implementation") else None
         with attention_of(exact, attention), _WithoutCasts():
             found = capture_layers(exact, prompts, layers).stacks

@@ -4,7 +4,6 @@ Formats are those of `numerics.formats` that round by the numbers of a matrix al
 (GPTQ, AWQ) leaves weights that no such format makes; they are other weights.
 """
 
-import copy
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from numerics.formats import FORMATS, Format
 from numerics.formats.conversion import effective_weight
 from proofs.errors import SipitError
 from sipit.models import LanguageModel
-from sipit.models.structure import find_decoder
+from sipit.models.copies import copied
 from sipit.models.trial import REFUSALS
 from sipit.privacy.weights import dense_weights
 
@@ -53,13 +52,13 @@ def rounded_to(model: LanguageModel, coarse: LanguageModel) -> Rounded | None:
         found[format_.name] += 1
     if not found:
         return None
-    module = copy.deepcopy(model.module)
+    rounded = copied(model)
     with torch.no_grad():
-        for path, part in module.named_modules():
+        for path, part in rounded.module.named_modules():
             for name, parameter in part.named_parameters(recurse=False):
                 parameter.copy_(theirs[f"{path}.{name}"])
     digest = hashlib.sha256(f"{model.digest}:weights of:{coarse.digest}".encode()).hexdigest()
-    return Rounded(replace(model, module=module, decoder=find_decoder(module), digest=digest), dict(found))
+    return Rounded(replace(rounded, digest=digest), dict(found))
 
 
 def _alike(one: torch.Tensor, other: torch.Tensor, step: float) -> bool:

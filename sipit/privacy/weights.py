@@ -1,14 +1,10 @@
 """The weights of two models beside each other: as what is multiplied with, and the types in which they are the same."""
 
-import copy
-from dataclasses import replace
-
 import torch
 from torch import nn
 
 from numerics.formats.conversion import effective_weight
 from sipit.models import LanguageModel
-from sipit.models.structure import find_decoder
 
 _FORMATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -22,19 +18,15 @@ def dense_weights(model: LanguageModel) -> dict[str, torch.Tensor]:
     }
 
 
-def unpacked(model: LanguageModel) -> LanguageModel:
-    """A copy of a model whose packed matrices are ordinary ones; itself where it has none."""
-    if not any(_is_packed(part, value) for part in model.module.modules() for value in part.parameters(recurse=False)):
-        return model
-    module = copy.deepcopy(model.module)
+def unpack(module: nn.Module) -> None:
+    """Makes the packed matrices of a module ordinary ones, in place."""
     for part in list(module.modules()):
         for name, child in part.named_children():
             if isinstance(child, nn.Linear) and _is_packed(child, child.weight):
                 plain = nn.Linear(child.in_features, child.out_features, bias=False, device="meta")
-                plain.weight = nn.Parameter(effective_weight(child).to(model.dtype), requires_grad=False)
+                plain.weight = nn.Parameter(effective_weight(child), requires_grad=False)
                 plain.bias = child.bias
                 setattr(part, name, plain)
-    return replace(model, module=module, decoder=find_decoder(module))
 
 
 def _is_packed(part: nn.Module, value: torch.Tensor) -> bool:

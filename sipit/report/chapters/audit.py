@@ -72,13 +72,13 @@ def audit_chapter(record: Record) -> Chapter:
 def _map(drawn: dict[str, Any]) -> list[Block]:
     """Row by row how large scores are for what they may be, of the prompts where they are the largest."""
     rows = [tuple(real(value) for value in sequence(row)) for row in sequence(drawn.get("ratios"))]
-    if not rows:
-        return []
-    names = [f"prompt {plain(number)}" for number in sequence(drawn.get("prompts"))]
+    if not any(value != 0 for row in rows for value in row):
+        return []  # bit for bit what was recomputed, or no map
+    names = list(map(plain, sequence(drawn.get("prompts"))))
     beyond = sum(value is None or value > 1 for row in rows for value in row)
     described = f"Of {count(sum(map(len, rows)), 'row')}, {beyond} lie beyond what rounding explains."
     chart = HeatMap("position", tuple(names), tuple(rows))
-    return [Figure("Row by row: the score over what it may be", described, chart, M)]
+    return [Figure("Row by row, prompts downwards: the score over what it may be", described, chart, M)]
 
 
 def _answers(prompts: list[dict[str, Any]]) -> Table:
