@@ -110,7 +110,7 @@ def leak_record(
     quick: bool = False,
     seed: int = 0,
     stages: Stages = silent,
-    announce: Callable[[float], None] | None = None,
+    announce: Callable[[float, float | None], None] | None = None,
     watch: Stopwatch | None = None,
 ) -> Record:
     """How much each defence hides and what it costs: the record of `sipit leak`.
