@@ -13,8 +13,8 @@ import torch
 from numerics.dtypes import name_of
 from sipit.cluster.states import Cluster
 from sipit.inversion.batching import PROMPTS
-from sipit.inversion.inverter import Inverter, matches_truth
-from sipit.inversion.outcome import Inversion
+from sipit.inversion.inverter import Inverter
+from sipit.inversion.outcome import Inversion, matches_truth
 from sipit.inversion.policies import make_policy
 from sipit.models import load_model
 from sipit.noise.tolerance import Format, Tolerance

@@ -4,6 +4,16 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+from proofs.errors import InvalidInput
+
+
+def check_budget(budget: Any) -> None:
+    """Raises InvalidInput where seconds are none to work in."""
+    if not (isinstance(budget, Real) and float(budget) > 0):
+        raise InvalidInput(f"Expected a budget of more than 0 seconds, but got {budget}; the default is 600.")
 
 
 @dataclass(slots=True)

@@ -3,19 +3,20 @@
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from numbers import Real
+from typing import Any
 
 import torch
 
 from proofs.errors import InvalidInput
 from sipit.inversion.batching import Opening, run_together
-from sipit.inversion.budget import Clock
+from sipit.inversion.budget import Clock, check_budget
 from sipit.inversion.first_states import FirstStates
 from sipit.inversion.formats import derive_each, with_half_types
 from sipit.inversion.neighbours import other_layers
-from sipit.inversion.outcome import Inversion, TokenResult, overall
+from sipit.inversion.outcome import Inversion, TokenResult, matches_truth, overall
 from sipit.inversion.policies import Policy, make_policy
 from sipit.inversion.resume import Kept
+from sipit.inversion.routes import RouteInverter
 from sipit.inversion.search import RIVALS, Search
 from sipit.inversion.verifier import Verifier
 from sipit.models import LanguageModel
@@ -61,10 +62,23 @@ def invert(
     check_loaded(model)
     check_states(states)
     states = states.beside(model)
-    inverter = Inverter.open(
+    inverter = open_inverter(
         model, states, policy=policy, tolerance=tolerance, full_margin=full_margin, rivals=rivals, budget=budget
     )
     return inverter.invert_all(states, progress=progress)
+
+
+def open_inverter(
+    model: LanguageModel, states: States, *, tolerance: float | Tolerance | None, budget: float, **options: Any
+) -> "Inverter | RouteInverter":
+    """What inverts such states: `Inverter`, or where they are ids of experts `RouteInverter`, which tries everything.
+
+    The arguments are those of `Inverter.open`.
+    """
+    if states.observation.discrete:
+        states.check(model)
+        return RouteInverter.open(model, states, tolerance=tolerance, budget=budget)
+    return Inverter.open(model, states, tolerance=tolerance, budget=budget, **options)
 
 
 @dataclass(frozen=True)
@@ -97,8 +111,7 @@ class Inverter:
         progress: Progress | None = None,
     ) -> "Inverter":
         """Checks the states, derives the tolerance and prepares the policy (probes may have to be trained)."""
-        if not (isinstance(budget, Real) and budget > 0):
-            raise InvalidInput(f"Expected a budget of more than 0 seconds, but got {budget}; the default is 600.")
+        check_budget(budget)
         states.check(model)
         network = observed_network(model, states.observation)
         derived: dict[Format, Tolerance] = {}
@@ -271,11 +284,3 @@ def _with_conditions(search: Search, truth: Sequence[int]) -> list[TokenResult]:
         if position >= len(search.working) or classes[search.working[position]] != classes[token]:
             break  # what stands behind it was tested behind another prefix
     return tokens
-
-
-def matches_truth(model: LanguageModel, inversion: Inversion, truth: Sequence[int]) -> bool:
-    """Whether every position was resolved, and to the class of the true token; the lengths must agree."""
-    if len(inversion.token_ids) != len(truth) or None in inversion.token_ids:
-        return False
-    classes = model.token_classes
-    return all(int(classes[token]) == found for token, found in zip(truth, inversion.token_ids, strict=True))

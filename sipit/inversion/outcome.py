@@ -3,7 +3,7 @@
 Nothing here is ever a guess: a token that was not verified alone has no id, and its position stays.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -12,6 +12,7 @@ from proofs.evidence import Record
 from proofs.showing import Shown
 from proofs.verdict import Verdict
 from sipit.inversion.decision import Condition
+from sipit.models import LanguageModel
 
 
 class Outcome(StrEnum):
@@ -88,6 +89,8 @@ class Inversion(Shown):
     `alternatives` and the outcome is ambiguous. `text` is None where a position is unresolved;
     `text_is_prompt` says whether the tokenizer makes the same ids of it again (None without one). `note` says in which
     number formats else the states were tried. `pieces` has the text of every token, None where there is none.
+    `likeliest` are whole prompts that fit, where many do and a language model orders them: ids, and the logarithm of
+    their probability.
     """
 
     outcome: Outcome
@@ -103,6 +106,7 @@ class Inversion(Shown):
     text_is_prompt: bool | None = None
     note: str | None = None
     pieces: list[str | None] = field(default_factory=list[str | None])
+    likeliest: tuple[tuple[list[int], float], ...] = ()
 
     @property
     def explanation(self) -> str:
@@ -121,8 +125,11 @@ class Inversion(Shown):
 
     def to_json(self) -> dict[str, Any]:
         """The entry of a record's `prompts`."""
+        entry = asdict(self)
+        if not self.likeliest:
+            del entry["likeliest"]
         return {
-            **asdict(self),
+            **entry,
             "explanation": self.explanation,
             "largest_residual": self.largest_residual,
             "smallest_margin": self.smallest_margin,
@@ -131,3 +138,10 @@ class Inversion(Shown):
     def to_record(self) -> Record:
         """The record of this prompt alone; where its states come from is not in it."""
         return Record("invert", self.outcome.verdict, {"prompts": [self.to_json()]})
+
+def matches_truth(model: LanguageModel, inversion: Inversion, truth: Sequence[int]) -> bool:
+    """Whether every position was resolved, and to the class of the true token; the lengths must agree."""
+    if len(inversion.token_ids) != len(truth) or None in inversion.token_ids:
+        return False
+    classes = model.token_classes
+    return all(int(classes[token]) == found for token, found in zip(truth, inversion.token_ids, strict=True))

@@ -17,7 +17,7 @@ from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.formal.names import named
 from proofs.verdict import Verdict
-from sipit.inversion.inverter import Inverter
+from sipit.inversion.inverter import Inverter, open_inverter
 from sipit.inversion.outcome import Inversion, Outcome
 from sipit.inversion.partial import PartialInversion, invert_partial
 from sipit.models import LanguageModel
@@ -66,7 +66,7 @@ def inversion_record(
     truth = stored_truth(model, states) if truth is None else truth
     states = states.beside(model)
     with stages("preparing") as progress:
-        inverter = Inverter.open(
+        inverter = open_inverter(
             model,
             states,
             policy=policy,
@@ -79,8 +79,10 @@ def inversion_record(
     with stages("inverting") as progress:
         if elsewhere is None:
             inversions = inverter.invert_all(states, truth=truth, resume=True, progress=progress)
-        else:
+        elif isinstance(inverter, Inverter):
             inversions = elsewhere(inverter, progress)
+        else:
+            raise InvalidInput(f"Expected states to --engine ray, but got {states.observation}; leave --engine out.")
     return Record(
         command="invert",
         verdict=Verdict.worst(inversion.outcome.verdict for inversion in inversions),

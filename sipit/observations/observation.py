@@ -1,7 +1,8 @@
 """`Observation`: which tensors of a network are observed, at which layers: the grammar of `--observe` and `--layer`.
 
     residual  centred  mid  attention-out  mlp-out            of block l: 1 … L (residual also 0, or `final`)
-    normed  keys  values  keys-unrotated  latent  experts     what block l + 1 makes of residual l: 0 … L - 1
+    normed  keys  values  keys-unrotated  latent
+    experts  router-scores                                    what block l + 1 makes of residual l: 0 … L - 1
     logits  logprobs                                          of the whole network: no layer
 
 So keys at layer l are `cache.layers[l]` of `transformers`. Several sites are joined by commas, and what a cache or a
@@ -50,6 +51,7 @@ KINDS = {
     **{name: Kind(Where.NEXT, several=True, per_head=True) for name in ("keys", "values", "keys-unrotated")},
     "latent": Kind(Where.NEXT, several=True),
     "experts": Kind(Where.NEXT, several=True, discrete=True),
+    "router-scores": Kind(Where.NEXT, several=True),
     "logits": Kind(Where.NETWORK),
     "logprobs": Kind(Where.NETWORK),
 }
@@ -159,6 +161,11 @@ class Observation:
     def per_head(self) -> bool:
         """Whether every token has a row for each of several heads."""
         return len(self.sites) == 1 and self.kinds[0].per_head
+
+    @property
+    def discrete(self) -> bool:
+        """Whether its numbers are names of things."""
+        return self.kinds[0].discrete
 
     @property
     def words(self) -> str:

@@ -14,6 +14,7 @@ from sipit.observations.latent import find_latent
 from sipit.observations.norms import find_normed
 from sipit.observations.observation import KINDS, Kind
 from sipit.observations.readers import AtHead, MadeOf, Reader
+from sipit.observations.routers import find_router, find_scores
 from sipit.observations.unrotated import find_unrotated
 
 Find = Callable[[LanguageModel, int], Reader]
@@ -36,8 +37,6 @@ def find_reader(model: LanguageModel, site: str, layer: int) -> Reader:
     Raises:
         Unsupported: the model has no such tensor there.
     """
-    if site not in FINDERS:
-        raise Unsupported(f"Expected one of {', '.join(FINDERS)}, but {site} cannot be read yet; observe one of them.")
     return FINDERS[site](model, layer)
 
 
@@ -84,6 +83,8 @@ FINDERS: dict[str, Find] = {
     "mlp-out": lambda model, layer: find_half(model, layer, "mlp-out"),
     "normed": find_normed,
     "latent": find_latent,
+    "experts": find_router,
+    "router-scores": find_scores,
     "logits": find_logits,
     "logprobs": lambda model, layer: MadeOf(find_logits(model, layer), log_probabilities),
     "keys-unrotated": find_unrotated,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from sipit.inversion.inverter import Inverter, matches_truth
-from sipit.inversion.outcome import Inversion, Outcome
+from sipit.inversion.inverter import Inverter
+from sipit.inversion.outcome import Inversion, Outcome, matches_truth
 from sipit.inversion.policies import Policy
 from sipit.inversion.search import RIVALS
 from sipit.models import LanguageModel

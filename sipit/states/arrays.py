@@ -11,10 +11,11 @@ from proofs.errors import InvalidInput
 _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-def as_arrays(given: Any, *, heads: bool = False) -> tuple[torch.Tensor, ...]:
+def as_arrays(given: Any, *, heads: bool = False, ids: bool = False) -> tuple[torch.Tensor, ...]:
     """One tensor per prompt. One table of rows alone is one prompt, a stack (N, T, d) alone is N.
 
-    With `heads` one tensor alone stays as it is: which of its axes is which is known beside a model.
+    With `heads` one tensor alone stays as it is: which of its axes is which is known beside a model. With `ids` whole
+    numbers are meant, of whatever type.
 
     Raises:
         InvalidInput: what holds no numbers, or numbers that are no states: whole ones, complex ones, eight bits.
@@ -25,10 +26,10 @@ def as_arrays(given: Any, *, heads: bool = False) -> tuple[torch.Tensor, ...]:
         given = list(given.values())
     if not isinstance(given, Iterable) or isinstance(given, str | bytes):
         raise InvalidInput(f"Expected one (T, d) array per prompt, but got a {type(given).__name__}; give a list.")
-    return tuple(_as_rows(number, array) for number, array in enumerate(given))
+    return tuple(_as_rows(number, array, ids) for number, array in enumerate(given))
 
 
-def _as_rows(number: int, given: Any) -> torch.Tensor:
+def _as_rows(number: int, given: Any, ids: bool) -> torch.Tensor:
     """The rows of one prompt."""
     try:
         rows = given.detach() if isinstance(given, torch.Tensor) else _from_numpy(np.array(given))
@@ -38,6 +39,8 @@ def _as_rows(number: int, given: Any) -> torch.Tensor:
             f"Expected an array of numbers of shape (T, d), but tensor {number} is a {type(given).__name__} that is "
             "none; give a tensor, a numpy array or rows of numbers."
         ) from None
+    if ids and not (rows.is_complex() or rows.dtype == torch.bool):
+        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
     if rows.dtype not in _FLOATS:
         raise InvalidInput(
             f"Expected states in float64, float32, bfloat16 or float16, but tensor {number} holds "

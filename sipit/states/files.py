@@ -22,6 +22,7 @@ from sipit.observations.heads import with_heads_beside
 from sipit.observations.latent import latent_rows
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
+from sipit.observations.routes import routes_beside
 from sipit.observations.top import unpacked
 from sipit.states.arrays import as_arrays
 from sipit.states.readers.containers import Container, natural, read_container
@@ -87,7 +88,7 @@ class States(Sequence[torch.Tensor]):
         observation = Observation.of(given, self.layer)
         object.__setattr__(self, "observation", observation)
         object.__setattr__(self, "layer", observation.layer)
-        object.__setattr__(self, "arrays", as_arrays(self.arrays, heads=observation.per_head))
+        object.__setattr__(self, "arrays", as_arrays(self.arrays, heads=observation.per_head, ids=observation.discrete))
 
     def __len__(self) -> int:
         return len(self.arrays)
@@ -119,6 +120,8 @@ class States(Sequence[torch.Tensor]):
         if self.observation.sites == ("latent",) and len(self.observation.layers) == 1:
             rows = latent_rows(model, int(self.observation.layers[0]), self.arrays)
             return replace(self, arrays=tuple(rows))
+        if self.observation.discrete:
+            return replace(self, arrays=tuple(routes_beside(model, self.observation, self.arrays)))
         if not self.observation.per_head or all(array.ndim == 2 for array in self.arrays):
             return self
         return replace(self, arrays=tuple(with_heads_beside(model, self.observation, self.arrays)))
@@ -279,7 +282,8 @@ def look_into(
     if container is None or "sipit" not in container.metadata:
         named, asked = layer if isinstance(layer, tuple) else (), _asked(observe, layer, top)
         given = path if container is None else container
-        return _foreign(path, read_contents(given, named=named, heads=asked.per_head, model=model), asked)
+        contents = read_contents(given, named=named, heads=asked.per_head, ids=asked.discrete, model=model)
+        return _foreign(path, contents, asked)
     manifest = read_manifest(path, container.metadata["sipit"])
     if manifest.layers is not None:
         container, manifest = _of_layer(container, manifest, whole_number(layer))

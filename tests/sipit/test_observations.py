@@ -92,6 +92,7 @@ WITHOUT = {
     "mlp-out": ("mamba",),
     "normed": ("olmo2",),
     "latent": ALL_FAMILIES,
+    "router-scores": [family for family in ALL_FAMILIES if family != "mixtral"],
 }
 CAPTURED = [site for site in SITES if site not in DISCRETE]
 

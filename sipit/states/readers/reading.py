@@ -14,14 +14,19 @@ from sipit.states.readers.containers import Container, natural, read_container
 from sipit.states.readers.contents import UNPLACED, Contents, Place, Source
 from sipit.states.readers.named import named_places
 from sipit.states.readers.sglang import read_sglang
-from sipit.states.readers.stacked import stacked_states, tables_by_head
+from sipit.states.readers.stacked import stacked_states, tables_with_axes
 from sipit.states.readers.vllm import vllm_cache, vllm_states
 
 ENDINGS = (".safetensors", ".npy", ".npz", ".gguf", ".json")
 
 
 def read_contents(
-    given: Path | Container, *, named: Sequence[Layer] = (), heads: bool = False, model: LanguageModel | None = None
+    given: Path | Container,
+    *,
+    named: Sequence[Layer] = (),
+    heads: bool = False,
+    ids: bool = False,
+    model: LanguageModel | None = None,
 ) -> Contents:
     """Everything that a file holds, place by place.
 
@@ -29,6 +34,7 @@ def read_contents(
         given: the file, or its tensors, unread.
         named: the layers that whoever reads it has named.
         heads: whether tensors may be given head by head, with axes that only the model tells apart.
+        ids: whether the numbers of the tensors are ids of experts.
         model: whose states they are said to be; without one, stacks and module paths cannot be told.
 
     Raises:
@@ -41,7 +47,7 @@ def read_contents(
         vllm_states(container, named)
         or vllm_cache([container])
         or named_places(container, model)
-        or (tables_by_head(container) if heads else stacked_states(container, model))
+        or (tables_with_axes(container, whole=ids) if heads or ids else stacked_states(container, model))
     )
 
 

@@ -61,18 +61,18 @@ def stacked_states(container: Container, model: LanguageModel | None) -> Content
     return Contents(PLAIN, {UNPLACED: arrays}, companions.ids_of(arrays, container))
 
 
-def tables_by_head(container: Container) -> Contents:
-    """The prompts of a file of keys or values whose axes are told apart beside a model (`sipit.observations.heads`).
+def tables_with_axes(container: Container, *, whole: bool = False) -> Contents:
+    """The prompts of a file of keys or values, or of whole numbers, whose axes are told apart beside a model.
 
     Raises:
         InvalidInput: a tensor that has no such axes.
     """
-    wrong = [t for t in container.tensors if not t.floating or not 2 <= len(t.shape) <= 4 or 0 in t.shape]
+    numbers = {t.name for t in container.tensors if t.floating or (whole and t.whole)}
+    wrong = [t for t in container.tensors if t.name not in numbers or not 2 <= len(t.shape) <= 4 or 0 in t.shape]
     if wrong or not container.tensors:
         got = f"{wrong[0]} in {container.path} is not" if wrong else f"{container.path} has none"
-        raise InvalidInput(
-            f"Expected floating-point tensors of two to four axes, one a prompt, but {got}; keep only these."
-        )
+        kind = "tensors" if whole else "floating-point tensors"
+        raise InvalidInput(f"Expected {kind} of two to four axes, one a prompt, but {got}; keep only these.")
     return Contents(PLAIN, {UNPLACED: tuple(tensor.read() for tensor in container.tensors)})
 
 
