@@ -24,12 +24,10 @@ from sipit.models.language_model import check_loaded
 from sipit.models.length import whole_length
 from sipit.models.network import Network, Work
 from sipit.noise.tolerance import Format, Tolerance, format_of
-from sipit.observations.network import ObservedNetwork, observed_network
+from sipit.observations.network import ObservedNetwork, observed_network, says_little
 from sipit.prefix.choice import PrefixOpener, kind_of, prefix_opener
 from sipit.record import Progress
 from sipit.states.files import States, check_states
-
-THIN = 8  # numbers of a token below which the whole vocabulary is tested
 
 
 def invert(
@@ -124,9 +122,7 @@ class Inverter:
             raise InvalidInput(
                 f"Expected a number of rivals of at least 2, but got {rivals!r}; the usual one is {RIVALS}."
             )
-        # A few numbers a token may be met by chance: then every token is tested.
-        thin = (states.observation.top or network.width) < THIN
-        everything = full_margin or policy == "exhaustive" or thin
+        everything = full_margin or policy == "exhaustive" or says_little(network)
         return cls(
             network=network,
             open_prefix=prefix_opener(network),

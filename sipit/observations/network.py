@@ -16,6 +16,7 @@ from sipit.observations.readers import AtHead, InCache, Keep, MadeOf, Reader
 from sipit.observations.sites import find_reader
 from sipit.observations.top import leading
 
+THIN = 8  # numbers of a token below which the whole vocabulary is tested
 _LENGTH = 4  # tokens of the prompt with which the width is seen
 
 
@@ -65,13 +66,23 @@ class ObservedNetwork(Network):
                 stack.enter_context(reader.reading(lambda part, number=number: collect(number, part), memory))
             yield
 
-    def next_token_logits(self, states: torch.Tensor) -> None:
-        """None: the rest of the model goes on from the residual stream alone."""
+    def next_token_logits(self, states: torch.Tensor) -> torch.Tensor | None:
+        """What is observed where that is logits; else None: the rest of the model goes on from the stream alone."""
+        if not all(of_head(reader) for reader in self.readers):
+            return None
+        missing = self.model.vocabulary_size - states.shape[1]
+        return torch.nn.functional.pad(states.to(self.model.device), (0, missing), value=-torch.inf)
 
 
 def of_head(reader: Reader) -> bool:
     """Whether a reader takes logits, or what is made of them."""
     return isinstance(reader, AtHead) or (isinstance(reader, MadeOf) and of_head(reader.reader))
+
+
+def says_little(network: Network) -> bool:
+    """Whether a token has so few numbers that another may meet them by chance: then every token has to be tested."""
+    top = network.observation.top if isinstance(network, ObservedNetwork) else None
+    return (top or network.width) < THIN
 
 
 def observed_network(model: LanguageModel, observation: Observation) -> Network:

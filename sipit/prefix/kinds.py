@@ -23,6 +23,11 @@ class Prefix(Protocol):
 
     network: Network
 
+    @property
+    def prompt(self) -> torch.Tensor:
+        """The working prompt, ids (T,)."""
+        ...
+
     def extend(self, start: int, drafts: torch.Tensor) -> torch.Tensor:
         """Cuts the working prompt to `start` tokens and runs drafts (B, n) behind it; their states (B, n, d)."""
         ...
@@ -50,6 +55,11 @@ class RecomputedPrefix:
         self.network = network
         self._drafts = torch.zeros(1, 0, dtype=torch.long, device=network.model.device)
         self._prompt = self._drafts[0]
+
+    @property
+    def prompt(self) -> torch.Tensor:
+        """See `Prefix.prompt`."""
+        return self._prompt
 
     def extend(self, start: int, drafts: torch.Tensor) -> torch.Tensor:
         """See `Prefix.extend`."""
@@ -89,16 +99,24 @@ class CachedPrefix:
     def __init__(self, network: Network) -> None:
         self.network = network
         self._cache = DynamicCache()
+        self._tokens = torch.zeros(1, 0, dtype=torch.long, device=network.model.device)
+
+    @property
+    def prompt(self) -> torch.Tensor:
+        """See `Prefix.prompt`."""
+        return self._tokens[0]
 
     def extend(self, start: int, drafts: torch.Tensor) -> torch.Tensor:
         """See `Prefix.extend`."""
         rows, length = drafts.shape
+        self._tokens = behind(self._tokens, start, drafts)
         self._select(lambda stored: stored[:, :, :start].expand(rows, -1, -1, -1))
         positions = torch.arange(start, start + length, device=drafts.device).expand(rows, -1)
         return self.network.run(drafts, memory=self._cache, positions=self.positions(positions))
 
     def keep(self, row: int) -> None:
         """See `Prefix.keep`."""
+        self._tokens = self._tokens[row : row + 1]
         self._select(lambda stored: stored[row : row + 1])
 
     def _select(self, part: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -181,6 +199,11 @@ class _PrefixLayer(DynamicLayer):
 
     def get_seq_length(self) -> int:
         return self._length
+
+
+def behind(kept: torch.Tensor, start: int, new: torch.Tensor) -> torch.Tensor:
+    """What is new (B, n, …) behind the first `start` of what is kept (1, T, …) of the working prompt."""
+    return torch.cat([kept[:1, :start].expand(len(new), *[-1] * (kept.ndim - 1)), new], dim=1)
 
 
 def chunks(count: int, row_bytes: int) -> Iterator[slice]:

@@ -20,7 +20,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from sipit.models.abilities import agree
 from sipit.models.network import Network
-from sipit.prefix.kinds import CachedPrefix, rows_at_once
+from sipit.prefix.kinds import CachedPrefix, behind, rows_at_once
 
 ROW = 128  # candidates in one row
 _ALIKE = 16  # rows that run together however much of their prefixes is padding
@@ -49,19 +49,18 @@ class PackedPrefix(CachedPrefix):
     def __init__(self, network: Network, tried: Tried) -> None:
         super().__init__(network)
         self.tried = tried
-        self._tokens = torch.zeros(1, 0, dtype=torch.long, device=network.model.device)
         self._states = torch.zeros(1, 0, network.width, dtype=network.model.dtype, device=network.model.device)
 
     def extend(self, start: int, drafts: torch.Tensor) -> torch.Tensor:
         """See `Prefix.extend`."""
         states = super().extend(start, drafts)
-        self._remember(start, drafts, states)
+        self._states = behind(self._states, start, states)
         return states
 
     def keep(self, row: int) -> None:
         """See `Prefix.keep`."""
         super().keep(row)
-        self._tokens, self._states = self._tokens[row : row + 1], self._states[row : row + 1]
+        self._states = self._states[row : row + 1]
 
     def candidates(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         """See `Prefix.candidates`."""
@@ -91,7 +90,8 @@ class PackedPrefix(CachedPrefix):
             layer.keys, layer.values = new
             layers.append(layer)
         self._cache = Cache(layers=layers)
-        self._remember(start, drafts, states)
+        self._tokens = behind(self._tokens, start, drafts)
+        self._states = behind(self._states, start, states)
 
     def pair(self, index: int) -> "_Pair":
         """Keys and values of the working prompt in a block, each (1, heads, T, width)."""
@@ -102,11 +102,6 @@ class PackedPrefix(CachedPrefix):
     def depth(self) -> int:
         """Blocks with keys and values; 0 before anything was run."""
         return len(self._cache.layers)
-
-    def _remember(self, start: int, drafts: torch.Tensor, states: torch.Tensor) -> None:
-        rows = len(drafts)
-        self._tokens = torch.cat([self._tokens[:, :start].expand(rows, -1), drafts], dim=1)
-        self._states = torch.cat([self._states[:, :start].expand(rows, -1, -1), states], dim=1)
 
 
 def candidates_together(parts: Sequence[Candidates]) -> list[torch.Tensor]:

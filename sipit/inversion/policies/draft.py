@@ -5,17 +5,20 @@ The draft is the token that the probe and a prior find likeliest. The prior is t
 on text and misleads on random tokens, so it is mixed with the uniform distribution, and the share is what makes the
 observed states likeliest (one EM per prompt). Positions 0 and 1 have none: before them there is nothing, or a token
 alone, whose state serves trained models as an attention sink and foretells little; nor has any behind another sink.
+Other observations than the stream cannot be pushed on. There the model is asked what it expects behind the working
+prompt, at the position where the draft ended; what the observed logits of a position expect is known at once.
 
 Several drafts run together: the likeliest ones, where positions are taken for independent.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import NamedTuple
 
 import torch
 
+from sipit.inversion.policies.outlook import Outlook
 from sipit.inversion.probes import Probes, is_late, trained_probes
 from sipit.inversion.verifier import PIECE, Trial
 from sipit.models.network import Network
@@ -34,6 +37,7 @@ _CERTAIN = 3.0  # log-odds of the likeliest draft above which another is not wor
 _SHARP = 9.2  # log-odds, ten thousand to 1, from which the state speaks of one token alone
 _FEWEST = 2  # rivals of a token that stands alone
 _HOPE = 0.03  # probability that a draft holds so far, below which it is not drawn out
+_UNKNOWN_SHARE = 0.5  # of the language model in the prior where it is not estimated
 _SHORTEST = 8  # tokens of a draft, unless fewer are left
 _AHEAD = 8 * PIECE  # candidates in one order
 _ROWS = 64  # positions scored at a time
@@ -52,18 +56,23 @@ class DraftPolicy:
         """The policy for a model and layer; trains its probes where none are kept that will do for the positions."""
         return cls(trained_probes(network, positions=positions, progress=progress))
 
-    def propose(self, states: torch.Tensor, network: Network) -> "DraftProposal":
-        """Scores all tokens at all positions, with the prior where the probe alone is not sure."""
+    def propose(
+        self, states: torch.Tensor, network: Network, *, observed: torch.Tensor | None = None
+    ) -> "DraftProposal":
+        """Scores all tokens at all positions, with the prior where the probe alone is not sure.
+
+        Where `states` are only what the probes read, `observed` are those that the network has.
+        """
         sinks = self.probes.sinks(states)
         features = self.probes.features(states, sinks)
         late = is_late(network.model, network.layer)
         proposal = DraftProposal(self.probes, features, sinks, None, 0.0, late)
         if len(states) > _FIRST_PRIOR and network.layer != 0 and proposal.probabilities[1:].mean() < _SURE:
-            logits = network.next_token_logits(states)
-            if logits is not None:
-                logits = logits[_FIRST_PRIOR - 1 : -1].float()
-                share = _prior_share(proposal, logits)
-                proposal = DraftProposal(self.probes, features, sinks, logits, share, late)
+            logits = network.next_token_logits(states if observed is None else observed)
+            if logits is None:
+                return replace(proposal, outlook=Outlook.of(network))
+            logits = logits[_FIRST_PRIOR - 1 : -1].float()
+            proposal = replace(proposal, logits=logits, share=_prior_share(proposal, logits))
         return proposal
 
 
@@ -84,7 +93,8 @@ class _Best(NamedTuple):
 class DraftProposal:
     """Features (T, d) of the observed states, and which of these are sinks (T,).
 
-    Then logits (T - 2, V) of the prior, for positions 2 on, its share, and whether the layer is a late one.
+    Then logits (T - 2, V) of the prior, for positions 2 on, its share, whether the layer is a late one, and the outlook
+    where there are no such logits.
     """
 
     probes: Probes
@@ -93,6 +103,7 @@ class DraftProposal:
     logits: torch.Tensor | None
     share: float
     late: bool = False
+    outlook: Outlook | None = None
 
     @property
     def informed(self) -> bool:
@@ -169,14 +180,21 @@ class DraftProposal:
     def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
         """All tokens by score, taking turns with the scores corrected by what the tried token shows of the error."""
         observed = self.features[position : position + 1]
-        order = self._scores(position, position + 1, observed)[0].argsort(descending=True, stable=True)
+        expected = self._expected(position, prefix)
+        order = (self._scores(position, position + 1, observed)[0] + expected).argsort(descending=True, stable=True)
         if trial is None or trial.nearest_state is None:
             return order
         probe = self.probes.first if bool(self.sinks[position]) else self.probes.later
         corrected = observed - probe.features(trial.nearest_state[None]) + probe.expected(trial.nearest)
-        other = self._scores(position, position + 1, corrected)[0].argsort(descending=True, stable=True)
+        other = (self._scores(position, position + 1, corrected)[0] + expected).argsort(descending=True, stable=True)
         ranks = torch.stack([order.argsort(), other.argsort()]).amin(0)
         return ranks.argsort(stable=True)
+
+    def _expected(self, position: int, prefix: Prefix) -> torch.Tensor | float:
+        """What the model expects behind the working prompt, logarithms (V,); 0 where it is not asked."""
+        if self.outlook is None or position < _FIRST_PRIOR or bool(self.sinks[position - 1]):
+            return 0.0
+        return _log_prior(self.outlook.behind(prefix.prompt[:position])[None], _UNKNOWN_SHARE)[0]
 
     def _scores(self, start: int, stop: int, features: torch.Tensor) -> torch.Tensor:
         """Scores of positions start..stop-1, one of `_spans` or a single one, shape (stop - start, V)."""

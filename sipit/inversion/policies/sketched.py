@@ -91,7 +91,7 @@ class SketchedPolicy:
     def propose(self, states: torch.Tensor, network: Network) -> "SketchedProposal":
         """The proposal for observed states (T, n)."""
         sketches = self.network.sketch.apply(states)
-        return SketchedProposal(self.inner.propose(sketches, network), self.network.sketch)
+        return SketchedProposal(self.inner.propose(sketches, network, observed=states), self.network.sketch)
 
 
 @dataclass(frozen=True)
