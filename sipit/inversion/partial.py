@@ -25,8 +25,9 @@ from sipit.inversion.outcome import Outcome, overall
 from sipit.inversion.partial_search import CLASS, Segment, SegmentSearch
 from sipit.models import LanguageModel
 from sipit.models.length import whole_length
-from sipit.models.network import Layer
 from sipit.noise.tolerance import Tolerance, derive_tolerance
+from sipit.observations.network import observed_network
+from sipit.observations.observation import Observation
 from sipit.record import Progress
 from sipit.states.files import States
 
@@ -74,7 +75,8 @@ def invert_partial(
     model: LanguageModel,
     rows: torch.Tensor,
     *,
-    layer: Layer,
+    layer: Any = None,
+    observe: str | Observation | None = None,
     positions: Sequence[int] | None = None,
     known: Mapping[int, int] | None = None,
     tolerance: float | None = None,
@@ -86,7 +88,8 @@ def invert_partial(
     Args:
         model: whose states they are.
         rows: the observed states, shape (n, d).
-        layer: where they were captured.
+        layer: where they were captured; several where that is observed.
+        observe: which tensors they are, as for `capture`; the residual stream by default.
         positions: where the rows stand in the prompt, ascending; the prompt ends at the last. Default: 0 … n-1.
         known: tokens that are known, by position.
         tolerance: relative residual that a true prompt may have; None derives it from measured noise.
@@ -98,15 +101,20 @@ def invert_partial(
     """
     at = list(range(len(rows))) if positions is None else list(positions)
     given = dict(known or {})
-    states = States(arrays=(rows,), layer=layer)
+    states = States(arrays=(rows,), observation=Observation.of(observe, layer)).beside(model)
+    if states.observation.discrete:
+        raise InvalidInput(
+            f"Expected states of which a part may do, but got {states.observation}; give the rows of all positions."
+        )
     states.check(model)
+    (rows,) = states
     _check(model, rows, at, given)
     allowed = derive_tolerance(model, states, damped=False) if tolerance is None else Tolerance.given(tolerance)
     started = time.monotonic()
     prompt: list[int] = []
     segments: list[Segment] = []
     with whole_length(at[-1] + 1):
-        search = SegmentSearch(model, layer, allowed.value, started + budget)
+        search = SegmentSearch(observed_network(model, states.observation), allowed.value, started + budget)
         for row, position in zip(rows, at, strict=True):
             fixed = [given.get(index) for index in range(len(prompt), position + 1)]
             found = search.segment(prompt, fixed, row)

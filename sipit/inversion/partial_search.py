@@ -9,10 +9,11 @@ import torch
 
 from sipit.inversion.decision import accepted, fits, limit
 from sipit.inversion.outcome import Outcome
+from sipit.inversion.policies.sketched import SketchedNetwork, is_wide
 from sipit.inversion.probes import Probes, trained_probes
 from sipit.inversion.verifier import NEAR, finite
-from sipit.models import LanguageModel
-from sipit.models.network import Layer, Network
+from sipit.models.network import Network
+from sipit.observations.network import ObservedNetwork, says_little
 from sipit.prefix.choice import single_opener
 
 EXHAUSTIVE = 2**19  # combinations up to which a space is searched whole
@@ -78,13 +79,13 @@ class _Trials:
 class SegmentSearch:
     """Searches segments one behind the other, on one prefix, until a deadline (monotonic seconds)."""
 
-    def __init__(self, model: LanguageModel, layer: Layer, tolerance: float, deadline: float) -> None:
-        self.model, self.tolerance, self.deadline = model, tolerance, deadline
-        self._network = Network(model, layer)
-        self._prefix = single_opener(self._network)(self._network)
+    def __init__(self, network: Network, tolerance: float, deadline: float) -> None:
+        self.model, self.tolerance, self.deadline = network.model, tolerance, deadline
+        self._network, self._everything = network, says_little(network)
+        self._prefix = single_opener(network)(network)
         self._settled = 0
         self._probes: Probes | None = None
-        self._vocabulary = model.token_classes.unique()  # one token of each class
+        self._vocabulary = self.model.token_classes.unique()  # one token of each class
         self._row = torch.zeros(0)
 
     def segment(self, prompt: Sequence[int], fixed: Sequence[int | None], row: torch.Tensor) -> Segment:
@@ -150,7 +151,7 @@ class SegmentSearch:
         if len(near) and not self._test(trials, [self._with(template, index, near)]):
             return False
         zone = max(self.tolerance, NEAR * trials.nearest)
-        if trials.nearest <= self.tolerance and trials.margin > zone:
+        if trials.nearest <= self.tolerance and trials.margin > zone and not self._everything:
             return False
         rest = order[~torch.isin(order, torch.cat([tested, near]))]
         return self._test(trials, [self._with(template, index, rest)])
@@ -221,10 +222,14 @@ class SegmentSearch:
 
     def _ranking(self) -> torch.Tensor:
         """One token of each class, the likeliest by the probe of the last row first."""
+        row, network = self._row[None], self._network
+        if isinstance(network, ObservedNetwork) and is_wide(network):
+            network = SketchedNetwork.of(network)
+            row = network.sketch.apply(row)
         if self._probes is None:
-            self._probes = trained_probes(self._network)
+            self._probes = trained_probes(network)
         probe = self._probes.at(self._settled)
-        order = probe.scores(probe.features(self._row[None].float()))[0].argsort(descending=True, stable=True)
+        order = probe.scores(probe.features(row.float()))[0].argsort(descending=True, stable=True)
         return order[torch.isin(order, self._vocabulary)]
 
     def _with(self, prompt: torch.Tensor, index: int, tokens: torch.Tensor) -> torch.Tensor:

@@ -142,11 +142,6 @@ def partial_record(
     """
     watch = Stopwatch() if watch is None else watch
     truth = stored_truth(model, states) if truth is None else truth
-    if not states.observation.plain:
-        raise InvalidInput(
-            f"Expected rows of the residual stream where only a part of them is used, but got {states.observation}; "
-            "leave --prefix, --suffix and --positions away."
-        )
     found: list[PartialInversion] = []
     with stages("searching") as progress:
         for number, rows in enumerate(states):
@@ -161,8 +156,8 @@ def partial_record(
             end = at[-1] + 1
             known = dict(enumerate(prefix)) | dict(zip(range(end - len(suffix), end), suffix, strict=True))
             inversion = invert_partial(
-                model, rows[chosen], layer=states.layer, positions=at, known=known, tolerance=tolerance, budget=budget,
-                progress=progress,
+                model, rows[chosen], observe=states.observation, positions=at, known=known, tolerance=tolerance,
+                budget=budget, progress=progress,
             )  # fmt: skip
             found.append(inversion if whole is None else _compared(model, inversion, whole[:end]))
     return Record(
@@ -170,6 +165,7 @@ def partial_record(
         verdict=Verdict.worst(inversion.outcome.verdict for inversion in found),
         result={
             "layer": states.layer,
+            "observation": states.observation.to_json(),
             "policy": "partial",
             "partial": [inversion.to_json() for inversion in found],
             **source_entry(states.source),

@@ -55,6 +55,22 @@ def test_a_space_searched_whole_agrees_with_brute_force():
     assert [tuple(tokens) for tokens, _ in segment.alternatives[:3]] == [pairs[index] for index in order[1:4]]
 
 
+@pytest.mark.parametrize("site", ["keys", "values", "keys,values", "normed", "mid", "attention-out", "mlp-out"])
+def test_a_part_of_the_rows_of_any_site_gives_the_prompt_back(site):
+    (rows,) = sipit.capture(SMALL, [PROMPT], layer=1, observe=site)
+    given_rows = {"layer": 1, "observe": site, "tolerance": 1e-5}
+    behind = invert_partial(SMALL, rows[2:], positions=[2, 3, 4], known={0: PROMPT[0], 1: PROMPT[1]}, **given_rows)
+    assert (behind.outcome, behind.token_ids) == (Outcome.RECOVERED, PROMPT)
+    some = invert_partial(SMALL, rows[[0, 2, 3]], positions=[0, 2, 3], **given_rows)
+    assert (some.outcome, some.token_ids) == (Outcome.RECOVERED, PROMPT[:4])
+
+
+def test_ids_of_experts_are_no_part():
+    rows = sipit.capture(tiny("mixtral"), [[5, 6]], layer=1, observe="experts")[0]
+    with pytest.raises(InvalidInput, match="give the rows of all positions"):
+        invert_partial(tiny("mixtral"), rows, layer=1, observe="experts")
+
+
 def test_every_other_row_is_enough():
     found = partial(SMALL, captured(SMALL, PROMPT)[[0, 2, 4]], positions=[0, 2, 4])
     assert (found.outcome, found.nearest_token_ids) == (Outcome.RECOVERED, PROMPT)
