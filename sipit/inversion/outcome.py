@@ -139,6 +139,7 @@ class Inversion(Shown):
         """The record of this prompt alone; where its states come from is not in it."""
         return Record("invert", self.outcome.verdict, {"prompts": [self.to_json()]})
 
+
 def matches_truth(model: LanguageModel, inversion: Inversion, truth: Sequence[int]) -> bool:
     """Whether every position was resolved, and to the class of the true token; the lengths must agree."""
     if len(inversion.token_ids) != len(truth) or None in inversion.token_ids:

@@ -276,6 +276,7 @@ def answer(search: RouteSearch, ended: Outcome | None) -> Inversion:
         token_positions=search.network.work.token_positions,
         candidates_tested=sum(token.candidates_tested for token in tokens),
         seconds=0.0,
+        pieces=[None if token is None else model.decode([token]) for token in ids],
         likeliest=tuple((list(path.tokens), path.score) for path in likeliest if len(known) < len(ids)),
     )
 
