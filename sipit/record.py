@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -86,4 +87,8 @@ def exact_provenance(model: str, *arithmetic: str, **also: Any) -> dict[str, Any
 
 
 def _versions(*names: str) -> dict[str, str]:
-    return {name: version(name) for name in names}
+    return {name: _version(name) for name in names}
+
+
+# Reading the metadata of a distribution costs as much as a short capture.
+_version = cache(version)

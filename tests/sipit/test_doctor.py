@@ -123,8 +123,11 @@ def test_whatever_raises_there_is_an_examination(monkeypatch, nothing_imported, 
     assert any("RuntimeError: unforeseen" in check.detail for check in found.checks)
 
 
-@pytest.mark.parametrize("name", ["check_processor", "examine_device", "gguf_file", "check_abilities",
-                                  "check_round_trip", "load_model"])  # fmt: skip
+@pytest.mark.parametrize("name", [
+    "check_processor", "check_round_trip",
+    *(pytest.param(name, marks=pytest.mark.slow)
+      for name in ("examine_device", "gguf_file", "check_abilities", "load_model")),
+])  # fmt: skip
 def test_whatever_raises_on_torch_the_others_go_on(monkeypatch, nothing_imported, name):
     def failing(*_arguments, **_named):
         raise RuntimeError("unforeseen")

@@ -97,7 +97,13 @@ LOCALES = {
 }
 
 
-@pytest.mark.parametrize("kind", LOCALES)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind if kind in {"C", "ASCII files and streams"} else pytest.param(kind, marks=pytest.mark.slow)
+        for kind in LOCALES
+    ],
+)
 def test_every_locale_gets_an_answer_and_a_record(kind, records):
     plain = {name: value for name, value in os.environ.items() if name not in {"LANG", "LC_ALL", "LC_CTYPE"}}
     command = [sys.executable, "-c", "from sipit.cli import main; main()"]
