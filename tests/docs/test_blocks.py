@@ -21,7 +21,8 @@ from sipit.observations.sites import FINDERS
 from tests.docs.blocks import PAGES, ROOT, command_lines, language_of, mark_of, name_of, parsed, run_page
 
 INDENTED = re.compile(r"\n\n {4,}(?:[$] )?(?:sipit|python|pip|make) ")
-EXAMPLES = [pytest.param(example, id=f"{name_of(page)}:{example.line}") for page in PAGES for example in parsed(page)]
+FOUND = {page: list(parsed(page)) for page in PAGES}
+EXAMPLES = [pytest.param(example, id=f"{name_of(page)}:{example.line}") for page in PAGES for example in FOUND[page]]
 KEPT = [example for example in EXAMPLES if language_of(example.values[0]) != "text"]
 pages = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
@@ -46,7 +47,7 @@ def test_quick_blocks_run(page):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if any(mark_of(example) == "slow" for example in parsed(page))],
+    [page for page in PAGES if any(mark_of(example) == "slow" for example in FOUND[page])],
     ids=name_of,
 )
 def test_all_blocks_run(page):

@@ -58,7 +58,7 @@ def test_whatever_a_body_leaves_undone_states_are_right_or_refused(family, names
 
 # The class around a body that takes nothing but ids cannot run it.
 @pytest.mark.parametrize("name", sorted(set(FAULTS) - {"refuses_what_it_does_not_know"}))
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", [pytest.param("gpt2", marks=pytest.mark.slow), "llama"])
 def test_its_prompts_come_back_under_a_tolerance_of_rounding(family, name):
     model = wrapped_model(family, FAULTS[name])
     states = sipit.capture(model, PROMPTS[:2], layer=1)

@@ -81,7 +81,7 @@ def test_a_capture_computes_nothing_beyond_its_layer(family, layer, how):
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3"])
-@pytest.mark.parametrize("layer", [1, 2, 4])
+@pytest.mark.parametrize("layer", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("policy", ["nearest", "exhaustive", pytest.param("gradient", marks=pytest.mark.slow)])
 def test_a_search_computes_nothing_beyond_its_layer(family, layer, policy):
     model = deep(family)

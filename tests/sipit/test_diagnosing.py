@@ -151,9 +151,16 @@ def test_odd_captures(family, kind):
 @pytest.mark.parametrize(
     "rows",
     [
-        lambda m: torch.randn(6, m.width, generator=torch.Generator().manual_seed(0)),
+        pytest.param(
+            lambda m: torch.randn(6, m.width, generator=torch.Generator().manual_seed(0)), marks=pytest.mark.slow
+        ),
         lambda m: sipit.capture(sipit.load_model("tiny-llama", seed=1), [PROMPT], layer=LAYER)[0],
-        lambda m: sipit.capture(sipit.load_model("tiny-llama", seed=1), [PROMPT], layer=LAYER)[0].bfloat16().float(),
+        pytest.param(
+            lambda m: (
+                sipit.capture(sipit.load_model("tiny-llama", seed=1), [PROMPT], layer=LAYER)[0].bfloat16().float()
+            ),
+            marks=pytest.mark.slow,
+        ),
         lambda m: torch.zeros(3, m.width),
         lambda m: torch.full((3, m.width), torch.nan),
     ],

@@ -65,7 +65,13 @@ def test_the_states_do_not_depend_on_the_head_that_was_saved(
 
 
 @pytest.mark.parametrize(
-    ("family", "kind"), [("llama", "model"), ("gpt2", "sequence"), ("opt", "model"), ("qwen3", "question")]
+    ("family", "kind"),
+    [
+        ("llama", "model"),
+        ("gpt2", "sequence"),
+        pytest.param("opt", "model", marks=pytest.mark.slow),
+        pytest.param("qwen3", "question", marks=pytest.mark.slow),
+    ],
 )
 def test_prompts_come_back_and_no_prior_is_asked_for(tmp_path, empty_cache, monkeypatch, family, kind):
     def never(*_arguments):

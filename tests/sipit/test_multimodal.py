@@ -68,7 +68,7 @@ def test_any_prompt_of_text(tmp_path_factory, kind, prompt):
     torch.testing.assert_close(states, final_states(whole, prompt))
 
 
-@pytest.mark.parametrize("kind", ["llava", "qwen2-vl", "gemma3", "mllama"])
+@pytest.mark.parametrize("kind", ["llava", *map(slow, ["qwen2-vl", "gemma3"]), "mllama"])
 def test_prompts_come_back(tmp_path, empty_cache, kind):
     save(multimodal(kind), tmp_path)
     model = sipit.load_model(str(tmp_path))

@@ -215,7 +215,7 @@ def test_a_latent_is_what_the_module_behind_it_takes_and_brings_the_prompt_back(
 IN_SHORT = [
     ("gpt2", "keys", 1), ("llama", "values", 1), ("falcon", "keys,values", [0, 1]), ("mamba", "centred", 1),
     ("gemma3", "attention-out", 2), ("olmo2", "mid", 1), ("gpt-neox", "mlp-out", 2), ("qwen3", "keys-unrotated", 1),
-    ("phi3", "normed", 0), ("mixtral", "logits", None),
+    ("phi3", "normed", 0), ("bloom", "logits", None),
 ]  # fmt: skip
 EVERYWHERE = [
     pytest.param(family, site, layer, marks=pytest.mark.slow)

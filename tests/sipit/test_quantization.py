@@ -169,4 +169,10 @@ def test_predictions_of_a_format_are_compared_as_an_independent_sum_does():
         expected += (p * (p / q).log()).sum(1).tolist()
     assert found["kl"]["mean"] == pytest.approx(sum(expected) / len(expected), abs=1e-6)
     assert found["kl"]["max"] == pytest.approx(max(expected), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_predictions_move_where_states_alone_are_rounded():
+    model, prompts = tiny("llama"), random_prompts(2, longest=6, shortest=6, seed=3)
+    study = Study.open(model, prompts, layers=[1], extent=SMALL)
     assert 0 < study.measured(FORMATS["int4-states"])["output"]["kl"]["mean"] < 10
