@@ -27,14 +27,14 @@ from proofs.kernel.branches import fixed_branches_are_analytic
 from proofs.kernel.claim import Claim, unlabelled
 from proofs.kernel.collisions import Pair, by_family, family_of
 from proofs.kernel.depth import last_block_lifts
-from proofs.kernel.patterns import Prompt, patterns
+from proofs.kernel.lengths import by_length
+from proofs.kernel.patterns import Prompt, patterns, rows_are_free
 from proofs.kernel.regularity import is_analytic, no_choice_is_left
 from proofs.kernel.result import Rejected, digest
 from proofs.kernel.value_numbering.number import Numbering
-from proofs.kernel.wellformed import well_formed
 from proofs.kernel.zeros import silence
 from proofs.network.graph import Graph
-from proofs.operations.interpreter import evaluate, live
+from proofs.operations.interpreter import evaluate
 from proofs.verdict import Verdict
 
 KIND = "generic-position"
@@ -114,31 +114,6 @@ def expect_networks(graphs: Mapping[int, Graph], context: int, bos: bool) -> Non
         size = read.attributes.get("vocabulary") if read is not None else 0
         if not isinstance(size, int) or size <= 2 * context:
             raise InvalidInput(f"Expected a vocabulary above {2 * context}, but got {size}; all patterns must fit.")
-
-
-def rows_are_free(graph: Graph) -> bool:
-    """Whether relabelling tokens permutes parameters: tokens only select rows of tables that nothing else reads."""
-    reached, tables = live(graph), set[int]()
-    for index in reached:
-        node = graph.nodes[index]
-        for place, argument in enumerate(node.arguments):
-            if graph.nodes[argument].operation == "tokens":
-                if node.operation != "take" or place != 1 or node.attributes.get("axis") != 0:
-                    return False
-                tables.add(node.arguments[0])
-    names = {graph.nodes[i].attributes.get("name") for i in tables if graph.nodes[i].operation == "parameter"}
-    if graph.output in tables or any(graph.nodes[i].operation != "parameter" for i in tables):
-        return False
-    for index in reached:
-        node = graph.nodes[index]
-        for place, argument in enumerate(node.arguments):
-            if graph.nodes[argument].attributes.get("name") in names and graph.nodes[argument].operation == "parameter":
-                by_tokens = (
-                    node.operation == "take" and place == 0 and graph.nodes[node.arguments[1]].operation == "tokens"
-                )
-                if not by_tokens:
-                    return False
-    return True
 
 
 def regularity_of(graphs: Mapping[int, Graph], zeroed: Sequence[str]) -> str:
@@ -252,7 +227,7 @@ def derive_generic_position(certificate: Mapping[str, Any]) -> Claim:
     zeroed, silenced = _names(claim.get("zeroed")), _names(claim.get("silenced"))
     if type(context) is not int or not isinstance(bos, bool):
         raise Rejected("the claim does not say which patterns it is about")
-    networks = {int(length): well_formed(Graph.from_json(graph)) for length, graph in graphs.items()}
+    networks = by_length(graphs)
     rows = [_row(entry) for entry in classes]
     longer, beyond = _longer(certificate)
     found = claim_of(networks, rows, context=context, bos=bos, zeroed=zeroed, silenced=silenced, longer=longer)
@@ -277,7 +252,7 @@ def _longer(certificate: Mapping[str, Any]) -> tuple[Longer | None, dict[str, An
     if not isinstance(listed, list) or not listed or not isinstance(others, Mapping):
         raise Rejected("the longer prompts, or the network for their lengths, are missing")
     pairs = tuple((first, second) for family in listed for first, second, _ in map(_row, _with_outcomes(family)))
-    graphs = {int(length): well_formed(Graph.from_json(graph)) for length, graph in others.items()}
+    graphs = by_length(others)
     unnamed = {length: unlabelled(graph) for length, graph in others.items()}
     return Longer(pairs, graphs), {"structural_collisions": by_family(pairs), "other_lengths": unnamed}
 

@@ -8,6 +8,9 @@ first token (BOS) is fixed by every relabelling and is written 0.
 from collections.abc import Iterator
 from itertools import product
 
+from proofs.network.graph import Graph
+from proofs.operations.interpreter import live
+
 Prompt = tuple[int, ...]
 
 
@@ -33,11 +36,46 @@ def patterns(context: int, *, bos: bool = False) -> list[tuple[Prompt, Prompt]]:
     return [(lead + first, lead + second) for first, second in sorted(found, key=_order)]
 
 
-def relabelled(first: Prompt, second: Prompt) -> tuple[Prompt, Prompt]:
-    """The same pair with tokens numbered from 1 by first occurrence."""
+def relabelled(first: Prompt, second: Prompt, *, start: int = 1) -> tuple[Prompt, Prompt]:
+    """The same pair with tokens numbered by first occurrence."""
     names: dict[int, int] = {}
-    word = [names.setdefault(token, len(names) + 1) for token in first + second]
+    word = [names.setdefault(token, len(names) + start) for token in first + second]
     return tuple(word[: len(first)]), tuple(word[len(first) :])
+
+
+def relabelled_pairs(vocabulary: int, context: int) -> int:
+    """How many ordered pairs of prompts of at most `context` tokens there are up to relabelling, equal ones too."""
+    words = [1] + [0] * vocabulary  # of the length so far, by the number of letters in them
+    by_length = [0]
+    for _ in range(2 * context):
+        words = [0] + [k * words[k] + words[k - 1] for k in range(1, vocabulary + 1)]
+        by_length.append(sum(words))
+    return sum(by_length[n + m] for n, m in product(range(1, context + 1), repeat=2))
+
+
+def rows_are_free(graph: Graph) -> bool:
+    """Whether relabelling tokens permutes parameters: tokens only select rows of tables that nothing else reads."""
+    reached, tables = live(graph), set[int]()
+    for index in reached:
+        node = graph.nodes[index]
+        for place, argument in enumerate(node.arguments):
+            if graph.nodes[argument].operation == "tokens":
+                if node.operation != "take" or place != 1 or node.attributes.get("axis") != 0:
+                    return False
+                tables.add(node.arguments[0])
+    names = {graph.nodes[i].attributes.get("name") for i in tables if graph.nodes[i].operation == "parameter"}
+    if graph.output in tables or any(graph.nodes[i].operation != "parameter" for i in tables):
+        return False
+    for index in reached:
+        node = graph.nodes[index]
+        for place, argument in enumerate(node.arguments):
+            if graph.nodes[argument].attributes.get("name") in names and graph.nodes[argument].operation == "parameter":
+                by_tokens = (
+                    node.operation == "take" and place == 0 and graph.nodes[node.arguments[1]].operation == "tokens"
+                )
+                if not by_tokens:
+                    return False
+    return True
 
 
 def _order(pair: tuple[Prompt, Prompt]) -> tuple[int, int, Prompt, Prompt]:

@@ -16,6 +16,7 @@ import numpy as np
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.surds import Surd, Surds
 from proofs.errors import InvalidInput
+from proofs.kernel.patterns import rows_are_free
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import evaluate
 
@@ -155,6 +156,7 @@ def epsilon(graph: Graph) -> Fraction:
     return value
 
 
+_BY_TOKENS = ("wte.weight", "lm_head.weight")
 _ROLES = ("wpe.weight", "wte.weight", "lm_head.weight", "c_attn.weight", "attn.c_proj.weight", "ln_1.weight",
           "ln_2.weight")  # fmt: skip
 
@@ -164,12 +166,21 @@ def role_of(name: str) -> str:
     return next((role for role in _ROLES if name.endswith(role)), "zero")
 
 
+def names_do_not_matter(graph: Graph) -> bool:
+    """Whether relabelling tokens permutes the rows that a point writes down by tokens, and changes nothing else."""
+    read = {
+        graph.nodes[node.arguments[0]].attributes.get("name")
+        for node in graph.nodes if node.operation == "take" and graph.nodes[node.arguments[1]].operation == "tokens"
+    }  # fmt: skip
+    return rows_are_free(graph) and read == {name for name, _ in graph.parameters() if role_of(name) in _BY_TOKENS}
+
+
 def _fill(table: Any, role: str, point: Point, eps: Fraction, arithmetic: Any, logarithm: Any) -> None:
     """Writes one parameter of the point: rows e, p, q and unit vectors; Q = alpha e e1', K = p e1', V = e e1'."""
     number = arithmetic.number
     if role in ("ln_1.weight", "ln_2.weight"):
         table[...] = number(Fraction(1))
-    elif role in ("wte.weight", "lm_head.weight", "wpe.weight"):
+    elif role in (*_BY_TOKENS, "wpe.weight"):
         for row, name in point.places if role == "wpe.weight" else point.tokens:
             for i, entry in enumerate(_vector(name)):
                 table[row, i] = number(entry)

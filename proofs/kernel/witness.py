@@ -14,21 +14,24 @@ from typing import Any
 from proofs.errors import InvalidInput
 from proofs.evidence import SCHEMA
 from proofs.kernel.claim import Claim, unlabelled
+from proofs.kernel.lengths import by_length
+from proofs.kernel.patterns import relabelled
 from proofs.kernel.published_witness import (
     DELTA,
     WIDTH,
     Network,
+    Outcome,
     Prompt,
     collides_by_criterion,
     doubtful,
     epsilon,
+    names_do_not_matter,
     printed,
     repaired,
     role_of,
 )
 from proofs.kernel.regularity import is_analytic
 from proofs.kernel.result import Rejected, digest, expect_claim, same
-from proofs.kernel.wellformed import well_formed
 from proofs.network.graph import Graph
 from proofs.verdict import Verdict
 
@@ -98,10 +101,15 @@ def count_witness(graphs: Mapping[int, Graph], *, vocabulary: int, context: int)
     network = Network(graphs, vocabulary)
     found: dict[str, list[tuple[Prompt, Prompt]]] = {"printed": [], "repaired": []}
     undecided = gap = against = 0
+    free = all(map(names_do_not_matter, graphs.values()))
+    settled: dict[tuple[Prompt, Prompt], tuple[Outcome, Outcome]] = {}
     for first, second in permutations(prompts, 2):
-        as_printed = network.outcome(printed(first, second), first, second)
         inside = doubtful(first, second)
-        mended = network.outcome(repaired(first, second), first, second) if inside else as_printed
+        pair = relabelled(first, second, start=0) if free else (first, second)
+        if pair not in settled:  # another pair of its pattern has the same point but for the names of tokens
+            as_printed = network.outcome(printed(*pair), *pair)
+            settled[pair] = as_printed, network.outcome(repaired(*pair), *pair) if inside else as_printed
+        as_printed, mended = settled[pair]
         for name, result in (("printed", as_printed), ("repaired", mended)):
             if result == "zero":
                 found[name].append((first, second))
@@ -148,8 +156,7 @@ def derive_witness(certificate: Mapping[str, Any]) -> Claim:
         raise Rejected("the claim names no vocabulary and context")
     if set(graphs) != {str(length) for length in range(1, int(size[1] or 0) + 1)}:
         raise Rejected("the graphs are not those of every length up to the context")
-    networks = {int(length): well_formed(Graph.from_json(graph)) for length, graph in graphs.items()}
-    found = count_witness(networks, vocabulary=int(size[0] or 0), context=int(size[1] or 0))
+    found = count_witness(by_length(graphs), vocabulary=int(size[0] or 0), context=int(size[1] or 0))
     again = found.to_json()
     follows = {
         **again,

@@ -8,6 +8,8 @@ from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import LEAVES, Graph
 from proofs.operations import REGISTRY
 
+TOKENS = "tokens"  # the name of the prompt among the inputs
+
 
 def live(graph: Graph) -> list[int]:
     """The nodes that the output depends on, in order."""
@@ -32,7 +34,8 @@ def evaluate(graph: Graph, inputs: Mapping[str, Any], arithmetic: Arithmetic) ->
 
     Raises:
         InvalidInput: an input is missing or has another shape than its node.
-        Unsupported: the graph holds an operation or a constant whose value is not known.
+        Unsupported: the graph holds an operation or a constant whose value is not known, or a parameter that is called
+            as the prompt is among the inputs.
         Undecided: a comparison that the arithmetic cannot decide.
     """
     order = live(graph)
@@ -63,7 +66,9 @@ def _leaf(graph: Graph, index: int, inputs: Mapping[str, Any], arithmetic: Arith
                 f"Expected constants with known values, but got {graph.where(index)}; it cannot be evaluated."
             )
         return arithmetic.constant(constant)
-    name = "tokens" if node.operation == "tokens" else str(node.attributes["name"])
+    name = TOKENS if node.operation == "tokens" else str(node.attributes["name"])
+    if node.operation == "parameter" and name == TOKENS:
+        raise Unsupported(f"Expected no parameter called {TOKENS!r}, as the prompt is, but got one; rename it.")
     if name not in inputs:
         raise InvalidInput(f"Expected a value for {name!r}, but got none; pass it among the inputs.")
     value = inputs[name]

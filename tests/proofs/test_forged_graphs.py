@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 from proofs import InvalidInput, Verdict, check, prove_analytic
+from proofs.kernel.lengths import by_length
+from proofs.kernel.regularity import statement
+from proofs.kernel.result import Rejected, digest
 from proofs.network.rational import decimal, rational
-from tests.proofs.building import Net
+from proofs.regularity import CONTINUOUS
+from tests.proofs.bombs import WITNESS
+from tests.proofs.building import Net, attention_net
 from tests.proofs.mutating import assert_rejected
 
 
@@ -85,3 +90,26 @@ def test_short_texts_of_enormous_numbers_are_refused_at_once() -> None:
     for text in ("1e9999", "1/2", "nan", "inf", 1.5):
         with pytest.raises(InvalidInput, match="exact rational"):
             decimal(text)
+
+
+def test_a_parameter_called_as_the_prompt_is_shows_nothing() -> None:
+    net = Net()
+    read, prompt = net.parameter("tokens", 1, 1), net.tokens(1, 5)
+    above = net.op("greater", prompt, net.constant(0, (), "integer"))
+    kink = net.op("relu", net.op("select", above, net.constant(1), net.constant(-1)))
+    sides = [net.op("relu", x) for x in (read, net.op("negate", read))]  # x = relu(x) - relu(-x): analytic in truth
+    zero = net.op("subtract", net.op("subtract", *sides), read)
+    graph = net.graph(net.op("reshape", net.op("add", kink, zero), shape=(1, 1, 1)))
+    for seed in range(8):
+        forged = prove_analytic(graph).to_json()
+        witness = {**WITNESS, "seeds": [seed, seed + 1]}
+        words = statement(graph, CONTINUOUS, witness)
+        forged |= {"witness": witness, "claim": {**forged["claim"], "witness": digest(witness), "statement": words}}
+        assert_rejected(forged, "witness: re-evaluated, it does not show what it claims")
+
+
+@pytest.mark.parametrize("name", ["01", " 1", "1_0", "１", "2"])
+def test_a_graph_stands_under_the_number_of_its_tokens_alone(name: str) -> None:
+    with pytest.raises(Rejected, match="under another length than its own"):
+        by_length({name: attention_net(length=1).to_json()})
+    assert set(by_length({str(n): attention_net(length=n).to_json() for n in (1, 2)})) == {1, 2}

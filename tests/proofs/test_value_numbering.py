@@ -10,7 +10,7 @@ from proofs import Verdict, check
 from proofs.arithmetic.ball import Balls
 from proofs.errors import Unsupported
 from proofs.kernel.collisions import find_collisions
-from proofs.kernel.generic_position import rows_are_free
+from proofs.kernel.patterns import rows_are_free
 from proofs.kernel.regularity import is_analytic
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.kernel.value_numbering.rules import RULES

@@ -7,8 +7,17 @@ from typing import Any
 import pytest
 
 from proofs import InvalidInput, Verdict, check
-from proofs.kernel.published_witness import DELTA, collides_by_criterion, doubtful, printed, repaired
+from proofs.kernel.patterns import relabelled, relabelled_pairs
+from proofs.kernel.published_witness import (
+    DELTA,
+    collides_by_criterion,
+    doubtful,
+    names_do_not_matter,
+    printed,
+    repaired,
+)
 from proofs.kernel.witness import count_witness
+from tests.proofs.building import Net
 from tests.proofs.decoders import SMALL_EPSILON, gpt2
 from tests.proofs.mutating import placed
 
@@ -74,3 +83,29 @@ def test_networks_without_the_hypotheses_are_refused() -> None:
         count_witness({1: GRAPHS[1]}, vocabulary=3, context=2)
     with pytest.raises(InvalidInput, match="two different"):
         printed((1, 2), (1, 2))
+
+
+def test_one_pair_of_each_pattern_stands_for_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = {n: gpt2(n, 2) for n in (1, 2, 3)}
+    assert all(map(names_do_not_matter, graphs.values()))
+    once = count_witness(graphs, vocabulary=2, context=3)
+    monkeypatch.setattr("proofs.kernel.witness.names_do_not_matter", lambda graph: False)
+    assert count_witness(graphs, vocabulary=2, context=3) == once
+
+
+def test_names_matter_where_a_row_by_tokens_is_read_otherwise() -> None:
+    net = Net()
+    x = net.op("take", net.parameter("wte.weight", 3, 4), net.tokens(1, 3), axis=0)
+    assert names_do_not_matter(net.graph(x))
+    assert not names_do_not_matter(net.graph(net.op("add", x, net.op("take", net.parameter("lm_head.weight", 3, 4),
+                                   net.constant([0], (1, 1), "integer"), axis=0))))  # fmt: skip
+    other = Net()
+    assert not names_do_not_matter(
+        other.graph(other.op("take", other.parameter("wpe.weight", 3, 4), other.tokens(1, 3), axis=0))
+    )
+
+
+@pytest.mark.parametrize(("vocabulary", "context"), [(1, 3), (2, 2), (3, 2), (5, 2)])
+def test_pairs_up_to_relabelling_are_counted(vocabulary: int, context: int) -> None:
+    prompts = [prompt for n in range(1, context + 1) for prompt in product(range(vocabulary), repeat=n)]
+    assert relabelled_pairs(vocabulary, context) == len({relabelled(*pair) for pair in product(prompts, repeat=2)})
