@@ -21,7 +21,7 @@ SECOND = Fraction(999, 1000)
 DECAY = Fraction(1, 100)
 STABILISER = Fraction(1, 10**8)
 THRESHOLD = Fraction(1)  # beyond which clip-norm cuts the length of the gradient
-MOST_SUMS = 2**16  # of parts of w, that clipping by value is looked at for
+MOST_SUMS = 2**16  # of parts of w for each coordinate, that clipping by value is looked at for
 STEP = 2  # the step whose bias corrections enter
 
 
@@ -56,7 +56,7 @@ def jacobian(
     if rule == "sign":
         return _diagonal([c] * p, q)
     if states(rule) == 1:
-        return [[(c if i == j else q(0)) - eta * second[i][j] for j in range(p)] for i in range(p)]
+        return _combine(c, [eta] * p, second, q)
     if rule == "heavy-ball":
         mu = q(MOMENTUM)
         top = _beside(_combine(c, [eta] * p, second, q), _diagonal([-(eta * mu)] * p, q))
@@ -107,14 +107,16 @@ def _adam(
 
 def _combine(c: Any, weights: Sequence[Any], second: Matrix, q: Any) -> Matrix:
     """c I - diag(weights) H."""
+    zero = q(0)
     return [
-        [(c if i == j else q(0)) - weight * entry for j, entry in enumerate(row)]
+        [(c if i == j else zero) - weight * entry for j, entry in enumerate(row)]
         for i, (weight, row) in enumerate(zip(weights, second, strict=True))
     ]
 
 
 def _diagonal(entries: Sequence[Any], q: Any) -> Matrix:
-    return [[entry if i == j else q(0) for j in range(len(entries))] for i, entry in enumerate(entries)]
+    zero = q(0)
+    return [[entry if i == j else zero for j in range(len(entries))] for i, entry in enumerate(entries)]
 
 
 def _beside(left: Matrix, right: Matrix) -> Matrix:
@@ -151,12 +153,12 @@ def every_mask_passes(w: Sequence[Fraction], strengths: Sequence[Fraction], rate
 
     Of a coordinate i it keeps some tokens v, and beta, gamma or both: 1 - eta^2 (sum of w[v]^2) (1, x^[i]^2 or both).
     """
+    kinds = {part for s in strengths for part in ((Fraction(1), s - 1, s) if shift else (s,))}
     sums = {Fraction(0)}
     for entry in w:
         sums |= {total + entry**2 for total in sums}
-        if len(sums) > MOST_SUMS:
+        if len(sums) * len(kinds) > MOST_SUMS:
             return False
-    kinds = {part for s in strengths for part in ((Fraction(1), s - 1, s) if shift else (s,))}
     return all(rate**2 * total * part != 1 for total in sums for part in kinds)
 
 

@@ -10,28 +10,35 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proofs.errors import InvalidInput
-from proofs.kernel.patterns import patterns
+from proofs.kernel.generic_position import as_evaluated, regularity_of
+from proofs.kernel.patterns import relabelled_pairs
+from proofs.kernel.published_witness import names_do_not_matter
+from proofs.kernel.result import Rejected
+from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.folding import extent
 from proofs.network.graph import LEAVES, Graph, Node
 from proofs.operations.interpreter import live
 
 USUAL = 1e7  # what a certificate may cost; and where what the commands make costs more:
-DEARER = {"regularity": 2e7, "witness": 2e7, "training-step": 3e7, "separation": 1e9, "vocabulary-margin": 1e9}
-PATTERN = 7e4  # for each pattern of prompts that is listed: then the file is as large as the claim
+DEARER = {"separation": 1e9, "vocabulary-margin": 1e9}
 MEMORY = 5e8  # bytes at a time, beside what the program itself takes
 
 ROW, READ, CHARACTER = 300.0, 60.0, 0.05  # of a graph written out; a row that is derived, or only read
 ENTRY = 1.0  # of a constant, of what is made of constants, or of a mask
-NODE, BALL, FUNCTION, MOVE, TERM = 40.0, 0.5, 3.0, 0.05, 0.06  # of an evaluation in balls of 128 bits
+NODE, BALL, FUNCTION, SLOW, MOVE, TERM = 40.0, 0.5, 3.0, 6.0, 0.05, 0.06  # of an evaluation in balls of 128 bits
 DRAWN = 1.5  # of an entry of a parameter at a point
 OBJECT, POINTER = 120, 8  # bytes of a ball, and of its place in an array
-PASSES, LONGEST, LARGEST = 6, 5, 10**6  # evaluations of a stored witness; tokens of a pattern; a number of a claim
-NUMBER, PLACE, PLACES = 100.0, 8.0, 12.0  # of a node where equal states are numbered, a token in it, a pair of them
+PASSES, LARGEST = 6, 10**6  # evaluations of a stored witness; a number of a claim
+NUMBER, LOOKUP, READ_TERM = 100.0, 4.0, 0.3  # of a node where equal states are numbered, a number, a term of a sum
+CANDIDATES = 6  # prompts of one length that are looked at for structural collisions
 POWER = 70.0  # of bounds, for each digit of an exponent
-PAIR, NEW_POINT, SURD = 150.0, 5, 1.0  # a pair of prompts; pairs to a point; an exact number as against a ball
-STEP, CUBE, DIGITS = 2.0, 0.12, 200  # a derivative as against a value; a determinant, of numbers of few digits
+PAIR, NEW_POINT, SURD = 20.0, 3, 1.5  # a pair of prompts; pairs to a point; an exact number as against a ball
+STEP, CUBE, DIGITS = 1.0, 0.12, 200  # a derivative as against a value; a determinant, of numbers of few digits
+ENTRIES = 4.0  # of a matrix that is written down
+SYMBOLS, GROWTH = 4.5, 2.75  # of a determinant of symbols: how much dearer another token makes it
 GATES = 1  # zero and a base point, in exact algebra, where most entries are zero: each as half a point in balls
-DETERMINANTS = {"clip-norm": 3, "clip-value": 3}  # on both sides of the norm; exactly, for several masks
+DETERMINANTS = {"clip-norm": 3, "clip-value": 3, "heavy-ball": 3, "adam": 4, "adamw": 4}  # on both sides of the norm;
+# exactly, for several masks; of several steps from zero state
 STATES = {"heavy-ball": 2, "adam": 3, "adamw": 3}  # tensors of the size of the parameters that a rule carries
 
 MOVES = ("reshape", "permute", "expand", "slice", "concatenate", "take", "gather", "select")
@@ -46,7 +53,7 @@ class TooLarge(Exception):
 
 def afford(certificate: Mapping[str, Any], kind: str, limit: float) -> None:
     """Raises TooLarge where a check would cost more than `limit` times what is usual for its kind."""
-    left = limit * max(DEARER.get(kind, USUAL), PATTERN * _listed(certificate, kind))
+    left = limit * DEARER.get(kind, USUAL)
     for what, cost, size in _parts(certificate, kind):
         left -= cost
         if not (left >= 0 and size <= MEMORY * limit):
@@ -72,14 +79,22 @@ def _parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
         times = PASSES * max(_whole(witness, "bits") / 128, 1)
         yield from (_evaluations(graph, times, PASSES) for graph in graphs[:1])
     evaluated, numbered, points = _prompts(certificate)
+    zeroed = claim.get("zeroed")
+    if kind == "generic-position" and isinstance(zeroed, list) and zeroed:
+        graphs = _silenced(graphs, zeroed)
+    if kind == "regularity" and "structural_collisions" in certificate:  # the file has no say in which are looked at
+        numbered = Counter({graph.length: CANDIDATES for graph in graphs})
+    yield from _numbering([graph for graph in graphs if numbered[graph.length]], numbered)
     for graph in graphs:
-        yield "equal states", numbered[graph.length] * _numbering(graph), 0.0
         if evaluated[graph.length]:
             yield _evaluations(graph, evaluated[graph.length], points)
     if kind == "witness":
-        words = sum(_whole(claim, "vocabulary") ** n for n in range(1, min(len(graphs), DIGITS) + 1))
+        vocabulary = _whole(claim, "vocabulary")
+        words = sum(vocabulary**n for n in range(1, min(len(graphs), DIGITS) + 1))
         yield "pairs of prompts", PAIR * float(words**2), 0.0
-        yield from (_evaluations(graph, SURD * float(words**2) / NEW_POINT / len(graphs), 1) for graph in graphs)
+        alike = all(map(names_do_not_matter, graphs))  # then one pair of each pattern is evaluated
+        settled = float(relabelled_pairs(vocabulary, len(graphs)) if alike else words**2)
+        yield from (_evaluations(graph, SURD * settled / NEW_POINT / len(graphs), 1) for graph in graphs)
     if kind == "training-step":
         yield from (part for graph in graphs for part in _derivatives(graph, certificate))
 
@@ -127,21 +142,22 @@ def _prompts(certificate: Mapping[str, Any]) -> tuple[Counter[int], Counter[int]
     return evaluated, numbered, len({str(row[2]) for row in rows if isinstance(row, list) and len(row) == 3})
 
 
-def _listed(certificate: Mapping[str, Any], kind: str) -> int:
-    """How many patterns of prompts a certificate lists, if it lists the very ones that its claim is about."""
-    pairs = _pairs(_object(certificate.get("claim"))) if kind == "generic-position" else []
-    listed = [row[:2] if isinstance(row, list) else None for row in _list(certificate.get("classes"))]
-    return len(pairs) if listed == [[list(first), list(second)] for first, second in pairs] else 0
+def _silenced(graphs: list[Graph], zeroed: list[Any]) -> list[Graph]:
+    """The networks that are evaluated; as they are where they are no networks, which the kernel says better."""
+    lengths = dict(enumerate(graphs))
+    try:
+        return list(as_evaluated(lengths, regularity_of(lengths, zeroed), zeroed).values())
+    except (Rejected, TypeError):
+        return graphs
 
 
-def _pairs(claim: Mapping[str, Any]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    context = _whole(claim, "context")
-    return patterns(context, bos=claim.get("bos") is True) if 0 < context <= LONGEST else []
-
-
-def _numbering(graph: Graph) -> float:
-    mixing = sum(graph.nodes[index].operation in ("matmul", "softmax") for index in live(graph))
-    return len(live(graph)) * (NUMBER + PLACE * graph.length) + mixing * PLACES * float(graph.length) ** 2
+def _numbering(graphs: list[Graph], prompts: Counter[int]) -> Iterator[Part]:
+    numbering = Numbering(graphs) if graphs else None
+    for graph in graphs:
+        if numbering is not None:
+            found, terms = numbering.work(graph)
+            each = NUMBER * len(live(graph)) + LOOKUP * found + READ_TERM * terms
+            yield "equal states", prompts[graph.length] * each, 0.0
 
 
 def _evaluations(graph: Graph, times: float, points: int) -> Part:
@@ -155,12 +171,15 @@ def _derivatives(graph: Graph, certificate: Mapping[str, Any]) -> Iterator[Part]
     numbers = [_object(sample).get("target") for sample in _list(certificate.get("samples"))]
     parameters = sum(type_.size for _, type_ in graph.parameters())
     work, size = evaluation(graph)
-    yield "second derivatives", (1 + GATES) * (1 + STEP * parameters * len(numbers)) * work, 2 * size
+    columns = (1 + STEP * parameters * len(numbers)) * work + ENTRIES * (1 + len(numbers)) * parameters**2
+    yield "second derivatives", (1 + GATES) * columns, 2 * size
     rule = str(certificate.get("rule"))
-    side = parameters * STATES.get(rule, 1)
+    tokens = graph.nodes[graph.output].type.shape[-1] if graph.nodes[graph.output].type.shape else 1
+    yield "symbols", SYMBOLS * GROWTH ** min(tokens, DIGITS), 0.0
+    rows = parameters * STATES.get(rule, 1)
     digits = max(len(str(number)) for number in [certificate.get("rate"), *numbers]) / DIGITS
-    each = CUBE * float(side**3) * max(digits, 1) ** 2
-    yield "determinants", DETERMINANTS.get(rule, 1) * each, 2.0 * OBJECT * side**2
+    each = CUBE * float(parameters**3) * max(digits, 1) ** 2
+    yield "determinants", DETERMINANTS.get(rule, 1) * each + ENTRIES * float(rows**2), 2.0 * OBJECT * rows**2
 
 
 def evaluation(graph: Graph) -> tuple[float, float]:
@@ -185,7 +204,7 @@ def _of_node(node: Node, arguments: list[Node]) -> float:
         return TERM * entries * max(arguments[0].type.shape, default=1) + BALL * (entries + read)
     if operation == "scatter" and arguments:
         return MOVE * entries * max(arguments[-1].type.shape, default=1)
-    return FUNCTION * (entries + read)
+    return (SLOW if operation in ("erf", "gelu") else FUNCTION) * (entries + read)
 
 
 def _list(data: Any) -> list[Any]:

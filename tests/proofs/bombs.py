@@ -1,6 +1,7 @@
 """Small files that ask for much: each is a certificate of under a megabyte that would be dear to check."""
 
 import json
+import random
 import resource
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import Any
 from proofs import check, prove_analytic
 from proofs.evidence import SCHEMA
 from proofs.kernel.patterns import patterns
+from proofs.kernel.result import digest
 from proofs.kernel.training_step import Sample, prove_step
 from proofs.network.graph import Graph
 from tests.proofs.building import Net
@@ -95,11 +97,56 @@ def longs(count: int) -> Graph:
     return net.graph(y)
 
 
+def attention(length: int, layers: int = 1, shifts: int = 0) -> Graph:
+    """Layers of attention without positions, or with whole numbers added to the scores."""
+    net, draws = Net(), random.Random(0)
+    x = net.op("take", net.parameter("e", 9, 1), net.tokens(length, 9), axis=0)
+    for _ in range(layers):
+        scores = net.op("matmul", x, net.op("permute", x, order=(0, 2, 1)))
+        if shifts:
+            drawn = [draws.randrange(shifts) for _ in range(length**2)]
+            scores = net.op("add", scores, net.constant(drawn, (1, length, length)))
+        x = net.op("add", x, net.op("matmul", net.op("softmax", scores, axis=2), x))
+    return net.graph(x)
+
+
+def triples(length: int) -> Graph:
+    """A product for every three tokens."""
+    net = Net()
+    x = net.op("take", net.parameter("e", 9, 1), net.tokens(length, 9), axis=0)
+    first, second, third = (
+        net.op("reshape", x, shape=tuple(length if i == axis else 1 for i in range(4))) for axis in (1, 2, 3)
+    )
+    y = net.op("tanh", net.op("multiply", net.op("multiply", first, second), third))
+    return net.graph(net.op("reshape", net.op("sum", y, axes=(2, 3), keep=True), shape=(1, length, 1)))
+
+
+def structural(make: Any, length: int) -> dict[str, Any]:
+    """A proof that names no structural collision, of a network for many tokens and for two."""
+    return regularity(make(length), structural_collisions=[], other_lengths={"2": make(2).to_json()})
+
+
 def published(vocabulary: int, context: int) -> dict[str, Any]:
     """A count of the published witness over many prompts."""
     graphs = {str(n): parameters(9).to_json() for n in range(1, context + 1)}
     claim = {"vocabulary": vocabulary, "context": context}
     return {"schema": SCHEMA, "kind": "witness", "claim": claim, "zero": [], "graphs": graphs}
+
+
+def parts() -> dict[str, Any]:
+    """A step clipped by value, of targets any parts of which have another sum."""
+    net = Net()
+    x = net.op("take", net.parameter("e", 20, 3), net.tokens(2, 20), axis=0)
+    last = net.op("slice", x, axis=1, start=1, stop=2, step=1)
+    normal = net.op("layer_norm", last, net.parameter("g", 3), net.parameter("b", 3), axes=1, epsilon=Fraction(1, 9))
+    graph = net.graph(net.op("reshape", net.op("matmul", normal, net.parameter("u", 3, 20)), shape=(1, 20)))
+    shares = [3 * i * i + 1 for i in range(20)]
+    target = [str(Fraction(share, sum(shares))) for share in shares]
+    written, samples = graph.to_json(), [{"tokens": [0, 1], "target": target}]
+    return {
+        "schema": SCHEMA, "kind": "training-step", "claim": {"graph": digest(written)}, "rule": "clip-value",
+        "rate": "1/10", "seed": 0, "samples": samples, "graph": written,
+    }  # fmt: skip
 
 
 def step(**changed: Any) -> dict[str, Any]:
@@ -153,6 +200,12 @@ BOMBS = {
         [{"shape": [2**30], "kind": "real", "values": [1]}], structural_collisions=[]),
     "many pairs": lambda: published(64, 3),
     "pairs without end": lambda: published(64, 64),
+    "a long prompt": lambda: structural(attention, 600),
+    "many layers": lambda: structural(lambda n: attention(n, 20), 150),
+    "every three tokens": lambda: structural(triples, 100),
+    "weights of many degrees": lambda: structural(lambda n: attention(n, 1, 4000), 60),
+    "an error function": lambda: generic(wide(10**5, *["erf"] * 5)),
+    "parts of a target": parts,
     "a root that is not found": lambda: generic(factored(), "collide: equal states"),
     "many samples": lambda: step(samples=[{"tokens": [0, 1], "target": ["1", "0", "0"]}] * 9000),
     "a long rate": lambda: step(rate=f"1/{'3' * 1900}"),

@@ -11,10 +11,14 @@ import pytest
 from proofs import Verdict, check, prove_analytic
 from proofs.kernel.door import KERNELS
 from proofs.kernel.price import TooLarge, afford
+from proofs.kernel.value_numbering.number import Numbering
+from proofs.kernel.value_numbering.table import Table, TooMany
+from tests.adversary.prompts import GENERATORS, network
 from tests.proofs.bombs import BOMBS
 from tests.proofs.building import attention_net
 
 ROOT = Path(__file__).parents[2]
+_OF = Table.of
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +64,27 @@ def test_every_kind_has_a_price(kind: str) -> None:
         afford({"graph": {"nodes": rows}}, kind, 1.0)
     with pytest.raises(TooLarge):
         afford({"graphs": [{"nodes": rows}]}, kind, 1.0)
+
+
+@pytest.mark.parametrize("generator", sorted(GENERATORS))
+def test_no_more_numbers_are_looked_up_than_were_paid(generator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Any] = []
+    monkeypatch.setattr(Table, "of", lambda self, *key: looked.append(key) or _OF(self, *key))
+    for seed in range(10):
+        graphs = network(generator, seed)
+        numbering = Numbering(graphs.values())
+        for length, graph in graphs.items():
+            for prompt in ((1,) * length, tuple(range(length))):
+                paid, terms = numbering.work(graph)
+                fixed = paid if prompt[-1:] == (1,) else 0  # what no token reaches is numbered with the first prompt
+                looked.clear()
+                numbering.last_state(graph, prompt)
+                assert len(looked) <= 3 * (paid + fixed) + terms, (seed, length)
+
+
+def test_long_values_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = attention_net()
+    Numbering([graph]).last_state(graph, (1, 2, 3))
+    monkeypatch.setattr("proofs.kernel.value_numbering.table.LARGEST_TABLE", 100)
+    with pytest.raises(TooMany):
+        Numbering([graph]).last_state(graph, (1, 2, 3))

@@ -1,18 +1,21 @@
 """Second derivatives against sympy, every optimizer row, and that altered certificates are rejected."""
 
+import random
 from fractions import Fraction
 from typing import Any
 
 import flint
 import pytest
 import sympy
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proofs import InvalidInput, Unsupported, Verdict, check
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.surds import Surds
 from proofs.arithmetic.tape import Tape, derivatives
 from proofs.kernel.optimizers import closed_form, symbolically
-from proofs.kernel.training_step import RULES, Sample, prove_step
+from proofs.kernel.training_step import RULES, Sample, prove_step, without_state
 from proofs.network.graph import Graph
 from tests.proofs.building import Net
 from tests.proofs.mutating import placed
@@ -185,3 +188,17 @@ def test_what_does_not_fit_is_refused() -> None:
         prove_step(network(activation="relu"), SAMPLES, rule="gd", rate=TENTH, seed=0)
     with pytest.raises(Unsupported, match="derivatives"):
         prove_step(network(activation="expm1"), SAMPLES, rule="gd", rate=TENTH, seed=0)
+
+
+@given(st.integers(1, 3), st.integers(0, 2), st.integers(0, 2**32))
+def test_the_determinant_with_a_state_is_that_of_the_whole_matrix(p: int, states: int, seed: int) -> None:
+    draws = random.Random(seed)
+    size = p * (1 + states)
+    rows = [[draws.choice([0, draws.randint(-9, 9)]) for _ in range(size)] for _ in range(size)]
+    for i in range(p, size):
+        rows[i][p:] = [draws.randint(1, 9) if j == i else 0 for j in range(p, size)]
+    with Balls(128) as balls:
+        found = without_state([[balls.number(entry) for entry in row] for row in rows], p)
+        exact = flint.fmpz_mat(rows).det()
+        assert (found - int(exact)).contains(0)
+        assert found.rad() < 1e-20

@@ -16,6 +16,7 @@ import flint
 from proofs.kernel.value_numbering.table import Table
 
 LARGEST_DEGREE = 4096
+COEFFICIENT = 8  # entries that a coefficient counts for, whose common divisor takes so much longer than a lookup
 
 
 def mixture(table: Table, weights: list[int], rows: list[int]) -> int | None:
@@ -42,8 +43,11 @@ def _up_to_a_factor(table: Table, terms: Counter[tuple[int, int, int]]) -> tuple
         common = gcd(*terms.values())
         return None, frozenset((*key, count // common) for key, count in terms.items())
     sums: dict[tuple[int, int], list[int]] = {}
+    degree = max(power.values())
     for (base, row, shift), count in terms.items():
-        coefficients = sums.setdefault((base, row), [0] * (max(power.values()) + 1))
+        if (base, row) not in sums:
+            table.spend(COEFFICIENT * (degree + 1))
+        coefficients = sums.setdefault((base, row), [0] * (degree + 1))
         coefficients[power[shift]] += count
     polynomials = {key: flint.fmpz_poly(coefficients) for key, coefficients in sums.items()}
     common_divisor = flint.fmpz_poly()

@@ -7,6 +7,7 @@ so that an equality holds for every vocabulary and every choice of distinct or e
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 from proofs.kernel.value_numbering.axes import cut_axes
 from proofs.kernel.value_numbering.rules import RULES
@@ -24,6 +25,11 @@ class _Plan:
     order: list[int]
     cut: dict[int, tuple[int, ...]]
     fixed: dict[int, Value] = field(default_factory=dict[int, Value])
+
+    def places(self, index: int) -> int:
+        """How many numbers a node has."""
+        shape = self.graph.nodes[index].type.shape
+        return prod(max(shape[axis], 1) for axis in self.cut[index])
 
 
 class Numbering:
@@ -57,11 +63,30 @@ class Numbering:
         plan = self._plans.get(id(graph)) or self._plan(graph)
         place = (id(graph), tuple(prompt))
         if place not in self._states:
+            if not plan.fixed:
+                self._fix(plan)
             values: dict[int, Value] = {}
             for index in plan.order:
                 values[index] = plan.fixed.get(index) or self._value(plan, index, prompt, values)
             self._states[place] = self._last(graph, values[graph.output].numbers)
         return self._states[place]
+
+    def work(self, graph: Graph) -> tuple[int, int]:
+        """Bounds of how many numbers are looked up for one prompt, and of how many terms their sums have in all.
+
+        They are known before anything is numbered.
+        """
+        plan = self._plans.get(id(graph)) or self._plan(graph)
+        found = terms = 0
+        for index in plan.order:
+            node = graph.nodes[index]
+            found += plan.places(index) + sum(map(plan.places, node.arguments))
+            axis = -1 if node.operation == "matmul" else node.attributes.get("axis")
+            if node.operation in ("matmul", "cumulative_sum") and isinstance(axis, int):
+                source = node.arguments[0]
+                shape = graph.nodes[source].type.shape
+                terms += plan.places(index) * (shape[axis] if axis % len(shape) in plan.cut[source] else 1)
+        return found, terms
 
     def _last(self, graph: Graph, numbers: Numbers) -> int:
         """The number of the last row of the output (1, length, width); one name for all lengths where that is cut."""
@@ -79,16 +104,18 @@ class Numbering:
             places = _places(graph, order)
             for place, index in _places(self._longest, longest.order).items():
                 also += [(places[place], axis) for axis in longest.cut[index] if place in places]
-        plan = _Plan(graph, order, cut_axes(graph, order, also))
+        plan = self._plans[id(graph)] = _Plan(graph, order, cut_axes(graph, order, also))
+        return plan
+
+    def _fix(self, plan: _Plan) -> None:
+        """Numbers what no token reaches, once for all prompts."""
         reached: set[int] = set()
-        for index in order:
-            node = graph.nodes[index]
+        for index in plan.order:
+            node = plan.graph.nodes[index]
             if node.operation == "tokens" or any(i in reached for i in node.arguments):
                 reached.add(index)
             else:
                 plan.fixed[index] = self._value(plan, index, (), plan.fixed)
-        self._plans[id(graph)] = plan
-        return plan
 
     def _value(self, plan: _Plan, index: int, prompt: Sequence[int], values: dict[int, Value]) -> Value:
         node, cut = plan.graph.nodes[index], plan.cut[index]

@@ -14,11 +14,11 @@ from proofs.network.graph import Graph
 
 Shape: TypeAlias = tuple[int, ...]
 MASKED = float("-inf")
-LARGEST_TABLE = 2**23  # numbers; some gigabyte
+LARGEST_TABLE = 2**22  # entries of keys; half a gigabyte
 
 
 class TooMany(Exception):
-    """More values than are told apart here."""
+    """More values, or longer ones, than are told apart here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,20 @@ class Table:
         self.shifted: dict[int, tuple[int, int]] = {}
         self.weight: dict[int, tuple[int, int, int]] = {}
         self._graphs: list[Graph] = []
+        self._entries = 0
+
+    def spend(self, entries: int) -> None:
+        """Counts what is written down: TooMany beyond what there is room and time for."""
+        self._entries += entries
+        if self._entries > LARGEST_TABLE:
+            raise TooMany(f"its values are told apart by more than {LARGEST_TABLE} entries")
 
     def of(self, *key: Hashable) -> int:
         """The number of a value by its key; 1 and above."""
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self._numbers) + 1
-            if number > LARGEST_TABLE:
-                raise TooMany(f"more than {LARGEST_TABLE} values are told apart")
+            self.spend(len(key) + sum(len(part) for part in key if isinstance(part, tuple | frozenset)))
         return number
 
     def fresh(self) -> int:
