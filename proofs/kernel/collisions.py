@@ -7,7 +7,7 @@ double, a first token out of reach.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations
 from math import gcd
@@ -114,15 +114,22 @@ def colliding_pairs(graphs: Mapping[int, Graph]) -> list[Pair]:
     Where the first token is out of reach, a prefix in another order says no more than that.
     """
     numbering = Numbering(graphs.values())
-    reach = {n: (tuple(range(1, n + 1)), (n + 1, *range(2, n + 1))) for n in sorted(graphs) if n > 1}
-    runs = (((1,) * m, (1,) * k) for m, k in combinations(sorted(graphs), 2))
-    found: list[Pair] = []
-    for s, t in (*runs, *reach.values()):
-        if numbering.equal(graphs[len(s)], s, graphs[len(t)], t):
-            found.append((s, t))
+    found = [(s, t) for s, t in _plain(graphs) if numbering.equal(graphs[len(s)], s, graphs[len(t)], t)]
     blind = {len(s) for s, t in found if len(s) == len(t)}
     others = (pair for n in sorted({*graphs} - blind) for pair in reordered(n) if len(pair[1]) in graphs)
     return [*found, *((s, t) for s, t in others if numbering.equal(graphs[len(s)], s, graphs[len(t)], t))]
+
+
+def looked_at(lengths: Collection[int]) -> set[Prompt]:
+    """The prompts that are numbered at most where networks for so many tokens are given."""
+    pairs = [*_plain(lengths), *(pair for n in lengths for pair in reordered(n))]
+    return {prompt for pair in pairs for prompt in pair if len(prompt) in lengths}
+
+
+def _plain(lengths: Collection[int]) -> list[Pair]:
+    """Runs of one token, and words that differ in the first alone."""
+    runs = [((1,) * m, (1,) * k) for m, k in combinations(sorted(lengths), 2)]
+    return [*runs, *((tuple(range(1, n + 1)), (n + 1, *range(2, n + 1))) for n in sorted(lengths) if n > 1)]
 
 
 def reordered(length: int) -> Iterator[Pair]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proofs.errors import InvalidInput
+from proofs.kernel.collisions import looked_at
 from proofs.kernel.generic_position import as_evaluated, regularity_of
 from proofs.kernel.patterns import relabelled_pairs
 from proofs.kernel.published_witness import names_do_not_matter
@@ -20,17 +21,16 @@ from proofs.network.graph import LEAVES, Graph, Node
 from proofs.operations.interpreter import live
 
 USUAL = 1e7  # what a certificate may cost; and where what the commands make costs more:
-DEARER = {"separation": 1e9, "vocabulary-margin": 1e9}
+DEARER = {"regularity": 1.3e7, "separation": 1e9, "vocabulary-margin": 1e9}  # (a network of 130 layers is one of them)
 MEMORY = 5e8  # bytes at a time, beside what the program itself takes
 
-ROW, READ, CHARACTER = 300.0, 60.0, 0.05  # of a graph written out; a row that is derived, or only read
+ROW, READ, CHARACTER = 120.0, 40.0, 0.05  # of a graph written out; a row that is derived, or only read
 ENTRY = 1.0  # of a constant, of what is made of constants, or of a mask
 NODE, BALL, FUNCTION, SLOW, MOVE, TERM = 40.0, 0.5, 3.0, 6.0, 0.05, 0.06  # of an evaluation in balls of 128 bits
 DRAWN = 1.5  # of an entry of a parameter at a point
 OBJECT, POINTER = 120, 8  # bytes of a ball, and of its place in an array
 PASSES, LARGEST = 6, 10**6  # evaluations of a stored witness; a number of a claim
-NUMBER, LOOKUP, READ_TERM = 100.0, 4.0, 0.3  # of a node where equal states are numbered, a number, a term of a sum
-CANDIDATES = 6  # prompts of one length that are looked at for structural collisions
+NUMBER, LOOKUP, READ_TERM = 60.0, 3.0, 0.3  # of a node where equal states are numbered, a number, a term of a sum
 POWER = 70.0  # of bounds, for each digit of an exponent
 PAIR, NEW_POINT, SURD = 20.0, 3, 1.5  # a pair of prompts; pairs to a point; an exact number as against a ball
 STEP, CUBE, DIGITS = 1.0, 0.12, 200  # a derivative as against a value; a determinant, of numbers of few digits
@@ -83,7 +83,7 @@ def _parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
     if kind == "generic-position" and isinstance(zeroed, list) and zeroed:
         graphs = _silenced(graphs, zeroed)
     if kind == "regularity" and "structural_collisions" in certificate:  # the file has no say in which are looked at
-        numbered = Counter({graph.length: CANDIDATES for graph in graphs})
+        numbered = Counter(map(len, looked_at({graph.length for graph in graphs})))
     yield from _numbering([graph for graph in graphs if numbered[graph.length]], numbered)
     for graph in graphs:
         if evaluated[graph.length]:
@@ -155,7 +155,10 @@ def _numbering(graphs: list[Graph], prompts: Counter[int]) -> Iterator[Part]:
     numbering = Numbering(graphs) if graphs else None
     for graph in graphs:
         if numbering is not None:
-            found, terms = numbering.work(graph)
+            try:
+                found, terms = numbering.work(graph)
+            except (AssertionError, LookupError, TypeError, ValueError):
+                continue  # not well-formed, which the kernel says better
             each = NUMBER * len(live(graph)) + LOOKUP * found + READ_TERM * terms
             yield "equal states", prompts[graph.length] * each, 0.0
 

@@ -63,7 +63,8 @@ class Table:
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self._numbers) + 1
-            self.spend(len(key) + sum(len(part) for part in key if isinstance(part, tuple | frozenset)))
+            last = key[-1]  # what may be long stands there
+            self.spend(len(key) + (len(last) if isinstance(last, frozenset | tuple) else 0))
         return number
 
     def fresh(self) -> int:
