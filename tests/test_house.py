@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutation.quick import QUICK
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("proofs", "numerics", "sipit")
 MODULES = {
@@ -89,3 +91,9 @@ def test_the_architecture_page_has_every_room() -> None:
 def test_no_test_file_imports_from_another() -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
     assert {path.name for path, text in texts.items() if re.search(r"^from tests\.[\w.]*\btest_", text, re.M)} == set()
+
+
+def test_every_module_of_the_kernel_is_mutated() -> None:
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "proofs/kernel").rglob("*.py")}
+    assert {path for path in modules if not path.endswith("__init__.py")} <= set(QUICK)
+    assert all((ROOT / f"tests/proofs/{name}.py").is_file() for names in QUICK.values() for name in names.split())

@@ -9,6 +9,7 @@ touched. A survivor must stand in `harmless.txt`, with the reason why it accepts
 
 import argparse
 import difflib
+import hashlib
 import importlib.machinery
 import os
 import re
@@ -27,30 +28,13 @@ from cosmic_ray.mutating import mutate_code
 from cosmic_ray.operators.operator import Operator
 from cosmic_ray.plugins import get_operator, operator_names
 
+from tests.mutation.quick import QUICK
+
 ROOT = Path(__file__).parents[2]
 HARMLESS = Path(__file__).with_name("harmless.txt")
-KERNEL = "test_lemmas test_lemmas_of_rows test_lemmas_refused test_forgeries test_checker test_negative_controls"
-QUICK = {  # in the order in which they run, those that notice most first
-    "proofs/kernel/regularity.py": "test_forgeries test_claims test_checker test_kernel_edges",
-    "proofs/kernel/door.py": "test_forgeries test_claims test_kernel_edges test_checker test_separation",
-    "proofs/kernel/lemmas/algebra.py": KERNEL,
-    "proofs/kernel/lemmas/functions.py": KERNEL,
-    "proofs/kernel/lemmas/rows.py": KERNEL,
-    "proofs/kernel/lemmas/instance.py": KERNEL,
-    "proofs/kernel/lemmas/table.py": KERNEL,
-    "proofs/evidence.py": "test_evidence test_forgeries test_kernel_edges",
-    "proofs/kernel/separation.py": "test_kernel_edges test_forgeries test_separation",
-    "proofs/kernel/vocabulary.py": "test_kernel_edges test_vocabulary",
-    "proofs/kernel/witness.py": "test_witness test_kernel_edges",
-    "proofs/kernel/published_witness.py": "test_witness test_kernel_edges",
-    "proofs/kernel/result.py": "test_claims test_forgeries test_kernel_edges",
-    "proofs/kernel/claim.py": "test_claims test_forgeries",
-    "proofs/kernel/generic_position.py": "test_claims test_generic_position",
-    "proofs/kernel/branches.py": "test_negative_controls test_kernel_edges",
-    "proofs/network/graph.py": "test_graph test_forgeries test_kernel_edges test_checker",
-    "proofs/kernel/wellformed.py": "test_kernel_edges test_separation",
-    "proofs/network/rational.py": "test_forgeries",
-}
+JUDGED = (
+    ROOT / "build" / "mutants.txt"
+)  # what became of each, by the texts of its module and its tests: a run goes on from there
 CHOSEN = re.compile(
     r"core/(ReplaceComparisonOperator_(Eq_(NotEq|GtE|LtE)|NotEq_(Eq|Gt|Lt)|Lt_LtE|LtE_Lt|Gt_GtE|GtE_Gt|Is_IsNot|IsNot_Is)"
     r"|ReplaceBinaryOperator_(Add_Sub|Sub_Add|Mul_Add|Div_Mul|FloorDiv_Mul|Mod_Mul|Pow_Mul|LShift_RShift|BitOr_BitAnd"
@@ -171,6 +155,9 @@ def main() -> int:
     import numpy  # noqa: F401
 
     known = {line.rsplit("  # ", 1)[0] for line in HARMLESS.read_text().splitlines() if line and line[0] != "#"}
+    JUDGED.parent.mkdir(exist_ok=True)
+    JUDGED.touch()
+    judged: dict[str, str] = dict(line.split(" ", 2)[:2] for line in JUDGED.read_text().splitlines())
     unknown = 0
     for path in options.modules:
         tests = [f"tests/proofs/{name}.py" for name in QUICK[path].split()]
@@ -180,8 +167,13 @@ def main() -> int:
         limit = 60 + 10 * (time.monotonic() - began)
         counts = dict.fromkeys(("noticed", "endless", "harmless"), 0)
         left: list[str] = []
+        told_by = hashlib.sha256(b"".join((ROOT / test).read_bytes() for test in tests)).hexdigest()
         for change, text in list(mutants(path))[:: options.every]:
-            found = outcome(path, text, tests, limit)
+            key = hashlib.sha256(f"{told_by} {text}".encode()).hexdigest()
+            found = judged.get(key) or outcome(path, text, tests, limit)
+            if key not in judged:
+                with JUDGED.open("a") as file:
+                    file.write(f"{key} {found} {change}\n")
             if found == "survived" and change not in known:
                 left.append(change)
                 print(f"survived  {change}", flush=True)
