@@ -43,6 +43,7 @@ STATES = {"heavy-ball": 2, "adam": 3, "adamw": 3}  # tensors of the size of the 
 
 MOVES = ("reshape", "permute", "expand", "slice", "concatenate", "take", "gather", "select")
 SIGNS = ("add", "subtract", "multiply", "negate", "absolute", "relu", "clamp", "maximum", "minimum", "leaky_relu")
+MALFORMED = (AssertionError, LookupError, TypeError, ValueError)  # met in graphs of which the kernel says more
 
 Part = tuple[str, float, float]  # what, its cost, and how many bytes it holds at a time
 
@@ -147,7 +148,7 @@ def _silenced(graphs: list[Graph], zeroed: list[Any]) -> list[Graph]:
     lengths = dict(enumerate(graphs))
     try:
         return list(as_evaluated(lengths, regularity_of(lengths, zeroed), zeroed).values())
-    except (Rejected, TypeError):
+    except (Rejected, *MALFORMED):
         return graphs
 
 
@@ -157,8 +158,8 @@ def _numbering(graphs: list[Graph], prompts: Counter[int]) -> Iterator[Part]:
         if numbering is not None:
             try:
                 found, terms = numbering.work(graph)
-            except (AssertionError, LookupError, TypeError, ValueError):
-                continue  # not well-formed, which the kernel says better
+            except MALFORMED:
+                continue
             each = NUMBER * len(live(graph)) + LOOKUP * found + READ_TERM * terms
             yield "equal states", prompts[graph.length] * each, 0.0
 

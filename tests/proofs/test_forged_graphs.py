@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proofs import InvalidInput, Verdict, check, prove_analytic
-from proofs.kernel.lengths import by_length
+from proofs.kernel.lengths import by_length, graphs_of
 from proofs.kernel.regularity import statement
 from proofs.kernel.result import Rejected, digest
 from proofs.network.rational import decimal, rational
@@ -113,3 +113,16 @@ def test_a_graph_stands_under_the_number_of_its_tokens_alone(name: str) -> None:
     with pytest.raises(Rejected, match="under another length than its own"):
         by_length({name: attention_net(length=1).to_json()})
     assert set(by_length({str(n): attention_net(length=n).to_json() for n in (1, 2)})) == {1, 2}
+
+
+def test_graphs_of_several_lengths_are_an_object_and_each_stands_once() -> None:
+    one = attention_net(length=1).to_json()
+    with pytest.raises(Rejected, match="no object"):
+        by_length([one])
+    with pytest.raises(Rejected, match="two graphs are for 1 tokens"):
+        graphs_of({"graph": one, "other_lengths": {"1": one}})
+    two, wider = attention_net(length=2).to_json(), attention_net(length=2, vocabulary=6).to_json()
+    assert set(graphs_of({"graph": one, "other_lengths": {"2": two}})) == {1, 2}
+    for other in (wider, {**two, "layer": 2}):
+        with pytest.raises(Rejected, match="has other parameters, or passes another number of blocks"):
+            graphs_of({"graph": one, "other_lengths": {"2": other}})

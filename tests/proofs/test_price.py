@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from proofs import Verdict, check, prove_analytic
+from proofs.evidence import SCHEMA
 from proofs.kernel.door import KERNELS
 from proofs.kernel.price import TooLarge, afford
 from proofs.kernel.value_numbering.number import Numbering
@@ -88,3 +89,14 @@ def test_long_values_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proofs.kernel.value_numbering.table.LARGEST_TABLE", 100)
     with pytest.raises(TooMany):
         Numbering([graph]).last_state(graph, (1, 2, 3))
+
+
+def test_what_is_not_well_formed_is_left_to_the_kernel() -> None:
+    graph = json.loads(json.dumps(attention_net(length=2).to_json()))
+    shorter = {"real": -1, "integer": None, "boolean": None}
+    graph["types"] = [[shape[: shorter[kind]], kind] for shape, kind in graph["types"]]
+    graph["constants"] = [{**c, "shape": c["shape"][:-1], "values": ["1"]} for c in graph["constants"]]
+    for zeroed in ([], ["k"]):
+        forged = {"graphs": {"2": graph}, "claim": {"zeroed": zeroed}, "classes": [[[1, 2], [2, 1], "collide"]]}
+        afford(forged, "generic-position", 1.0)
+        assert check({**forged, "schema": SCHEMA, "kind": "generic-position"}).verdict is Verdict.REJECTED
