@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from scipy import stats
 
 from proofs.errors import InvalidInput
 
@@ -81,6 +82,7 @@ class Seen:
 
 
 Change = Callable[[torch.Tensor, float, Known, torch.Generator], torch.Tensor]
+Apart = Callable[[torch.Tensor, torch.Tensor, float, Known], torch.Tensor]
 Likelihood = Callable[[Seen, torch.Tensor, float, Known], torch.Tensor]
 
 
@@ -92,6 +94,8 @@ class Defence:
         apply: changes rows (T, d), float64, at a strength; keeps their shape.
         attack: log-likelihoods (C,) of candidate states (C, d), up to a constant; None applies the same change to the
             candidates and compares, which is right for whatever draws nothing.
+        apart: for Gaussian noise: how many of its standard deviations candidates (C, d) lie from a row (d,), (C,);
+            it gives the attack, and a bound of its error.
         range: the strengths that mean something, from the first (without it, if it is 0) to the last.
         whole: whether only whole numbers do.
     """
@@ -100,6 +104,7 @@ class Defence:
     strengths: tuple[float, ...]
     apply: Change
     attack: Likelihood | None = None
+    apart: Apart | None = None
     range: tuple[float, float] = (0.0, math.inf)
     whole: bool = False
 
@@ -119,8 +124,20 @@ class Defence:
         """How likely each candidate is, (C,), up to a constant."""
         if self.attack is not None:
             return self.attack(seen, candidates, strength, known)
+        if self.apart is not None:
+            return -(self.apart(seen.row, candidates, strength, known) ** 2) / 2
         changed = self.apply(candidates, strength, known, torch.Generator().manual_seed(0))
         return alike(seen.row, changed, known)
+
+    def error_bound(self, state: torch.Tensor, others: torch.Tensor, strength: float, known: Known) -> float | None:
+        """How often at most maximum likelihood takes one of others (C, d) for a state (d,).
+
+        No attacker beats that on average. A union bound over the pairs, each exact; None for what is no Gaussian noise.
+        """
+        if self.apart is None:
+            return None
+        pairs = stats.norm.sf(self.apart(state, others, strength, known).numpy() / 2)
+        return min(1.0, float(pairs.sum()))
 
 
 def alike(row: torch.Tensor, candidates: torch.Tensor, known: Known) -> torch.Tensor:
@@ -136,17 +153,17 @@ def _gaussian(rows: torch.Tensor, strength: float, known: Known, generator: torc
     return rows + strength * known.mean_norm / known.width**0.5 * _noise(rows, generator)
 
 
-def _behind_gaussian(seen: Seen, candidates: torch.Tensor, strength: float, known: Known) -> torch.Tensor:
-    return -((candidates - seen.row).norm(dim=1) ** 2) * known.width / (2 * (strength * known.mean_norm) ** 2)
+def _apart_gaussian(row: torch.Tensor, candidates: torch.Tensor, strength: float, known: Known) -> torch.Tensor:
+    return (candidates - row).norm(dim=1) * known.width**0.5 / (strength * known.mean_norm)
 
 
 def _covariant(rows: torch.Tensor, strength: float, known: Known, generator: torch.Generator) -> torch.Tensor:
     return rows + strength * known.mean_norm * _noise(rows, generator) @ known.factor.T
 
 
-def _behind_covariant(seen: Seen, candidates: torch.Tensor, strength: float, known: Known) -> torch.Tensor:
-    white = torch.linalg.solve_triangular(known.factor, (candidates - seen.row).T, upper=False)
-    return -(white.norm(dim=0) ** 2) / (2 * (strength * known.mean_norm) ** 2)
+def _apart_covariant(row: torch.Tensor, candidates: torch.Tensor, strength: float, known: Known) -> torch.Tensor:
+    white = torch.linalg.solve_triangular(known.factor, (candidates - row).T, upper=False)
+    return white.norm(dim=0) / (strength * known.mean_norm)
 
 
 def _clip(rows: torch.Tensor, strength: float, known: Known, _generator: torch.Generator) -> torch.Tensor:
@@ -228,16 +245,16 @@ _RELATIVE, _SHARES, _RANKS = (0.01, 0.1, 0.3, 1.0, 3.0), (0.05, 0.1, 0.25, 0.5, 
 DEFENCES: dict[str, Defence] = {
     one.name: one
     for one in (
-        Defence("gaussian", _RELATIVE, _gaussian, _behind_gaussian),
-        Defence("covariant", _RELATIVE, _covariant, _behind_covariant),
+        Defence("gaussian", _RELATIVE, _gaussian, apart=_apart_gaussian),
+        Defence("covariant", _RELATIVE, _covariant, apart=_apart_covariant),
         Defence("clip", (0.01, 0.1, 0.3, 0.6, 0.9), _clip, range=(0, 1)),
         Defence("top-k", _SHARES, _top, range=(0, 1)),
         Defence("low-rank", _RANKS, _low_rank, range=(1, math.inf), whole=True),
         Defence("projection", _RANKS, _projection, range=(1, math.inf), whole=True),
         Defence("bits", (8, 6, 4, 3, 2), _bits, range=(2, 52), whole=True),
         Defence("drop", (0.25, 0.5, 0.75, 0.9, 0.99), _drop, range=(0, 1)),
-        Defence("permute", _SHARES, _permute, _behind_permutation, (0, 1)),
-        Defence("rotate", _SHARES, _rotate, _behind_rotation, (0, 1)),
+        Defence("permute", _SHARES, _permute, _behind_permutation, range=(0, 1)),
+        Defence("rotate", _SHARES, _rotate, _behind_rotation, range=(0, 1)),
     )
 }
 

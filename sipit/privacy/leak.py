@@ -10,6 +10,7 @@ by one who is told nothing exactly where each of its tokens is recovered so.
 
 import hashlib
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -194,7 +195,9 @@ class _Attack:
             self.seed,
             number,
         )
-        return f"{measured_with(model.device)}/leak/{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.json"
+        return (
+            f"{measured_with(model.device)}/leak/bounds/{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.json"
+        )
 
     def _measured(self, prompt: list[int], number: int) -> list[dict[str, Any]]:
         found, states, changed = self._attacked(prompt, number)
@@ -212,7 +215,7 @@ class _Attack:
         rows = states.cpu().double()
         changed = [self._leaving(rows, defence, level, number) for defence, level in self.levels]
         nothing = {"recovered": 0, "ambiguous": 0, "wrong": 0, "tokens": len(prompt)}
-        found: list[dict[str, Any]] = [dict(nothing) for _ in self.levels]
+        found: list[dict[str, Any]] = [nothing | {"bounds": []} for _ in self.levels]
         classes = model.token_classes
         for position, token in enumerate(prompt):
             tried = self._shortlist(token, position, number)
@@ -221,6 +224,7 @@ class _Attack:
             for place, (defence, level) in enumerate(self.levels):
                 seen = Seen(changed[place][position], changed[place][:position], rows[:position])
                 found[place][_outcome(defence.likelihoods(seen, table, level, self.known), same)] += 1
+                found[place]["bounds"].append(defence.error_bound(rows[position], table[~same], level, self.known))
         return found, states, changed
 
     def _cost(self, states: torch.Tensor, changed: list[torch.Tensor]) -> list[dict[str, Any]]:
@@ -280,6 +284,7 @@ def _curve(
 ) -> dict[str, Any]:
     whole = sum(one["recovered"] == one["tokens"] for one in found)
     interval = stats.binomtest(whole, len(found)).proportion_ci(0.95, method="wilson")
+    bounds = [bound for one in found for bound in one["bounds"]]
     known = [one for one in found if "kl" in one]
     cost = summary(
         [torch.tensor(one["kl"], dtype=torch.float64) for one in known], [torch.tensor(one["same"]) for one in known]
@@ -290,7 +295,7 @@ def _curve(
         "recovered_tokens": sum(one["recovered"] for one in found), "recovered_prompts": whole,
         "ambiguous": sum(one["ambiguous"] for one in found), "wrong": sum(one["wrong"] for one in found),
         "interval": [float(interval.low), float(interval.high)], "tokens_interval": _bootstrap(found),
-        "attacker": attacker, **cost,
+        "error_bound": None if None in bounds else math.fsum(bounds) / len(bounds), "attacker": attacker, **cost,
     }  # fmt: skip
 
 

@@ -57,6 +57,31 @@ def test_strong_noise_hides_and_weak_noise_does_not():
         assert weak["interval"][0] < 1 and weak["interval"][1] == 1
 
 
+def test_errors_stay_below_the_bound_that_margins_give():
+    strengths = [0.05, 0.5, 1.0, 3.0]
+    curves = measure_leak(tiny("llama"), PROMPTS, layers=[1], defences=["gaussian", "bits"], strengths=[2.0]).curves
+    assert curves[0]["error_bound"] > 0 and curves[1]["error_bound"] is None  # no noise, no such bound
+    for name in ("gaussian", "covariant"):
+        found = measure_leak(tiny("llama"), PROMPTS, layers=[1], defences=[name], strengths=strengths).curves
+        bounds = [curve["error_bound"] for curve in found]
+        assert bounds == sorted(bounds) and bounds[0] < 1e-3
+        for curve, bound in zip(found, bounds, strict=True):
+            spread = math.sqrt(bound * (1 - bound) / curve["tokens"])
+            assert curve["wrong"] / curve["tokens"] <= bound + 3 * spread, (name, curve["strength"])
+
+
+@given(st.integers(0, 2**31))
+def test_the_bound_of_two_states_is_the_error_itself(seed):
+    """Of a pair nothing is lost: drawn noise takes one for the other as often as is said."""
+    defence, generator = DEFENCES["covariant"], torch.Generator().manual_seed(seed)
+    rows = torch.randn(2, 16, generator=generator, dtype=torch.float64)
+    bound = defence.error_bound(rows[0], rows[1:], 1.0, KNOWN)
+    noisy = released(defence, rows[:1].expand(4000, -1), 1.0, KNOWN, generator)
+    apart = torch.stack([defence.apart(row, noisy, 1.0, KNOWN) for row in rows])
+    seen = float((apart[1] < apart[0]).double().mean())
+    assert abs(seen - bound) <= 5 * math.sqrt(bound * (1 - bound) / 4000) + 1e-3
+
+
 @pytest.mark.parametrize("name", DEFENCES)
 def test_defences_keep_shapes_and_are_no_magic(name):
     rows = torch.randn(6, 16, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -112,7 +137,7 @@ def test_stopped_work_is_resumed_with_the_same_record(tmp_path, monkeypatch):
         yield stop
 
     def files():
-        return {path: path.stat().st_mtime_ns for path in (tmp_path / "stopped").rglob("leak/*.json")}
+        return {path: path.stat().st_mtime_ns for path in (tmp_path / "stopped").rglob("leak/**/*.json")}
 
     told = []
     whole = measured("whole", announce=lambda seconds, memory: told.append(seconds))

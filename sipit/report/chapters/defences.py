@@ -94,14 +94,16 @@ def _table(curves: list[dict[str, Any]]) -> Table:
             plain(one.get("defence")), plain(one.get("strength")), plain(one.get("layer")),
             f"{plain(one.get('recovered_tokens'))} of {plain(one.get('tokens'))}",
             f"{plain(one.get('recovered_prompts'))} of {plain(one.get('prompts'))}", " to ".join(low_high),
-            plain(one.get("ambiguous")), plain(one.get("wrong")), number(real(kl.get("mean"))),
+            plain(one.get("ambiguous")), plain(one.get("wrong")), number(real(one.get("error_bound"))),
+            number(real(kl.get("mean"))),
             number(real(kl.get("p99"))),
             number(real(one.get("same_top1"))),
         ))  # fmt: skip
     columns = (
         Column("defence"), Column("strength", True), Column("layer", True), Column("tokens read", claim=M),
         Column("prompts read", claim=M), Column("rate of prompts (95 %)", claim=M), Column("ambiguous", True, M),
-        Column("wrong", True, M), Column("KL, mean (nats)", True, M), Column("KL, p99", True, M),
+        Column("wrong", True, M), Column("share wrong, bound", True, M), Column("KL, mean (nats)", True, M),
+        Column("KL, p99", True, M),
         Column("same prediction", True, M),
     )  # fmt: skip
     return Table("Every defence and strength", columns, tuple(rows), omitted=len(curves) - len(rows))
