@@ -133,6 +133,19 @@ def test_every_layer_of_a_file_is_the_layer_that_it_says(tmp_path, kind):
     assert (Place("residual", model.layers) in held) == (last.layer == model.layers)
 
 
+def test_values_of_llama_cpp_are_values_and_its_keys_are_refused(tmp_path):
+    model = tiny("llama")
+    path = tmp_path / "s.safetensors"
+    (values,) = sipit.capture(model, [IDS], layer=1, observe="values")
+    for rows in (values, values.unflatten(1, (2, -1))):
+        save_file({"Vcur-1": rows.contiguous(), "Kcur-1": torch.ones(7, 2, 16)}, path)
+        (inversion,) = sipit.invert(model, sipit.read_states(path, layer=1, observe="values", model=model))
+        assert inversion.token_ids == IDS
+    save_file({"Kcur-1": torch.ones(7, 2, 16)}, path)
+    with pytest.raises(InvalidInput, match="rotary"):
+        sipit.read_states(path, layer=1, observe="keys", model=model)
+
+
 def test_sets_of_rows_of_vllm_are_named_in_their_order(tmp_path, capsys):
     path, model = tmp_path / "s.safetensors", tiny("llama")
     vllm(path, model, [1, 2])

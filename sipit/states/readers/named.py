@@ -37,7 +37,9 @@ _LLAMA_CPP = (
     (r"attn_out-(\d+)", "attention-out", 1),
     (r"ffn_out-(\d+)", "mlp-out", 1),
     (r"attn_norm-(\d+)", "normed", 0),
+    (r"Vcur-(\d+)", "values", 0),
 )
+_LLAMA_CPP_KEYS = r"Kcur-\d+"  # before or behind the rotary embedding, of which the name says nothing
 _HEADS = {"keys", "keys-unrotated", "values"}  # sites with an axis of heads
 HOOKS = "hooks of TransformerLens"
 _PlaceOf = Callable[[str], Place | None]
@@ -56,6 +58,13 @@ def named_places(container: Container, model: LanguageModel | None) -> Contents 
         found = [(tensor, place) for tensor in floats if (place := place_of(tensor.name)) is not None]
         if found:
             return Contents(origin, *_read(container, found, whole_stream=origin != HOOKS))
+    keys = next((tensor for tensor in floats if re.fullmatch(_LLAMA_CPP_KEYS, tensor.name)), None)
+    if keys is not None:
+        raise InvalidInput(
+            f"Expected values (Vcur) or rows of the stream, but {container.path} has {keys} of llama.cpp, which names "
+            "keys alike before and behind the rotary embedding and reorders their coordinates for some models; save "
+            "Vcur, or name the tensor after its prompt if it is as transformers caches it."
+        )
     return None
 
 
@@ -66,7 +75,8 @@ def _read(
     companions = Companions.of(container)
     places: dict[Place, tuple[torch.Tensor, ...]] = {}
     for tensor, place in found:
-        axes = len(tensor.shape) - (place.site in _HEADS)
+        flat = len(tensor.shape) == 2  # heads side by side
+        axes = len(tensor.shape) - (place.site in _HEADS and not flat)
         if axes not in (2, 3) or 0 in tensor.shape:
             raise InvalidInput(f"Expected rows (T, d) or (N, T, d), but {tensor} in {container.path} has others.")
         read = tensor.read()
