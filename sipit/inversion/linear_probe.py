@@ -51,13 +51,18 @@ class LinearProbe:
         states = states.to(device=self.mean.device, dtype=torch.float32)
         return ((normalised(states) - self.mean) / self.scale) @ self.whiten
 
-    def expected(self, token: int) -> torch.Tensor:
-        """The features G_v that a token is expected to have, shape (d,)."""
-        return self.embedding[token] @ self._to_features
+    def expected(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The features G_v that tokens (n,) are expected to have, shape (n, d)."""
+        return self.embedding[tokens] @ self._to_features
 
     def scores(self, features: torch.Tensor) -> torch.Tensor:
         """Log-likelihoods of all tokens, up to a constant per row and divided by the temperature, shape (n, V)."""
         return ((features @ self._to_features.T) @ self.embedding.T - self._halves) / self.temperature
+
+    def scores_of(self, tokens: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """The scores of some tokens (n, k) of each row of features (n, d), shape (n, k)."""
+        found = torch.einsum("nke,ne->nk", self.embedding[tokens], features @ self._to_features.T)
+        return (found - self._halves[tokens]) / self.temperature
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """What has to be kept to have the probe again."""

@@ -11,6 +11,7 @@ import torch
 
 from numerics.dtypes import name_of
 from sipit.cache import keep_tensors, kept_tensors, measured_with
+from sipit.inversion.correction import Correction, fit_correction
 from sipit.inversion.linear_probe import LinearProbe, calibrated, fit_probe, normalised
 from sipit.models import LanguageModel
 from sipit.models.network import Network
@@ -34,13 +35,14 @@ class Probes:
     """The probe for position 0 and the one for all later positions.
 
     `trained` is how many tokens the latter was trained on, `share` how many of the held-out ones it names among the
-    best.
+    best, `correction` how a run of a draft corrects it, where it does.
     """
 
     first: LinearProbe
     later: LinearProbe
     trained: int = 0
     share: float = 0.0
+    correction: Correction | None = None
 
     def sinks(self, states: torch.Tensor) -> torch.Tensor:
         """Which states (T, d) of one prompt are of the first one's kind, a mask: itself, and later attention sinks.
@@ -70,6 +72,15 @@ class Probes:
         if bool(sinks.any()):
             scores[sinks] = self.first.scores(features[sinks])
         return scores
+
+    def scores_of(self, tokens: torch.Tensor, features: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
+        """Scores of some tokens (n, k) of each row alone, shape (n, k)."""
+        found = self.later.scores_of(tokens, features)
+        return torch.where(sinks[:, None], self.first.scores_of(tokens, features), found) if sinks.any() else found
+
+    def expected(self, tokens: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
+        """The features that tokens (n,) are expected to have, each by the probe of its kind, shape (n, d)."""
+        return torch.where(sinks[:, None], self.first.expected(tokens), self.later.expected(tokens))
 
 
 def trained_probes(network: Network, *, positions: int | None = None, progress: Progress | None = None) -> Probes:
@@ -103,14 +114,18 @@ def quick_probes(network: Network) -> Probes:
 
 def probes_key(model: LanguageModel, place: str) -> str:
     """Where the cache keeps the probes of a place in a model."""
-    return f"{measured_with(model.device)}/probes/{model.digest[:32]}-{place}-{name_of(model.dtype)}-shrunk.safetensors"
+    return (
+        f"{measured_with(model.device)}/probes/{model.digest[:32]}-{place}-{name_of(model.dtype)}-corrected.safetensors"
+    )
 
 
 def keep_probes(key: str, probes: Probes) -> None:
     """Puts probes into the cache, the embedding apart."""
     named = {"first": probes.first.parameters(), "later": probes.later.parameters()}
     tensors = {f"{part}.{name}": tensor for part, tensors in named.items() for name, tensor in tensors.items()}
-    keep_tensors(key, tensors | {"trained": torch.tensor([probes.trained, probes.share], dtype=torch.float64)})
+    way = probes.correction or Correction(0.0, 0.0)
+    numbers = [probes.trained, probes.share, way.share, way.weight]
+    keep_tensors(key, tensors | {"trained": torch.tensor(numbers, dtype=torch.float64)})
 
 
 def kept_probes(key: str, embedding: torch.Tensor) -> Probes | None:
@@ -118,13 +133,13 @@ def kept_probes(key: str, embedding: torch.Tensor) -> Probes | None:
     kept = kept_tensors(key)
     if kept is None or "trained" not in kept:
         return None
-    trained, share = kept.pop("trained").tolist()
+    trained, share, *way = kept.pop("trained").tolist()
     parts: dict[str, dict[str, torch.Tensor]] = {"first": {}, "later": {}}
     for name, tensor in kept.items():
         part, _, parameter = name.partition(".")
         parts[part][parameter] = tensor.to(embedding.device)
     first, later = (LinearProbe(**parts[part], embedding=embedding) for part in ("first", "later"))
-    return Probes(first, later, int(trained), share)
+    return Probes(first, later, int(trained), share, Correction(*way) if way[0] else None)
 
 
 def centred_embedding(model: LanguageModel) -> torch.Tensor:
@@ -149,16 +164,17 @@ def _train(network: Network, embedding: torch.Tensor, most: int, progress: Progr
     length = min(_WINDOW, network.model.context or _WINDOW)
     wanted, last = max(2 * _HELD_OUT, _FEWEST // length), max(2 * _HELD_OUT, most // length)
     windows = _windows(network.model, length, generator)
-    states, tokens = list[torch.Tensor](), list[torch.Tensor]()
+    states, prompts = list[torch.Tensor](), list[torch.Tensor]()
     while True:
         while len(states) < wanted:
             ids = next(windows)
             states += network.run(ids)[:, 1:].float().clone()
-            tokens += ids[:, 1:]
+            prompts += ids
             if progress is not None:
                 progress(len(states), wanted)
         # Of sixteen windows the last two are held out: one of text, one of random tokens.
         apart = torch.arange(len(states)) % (2 * _HELD_OUT) >= 2 * _HELD_OUT - 2
+        tokens = [ids[1:] for ids in prompts]
         probe = fit_probe(_chosen(states, ~apart), _chosen(tokens, ~apart), embedding)
         seen, truth = _chosen(states, apart), _chosen(tokens, apart)
         some = torch.randperm(len(truth), generator=generator)[:_CALIBRATING].to(truth.device)
@@ -166,8 +182,22 @@ def _train(network: Network, embedding: torch.Tensor, most: int, progress: Progr
         share = float((ranks < _BEST).float().mean())
         if wanted >= last or share >= _GOOD:
             trained = most if wanted >= last else length * len(states)
-            return Probes(_first_probe(network, embedding, generator), later, trained, share)
+            first = _first_probe(network, embedding, generator)
+            pair = apart.nonzero().flatten()[-2:].tolist()
+            correction = _correction(network, later, [prompts[at] for at in pair], [states[at] for at in pair])
+            return Probes(first, later, trained, share, correction)
         wanted = min(2 * wanted, last)
+
+
+def _correction(
+    network: Network, probe: LinearProbe, prompts: list[torch.Tensor], states: list[torch.Tensor]
+) -> Correction | None:
+    """How a run of a draft corrects it, from prompts (n,) with their states (n - 1, d) from the second position on."""
+    ids = torch.stack(prompts)[:, : _CALIBRATING // 4]
+    seen = probe.features(torch.stack(states)[:, : ids.shape[1] - 1].flatten(0, 1))
+    drafted = probe.scores(seen).argmax(1)
+    run = network.run(torch.cat([ids[:, :1], drafted.view(len(ids), -1)], dim=1))[:, 1:]
+    return fit_correction(probe, seen, probe.features(run.flatten(0, 1)), drafted, ids[:, 1:].flatten())
 
 
 def _chosen(parts: list[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """The search for one prompt: draft, verify, repair.
 
     repeat until every position is decided
-        advance   run the draft behind what is settled; settle the longest stretch that fits      one run
+        advance   run the draft behind what is settled; settle the longest stretch that fits,     one run
+                  and again while the run, which corrects the rest of the draft, brings it further
         review    test rivals of what was settled, and first candidates where the stretch ended   one batch
                   half types: where several fit, see what later states say of them (`sipit.inversion.lookahead`)
         repair    where it ended, test more candidates until one fits                             growing batches
@@ -26,7 +27,7 @@ from sipit.inversion.verifier import PIECE, Verifier
 from sipit.prefix.kinds import Prefix
 
 RIVALS = 16  # tested at a position: half by the ranking of the policy, half by nearest embedding rows
-FIRST = 32  # candidates in the first batch where the draft does not fit
+FIRST = 32  # candidates in the first batch where the draft does not fit, half as many where the policy is informed
 GROWTH = 3  # each further batch is this many times as large
 EXAMINED = 256  # candidates tested with half types before the rounding at a position is examined
 CONDITIONAL = 512  # candidates tried at most behind an unresolved token, whose working choice may be the error
@@ -117,8 +118,8 @@ class Search:
     def run(self) -> Steps:
         """Decides every position, or says of the rest why not."""
         while not self.ended:
-            if self._current < self.length:
-                yield from self._advance()
+            while self._current < self.length and (yield from self._advance()):
+                pass
             yield from self._review()
             undecided = len(self.results) < len(self.working)
             if not undecided and self._current == len(self.working) < self.length:
@@ -131,8 +132,12 @@ class Search:
             if self.progress is not None:
                 self.progress(len(self.results), self.length)
 
-    def _advance(self) -> Steps:
-        """Runs what is settled and not yet run, and drafts behind it; settles the longest stretch that fits."""
+    def _advance(self) -> Answering:
+        """Runs what is settled and not yet run, and drafts behind it; settles the longest stretch that fits.
+
+        Whether the rest of the draft, corrected, is worth a run before a candidate is tested: where the position it
+        ends at is another than before.
+        """
         start, settled = self._current, len(self.working)
         tokens = torch.tensor([self.working[start:]], dtype=torch.long, device=self.verifier.model.device)
         drafts = self.proposal.drafts(settled)
@@ -143,17 +148,25 @@ class Search:
             if start == 0 and self.first is not None:
                 self.first.enter(torch.zeros_like(tokens[:, 0]), tokens[:, 0], states[:, 0])
             fitting = self.verifier.draft(start, tokens, states).tolist()
-            if self._taken_over and start + len(fitting) < settled:
+            stop = start + len(fitting)
+            if self._taken_over and stop < settled:
                 self._begin_anew()
             self._taken_over = False
             classes = self.verifier.model.token_classes
-            for position in range(settled, start + len(fitting)):
+            for position in range(settled, stop):
                 self.working.append(self.verifier.trials[position].nearest)
                 if classes[self.working[-1]] != classes[fitting[position - start]]:
                     self._forget_beyond(position)  # it comes from another draft: what follows stood behind this one
                     self._current = position
-                    return
+                    return False
+            if settled <= stop < start + tokens.shape[1] and stop == len(self.working):
+                before, tried = self.proposal, self.verifier.trials[stop].token_ids
+                rest = slice(stop - start, None)
+                self.proposal = before.behind(stop, tokens[0, rest], states[0, rest], tried, self.prefix)
+                self._current = stop
+                return self.proposal is not before and len(tried) == 1 and not self.clock.expired
         self._current = len(self.working)
+        return False
 
     def _begin_anew(self) -> None:
         """What was taken over does not fit: drops all of it."""
@@ -171,7 +184,7 @@ class Search:
         ]
         end = len(self.working)
         if self._current == end < self.length:
-            tests.append((end, self._candidates(end, FIRST)))
+            tests.append((end, self._likeliest(end, FIRST // (1 + self.proposal.informed))))
         in_time = yield from self._test(tests)
         if not in_time:
             return  # out of time: what was not tested is not decided
@@ -316,16 +329,18 @@ class Search:
                 self.verifier.test(at, piece, states)
         return True
 
+    def _likeliest(self, position: int, count: int) -> torch.Tensor:
+        """The first tokens to test at a position: the leading ones, where there are enough."""
+        leading, trial = self.proposal.leading(position), self.verifier.trials.get(position)
+        fresh = leading if trial is None else leading[~torch.isin(leading, trial.token_ids)]
+        return fresh[:count] if len(fresh) >= count else self._candidates(position, count)
+
     def _candidates(self, position: int, count: int) -> torch.Tensor:
         """The next best tokens at a position that were not tested there."""
         count = min(count, self.proposal.at_once)
         trial = self.verifier.trials.get(position)
-        if trial is None:
-            leading = self.proposal.leading(position)
-            enough = len(leading) >= count
-            return (leading if enough else self.proposal.ranking(position, None, self.prefix))[:count]
         order = self.proposal.ranking(position, trial, self.prefix)
-        return order[~torch.isin(order, trial.token_ids)][:count]
+        return (order if trial is None else order[~torch.isin(order, trial.token_ids)])[:count]
 
     def _rivals_of(self, positions: list[int], count: int) -> list[tuple[int, torch.Tensor]]:
         """Rivals to test at positions: the policy's best, and the rows nearest to that of the nearest token so far."""

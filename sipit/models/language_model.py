@@ -123,17 +123,36 @@ class LanguageModel:
         rows = self.decoder.tables[0].weight.detach()
         return rows.float().norm(dim=1) ** 2 / 2
 
+    @cached_property
+    def _near(self) -> dict[int, tuple[int, torch.Tensor]]:
+        """By token, as far as it was asked for: how many near rows were wanted, and those that were found."""
+        return {}
+
     def nearest_rows(self, tokens: torch.Tensor, count: int) -> list[torch.Tensor]:
         """For each token those of other classes whose embedding rows lie nearest to its own, nearest first."""
-        rows = self.decoder.tables[0].weight.detach()
-        found: list[torch.Tensor] = []
-        for part in tokens.split(64):
-            # Only an order is wanted, so the form that cancels will do, and no copy of the table is made.
-            closeness = (rows[part] @ rows.T).float() - self._row_norms
-            closeness[self.token_classes[part][:, None] == self.token_classes] = -torch.inf
-            leading = closeness.topk(min(count, self.vocabulary_size), dim=1)
-            found += [row[kept] for row, kept in zip(leading.indices, leading.values > -torch.inf, strict=True)]
-        return found
+        wanted = tokens.tolist()
+        missing = [token for token in dict.fromkeys(wanted) if self._near.get(token, (0, tokens))[0] < count]
+        for start in range(0, len(missing), 64):
+            part = missing[start : start + 64]
+            found = self._nearest_rows(torch.tensor(part, device=self.device), count)
+            self._near.update(zip(part, ((count, rows) for rows in found), strict=True))
+        return [self._near[token][1][:count] for token in wanted]
+
+    def _nearest_rows(self, tokens: torch.Tensor, count: int) -> list[torch.Tensor]:
+        rows, classes = self.decoder.tables[0].weight.detach(), self.token_classes
+        # Only an order is wanted, so the form that cancels will do, and no copy of the table is made.
+        closeness = (rows[tokens] @ rows.T).float() - self._row_norms
+        closeness[torch.arange(len(tokens)), tokens] = -torch.inf
+        for row in torch.isin(classes[tokens], self._shared).nonzero().flatten().tolist():
+            closeness[row, classes == classes[tokens[row]]] = -torch.inf
+        leading = closeness.topk(min(count, self.vocabulary_size), dim=1)
+        return [row[kept] for row, kept in zip(leading.indices, leading.values > -torch.inf, strict=True)]
+
+    @cached_property
+    def _shared(self) -> torch.Tensor:
+        """The classes of several tokens."""
+        found, counts = self.token_classes.unique(return_counts=True)
+        return found[counts > 1]
 
     def members(self, token: int) -> list[int]:
         """All tokens whose embedding rows are identical to this token's, itself included, ascending."""

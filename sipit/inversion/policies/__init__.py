@@ -39,6 +39,16 @@ class Proposal(Protocol):
         """
         ...
 
+    def behind(
+        self, start: int, tokens: torch.Tensor, states: torch.Tensor, refuted: torch.Tensor, prefix: Prefix
+    ) -> "Proposal":
+        """What it proposes once a draft has run: tokens (n,) from `start` on have the states (n, d).
+
+        None of the tokens `refuted` fits at `start`, that of the draft among them; what stands behind is undecided. The
+        working prompt may be asked. The same where a run tells it nothing.
+        """
+        ...
+
     def leading(self, position: int) -> torch.Tensor:
         """The best few tokens (64, or the vocabulary if it is smaller), best first, at little cost."""
         ...

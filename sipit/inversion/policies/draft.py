@@ -1,46 +1,35 @@
 """Draft and verify: a whole prompt is drafted from its states at once, and verified in one run.
 
-The draft is the token that the probe and a prior find likeliest. The prior is the language model itself: the
-*observed* states, pushed through the blocks beyond l, say what the model expects next, with no token known. It helps
-on text and misleads on random tokens, so it is mixed with the uniform distribution, and the share is what makes the
-observed states likeliest (one EM per prompt). Positions 0 and 1 have none: before them there is nothing, or a token
-alone, whose state serves trained models as an attention sink and foretells little; nor has any behind another sink.
-Other observations than the stream cannot be pushed on. There the model is asked what it expects behind the working
+The draft is the token that the probe and the prior (`sipit.inversion.policies.prior`) find likeliest. Other
+observations than the stream cannot be pushed on through the model. There it is asked what it expects behind the working
 prompt, at the position where the draft ended; what the observed logits of a position expect is known at once.
 
-Several drafts run together: the likeliest ones, where positions are taken for independent.
+A run of the draft that does not fit to its end corrects the rest of it (`sipit.inversion.correction`).
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import combinations
 from typing import NamedTuple
 
 import torch
 
+from sipit.inversion.correction import Correction
 from sipit.inversion.policies.outlook import Outlook
+from sipit.inversion.policies.prior import FIRST_PRIOR, ROWS, Alone, Prior, mixed, sure
 from sipit.inversion.probes import Probes, is_late, trained_probes
 from sipit.inversion.verifier import PIECE, Trial
 from sipit.models.network import Network
 from sipit.prefix.kinds import Prefix
 from sipit.record import Progress
 
-_SURE = 0.995  # mean probability of the drafted tokens above which no prior is asked for
-_STEPS = 30  # of EM; one parameter converges long before
 _LEADING = 64  # best tokens kept for every position
-_FIRST_PRIOR = 2  # the first position with a prior
-_DRAFTS = 8  # that run together at most
-_DRAFTED = 48  # tokens of all of them, unless one is longer: so few cost what one costs, the weights are read once
 _RESEMBLING = 17  # best tokens of the probe alone, one of which is the token itself
-_CHOICES = 4  # likeliest tokens of a position that a draft may have
-_CERTAIN = 3.0  # log-odds of the likeliest draft above which another is not worth its run
 _SHARP = 9.2  # log-odds, ten thousand to 1, from which the state speaks of one token alone
 _FEWEST = 2  # rivals of a token that stands alone
 _HOPE = 0.03  # probability that a draft holds so far, below which it is not drawn out
 _UNKNOWN_SHARE = 0.5  # of the language model in the prior where it is not estimated
 _SHORTEST = 8  # tokens of a draft, unless fewer are left
 _AHEAD = 8 * PIECE  # candidates in one order
-_ROWS = 64  # positions scored at a time
+_PLAIN = Correction(1.0, 1.0)  # of a probe that has none: the state goes as it expects
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,45 +53,45 @@ class DraftPolicy:
         Where `states` are only what the probes read, `observed` are those that the network has.
         """
         sinks = self.probes.sinks(states)
-        features = self.probes.features(states, sinks)
-        late = is_late(network.model, network.layer)
-        proposal = DraftProposal(self.probes, features, sinks, None, 0.0, late)
-        if len(states) > _FIRST_PRIOR and network.layer != 0 and proposal.probabilities[1:].mean() < _SURE:
+        alone = Alone(self.probes, self.probes.features(states, sinks), sinks)
+        prior, outlook = None, None
+        if len(states) > FIRST_PRIOR and network.layer != 0 and not sure(alone):
             logits = network.next_token_logits(states if observed is None else observed)
-            if logits is None:
-                return replace(proposal, outlook=Outlook.of(network))
-            logits = logits[_FIRST_PRIOR - 1 : -1].float()
-            proposal = replace(proposal, logits=logits, share=_prior_share(proposal, logits))
-        return proposal
+            prior = None if logits is None else Prior.of(logits.float(), alone)
+            outlook = Outlook.of(network) if logits is None else None
+        parts = [_best_of(alone(rows), None if prior is None else prior.at(rows)) for rows in alone.runs]
+        best = _Best(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        late = is_late(network.model, network.layer)
+        return DraftProposal(self.probes, alone.features, sinks, prior, best, late, outlook=outlook)
 
 
 class _Best(NamedTuple):
-    """Per position: probability of the likeliest token, leading tokens (T, 64), its log-odds over the next 3 (T, 3).
+    """Per position: probability of the likeliest token, and the leading tokens (T, 64).
 
     Of the probe alone: leading tokens (T, 17), and the log-odds of the first of them over the second (T,).
     """
 
     probabilities: torch.Tensor
     tokens: torch.Tensor
-    odds: torch.Tensor
     resembling: torch.Tensor
     sharpness: torch.Tensor
 
 
 @dataclass(frozen=True)
 class DraftProposal:
-    """Features (T, d) of the observed states, and which of these are sinks (T,).
+    """Features (T, d) of the observed states, which of these are sinks (T,), the prior, and what came of them.
 
-    Then logits (T - 2, V) of the prior, for positions 2 on, its share, whether the layer is a late one, and the outlook
-    where there are no such logits.
+    `late` says whether the layer is a late one, `corrected` whether a run has corrected the draft, and there is an
+    outlook where there is no prior.
     """
 
     probes: Probes
     features: torch.Tensor
     sinks: torch.Tensor
-    logits: torch.Tensor | None
-    share: float
+    prior: Prior | None
+    best: _Best
     late: bool = False
+    corrected: bool = False
     outlook: Outlook | None = None
 
     @property
@@ -116,12 +105,11 @@ class DraftProposal:
         Four of each where it is best only with the prior, and None where it is not, or at late layers: there the
         nearest states are often those of other tokens.
         """
-        best = self._best
         if self.late:
             return None
-        if token == int(best.resembling[position, 0]):
-            return _FEWEST if float(best.sharpness[position]) > _SHARP else 2 * _FEWEST
-        return 4 * _FEWEST if token == int(best.tokens[position, 0]) else None
+        if token == int(self.best.resembling[position, 0]):
+            return _FEWEST if float(self.best.sharpness[position]) > _SHARP else 2 * _FEWEST
+        return 4 * _FEWEST if token == int(self.best.tokens[position, 0]) else None
 
     @property
     def at_once(self) -> int:
@@ -129,117 +117,83 @@ class DraftProposal:
         return _AHEAD
 
     def drafts(self, start: int) -> torch.Tensor:
-        """The likeliest drafts, at most 8, the likeliest first, as far as one may hope that they hold."""
-        length = max(_SHORTEST, int((self.probabilities[start:].cumprod(0) >= _HOPE).sum()))
-        tokens, odds = (part[start : start + length] for part in (self._best.tokens, self._best.odds))
-        # Of k best drafts the others differ from the best in some of the k - 1 cheapest single changes.
-        cheapest = odds.flatten().argsort(stable=True)[: _DRAFTS - 1].tolist()
-        changes = [(position, choice + 1) for position, choice in (divmod(one, odds.shape[1]) for one in cheapest)]
-        drafts = [
-            (sum(float(odds[position, choice - 1]) for position, choice in some), some)
-            for count in range(len(changes) + 1)
-            for some in combinations(changes, count)
-            if len({position for position, _ in some}) == count
-        ]
-        most = min(_DRAFTS, max(1, _DRAFTED // max(1, len(tokens))))
-        likeliest = sorted(draft for draft in drafts if draft[0] < _CERTAIN)[:most]
-        rows = tokens[:, 0].repeat(len(likeliest), 1)
-        for row, (_, some) in zip(rows, likeliest, strict=True):
-            for position, choice in some:
-                row[position] = tokens[position, choice]
-        return rows
+        """The likeliest draft: at first the whole, since its run corrects all of it; then as far as it may hold."""
+        tokens = self.best.tokens[start:, 0]
+        if self.corrected or self.probes.correction is None:
+            hoped = self.best.probabilities[start:].cumprod(0) >= _HOPE
+            tokens = tokens[: max(_SHORTEST, int(hoped.sum()))]
+        return tokens[None]
 
-    @property
-    def probabilities(self) -> torch.Tensor:
-        """How probable the drafted tokens are, shape (T,)."""
-        return self._best.probabilities
+    def behind(
+        self, start: int, tokens: torch.Tensor, states: torch.Tensor, refuted: torch.Tensor, prefix: Prefix
+    ) -> "DraftProposal":
+        """See `Proposal.behind`. Leading tokens are put into a new order; no others are drafted, but where it ended."""
+        way = self.probes.correction
+        if way is None and self.outlook is None:
+            return self
+        best = self.best._replace(tokens=self.best.tokens.clone(), probabilities=self.best.probabilities.clone())
+        features = self.features[start : start + 1]
+        for at in range(0, len(tokens) if way is not None else 0, ROWS):
+            part, rows = slice(at, at + ROWS), slice(start + at, min(start + at + ROWS, start + len(tokens)))
+            corrected = self._corrected(rows, tokens[part], states[part])
+            features = corrected[:1] if at == 0 else features
+            scores = self._weighed(self.probes.scores_of(best.tokens[rows], corrected, self.sinks[rows]))
+            if self.prior is not None:
+                scores += self.prior.at(rows).gather(1, best.tokens[rows])
+            order = scores.argsort(dim=1, descending=True, stable=True)
+            best.tokens[rows], best.probabilities[rows] = best.tokens[rows].gather(1, order), scores.softmax(1).amax(1)
+        whole = self._weighed(self.probes.scores(features, self.sinks[start : start + 1]))
+        whole[0, refuted] = -torch.inf
+        there = _best_of(whole, self._expected(start, prefix))
+        best.tokens[start], best.probabilities[start] = there.tokens[0], there.probabilities[0]
+        return replace(self, best=best, corrected=True)
 
-    @cached_property
-    def _best(self) -> "_Best":
-        """What is kept of the scores of all tokens at all positions."""
-        parts: list[_Best] = []
-        for start, stop in _spans(len(self.features)):
-            alone = self.probes.scores(self.features[start:stop], self.sinks[start:stop])
-            scores = self._with_prior(start, stop, alone)
-            leading = scores.topk(min(_LEADING, scores.shape[1]), dim=1)
-            resembling = alone.topk(min(_RESEMBLING, scores.shape[1]), dim=1)
-            sharpness = resembling.values[:, 0] - resembling.values[:, min(1, resembling.values.shape[1] - 1)]
-            first, others = leading.values[:, :1], leading.values[:, 1:_CHOICES]
-            probabilities = (first[:, 0] - scores.logsumexp(1)).exp()
-            parts.append(_Best(probabilities, leading.indices, first - others, resembling.indices, sharpness))
-        return _Best(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    def _corrected(self, rows: slice, tokens: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """The features at positions, corrected by what tokens (n,) have there, states (n, d)."""
+        way, sinks = self.probes.correction or _PLAIN, self.sinks[rows]
+        run, expected = self.probes.features(states, sinks), self.probes.expected(tokens, sinks)
+        return way.features(self.features[rows], run, expected)
+
+    def _weighed(self, scores: torch.Tensor) -> torch.Tensor:
+        """Scores of corrected features beside what is expected."""
+        return (self.probes.correction or _PLAIN).weight * scores
 
     def leading(self, position: int) -> torch.Tensor:
         """The likeliest tokens there."""
-        return self._best.tokens[position]
+        return self.best.tokens[position]
 
     def resembling(self, position: int) -> torch.Tensor:
         """The likeliest tokens there by the probe alone: what is likely in a text need not resemble the state."""
-        return self._best.resembling[position]
+        return self.best.resembling[position]
 
     def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
-        """All tokens by score, taking turns with the scores corrected by what the tried token shows of the error."""
-        observed = self.features[position : position + 1]
-        expected = self._expected(position, prefix)
-        order = (self._scores(position, position + 1, observed)[0] + expected).argsort(descending=True, stable=True)
+        """All tokens by score, taking turns with the scores corrected by what the nearest token tried shows."""
+        rows, expected = slice(position, position + 1), self._expected(position, prefix)
+        scores = self.probes.scores(self.features[rows], self.sinks[rows])
+        order = (scores + expected)[0].argsort(descending=True, stable=True)
         if trial is None or trial.nearest_state is None:
             return order
-        probe = self.probes.first if bool(self.sinks[position]) else self.probes.later
-        corrected = observed - probe.features(trial.nearest_state[None]) + probe.expected(trial.nearest)
-        other = (self._scores(position, position + 1, corrected)[0] + expected).argsort(descending=True, stable=True)
+        nearest = torch.tensor([trial.nearest], device=self.features.device)
+        corrected = self._corrected(rows, nearest, trial.nearest_state[None])
+        scores = self._weighed(self.probes.scores(corrected, self.sinks[rows]))
+        other = (scores + expected)[0].argsort(descending=True, stable=True)
         ranks = torch.stack([order.argsort(), other.argsort()]).amin(0)
         return ranks.argsort(stable=True)
 
     def _expected(self, position: int, prefix: Prefix) -> torch.Tensor | float:
-        """What the model expects behind the working prompt, logarithms (V,); 0 where it is not asked."""
-        if self.outlook is None or position < _FIRST_PRIOR or bool(self.sinks[position - 1]):
+        """What the model expects there, logarithms (1, V), of the prior or behind the working prompt; 0 without."""
+        if self.prior is not None:
+            return self.prior.at(slice(position, position + 1))
+        if self.outlook is None or position < FIRST_PRIOR or bool(self.sinks[position - 1]):
             return 0.0
-        return _log_prior(self.outlook.behind(prefix.prompt[:position])[None], _UNKNOWN_SHARE)[0]
-
-    def _scores(self, start: int, stop: int, features: torch.Tensor) -> torch.Tensor:
-        """Scores of positions start..stop-1, one of `_spans` or a single one, shape (stop - start, V)."""
-        return self._with_prior(start, stop, self.probes.scores(features, self.sinks[start:stop]))
-
-    def _with_prior(self, start: int, stop: int, scores: torch.Tensor) -> torch.Tensor:
-        """The scores of the probe for positions start..stop-1, with what the prior adds."""
-        if self.logits is None or start < _FIRST_PRIOR:
-            return scores
-        prior = _log_prior(self.logits[start - _FIRST_PRIOR : stop - _FIRST_PRIOR], self.share)
-        behind_sinks = self.sinks[start - 1 : stop - 1]
-        return scores + prior.masked_fill(behind_sinks[:, None], 0.0)
+        return mixed(self.outlook.behind(prefix.prompt[:position])[None], _UNKNOWN_SHARE)
 
 
-def _spans(length: int) -> list[tuple[int, int]]:
-    """The positions without a prior each alone, then runs of positions that are scored together."""
-    alone = [(start, start + 1) for start in range(min(length, _FIRST_PRIOR))]
-    return [*alone, *((start, min(start + _ROWS, length)) for start in range(_FIRST_PRIOR, length, _ROWS))]
-
-
-def _log_prior(logits: torch.Tensor, share: float) -> torch.Tensor:
-    """log(share * p + (1 - share) / V), shape of the logits."""
-    vocabulary = logits.shape[1]
-    return torch.log(share * logits.softmax(1) + (1 - share) / vocabulary)
-
-
-def _prior_share(proposal: DraftProposal, logits: torch.Tensor) -> float:
-    """The share of the language model in the prior: the maximum of the evidence of the observed states.
-
-    Position t has evidence share * a_t + (1 - share) * b_t with a_t = sum_v p(v) e^score(v), b_t the same for the
-    uniform distribution; EM from one half climbs to the maximum.
-    """
-    ratios: list[torch.Tensor] = []
-    probe, places = proposal.probes.later, torch.arange(_FIRST_PRIOR, len(proposal.features), device=logits.device)
-    ordinary = places[~(proposal.sinks[places] | proposal.sinks[places - 1])]
-    if not len(ordinary):
-        return 0.0
-    for rows in ordinary.split(_ROWS):
-        part = logits[rows - _FIRST_PRIOR]
-        scores = probe.scores(proposal.features[rows])
-        uniform = scores.logsumexp(1) - torch.tensor(float(part.shape[1])).log()
-        ratios.append((scores + part.log_softmax(1)).logsumexp(1) - uniform)
-    difference = torch.cat(ratios).double()
-    share = 0.5
-    for _ in range(_STEPS):
-        odds = torch.tensor(share / (1 - share)).log() if share < 1 else torch.tensor(torch.inf)
-        share = min(float(torch.sigmoid(difference + odds).mean()), 1 - 1e-6)
-    return share
+def _best_of(alone: torch.Tensor, expected: torch.Tensor | float | None) -> _Best:
+    """What is kept of the scores (n, V) that the probe alone gives the tokens at some positions."""
+    scores = alone if expected is None else alone + expected
+    leading = scores.topk(min(_LEADING, scores.shape[1]), dim=1)
+    resembling = leading if expected is None else alone.topk(min(_RESEMBLING, scores.shape[1]), dim=1)
+    sharpness = resembling.values[:, 0] - resembling.values[:, min(1, resembling.values.shape[1] - 1)]
+    probabilities = (leading.values[:, 0] - scores.logsumexp(1)).exp()
+    return _Best(probabilities, leading.indices, resembling.indices[:, :_RESEMBLING], sharpness)

@@ -36,6 +36,12 @@ class ExhaustivePolicy:
     def drafts(self, start: int) -> None:
         """No opinion."""
 
+    def behind(
+        self, start: int, tokens: torch.Tensor, states: torch.Tensor, refuted: torch.Tensor, prefix: Prefix
+    ) -> "ExhaustivePolicy":
+        """A run tells it nothing."""
+        return self
+
     def leading(self, position: int) -> torch.Tensor:
         """No token leads."""
         return torch.zeros(0, dtype=torch.long, device=self.device)

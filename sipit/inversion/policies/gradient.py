@@ -80,6 +80,12 @@ class GradientProposal:
     def drafts(self, start: int) -> None:
         """No opinion: a descent needs the prefix."""
 
+    def behind(
+        self, start: int, tokens: torch.Tensor, states: torch.Tensor, refuted: torch.Tensor, prefix: Prefix
+    ) -> "GradientProposal":
+        """A run tells it nothing."""
+        return self
+
     def leading(self, position: int) -> torch.Tensor:
         """The rows nearest to where the descent is; none before it has begun."""
         descent = self.descents.get(position)

@@ -53,6 +53,12 @@ class NearestProposal:
         """The nearest row at every position."""
         return self.distances[start:].argmin(1)[None]
 
+    def behind(
+        self, start: int, tokens: torch.Tensor, states: torch.Tensor, refuted: torch.Tensor, prefix: Prefix
+    ) -> "NearestProposal":
+        """A run tells it nothing."""
+        return self
+
     def leading(self, position: int) -> torch.Tensor:
         """The nearest rows."""
         return self._order(position)[:64]

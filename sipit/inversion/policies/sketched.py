@@ -115,6 +115,12 @@ class SketchedProposal:
         """See `Proposal.drafts`."""
         return self.inner.drafts(start)
 
+    def behind(
+        self, start: int, tokens: torch.Tensor, states: torch.Tensor, refuted: torch.Tensor, prefix: Prefix
+    ) -> "SketchedProposal":
+        """See `Proposal.behind`."""
+        return replace(self, inner=self.inner.behind(start, tokens, self.sketch.apply(states), refuted, prefix))
+
     def leading(self, position: int) -> torch.Tensor:
         """See `Proposal.leading`."""
         return self.inner.leading(position)
