@@ -169,9 +169,9 @@ def test_natural_text_is_exact_in_few_passes(layer, how):
         assert_never_wrong(model, inversion, prompt)
     assert [inversion.matches_truth for inversion in found] == [True] * 20
     assert {inversion.outcome for inversion in found} <= {Outcome.RECOVERED, Outcome.AMBIGUOUS}
-    # The probe is fitted to few tokens, and drafts are short: more runs than with a large one, of fewer tokens each.
-    assert sorted(inversion.forward_passes for inversion in found)[10] <= 10
-    assert sum(inversion.token_positions for inversion in found) <= 16 * sum(map(len, prompts))
+    # The probe is fitted to few tokens; what its draft gets wrong, the runs correct.
+    assert sorted(inversion.forward_passes for inversion in found)[10] <= 7
+    assert sum(inversion.token_positions for inversion in found) <= 12 * sum(map(len, prompts))
 
 
 @pytest.mark.slow
