@@ -5,7 +5,7 @@ import torch
 
 import sipit
 from sipit.inversion.inverter import Inverter
-from sipit.inversion.policies.draft import DraftProposal
+from sipit.inversion.policies.prior import Alone, Prior
 from sipit.inversion.probes import LinearProbe, Probes
 
 WIDTH, VOCABULARY = 16, 8
@@ -55,15 +55,10 @@ def test_there_is_no_prior_behind_a_sink():
     pair, kinds = probes(), [1, 1, 0, 1, 0, 0]
     observed = states(kinds)
     sinks = pair.sinks(observed)
-    features = pair.features(observed, sinks)
-    logits = 50 * torch.eye(VOCABULARY)[torch.full((4,), 7)]  # foretells token 7 everywhere
-    proposal = DraftProposal(pair, features, sinks, logits, 0.9)
-    plain = DraftProposal(pair, features, sinks, None, 0.0)
-    changed = [
-        not torch.equal(proposal._scores(2, 6, features[2:])[row], plain._scores(2, 6, features[2:])[row])
-        for row in range(4)
-    ]
-    assert changed == [False, True, False, True]  # positions 2 and 4 stand behind sinks
+    logits = 50 * torch.eye(VOCABULARY)[torch.full((6,), 7)]  # foretells token 7 everywhere
+    prior = Prior.of(logits, Alone(pair, pair.features(observed, sinks), sinks))
+    counts = [bool(row.any()) for row in prior.at(slice(0, 6))]
+    assert counts == [False, False, False, True, False, True]  # 0 and 1 come first, 2 and 4 stand behind sinks
 
 
 @pytest.mark.slow
