@@ -10,7 +10,7 @@ from sipit.installation.checks import REPORT, Check, broken, degraded, ok
 from sipit.inversion.inverter import Inverter
 from sipit.inversion.outcome import Inversion, Outcome
 from sipit.inversion.policies.draft import DraftPolicy
-from sipit.inversion.probes import quick_probes
+from sipit.inversion.probes import trained_probes
 from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.noise.distances import relative_distance
@@ -46,7 +46,7 @@ def check_round_trip(model: LanguageModel, *, seed: int) -> Iterator[Check]:
     joined = States(tuple(state for states in shallow for state in states), LAYER, shallow[0].manifest)
     # Opened with a policy that trains nothing; one from a few tokens is enough at this layer.
     inverter = Inverter.open(model, joined, policy="nearest", budget=_BUDGET)
-    inverter = replace(inverter, policy=DraftPolicy(quick_probes(inverter.network)))
+    inverter = replace(inverter, policy=DraftPolicy(trained_probes(inverter.network, positions=1)))
     found = inverter.invert_all(joined, truth=prompts * len(ways))
     deep = Network(model, model.layers)
     plain, spread = capture(model, prompts, layer=deep.layer), _spread(deep, prompts)

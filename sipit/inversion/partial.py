@@ -114,7 +114,8 @@ def invert_partial(
     prompt: list[int] = []
     segments: list[Segment] = []
     with whole_length(at[-1] + 1):
-        search = SegmentSearch(observed_network(model, states.observation), allowed.value, started + budget)
+        network = observed_network(model, states.observation)
+        search = SegmentSearch(network, allowed.value, started + budget, segments=len(at))
         for row, position in zip(rows, at, strict=True):
             fixed = [given.get(index) for index in range(len(prompt), position + 1)]
             found = search.segment(prompt, fixed, row)

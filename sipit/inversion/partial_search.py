@@ -77,13 +77,14 @@ class _Trials:
 
 
 class SegmentSearch:
-    """Searches segments one behind the other, on one prefix, until a deadline (monotonic seconds)."""
+    """Searches so many segments one behind the other, on one prefix, until a deadline (monotonic seconds)."""
 
-    def __init__(self, network: Network, tolerance: float, deadline: float) -> None:
+    def __init__(self, network: Network, tolerance: float, deadline: float, *, segments: int) -> None:
         self.model, self.tolerance, self.deadline = network.model, tolerance, deadline
         self._network, self._everything = network, says_little(network)
         self._prefix = single_opener(network)(network)
         self._settled = 0
+        self._segments = segments
         self._probes: Probes | None = None
         self._vocabulary = self.model.token_classes.unique()  # one token of each class
         self._row = torch.zeros(0)
@@ -227,7 +228,7 @@ class SegmentSearch:
             network = SketchedNetwork.of(network)
             row = network.sketch.apply(row)
         if self._probes is None:
-            self._probes = trained_probes(network)
+            self._probes = trained_probes(network, positions=self._segments)
         probe = self._probes.at(self._settled)
         order = probe.scores(probe.features(row.float()))[0].argsort(descending=True, stable=True)
         return order[torch.isin(order, self._vocabulary)]

@@ -106,12 +106,6 @@ def trained_probes(network: Network, *, positions: int | None = None, progress: 
     return probes
 
 
-def quick_probes(network: Network) -> Probes:
-    """Probes from the fewest tokens, kept nowhere: good enough at the first blocks."""
-    model = network.model
-    return _train(network.anew(), centred_embedding(model), _FEWEST, None)
-
-
 def probes_key(model: LanguageModel, place: str) -> str:
     """Where the cache keeps the probes of a place in a model."""
     return (
