@@ -136,7 +136,7 @@ class Search:
         """Runs what is settled and not yet run, and drafts behind it; settles the longest stretch that fits.
 
         Whether the rest of the draft, corrected, is worth a run before a candidate is tested: where the position it
-        ends at is another than before.
+        ends at is another than before, and the token there as well.
         """
         start, settled = self._current, len(self.working)
         tokens = torch.tensor([self.working[start:]], dtype=torch.long, device=self.verifier.model.device)
@@ -160,11 +160,11 @@ class Search:
                     self._current = position
                     return False
             if settled <= stop < start + tokens.shape[1] and stop == len(self.working):
-                before, tried = self.proposal, self.verifier.trials[stop].token_ids
-                rest = slice(stop - start, None)
-                self.proposal = before.behind(stop, tokens[0, rest], states[0, rest], tried, self.prefix)
+                rest, tried = slice(stop - start, None), self.verifier.trials[stop].token_ids
+                self.proposal = self.proposal.behind(stop, tokens[0, rest], states[0, rest], tried, self.prefix)
                 self._current = stop
-                return self.proposal is not before and len(tried) == 1 and not self.clock.expired
+                another = bool((~torch.isin(self.proposal.leading(stop)[:1], tried)).any())
+                return another and len(tried) == 1 and not self.clock.expired
         self._current = len(self.working)
         return False
 

@@ -72,6 +72,9 @@ class ShuffledProposal:
     def rivals(self, position, token):
         return None
 
+    def behind(self, start, tokens, states, refuted, prefix):
+        return self
+
 
 @pytest.mark.parametrize("policy", EACH_POLICY)
 def test_policies_agree(policy):
