@@ -139,32 +139,33 @@ class Search:
         ends at is another than before, and the token there as well.
         """
         start, settled = self._current, len(self.working)
-        tokens = torch.tensor([self.working[start:]], dtype=torch.long, device=self.verifier.model.device)
-        drafts = self.proposal.drafts(settled)
-        if drafts is not None:
-            tokens = torch.cat([tokens.expand(len(drafts), -1), drafts], dim=1)
-        if tokens.shape[1]:
-            states = yield Drafts(start, tokens)
+        tokens = torch.tensor(self.working[start:], dtype=torch.long, device=self.verifier.model.device)
+        draft = self.proposal.draft(settled)
+        if draft is not None:
+            tokens = torch.cat([tokens, draft])
+        if len(tokens):
+            (states,) = yield Drafts(start, tokens[None])
             if start == 0 and self.first is not None:
-                self.first.enter(torch.zeros_like(tokens[:, 0]), tokens[:, 0], states[:, 0])
-            fitting = self.verifier.draft(start, tokens, states).tolist()
-            stop = start + len(fitting)
+                self.first.enter(torch.zeros_like(tokens[:1]), tokens[:1], states[:1])
+            stop = start + self.verifier.draft(start, tokens, states)
             if self._taken_over and stop < settled:
                 self._begin_anew()
             self._taken_over = False
             classes = self.verifier.model.token_classes
             for position in range(settled, stop):
                 self.working.append(self.verifier.trials[position].nearest)
-                if classes[self.working[-1]] != classes[fitting[position - start]]:
-                    self._forget_beyond(position)  # it comes from another draft: what follows stood behind this one
+                if classes[self.working[-1]] != classes[tokens[position - start]]:
+                    self._forget_beyond(position)  # one tested before is nearer: what follows stood behind this one
                     self._current = position
                     return False
-            if settled <= stop < start + tokens.shape[1] and stop == len(self.working):
+            if settled <= stop < start + len(tokens) and stop == len(self.working):
                 rest, tried = slice(stop - start, None), self.verifier.trials[stop].token_ids
-                self.proposal = self.proposal.behind(stop, tokens[0, rest], states[0, rest], tried, self.prefix)
+                self.proposal = self.proposal.behind(stop, tokens[rest], states[rest], tried, self.prefix)
                 self._current = stop
-                another = bool((~torch.isin(self.proposal.leading(stop)[:1], tried)).any())
-                return another and len(tried) == 1 and not self.clock.expired
+                if len(tried) > 1 or self.clock.expired:
+                    return False
+                another = self.proposal.draft(stop)
+                return another is not None and int(another[0]) not in tried.tolist()
         self._current = len(self.working)
         return False
 

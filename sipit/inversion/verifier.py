@@ -95,23 +95,19 @@ class Verifier:
         """Forgets all that was tested, and what was allowed for it."""
         self.trials, self.limits = {}, torch.full_like(self.limits, self.tolerance.value)
 
-    def draft(self, start: int, drafts: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        """Takes drafts (B, n) that were run from `start` on and their states; keeps the one that fits for longest.
+    def draft(self, start: int, tokens: torch.Tensor, states: torch.Tensor) -> int:
+        """Takes a draft (n,) that was run from `start` on, with its states (n, d); how many of its tokens fit.
 
-        Enters its tokens up to the first that does not fit, with those that other drafts have there behind the same
-        tokens; returns those of it that fit.
+        Enters its tokens up to the first that does not fit.
         """
-        span = slice(start, start + drafts.shape[1])
+        self.prefix.keep(0)
+        span = slice(start, start + len(tokens))
         residuals = self.residuals(span, states)
-        fitting = (residuals <= self.limits[span]).long().cumprod(1).sum(1)
-        best = int(torch.nonzero(fitting == fitting.max())[0])
-        self.prefix.keep(best)
-        stretch = int(fitting[best])
-        for index in range(min(stretch + 1, drafts.shape[1])):
-            same = (drafts[:, :index] == drafts[best, :index]).all(1).nonzero().flatten().tolist()
-            rows = list({int(drafts[row, index]): row for row in reversed(same)}.values())  # one for each token
-            self.record(start + index, drafts[rows, index], states[rows, index], residuals[rows, index])
-        return drafts[best, :stretch]
+        fitting = int((residuals <= self.limits[span]).long().cumprod(0).sum())
+        for index in range(min(fitting + 1, len(tokens))):
+            one = slice(index, index + 1)
+            self.record(start + index, tokens[one], states[one], residuals[one])
+        return fitting
 
     def record(self, position: int, token_ids: torch.Tensor, states: torch.Tensor, residuals: torch.Tensor) -> None:
         """Enters candidates tested at a position; a token that was entered before keeps its first residual."""

@@ -32,8 +32,8 @@ class Proposal(Protocol):
         """How many candidates at most it wants tested before it is asked again."""
         ...
 
-    def drafts(self, start: int) -> torch.Tensor | None:
-        """Likely tokens for the next positions from `start` on, shape (B, n), the likeliest row first.
+    def draft(self, start: int) -> torch.Tensor | None:
+        """Likely tokens for the next positions from `start` on, shape (n,).
 
         None where the policy has no opinion.
         """

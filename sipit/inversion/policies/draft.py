@@ -116,13 +116,13 @@ class DraftProposal:
         """Some pieces: to order a large vocabulary costs as much as a block."""
         return _AHEAD
 
-    def drafts(self, start: int) -> torch.Tensor:
+    def draft(self, start: int) -> torch.Tensor:
         """The likeliest draft: at first the whole, since its run corrects all of it; then as far as it may hold."""
         tokens = self.best.tokens[start:, 0]
         if self.corrected or self.probes.correction is None:
             hoped = self.best.probabilities[start:].cumprod(0) >= _HOPE
             tokens = tokens[: max(_SHORTEST, int(hoped.sum()))]
-        return tokens[None]
+        return tokens
 
     def behind(
         self, start: int, tokens: torch.Tensor, states: torch.Tensor, refuted: torch.Tensor, prefix: Prefix

@@ -33,7 +33,7 @@ class ExhaustivePolicy:
         """As many as suits."""
         return PIECE
 
-    def drafts(self, start: int) -> None:
+    def draft(self, start: int) -> None:
         """No opinion."""
 
     def behind(

@@ -77,7 +77,7 @@ class GradientProposal:
         """As the policy says."""
         return self.policy.at_once
 
-    def drafts(self, start: int) -> None:
+    def draft(self, start: int) -> None:
         """No opinion: a descent needs the prefix."""
 
     def behind(

@@ -49,9 +49,9 @@ class NearestProposal:
         """As many as suits."""
         return PIECE
 
-    def drafts(self, start: int) -> torch.Tensor:
+    def draft(self, start: int) -> torch.Tensor:
         """The nearest row at every position."""
-        return self.distances[start:].argmin(1)[None]
+        return self.distances[start:].argmin(1)
 
     def behind(
         self, start: int, tokens: torch.Tensor, states: torch.Tensor, refuted: torch.Tensor, prefix: Prefix

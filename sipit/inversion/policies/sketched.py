@@ -111,9 +111,9 @@ class SketchedProposal:
         """See `Proposal.at_once`."""
         return self.inner.at_once
 
-    def drafts(self, start: int) -> torch.Tensor:
-        """See `Proposal.drafts`."""
-        return self.inner.drafts(start)
+    def draft(self, start: int) -> torch.Tensor:
+        """See `Proposal.draft`."""
+        return self.inner.draft(start)
 
     def behind(
         self, start: int, tokens: torch.Tensor, states: torch.Tensor, refuted: torch.Tensor, prefix: Prefix
