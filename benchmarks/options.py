@@ -1,4 +1,4 @@
-"""The options of the benchmarks: what is wrong with one is told in a sentence, and ends with status 2."""
+"""The options of the benchmarks. A wrong one ends the program with one sentence and status 2."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ class Options(argparse.ArgumentParser):
 
 
 def answered(main: Callable[[], None]) -> None:
-    """Runs a benchmark; what the project refuses, such as a layer that a model has not, is told in its sentence."""
+    """Runs a benchmark. An error of the project, such as a layer beyond the last, is printed, with status 2."""
     try:
         main()
     except SipitError as error:

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from proofs.errors import Unsupported
 from sipit.inversion.budget import Clock, check_budget
 from sipit.inversion.outcome import Alternative, Inversion, Outcome, TokenResult, matches_truth, overall
 from sipit.inversion.verifier import PIECE
@@ -27,7 +26,7 @@ from sipit.models import LanguageModel
 from sipit.models.length import whole_length
 from sipit.models.network import Network, Work
 from sipit.noise.tolerance import Tolerance, derive_tolerance
-from sipit.observations.network import ObservedNetwork, observed_network
+from sipit.observations.network import ObservedNetwork, expectation, observed_network
 from sipit.observations.observation import Observation
 from sipit.observations.routers import Aim, Router
 from sipit.prefix.choice import PrefixOpener, single_opener
@@ -183,7 +182,7 @@ class RouteInverter:
             open_prefix=single_opener(observed_network(model, Observation(("router-scores",), tuple(layers)))),
             tolerance=_told(max(found.values(), key=lambda one: one.value), max(reach.values())),
             reach=reach,
-            prior=_prior(model),
+            prior=expectation(model),
             budget=budget,
         )
 
@@ -305,11 +304,3 @@ def _told(tolerance: Tolerance, reach: float) -> Tolerance:
         return tolerance
     also = f"scores may move by {AMPLIFIED} times that, but by {FARTHEST:g} at most unless that is less"
     return replace(tolerance, value=reach, derived_from=f"{tolerance.derived_from}; {also}")
-
-
-def _prior(model: LanguageModel) -> Network | None:
-    """What says how likely a token is as text; None where the model has no head."""
-    try:
-        return observed_network(model, Observation(("logprobs",)))
-    except Unsupported:
-        return None

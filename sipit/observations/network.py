@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from proofs.errors import Unsupported
 from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.observations.cached import empty_memory
@@ -101,3 +102,11 @@ def observed_network(model: LanguageModel, observation: Observation) -> Network:
         readers = (MadeOf(readers[0], partial(leading, count=chosen.top)),)
     depth = max(reader.depth for reader in readers)
     return ObservedNetwork(model, min(depth, model.layers), observation=chosen, readers=readers)
+
+
+def expectation(model: LanguageModel) -> Network | None:
+    """What a model expects of the next token behind every prefix, log-probabilities; None where it has no head."""
+    try:
+        return observed_network(model, Observation(("logprobs",)))
+    except Unsupported:
+        return None

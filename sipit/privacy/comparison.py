@@ -31,7 +31,7 @@ from sipit.record import Stages, finite, silent
 from sipit.states.layered import LayeredStates
 
 RATE = 0.01  # of false alarms in one comparison
-_DRAWN = 64  # positions of the map that a page draws
+DRAWN = 64  # positions of the map that a page draws
 _EXACT = 64  # multiples of the spread that float64 may leave between two ways of computing one function
 
 
@@ -117,7 +117,7 @@ def _map(found: Comparison) -> dict[str, Any] | None:
     ratios = [distance / most for distance, most in zip(found.distances, found.expected, strict=True)]
     number = found.first.prompt if found.first is not None else max(
         range(len(ratios)), key=lambda n: float(ratios[n].max()))  # fmt: skip
-    shown = ratios[number][:, :_DRAWN].tolist()
+    shown = ratios[number][:, :DRAWN].tolist()
     return {"prompt": number, "ratios": [[finite(value) for value in row] for row in shown]}
 
 

@@ -11,7 +11,7 @@ from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.privacy.audit import Answer, audit_states
-from sipit.privacy.comparison import RATE, compare_runs
+from sipit.privacy.comparison import DRAWN, RATE, compare_runs
 from sipit.privacy.defences import Defence
 from sipit.privacy.leak import SHORTLIST, measure_leak
 from sipit.privacy.power import Power, power_of
@@ -20,7 +20,7 @@ from sipit.privacy.scores import Threshold
 from sipit.record import Stages, Stopwatch, finite, provenance, silent
 from sipit.states.files import States
 
-_DRAWN, _LINES = 64, 16  # positions, and prompts, of the map that a page draws
+_LINES = 16  # prompts of the map that a page draws
 
 
 def comparison_record(
@@ -149,7 +149,7 @@ def _answered(one: Answer) -> dict[str, Any]:
 def _audited(answers: Sequence[Answer]) -> dict[str, Any]:
     """Scores over what they may be, row by row, of the prompts where they are the largest."""
     shown = sorted(range(len(answers)), key=lambda n: -max(answers[n].ratios))[:_LINES]
-    ratios = [[finite(value) for value in answers[n].ratios[:_DRAWN]] for n in sorted(shown)]
+    ratios = [[finite(value) for value in answers[n].ratios[:DRAWN]] for n in sorted(shown)]
     return {"prompts": sorted(shown), "ratios": ratios}
 
 

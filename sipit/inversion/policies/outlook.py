@@ -4,10 +4,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from proofs.errors import Unsupported
 from sipit.models.network import Network
-from sipit.observations.network import ObservedNetwork, observed_network
-from sipit.observations.observation import Observation
+from sipit.observations.network import ObservedNetwork, expectation
 
 
 @dataclass
@@ -23,11 +21,8 @@ class Outlook:
         """That of an observed model, its runs counted by `network`; None for a stream, or where there is no head."""
         if not isinstance(network, ObservedNetwork):
             return None
-        try:
-            whole = observed_network(network.model, Observation(("logprobs",)))
-        except Unsupported:
-            return None
-        return cls(replace(whole, work=network.work))
+        whole = expectation(network.model)
+        return None if whole is None else cls(replace(whole, work=network.work))
 
     def behind(self, tokens: torch.Tensor) -> torch.Tensor:
         """Log-probabilities of the next token behind some (T,), shape (V,)."""
