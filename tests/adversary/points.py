@@ -16,15 +16,16 @@ from proofs.operations.interpreter import evaluate, live
 
 BITS = 700  # some 200 digits
 TINY = 2.0**-500
+FINE = 2**41
 Prompt = tuple[int, ...]
 EXTREME = (0, 0, 1, -1, Fraction(1, 2), Fraction(1, 2**40), -Fraction(1, 2**40), 3, -3, 2**12, -(2**12))
 
 
 def drawn(seed: object, name: str, size: int, extreme: float = 0.0) -> list[Fraction]:
-    """Entries of a parameter: between -2 and 2, a share of them extreme."""
+    """Entries of a parameter: between -2 and 2, a share of them extreme; of others no small sums are equal by chance."""
     chance = random.Random(f"{seed} {name}")
     return [
-        Fraction(chance.choice(EXTREME)) if chance.random() < extreme else Fraction(chance.randint(-999, 999), 500)
+        Fraction(chance.choice(EXTREME)) if chance.random() < extreme else Fraction(chance.randint(-FINE, FINE), FINE // 2)
         for _ in range(size)
     ]
 

@@ -35,13 +35,14 @@ def network(generator: str, seed: int) -> dict[int, Graph]:
 def judged(graphs: Mapping[int, Graph], claims: Mapping[tuple[Prompt, Prompt], str], seed: object) -> Counter[str]:
     """Claims that pairs `collide` or `differ`, held against their states at points that the kernel never saw.
 
-    States that agree to 150 digits may differ after them, where a weight of a softmax is as small: those of a pair that
-    is said to differ are looked at again, at a point nearer to 0.
+    States that agree to 150 digits may differ after them, where a weight of a softmax is as small, and states that
+    differ almost everywhere may agree at a point: those of a pair that is said to differ are looked at again, at another
+    point and nearer to 0.
     """
     found = Counter(claims.values())
     seen = agree(graphs, claims, seed, Fraction(1))
     again = [pair for pair, kind in claims.items() if kind == "differ" and seen[pair]]
-    seen |= agree(graphs, again, seed, Fraction(1, 16))
+    seen |= agree(graphs, again, f"{seed} again", Fraction(1, 16))
     for pair, kind in claims.items():
         if seen[pair] is None:
             found[f"{kind}: undecided"] += 1
