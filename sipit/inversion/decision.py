@@ -15,7 +15,9 @@ accepted with, stay below the margin. Numbers are compared as they are, floats o
 import math
 from enum import StrEnum
 from fractions import Fraction
-from typing import TypeVar
+from typing import Any, TypeVar, overload
+
+import torch
 
 CLEAR = 2  # a rival is clearly farther beyond this multiple of the accepted residual
 
@@ -29,8 +31,12 @@ class Condition(StrEnum):
     BELOW_MARGIN = "error and distance below the margin"
 
 
-def fits(residual: Number, tolerance: Number) -> bool:
-    """Whether a candidate lies within the tolerance."""
+@overload
+def fits(residual: torch.Tensor, tolerance: torch.Tensor) -> torch.Tensor: ...
+@overload
+def fits(residual: Number, tolerance: Number) -> bool: ...
+def fits(residual: Any, tolerance: Any) -> Any:
+    """Whether a candidate lies within the tolerance; of tensors, which do."""
     return residual <= tolerance
 
 

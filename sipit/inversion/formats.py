@@ -12,7 +12,7 @@ import torch
 
 from numerics.dtypes import name_of
 from proofs.errors import InvalidInput
-from sipit.inversion.decision import CLEAR
+from sipit.inversion.decision import clearly_farther
 from sipit.inversion.outcome import Inversion, Outcome
 from sipit.models import LanguageModel
 from sipit.noise.number_grid import HALVES
@@ -75,5 +75,5 @@ def _nearly_found(inversion: Inversion) -> bool:
     first = inversion.tokens[0]
     if first.outcome is not Outcome.NOT_FOUND or first.residual is None:
         return False
-    clear = first.margin is None or first.margin > CLEAR * first.residual
+    clear = first.margin is None or clearly_farther(first.margin, first.residual, 0.0)
     return first.residual <= (_LARGEST_CLEAR_RESIDUAL if clear else _LARGEST_CROWDED_RESIDUAL)

@@ -14,7 +14,7 @@ from collections.abc import Generator, Sequence
 
 import torch
 
-from sipit.inversion.decision import clearly_farther
+from sipit.inversion.decision import clearly_farther, fits
 from sipit.inversion.policies import Proposal
 from sipit.inversion.verifier import Verifier
 
@@ -50,7 +50,7 @@ def follow(verifier: Verifier, proposal: Proposal, working: Sequence[int], posit
         found = yield from _continued(verifier, _likeliest(proposal, working, later), position, later, paths)
         allowed = verifier.allowed(later)
         least = min(residual for residual, _ in found.values())
-        if least > allowed:
+        if not fits(least, allowed):
             return  # the right continuation was not tested, or its state is ill-conditioned
         for token, (residual, following) in found.items():
             if clearly_farther(residual, least, allowed):
@@ -73,7 +73,7 @@ def _continued(
     everything = range(vocabulary) if vocabulary <= _SMALL else ()
     found = yield from _tried(verifier, position, later, paths, likeliest[:1])
     for more in (likeliest[1:], [token for token in everything if token not in set(likeliest)]):
-        missing = {token: path for token, path in paths.items() if found[token][0] > verifier.allowed(later)}
+        missing = {token: path for token, path in paths.items() if not fits(found[token][0], verifier.allowed(later))}
         better = yield from _tried(verifier, position, later, missing, more)
         found |= {token: min(found[token], better[token]) for token in missing}
     return found

@@ -7,6 +7,7 @@ at the first position alone, among every token of a small vocabulary, or the nea
 
 import torch
 
+from sipit.inversion.decision import fits
 from sipit.inversion.outcome import Alternative, Outcome
 from sipit.inversion.search import Search
 from sipit.models import LanguageModel
@@ -34,7 +35,7 @@ def other_layers(search: Search) -> list[Alternative]:
             continue
         states = Network(model, other).run(tokens[:, None])[:, 0].double()
         residuals = (states - observed).norm(dim=1) / observed.norm()
-        if float(residuals.min()) <= search.verifier.tolerance.value:
+        if fits(float(residuals.min()), search.verifier.tolerance.value):
             reason = f"the states fit layer {other}, not {layer}: there this token has the first of them; name that one"
             return [Alternative(0, [int(tokens[residuals.argmin()])], reason)]
     return []

@@ -112,8 +112,7 @@ class SegmentSearch:
 
     def _answer(self, first: int, trials: _Trials, space: int, whole: bool) -> Segment:
         tokens = list(trials.best[0][1]) if trials.best else []
-        zone = max(limit(trials.nearest, self.tolerance), NEAR * trials.nearest)
-        settled = whole or (space == len(self._vocabulary) and trials.margin > zone)
+        settled = whole or (space == len(self._vocabulary) and self._stands_clear(trials))
         if fits(trials.nearest, self.tolerance):
             clear = accepted(trials.nearest, trials.margin, self.tolerance)
             outcome = Outcome.RECOVERED if settled and clear else Outcome.AMBIGUOUS
@@ -140,6 +139,10 @@ class SegmentSearch:
             reason=reason,
         )
 
+    def _stands_clear(self, trials: _Trials) -> bool:
+        """Whether the runner-up lies so far that more rivals would say the same."""
+        return trials.margin > max(limit(trials.nearest, self.tolerance), NEAR * trials.nearest)
+
     def _one(self, trials: _Trials, template: torch.Tensor, index: int) -> bool:
         """One unknown token: the probe's best, their nearest rows, then everything; True if everything was tested."""
         order = self._ranking() if index == template.shape[1] - 1 else self._vocabulary
@@ -151,8 +154,7 @@ class SegmentSearch:
         near = near[~torch.isin(near, tested)]
         if len(near) and not self._test(trials, [self._with(template, index, near)]):
             return False
-        zone = max(self.tolerance, NEAR * trials.nearest)
-        if trials.nearest <= self.tolerance and trials.margin > zone and not self._everything:
+        if fits(trials.nearest, self.tolerance) and self._stands_clear(trials) and not self._everything:
             return False
         rest = order[~torch.isin(order, torch.cat([tested, near]))]
         return self._test(trials, [self._with(template, index, rest)])
@@ -186,7 +188,7 @@ class SegmentSearch:
                     in_time = in_time and self._test(local, moves, also=trials)
                     if local.best:
                         beam = self._ids([list(prompt) for _, prompt in local.best[:beam_size]])
-                if not in_time or trials.nearest <= self.tolerance:
+                if not in_time or fits(trials.nearest, self.tolerance):
                     return
                 if local.nearest >= least:
                     break

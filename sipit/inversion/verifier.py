@@ -103,7 +103,7 @@ class Verifier:
         self.prefix.keep(0)
         span = slice(start, start + len(tokens))
         residuals = self.residuals(span, states)
-        fitting = int((residuals <= self.limits[span]).long().cumprod(0).sum())
+        fitting = int(fits(residuals, self.limits[span]).long().cumprod(0).sum())
         for index in range(min(fitting + 1, len(tokens))):
             one = slice(index, index + 1)
             self.record(start + index, tokens[one], states[one], residuals[one])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sipit.inversion.decision import CLEAR
+from sipit.inversion.decision import fits, limit
 from sipit.models.network import Network
 from sipit.prefix.choice import single_opener
 
@@ -55,9 +55,9 @@ class Vocabulary:
 
     def near(self, distances: torch.Tensor) -> torch.Tensor:
         """The tokens, one of a class, that are within the tolerance and that the nearest of them does not rule out."""
-        limit = max(self.tolerance, CLEAR * float(distances.min()))
-        fitting = self.tokens[(distances <= limit) & (self.classes == self.tokens)]
-        return fitting if float(distances.min()) <= self.tolerance else fitting[:0]
+        nearest = float(distances.min())
+        near = self.tokens[(distances <= limit(nearest, self.tolerance)) & (self.classes == self.tokens)]
+        return near if fits(nearest, self.tolerance) else near[:0]
 
     def margin(self, distances: torch.Tensor, token: int) -> float:
         """The distance of the nearest token of another class."""
