@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from proofs.idle_threads import let_idle_threads_sleep
 
 if TYPE_CHECKING:
-    from numerics.arithmetic import evaluate_float64
     from numerics.graphs.capture import capture_graph
+    from numerics.graphs.float64 import evaluate_float64
     from numerics.pairs.bit_identity import bit_identical
     from numerics.pairs.embeddings import duplicate_rows, nearest_rows
     from numerics.pairs.search import ClosePairs, Pair, closest_pair, closest_pairs, pairs_within
@@ -23,7 +23,7 @@ _HOMES = {
     "closest_pairs": "numerics.pairs.search",
     "capture_graph": "numerics.graphs.capture",
     "duplicate_rows": "numerics.pairs.embeddings",
-    "evaluate_float64": "numerics.arithmetic",
+    "evaluate_float64": "numerics.graphs.float64",
     "nearest_rows": "numerics.pairs.embeddings",
     "pairs_within": "numerics.pairs.search",
 }

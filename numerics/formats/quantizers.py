@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from numerics.arithmetic import cast as to_type
 from numerics.dtypes import name_of
 from numerics.formats.conversion import Conversion, Convert, converted
+from numerics.graphs.float64 import cast as to_type
 from proofs.errors import Unsupported
 
 

@@ -1,11 +1,12 @@
-# pyright: reportPrivateUsage=false
-# torch has no public way to replace a parameter or a buffer by a fake one.
 """One capture of a network for every number system: from a config, a folder or a module to `proofs.Graph`.
 
 The model is built on the meta device, so that a config of 70 billion parameters costs no memory; `torch.export`
 records what it does to one prompt of a fixed length, and `numerics.graphs.lowering` turns that into operations with a
 meaning. Nothing is cut but what lies behind the layer asked for: every block is visited.
 """
+
+# pyright: reportPrivateUsage=false
+# torch has no public way to replace a parameter or a buffer by a fake one.
 
 import contextlib
 import json

@@ -1,5 +1,3 @@
-# pyright: reportPrivateUsage=false
-# torch tells by a private name alone whether an operator is written in terms of others.
 """An exported program in the operators that have a meaning here, each kind of call worked out once.
 
 `ExportedProgram.run_decompositions` traces the whole program anew, call by call. A network says the same few things in
@@ -7,6 +5,9 @@ every block, so that here each distinct call (an operator, its plain arguments, 
 itself, and what it is made of is put in its place wherever it stands. Programs that write into tensors, or that call
 anything but operators, are left to torch.
 """
+
+# pyright: reportPrivateUsage=false
+# torch tells by a private name alone whether an operator is written in terms of others.
 
 import operator
 from typing import Any

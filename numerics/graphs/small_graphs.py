@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from numerics.arithmetic import TorchArithmetic
 from numerics.graphs.capture import capture_graph
+from numerics.graphs.float64 import TorchArithmetic
 from numerics.networks.shrinking import WIDTH, small_copy
 from proofs.errors import SipitError
 from proofs.network.graph import Graph

@@ -1,9 +1,9 @@
-"""Compiles the theories of this folder and the checker extracted from them, and holds what every theorem rests on
-against `assumptions.txt`.
+"""Compiles the theories of this folder and the checker extracted from them.
 
-`make formal` runs it. It needs Coq with the mathematical components (Debian's packages, below), Python's standard
-library and nothing else; what is compiled lies in `build/formal`. Exit status 1: a theorem rests on something that is
-not written down, or the other way round; 2: a program or a library is missing, or a theory does not compile.
+`make formal` runs it; what every theorem rests on is held against `assumptions.txt`. It needs Coq with the mathematical
+components (Debian's packages, below), Python's standard library and nothing else; what is compiled lies in
+`build/formal`. Exit status 1: a theorem rests on something that is not written down, or the other way round; 2: a
+program or a library is missing, or a theory does not compile.
 
     python3 proofs/formal/build.py             compile and compare
     python3 proofs/formal/build.py --renew     compile and write `assumptions.txt`

@@ -20,7 +20,7 @@ from proofs.arithmetic.fixed_point import LARGEST, FixedPoint, Sliced
 from proofs.enclosures.distances import decimal_below, lower_bound, separation
 from proofs.enclosures.enclosure import Enclosure, whole
 from proofs.enclosures.in_arb import ArbOverFloats, Parameters, as_balls
-from proofs.enclosures.observation import observed_again
+from proofs.enclosures.matching import observed_again
 from proofs.enclosures.segments import STATE, cuts, inputs_of, segments
 from proofs.evidence import SCHEMA
 from proofs.kernel.claim import Claim, Sample, unlabelled

@@ -12,7 +12,7 @@ from typing import Any
 
 from proofs.arithmetic.fixed_point import LARGEST
 from proofs.enclosures.distances import Separation, decimal_below, separation
-from proofs.enclosures.observation import Observation, observe
+from proofs.enclosures.matching import Matches, observe
 from proofs.enclosures.trail import Run, Trail
 from proofs.errors import InvalidInput
 from proofs.evidence import SCHEMA
@@ -38,7 +38,7 @@ class SeparationCertificate:
     weights: Mapping[str, Any]  # digest and names, as in proofs.network.weights
     found: Separation
     identical: tuple[Identity, ...]
-    observation: Observation | None = None
+    observation: Matches | None = None
 
     @property
     def bits(self) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from numerics.arithmetic import TorchArithmetic
+from numerics.graphs.float64 import TorchArithmetic
 from proofs.enclosures.distances import lower_bound
 from proofs.enclosures.enclosure import Enclosure
 from proofs.enclosures.segments import STATE, cuts, inputs_of, segments

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from numerics.arithmetic import cast
+from numerics.graphs.float64 import cast
 from sipit.models import LanguageModel
 from sipit.models.structure import find_decoder
 

@@ -15,7 +15,7 @@ import torch
 from proofs.errors import InvalidInput, SipitError, Unsupported
 from sipit.models.adapter import Adapter
 from sipit.models.library import one_line, quiet
-from sipit.models.whole import Task, auto_class
+from sipit.models.stored_class import Task, auto_class
 
 _STORED = {
     "F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "I64": torch.int64,

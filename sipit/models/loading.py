@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from numerics.arithmetic import cast
 from numerics.dtypes import name_of
+from numerics.graphs.float64 import cast
 from proofs.errors import InvalidInput, SipitError, Unsupported
 from sipit.models.adapter import find_adapter
 from sipit.models.digest import digest_of_tensors
@@ -18,12 +18,12 @@ from sipit.models.merging import merged
 from sipit.models.names import EMBEDDED, TINY, built_in, is_folder, unknown_model
 from sipit.models.smollm2 import gguf_file, read_smollm2, smollm2_folder
 from sipit.models.stored import gguf_file as gguf_file_of
+from sipit.models.stored_class import read_whole
 from sipit.models.stored_type import stored_type
 from sipit.models.structure import find_decoder
 from sipit.models.text_model import text_model
 from sipit.models.tiny import tiny_module, tiny_tokenizer
 from sipit.models.tokenizers import find_tokenizer
-from sipit.models.whole import read_whole
 
 AUTO = "auto"  # as the weights are stored
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

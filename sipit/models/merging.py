@@ -16,8 +16,8 @@ from sipit.models.adapter import Adapter, no_base
 from sipit.models.digest import digest_of_adapter
 from sipit.models.fitting import described_by, fitting, load_into, with_rows
 from sipit.models.library import one_line, quiet
+from sipit.models.stored_class import Whole, read_whole, read_whole_config
 from sipit.models.structure import body_of
-from sipit.models.whole import Whole, read_whole, read_whole_config
 
 _LENGTH = 4  # tokens of the prompt on which the merged model is compared with the adapted one
 

@@ -1,5 +1,4 @@
-"""The text decoder of a whole model, as a language model of its own, in the class that
-`numerics.graphs.capture` captures.
+"""The text decoder of a whole model, as a language model of its own, in the class that is captured as a graph.
 
 What sees or hears is left behind, and so is a head that does not write text. That the decoder alone does what it does
 inside the whole is not believed: both run one short prompt of text.
@@ -14,8 +13,8 @@ from proofs.errors import Unsupported
 from sipit.models.abilities import agree
 from sipit.models.hooks import hooked
 from sipit.models.library import one_line, quiet
+from sipit.models.stored_class import Whole
 from sipit.models.structure import body_of
-from sipit.models.whole import Whole
 
 _LENGTH = 4  # tokens of the prompt on which the decoder is compared with the whole model
 

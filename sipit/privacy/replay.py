@@ -13,7 +13,7 @@ import psutil
 import torch
 from torch.overrides import TorchFunctionMode
 
-from numerics.arithmetic import cast
+from numerics.graphs.float64 import cast
 from proofs.errors import SipitError
 from sipit.models import LanguageModel
 from sipit.models.copies import copied

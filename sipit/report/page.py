@@ -9,18 +9,20 @@ from sipit.report.chapters.certificates import certificates_chapters
 from sipit.report.chapters.check import check_chapter
 from sipit.report.chapters.collisions import collisions_chapter
 from sipit.report.chapters.comparison import comparison_chapter
-from sipit.report.chapters.defences import defences_chapter
-from sipit.report.chapters.fuzz_and_verify import fuzz_chapter, generic_chapter, verification_chapter
+from sipit.report.chapters.fuzzing import fuzz_chapter
 from sipit.report.chapters.generic_position import patterns_chapter
 from sipit.report.chapters.installation import installation_chapter
 from sipit.report.chapters.inversion import inversion_chapter
-from sipit.report.chapters.leaks import leak_chapters
+from sipit.report.chapters.leak import defences_chapter
 from sipit.report.chapters.noise import bounded_noise_chapters, measured_noise_chapters
+from sipit.report.chapters.other import generic_chapter
 from sipit.report.chapters.partial_and_diagnosis import diagnosis_chapter, partial_chapter
 from sipit.report.chapters.quantization import quantization_chapter
+from sipit.report.chapters.rounding_leaks import leak_chapters
 from sipit.report.chapters.separation import separation_chapter
 from sipit.report.chapters.theorems import training_step_chapter, witness_chapter
 from sipit.report.chapters.training import training_chapter
+from sipit.report.chapters.verification import verification_chapter
 from sipit.report.document import Chapter, Document, Sentence, Theme, Tone
 from sipit.report.opening import opening
 from sipit.report.reading import objects

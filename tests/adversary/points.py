@@ -22,10 +22,12 @@ EXTREME = (0, 0, 1, -1, Fraction(1, 2), Fraction(1, 2**40), -Fraction(1, 2**40),
 
 
 def drawn(seed: object, name: str, size: int, extreme: float = 0.0) -> list[Fraction]:
-    """Entries of a parameter: between -2 and 2, a share of them extreme; of others no small sums are equal by chance."""
+    """Entries of a parameter: between -2 and 2 and so fine that no sums are equal by chance; a share is extreme."""
     chance = random.Random(f"{seed} {name}")
     return [
-        Fraction(chance.choice(EXTREME)) if chance.random() < extreme else Fraction(chance.randint(-FINE, FINE), FINE // 2)
+        Fraction(chance.choice(EXTREME))
+        if chance.random() < extreme
+        else Fraction(chance.randint(-FINE, FINE), FINE // 2)
         for _ in range(size)
     ]
 

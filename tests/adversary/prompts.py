@@ -36,8 +36,8 @@ def judged(graphs: Mapping[int, Graph], claims: Mapping[tuple[Prompt, Prompt], s
     """Claims that pairs `collide` or `differ`, held against their states at points that the kernel never saw.
 
     States that agree to 150 digits may differ after them, where a weight of a softmax is as small, and states that
-    differ almost everywhere may agree at a point: those of a pair that is said to differ are looked at again, at another
-    point and nearer to 0.
+    differ almost everywhere may agree at a point: those of a pair that is said to differ are looked at again, at
+    another point and nearer to 0.
     """
     found = Counter(claims.values())
     seen = agree(graphs, claims, seed, Fraction(1))

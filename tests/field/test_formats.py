@@ -1,4 +1,4 @@
-"""Section B: the number format that computed is not the container."""
+"""The number format that computed is not the container."""
 
 import pytest
 import torch

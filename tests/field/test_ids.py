@@ -1,4 +1,4 @@
-"""Sections E, G and H: ids, rows and tokenizers; lengths beyond what a model was made for."""
+"""Ids, rows and tokenizers; lengths beyond what a model was made for."""
 
 import json
 

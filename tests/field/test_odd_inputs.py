@@ -1,5 +1,6 @@
-"""Odd inputs drawn by kind: the exit status is that of an answer or of a refusal, told in one sentence; nothing is half
-written; a token that is named is the true one; states that are written are those of a plain run of the library.
+"""Odd inputs drawn by kind end with an answer or with a refusal in one sentence.
+
+Nothing is half written; a token that is named is the true one; states that are written are those of a plain run.
 """
 
 import json

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
-from numerics.arithmetic import evaluate_float64
 from numerics.graphs.capture import build, capture_graph, find_blocks
+from numerics.graphs.float64 import evaluate_float64
 from numerics.networks.shrinking import small_copy
 from proofs import AnalyticityProof, Graph, InvalidInput, Obstructions, Unsupported, Verdict, check, prove_analytic
 from proofs.arithmetic.ball import Balls

@@ -1,3 +1,5 @@
+"""A number format rounds as its definition says, and a module in it computes with what it rounds to."""
+
 import copy
 
 import numpy as np

@@ -7,7 +7,7 @@ from typing import Any
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.report.chapter import chapter, subject_of, told
-from sipit.report.chapters.fuzz_and_verify import generic_chapter
+from sipit.report.chapters.other import generic_chapter
 from sipit.report.chapters.positions import SERIES, Position, overview, read_positions, series
 from sipit.report.document import (
     Badge,

@@ -1,4 +1,4 @@
-"""Section A: the library did something else than was asked; captures are those of a plain run, or are refused."""
+"""Captures are those of a plain run, or are refused: what the library was asked for is not always what it did."""
 
 import pytest
 import torch

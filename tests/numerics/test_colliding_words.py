@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from numerics.pairs.word_classes import _class_values, _fill, _groups, _seen, _words, colliding_words
+from numerics.pairs.colliding_words import _class_values, _fill, _groups, _seen, _words, colliding_words
 from proofs.errors import InvalidInput
 from proofs.theorems.classification import collides
 

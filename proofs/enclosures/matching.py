@@ -16,7 +16,7 @@ BITS = 240  # after the point; an observed float is cut there
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class Matches:
     """An observed state, how far (L2) it may be from the true one, and the prompts that are not ruled out."""
 
     values: tuple[float, ...]
@@ -32,7 +32,7 @@ class Observation:
         return {"values": [v.hex() for v in self.values], "noise": str(self.noise), "matches": list(self.matches)}
 
 
-def observe(states: Sequence[Enclosure], values: Sequence[float], noise: Fraction) -> Observation:
+def observe(states: Sequence[Enclosure], values: Sequence[float], noise: Fraction) -> Matches:
     """Rules out every prompt whose state is certainly farther from the observed one than the noise.
 
     Raises:
@@ -44,10 +44,10 @@ def observe(states: Sequence[Enclosure], values: Sequence[float], noise: Fractio
     cut = [math.floor(Fraction(value) * 2**BITS) for value in values]
     observed = Enclosure(BITS, integers(cut, (1, width)), (1,))
     left = tuple(place for place, state in enumerate(states) if lower_bound(state, observed) <= noise)
-    return Observation(tuple(float(value) for value in values), noise, left)
+    return Matches(tuple(float(value) for value in values), noise, left)
 
 
-def observed_again(data: Any, states: Sequence[Enclosure]) -> Observation | None:
+def observed_again(data: Any, states: Sequence[Enclosure]) -> Matches | None:
     """The observation of a certificate, its matches found anew; None where there is none.
 
     Raises:
