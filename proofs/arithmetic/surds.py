@@ -5,12 +5,17 @@ distinct squarefree integers are linearly independent over the rationals (Besico
 the logarithm is zero exactly if it has no terms. The logarithm stands for log(argument) of one positive rational,
 and e^logarithm is that rational. Whatever leaves this ring is `unknown`: a real number, of which only 0 * unknown = 0
 is used. So it serves only networks in which every value is real: those that `prove_analytic` proves analytic.
+
+What it costs cannot be read off a graph, in which most entries may be zero or long sums of roots. So it can be paid as
+it is done (`at_most`).
 """
 
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from fractions import Fraction
 from typing import Any
 
@@ -21,10 +26,35 @@ from proofs.arithmetic.base import Discrete, Reals, Undecided
 from proofs.arithmetic.objects import ObjectArithmetic
 from proofs.network.graph import Number
 
-Terms = Mapping[tuple[int, int], Fraction]  # (power of the logarithm, squarefree radicand) -> coefficient
-_ONE = Fraction(1)
-MOST_TERMS, MOST_BITS = 8, 1024  # of a number that is followed; a longer one is unknown
+Terms = Mapping[tuple[int, int], flint.fmpq]  # (power of the logarithm, squarefree radicand) -> coefficient
+_ONE = flint.fmpq(1)
+MOST_TERMS, MOST_BITS = 8, 512  # of a number that is followed; a longer one is unknown
 SMALL, LARGEST_FACTOR = 20, 160  # bits of factors that are found in any number, and of one that can be factored at all
+PRODUCT, WORD = 4.0, 128  # microseconds that a product of two terms takes for each word of the result, of so many bits
+SMOOTH, FACTOR = 25.0, 40.0  # and the search for small factors for each bit; a factor of b bits: FACTOR 2^(b / 12)
+_left: ContextVar[list[float] | None] = ContextVar("microseconds of exact algebra that are left", default=None)
+
+
+class TooLong(Exception):
+    """Exact algebra that takes longer than is allowed."""
+
+
+@contextmanager
+def at_most(microseconds: float) -> Generator[None]:
+    """Inside, exact algebra that takes longer in all raises TooLong; by a tariff, so that it always does or never."""
+    token = _left.set([microseconds])
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
+def _pay(microseconds: float) -> None:
+    left = _left.get()
+    if left is not None:
+        left[0] -= microseconds
+        if left[0] < 0:
+            raise TooLong("its sums of square roots take more time than the limit allows; raise it")
 
 
 class Surd:
@@ -35,6 +65,18 @@ class Surd:
     def __init__(self, terms: Terms | None, masked: bool = False) -> None:
         self.terms = terms
         self.masked = masked
+
+    @classmethod
+    def of(cls, value: Fraction | int, logarithms: int = 0) -> "Surd":
+        """A rational, times a power of the logarithm."""
+        return _short({(logarithms, 1): flint.fmpq(value.numerator, value.denominator)}) if value else ZERO
+
+    @property
+    def rational(self) -> flint.fmpq | None:
+        """The number, where it is known and rational."""
+        if self.terms is None or any(key != (0, 1) for key in self.terms):
+            return None
+        return self.terms.get((0, 1), flint.fmpq(0))
 
     @property
     def zero(self) -> bool | None:
@@ -52,8 +94,8 @@ class Surd:
             return other if not self.terms else self
         total = dict(self.terms)
         for key, value in other.terms.items():
-            total[key] = total.get(key, Fraction(0)) + value
-        return _short({key: value for key, value in total.items() if value})
+            total[key] = total[key] + value if key in total else value
+        return _paid(total, len(total))
 
     def __neg__(self) -> "Surd":
         return self if self.terms is None else Surd({key: -value for key, value in self.terms.items()})
@@ -68,65 +110,71 @@ class Surd:
             return ZERO
         if self.terms is None or other.terms is None:
             return UNKNOWN
-        total: dict[tuple[int, int], Fraction] = {}
+        total: dict[tuple[int, int], flint.fmpq] = {}
         for (k, r), a in self.terms.items():
             for (m, s), b in other.terms.items():
-                common = int(flint.fmpz(r).gcd(flint.fmpz(s)))
+                common = math.gcd(r, s)
                 key = (k + m, r * s // common**2)
-                total[key] = total.get(key, Fraction(0)) + a * b * common
-        return _short({key: value for key, value in total.items() if value})
+                value = a * b * common
+                total[key] = total[key] + value if key in total else value
+        return _paid(total, len(self.terms) * len(other.terms))
 
     def __truediv__(self, other: "Surd") -> "Surd":
-        divisor = _rational(other)
+        divisor = other.rational
         if not divisor:
             return ZERO if self.terms == {} and divisor is None else UNKNOWN
         return self * Surd({(0, 1): 1 / divisor})
 
 
+def _paid(total: Terms, products: int) -> Surd:
+    """A sum of so many products of terms, once they are paid."""
+    terms = {key: value for key, value in total.items() if value}
+    _pay(PRODUCT * products * (1 + _bits(terms) // WORD))
+    return _short(terms)
+
+
 def _short(terms: Terms) -> Surd:
     """The number, or an unknown one where it takes more terms or digits than are worth it."""
-    long = any(max(v.numerator.bit_length(), v.denominator.bit_length()) > MOST_BITS for v in terms.values())
-    return UNKNOWN if long or len(terms) > MOST_TERMS else Surd(terms)
+    return UNKNOWN if _bits(terms) > MOST_BITS or len(terms) > MOST_TERMS else Surd(terms)
+
+
+def _bits(terms: Terms) -> int:
+    return max((value.height_bits() for value in terms.values()), default=0)
 
 
 ZERO, UNKNOWN, MASKED = Surd({}), Surd(None), Surd(None, masked=True)
 
 
-def _rational(number: Surd) -> Fraction | None:
-    if number.terms is None or any(key != (0, 1) for key in number.terms):
-        return None
-    return number.terms.get((0, 1), Fraction(0))
-
-
 @functools.lru_cache(maxsize=4096)
-def reciprocal_root(value: Fraction) -> Surd:
+def reciprocal_root(value: flint.fmpq) -> Surd:
     """value^(-1/2) for a positive rational, as a rational times the root of a squarefree integer."""
-    product = flint.fmpz(value.numerator * value.denominator)
+    product = value.p * value.q
     if product.bit_length() > MOST_BITS:
         return UNKNOWN
+    _pay(SMOOTH * product.bit_length())
     exponents: Counter[int] = Counter()
     for factor, exponent in product.factor_smooth(SMALL):
         if not factor.is_prime() and factor.bit_length() > LARGEST_FACTOR:
             return UNKNOWN
+        _pay(FACTOR * 2 ** (factor.bit_length() / 12))
         exponents.update({int(prime): int(power * exponent) for prime, power in factor.factor()})
     radicand = math.prod(prime for prime, exponent in exponents.items() if exponent % 2)
-    root = int((product // radicand).isqrt())
     # sqrt(n / d) = sqrt(n d) / d, and 1 / sqrt(v) = sqrt(v) / v
-    return Surd({(0, radicand): Fraction(root, value.denominator) / value})
+    return Surd({(0, radicand): (product // radicand).isqrt() / (value.q * value)})
 
 
 class Surds(ObjectArithmetic):
     """The ring above as a number system; `argument` is the rational whose logarithm it knows."""
 
-    def __init__(self, argument: Fraction = _ONE) -> None:
-        self.argument = argument
-        self._roots: dict[Fraction, Surd] = {}
+    def __init__(self, argument: Fraction | int = 1) -> None:
+        self.argument = flint.fmpq(argument.numerator, argument.denominator)
+        self._roots: dict[flint.fmpq, Surd] = {}
 
     def number(self, value: Number) -> Surd:
         """A rational; minus infinity as a mask."""
         if isinstance(value, float):
             return MASKED if value < 0 else UNKNOWN
-        return Surd({(0, 1): Fraction(value)}) if value else ZERO
+        return Surd.of(value)
 
     def elementary(self, name: str) -> Callable[[Any], Any]:
         """The few values that are known: e^0, e^(k log), tanh 0, erf 0, and reciprocal roots of rationals."""
@@ -143,12 +191,12 @@ class Surds(ObjectArithmetic):
         if not x.terms:
             return Surd({(0, 1): _ONE})
         factor = x.terms.get((1, 1))
-        if set(x.terms) == {(1, 1)} and factor is not None and factor.denominator == 1 and abs(factor) <= MOST_TERMS:
-            return _short({(0, 1): self.argument**factor.numerator})
+        if set(x.terms) == {(1, 1)} and factor is not None and factor.q == 1 and abs(factor) <= MOST_TERMS:
+            return _short({(0, 1): self.argument ** int(factor.p)})
         return UNKNOWN
 
     def _rsqrt(self, x: Surd) -> Surd:
-        value = _rational(x)
+        value = x.rational
         if value is None or value <= 0:
             return UNKNOWN
         if value not in self._roots:

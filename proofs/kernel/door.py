@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from proofs.arithmetic.surds import TooLong, at_most
 from proofs.errors import InvalidInput, SipitError
 from proofs.evidence import SCHEMA
 from proofs.kernel.branches import recheck
@@ -96,17 +97,17 @@ def check(
         raise InvalidInput("Expected the weights that the certificate is about, but got none; name them with --model.")
     drawn = random.SystemRandom().getrandbits(32) if seed is None else seed
     try:
-        afford(data, kind, limit)
-        if kind == SEPARATION:
-            claim = derive_separation(data, weights, steps, drawn)
-        elif kind == VOCABULARY:
-            claim = derive_vocabulary(data, weights, steps, drawn, workers)
-        else:
-            claim = KERNELS[kind](data, weights)
+        with at_most(afford(data, kind, limit)):
+            if kind == SEPARATION:
+                claim = derive_separation(data, weights, steps, drawn)
+            elif kind == VOCABULARY:
+                claim = derive_vocabulary(data, weights, steps, drawn, workers)
+            else:
+                claim = KERNELS[kind](data, weights)
         expect(data, claim.certificate, "the certificate")
     except (Rejected, SipitError) as fault:
         return CheckResult(Verdict.REJECTED, str(fault), kind, 0)
-    except (TooLarge, TooMany) as fault:
+    except (TooLarge, TooLong, TooMany) as fault:
         return CheckResult(Verdict.UNDECIDED, f"too large to check: {fault}", kind, 0)
     except DAMAGE as fault:  # a kernel stumbled over what no honest certificate holds, and nothing is accepted
         return CheckResult(Verdict.REJECTED, f"the certificate is damaged ({type(fault).__name__})", kind, 0)

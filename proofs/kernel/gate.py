@@ -142,26 +142,24 @@ def _matched(
 ) -> Gate | None:
     """The gate with U, beta and gamma at these places, if all entries are its."""
     first = next(v for v, x in enumerate(w) if x)
-    one, rows = Surd({(0, 1): Fraction(1)}), dict[int, list[Surd]]()
+    one, rows = Surd.of(1), dict[int, list[Surd]]()
     if beta is not None:
         rows[beta] = [one] * width
     if gamma is not None:
-        inverse = Surd({(0, 1): 1 / w[first]})
+        inverse = Surd.of(1 / w[first])
         read = [found.get((u + first * width + i, gamma + i)) for i in range(width)]
         rows[gamma] = [Surd({}) if entry is None else entry * inverse for entry in read]
     expected: dict[tuple[int, int], Any] = {}
     for place, row in rows.items():
         for (v, x), (i, y) in product(enumerate(w), enumerate(row)):
             if x and y.terms:
-                terms = (y * Surd({(0, 1): x})).terms
+                terms = (y * Surd.of(x)).terms
                 expected[u + v * width + i, place + i] = expected[place + i, u + v * width + i] = terms
     if expected != {place: entry.terms for place, entry in found.items()}:
         return None
-    squares = [(y * y).terms for y in ([Surd({})] * width if gamma is None else rows[gamma])]
-    if any(terms is None or set(terms) - {(0, 1)} for terms in squares):
-        return None
-    exact = tuple((terms or {}).get((0, 1), Fraction(0)) for terms in squares)
-    return Gate("RMSNorm" if beta is None else "LayerNorm", exact)
+    squares = [(y * y).rational for y in ([Surd({})] * width if gamma is None else rows[gamma])]
+    exact = tuple(Fraction(int(square.p), int(square.q)) for square in squares if square is not None)
+    return Gate("RMSNorm" if beta is None else "LayerNorm", exact) if len(exact) == width else None
 
 
 def _starts(graph: Graph, axes: int) -> list[int]:

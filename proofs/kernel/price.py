@@ -22,6 +22,7 @@ from proofs.operations.interpreter import live
 
 USUAL = 1e7  # what a certificate may cost; and where what the commands make costs more:
 DEARER = {"regularity": 1.3e7, "separation": 1e9, "vocabulary-margin": 1e9}  # (a network of 130 layers is one of them)
+ALGEBRA = 2e6  # of it at most for exact algebra, which nothing but doing it can price (`proofs.arithmetic.surds`)
 MEMORY = 5e8  # bytes at a time, beside what the program itself takes
 
 ROW, READ, CHARACTER = 120.0, 40.0, 0.05  # of a graph written out; a row that is derived, or only read
@@ -52,13 +53,18 @@ class TooLarge(Exception):
     """A certificate that would cost more than the limit."""
 
 
-def afford(certificate: Mapping[str, Any], kind: str, limit: float) -> None:
-    """Raises TooLarge where a check would cost more than `limit` times what is usual for its kind."""
+def afford(certificate: Mapping[str, Any], kind: str, limit: float) -> float:
+    """What may be spent on exact algebra, once all else is paid of `limit` times what is usual for a kind.
+
+    Raises:
+        TooLarge: a check would cost more.
+    """
     left = limit * DEARER.get(kind, USUAL)
     for what, cost, size in _parts(certificate, kind):
         left -= cost
         if not (left >= 0 and size <= MEMORY * limit):
             raise TooLarge(f"its {what} take more time or memory than the limit allows; raise it")
+    return min(left, ALGEBRA * limit)
 
 
 def _parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:

@@ -122,7 +122,7 @@ class Network:
         key = (point, prompt)
         if key not in self._known:
             arithmetic = Surds(_odds(point))
-            logarithm = Surd({(1, 1): Fraction(1)})
+            logarithm = Surd.of(1, logarithms=1)
             self._known[key] = _last(
                 self.graphs[len(prompt)], self._inputs(point, prompt, arithmetic, logarithm), arithmetic
             )

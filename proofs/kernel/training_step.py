@@ -200,7 +200,7 @@ def _at_zero(
             return {"reason": "the second derivatives at zero are not those of the gate lemma"}, None
         layer_norm, square = at.gate.norm == "LayerNorm", at.square
         expected = by_gate(rule, parameters=p, strengths=at.gate.strengths, square=square, rate=rate)
-        matrix = [[_value(entry) for entry in row] for row in at.second]
+        matrix = [[entry.rational or flint.fmpq(0) for entry in row] for row in at.second]
         exact = _exact_determinants(rule, matrix, rate)
         lowest = (1 - rate**2 * square) ** len(at.gate.squares) if layer_norm else Fraction(1)
         agrees = all(value == expected for value in exact) if rule != "clip-value" else min(exact) >= lowest
@@ -274,10 +274,6 @@ class _Rationals:
         """A rational."""
         fraction = Fraction(value)
         return flint.fmpq(fraction.numerator, fraction.denominator)
-
-
-def _value(entry: Any) -> Any:
-    return _Rationals().number(entry.terms.get((0, 1), 0) if entry.terms else 0)
 
 
 def _expect(graph: Graph, samples: Sequence[Sample], p: int, tokens: int, rate: Fraction, rule: Rule) -> None:

@@ -1,5 +1,6 @@
 """Small files that ask for much: each is a certificate of under a megabyte that would be dear to check."""
 
+import functools
 import json
 import random
 import resource
@@ -13,8 +14,10 @@ from proofs.evidence import SCHEMA
 from proofs.kernel.patterns import patterns
 from proofs.kernel.result import digest
 from proofs.kernel.training_step import Sample, prove_step
+from proofs.kernel.witness import count_witness
 from proofs.network.graph import Graph
 from tests.proofs.building import Net
+from tests.proofs.decoders import gpt2
 
 SHARED = {"places": [["", ""]], "output": 0, "layer": 0, "about": {}, "idealisations": []}
 WITNESS = {
@@ -159,6 +162,37 @@ def step(**changed: Any) -> dict[str, Any]:
     return {**prove_step(graph, [one], rule="gd", rate=Fraction(1, 10), seed=0).to_json(), **changed}
 
 
+def rooted(graph: Graph, numbers: list[int], products: int, apart: int = 1) -> Graph:
+    """A network with a sum of reciprocal roots beside it that is multiplied with itself many times."""
+    net = Net()
+    net.nodes, net.constants = list(graph.nodes), list(graph.constants)
+    roots = net.op("rsqrt", net.constant(numbers, (len(numbers),)))
+    parts = [net.op("slice", roots, axis=0, start=i, stop=i + 1, step=1) for i in range(0, len(numbers), apart)]
+    y = functools.reduce(lambda a, b: net.op("add", a, b), parts)
+    y = net.op("concatenate", *[net.op("multiply", y, y) for _ in range(products)], axis=0)
+    y = net.op("sum", y, axes=(0,), keep=True)
+    return net.graph(net.op("add", graph.output, net.op("multiply", y, net.constant(0))))
+
+
+def published_with(**how: Any) -> dict[str, Any]:
+    """A count of the published witness, on networks beside which roots are computed."""
+    plain = {length: gpt2(length) for length in (1, 2)}
+    found = count_witness(plain, vocabulary=3, context=2).to_json()
+    graphs = {str(length): rooted(graph, **how).to_json() for length, graph in plain.items()}
+    return {**found, "graphs": graphs, "claim": {**found["claim"], "graphs": digest(graphs)}}
+
+
+def step_with(**how: Any) -> dict[str, Any]:
+    """A training step of a network beside which roots are computed."""
+    plain = step()
+    graph = rooted(Graph.from_json(plain["graph"]), **how).to_json()
+    return {**plain, "graph": graph, "claim": {**plain["claim"], "graph": digest(graph)}}
+
+
+PRIMES = [2, 3, 5, 30, 6, 10, 15, 1]
+HARD = [3 * (2**79 + 2 * i + 1) * (2**80 - 2 * i - 1) for i in range(400)]
+
+
 def factored() -> Graph:
     """The root of a number that nobody factors in a moment."""
     net = Net()
@@ -207,6 +241,10 @@ BOMBS = {
     "an error function": lambda: generic(wide(10**5, *["erf"] * 5)),
     "parts of a target": parts,
     "a root that is not found": lambda: generic(factored(), "collide: equal states"),
+    "sums of roots": lambda: published_with(numbers=PRIMES, products=1500),
+    "sums of roots, a step": lambda: step_with(numbers=PRIMES, products=1500),
+    "roots that are hard to find": lambda: published_with(numbers=HARD, products=1, apart=400),
+    "roots that are hard to find, a step": lambda: step_with(numbers=HARD, products=1, apart=400),
     "many samples": lambda: step(samples=[{"tokens": [0, 1], "target": ["1", "0", "0"]}] * 9000),
     "a long rate": lambda: step(rate=f"1/{'3' * 1900}"),
     "long targets": lambda: step(samples=[{"tokens": [0, 1], "target": [f"1/{'3' * 1900}"] * 3}] * 90),

@@ -44,7 +44,9 @@ def test_a_small_file_is_answered_soon_and_in_little_memory(name: str, answers: 
 def test_most_of_them_are_too_large_to_check(answers: dict[str, Any]) -> None:
     refused = [answer for answer in answers.values() if answer["verdict"] == "undecided"]
     assert len(refused) > 10
-    assert all(answer["seconds"] < 1 for answer in refused)
+    for answer in refused:
+        paid_as_it_is_done = "square roots" in answer["reason"]
+        assert answer["seconds"] < (3 if paid_as_it_is_done else 1), answer
 
 
 def test_a_limit_can_be_raised_and_lowered() -> None:
