@@ -19,6 +19,7 @@ from proofs import InvalidInput
 from tests.numerics.point_sets import KINDS, assert_distance, made, point_sets, ranked, small_parts, squares
 
 METHODS = get_args(Method)
+LARGER = {("tiny", np.float16), ("clusters", np.float32), ("offset", np.float64)}  # the rest of them is slow
 SEARCHES = [method for method in METHODS if method != "auto"]
 
 
@@ -62,8 +63,11 @@ def test_order_of_rows_does_not_change_the_distance(points, random):
     assert squares(points)[tuple(sorted((order[moved.first], order[moved.second])))] == ranked(points)[0][0]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "wide"])  # too many pairs below 2**-1000 there
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(("kind", "dtype"), [
+    pytest.param(kind, dtype, marks=() if (kind, dtype) in LARGER else pytest.mark.slow)
+    for kind in KINDS for dtype in (np.float16, np.float32, np.float64)
+    if kind != "wide"  # too many pairs below 2**-1000 there
+])  # fmt: skip
 def test_searches_agree_on_larger_sets(kind, dtype):
     points = made(kind, 3000, 50, 7, dtype)
     with small_blocks():

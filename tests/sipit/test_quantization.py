@@ -132,19 +132,26 @@ def test_a_study_resumes_judges_and_is_json(tmp_path, monkeypatch):
         assert "int4-states" in text and "How much leaks" in text and "The arithmetic that really ran" in text
 
 
+@pytest.fixture(scope="module")
+def repeating():
+    """A model, and what is known of it to collide: runs of one token."""
+    model = tiny("llama")
+    return in_format(model, FORMATS["float32"]), families_at(model, 1)
+
+
 @pytest.mark.parametrize(("listed", "noise", "counted", "more"), [
     (2, 1.0, 1, True), (3, 1.0, 2, True), (9, 1.0, 5, False), (2, 1e-9, 0, False), (3, 4.75e-4, 1, False),
 ])  # fmt: skip
 def test_pairs_within_noise_are_counted_and_said_to_be_more_where_more_may_follow(
-    listed, noise, counted, more, monkeypatch
+    listed, noise, counted, more, monkeypatch, repeating
 ):
     """Six pairs, of which one collides whatever the weights; at 1e-4; the next are 9e-4, 1e-3 and 9e-3 apart."""
     monkeypatch.setattr(crowds, "LISTED", listed)
-    model = tiny("llama")
+    model, families = repeating
     corpus = whole_prompts("given", [[5], [7], [5, 5], [8, 9]], independent=True)
-    crowd = crowds.Crowd(corpus, {1: families_at(model, 1)})
+    crowd = crowds.Crowd(corpus, {1: families})
     states = np.array([[1.0, 0.0], [1.0, 1e-3], [1.0, 1e-4], [1.0, 1e-2]])  # as the corpus orders them
-    found = crowd.searched(in_format(model, FORMATS["float32"]), 1, states, noise=noise)
+    found = crowd.searched(model, 1, states, noise=noise)
     assert (found["below_noise"], found["below_noise_at_least"]) == (counted, more)
     assert found["collisions"] == 0
     assert found["minimum_distance"] in (None, pytest.approx(9e-4))

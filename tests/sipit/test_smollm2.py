@@ -51,6 +51,7 @@ def test_rows_that_are_equal_in_the_file_are_known_up_front():
     assert len(torch.unique(rows, dim=0)) == int((classes == torch.arange(len(classes))).sum())
 
 
+@pytest.mark.slow  # half a minute: every row of the vocabulary is a rival
 def test_tokens_with_equal_rows_are_answered_by_their_class():
     """Their states are equal to the last bit behind any prefix, so no method can tell them apart."""
     model = smollm2()
