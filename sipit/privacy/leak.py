@@ -10,14 +10,12 @@ by one who is told nothing exactly where each of its tokens is recovered so.
 
 import hashlib
 import itertools
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from scipy import stats
 
 from proofs.errors import InvalidInput
 from sipit.cache import keep_json, kept_json, measured_with
@@ -26,17 +24,17 @@ from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
 from sipit.models.network import Network
 from sipit.prefix.choice import PrefixOpener, prefix_opener
+from sipit.privacy.curves import curve
 from sipit.privacy.defences import DEFENCES, Defence, Known, Seen, released
 from sipit.prompts.builtin_text import random_tokens, section_prompts
 from sipit.prompts.calibration import calibration_prompts
 from sipit.prompts.reading import tokenize
-from sipit.quantization.output import divergences, summary
+from sipit.quantization.output import divergences
 from sipit.record import Stages, silent
 from sipit.states.capturing import capture
 
 SHORTLIST = 512  # candidates of the attacker; a vocabulary of no more is exhausted
 _PROMPTS, _LENGTH, _QUICK_PROMPTS, _QUICK_LENGTH = 20, 32, 4, 8
-_BATCHES = 2000  # of the bootstrap
 _TRIED = 2  # tokens that the time is estimated from
 
 
@@ -61,6 +59,7 @@ def measure_leak(
     candidates: int = SHORTLIST,
     quick: bool = False,
     seed: int = 0,
+    seeds: int = 1,
     stages: Stages = silent,
     announce: Callable[[float, float | None], None] | None = None,
 ) -> Leak:
@@ -77,6 +76,7 @@ def measure_leak(
         candidates: the attacker's shortlist, the true token among them; a vocabulary of no more is exhausted.
         quick: fewer and shorter prompts, and the outer strengths only.
         seed: of what is drawn.
+        seeds: how often that is drawn, from seeds that count up; every curve is over all of them.
         stages: is told how far the work is.
         announce: is told before the work starts how many seconds it will take, and how many GiB of memory this process
             (None where the system does not say), as estimated from the first tokens at each layer.
@@ -89,25 +89,27 @@ def measure_leak(
     at = tuple(sorted({model.layers // 2 or 1} if layers is None else set(layers)))
     if not at or at[0] < 1 or at[-1] > model.layers:
         raise InvalidInput(f"Expected layers 1…{model.layers} of {model.name}, but got {list(at)}; choose of them.")
+    if seeds < 1:
+        raise InvalidInput(f"Expected at least 1 seed, but got {seeds}; name more.")
     if candidates < 2:
         raise InvalidInput(f"Expected at least 2 candidates, but got {candidates}; name more.")
     for one, level in itertools.product(chosen, strengths or ()):
         one.check(level)
     ids = _prompts(model, quick, seed) if prompts is None else tokenize(model, prompts)
     levels = [(one, level) for one in chosen for level in _levels(one, strengths, quick)]
-    done: dict[int, list[list[dict[str, Any]]]] = {layer: [] for layer in at}
-    attacks = {layer: _Attack.at(Network(model, layer), levels, candidates, seed) for layer in at}
+    done: dict[int, list[list[list[dict[str, Any]]]]] = {layer: [] for layer in at}
+    attacks = {layer: _Attack.at(Network(model, layer), levels, candidates, seed).drawn_again(seeds) for layer in at}
     if announce is not None:
-        announce(sum(attack.seconds(ids) for attack in attacks.values()), peak_memory())
+        announce(sum(attack.seconds(ids) for drawn in attacks.values() for attack in drawn), peak_memory())
     with stages("attacking") as progress:
-        for layer, attack in attacks.items():
+        for layer, drawn in attacks.items():
             for number, prompt in enumerate(ids):
-                done[layer].append(attack.on(prompt, number))
+                done[layer].append([attack.on(prompt, number) for attack in drawn])
                 progress(sum(map(len, done.values())), len(ids) * len(at))
     tried = min(candidates, model.vocabulary_size)
     attacker = {"candidates": tried, "exhausted": tried == model.vocabulary_size, "told_tokens_before": True}
     curves = [
-        _curve(defence, level, layer, [one[place] for one in done[layer]], attacker)
+        curve(defence, level, layer, [[one[place] for one in draws] for draws in done[layer]], attacker)
         for layer in at
         for place, (defence, level) in enumerate(levels)
     ]
@@ -154,6 +156,10 @@ class _Attack:
     def at(cls, network: Network, levels: list[tuple[Defence, float]], candidates: int, seed: int) -> "_Attack":
         """At the layer that a network is read at."""
         return cls(network, prefix_opener(network), _known(network.model, int(network.layer)), levels, candidates, seed)
+
+    def drawn_again(self, seeds: int) -> "list[_Attack]":
+        """The same with so many seeds that count up from its own."""
+        return [replace(self, seed=self.seed + number) for number in range(seeds)]
 
     def seconds(self, prompts: list[list[int]]) -> float:
         """How long prompts will take that are not done yet, by the time of the first tokens of one, and of one cost."""
@@ -277,35 +283,3 @@ def _outcome(likelihoods: torch.Tensor, same: torch.Tensor) -> str:
 def _generator(*parts: Any) -> torch.Generator:
     """Chance of its own for every prompt, defence and strength."""
     return torch.Generator().manual_seed(int(hashlib.sha256(repr(parts).encode()).hexdigest()[:15], 16))
-
-
-def _curve(
-    defence: Defence, level: float, layer: int, found: list[dict[str, Any]], attacker: dict[str, Any]
-) -> dict[str, Any]:
-    whole = sum(one["recovered"] == one["tokens"] for one in found)
-    interval = stats.binomtest(whole, len(found)).proportion_ci(0.95, method="wilson")
-    bounds = [bound for one in found for bound in one["bounds"]]
-    known = [one for one in found if "kl" in one]
-    cost = summary(
-        [torch.tensor(one["kl"], dtype=torch.float64) for one in known], [torch.tensor(one["same"]) for one in known]
-    )
-    return {
-        "defence": defence.name, "strength": level, "layer": layer, "prompts": len(found),
-        "tokens": sum(one["tokens"] for one in found),
-        "recovered_tokens": sum(one["recovered"] for one in found), "recovered_prompts": whole,
-        "ambiguous": sum(one["ambiguous"] for one in found), "wrong": sum(one["wrong"] for one in found),
-        "interval": [float(interval.low), float(interval.high)], "tokens_interval": _bootstrap(found),
-        "error_bound": None if None in bounds else math.fsum(bounds) / len(bounds), "attacker": attacker, **cost,
-    }  # fmt: skip
-
-
-def _bootstrap(found: list[dict[str, Any]]) -> list[float] | None:
-    """The interval (95 %) of the rate of tokens, prompts drawn anew; None for a single prompt."""
-    if len(found) < 2:
-        return None
-    recovered, tokens = [one["recovered"] for one in found], [one["tokens"] for one in found]
-    drawn = stats.bootstrap(
-        (recovered, tokens), lambda r, t, axis=-1: r.sum(axis) / t.sum(axis), paired=True, vectorized=True,
-        n_resamples=_BATCHES, method="percentile", rng=0,
-    ).confidence_interval  # fmt: skip
-    return [float(drawn.low), float(drawn.high)]

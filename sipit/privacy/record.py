@@ -109,6 +109,7 @@ def leak_record(
     candidates: int = SHORTLIST,
     quick: bool = False,
     seed: int = 0,
+    seeds: int = 1,
     stages: Stages = silent,
     announce: Callable[[float, float | None], None] | None = None,
     watch: Stopwatch | None = None,
@@ -120,7 +121,7 @@ def leak_record(
     watch = Stopwatch() if watch is None else watch
     found = measure_leak(
         model, prompts, layers=layers, defences=defences, strengths=strengths, candidates=candidates, quick=quick,
-        seed=seed, stages=stages, announce=announce,
+        seed=seed, seeds=seeds, stages=stages, announce=announce,
     )  # fmt: skip
     few = (
         f"a rate needs {found.prompts + found.missing} prompts, and there is {found.prompts}" if found.missing else None

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shlex
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -95,7 +96,7 @@ def _printed(command: list[str]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for name in COMMANDS:
+    for name in sys.argv[1:] or COMMANDS:
         with tempfile.TemporaryDirectory() as temporary:
             made = make(name, Path(temporary))
         made["provenance"]["command_line"] = shlex.join(["sipit", *COMMANDS[name]])

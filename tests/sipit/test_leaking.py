@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 import sipit
 from proofs.errors import InvalidInput
@@ -151,10 +152,24 @@ def test_stopped_work_is_resumed_with_the_same_record(tmp_path, monkeypatch):
     assert told[0] > 0 and told[1] == 0  # nothing is left
 
 
+def test_several_seeds_are_the_sum_of_each_and_no_more_prompts():
+    def measured(**options):
+        return measure_leak(tiny("llama"), PROMPTS, layers=[1], defences=["gaussian"], strengths=[1.0], **options)
+
+    (both,), parts = measured(seed=3, seeds=2).curves, [measured(seed=seed).curves[0] for seed in (3, 4)]
+    counted = ("prompts", "tokens", "recovered_tokens", "recovered_prompts", "ambiguous", "wrong")
+    assert [both[name] for name in counted] == [sum(part[name] for part in parts) for name in counted]
+    assert [one["recovered_tokens"] for one in both["by_seed"]] == [part["recovered_tokens"] for part in parts]
+    assert parts[0]["recovered_tokens"] != parts[1]["recovered_tokens"], "draws that differ"
+    pooled = stats.binomtest(both["recovered_prompts"], both["prompts"]).proportion_ci(0.95, method="wilson")
+    low, high = both["interval"]
+    assert low < pooled.low and pooled.high < high, "as if the draws of a prompt were prompts"
+
+
 def test_one_prompt_is_undecided_and_bad_input_a_sentence():
     record = leak_record(tiny("llama"), PROMPTS[:1], layers=[1], defences=["bits"], strengths=[8])
     assert record.verdict is Verdict.UNDECIDED and "needs 2 prompts" in record.result["reason"]
-    for options in ({"defences": ["wall"]}, {"layers": [0]}, {"strengths": [-1.0]}, {"candidates": 1}):
+    for options in ({"defences": ["wall"]}, {"layers": [0]}, {"strengths": [-1.0]}, {"candidates": 1}, {"seeds": 0}):
         with pytest.raises(InvalidInput):
             measure_leak(tiny("llama"), PROMPTS, **options)
     assert run(["leak", "tiny-llama", "--strengths", "much"]) == 2

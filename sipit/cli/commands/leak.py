@@ -27,6 +27,9 @@ def leak(
     device: Device = "cpu",
     dtype: Dtype = "float32",
     seed: Seed = 0,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="How often what is left to chance is drawn, from seeds that count up.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Measure what leaks: tokens read from defended states by an attacker who is told the defence, beside its cost.
@@ -53,6 +56,7 @@ def leak(
         candidates=candidates,
         quick=quick,
         seed=seed,
+        seeds=seeds,
         stages=progress,
         announce=_announce,
         watch=watch,
