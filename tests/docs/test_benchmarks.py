@@ -49,6 +49,7 @@ def test_a_newer_run_takes_the_place_of_an_older_one(tmp_path):
         pytest.param("peers", ["--positions", "2"], "whole number from 3 on", marks=pytest.mark.slow),
         pytest.param("collisions", ["--rows", "none"], "but got 'none'", marks=pytest.mark.slow),
         pytest.param("side_by_side", ["--rounds", "0"], "from 1 on, but got '0'", marks=pytest.mark.slow),
+        pytest.param("gpu", ["--parts", "noise,speed"], "but got 'speed'", marks=pytest.mark.slow),
     ],
 )
 def test_a_bad_option_is_refused_in_a_sentence(name, line, said):
@@ -57,6 +58,21 @@ def test_a_bad_option_is_refused_in_a_sentence(name, line, said):
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert said in done.stderr
+
+
+@pytest.mark.slow
+def test_the_trial_of_a_device_goes_through_on_the_processor(tmp_path):
+    """Every part of it, on a tiny geometry: what is right there is right, and nothing is said of a device."""
+    path = tmp_path / "run.json"
+    command = [sys.executable, ROOT / "benchmarks" / "gpu.py", "--device", "cpu", "--small", "-o", path]
+    subprocess.run(command, capture_output=True, check=True)
+    answers = {
+        row["task"]: row["answer"] for row in json.loads(path.read_text())["rows"] if row["method"] != "exhaustive"
+    }
+    assert {task for task, answer in answers.items() if answer.startswith("not done")} == {"noise in tf32"}
+    assert answers["tiny-gpt2, 4 prompts of 16 tokens"].endswith("4 of 4 prompts recovered")
+    assert answers["8 tokens in bfloat16, layer 2"].startswith("8 tokens recovered")
+    assert answers["1000 states of width 64, prompts of 2 tokens"].startswith("0 pairs")
 
 
 def test_every_run_says_where_and_with_what_it_was_measured():
