@@ -44,7 +44,8 @@ def read_header(path: Path) -> TensorHeader:
     """Reads and checks the header of a safetensors file.
 
     Raises:
-        InvalidInput: not readable, not safetensors, truncated, or sizes that contradict each other.
+        InvalidInput: not readable, not safetensors, truncated, sizes that contradict each other, or tensors that do
+            not lie one behind another from the header to the end of the file, as the format has them.
     """
     try:
         size = path.stat().st_size
@@ -56,7 +57,7 @@ def read_header(path: Path) -> TensorHeader:
                     f"Expected a safetensors file, but {path} ({size} bytes) has no header that fits it; "
                     "pickle and other formats are never read."
                 )
-            header = json.loads(stream.read(length))
+            header = json.loads(stream.read(length).decode("utf-8"))
     except OSError as error:
         raise InvalidInput(f"Expected a readable file, but {path} is not: {error.strerror}; check the path.") from None
     except (ValueError, RecursionError) as error:
@@ -100,6 +101,18 @@ def _checked(path: Path, header: Any, *, data_start: int, size: int) -> TensorHe
                 "the file is truncated or damaged: copy it again."
             )
         tensors.append(tensor)
+    reached = data_start
+    for tensor in sorted(tensors, key=lambda one: (one.start, one.end)):
+        if tensor.start != reached:
+            raise InvalidInput(
+                f"Expected tensors that lie one behind another, but {tensor.name!r} in {path} begins at byte "
+                f"{tensor.start}, where {reached} bytes are taken; write the file again."
+            )
+        reached = tensor.end
+    if reached != size:
+        raise InvalidInput(
+            f"Expected {reached} bytes, as the header of {path} says, but there are {size}; copy the file again."
+        )
     return TensorHeader(tensors=tuple(tensors), metadata=metadata)
 
 
@@ -108,7 +121,7 @@ def _stored_tensor(name: str, entry: Any, data_start: int) -> StoredTensor | Non
     try:
         dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
         sound = (
-            all(isinstance(number, int) and number >= 0 for number in (*shape, begin, end))
+            all(type(number) is int and number >= 0 for number in (*shape, begin, end))
             and 8 * (end - begin) == math.prod(shape) * ITEM_BITS[dtype]
         )
     except (KeyError, TypeError, ValueError):

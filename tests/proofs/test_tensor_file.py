@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from proofs.errors import InvalidInput
@@ -64,9 +65,12 @@ def test_any_changed_bytes_are_refused_or_still_fit(tmp_path, data):
     path = tmp_path / "changed.safetensors"
     path.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))]))
     try:
-        assert_fits(path)
+        header = assert_fits(path)
     except InvalidInput as refusal:
         assert str(path) in str(refusal)
+    else:
+        with safe_open(path, framework="np") as stream:
+            assert set(stream.keys()) == {tensor.name for tensor in header.tensors}
 
 
 @given(st.binary(max_size=64))
@@ -111,6 +115,11 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, length):
         {"a": entry(dtype=["F32"])},
         {"a": entry(shape=("2", "3"))},
         {"a": entry(shape=(2.0, 3.0))},
+        {"a": entry(shape=(True, 6))},
+        {"a": entry(), "b": entry()},
+        {"a": entry(shape=(1, 3), offsets=(12, 24))},
+        {"a": entry(shape=(1, 3), offsets=(0, 12))},
+        json.dumps({"a": entry()}).encode("utf-16"),
         {"a": entry(offsets=(0, 24, 48))},
         {"a": {"dtype": "F32"}},
         {"a": None},
