@@ -32,7 +32,7 @@ def as_arrays(given: Any, *, heads: bool = False, ids: bool = False) -> tuple[to
 def _as_rows(number: int, given: Any, ids: bool) -> torch.Tensor:
     """The rows of one prompt."""
     try:
-        rows = given.detach() if isinstance(given, torch.Tensor) else _from_numpy(np.array(given))
+        rows = given.detach() if isinstance(given, torch.Tensor) else from_numpy(np.array(given))
         rows = rows.to_dense() if rows.layout != torch.strided else rows
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise InvalidInput(
@@ -51,7 +51,8 @@ def _as_rows(number: int, given: Any, ids: bool) -> torch.Tensor:
     return rows
 
 
-def _from_numpy(array: np.ndarray[Any, Any]) -> torch.Tensor:
+def from_numpy(array: np.ndarray[Any, Any]) -> torch.Tensor:
+    """The tensor of an array of any order of bytes or axes; types that torch has not become the nearest that it has."""
     if array.dtype.name == "bfloat16":  # of a library beside numpy
         return torch.from_numpy(array.astype(np.float32)).bfloat16()
     if array.dtype == np.longdouble:

@@ -144,9 +144,11 @@ class States(Sequence[torch.Tensor]):
             self.manifest.check_model(model)
         for number, array in enumerate(self.arrays):
             if array.ndim != 2 or array.shape[1] != width or not len(array):
+                turned = array.ndim == 2 and array.shape[0] == width
                 raise InvalidInput(
-                    f"Expected states of shape (T, {width}) with T >= 1 for {model.name}, but tensor {number} "
-                    f"has shape {tuple(array.shape)}; check the model and how the states were saved."
+                    f"Expected states of shape (T, {width}) with T >= 1 for {model.name}, but tensor {number} has "
+                    f"shape {tuple(array.shape)}; "
+                    f"{'transpose it' if turned else 'check the model and how the states were saved'}."
                 )
             finite = torch.isfinite(array).all(dim=1)
             if not bool(finite.all()):

@@ -98,12 +98,17 @@ def _pickle_in_archive(path: Path, start: bytes) -> bool:
 
 
 def _safetensors(path: Path) -> Container:
+    from safetensors import SafetensorError, safe_open
+
     header = read_header(path)
+    try:
+        with safe_open(path, framework="pt"):
+            pass  # the library looks at the header as well
+    except SafetensorError as error:
+        raise InvalidInput(f"Expected a safetensors file, but {path} is damaged ({error}); write it again.") from None
 
     def reader(name: str) -> Callable[[], torch.Tensor]:
         def read() -> torch.Tensor:
-            from safetensors import safe_open
-
             with safe_open(path, framework="pt") as stream:
                 return stream.get_tensor(name)
 

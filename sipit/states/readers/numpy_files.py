@@ -7,15 +7,16 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import torch
 
 from proofs.errors import InvalidInput
+from sipit.states.arrays import from_numpy
 
-_NAMES = {"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8", "u8": "U64",
-          "u4": "U32", "u2": "U16", "u1": "U8", "b1": "BOOL"}  # fmt: skip
+_NAMES = {"f16": "F64", "f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8",
+          "u8": "U64", "u4": "U32", "u2": "U16", "u1": "U8", "b1": "BOOL"}  # fmt: skip
 _Entry = tuple[str, str, tuple[int, ...], Callable[[], torch.Tensor]]
 
 
@@ -29,7 +30,7 @@ def read_npy(path: Path) -> list[_Entry]:
         dtype, shape = _header(path, stream, path.stat().st_size)
 
     def read() -> torch.Tensor:
-        return _tensor(np.load(path, allow_pickle=False))
+        return from_numpy(np.load(path, allow_pickle=False))
 
     return [(path.stem, dtype, shape, read)]
 
@@ -66,7 +67,7 @@ def _member(path: Path, name: str) -> Callable[[], torch.Tensor]:
     def read() -> torch.Tensor:
         try:
             with np.load(path, allow_pickle=False) as archive:
-                return _tensor(archive[name])
+                return from_numpy(archive[name])
         except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError):
             raise InvalidInput(f"Expected the array {name!r}, but {path} is damaged there; copy it again.") from None
 
@@ -82,17 +83,18 @@ def _header(path: Path, stream: IO[bytes], size: int) -> tuple[str, tuple[int, .
             shape, _, dtype = parsed(stream)
     except (ValueError, EOFError, TypeError, MemoryError, RecursionError, SyntaxError, TokenError, Warning):
         raise InvalidInput(f"Expected a numpy array, but a header in {path} is damaged; copy it again.") from None
-    if dtype.hasobject or dtype.kind not in "fiub" or dtype.str[1:] not in _NAMES:
+    if dtype.hasobject:
         raise InvalidInput(
-            f"Expected an array of numbers, but one in {path} holds {dtype}: objects are pickles, which are never "
-            "run; save plain arrays of floats."
+            f"Expected an array of numbers, but one in {path} holds objects, which are pickles and never run; save one "
+            "plain array of floats for each prompt, with numpy.savez."
         )
-    if math.prod(shape) * dtype.itemsize != size - stream.tell():
+    if dtype.kind not in "fiub" or dtype.str[1:] not in _NAMES:
+        raise InvalidInput(
+            f"Expected an array of numbers, but one in {path} holds {dtype}, which is none that numpy computes states "
+            "in; bring it to float32, and save it again."
+        )
+    if any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != size - stream.tell():
         raise InvalidInput(
             f"Expected as many bytes as an array of shape {shape} has, but {path} is cut or damaged; copy it again."
         )
     return _NAMES[dtype.str[1:]], tuple(shape)
-
-
-def _tensor(array: np.ndarray[Any, Any]) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="))))

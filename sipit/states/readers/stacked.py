@@ -6,6 +6,7 @@ has first rows that are the embedding's of some token. What stays open is refuse
 """
 
 import re
+from collections.abc import Sequence
 
 import torch
 
@@ -35,8 +36,7 @@ def stacked_states(container: Container, model: LanguageModel | None) -> Content
         wrong = wrong or list(container.tensors)
         got = f"{wrong[0]} in {container.path} is not" if wrong else f"{container.path} has none"
         raise InvalidInput(
-            f"Expected floating-point tensors of shape (T, d), or one of shape (N, T, d), but {got}; "
-            "keep only the states in the file."
+            f"Expected floating-point tensors of shape (T, d), or one of shape (N, T, d), but {got}; {_way_out(wrong)}."
         )
     companions = Companions.of(container)
     tables = [tensor.read() for tensor in floats]
@@ -89,6 +89,13 @@ def embedded(model: LanguageModel, rows: torch.Tensor) -> torch.Tensor:
 def _may_be_states(tensor: Stored, *, alone: bool) -> bool:
     axes = len(tensor.shape)
     return 0 not in tensor.shape and (axes == 2 or (alone and axes in (3, 4)) or (axes == 3 and tensor.shape[0] == 1))
+
+
+def _way_out(wrong: Sequence[Stored]) -> str:
+    """What to do with tensors that are no states: whole numbers may be ones that were scaled, or bits of floats."""
+    if wrong and all(tensor.whole for tensor in wrong):
+        return "undo their scale, or view their bits as the floats that they are, such as bfloat16, and save floats"
+    return "keep only the states in the file"
 
 
 def _one(table: torch.Tensor) -> torch.Tensor:
