@@ -11,7 +11,7 @@ from typing import Any
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.tensor_file import StoredTensor, read_header
 from sipit.models.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, file_of, read_object
-from sipit.models.stored import has_weights
+from sipit.models.stored import has_weights, not_gathered
 
 # What an adapter may ask for that no change of the base's weights can stand for.
 _REFUSED = {
@@ -46,7 +46,7 @@ def find_adapter(name: str) -> Adapter | None:
     """The adapter of a directory or a hub id, or None where there is none.
 
     Raises:
-        InvalidInput: an adapter without weights, without a base, or with a configuration that is none.
+        InvalidInput: an adapter without weights or numbers, without a base, or with a configuration that is none.
         Unsupported: an adapter that changes more than weights.
     """
     described = file_of(name, ADAPTER_CONFIG)
@@ -67,8 +67,12 @@ def find_adapter(name: str) -> Adapter | None:
             f"Expected {ADAPTER_WEIGHTS} beside {described}, but it is not there, and pickle files are refused; "
             "save the adapter with safetensors, or take its configuration away."
         )
+    tensors = read_header(weights).tensors
+    empty = next((tensor.name for tensor in tensors if 0 in tensor.shape), None if tensors else "everything")
+    if empty is not None:
+        raise not_gathered(weights, empty)
     base, beside = _base(name, described.parent, fields)
-    return Adapter(name, fields, weights, read_header(weights).tensors, base, beside)
+    return Adapter(name, fields, weights, tensors, base, beside)
 
 
 def _base(name: str, folder: Path, fields: dict[str, Any]) -> tuple[str, bool]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.tensor_file import StoredTensor
+from sipit.models.stored import not_gathered
 from sipit.models.structure import body_of
 
 _BETWEEN = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module.")
@@ -62,6 +63,8 @@ def check_described(name: str, config: Any, tensors: Collection[StoredTensor]) -
         for field in ("num_hidden_layers", "vocab_size", "hidden_size")
     )
     held = sum(math.prod(tensor.shape) for tensor in tensors)
+    if not held:
+        raise not_gathered(name, "everything")
     if blocks > len(tensors) or rows * width > _FAR_MORE * held:
         raise InvalidInput(
             f"Expected a configuration of {name} that describes what is stored, but it has {blocks} blocks and an "
@@ -73,6 +76,8 @@ def check_described(name: str, config: Any, tensors: Collection[StoredTensor]) -
 def check_complete(name: str, module: Any, missing: Collection[str], mismatched: Collection[Any]) -> None:
     """Raises InvalidInput where weights of the body are missing, or have other sizes than the configuration says."""
     for key, stored, expected in sorted(mismatched):
+        if 0 in stored:
+            raise not_gathered(name, key)
         raise InvalidInput(
             f"Expected weights of the sizes in the configuration of {name}, but {key} is stored as {list(stored)} "
             f"where it says {list(expected)}; correct config.json, or copy the weights that belong to it."
@@ -85,17 +90,31 @@ def check_complete(name: str, module: Any, missing: Collection[str], mismatched:
         )
 
 
-def check_left_over(
-    name: str, module: Any, unexpected: Collection[str], tensors: Collection[StoredTensor]
-) -> list[str]:
+def check_numbers(name: str, module: Any, tensors: Collection[StoredTensor]) -> list[str]:
+    """In words, from which types that no layer computes in the weights were brought to floating-point ones.
+
+    Raises:
+        Unsupported: a weight is stored in whole numbers that nothing scales.
+    """
+    places: Mapping[str, Any] = dict(module.named_parameters())
+    kinds = {tensor.name: tensor.dtype for tensor in tensors if tensor.name in places}
+    for key, kind in kinds.items():
+        if kind in _WHOLE_NUMBERS and places[key].is_floating_point():
+            raise Unsupported(
+                f"Expected floating-point weights in {name}, but {key} is stored as {kind} and its configuration names "
+                "no quantisation that the library knows; dequantise the model, and save it again."
+            )
+    short = sorted({kind for kind in kinds.values() if kind.startswith("F8")})
+    return [f"its weights unpacked from {', '.join(short)}"] if short else []
+
+
+def check_left_over(name: str, module: Any, unexpected: Collection[str]) -> list[str]:
     """In words, what was stored for the body and has no place there, such as blocks beyond the last.
 
     Raises:
-        Unsupported: it belongs to a weight that is there (a scale, a part of an adapter, a bias), or a weight is stored
-            in whole numbers that nothing scales.
+        Unsupported: it belongs to a weight that is there: a scale, a part of an adapter, a bias.
     """
     parts = dict(module.named_modules())
-    places: Mapping[str, Any] = dict(module.named_parameters())
     for key in sorted(unexpected):
         words = key.split(".")
         owners = (parts.get(".".join(words[:cut])) for cut in range(1, len(words)))
@@ -103,13 +122,6 @@ def check_left_over(
             raise Unsupported(
                 f"Expected weights that the classes of the library take whole, but {name} stores {key}, for which they "
                 "have no place; merge or dequantise the model, and save it again."
-            )
-    for tensor in tensors:
-        place = places.get(tensor.name)
-        if tensor.dtype in _WHOLE_NUMBERS and place is not None and place.is_floating_point():
-            raise Unsupported(
-                f"Expected floating-point weights in {name}, but {tensor.name} is stored as {tensor.dtype} and its "
-                "configuration names no quantisation; dequantise the model, and save it again."
             )
     rest = sorted(key for key in unexpected if is_inside(module, key))
     return [f"{len(rest)} stored weights have no place in its configuration, {rest[0]} first"] if rest else []

@@ -17,7 +17,7 @@ _EXTRAS = {"bitsandbytes": "quantization", "torchao": "quantization", "peft": "a
 # How libraries say that another one is missing, and which.
 _MISSING = re.compile(
     r"pip3? install (?:-\S+ |--\S+ )*['\"]?([A-Za-z][\w.-]*)"
-    r"|requires (?:the |an? )?`?([A-Za-z][\w-]*)"
+    r"|requires (?:the |an? )?+`?+(?!GPU|XPU|CUDA)([A-Za-z][\w-]*)"
     r"|([A-Za-z][\w-]*)>=[\w.]+ is required"
     r"|No module named '([\w]+)"
 )
@@ -72,6 +72,8 @@ def refusal(error: Exception, expected: str, way_out: str) -> SipitError:
             f"{expected}, but that needs {library}, which is not installed in a version that will do "
             f"({one_line(error)}); run: pip install {wanted}"
         )
+    if isinstance(error, ImportError):
+        return MissingResource(f"{expected}, but this installation lacks what that needs ({one_line(error)}); add it.")
     return Unsupported(f"{expected}, but {one_line(error)}; {way_out}.")
 
 
@@ -85,6 +87,8 @@ def missing_library(error: Exception) -> str | None:
 
 
 def one_line(error: BaseException) -> str:
-    """The first sentence of an error's text, in one line and without a full stop; its kind where it has no text."""
-    text = " ".join(str(error).split()).partition(". ")[0]
-    return (text or type(error).__name__)[:_LONGEST].rstrip(".")
+    """The first sentence of an error's text, in one line and without a full stop, or its kind; both for a key."""
+    text, kind = " ".join(str(error).split()).partition(". ")[0], type(error).__name__
+    if isinstance(error, KeyError):
+        text = f"{kind}: {text}"
+    return (text or kind)[:_LONGEST].rstrip(".")

@@ -71,7 +71,13 @@ def stored_weights(folder: Path) -> Stored:
 
 
 def _shards(index: Path) -> tuple[Path, ...]:
-    shards = read_object(index).get("weight_map")
+    about = read_object(index)
+    if not isinstance(about.get("metadata"), dict):
+        raise InvalidInput(
+            f'Expected an object under "metadata" in {index}, which the library asks for, but there is none; add '
+            '"metadata": {} to it.'
+        )
+    shards = about.get("weight_map")
     names: set[Any] = set(shards.values()) if isinstance(shards, dict) else set()
     if not names or not all(isinstance(shard, str) and Path(shard).name == shard for shard in names):
         raise InvalidInput(f"Expected an index of shards in {index}, but got none; copy the model again.")
@@ -81,6 +87,14 @@ def _shards(index: Path) -> tuple[Path, ...]:
             f"Expected the {len(names)} shards that {index} names, but {_listed(missing)} not there; copy them again."
         )
     return tuple(index.parent / shard for shard in sorted(names))
+
+
+def not_gathered(file: Path | str, tensor: str) -> InvalidInput:
+    """The error for a tensor without a number, as a sharded training run saves what it has not gathered."""
+    return InvalidInput(
+        f"Expected weights in {file}, but {tensor} is stored with no numbers, as a sharded training run saves what it "
+        "has not gathered; gather them (DeepSpeed: zero_to_fp32.py), and save them again."
+    )
 
 
 def has_weights(name: str) -> bool:
@@ -137,6 +151,12 @@ def _without_weights(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     shards = [match for name in names if (match := _SHARD.fullmatch(name))]
     begin = f"Expected {SINGLE} or {INDEX} in {folder}, but"
+    broken = sorted(path.name for path in folder.iterdir() if path.is_symlink() and not path.exists())
+    if broken:
+        return f"{begin} {broken[0]} is a link to a file that is not there; copy what its links lead to as well."
+    inside = sorted(path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/config.json"))
+    if inside and "config.json" not in names:
+        return f"{begin} there are models in folders of it; name one of them, such as {inside[0]}."
     if ADAPTER_WEIGHTS in names:
         return (
             f"Expected a model in {folder}, but there is an adapter without adapter_config.json; copy that too, and "

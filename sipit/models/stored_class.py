@@ -17,7 +17,7 @@ from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.network.tensor_file import read_header
 from sipit.models.digest import digest_of_files, digest_of_gguf
 from sipit.models.files import file_of, read_object
-from sipit.models.leftovers import check_complete, check_described, check_left_over, renamed
+from sipit.models.leftovers import check_complete, check_described, check_left_over, check_numbers, renamed
 from sipit.models.library import missing_library, quiet, refusal
 from sipit.models.stored import Stored, check_weights, gguf_file, stored_weights
 
@@ -128,10 +128,12 @@ def read_whole(
             module, found = load(mapping)
             words = ", ".join(pattern.strip("^").replace("\\", "") for pattern in mapping)
             notes.append(f"{words} taken off the names of its weights")
-    check_complete(name, module, found["missing_keys"], found["mismatched_keys"])
     quantiser = getattr(module, "hf_quantizer", None)
     if quantiser is None:
-        notes += check_left_over(name, module, found["unexpected_keys"], tensors)
+        notes += check_numbers(name, module, tensors)
+    check_complete(name, module, found["missing_keys"], found["mismatched_keys"])
+    if quantiser is None:
+        notes += check_left_over(name, module, found["unexpected_keys"])
     else:
         _check_packed(name, quantiser, {tensor.dtype for tensor in tensors})
         notes.append(f"its weights stay packed as {quantiser.quantization_config.quant_method.value} does it")
@@ -205,6 +207,11 @@ def read_whole_config(name: str, *, labels: int | None = None) -> Any:
     if packed is not None:
         where, given = str(packed.parent), {**given, "gguf_file": packed.name}
     elif Path(name).is_dir():
+        if not described.is_file():
+            raise InvalidInput(
+                f"Expected config.json in {name}, which says what its weights are, but it is not there; copy it from "
+                "the model that they come from."
+            )
         about = read_object(described)
         if not isinstance(about.get("model_type"), str):
             raise InvalidInput(f"Expected a model_type in {described}, but it has none; copy the model again.")
