@@ -48,7 +48,7 @@ def embedding_of(graph: Graph) -> Node:
     Raises:
         InvalidInput: no parameter is read by the tokens.
     """
-    for node in graph.nodes:
+    for node in map(graph.nodes.__getitem__, live(graph)):
         if node.operation == "take" and graph.nodes[node.arguments[1]].operation == "tokens":
             return graph.nodes[node.arguments[0]]
     raise InvalidInput(

@@ -133,13 +133,14 @@ def as_evaluated(graphs: Mapping[int, Graph], regularity: str, zeroed: Sequence[
 
 def claim_of(
     graphs: Mapping[int, Graph], outcomes: Sequence[tuple[Prompt, Prompt, str]], *, context: int, bos: bool,
-    zeroed: Sequence[str], silenced: Sequence[str], points: dict[int, "Point"] | None = None,
+    zeroed: Sequence[str], silenced: Sequence[str], named: str, points: dict[int, "Point"] | None = None,
     longer: "Longer | None" = None,
 ) -> dict[str, Any]:  # fmt: skip
     """What follows where every pattern has the outcome that is written beside it.
 
     Args:
         graphs, outcomes, context, bos, zeroed, silenced: as in the certificate.
+        named: the digest of all graphs, as they stand there.
         points: where states were evaluated already, by seed, on the same graphs.
         longer: pairs of prompts beyond the context.
 
@@ -153,8 +154,7 @@ def claim_of(
     regularity = regularity_of(graphs, zeroed)
     evaluated = as_evaluated(graphs, regularity, zeroed)
     points = {} if points is None else points
-    everything = {**graphs, **(longer.graphs if longer is not None else {})}
-    numbering = Numbering(everything.values())
+    numbering = Numbering([*graphs.values(), *(longer.graphs.values() if longer is not None else ())])
     counts: Counter[str] = Counter()
     for first, second, outcome in outcomes:
         kind, _, rest = outcome.partition(": ")
@@ -185,8 +185,7 @@ def claim_of(
     return {
         "statement": statement, **numbers, **beyond, "context": context, "bos": bos, "bits": BITS, "zeroed": [*zeroed],
         "silenced": [*silenced], "every_depth": last_block_lifts(graphs[max(graphs)], silenced),
-        "free_rows": all(map(rows_are_free, graphs.values())), "regularity": regularity,
-        "graphs": digest({str(length): graph.to_json() for length, graph in everything.items()}),
+        "free_rows": all(map(rows_are_free, graphs.values())), "regularity": regularity, "graphs": named,
     }  # fmt: skip
 
 
@@ -230,8 +229,10 @@ def derive_generic_position(certificate: Mapping[str, Any]) -> Claim:
     networks = by_length(graphs)
     rows = [_row(entry) for entry in classes]
     longer, beyond = _longer(certificate)
-    found = claim_of(networks, rows, context=context, bos=bos, zeroed=zeroed, silenced=silenced, longer=longer)
-    found["graphs"] = digest({**graphs, **certificate.get("other_lengths", {})})
+    found = claim_of(
+        networks, rows, context=context, bos=bos, zeroed=zeroed, silenced=silenced, longer=longer,
+        named=digest({**graphs, **certificate.get("other_lengths", {})}),
+    )  # fmt: skip
     if set(claim) != set(found):
         raise Rejected("the claim has other fields than what follows")
     follows = {

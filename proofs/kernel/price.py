@@ -26,13 +26,15 @@ ALGEBRA = 2e6  # of it at most for exact algebra, which nothing but doing it can
 MEMORY = 5e8  # bytes at a time, beside what the program itself takes
 
 ROW, READ, CHARACTER = 120.0, 40.0, 0.05  # of a graph written out; a row that is derived, or only read
-ENTRY = 1.0  # of a constant, of what is made of constants, or of a mask
+CHOICES = 300.0  # more of a row where choices are silenced, and each line is derived several times
+ENTRY, MASKED = 1.0, 0.003  # of a constant, of what is made of constants, or of a mask; and where a mask is only read
 NODE, BALL, FUNCTION, SLOW, MOVE, TERM = 40.0, 0.5, 3.0, 6.0, 0.05, 0.06  # of an evaluation in balls of 128 bits
 DRAWN = 1.5  # of an entry of a parameter at a point
 OBJECT, POINTER = 120, 8  # bytes of a ball, and of its place in an array
 PASSES, LARGEST = 6, 10**6  # evaluations of a stored witness; a number of a claim
 NUMBER, LOOKUP, READ_TERM = 60.0, 3.0, 0.3  # of a node where equal states are numbered, a number, a term of a sum
 POWER = 70.0  # of bounds, for each digit of an exponent
+TOKEN, PREFIX = 0.05, 3.0  # of a prompt that is looked at; and where what a pair has in common is told, two by two
 PAIR, NEW_POINT, SURD = 20.0, 3, 1.5  # a pair of prompts; pairs to a point; an exact number as against a ball
 STEP, CUBE, DIGITS = 1.0, 0.12, 200  # a derivative as against a value; a determinant, of numbers of few digits
 ENTRIES = 4.0  # of a matrix that is written down
@@ -70,21 +72,24 @@ def afford(certificate: Mapping[str, Any], kind: str, limit: float) -> float:
 def _parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
     """A graph is read only when what came before is paid."""
     graphs: list[Graph] = []
+    choices = kind == "generic-position" and _object(certificate.get("claim")).get("zeroed")
     for data, row in _written(certificate):
         try:
             rows, characters = extent(data)
-            yield "nodes", row * rows + CHARACTER * characters, 1000.0 * rows + 2.0 * characters
+            each = row + (CHOICES if choices else 0.0)
+            yield "nodes", each * rows + CHARACTER * characters, 1000.0 * rows + 2.0 * characters
             graphs.append(Graph.from_json(data))
         except InvalidInput:
             continue  # which the kernel says better
-        spread = sum(node.type.size for node in _spread(graphs[-1]))
-        yield "constants and masks", ENTRY * spread, 2.0 * POINTER * spread
+        spread, read = _spread(graphs[-1])
+        yield "constants and masks", ENTRY * spread + MASKED * read, 2.0 * POINTER * spread
         powers = sum(_whole(node.attributes, "exponent").bit_length() for node in graphs[-1].nodes)
         yield "powers", POWER * powers, 0.0
     claim, witness = (_object(certificate.get(name)) for name in ("claim", "witness"))
     if kind == "regularity" and witness:
         times = PASSES * max(_whole(witness, "bits") / 128, 1)
         yield from (_evaluations(graph, times, PASSES) for graph in graphs[:1])
+    yield from _written_prompts(certificate, [graph.length for graph in graphs])
     evaluated, numbered, points = _prompts(certificate)
     zeroed = claim.get("zeroed")
     if kind == "generic-position" and isinstance(zeroed, list) and zeroed:
@@ -116,8 +121,24 @@ def _written(certificate: Mapping[str, Any]) -> Iterator[tuple[Any, float]]:
             yield from ((data, row) for data in (graphs.values() if isinstance(graphs, Mapping) else _list(graphs)))
 
 
-def _spread(graph: Graph) -> Iterator[Node]:
-    """The nodes whose entries are written out whatever is checked: constants, what is made of them, and masks."""
+def _written_prompts(certificate: Mapping[str, Any], lengths: list[int]) -> Iterator[Part]:
+    """Prompts that are looked at, on all graphs, or that stand in the file: each, and what each has in common."""
+    listed = [
+        len(_list(prompt))
+        for family in _list(certificate.get("structural_collisions"))
+        for pair in _list(_object(family).get("pairs"))
+        for prompt in _list(pair)
+    ]
+    tokens = len(lengths) * sum(lengths) + sum(listed)  # a run of one token for every two lengths
+    pairs = sum(float(n) ** 2 for n in (*lengths, *lengths, *lengths, *lengths, *listed))
+    yield "prompts", TOKEN * tokens + PREFIX * pairs, POINTER * float(tokens)
+
+
+def _spread(graph: Graph) -> tuple[int, int]:
+    """How many entries are written out whatever is checked, of constants, what is made of them, and masks; and how
+    many entries of masks are only read.
+    """
+    written = read = 0
     known: set[int] = set()
     masked: set[int] = set()
     for index, node in enumerate(graph.nodes):
@@ -128,7 +149,10 @@ def _spread(graph: Graph) -> Iterator[Node]:
         if passes or (value is not None and float("-inf") in value.values):
             masked.add(index)
         if index in known or index in masked or node.operation == "cumulative_sum":
-            yield node
+            written += node.type.size
+        elif masked.intersection(node.arguments):
+            read += max(graph.nodes[i].type.size for i in node.arguments)
+    return written, read
 
 
 def _prompts(certificate: Mapping[str, Any]) -> tuple[Counter[int], Counter[int], int]:

@@ -76,8 +76,8 @@ class TrainingStep:
         """Proved where every determinant excludes zero; undecided otherwise."""
         return Verdict.PROVED if self.claim["non_zero"] else Verdict.UNDECIDED
 
-    def to_json(self) -> dict[str, Any]:
-        """The certificate."""
+    def to_json(self, written: Any = None) -> dict[str, Any]:
+        """The certificate; `written` stands in it for the graph, if it is given."""
         return {
             "schema": SCHEMA,
             "kind": "training-step",
@@ -86,11 +86,13 @@ class TrainingStep:
             "rate": str(self.rate),
             "seed": self.seed,
             "samples": [sample.to_json() for sample in self.samples],
-            "graph": self.graph.to_json(),
+            "graph": self.graph.to_json() if written is None else written,
         }
 
 
-def prove_step(graph: Graph, samples: Sequence[Sample], *, rule: Rule, rate: Fraction, seed: int) -> TrainingStep:
+def prove_step(
+    graph: Graph, samples: Sequence[Sample], *, rule: Rule, rate: Fraction, seed: int, named: str | None = None
+) -> TrainingStep:
     """Certifies the determinant of one step, on the first sample alone and on the batch of all.
 
     Args:
@@ -99,6 +101,7 @@ def prove_step(graph: Graph, samples: Sequence[Sample], *, rule: Rule, rate: Fra
         rule: the optimizer.
         rate: its step size, positive.
         seed: draws the parameters, the clipping mask and the state before the step.
+        named: the digest of the graph as it stands in a file; None to write it.
 
     Raises:
         InvalidInput: too many parameters, a sample that does not fit, or a rate that is not positive.
@@ -132,7 +135,7 @@ def prove_step(graph: Graph, samples: Sequence[Sample], *, rule: Rule, rate: Fra
     claim["non_zero"] = all(found) and settled and claim["symbolic"]
     claim["every_rate"] = claim["non_zero"] and _every_rate(rule, zero, base)
     claim["follows"], claim["open"] = _related(rule, graph, zero) if claim["non_zero"] else ([], [])
-    claim["graph"] = digest(graph.to_json())
+    claim["graph"] = digest(graph.to_json()) if named is None else named
     joint = " of parameters and state" if states(rule) > 1 else ""
     what = f"a network of {p} parameters, on one sample and on a batch of {len(samples)},"
     claim["samples"] = digest([sample.to_json() for sample in samples])
@@ -315,13 +318,8 @@ def derive_training_step(certificate: Mapping[str, Any]) -> Claim:
     if any(type(token) is not int for sample in samples for token in sample.tokens):
         raise Rejected("a token is no integer")
     graph = well_formed(Graph.from_json(certificate.get("graph")))
-    found = prove_step(graph, samples, rule=rule, rate=rational(rate), seed=seed)
-    again = found.to_json()
-    follows = {
-        **again,
-        "claim": {**again["claim"], "graph": claim["graph"]},
-        "graph": unlabelled(certificate["graph"]),
-    }
+    found = prove_step(graph, samples, rule=rule, rate=rational(rate), seed=seed, named=claim["graph"])
+    follows = found.to_json(unlabelled(certificate["graph"]))
     expect_claim(claim, follows["claim"])
     reason = "both determinants were computed again"
-    return Claim("training-step", found.verdict, again["claim"]["statement"], follows, 2, reason)
+    return Claim("training-step", found.verdict, found.claim["statement"], follows, 2, reason)

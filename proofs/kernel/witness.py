@@ -64,9 +64,13 @@ class WitnessCount:
             return Verdict.REFUTED
         return Verdict.UNDECIDED if self.undecided else Verdict.PROVED
 
-    def to_json(self) -> dict[str, Any]:
-        """The certificate: the networks, the pairs on which the printed witness fails, and the claim."""
-        graphs = {str(length): graph.to_json() for length, graph in self.graphs.items()}
+    def to_json(self, written: Any = None, named: str | None = None) -> dict[str, Any]:
+        """The certificate: the networks, the pairs on which the printed witness fails, and the claim.
+
+        `written` stands in it for the graphs and `named` for their digest, if they are given.
+        """
+        if written is None:
+            written = {str(length): graph.to_json() for length, graph in self.graphs.items()}
         statement = STATEMENT.format(
             pairs=self.pairs, context=self.context, vocabulary=self.vocabulary, printed=len(self.zero_as_printed),
             repaired=len(self.zero_repaired), undecided=self.undecided,
@@ -78,10 +82,10 @@ class WitnessCount:
                 "statement": statement, "vocabulary": self.vocabulary, "context": self.context, "pairs": self.pairs,
                 "in_gap": self.in_gap, "zero_as_printed": len(self.zero_as_printed),
                 "zero_repaired": len(self.zero_repaired), "undecided": self.undecided,
-                "against_criterion": self.against_criterion, "graphs": digest(graphs), "delta": str(DELTA),
+                "against_criterion": self.against_criterion, "graphs": named or digest(written), "delta": str(DELTA),
             },
             "zero": [[list(first), list(second)] for first, second in self.zero_as_printed],
-            "graphs": graphs,
+            "graphs": written,
         }  # fmt: skip
 
 
@@ -157,12 +161,7 @@ def derive_witness(certificate: Mapping[str, Any]) -> Claim:
     if set(graphs) != {str(length) for length in range(1, int(size[1] or 0) + 1)}:
         raise Rejected("the graphs are not those of every length up to the context")
     found = count_witness(by_length(graphs), vocabulary=int(size[0] or 0), context=int(size[1] or 0))
-    again = found.to_json()
-    follows = {
-        **again,
-        "claim": {**again["claim"], "graphs": claim["graphs"]},
-        "graphs": {length: unlabelled(graph) for length, graph in graphs.items()},
-    }
+    follows = found.to_json({length: unlabelled(graph) for length, graph in graphs.items()}, claim["graphs"])
     expect_claim(claim, follows["claim"])
-    statement, pairs = again["claim"]["statement"], int(again["claim"]["pairs"])
-    return Claim("witness", found.verdict, statement, follows, pairs, "every pair was evaluated again")
+    statement = follows["claim"]["statement"]
+    return Claim("witness", found.verdict, statement, follows, found.pairs, "every pair was evaluated again")

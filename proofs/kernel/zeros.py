@@ -24,7 +24,7 @@ def vanishing(graph: Graph, names: Collection[str]) -> set[int]:
 
     Every other factor is a real number: nodes that hold masked entries (-inf) stand in no product here.
     """
-    lines = lines_of(graph)
+    lines, names = lines_of(graph), frozenset(names)
     zero: set[int] = set()
     for index in live(graph):
         node = graph.nodes[index]

@@ -21,6 +21,7 @@ Attribute = int | bool | str | Fraction | None | tuple["Attribute", ...]
 
 LARGEST_AXIS = 2**31
 LARGEST_TENSOR = 2**45  # entries; some 35 * 10^12, above any model there is
+LARGEST_RANK = 16  # axes of a tensor, and attributes of a node
 LEAVES = ("tokens", "parameter", "constant")
 
 
@@ -161,10 +162,7 @@ class Graph:
                 contradict each other.
         """
         data = unfolded(data)
-        attributes = [
-            {str(k): _attribute_from_json(v) for k, v in _is(row, dict).items()}
-            for row in _get(data, "attributes", list)
-        ]
+        attributes = [_attributes_from_json(row) for row in _get(data, "attributes", list)]
         types = [_type_from_json(row) for row in _get(data, "types", list)]
         places = [_place_from_json(row) for row in _get(data, "places", list)]
         constants = tuple(Constant.from_json(row) for row in _get(data, "constants", list))
@@ -226,10 +224,12 @@ def _holds(index: int, node: Node, constants: tuple[Constant, ...]) -> None:
 
 
 def _agree(nodes: list[Node]) -> None:
-    """One prompt is read, by whichever node, and every parameter stands once."""
-    names = [repr(node.attributes.get("name")) for node in nodes if node.operation == "parameter"]
-    if len(set(names)) != len(names):
-        raise InvalidInput("Expected every parameter once, but a name stands twice; the file is damaged.")
+    """One prompt is read, by whichever node, and every parameter stands once, under a text: True and 1 are one key."""
+    names = [node.attributes.get("name") for node in nodes if node.operation == "parameter"]
+    if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
+        raise InvalidInput(
+            "Expected every parameter once, under a name, but one has none or stands twice; the file is damaged."
+        )
     prompts = {
         (node.type.shape, repr(node.attributes.get("vocabulary"))) for node in nodes if node.operation == "tokens"
     }
@@ -259,14 +259,20 @@ def _attribute_to_json(value: Attribute) -> Any:
     return {"exact": str(value)} if isinstance(value, Fraction) else value
 
 
+def _attributes_from_json(row: Any) -> dict[str, Attribute]:
+    if len(_is(row, dict)) > LARGEST_RANK:
+        raise InvalidInput(f"Expected at most {LARGEST_RANK} attributes, but got {len(row)}; the file is damaged.")
+    return {name: _attribute_from_json(value) for name, value in row.items()}
+
+
 def _attribute_from_json(value: Any) -> Attribute:
-    if isinstance(value, list):
+    if isinstance(value, list) and len(value) <= LARGEST_RANK and not any(isinstance(v, list) for v in value):
         return tuple(_attribute_from_json(v) for v in value)
     if isinstance(value, dict):
         return rational(value.get("exact"))
     if value is None or isinstance(value, bool | int | str):
         return value
-    raise InvalidInput(f"Expected an exact attribute, but got {value!r}; a float is not one.")
+    raise InvalidInput(f"Expected an exact attribute, but got {str(value)[:60]}; a float or a long list is not one.")
 
 
 def _get(data: Any, name: str, kind: type) -> Any:
@@ -289,7 +295,7 @@ def _index(value: Any, size: int) -> int:
 
 
 def _shape(value: list[Any]) -> tuple[int, ...]:
-    if len(value) > 16 or any(isinstance(n, bool) or not isinstance(n, int) for n in value):
+    if len(value) > LARGEST_RANK or any(isinstance(n, bool) or not isinstance(n, int) for n in value):
         raise InvalidInput(f"Expected a shape of integers, but got {str(value)[:60]}.")
     shape = tuple(value)
     if any(not 0 <= n <= LARGEST_AXIS for n in shape) or math.prod(shape) > LARGEST_TENSOR:

@@ -20,6 +20,7 @@ from proofs.kernel.generic_position import (
     verdict_of,
 )
 from proofs.kernel.patterns import Prompt, patterns
+from proofs.kernel.result import digest
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.graph import Graph
 from proofs.structure.trial import expect_equal
@@ -104,7 +105,9 @@ def examine(
                 outcomes[pair] = f"differ: point {number}"
     expect_equal(graphs, [pair for pair, outcome in outcomes.items() if outcome.startswith("collide")], seed)
     rows = tuple((*pair, outcome) for pair, outcome in outcomes.items())
+    everything = {**graphs, **(longer.graphs if longer is not None else {})}
     claim = claim_of(
-        graphs, rows, context=context, bos=bos, zeroed=zeroed, silenced=silenced, points=points, longer=longer
-    )
+        graphs, rows, context=context, bos=bos, zeroed=zeroed, silenced=silenced, points=points, longer=longer,
+        named=digest({str(length): graph.to_json() for length, graph in everything.items()}),
+    )  # fmt: skip
     return GenericPosition(dict(graphs), context, bos, tuple(zeroed), tuple(silenced), rows, claim, longer)

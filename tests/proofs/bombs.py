@@ -6,6 +6,7 @@ import random
 import resource
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -200,6 +201,53 @@ def factored() -> Graph:
     return net.graph(net.op("multiply", table(net), net.op("rsqrt", net.constant(hard))))
 
 
+def still(length: int) -> Graph:
+    """A network that says the same of every prompt."""
+    net = Net()
+    net.tokens(length, 9)
+    return net.graph(net.constant(1, (1, length, 1)))
+
+
+def summed(length: int) -> Graph:
+    """Partial sums of rationals of two thousand characters with different denominators."""
+    net = Net()
+    x = net.op("take", net.parameter("e", 9, 1), net.tokens(length, 9), axis=0)
+    long = net.constant([Fraction(10**900, 10**990 + place) for place in range(length)], (1, length, 1))
+    return net.graph(net.op("add", net.op("add", x, long), net.op("cumulative_sum", long, axis=1)))
+
+
+def beside(width: int) -> dict[str, Any]:
+    """A training step of a network beside which a wide table is read that nothing depends on."""
+    plain, net = step(), Net()
+    net.op("take", net.op("expand", net.parameter("wide", 3, 1), shape=(3, width)), net.tokens(2, 3), axis=0)
+    graph, by = Graph.from_json(plain["graph"]), len(net.nodes)
+    net.constants = list(graph.constants)
+    net.nodes += [replace(node, arguments=tuple(i + by for i in node.arguments)) for node in graph.nodes]
+    written = net.graph(graph.output + by).to_json()
+    return {**plain, "graph": written, "claim": {**plain["claim"], "graph": digest(written)}}
+
+
+def rows(attributes: list[Any], operation: str, count: int, choose: Any = None, **claim: Any) -> dict[str, Any]:
+    """Of a graph for one token with many nodes, that its patterns are settled in some way."""
+    start = [["tokens", [], 0, 0, 0], ["parameter", [], 1, 1, 0], ["take", [1, 0], 2, 2, 0]]
+    chosen = random.Random(0)
+    more: list[Any] = [[operation, [2 + i, *(chosen.randrange(2, 3 + i) for _ in range(choose or 0))], 3, 2, 0]
+                       for i in range(count)]  # fmt: skip
+    known: list[Any] = [{"shape": [1, 1], "kind": "integer", "vocabulary": 9},
+                        {"name": "e", "shape": [9, 1], "kind": "real"}, {"axis": 0}]  # fmt: skip
+    graph = {
+        **SHARED, "nodes": [*start, *more], "attributes": [*known, *attributes], "constants": [],
+        "types": [[[1, 1], "integer"], [[9, 1], "real"], [[1, 1, 1], "real"]], "output": count + 2,
+    }  # fmt: skip
+    if not choose:
+        graph["nodes"] = [*start, {"times": count, "rows": [[operation, [[2, 1]], 3, 2, 0]]}]
+    said = {"context": 1, "seed": 0, "bos": False, "zeroed": [], "silenced": [], **claim}
+    return {
+        "schema": SCHEMA, "kind": "generic-position", "claim": said, "classes": [[[1], [2], "differ: point 0"]],
+        "graphs": {"1": graph},
+    }  # fmt: skip
+
+
 MASK = {"kind": "real", "values": ["-inf"]}
 BOMBS = {
     "a mask of many entries": lambda: written([["constant", [], 0, 0, 0], ["exp", [0], 1, 0, 0]], [2**27],
@@ -248,6 +296,16 @@ BOMBS = {
     "many samples": lambda: step(samples=[{"tokens": [0, 1], "target": ["1", "0", "0"]}] * 9000),
     "a long rate": lambda: step(rate=f"1/{'3' * 1900}"),
     "long targets": lambda: step(samples=[{"tokens": [0, 1], "target": [f"1/{'3' * 1900}"] * 3}] * 90),
+    "many lengths": lambda: regularity(still(2), structural_collisions=[],
+                                       other_lengths={str(n): still(n).to_json() for n in range(3, 1700)}),
+    "what long prompts have in common": lambda: structural(still, 20_000),
+    "sums of long rationals": lambda: structural(summed, 300),
+    "a wide table beside": lambda: beside(2**31),
+    "rows that are not alike": lambda: rows([{}], "add", 16_000, choose=1),
+    "long lists of attributes": lambda: rows([{"more": [1] * 150_000}], "tanh", 20_000),
+    "many attributes": lambda: rows([{f"a{i}": i for i in range(30_000)}], "tanh", 20_000),
+    "choices that are silenced": lambda: rows([{}], "relu", 70_000, zeroed=["e"]),
+    "many zeroed": lambda: rows([{}], "relu", 9_000, zeroed=[f"p{i}" for i in range(60_000)]),
     "nested lists": lambda: json.loads(json.dumps(written([], [1])).replace('"about": {}',
                                                                      f'"about": {{"x": {"[" * 900}{"]" * 900}}}')),
     "much that is said about it": lambda: written([], [1], claim={"statement": "x" * 900_000}),

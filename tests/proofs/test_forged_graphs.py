@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proofs import InvalidInput, Verdict, check, prove_analytic
+from proofs import Graph, InvalidInput, Verdict, check, prove_analytic
 from proofs.kernel.lengths import by_length, graphs_of
 from proofs.kernel.regularity import statement
 from proofs.kernel.result import Rejected, digest
@@ -90,6 +90,28 @@ def test_short_texts_of_enormous_numbers_are_refused_at_once() -> None:
     for text in ("1e9999", "1/2", "nan", "inf", 1.5):
         with pytest.raises(InvalidInput, match="exact rational"):
             decimal(text)
+
+
+@pytest.mark.parametrize("names", [(1, True), ("1", 1), (None, "p")])
+def test_parameters_have_names_that_are_texts(names: tuple[Any, Any]) -> None:
+    """1 and True are one key of a table: permuted prefixes were accepted of a network that weighs every place alone."""
+
+    def graph(length: int, first: Any, second: Any) -> Graph:
+        net = Net()
+        x = net.op("take", net.parameter("e", 9, 1), net.tokens(length, 9), axis=0)
+        weights = [net.op("parameter", name=name, shape=(1, 1, 1), kind="real") for name in (first, second)]
+        weighed = net.op("multiply", x, net.op("concatenate", *(weights[i % 2] for i in range(length)), axis=1))
+        return net.graph(net.op("expand", net.op("sum", weighed, axes=(1,), keep=True), shape=(1, length, 1)))
+
+    def certificate(*called: Any) -> dict[str, Any]:
+        return {
+            **prove_analytic(graph(2, *map(str, called))).to_json(), "structural_collisions": [],
+            "other_lengths": {"3": graph(3, *called).to_json()},
+        }  # fmt: skip
+
+    assert check(certificate("1", "True")).verdict is Verdict.ACCEPTED
+    refused = check(certificate(*names))
+    assert (refused.verdict, "under a name" in refused.reason) == (Verdict.REJECTED, True)
 
 
 def test_a_parameter_called_as_the_prompt_is_shows_nothing() -> None:

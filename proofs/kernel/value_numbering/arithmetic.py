@@ -93,13 +93,13 @@ def product(at: At, first: int, second: int) -> int:
 
 def total(table: Table, operation: str, terms: Sequence[int], shape: Shape) -> int:
     """The sum, mean or maximum of terms of one shape: in any order, and of means and maxima without repetition."""
-    known = [table.known.get(term) for term in terms]
-    if operation == "sum":
-        if all(k is not None and k.only is not None and not isinstance(k.only, float) for k in known):
-            return table.constant(known[0].kind, shape, (sum(k.only for k in known if k),))  # type: ignore[union-attr]
-        terms = [term for term in terms if not table.is_zero(term)]
     counts = Counter(terms)
-    if operation == "largest":
+    if operation == "sum":
+        found = _exact_sum(table, counts)
+        if found is not None:
+            return table.constant(table.known[terms[0]].kind, shape, (found,))
+        counts = Counter({term: count for term, count in counts.items() if not table.is_zero(term)})
+    elif operation == "largest":
         counts = Counter(set(terms))
     elif operation == "mean":
         common = gcd(*counts.values())
@@ -107,3 +107,14 @@ def total(table: Table, operation: str, terms: Sequence[int], shape: Shape) -> i
     if len(counts) == 1 and next(iter(counts.values())) == 1:
         return next(iter(counts))
     return table.of(operation, frozenset(counts.items()))
+
+
+def _exact_sum(table: Table, counts: Counter[int]) -> Any:
+    """The sum of constants of one entry each; None where there are others, or it gets too long to be worked out."""
+    found: Any = 0
+    for term, count in counts.items():
+        known = table.known.get(term)
+        if known is None or known.only is None or isinstance(known.only, float) or _bits(found) > LONGEST:
+            return None
+        found += known.only * count
+    return found

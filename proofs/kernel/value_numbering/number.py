@@ -16,6 +16,8 @@ from proofs.kernel.value_numbering.values import At, Numbers, Value, fresh, leaf
 from proofs.network.graph import LEAVES, Graph
 from proofs.operations.interpreter import live
 
+PARTIAL = 10  # terms that one of a partial sum counts for: of constants it is worked out
+
 
 @dataclass(slots=True)
 class _Plan:
@@ -85,7 +87,8 @@ class Numbering:
             if node.operation in ("matmul", "cumulative_sum") and isinstance(axis, int):
                 source = node.arguments[0]
                 shape = graph.nodes[source].type.shape
-                terms += plan.places(index) * (shape[axis] if axis % len(shape) in plan.cut[source] else 1)
+                each = 1 if node.operation == "matmul" else PARTIAL
+                terms += each * plan.places(index) * (shape[axis] if axis % len(shape) in plan.cut[source] else 1)
         return found, terms
 
     def _last(self, graph: Graph, numbers: Numbers) -> int:
