@@ -29,7 +29,10 @@ STATEMENTS = {
     "window reach": "r(s) = r(t) where s and t differ in a token that is out of reach, as {s} and {t}",
     "equal states": "r(s) = r(t), as {s} and {t}",
 }
-SCOPE = ", for all parameters and whatever tokens stand for the numbers: shown as captured for {lengths} tokens."
+SCOPE = (
+    ", for all parameters at which both are defined, whatever tokens stand for the numbers: shown as captured for "
+    "{lengths} tokens."
+)
 
 
 def family_of(first: Prompt, second: Prompt) -> str:

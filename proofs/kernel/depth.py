@@ -39,7 +39,7 @@ def last_block_lifts(graph: Graph, silenced: Collection[str]) -> bool:
         if node.operation == "reshape":  # the same entries in the same order
             source[index] = source[node.arguments[0]]
     origin = source[graph.output]
-    own = {name for name, _ in graph.parameters() if name.startswith(prefix + ".")}
+    own = {name for name, _ in graph.parameters() if f"{name}.".startswith(f"{prefix}.")}
     return origin != graph.output and not own & _parameters_of(graph, origin)
 
 

@@ -29,7 +29,7 @@ from proofs.kernel.collisions import Pair, by_family, family_of
 from proofs.kernel.depth import last_block_lifts
 from proofs.kernel.lengths import by_length
 from proofs.kernel.patterns import Prompt, patterns, rows_are_free
-from proofs.kernel.regularity import is_analytic, no_choice_is_left
+from proofs.kernel.regularity import has_real_values, is_analytic, no_choice_is_left
 from proofs.kernel.result import Rejected, digest
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.kernel.zeros import silence
@@ -45,6 +45,7 @@ STATEMENT = (
     "Of the {classes} patterns of pairs of distinct prompts of at most {context} tokens{bos}, {certified} differ for "
     "almost every parameter, {collide} collide for every one, and {undecided} are undecided, for every vocabulary."
 )
+UNDEFINED = " States that collide do so where they are defined; that they are for every parameter is not shown."
 LONGER = " Pairs of longer prompts that are listed beside them, and collide for every parameter: {pairs}."
 
 
@@ -177,6 +178,9 @@ def claim_of(
         classes=len(outcomes), context=context, bos=" after a reserved BOS" if bos else "",
         certified=counts["differ"], collide=counts["collide"], undecided=counts["undecided"],
     )  # fmt: skip
+    everything = [*graphs.values(), *(longer.graphs.values() if longer is not None else ())]
+    if (counts["collide"] or longer is not None) and not all(map(has_real_values, everything)):
+        statement += UNDEFINED
     beyond: dict[str, Any] = {}
     if longer is not None:
         _expect_longer(longer, graphs, numbering)

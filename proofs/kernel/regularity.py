@@ -89,6 +89,15 @@ def verdict_of(regularity: Regularity, obstructions: Sequence[Any], refuting: An
     return Verdict.PROVED if regularity <= ANALYTIC and not obstructions else Verdict.UNDECIDED
 
 
+def has_real_values(graph: Graph) -> bool:
+    """Whether the kernel's own lemmas establish that every value of a graph is a real number for all parameters."""
+    try:
+        result = lines_of(graph)[graph.output]
+    except Rejected:
+        return False
+    return result.regularity < UNPROVED and result.mask is None
+
+
 def is_analytic(graph: Graph) -> bool:
     """Whether the kernel's own lemmas establish that every value of a graph is analytic in the parameters."""
     try:

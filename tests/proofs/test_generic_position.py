@@ -80,6 +80,23 @@ def test_families_are_shown_pair_by_pair() -> None:
     assert families(graphs(4, window=2)) == {"repeated tokens", "window reach", "powers of one word"}
 
 
+def test_states_that_may_be_undefined_are_said_to_collide_where_they_are_defined() -> None:
+    def graph(length: int) -> Graph:
+        net = Net()
+        x = net.op("take", net.parameter("e", 9, 2), net.tokens(length, 9), axis=0)
+        nothing = net.op("multiply", net.op("log", net.constant(-1)), net.constant(0))
+        return net.graph(net.op("add", x, nothing) if length > 1 else x)
+
+    found = examine({n: graph(n) for n in (1, 2)}, context=2)
+    assert found.claim["collisions_proved"] == 4
+    assert "where they are defined" in found.claim["statement"]
+    assert check(found.to_json()).verdict is Verdict.ACCEPTED
+    shortened = found.to_json()
+    shortened["claim"]["statement"] = shortened["claim"]["statement"].partition(" States that collide")[0]
+    assert check(shortened).verdict is Verdict.REJECTED
+    assert "defined" not in examine(graphs(2), context=2).claim["statement"]
+
+
 def test_windows_collide_beyond_their_reach() -> None:
     found = examine(graphs(3, window=2), context=3)
     rows = {(s, t): outcome for s, t, outcome in found.classes}
@@ -158,6 +175,16 @@ def test_depth_lifting_is_decided_on_the_graph() -> None:
     assert not last_block_lifts(network(2, depth=2), outputs[:1])
     assert not last_block_lifts(network(2, depth=2), ["block.1.out", "block.1.up"])
     assert not last_block_lifts(network(2, depth=2), ["block.0.out", "block.0.down"])
+
+
+def test_a_parameter_that_is_called_as_its_block_is_of_the_block() -> None:
+    net = Net()
+    x = net.op("take", net.parameter("e", 9, 2), net.tokens(1, 9), axis=0)
+    inner = net.op("multiply", x, net.parameter("block.1", 2))
+    outer = net.op("add", inner, net.op("multiply", net.op("tanh", inner), net.parameter("block.1", 2)))
+    assert not last_block_lifts(net.graph(outer), ["block.1"])
+    outer = net.op("add", x, net.op("multiply", net.op("tanh", x), net.parameter("block.1", 2)))
+    assert last_block_lifts(net.graph(outer), ["block.1"])
 
 
 CERTIFICATE = examine(graphs(2), context=2, silenced=["block.0.out", "block.0.down"]).to_json()

@@ -234,6 +234,8 @@ def test_structural_collisions_are_those_of_the_graph() -> None:
     for forged in ([], found * 2, [{**found[0], "family": "none"}], {}, None):
         altered = {**data, "structural_collisions": forged, "other_lengths": others}
         assert check(altered).verdict is Verdict.REJECTED or forged is None
+    alone = check({**data, "structural_collisions": [], "other_lengths": {}})
+    assert (alone.verdict, "without the network for 2 tokens" in alone.reason) == (Verdict.REJECTED, True)
     for lost in ({}, {"3": others["2"]}, {"2": attention_net(vocabulary=7, length=2).to_json()}, []):
         assert check({**data, "structural_collisions": found, "other_lengths": lost}).verdict is Verdict.REJECTED
 
