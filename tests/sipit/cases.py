@@ -20,7 +20,14 @@ EACH_POLICY = [pytest.param(name, marks=pytest.mark.slow if name == "gradient" e
 ALL_FAMILIES = tuple(FAMILIES)
 # One of every kind of position, memory and block; the others say the same again, in the slow tests and at the edges.
 KINDS = ("gpt2", "llama", "bloom", "gemma3", "mixtral", "mamba")
-EACH_KIND = [family if family in KINDS else pytest.param(family, marks=pytest.mark.slow) for family in ALL_FAMILIES]
+
+
+def rest_slow(*plain, of):
+    """Cases of which those named are plain, and the rest slow."""
+    return [one if one in plain else pytest.param(one, marks=pytest.mark.slow) for one in of]
+
+
+EACH_KIND = rest_slow(*KINDS, of=ALL_FAMILIES)
 PAPER_SIX = ("gpt2", "gpt-neo", "gemma3", "llama", "mistral", "phi3")
 SETTLED = {Outcome.RECOVERED, Outcome.AMBIGUOUS}
 

@@ -16,7 +16,7 @@ from sipit.inversion.outcome import Outcome
 from sipit.inversion.search import FIRST, RIVALS
 from sipit.models.network import Network, Work
 from sipit.models.tiny import tiny_config
-from tests.sipit.cases import EACH_KIND, EACH_POLICY, PAPER_SIX, language_model, random_prompts, tiny
+from tests.sipit.cases import EACH_KIND, EACH_POLICY, PAPER_SIX, language_model, random_prompts, rest_slow, tiny
 
 
 @cache
@@ -62,7 +62,7 @@ def counted(model):
 # Blocks and the unembedding.
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3"])
+@pytest.mark.parametrize("family", rest_slow("gpt2", "gemma3", of=["gpt2", "llama", "gemma3"]))
 @pytest.mark.parametrize("layer", [0, 1, 2, 4, "final"])
 @pytest.mark.parametrize("how", [{}, {"cached": True}, {"batch": 3}], ids=str)
 def test_a_capture_computes_nothing_beyond_its_layer(family, layer, how):
@@ -80,7 +80,7 @@ def test_a_capture_computes_nothing_beyond_its_layer(family, layer, how):
     assert calls["tokens"][0] == expected
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3"])
+@pytest.mark.parametrize("family", rest_slow("gpt2", "gemma3", of=["gpt2", "llama", "gemma3"]))
 @pytest.mark.parametrize("layer", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("policy", ["nearest", "exhaustive", pytest.param("gradient", marks=pytest.mark.slow)])
 def test_a_search_computes_nothing_beyond_its_layer(family, layer, policy):
@@ -133,7 +133,7 @@ def test_the_blocks_of_a_model_are_its_own_again_after_a_prior(family):
 # Tokens pushed through blocks.
 
 
-@pytest.mark.parametrize("family", PAPER_SIX)
+@pytest.mark.parametrize("family", rest_slow("gpt2", "gemma3", of=PAPER_SIX))
 def test_an_exhaustive_search_costs_the_vocabulary_once_per_position(family):
     """Each candidate is one token over a shared prefix, and the prefix itself is run once: V T + T, not V T²/2."""
     model = tiny(family)

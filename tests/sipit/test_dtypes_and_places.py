@@ -24,6 +24,7 @@ from tests.sipit.cases import (
     inverted,
     random_prompts,
     relabelled,
+    rest_slow,
     tiny,
 )
 
@@ -40,7 +41,7 @@ def stored_as(states, dtype):
 
 @pytest.mark.parametrize("policy", ["draft", "exhaustive"])
 @pytest.mark.parametrize("stored", [*WIDE, *NARROW], ids=str)
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3"])
+@pytest.mark.parametrize("family", rest_slow("gpt2", "gemma3", of=["gpt2", "llama", "gemma3"]))
 def test_states_stored_in_another_format(family, stored, policy):
     model = tiny(family)
     prompts = random_prompts(2, longest=8, seed=21)
@@ -52,7 +53,7 @@ def test_states_stored_in_another_format(family, stored, policy):
 
 
 @pytest.mark.parametrize("computed", ["float64", "bfloat16", "float16"])
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3", "mamba"])
+@pytest.mark.parametrize("family", rest_slow("gemma3", "mamba", of=["gpt2", "llama", "gemma3", "mamba"]))
 def test_states_computed_in_another_format(family, computed):
     """One digest names the stored weights, whatever they are computed in."""
     other, model = tiny(family, computed), tiny(family)

@@ -17,7 +17,7 @@ from sipit.observations.network import observed_network
 from sipit.observations.observation import KINDS, Observation, Where
 from sipit.observations.sites import heads_of
 from sipit.observations.top import leading, packed, unpacked
-from tests.sipit.cases import ALL_FAMILIES, assert_recovers, language_model, random_prompts, tiny
+from tests.sipit.cases import ALL_FAMILIES, EACH_KIND, assert_recovers, language_model, random_prompts, rest_slow, tiny
 
 BLOCKS = 4
 SITES = tuple(KINDS)
@@ -120,7 +120,7 @@ def shown_by_the_library(model, prompt, site, layer):
 
 
 @pytest.mark.parametrize("site", CAPTURED)
-@pytest.mark.parametrize("family", ALL_FAMILIES)
+@pytest.mark.parametrize("family", EACH_KIND)
 def test_what_is_captured_is_what_the_library_shows_however_it_is_run(family, site):
     model, layer = tiny(family), layer_of(site)
     (prompt,) = random_prompts(1, longest=12, shortest=12, seed=3)
@@ -138,7 +138,7 @@ def test_what_is_captured_is_what_the_library_shows_however_it_is_run(family, si
     torch.testing.assert_close(padded, captured, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", [family for family in ALL_FAMILIES if family != "mamba"])
+@pytest.mark.parametrize("family", rest_slow("gpt2", "gemma3", of=[one for one in ALL_FAMILIES if one != "mamba"]))
 def test_halves_of_a_block_add_up_to_it(family):
     model = tiny(family)
     prompts = random_prompts(2, longest=12, seed=4)

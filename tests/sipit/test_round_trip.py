@@ -16,6 +16,7 @@ from tests.sipit.cases import (
     assert_recovers,
     inverted,
     random_prompts,
+    rest_slow,
     tiny,
 )
 
@@ -103,7 +104,7 @@ def test_every_policy(family, policy):
         assert_recovers(model, sipit.capture(model, prompts, layer=layer), prompts, policy=policy)
 
 
-@pytest.mark.parametrize("family", PAPER_SIX)
+@pytest.mark.parametrize("family", rest_slow("gpt2", "gemma3", of=PAPER_SIX))
 def test_text_and_not_only_ids(family):
     model = tiny(family)
     text = "Pride & prejudice, ch. 1 — „ändern“"
@@ -120,7 +121,7 @@ EDGES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "bloom"])
+@pytest.mark.parametrize("family", rest_slow("gpt2", "bloom", of=["gpt2", "llama", "bloom"]))
 def test_edges(family):
     """One token, repeated tokens, with and without a first BOS, the ends of the vocabulary."""
     model = tiny(family)
