@@ -111,15 +111,20 @@ def _claim(model: LanguageModel, states: States, given: tuple[int, int] | None) 
     return Claim(model, states.layer, stored, print_)
 
 
-def _check_of_prompts(claim: Claim, states: States, ids: list[list[int]]) -> None:
-    if claim.fingerprint is None:
-        states.check(claim.model)
+def check_lengths(states: States, ids: list[list[int]]) -> None:
+    """Raises InvalidInput where states do not have a row for each token of the prompts."""
     lengths, named = [len(rows) for rows in states], list(map(len, ids))
     if lengths != named:
         raise InvalidInput(
             f"Expected a row for each token of the prompts, {named[:8]}, but the states have {lengths[:8]} rows; "
             "name the prompts that they are of."
         )
+
+
+def _check_of_prompts(claim: Claim, states: States, ids: list[list[int]]) -> None:
+    if claim.fingerprint is None:
+        states.check(claim.model)
+    check_lengths(states, ids)
     widths = {rows.shape[1] for rows in states}
     if claim.fingerprint is not None and widths != {claim.fingerprint[0]}:
         raise InvalidInput(

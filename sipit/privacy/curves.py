@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from scipy import stats
 
-from sipit.privacy.defences import Defence
 from sipit.quantization.output import summary
 
 _BATCHES = 2000  # of the bootstrap
@@ -19,7 +18,7 @@ Counted = dict[str, Any]  # of one prompt, drawn once: recovered, ambiguous, wro
 
 
 def curve(
-    defence: Defence, level: float, layer: int, found: Sequence[Sequence[Counted]], attacker: Counted
+    defence: str, level: float, layer: int, found: Sequence[Sequence[Counted]], attacker: Counted
 ) -> dict[str, Any]:
     """What records say of a defence at a strength and a layer; `found` is by prompt, and there by seed."""
     every = [one for draws in found for one in draws]
@@ -30,7 +29,7 @@ def curve(
     )
     by_seed = [[draws[number] for draws in found] for number in range(len(found[0]))]
     return {
-        "defence": defence.name, "strength": level, "layer": layer, "prompts": len(every), "seeds": len(by_seed),
+        "defence": defence, "strength": level, "layer": layer, "prompts": len(every), "seeds": len(by_seed),
         "tokens": sum(one["tokens"] for one in every),
         "recovered_tokens": sum(one["recovered"] for one in every), "recovered_prompts": sum(map(_whole, every)),
         "ambiguous": sum(one["ambiguous"] for one in every), "wrong": sum(one["wrong"] for one in every),

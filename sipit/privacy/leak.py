@@ -1,41 +1,31 @@
 """`measure_leak`: how much each defence hides, and what it costs the model, against an attacker who is told it.
 
-table   the states of candidate tokens behind the true prompt, once for each position and layer
-attack  of every defence and strength: the likeliest candidate behind what was released; nothing else knows more
-cost    what was released goes through the rest of the network, and its predictions are compared
-
+Each prompt is attacked at each layer, behind every defence and strength (`sipit.privacy.attack`), and counted.
 The attacker is told the tokens before, which makes single tokens easier than they are; a whole prompt is recovered
 by one who is told nothing exactly where each of its tokens is recovered so.
 """
 
-import hashlib
 import itertools
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from proofs.errors import InvalidInput
-from sipit.cache import keep_json, kept_json, measured_with
 from sipit.memory import peak_memory
 from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
 from sipit.models.network import Network
-from sipit.prefix.choice import PrefixOpener, prefix_opener
+from sipit.privacy.attack import Attack
 from sipit.privacy.curves import curve
-from sipit.privacy.defences import DEFENCES, Defence, Known, Seen, released
+from sipit.privacy.defences import DEFENCES, Defence
 from sipit.prompts.builtin_text import random_tokens, section_prompts
-from sipit.prompts.calibration import calibration_prompts
 from sipit.prompts.reading import tokenize
-from sipit.quantization.output import divergences
 from sipit.record import Stages, silent
-from sipit.states.capturing import capture
 
 SHORTLIST = 512  # candidates of the attacker; a vocabulary of no more is exhausted
 _PROMPTS, _LENGTH, _QUICK_PROMPTS, _QUICK_LENGTH = 20, 32, 4, 8
-_TRIED = 2  # tokens that the time is estimated from
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +88,7 @@ def measure_leak(
     ids = _prompts(model, quick, seed) if prompts is None else tokenize(model, prompts)
     levels = [(one, level) for one in chosen for level in _levels(one, strengths, quick)]
     done: dict[int, list[list[list[dict[str, Any]]]]] = {layer: [] for layer in at}
-    attacks = {layer: _Attack.at(Network(model, layer), levels, candidates, seed).drawn_again(seeds) for layer in at}
+    attacks = {layer: Attack.at(Network(model, layer), levels, candidates, seed).drawn_again(seeds) for layer in at}
     if announce is not None:
         announce(sum(attack.seconds(ids) for drawn in attacks.values() for attack in drawn), peak_memory())
     with stages("attacking") as progress:
@@ -106,14 +96,19 @@ def measure_leak(
             for number, prompt in enumerate(ids):
                 done[layer].append([attack.on(prompt, number) for attack in drawn])
                 progress(sum(map(len, done.values())), len(ids) * len(at))
-    tried = min(candidates, model.vocabulary_size)
-    attacker = {"candidates": tried, "exhausted": tried == model.vocabulary_size, "told_tokens_before": True}
+    attacker = told_to(model, candidates)
     curves = [
-        curve(defence, level, layer, [[one[place] for one in draws] for draws in done[layer]], attacker)
+        curve(defence.name, level, layer, [[one[place] for one in draws] for draws in done[layer]], attacker)
         for layer in at
         for place, (defence, level) in enumerate(levels)
     ]
-    return Leak(tuple(curves), at, len(ids), tried, max(0, 2 - len(ids)))
+    return Leak(tuple(curves), at, len(ids), attacker["candidates"], max(0, 2 - len(ids)))
+
+
+def told_to(model: LanguageModel, candidates: int) -> dict[str, Any]:
+    """What the attacker has, as records say it."""
+    tried = min(candidates, model.vocabulary_size)
+    return {"candidates": tried, "exhausted": tried == model.vocabulary_size, "told_tokens_before": True}
 
 
 def _defence(given: str | Defence) -> Defence:
@@ -133,153 +128,3 @@ def _prompts(model: LanguageModel, quick: bool, seed: int) -> list[list[int]]:
     count, length = (_QUICK_PROMPTS, _QUICK_LENGTH) if quick else (_PROMPTS, _LENGTH)
     found = section_prompts(model, count=count, length=length)
     return found or random_tokens(model, (count, length), generator=torch.Generator().manual_seed(seed)).tolist()
-
-
-def _known(model: LanguageModel, layer: int) -> Known:
-    rows = torch.cat([one.cpu().double() for one in capture(model, calibration_prompts(model), layer=layer)])
-    # Recomputed states differ by amplified rounding, some ten units.
-    return Known(rows, 10 * torch.finfo(model.dtype).eps)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Attack:
-    """All defences and strengths at one layer."""
-
-    network: Network
-    opener: PrefixOpener
-    known: Known
-    levels: list[tuple[Defence, float]]
-    candidates: int
-    seed: int
-
-    @classmethod
-    def at(cls, network: Network, levels: list[tuple[Defence, float]], candidates: int, seed: int) -> "_Attack":
-        """At the layer that a network is read at."""
-        return cls(network, prefix_opener(network), _known(network.model, int(network.layer)), levels, candidates, seed)
-
-    def drawn_again(self, seeds: int) -> "list[_Attack]":
-        """The same with so many seeds that count up from its own."""
-        return [replace(self, seed=self.seed + number) for number in range(seeds)]
-
-    def seconds(self, prompts: list[list[int]]) -> float:
-        """How long prompts will take that are not done yet, by the time of the first tokens of one, and of one cost."""
-        left = [prompt for number, prompt in enumerate(prompts) if self._kept(prompt, number) is None]
-        if not left:
-            return 0.0
-        longest = max(left, key=len)
-        attacking = _timed(lambda: self._attacked(longest[:_TRIED], 0)) / len(longest[:_TRIED])
-        states = self.network.run(torch.tensor([longest], device=self.network.model.device))[0]
-        predicting = _timed(lambda: self._cost(states, [states])) / (2 * len(longest))  # by two runs
-        return (attacking + (1 + len(self.levels)) * predicting) * sum(map(len, left))
-
-    def on(self, prompt: list[int], number: int) -> list[dict[str, Any]]:
-        """What each defence and strength leaves of one prompt; kept, for those that are our own."""
-        kept = self._kept(prompt, number)
-        if kept is None:
-            kept = {"levels": self._measured(prompt, number)}
-            if self._ours:
-                keep_json(self._key(prompt, number), kept)
-        return kept["levels"]
-
-    @property
-    def _ours(self) -> bool:
-        return all(DEFENCES.get(defence.name) is defence for defence, _ in self.levels)
-
-    def _kept(self, prompt: list[int], number: int) -> dict[str, Any] | None:
-        return kept_json(self._key(prompt, number)) if self._ours else None
-
-    def _key(self, prompt: list[int], number: int) -> str:
-        model = self.network.model
-        named = [(defence.name, level) for defence, level in self.levels]
-        identity = (
-            model.digest,
-            str(model.dtype),
-            self.network.layer,
-            prompt,
-            named,
-            self.candidates,
-            self.seed,
-            number,
-        )
-        return (
-            f"{measured_with(model.device)}/leak/bounds/{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.json"
-        )
-
-    def _measured(self, prompt: list[int], number: int) -> list[dict[str, Any]]:
-        found, states, changed = self._attacked(prompt, number)
-        return [one | cost for one, cost in zip(found, self._cost(states, changed), strict=True)]
-
-    def _attacked(
-        self, prompt: list[int], number: int
-    ) -> tuple[list[dict[str, Any]], torch.Tensor, list[torch.Tensor]]:
-        """By level how often the attack succeeds; the states, and what leaves of them by level."""
-        network, model = self.network, self.network.model
-        ids = torch.tensor(prompt, device=model.device)
-        prefix = self.opener(network)
-        states = prefix.extend(0, ids[None])[0].clone()
-        prefix.keep(0)
-        rows = states.cpu().double()
-        changed = [self._leaving(rows, defence, level, number) for defence, level in self.levels]
-        nothing = {"recovered": 0, "ambiguous": 0, "wrong": 0, "tokens": len(prompt)}
-        found: list[dict[str, Any]] = [nothing | {"bounds": []} for _ in self.levels]
-        classes = model.token_classes
-        for position, token in enumerate(prompt):
-            tried = self._shortlist(token, position, number)
-            table = prefix.candidates(torch.full_like(tried, position), tried).cpu().double()
-            same = (classes[tried] == classes[token]).cpu()
-            for place, (defence, level) in enumerate(self.levels):
-                seen = Seen(changed[place][position], changed[place][:position], rows[:position])
-                found[place][_outcome(defence.likelihoods(seen, table, level, self.known), same)] += 1
-                found[place]["bounds"].append(defence.error_bound(rows[position], table[~same], level, self.known))
-        return found, states, changed
-
-    def _cost(self, states: torch.Tensor, changed: list[torch.Tensor]) -> list[dict[str, Any]]:
-        """By level how far predictions move where the changed states go on; nothing where the rest does not run."""
-        before = self.network.next_token_logits(states)
-        found: list[dict[str, Any]] = []
-        for rest in changed:
-            after = None if before is None else self.network.next_token_logits(rest)
-            if before is None or after is None:
-                found.append({})
-                continue
-            kl, alike = divergences(before, after)
-            found.append({"kl": kl.tolist(), "same": alike.tolist()})
-        return found
-
-    def _leaving(self, rows: torch.Tensor, defence: Defence, level: float, number: int) -> torch.Tensor:
-        """What leaves of the rows of a prompt, rounded to the type of the model."""
-        drawn = _generator(self.seed, number, defence.name, level)
-        return released(defence, rows, level, self.known, drawn).to(self.network.model.dtype).double()
-
-    def _shortlist(self, token: int, position: int, number: int) -> torch.Tensor:
-        """The whole vocabulary, or the true token, those nearest to it, and others at random."""
-        model = self.network.model
-        every = torch.arange(model.vocabulary_size, device=model.device)
-        if len(every) <= self.candidates:
-            return every
-        own = every[token : token + 1]
-        near = model.nearest_rows(own, self.candidates // 2)[0]
-        drawn = torch.randperm(len(every), generator=_generator(self.seed, number, "shortlist", position))
-        rest = drawn.to(model.device)
-        rest = rest[~torch.isin(rest, torch.cat([own, near]))]
-        return torch.cat([own, near, rest])[: self.candidates]
-
-
-def _timed(work: Callable[[], object]) -> float:
-    begun = time.monotonic()
-    work()
-    return time.monotonic() - begun
-
-
-def _outcome(likelihoods: torch.Tensor, same: torch.Tensor) -> str:
-    """Whether the likeliest candidate is the true token (or has its embedding), is not, or is not the only one."""
-    best, other = (
-        likelihoods[same].max(),
-        likelihoods[~same].max() if bool((~same).any()) else likelihoods.new_tensor(-1e300),
-    )
-    return "recovered" if best > other else "ambiguous" if best == other else "wrong"
-
-
-def _generator(*parts: Any) -> torch.Generator:
-    """Chance of its own for every prompt, defence and strength."""
-    return torch.Generator().manual_seed(int(hashlib.sha256(repr(parts).encode()).hexdigest()[:15], 16))

@@ -10,6 +10,7 @@ import torch
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
+from sipit.privacy.after import measure_released
 from sipit.privacy.audit import Answer, audit_states
 from sipit.privacy.comparison import DRAWN, RATE, compare_runs
 from sipit.privacy.defences import Defence
@@ -103,6 +104,7 @@ def leak_record(
     model: LanguageModel,
     prompts: Any = None,
     *,
+    released: States | None = None,
     layers: Sequence[int] | None = None,
     defences: Sequence[str | Defence] | None = None,
     strengths: Sequence[float] | None = None,
@@ -116,13 +118,17 @@ def leak_record(
 ) -> Record:
     """How much each defence hides and what it costs: the record of `sipit leak`.
 
-    Arguments and errors are those of `measure_leak`; `watch` says where time is counted from.
+    Arguments and errors are those of `measure_leak`; or of `measure_released` where the states are given that a defence
+    let out of the prompts. `watch` says where time is counted from.
     """
     watch = Stopwatch() if watch is None else watch
-    found = measure_leak(
-        model, prompts, layers=layers, defences=defences, strengths=strengths, candidates=candidates, quick=quick,
-        seed=seed, seeds=seeds, stages=stages, announce=announce,
-    )  # fmt: skip
+    if released is not None:
+        found = measure_released(model, prompts, released, candidates=candidates, seed=seed, stages=stages)
+    else:
+        found = measure_leak(
+            model, prompts, layers=layers, defences=defences, strengths=strengths, candidates=candidates, quick=quick,
+            seed=seed, seeds=seeds, stages=stages, announce=announce,
+        )  # fmt: skip
     few = (
         f"a rate needs {found.prompts + found.missing} prompts, and there is {found.prompts}" if found.missing else None
     )

@@ -14,6 +14,7 @@ from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.cli import run
 from sipit.models.network import Network
+from sipit.privacy.after import measure_released
 from sipit.privacy.defences import DEFENCES, Defence, Known, released
 from sipit.privacy.leak import measure_leak
 from sipit.privacy.record import leak_record
@@ -164,6 +165,31 @@ def test_several_seeds_are_the_sum_of_each_and_no_more_prompts():
     pooled = stats.binomtest(both["recovered_prompts"], both["prompts"]).proportion_ci(0.95, method="wilson")
     low, high = both["interval"]
     assert low < pooled.low and pooled.high < high, "as if the draws of a prompt were prompts"
+
+
+def test_states_that_a_defence_let_out_are_read_as_far_as_it_changed_little(tmp_path):
+    model, chance = tiny("llama"), torch.Generator().manual_seed(6)
+    states = sipit.capture(model, PROMPTS, layer=1)
+    size = torch.cat(list(states)).norm(dim=1).mean() / model.width**0.5
+
+    def left(strength, shift=0.0):
+        changed = [rows + shift + strength * size * torch.randn(rows.shape, generator=chance) for rows in states]
+        (curve,) = measure_released(model, PROMPTS, sipit.States(changed, layer=1)).curves
+        return curve
+
+    assert left(0.0)["recovered_prompts"] == len(PROMPTS) and left(0.0)["kl"]["max"] < 1e-6
+    assert left(1e-3, shift=5.0)["recovered_prompts"] == len(PROMPTS), "a shift is told by the other prompts"
+    middle, known = left(1.0), measure_leak(model, PROMPTS, layers=[1], defences=["gaussian"], strengths=[1.0]).curves
+    assert middle["strength"] == pytest.approx(1.0, rel=0.1)
+    assert abs(middle["recovered_tokens"] - known[0]["recovered_tokens"]) <= middle["tokens"] / 4
+    assert left(30.0)["recovered_tokens"] < middle["tokens"] / 4
+    narrow = [rows[:, :9] for rows in states]
+    for prompts, rows in ((PROMPTS[:1], states[:1]), (PROMPTS[:2], states[1:3]), (PROMPTS, narrow)):
+        with pytest.raises(InvalidInput):
+            measure_released(model, prompts, sipit.States(rows, layer=1))
+    with pytest.raises(InvalidInput, match="after a block"):
+        measure_released(model, PROMPTS, sipit.States(list(states), layer=0))
+    assert run(["leak", "tiny-llama", "--released", str(tmp_path / "x.safetensors")]) == 2
 
 
 def test_one_prompt_is_undecided_and_bad_input_a_sentence():

@@ -1,6 +1,7 @@
 """`sipit leak`: how much each defence hides, and what it costs the model."""
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -8,6 +9,9 @@ from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Dtype, Json, Model, Output, Prompts, Seed, parse_layers
 from sipit.cli.output import check_output, finish, load, progress, say, terminal
 from sipit.record import Stopwatch
+
+if TYPE_CHECKING:
+    from sipit.states.files import States
 
 
 def leak(
@@ -19,6 +23,10 @@ def leak(
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Blocks 1…L, such as 1,15; default: half depth.")] = None,
     prompts: Prompts = None,
+    released: Annotated[
+        Path | None,
+        typer.Option(help="States of --prompts as a defence of yours let them out, instead of --defences."),
+    ] = None,
     candidates: Annotated[
         int, typer.Option(help="The attacker's shortlist; a vocabulary of no more is exhausted.")
     ] = 512,
@@ -39,10 +47,16 @@ def leak(
     Example: sipit leak smollm2 --defences gaussian,bits --layers 15 --quick -o report.html
     """
     check_output(output)
+    if released is not None and (prompts is None or defences is not None or strengths is not None or seeds != 1):
+        raise InvalidInput(
+            "Expected --prompts beside --released, and no --defences, --strengths or --seeds, since the states have "
+            "left already; correct the command."
+        )
     chosen_strengths = None if strengths is None else [_number(part) for part in strengths.split(",")]
     watch = Stopwatch()
     from sipit.prompts.reading import read_prompts
 
+    named = None if layers is None else parse_layers(layers)
     texts = None if prompts is None else read_prompts(prompts)
     loaded = load(model, dtype=dtype, device=device, seed=seed)
     from sipit.privacy.record import leak_record
@@ -50,7 +64,8 @@ def leak(
     record = leak_record(
         loaded,
         texts,
-        layers=None if layers is None else parse_layers(layers),
+        released=None if released is None else _left(released, named),
+        layers=named,
         defences=None if defences is None else [name.strip() for name in defences.split(",")],
         strengths=chosen_strengths,
         candidates=candidates,
@@ -62,6 +77,15 @@ def leak(
         watch=watch,
     )
     finish(record, as_json=as_json, output=output, show=lambda: _show(record.result))
+
+
+def _left(path: Path, layers: list[int] | None) -> "States":
+    """The states of a file; their layer is in it, or the one that is named."""
+    from sipit.states.files import read_states
+
+    if layers is not None and len(layers) != 1:
+        raise InvalidInput(f"Expected one layer with --released, but got --layers {layers}; name that of the states.")
+    return read_states(path, layer=None if layers is None else layers[0])
 
 
 def _announce(seconds: float, memory: float | None) -> None:
