@@ -109,14 +109,18 @@ def _together(network: Network, group: list[list[int]], padding: Side) -> list[t
 
 
 def _token_by_token(network: Network, token_ids: list[int]) -> torch.Tensor:
-    """One token per run over what the body remembers, as during generation."""
+    """One token per run over what the body remembers, as during generation.
+
+    A body that cannot be told positions counts what it remembers, in a block that a run to layer 0 never enters.
+    """
     known = network.model.abilities
     told = known.positions is not None
-    memory: Any = None if known.empty_memory is None else known.empty_memory()
+    empty = known.empty_memory if told else None
+    memory: Any = None if empty is None else empty()
     states: list[torch.Tensor] = []
     for position, token in enumerate(torch.tensor(token_ids, device=network.model.device)):
         at = torch.full_like(token, position)[None, None] if told else None
-        if known.empty_memory is None:
+        if empty is None:
             state, memory = network.run_whole(token[None, None], memory=memory, positions=at)
         else:
             state = network.run(token[None, None], memory=memory, positions=at)
