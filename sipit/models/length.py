@@ -160,8 +160,10 @@ def _changes(block: nn.Module, stream: Stream, run: Callable[[torch.Tensor], Any
 
     with hooked([block.register_forward_hook(keep)]), torch.inference_mode():
         for part in (ids[:, :length], ids):
-            with suppress(Reached):
+            with suppress(Reached, IndexError):
                 run(part)
+    if len(states) < 2:
+        return False  # a table has no more rows: there is no longer prompt
     half = next(block.parameters()).dtype in (torch.float16, torch.bfloat16)
     return not _same(*states, within=2e-2 if half else 1e-4)
 

@@ -109,7 +109,8 @@ def body_of(module: Any) -> Any:
 
 
 def _context(config: Any, others: Sequence[nn.Embedding]) -> int | None:
-    limits = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
+    names = ("max_position_embeddings", "max_seq_len", "max_target_positions")
+    limits = [getattr(config, name, None) for name in names]
     limit = next((one for one in limits if isinstance(one, int)), None)
     if limit is None:
         return None

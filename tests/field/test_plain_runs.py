@@ -5,10 +5,11 @@ import torch
 import transformers as tf
 
 import sipit
-from proofs.errors import Unsupported
+from proofs.errors import InvalidInput, Unsupported
 from sipit.diagnosis.conventions import diagnose
 from sipit.diagnosis.findings import Cause
 from sipit.states.files import States
+from sipit.states.layered import capture_layers
 from tests.field.models import COMMON, drawn_ids, plain
 from tests.sipit.folders import drawn, save
 
@@ -82,6 +83,21 @@ def test_captures_are_those_of_plain_runs_and_are_inverted(name, tmp_path):
     assert [one.token_ids for one in found] == prompts
 
 
+def test_token_by_token_is_as_in_one_run_wherever_it_is_read(tmp_path):
+    folder = save(MAKERS["mbart"](), tmp_path)
+    ids = drawn_ids(9, seed=1)
+    expected = plain(folder, ids)
+    model = sipit.load_model(folder)
+    for layer in (0, 1):  # at 0 a run would end before the block by which a body counts what it remembers
+        torch.testing.assert_close(sipit.capture(model, [ids], layer=layer, cached=True)[0], expected[layer])
+    (both,) = capture_layers(model, [ids], [0, 1], cached=True).stacks
+    torch.testing.assert_close(both, torch.stack(expected[:2]))
+    for site in ("normed", "values", "attention-out", "mlp-out"):
+        layer = 0 if site in ("normed", "values") else 1
+        one, other = (sipit.capture(model, [ids], layer=layer, observe=site, cached=how)[0] for how in (False, True))
+        torch.testing.assert_close(one, other)
+
+
 def test_a_prompt_that_no_part_of_which_runs_alone_is_told(tmp_path):
     model = sipit.load_model(save(longrope(16), tmp_path))
     assert model.lengths.lengths == (16,)
@@ -105,3 +121,17 @@ def test_no_number_format_is_blamed_for_a_length(tmp_path):
     found = diagnose(sipit.load_model(folder), plain(folder, ids)[1], claimed=1)
     assert found.cause is Cause.PLAIN
     assert list(found.token_ids) == ids
+
+
+def test_a_decoder_of_speech_ends_where_its_table_does(tmp_path):
+    sizes = {
+        "vocab_size": 512, "d_model": 64, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 128,
+        "encoder_layers": 1, "encoder_attention_heads": 4, "encoder_ffn_dim": 64, "max_target_positions": 40,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
+    }  # fmt: skip
+    folder = save(drawn(lambda: tf.WhisperForCausalLM(tf.WhisperConfig(**sizes))), tmp_path)
+    model = sipit.load_model(folder)
+    ids = drawn_ids(40, seed=5)
+    torch.testing.assert_close(sipit.capture(model, [ids], layer=1)[0], plain(folder, ids)[1])
+    with pytest.raises(InvalidInput, match="at most 40 tokens"):
+        sipit.capture(model, [[*ids, 7]], layer=1)
