@@ -12,16 +12,13 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file
 
-from tests.field.places import IDS, POINTER, called, model_folder, plain_states, prompts_file
+from tests.field.odd import odd_folder, odd_options, odd_states
+from tests.field.places import IDS, called, model_folder, plain_states, prompts_file
 
 FAMILIES = ("llama", "gpt2", "qwen2", "gpt-neox")
-ODD = st.one_of(
-    st.none(), st.booleans(), st.integers(-2, 600), st.sampled_from([2**31, 10**12, 1e30, -0.5, 0.0, float("nan")]),
-    st.text(max_size=6), st.just([]), st.just({}), st.lists(st.integers(-1, 3), max_size=3),
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -30,129 +27,6 @@ def wholes(tmp_path_factory):
     place = tmp_path_factory.mktemp("wholes")
     modules = {family: model_folder(place / family, family) for family in FAMILIES}
     return place, modules
-
-
-def edited_json(path, data):
-    """Puts an odd value in some place of a JSON file."""
-    whole = json.loads(path.read_text())
-    part, depth = whole, data.draw(st.integers(0, 4))
-    for _ in range(depth):
-        inner = [
-            value for value in (part.values() if isinstance(part, dict) else part) if isinstance(value, dict | list)
-        ]
-        if not inner:
-            break
-        part = data.draw(st.sampled_from(inner[:40]))
-    if isinstance(part, dict):
-        part[data.draw(st.sampled_from([*list(part)[:60], "odd"]))] = data.draw(ODD)
-    elif part:
-        part[data.draw(st.integers(0, len(part) - 1))] = data.draw(ODD)
-    path.write_text(json.dumps(whole))
-
-
-def edited_weights(path, data):
-    """Takes a tensor away, or gives it another name, type, shape, or values that are no numbers."""
-    weights = load_file(path)
-    name = data.draw(st.sampled_from(sorted(weights)))
-    tensor = weights.pop(name)
-    how = data.draw(
-        st.sampled_from(["gone", "renamed", "half", "int8", "fp8", "longer", "flat", "nan", "twice", "wrapped"])
-    )
-    if how == "wrapped":
-        word = data.draw(st.sampled_from(["_orig_mod.", "module.", "a.b.", "model."]))
-        weights = {word + key: value for key, value in [*weights.items(), (name, tensor)]}
-    elif how != "gone":
-        changed = {
-            "half": tensor.half(), "int8": tensor.to(torch.int8), "fp8": tensor.to(torch.float8_e4m3fn),
-            "longer": torch.cat([tensor, tensor]), "flat": tensor.flatten(), "nan": tensor * float("nan"),
-        }.get(how, tensor)  # fmt: skip
-        weights[f"{name}.lora_A" if how == "renamed" else name] = changed
-        if how == "twice":
-            weights[data.draw(st.sampled_from(["extra", "model.layers.9.x", f"{name}_scale"]))] = tensor.clone()
-    save_file(weights, path, metadata={"format": "pt"})
-
-
-def edited_bytes(path, data):
-    """Cuts a file off, changes bytes of it, or puts something else into its place."""
-    content = bytearray(path.read_bytes())
-    how = data.draw(st.sampled_from(["cut", "changed", "pointer", "empty", "gone", "folder"]))
-    if how in ("gone", "folder"):
-        path.unlink()
-        if how == "folder":
-            path.mkdir()
-        return
-    for _ in range(data.draw(st.integers(1, 3))):
-        content[data.draw(st.integers(0, min(4000, len(content) - 1)))] = data.draw(st.integers(0, 255))
-    cut = content[: data.draw(st.integers(0, len(content)))]
-    path.write_bytes({"cut": cut, "changed": content, "pointer": POINTER.encode(), "empty": b""}[how])
-
-
-def added_file(folder, data):
-    """Puts a stray file into a folder."""
-    name = data.draw(st.sampled_from([
-        "adapter_config.json", "adapter_model.safetensors", "model.fp16.safetensors", "pytorch_model.bin", "x.gguf",
-        "model.safetensors.index.json", "states.safetensors", "tokenizer.model", "added_tokens.json", "vocab.json",
-    ]))  # fmt: skip
-    content = data.draw(st.sampled_from([b"", b"{}", b"[]", b"\xff\xfe", POINTER.encode(), b'{"peft_type": "LORA"}']))
-    (folder / name).write_bytes(content)
-
-
-def odd_folder(folder, data):
-    """Changes a folder in one or two places."""
-    for _ in range(data.draw(st.integers(1, 2))):
-        kind = data.draw(st.sampled_from(["config", "config", "weights", "weights", "tokenizer", "bytes", "stray"]))
-        if kind == "stray":
-            added_file(folder, data)
-            continue
-        name = {"config": "config.json", "tokenizer": "tokenizer.json", "weights": "model.safetensors"}.get(kind)
-        path = folder / (name or data.draw(st.sampled_from(["config.json", "model.safetensors", "tokenizer.json"])))
-        if not path.is_file() or not path.stat().st_size:
-            continue
-        how = {"config": edited_json, "tokenizer": edited_json, "weights": edited_weights, "bytes": edited_bytes}[kind]
-        try:
-            how(path, data)
-        except (ValueError, RuntimeError, SafetensorError):
-            continue  # an earlier change left nothing to edit
-
-
-def odd_states(path, rows, data):
-    """A file of states like those of the prompt, with another shape, type, value, name or manifest."""
-    how = data.draw(st.sampled_from([
-        "plain", "transposed", "flat", "stack", "wide", "half", "int", "fp8", "nan", "zero", "scaled", "shuffled",
-        "noise", "none", "two", "manifest", "bytes",
-    ]))  # fmt: skip
-    noise = torch.randn(rows.shape, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 9))))
-    table = {
-        "transposed": rows.T, "flat": rows.flatten(), "stack": rows[None], "wide": torch.cat([rows, rows], dim=1),
-        "half": rows.bfloat16(), "int": (rows * 10).to(torch.int8), "fp8": rows.to(torch.float8_e4m3fn),
-        "nan": rows * float("nan"), "zero": rows * 0, "scaled": rows * 3, "shuffled": rows.flip(0), "noise": noise,
-    }.get(how, rows)  # fmt: skip
-    tensors = {} if how == "none" else {data.draw(st.sampled_from(["p", "0", "layer2", "\u00fc"])): table.contiguous()}
-    if how == "two":
-        tensors["q"] = data.draw(st.sampled_from([noise, rows.double(), rows.half(), rows[:1].clone()]))
-    about = {"sipit": data.draw(st.sampled_from(["{}", "[]", "x", '{"schema": "sipit-states/1"}']))}
-    save_file(tensors, path, metadata=about if how == "manifest" else None)
-    if how == "bytes":
-        edited_bytes(path, data)
-    return how in {"plain", "stack"}
-
-
-OPTIONS = {
-    "--layer": ["0", "1", "2", "final", "3", "-1", "x", "", "1.0", "\u00b2"],
-    "--dtype": ["float32", "float64", "bfloat16", "int8", ""], "--device": ["cpu", "tpu", "cuda:7", "meta"],
-    "--text": ["a", "", " ", "\x00", "\ud800", "\u00e9" * 200], "--batch": ["1", "0", "x"], "--seed": ["0", "-1"],
-    "--policy": ["nearest", "best"], "--tolerance": ["auto", "0", "nan", "1e-4"], "--budget": ["5", "0", "x"],
-    "--prefix": ["[1]", "[", "a", ""], "--positions": ["last", "0", "9", "x"], "--nothing": [""],
-}  # fmt: skip
-
-
-def odd_options(data, command):
-    """A few options of a command, with good and bad values."""
-    known = [option for option in OPTIONS if (option in {"--batch"}) <= (command == "capture")]
-    known = [option for option in known if command == "invert" or option not in {
-        "--policy", "--tolerance", "--budget", "--prefix", "--positions"}]  # fmt: skip
-    chosen = data.draw(st.lists(st.sampled_from(known), max_size=2, unique=True))
-    return [part for option in chosen for part in (option, data.draw(st.sampled_from(OPTIONS[option])))]
 
 
 def assert_told(said, arguments):
@@ -180,6 +54,25 @@ def assert_as_the_library(folder, file, layer):
     assert torch.allclose(load_file(file)["000000"], want, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
+def captures_agree(data, folder, module, work):
+    """Captures prompts of several lengths in some way, and holds every state against plain runs of the library."""
+    length = st.lists(st.integers(3, 511), min_size=1, max_size=12)
+    prompts = data.draw(st.lists(length, min_size=1, max_size=4))
+    layer = data.draw(st.sampled_from(["0", "1", "final", "0,1"]))
+    how = data.draw(st.sampled_from([(), ("--batch", "3"), ("--cached",)]))
+    given, file = work / "several.jsonl", work / "several.safetensors"
+    given.write_text("".join(json.dumps({"token_ids": ids}) + "\n" for ids in prompts))
+    said = called("capture", folder, "--prompts", given, "--layer", layer, "-o", file, *how)
+    assert said[0] == 0, (prompts, layer, how, said)
+    found = load_file(file)
+    for number, ids in enumerate(prompts):
+        for one in layer.split(","):
+            key = f"{number:06d}.{one}" if "," in layer else f"{number:06d}"
+            want = plain_states(module, ids, -1 if one == "final" else int(one))
+            assert torch.allclose(found.pop(key), want, rtol=1e-4, atol=1e-5), (prompts, layer, how)
+    assert not found
+
+
 def judge(data, tmp_path, wholes):
     """Draws one input, runs one command on it, and holds what comes back against what must hold."""
     place, modules = wholes
@@ -187,9 +80,13 @@ def judge(data, tmp_path, wholes):
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     family = data.draw(st.sampled_from(FAMILIES))
-    folder, states, out = work / "model", work / "states.safetensors", work / "out"
+    ending = data.draw(st.sampled_from(["safetensors", "safetensors", "npy", "npz"]))
+    folder, states, out = work / "model", work / f"states.{ending}", work / "out"
     shutil.copytree(place / family, folder)
-    kind = data.draw(st.sampled_from(["folder", "folder", "states", "options", "prompts"]))
+    kind = data.draw(st.sampled_from(["folder", "folder", "states", "options", "prompts", "captures"]))
+    if kind == "captures":
+        captures_agree(data, folder, modules[family], work)
+        return
     command = "invert" if kind == "states" else data.draw(st.sampled_from(["capture", "invert"]))
     if kind == "folder":
         odd_folder(folder, data)
