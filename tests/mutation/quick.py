@@ -16,7 +16,7 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/kernel/published_witness.py": "test_witness test_kernel_edges",
     "proofs/kernel/result.py": "test_claims test_forgeries test_kernel_edges",
     "proofs/kernel/claim.py": "test_claims test_forgeries",
-    "proofs/kernel/generic_position.py": "test_claims test_generic_position",
+    "proofs/kernel/generic_position.py": "test_claims test_generic_position test_two_blocks",
     "proofs/kernel/branches.py": "test_negative_controls test_kernel_edges",
     "proofs/kernel/lengths.py": "test_forged_graphs test_kernel_edges test_generic_position",
     "proofs/kernel/price.py": "test_price",

@@ -1,6 +1,7 @@
 """Patterns, families, witnesses and lifting on hand-made networks; altered certificates are rejected."""
 
 import copy
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 from proofs import InvalidInput, Verdict, check
 from proofs.kernel.collisions import find_collisions, powers_of_one_word, proportional, repeated
 from proofs.kernel.depth import last_block_lifts
+from proofs.kernel.generic_position import STATEMENT
 from proofs.kernel.patterns import patterns, relabelled
-from proofs.network.graph import Graph
+from proofs.kernel.result import digest
+from proofs.network.graph import Graph, Node, TensorType
 from proofs.theorems.classification import collides
 from proofs.theorems.generic_position import examine
 from tests.proofs.building import Net
@@ -205,12 +208,44 @@ CHANGES: list[tuple[tuple[Any, ...], Any]] = [
     (("claim", "graphs"), "0" * 64), (("claim", "extra"), 1), (("claim",), None), (("graphs",), None),
     (("graphs", "1"), {}), (("classes",), []), (("classes", 0, 2), "collide: repeated tokens"),
     (("classes", 1, 2), "differ: point 0"), (("classes", 0, 0), [2]),
+    (("classes", -1, 2), "differ: spot 0"), (("classes", -1, 2), f"differ: point {0:021}"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("path", "value"), CHANGES, ids=str)
 def test_a_tampered_certificate_is_rejected(path: tuple[Any, ...], value: Any) -> None:
     assert check(placed(CERTIFICATE, path, value)).verdict is Verdict.REJECTED
+
+
+def recounted(classes: list[Any], networks: dict[int, Graph]) -> dict[str, Any]:
+    """Other classes or networks with all that a careful forger would make to fit."""
+    written = {str(length): graph.to_json() for length, graph in networks.items()}
+    kinds = [outcome.partition(":")[0] for *_, outcome in classes]
+    counts = {"certified": kinds.count("differ"), "collide": kinds.count("collide"), "undecided": 0}
+    said = STATEMENT.format(classes=len(classes), context=2, bos="", **counts)
+    claim = {
+        **CERTIFICATE["claim"], "statement": said, "classes": len(classes), "certified": counts["certified"],
+        "collisions_proved": counts["collide"], "graphs": digest(written),
+    }  # fmt: skip
+    return {**CERTIFICATE, "claim": claim, "classes": classes, "graphs": written}
+
+
+def test_a_forgery_in_which_everything_else_fits_is_noticed() -> None:
+    classes, networks = CERTIFICATE["classes"], graphs(2)
+    assert check(recounted(classes, networks)).verdict is Verdict.ACCEPTED
+    apart = [row for row in classes if not row[2].startswith("collide")]
+    assert len(apart) < len(classes)
+    more = copy.deepcopy(networks)
+    node = Node("parameter", (), {"name": "more", "shape": (1,), "kind": "real"}, TensorType((1,)))
+    more[2] = replace(more[2], nodes=(*more[2].nodes, node))
+    for forged, reason in (
+        (recounted(apart, networks), "the patterns are not those of all pairs"),
+        (recounted(classes[::-1], networks), "the patterns are not those of all pairs"),
+        (recounted(classes, graphs(3)), "but got it for 3 too"),
+        (recounted(classes, more), "but at 2 it has other parameters"),
+    ):
+        result = check(forged)
+        assert (result.verdict, reason in result.reason) == (Verdict.REJECTED, True), result.reason
 
 
 def test_a_hypothesis_removed_from_the_graph_is_noticed() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from proofs import Verdict, check, prove_analytic
 from proofs.evidence import SCHEMA
+from proofs.kernel import price
 from proofs.kernel.door import KERNELS
 from proofs.kernel.price import TooLarge, afford
 from proofs.kernel.value_numbering.number import Numbering
@@ -58,6 +59,20 @@ def test_a_limit_can_be_raised_and_lowered() -> None:
     mask = BOMBS["many scattered entries"]()
     assert check(mask).verdict is Verdict.UNDECIDED
     afford(mask, mask["kind"], 1e6)
+
+
+def test_the_limit_is_what_is_usual_for_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = prove_analytic(attention_net()).to_json()
+    assert afford(certificate, "regularity", 1.0) == price.ALGEBRA
+    with monkeypatch.context() as patched:
+        patched.setattr(price, "ALGEBRA", float("inf"))
+        left = afford(certificate, "regularity", 1.0)
+    cost = price.DEARER["regularity"] - left
+    monkeypatch.setitem(price.DEARER, "regularity", cost + 100)
+    assert afford(certificate, "regularity", 1.0) == pytest.approx(100)
+    monkeypatch.setitem(price.DEARER, "regularity", cost / 1.5)
+    assert check(certificate).verdict is Verdict.UNDECIDED
+    assert check(certificate, limit=1.6).verdict is Verdict.ACCEPTED
 
 
 @pytest.mark.parametrize("kind", sorted(KERNELS))

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 
 from proofs import Verdict, check
 from proofs.formal import build
-from proofs.kernel.collisions import family_of, repeated, seen_by_two_blocks
-from proofs.kernel.generic_position import Longer
-from proofs.kernel.result import Rejected
+from proofs.kernel.collisions import by_family, family_of, repeated, seen_by_two_blocks
+from proofs.kernel.generic_position import LONGER, Longer
+from proofs.kernel.result import Rejected, digest
+from proofs.network.graph import Graph, Node, TensorType
 from proofs.theorems.classification import for_every_length
 from proofs.theorems.generic_position import examine
 from proofs.theorems.two_blocks import WORDS, classes, none_shorter, pair
@@ -121,3 +123,31 @@ FIRST = CERTIFICATE["structural_collisions"][0]["pairs"][0][0]
 )  # fmt: skip
 def test_a_tampered_pair_is_rejected(path: tuple[object, ...], value: object) -> None:
     assert check(placed(CERTIFICATE, path, value)).verdict is Verdict.REJECTED
+
+
+def refitted(pairs: list[Any], networks: dict[int, Graph]) -> dict[str, Any]:
+    """Other pairs or networks with all that a careful forger would make to fit."""
+    others = {str(length): graph.to_json() for length, graph in networks.items()}
+    said = CERTIFICATE["claim"]["statement"]
+    claim = {
+        **CERTIFICATE["claim"], "longer_collisions": len(pairs),
+        "statement": said[: said.index(" Pairs of longer")] + LONGER.format(pairs=len(pairs)),
+        "graphs": digest({**CERTIFICATE["graphs"], **others}),
+    }  # fmt: skip
+    return {**CERTIFICATE, "structural_collisions": by_family(pairs), "other_lengths": others, "claim": claim}
+
+
+def test_a_forgery_in_which_everything_else_fits_is_noticed() -> None:
+    one, networks = pair(), dict(LONG.graphs)
+    assert check(refitted([one], networks)).verdict is Verdict.ACCEPTED
+    node = Node("parameter", (), {"name": "more", "shape": (1,), "kind": "real"}, TensorType((1,)))
+    more = replace(networks[82], nodes=(*networks[82].nodes, node))
+    for forged, reason in (
+        (refitted([one, one], networks), "listed twice"),
+        (refitted([one, (one[0], one[0])], networks), "two longer prompts are one"),
+        (refitted([one, (one[0], one[0][::-1])], networks), "are not shown to collide"),
+        (refitted([one], {82: more}), "there is another network, or none"),
+        (refitted([one], {**networks, **graphs(1, depth=2)}), "there is another network, or none"),
+    ):
+        result = check(forged)
+        assert (result.verdict, reason in result.reason) == (Verdict.REJECTED, True), result.reason

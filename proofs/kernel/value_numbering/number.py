@@ -26,7 +26,18 @@ class _Plan:
     graph: Graph
     order: list[int]
     cut: dict[int, tuple[int, ...]]
+    whole: dict[int, tuple[int, ...]] = field(default_factory=dict[int, tuple[int, ...]])  # shapes of sub-tensors
+    empty: set[int] = field(default_factory=set[int])  # nodes that have no entries, or read none
     fixed: dict[int, Value] = field(default_factory=dict[int, Value])
+
+    def __post_init__(self) -> None:
+        for index in self.order:
+            node = self.graph.nodes[index]
+            read = () if node.operation == "concatenate" else node.arguments  # a part without entries adds nothing
+            if any(0 in self.graph.nodes[i].type.shape for i in (index, *read)):
+                self.empty.add(index)
+            cut = self.cut[index]
+            self.whole[index] = tuple(1 if axis in cut else size for axis, size in enumerate(node.type.shape))
 
     def places(self, index: int) -> int:
         """How many numbers a node has."""
@@ -121,16 +132,13 @@ class Numbering:
                 plan.fixed[index] = self._value(plan, index, (), plan.fixed)
 
     def _value(self, plan: _Plan, index: int, prompt: Sequence[int], values: dict[int, Value]) -> Value:
-        node, cut = plan.graph.nodes[index], plan.cut[index]
-        whole = tuple(1 if axis in cut else size for axis, size in enumerate(node.type.shape))
+        node = plan.graph.nodes[index]
         arguments = tuple(values[i] for i in node.arguments)
-        at = At(self.table, plan.graph, index, cut, arguments, values.__getitem__, whole)
+        at = At(self.table, plan.graph, index, plan.cut[index], arguments, values.__getitem__, plan.whole[index])
         if node.operation in LEAVES:
             return leaf(at, prompt)
         rule = RULES.get(node.operation)
-        read = () if node.operation == "concatenate" else node.arguments  # a part without entries adds nothing
-        empty = any(0 in plan.graph.nodes[i].type.shape for i in (index, *read))
-        return fresh(at) if rule is None or empty else rule(at)
+        return fresh(at) if rule is None or index in plan.empty else rule(at)
 
 
 def _places(graph: Graph, order: Sequence[int]) -> dict[Hashable, int]:

@@ -51,6 +51,8 @@ class Table:
         self.weight: dict[int, tuple[int, int, int]] = {}
         self._graphs: list[Graph] = []
         self._entries = 0
+        self._zero: set[int] = set()  # constants that are 0 or -inf in every entry
+        self._masked: set[int] = set()
 
     def spend(self, entries: int) -> None:
         """Counts what is written down: TooMany beyond what there is room and time for."""
@@ -84,18 +86,21 @@ class Table:
         if len(values) > 1 and all(value == values[0] for value in values):
             values = values[:1]
         number = self.of("constant", kind, shape, values)
-        self.known.setdefault(number, Known(kind, shape, values))
+        if number not in self.known:
+            known = self.known[number] = Known(kind, shape, values)
+            if kind != "boolean" and known.only == 0:
+                self._zero.add(number)
+            elif known.only == MASKED:
+                self._masked.add(number)
         return number
 
     def is_zero(self, number: int) -> bool:
         """Whether a value is the constant 0."""
-        known = self.known.get(number)
-        return known is not None and known.kind != "boolean" and known.only == 0
+        return number in self._zero
 
     def is_masked(self, number: int) -> bool:
         """Whether a value is -inf in every entry."""
-        known = self.known.get(number)
-        return known is not None and known.only == MASKED
+        return number in self._masked
 
     def shift(self, base: int, by: int) -> int:
         """base + a constant of its shape."""

@@ -73,8 +73,11 @@ class At:
 
     def each(self, make: Callable[..., int], *arrays: Numbers) -> Value:
         """A rule for one place at a time, at every place of the result."""
-        shape = np.broadcast_shapes(*(array.shape for array in arrays))
-        flat = (np.broadcast_to(array, shape).ravel().tolist() for array in arrays)
+        shape = arrays[0].shape
+        if any(array.shape != shape for array in arrays):
+            shape = np.broadcast_shapes(*(array.shape for array in arrays))
+            arrays = tuple(np.broadcast_to(array, shape) for array in arrays)
+        flat = (array.ravel().tolist() for array in arrays)
         return Value(np.array([make(*row) for row in zip(*flat, strict=True)], dtype=np.int64).reshape(shape))
 
 
