@@ -208,6 +208,9 @@ CHANGES: list[tuple[tuple[Any, ...], Any]] = [
     (("claim", "graphs"), "0" * 64), (("claim", "extra"), 1), (("claim",), None), (("graphs",), None),
     (("graphs", "1"), {}), (("classes",), []), (("classes", 0, 2), "collide: repeated tokens"),
     (("classes", 1, 2), "differ: point 0"), (("classes", 0, 0), [2]),
+    (("classes", -1, 0), lambda tokens: [True if token == 1 else token for token in tokens]),
+    (("classes", -1, 0), lambda tokens: [float(token) for token in tokens]),
+    (("classes", -1), lambda row: [*row, "undecided"]), (("classes", -1), lambda row: dict(enumerate(row))),
     (("classes", -1, 2), "differ: spot 0"), (("classes", -1, 2), f"differ: point {0:021}"),
 ]  # fmt: skip
 
