@@ -40,7 +40,7 @@ def positions(graph: Graph) -> Positions:
         node = graph.nodes[index]
         if node.operation == "constant" and _varies_with_position(graph, index, same):
             return Positions("relative", graph.where(index))
-    return Positions("none", "no constant varies along the sequence but the causal mask")
+    return Positions("none", "no constant of the length of the prompt varies along it but the causal mask")
 
 
 def _varies_with_position(graph: Graph, index: int, same: Sequence[Sameness]) -> bool:

@@ -2,7 +2,7 @@
 
 KERNEL = "test_lemmas test_lemmas_of_rows test_lemmas_refused test_forgeries test_checker test_negative_controls"
 QUICK = {  # in the order in which they run, those that notice most first
-    "proofs/kernel/regularity.py": "test_forgeries test_claims test_checker test_kernel_edges",
+    "proofs/kernel/regularity.py": "test_forgeries test_claims test_checker test_kernel_edges test_generic_position",
     "proofs/kernel/door.py": "test_forgeries test_claims test_kernel_edges test_checker test_separation",
     "proofs/kernel/lemmas/algebra.py": KERNEL,
     "proofs/kernel/lemmas/functions.py": KERNEL,

@@ -59,6 +59,28 @@ def test_every_family_is_judged_and_the_kernel_agrees(family: str, tmp_path: Pat
     assert verify_record(stored(tmp_path, record.dumps())).verdict is Verdict.ACCEPTED
 
 
+@pytest.mark.slow
+def test_alibi_whose_table_is_longer_than_the_prompt_is_seen(tmp_path: Path) -> None:
+    sizes = {"vocab_size": 64, "d_model": 16, "n_heads": 2, "n_layers": 1, "max_seq_len": 64, "expansion_ratio": 2}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "mpt", **sizes}), encoding="utf-8")
+    record = check_model(str(path))
+    assert record.result["positions"] == "relative"
+    assert [c["family"] for c in record.result["structural_collisions"]] == ["repeated tokens"]
+
+
+@pytest.mark.slow
+def test_the_jump_of_a_small_copy_is_not_one_of_a_mixture_that_chooses_all_its_experts(tmp_path: Path) -> None:
+    sizes = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 4, "num_experts_per_tok": 4}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "mixtral", **sizes, **heads}), encoding="utf-8")
+    record = check_model(str(path))
+    assert record.result["regularity"] == "unproved"
+    assert "not continuous at some point" not in record.result["certificate"]["claim"]["statement"]
+    assert verify_record(stored(tmp_path, record.dumps())).verdict is Verdict.ACCEPTED
+
+
 def test_a_config_alone_names_the_repeated_token_collisions(tmp_path: Path) -> None:
     config = LlamaConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96)
     path = tmp_path / "config.json"
