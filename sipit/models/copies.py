@@ -15,7 +15,7 @@ def in_dtype(model: LanguageModel, dtype: torch.dtype) -> LanguageModel:
     """The same model with weights and arithmetic of another type; itself where it has that type."""
     if dtype == model.dtype:
         return model
-    module = cast(copy.deepcopy(model.module), dtype)
+    module = _cast_copy(model.module, dtype)
     return replace(model, module=module, decoder=find_decoder(module), dtype=dtype)
 
 
@@ -28,4 +28,11 @@ def copied(model: LanguageModel) -> LanguageModel:
 
 def in_float64(module: Any) -> Any:
     """A copy of a module that computes in float64, where the library's own casts let it."""
-    return cast(copy.deepcopy(module), torch.float64)
+    return _cast_copy(module, torch.float64)
+
+
+def _cast_copy(module: Any, dtype: torch.dtype) -> Any:
+    """A copy in another type, made weight by weight: no copy in the first type ever lies beside it."""
+    plain = [one for one in module.parameters() if type(one) is torch.nn.Parameter and one.is_floating_point()]
+    made = {id(one): torch.nn.Parameter(one.detach().to(dtype, copy=True), one.requires_grad) for one in plain}
+    return cast(copy.deepcopy(module, made), dtype)
