@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from proofs.errors import Unsupported
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.patterns import rows_are_free
 from proofs.kernel.regularity import is_analytic
+from proofs.kernel.value_numbering.arithmetic import EXACT
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.kernel.value_numbering.rules import RULES
 from proofs.kernel.value_numbering.table import Table
@@ -209,3 +211,27 @@ def test_an_unknown_operation_may_have_fewer_axes_than_it_reads() -> None:
     net.nodes.append(Node("no such operation", (x,), {}, TensorType((6,))))
     graph = net.graph(net.op("reshape", len(net.nodes) - 1, shape=(1, 3, 2)))
     assert not Numbering([graph]).equal(graph, (1, 2, 3), graph, (2, 1, 3))
+
+
+@pytest.mark.parametrize("operation", sorted(EXACT))
+def test_what_is_worked_out_of_constants_is_what_the_operation_gives(operation: str) -> None:
+    truths = {"both": "boolean", "either": "boolean", "opposite": "boolean", "as_integer": "boolean"}
+    kind = truths.get(operation, "integer" if operation == "as_real" else "real")
+    entries = (True, False) if kind == "boolean" else (-2, 0, 3)
+    count = 1 if operation in ("negate", "opposite", "as_real", "as_integer") else 2
+    for row in product(entries, repeat=count):
+        net = Net()
+        graph = net.graph(net.op(operation, *(net.constant(entry, (1,), kind) for entry in row)))
+        with Balls(64) as balls:
+            assert float(evaluate(graph, {}, balls).item()) == float(EXACT[operation](*row))
+
+
+@pytest.mark.parametrize("operation", ["add", "subtract"])
+def test_a_sum_of_constants_that_is_too_long_to_be_worked_out_is_no_mask(operation: str) -> None:
+    def network(length: int) -> Graph:
+        net, x = rows(length)
+        long = [net.constant(Fraction(1, prime**2000)) for prime in (3, 5)]
+        return net.graph(net.op("add", x, net.op(operation, *long)))
+
+    assert not equal(network, (1,), (2,))
+    assert equal(network, (1, 2), (3, 2))
