@@ -17,7 +17,7 @@ from proofs.kernel.result import digest
 from proofs.network.graph import Graph, Node, TensorType
 from proofs.theorems.classification import collides
 from proofs.theorems.generic_position import examine
-from tests.proofs.building import Net
+from tests.proofs.building import Net, attention_net
 from tests.proofs.decoders import VOCABULARY, D, graphs, network
 from tests.proofs.mutating import placed
 
@@ -288,3 +288,13 @@ def test_a_choice_that_zeros_decide_is_not_that_of_all_branches(gate: str) -> No
     forged["classes"] = [[s, t, "differ: point 0"] for s, t, _ in forged["classes"]]
     forged["claim"] = {**forged["claim"], "regularity": "branches"}
     assert check(forged).verdict is Verdict.REJECTED
+
+
+def test_a_vocabulary_has_room_for_all_patterns() -> None:
+    for vocabulary, fits in ((4, False), (5, True)):
+        networks = {n: attention_net(length=n, vocabulary=vocabulary) for n in (1, 2)}
+        if fits:
+            assert examine(networks, context=2).claim["classes"] == 15
+        else:
+            with pytest.raises(InvalidInput, match="above 4, but got 4"):
+                examine(networks, context=2)
