@@ -235,3 +235,14 @@ def test_a_sum_of_constants_that_is_too_long_to_be_worked_out_is_no_mask(operati
 
     assert not equal(network, (1,), (2,))
     assert equal(network, (1, 2), (3, 2))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_zeros_of_more_entries_repeat_what_they_are_added_to(swapped: bool) -> None:
+    def network(length: int) -> Graph:
+        net, x = rows(length)
+        narrow, zeros = net.op("sum", x, axes=(2,), keep=True), net.constant(0, (1, 1, 1 + length))
+        wide = net.op("add", *((narrow, zeros) if swapped else (zeros, narrow)))
+        return net.graph(net.op("sum", wide, axes=(2,), keep=True))
+
+    assert not equal(network, (1,), (1, 1))  # twice a number, and three times the same
