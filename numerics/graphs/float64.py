@@ -194,7 +194,7 @@ def cast(module: Any, dtype: torch.dtype) -> Any:
         if dtype == torch.float64 and hasattr(module, "set_experts_implementation"):
             module.set_experts_implementation("eager")  # the grouped kernel of experts has no float64
         return module
-    stored, wide = module.state_dict().keys(), _kept_wide(module, dtype)
+    stored, wide = module.state_dict().keys(), kept_wide(module, dtype)
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if name in stored and tensor.is_floating_point() and not (wide and wide.search(name)):
             tensor.data = tensor.data.to(dtype)
@@ -203,8 +203,10 @@ def cast(module: Any, dtype: torch.dtype) -> Any:
     return module
 
 
-def _kept_wide(module: Any, dtype: torch.dtype) -> re.Pattern[str] | None:
+def kept_wide(module: Any, dtype: torch.dtype) -> re.Pattern[str] | None:
     """What is in the names of the parts that a class keeps in float32 where it is loaded in a half type, if any."""
+    if dtype not in (torch.float16, torch.bfloat16):
+        return None
     kinds = ("_keep_in_fp32_modules_strict", *(["_keep_in_fp32_modules"] if dtype == torch.float16 else []))
     said = sorted(part for kind in kinds for part in getattr(module, kind, None) or ())
     return re.compile("|".join(part.replace("*", ".*") for part in said)) if said else None

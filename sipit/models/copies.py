@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from numerics.graphs.float64 import cast
+from numerics.graphs.float64 import cast, kept_wide
 from sipit.models import LanguageModel
 from sipit.models.structure import find_decoder
 
@@ -33,6 +33,8 @@ def in_float64(module: Any) -> Any:
 
 def _cast_copy(module: Any, dtype: torch.dtype) -> Any:
     """A copy in another type, made weight by weight: no copy in the first type ever lies beside it."""
-    plain = [one for one in module.parameters() if type(one) is torch.nn.Parameter and one.is_floating_point()]
+    wide = kept_wide(module, dtype)
+    named = [(name, one) for name, one in module.named_parameters() if type(one) is torch.nn.Parameter]
+    plain = [one for name, one in named if one.is_floating_point() and not (wide and wide.search(name))]
     made = {id(one): torch.nn.Parameter(one.detach().to(dtype, copy=True), one.requires_grad) for one in plain}
     return cast(copy.deepcopy(module, made), dtype)
