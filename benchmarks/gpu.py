@@ -28,6 +28,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 import sipit
 from numerics.formats import FORMATS
+from numerics.graphs.float64 import cast
 from proofs.errors import MissingResource, Unsupported
 from sipit.inversion.inverter import Inverter
 from sipit.inversion.outcome import matches_truth
@@ -61,7 +62,7 @@ def geometry(shape: dict[str, Any], dtype: torch.dtype, device: str) -> Language
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.normal_(1.0 if "norm" in name else 0.0, 0.05 if "norm" in name else 0.02, generator=chance)
-    return language_model_of("random Llama", module.to(dtype).requires_grad_(False).eval())
+    return language_model_of("random Llama", cast(module, dtype).requires_grad_(False).eval())
 
 
 def main() -> None:

@@ -23,6 +23,8 @@ from proofs.network.tensor_file import read_header
 if TYPE_CHECKING:
     import torch
 
+MEASURING = 2  # raised where this toolkit measures otherwise than before; 2: half types as the library loads them
+
 
 def cache_folder() -> Path:
     """The cache: `$SIPIT_CACHE`, else the user's cache directory. It may be missing or read-only."""
@@ -40,13 +42,14 @@ def measured_with(device: "torch.device | str" = "cpu") -> str:
 
 @functools.cache
 def installation() -> str:
-    """What computes here: the versions of torch and transformers, and what torch uses of the processor."""
+    """What computes here: the versions of torch and transformers, what torch uses of the processor, and how we do."""
     from importlib import metadata
 
     import torch
 
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"torch-{metadata.version('torch')}_transformers-{metadata.version('transformers')}_{capability}"
+    versions = f"torch-{metadata.version('torch')}_transformers-{metadata.version('transformers')}"
+    return f"{versions}_{capability}_{MEASURING}"
 
 
 def _place(device: "torch.device | str") -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from numerics.graphs.float64 import cast
 from sipit.models.copies import in_float64
 from sipit.models.hooks import hooked
 
@@ -65,7 +66,7 @@ def _module(family: str, seed: int, dtype: str, attention: str) -> Any:
     from sipit.models.tiny import tiny_module
 
     module = tiny_module(family, seed=seed)
-    module = in_float64(module) if dtype == "float64" else module.to(getattr(torch, dtype))
+    module = in_float64(module) if dtype == "float64" else cast(module, getattr(torch, dtype))
     if attention == "eager":
         module.set_attn_implementation(attention)
     return module

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from numerics.graphs.float64 import cast
 from proofs.errors import InvalidInput
 from sipit.models.digest import digest_of_tensors
 from sipit.models.language_model import LanguageModel
@@ -156,7 +157,7 @@ def build_model(
     with torch.no_grad():
         for change in weights.changes:
             change.apply(module)
-    module = module.to(dtype)
+    module = cast(module, dtype)
     tokenizer = tiny_tokenizer(architecture.family) if architecture.vocabulary == 512 else None
     return language_model_of(f"small-{architecture.family}", module, tokenizer=tokenizer)
 
