@@ -70,9 +70,7 @@ def sentence(versions: str, said: str) -> str:
 
 def pip(versions: str, constraint: Path, *arguments: str) -> None:
     """Runs `pip install` and ends the program where it fails: with what pip said, then one sentence."""
-    # Bytecode is made of what is imported, and not of all that there is.
-    command = [sys.executable, "-m", "pip", "install", "--no-compile", "--progress-bar", "off"]
-    command += ["--constraint", str(constraint)]
+    command = [sys.executable, "-m", "pip", "install", "--progress-bar", "off", "--constraint", str(constraint)]
     done = subprocess.run(
         [*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
