@@ -15,7 +15,7 @@ from proofs import Verdict, certify_separation, certify_vocabulary, check
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.base import Undecided
 from proofs.enclosures.enclosure import Enclosure
-from proofs.errors import Unsupported
+from proofs.errors import InvalidInput, Unsupported
 from proofs.kernel.branches import ball_of
 from proofs.network.graph import Graph
 from tests.adversary.networks import VOCABULARY
@@ -70,6 +70,8 @@ def margin(seed: int) -> Counter[str]:
         found = certify_vocabulary(graph, weights, prefix, tokens)
     except (Undecided, Unsupported):
         return Counter({"not enclosed": 1})
+    except InvalidInput:
+        return Counter({"equal rows alone": 1})
     certificate = json.loads(json.dumps(found.to_json()))
     if check(certificate, weights).verdict is not Verdict.ACCEPTED:
         return Counter(rejected=1)
