@@ -16,7 +16,8 @@ device. A part that the device or a library cannot do is a row that says so.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 import sipit
 from numerics.formats import FORMATS
-from numerics.graphs.float64 import cast
+from numerics.networks.casting import cast
 from proofs.errors import MissingResource, Unsupported
 from sipit.inversion.inverter import Inverter
 from sipit.inversion.outcome import matches_truth
@@ -36,6 +37,7 @@ from sipit.models import LanguageModel
 from sipit.models.architecture import language_model_of
 from sipit.models.network import Network
 from sipit.models.tiny import FAMILIES
+from sipit.noise.distances import relative_distance
 from sipit.noise.measured import measure_noise
 from sipit.observations.observation import Observation
 from sipit.prompts.builtin_text import random_tokens
@@ -66,7 +68,7 @@ def geometry(shape: dict[str, Any], dtype: torch.dtype, device: str) -> Language
 
 
 def main() -> None:
-    """Runs the parts one after the other; one that cannot be done is told and left."""
+    """Runs the parts one after the other; one that fails becomes a row with the reason."""
     parser = Options(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--parts", type=among(PARTS), default=",".join(PARTS))
@@ -83,13 +85,20 @@ def main() -> None:
         parser.error(f"expected a device that computes, but {options.device} does not; name another --device")
     run = Run(f"device: {device_name(options.device)}", "wall")
     for name in options.parts:
-        try:
+        with told(run, name):
             PARTS[name](run, options)
-        except (Unsupported, MissingResource, RuntimeError) as error:  # out of memory is a RuntimeError
-            run.add(Row(name, "sipit", 0.0, f"not done: {str(error).splitlines()[0]}"))
         if options.device.startswith("cuda"):
             torch.cuda.empty_cache()
     run.write(options.output)
+
+
+@contextmanager
+def told(run: Run, task: str) -> Iterator[None]:
+    """A row with the reason, where the device or a library cannot do a task; out of memory is a RuntimeError."""
+    try:
+        yield
+    except (Unsupported, MissingResource, RuntimeError) as error:
+        run.add(Row(task, "sipit", 0.0, f"not done: {str(error).splitlines()[0]}"))
 
 
 def device_answers(device: str) -> bool:
@@ -129,12 +138,11 @@ def families(run: Run, options: Any) -> None:
 
 def distance(states: torch.Tensor, others: torch.Tensor) -> float:
     """The largest relative distance of two rows."""
-    apart, norms = (states.cpu().double() - others.cpu().double()).norm(dim=1), others.cpu().double().norm(dim=1)
-    return float((apart / norms).max())
+    return float(relative_distance(states.cpu().double(), others.cpu().double(), damped=False).max())
 
 
 def noise(run: Run, options: Any) -> None:
-    """The largest relative noise of each arithmetic, and how much of it one rounding is."""
+    """The largest relative noise of each arithmetic."""
     for name, dtype, tf32 in (
         ("bfloat16", torch.bfloat16, False),
         ("float32", torch.float32, False),
@@ -143,11 +151,13 @@ def noise(run: Run, options: Any) -> None:
         if tf32 and not options.device.startswith("cuda"):
             run.add(Row("noise in tf32", "sipit", 0.0, "not done: the device has no tf32"))
             continue
-        torch.backends.cuda.matmul.allow_tf32 = tf32
         model = geometry(options.shape, dtype, options.device)
         at = Observation.of(None, options.layer)
-        found, seconds = timed(options.device, lambda: measure_noise(model, at, computed=dtype, stored=dtype))  # noqa: B023
-        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        try:
+            found, seconds = timed(options.device, lambda: measure_noise(model, at, computed=dtype, stored=dtype))  # noqa: B023
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = False  # where memory ends, the next part is not in tf32
         run.add(Row(f"noise in {name}, layer {options.layer}", "sipit", seconds,
                     f"at most {found.largest:.1e} at {found.positions} positions"))  # fmt: skip
 
@@ -222,9 +232,9 @@ def states(run: Run, options: Any) -> None:
 
 def kernels(run: Run, options: Any) -> None:
     """Quantised matrices of a tiny model on the device, against the same on the processor."""
+    prompts = [[1, 2, 3, 4, 5, 6, 7, 8]]
     for name in ("int8", "nf4", "fp8"):
-        try:
-            prompts = [[1, 2, 3, 4, 5, 6, 7, 8]]
+        with told(run, f"tiny-llama in {name}"):
             there, here = (
                 in_format(sipit.load_model("tiny-llama", device=device), FORMATS[name])
                 for device in (options.device, "cpu")
@@ -232,8 +242,6 @@ def kernels(run: Run, options: Any) -> None:
             found, seconds = timed(options.device, lambda: there.capture(prompts, layer=2))  # noqa: B023
             apart = distance(found[0], here.capture(prompts, layer=2)[0])
             run.add(Row(f"tiny-llama in {name}", "sipit", seconds, f"{apart:.1e} from the processor's"))
-        except (Unsupported, MissingResource, RuntimeError) as error:
-            run.add(Row(f"tiny-llama in {name}", "sipit", 0.0, f"not done: {str(error).splitlines()[0]}"))
 
 
 PARTS: dict[str, Callable[[Run, Any], None]] = {

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from numerics.dtypes import name_of
 from numerics.formats.conversion import Conversion, Convert, converted
-from numerics.graphs.float64 import cast as to_type
+from numerics.networks.casting import cast as to_type
 from proofs.errors import Unsupported
 
 

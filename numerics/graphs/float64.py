@@ -1,6 +1,5 @@
 """The captured graph in torch's float64, without any cast: the reference for rounded runs of the same network."""
 
-import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 
 from proofs.arithmetic.base import Arithmetic, Discrete
 from proofs.arithmetic.whole import discrete
-from proofs.errors import InvalidInput, Unsupported
+from proofs.errors import InvalidInput
 from proofs.network.graph import Constant, Graph
 from proofs.operations.interpreter import evaluate
 
@@ -173,40 +172,3 @@ def evaluate_float64(
         inputs[name] = parameters[name].detach().to(device, torch.float64)
     with torch.no_grad():
         return evaluate(graph, inputs, arithmetic)
-
-
-def cast(module: Any, dtype: torch.dtype) -> Any:
-    """A module brought, in place, to weights and arithmetic of a floating-point type.
-
-    As where the library loads it in a half type, what no checkpoint stores (the frequencies of rotations) and the parts
-    that a class names stay in float32: rounded frequencies turn later positions by other angles.
-
-    Raises:
-        Unsupported: a library keeps its weights packed.
-    """
-    if getattr(module, "hf_quantizer", None) is not None:
-        raise Unsupported(
-            f"Expected weights that can be held in {str(dtype).removeprefix('torch.')}, but a quantiser keeps them "
-            "packed; dequantise the model, and save it again."
-        )
-    if dtype not in (torch.float16, torch.bfloat16):
-        module.to(dtype)
-        if dtype == torch.float64 and hasattr(module, "set_experts_implementation"):
-            module.set_experts_implementation("eager")  # the grouped kernel of experts has no float64
-        return module
-    stored, wide = module.state_dict().keys(), kept_wide(module, dtype)
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if name in stored and tensor.is_floating_point() and not (wide and wide.search(name)):
-            tensor.data = tensor.data.to(dtype)
-        elif tensor.dtype == torch.float64:
-            tensor.data = tensor.data.float()
-    return module
-
-
-def kept_wide(module: Any, dtype: torch.dtype) -> re.Pattern[str] | None:
-    """What is in the names of the parts that a class keeps in float32 where it is loaded in a half type, if any."""
-    if dtype not in (torch.float16, torch.bfloat16):
-        return None
-    kinds = ("_keep_in_fp32_modules_strict", *(["_keep_in_fp32_modules"] if dtype == torch.float16 else []))
-    said = sorted(part for kind in kinds for part in getattr(module, kind, None) or ())
-    return re.compile("|".join(part.replace("*", ".*") for part in said)) if said else None

@@ -155,7 +155,8 @@ def claim_of(
     regularity = regularity_of(graphs, zeroed)
     evaluated = as_evaluated(graphs, regularity, zeroed)
     points = {} if points is None else points
-    numbering = Numbering([*graphs.values(), *(longer.graphs.values() if longer is not None else ())])
+    everything = [*graphs.values(), *(longer.graphs.values() if longer is not None else ())]
+    numbering = Numbering(everything)
     counts: Counter[str] = Counter()
     for first, second, outcome in outcomes:
         kind, _, rest = outcome.partition(": ")
@@ -178,7 +179,6 @@ def claim_of(
         classes=len(outcomes), context=context, bos=" after a reserved BOS" if bos else "",
         certified=counts["differ"], collide=counts["collide"], undecided=counts["undecided"],
     )  # fmt: skip
-    everything = [*graphs.values(), *(longer.graphs.values() if longer is not None else ())]
     if (counts["collide"] or longer is not None) and not all(map(has_real_values, everything)):
         statement += UNDEFINED
     beyond: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from numerics.graphs.float64 import cast
+from numerics.networks.casting import cast
 from sipit.models.copies import in_float64
 from sipit.models.hooks import hooked
 

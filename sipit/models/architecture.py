@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from numerics.graphs.float64 import cast
+from numerics.networks.casting import cast
 from proofs.errors import InvalidInput
 from sipit.models.digest import digest_of_tensors
 from sipit.models.language_model import LanguageModel

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from numerics.dtypes import name_of
-from numerics.graphs.float64 import cast
+from numerics.networks.casting import cast
 from proofs.errors import InvalidInput, SipitError, Unsupported
 from sipit.models.adapter import find_adapter
 from sipit.models.digest import digest_of_tensors

@@ -13,7 +13,7 @@ import psutil
 import torch
 from torch.overrides import TorchFunctionMode
 
-from numerics.graphs.float64 import cast
+from numerics.networks.casting import cast
 from proofs.errors import SipitError
 from sipit.models import LanguageModel
 from sipit.models.copies import copied
