@@ -1,13 +1,14 @@
 """What a device does with models of real size: noise, margins, inversion, equal states, and kernels of number formats.
 
     python benchmarks/gpu.py [--device cuda] [--parts families,noise,margins,inversion,states,kernels]
-                             [--layer 16] [--lengths 64,1024] [--states 10000000] [--small] [-o FILE.json]
+                             [--layer 16] [--lengths 64,1024] [--budget 60] [--states 10000000] [--small]
+                             [-o FILE.json]
 
     families    tiny models on the device: their states against those of the processor, and a prompt that comes back
     noise       what rounding moves between captures, in bfloat16, float32 and, where the device has it, tf32
     margins     the nearest of all other tokens, at three positions of a prompt
     inversion   prompts of random tokens from their states, against the exhaustive policy on the same device
-    states      equal states among so many, each a prompt of its own: by keys of 64 bits, and then by what they are
+    states      equal states among so many prompts of two tokens: by keys of 64 bits, and then by what they are
     kernels     int8, nf4 and fp8 matrices on the device against the processor
 
 Needs a checkout and wheels alone: the model has the geometry of Llama-3.1-8B, and random weights in bfloat16, widened
@@ -40,6 +41,7 @@ from sipit.models.tiny import FAMILIES
 from sipit.noise.distances import relative_distance
 from sipit.noise.measured import measure_noise
 from sipit.observations.observation import Observation
+from sipit.prefix.choice import single_opener
 from sipit.prompts.builtin_text import random_tokens
 from sipit.quantization.formatted import in_format
 from sipit.quantization.margins import Place, scan
@@ -53,7 +55,7 @@ SMALL: dict[str, Any] = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048,
 }  # fmt: skip
 SEED, EXHAUSTED = 0, 3  # positions that the exhaustive policy resolves; the rest of its time is extrapolated
-SPAN = 2  # tokens of a prompt whose last state is one of many: 10**7 of them are minutes
+BATCH = 8192  # candidates at a time
 
 
 def geometry(shape: dict[str, Any], dtype: torch.dtype, device: str) -> LanguageModel:
@@ -74,6 +76,7 @@ def main() -> None:
     parser.add_argument("--parts", type=among(PARTS), default=",".join(PARTS))
     parser.add_argument("--layer", type=whole(), default=16)
     parser.add_argument("--lengths", type=several(2), default="64,1024")
+    parser.add_argument("--budget", type=whole(), default=60, help="seconds per prompt of the inversion")
     parser.add_argument("--states", type=whole(), default=10**7)
     parser.add_argument("--small", action="store_true", help="a tiny geometry, block 2, 8 tokens, 1,000 states")
     parser.add_argument("-o", "--output", type=Path)
@@ -87,9 +90,9 @@ def main() -> None:
     for name in options.parts:
         with told(run, name):
             PARTS[name](run, options)
+        run.write(options.output)  # after each, since a machine may be lent for so long
         if options.device.startswith("cuda"):
             torch.cuda.empty_cache()
-    run.write(options.output)
 
 
 @contextmanager
@@ -165,7 +168,7 @@ def noise(run: Run, options: Any) -> None:
 def margins(run: Run, options: Any) -> None:
     """The distance to the nearest other token of the vocabulary, relative to the state."""
     model = geometry(options.shape, torch.bfloat16, options.device)
-    (prompt,) = random_tokens(model, (1, max(options.lengths)), generator=torch.Generator().manual_seed(1)).tolist()
+    (prompt,) = random_tokens(model, (1, min(options.lengths)), generator=torch.Generator().manual_seed(1)).tolist()
     for position in (0, len(prompt) // 2, len(prompt) - 1):
         place = Place(0, tuple(prompt[:position]), prompt[position])
         state = Network(model, options.layer).run(torch.tensor([prompt[: position + 1]], device=model.device))[0, -1:]
@@ -181,53 +184,50 @@ def inversion(run: Run, options: Any) -> None:
     for length in options.lengths:
         prompts = random_tokens(model, (1, length), generator=torch.Generator().manual_seed(2)).tolist()
         states = sipit.capture(model, prompts, layer=options.layer)
-        inverter, opening = timed(options.device, lambda: Inverter.open(model, states))  # noqa: B023
+        inverter, opening = timed(options.device, lambda: Inverter.open(model, states, budget=options.budget))  # noqa: B023
         found, seconds = timed(options.device, lambda: inverter.invert(states[0]))  # noqa: B023
-        right = sum(a == b for a, b in zip(found.token_ids, prompts[0], strict=True))
+        pairs = list(zip(found.token_ids, prompts[0], strict=True))
+        right, wrong = sum(a == b for a, b in pairs), sum(a not in (b, None) for a, b in pairs)
         task = f"{length} tokens in bfloat16, layer {options.layer}"
         run.add(Row(task, "sipit (draft and verify)", seconds,
-                    f"{right} tokens recovered; probe and noise before it {opening:.3g} s"))  # fmt: skip
+                    f"{right} tokens recovered, {wrong} wrong, {found.outcome.value}; "
+                    f"probe and noise before it {opening:.3g} s"))  # fmt: skip
         short = replace(states, arrays=(states[0][:EXHAUSTED],))
         plain = Inverter.open(model, short, policy="exhaustive")
         _, few = timed(options.device, lambda: plain.invert(short[0]))  # noqa: B023
-        slow = few * length / EXHAUSTED
-        run.add(Row(task, "exhaustive", slow, f"extrapolated from {EXHAUSTED} positions", slow / seconds))
+        slow = few * max(right, 1) / EXHAUSTED
+        run.add(Row(task, "exhaustive", slow, f"as many tokens, extrapolated from {EXHAUSTED} positions",
+                    slow / seconds))  # fmt: skip
 
 
 def states(run: Run, options: Any) -> None:
-    """Equal last states among so many prompts of distinct tokens: exact, since equal keys are looked at again."""
+    """Equal states of all tokens behind other first tokens, exact: equal keys are looked at again."""
     model = geometry(options.shape, torch.bfloat16, options.device)
     chance = torch.Generator().manual_seed(3)
-    factors = torch.randint(-(2**62), 2**62, (model.width,), generator=chance).to(model.device) * 2 + 1
-    network, batch = Network(model, options.layer), 64 if options.small else 2048
+    factors = (torch.randint(-(2**62), 2**62, (model.width,), generator=chance) * 2 + 1).to(model.device)
+    firsts = torch.randperm(model.vocabulary_size, generator=chance)[: -(-options.states // model.vocabulary_size)]
+    everything, network = torch.arange(model.vocabulary_size, device=model.device), Network(model, options.layer)
 
-    def prompts(number: int) -> torch.Tensor:
-        own = torch.Generator().manual_seed(10 + number)
-        return random_tokens(model, (batch, SPAN), generator=own).to(model.device)
-
-    def last(number: int) -> torch.Tensor:
-        return network.run(prompts(number))[:, -1].contiguous()
+    def behind(first: int, ids: torch.Tensor) -> torch.Tensor:
+        prefix = single_opener(network)(network)
+        prefix.extend(0, torch.tensor([[first]], device=model.device))
+        prefix.keep(0)
+        return torch.cat([prefix.candidates(torch.ones_like(part), part) for part in ids.split(BATCH)])
 
     def keys() -> torch.Tensor:
-        found = [
-            (last(number).view(torch.int16).long() * factors).sum(1) for number in range(-(-options.states // batch))
-        ]
-        return torch.cat(found)[: options.states].cpu()
+        rows = (behind(first, everything).view(torch.int16).long() for first in firsts.tolist())
+        return torch.cat([(row * factors).sum(1).cpu() for row in rows])
+
+    def state(number: int) -> torch.Tensor:
+        first, second = firsts[number // model.vocabulary_size], number % model.vocabulary_size
+        return behind(int(first), everything[second : second + 1])[0]
 
     found, seconds = timed(options.device, keys)
     order = found.argsort(stable=True)
-    same = torch.nonzero(found[order][1:] == found[order][:-1]).flatten()
-    pairs = [(int(order[at]), int(order[at + 1])) for at in same.tolist()]
-    equal = repeated = 0
-    for pair in pairs:
-        first, second = (prompts(number // batch)[number % batch] for number in pair)
-        if torch.equal(first, second):
-            repeated += 1
-        else:
-            one, other = (last(number // batch)[number % batch] for number in pair)
-            equal += int(torch.equal(one, other))
-    run.add(Row(f"{len(found)} states of width {model.width}, prompts of {SPAN} tokens", "sipit", seconds,
-                f"{equal} pairs of neighbours are equal; {repeated} prompts were drawn twice"))  # fmt: skip
+    same = torch.nonzero(found[order][1:] == found[order][:-1]).flatten().tolist()
+    equal = sum(torch.equal(state(int(order[at])), state(int(order[at + 1]))) for at in same)
+    run.add(Row(f"{len(found)} states of width {model.width}: all tokens behind {len(firsts)} others", "sipit", seconds,
+                f"{len(same)} neighbours have equal keys; {equal} of them are equal"))  # fmt: skip
 
 
 def kernels(run: Run, options: Any) -> None:

@@ -35,6 +35,8 @@ def cache_folder() -> Path:
 def measured_with(device: "torch.device | str" = "cpu") -> str:
     """The folder of the cache for what this installation computes: torch, transformers, the processor, the device.
 
+    Also how the device multiplies matrices of float32, where it rounds their factors (tf32).
+
     What was measured with others, or made by them, is not found there, whatever it was.
     """
     return re.sub(r"[^\w.+-]+", "-", f"{installation()}_{_place(device)}")
@@ -55,8 +57,11 @@ def installation() -> str:
 def _place(device: "torch.device | str") -> str:
     import torch
 
+    from numerics.networks.products import is_rounded, product_unit
+
     place = torch.device(device)
-    return torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
+    name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
+    return f"{name}_products-{product_unit(place):.0e}" if is_rounded(place) else name
 
 
 def can_write(folder: Path) -> bool:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -90,5 +90,9 @@ def _versions(*names: str) -> dict[str, str]:
     return {name: _version(name) for name in names}
 
 
-# Reading the metadata of a distribution costs as much as a short capture.
-_version = cache(version)
+@cache  # reading the metadata of a distribution costs as much as a short capture
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"  # run from a checkout, for one

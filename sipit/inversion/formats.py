@@ -1,7 +1,8 @@
 """In which number format states were computed, where nobody says: each tensor on its own.
 
 The container says little: numpy has no bfloat16, so half types come widened, and what runs in half types under autocast
-comes in float32 that lies on no half grid. So values on a coarser grid count as computed there
+comes in float32 that lies on no half grid. A manifest names the type, but not how a device multiplied: the factors of
+tf32 are rounded as those of float16 are. So values on a coarser grid count as computed there
 (`sipit.noise.tolerance`), and where no token fits but one is far nearer than chance, the half types are tried too.
 """
 
@@ -42,8 +43,8 @@ def with_half_types(
 
     `again` inverts the tensor of a number with a tolerance.
     """
-    if states.manifest is not None or (states.observation.plain and states.layer == 0):
-        return list(inversions)  # the arithmetic is known, or there is none
+    if states.observation.plain and states.layer == 0:
+        return list(inversions)  # nothing is computed
     return [_tried(model, states, number, one, again) for number, one in enumerate(inversions)]
 
 

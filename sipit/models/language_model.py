@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from numerics.dtypes import name_of
+from numerics.networks.products import is_rounded, product_unit
 from numerics.pairs.row_classes import row_classes
 from proofs.errors import InvalidInput
 from sipit.models.abilities import Abilities
@@ -103,7 +104,9 @@ class LanguageModel:
             f"weights in {' and '.join(sorted(stored))}, activations in {name_of(self.dtype)} "
             f"(the library casts some norms, rotary tables and softmax to float32), attention: {attention or 'none'}"
         )
-        return "; ".join((plain, *self.assembly))
+        rounded = self.dtype == torch.float32 and is_rounded(self.device)
+        products = (f"factors of products rounded to {product_unit(self.device):.0e}",) if rounded else ()
+        return "; ".join((plain, *products, *self.assembly))
 
     @property
     def abilities(self) -> Abilities:

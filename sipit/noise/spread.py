@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from numerics.networks.products import product_unit
 from sipit.models.hooks import hooked
 from sipit.models.network import Network
 from sipit.noise.distances import relative_distance
@@ -41,9 +42,10 @@ def spread_of(states: torch.Tensor, *, damped: bool) -> torch.Tensor:
     return relative_distance(states[1:], states[0].expand_as(states[1:]), damped=damped).amax(0)
 
 
-def rounding_unit(*dtypes: torch.dtype) -> float:
-    """The rounding unit of the least exact of these types."""
-    return max(torch.finfo(dtype).eps for dtype in dtypes)
+def rounding_unit(*dtypes: torch.dtype, device: torch.device | str = "cpu") -> float:
+    """The rounding unit of the least exact of these types, as a device computes in them."""
+    units = [torch.finfo(dtype).eps for dtype in dtypes]
+    return max(units + ([product_unit(device)] if torch.float32 in dtypes else []))
 
 
 @contextmanager

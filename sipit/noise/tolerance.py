@@ -123,7 +123,7 @@ def derive_tolerance(
     if noise is None:
         noise = measure_noise(model, states.observation, computed=computed, stored=stored)
         keep_json(key, asdict(noise))
-    unit = rounding_unit(stored, computed, model.dtype)
+    unit = rounding_unit(stored, computed, model.dtype, device=model.device)
     even = unit > COARSE if damped is None else damped
     names = " and ".join(dict.fromkeys(name_of(dtype) for dtype in (computed, stored)))
     size, ratio = (noise.damped_usual, noise.damped_ratio) if even else (noise.largest, noise.ratio)

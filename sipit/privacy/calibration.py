@@ -67,7 +67,7 @@ def _measured(
     model: LanguageModel, layers: Sequence[int], coarse: torch.dtype, progress: Progress | None
 ) -> dict[str, Any]:
     prompts = calibration_prompts(model)
-    unit = rounding_unit(coarse, model.dtype)
+    unit = rounding_unit(coarse, model.dtype, device=model.device)
     spreads: list[Spread] = []
     for ids in prompts:
         spreads.append(spread_at(model, ids, layers, unit))
@@ -75,7 +75,7 @@ def _measured(
             progress(len(spreads), len(prompts))
     maxima = [float((one.last / one.but_last).max()) for one in spreads]
     ways = ["a perturbed run"]
-    other = in_dtype(model, coarse) if unit > torch.finfo(model.dtype).eps else model
+    other = in_dtype(model, coarse) if torch.finfo(coarse).eps > torch.finfo(model.dtype).eps else model
     hows = [(name, how) for name, how, refused in other_ways(model, len(prompts), longest=max(map(len, prompts)))
             if refused is None]  # fmt: skip
     if other is not model:

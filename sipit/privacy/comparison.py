@@ -158,14 +158,15 @@ def compare_runs(
     _check_alike(one, two, ours, theirs, ids if prompts is not None else None)
     distances = tuple(damped_distance(b, a) for a, b in zip(ours, theirs, strict=True))
     coarse = _coarsest(one, two, ours, theirs, shared)
-    unit = rounding_unit(coarse)
     if model is None:
-        return _without_model(layers, distances, unit, rate)
+        return _without_model(layers, distances, rounding_unit(coarse), rate)
+    unit = rounding_unit(coarse, device=model.device)
     with stages("calibrating") as progress:
         calibration = calibrate(model, layers, coarse, progress)
         threshold = calibration.threshold(rate / len(distances))
     with stages("spreading rounding") as progress:
-        expected = _expected(model, ids, layers, rounding_unit(coarse, model.dtype), distances, calibration, progress)
+        wide = max(unit, rounding_unit(model.dtype, device=model.device))
+        expected = _expected(model, ids, layers, wide, distances, calibration, progress)
     allowed = tuple(threshold * spread for spread in expected)
     found = _first_beyond(layers, distances, allowed)
     exact: dict[str, Any] | None = None

@@ -32,3 +32,18 @@ def test_a_number_format_names_the_arithmetic_that_ran_on_the_device(name):
     other = in_format(tiny("llama"), FORMATS[name if name != "tf32" else "float32"]).capture([[1, 2, 3, 4]], layer=2)[0]
     assert formatted.arithmetic and bool(torch.isfinite(states).all())
     assert float((states.cpu().double() - other.double()).norm() / other.double().norm()) < 0.05
+
+
+def test_tf32_is_noticed_and_its_states_come_back_on_either():
+    prompts = random_prompts(3, longest=20, seed=82)
+    torch.set_float32_matmul_precision("high")
+    try:
+        there = sipit.load_model("tiny-llama", device="cuda")
+        assert "factors of products rounded" in there.arithmetic
+        states = sipit.capture(there, prompts, layer=1)
+        assert_recovers(there, states, prompts)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert "factors of products rounded" not in there.arithmetic
+    for model in (there, tiny("llama")):
+        assert [one.token_ids for one in sipit.invert(model, states)] == prompts
