@@ -90,6 +90,7 @@ def small_copy(config: Any) -> Any:
     elif shared:  # the last ones share what the last of each kind before them has
         shared = min(blocks, shared)
         changed["num_kv_shared_layers"], blocks = shared, blocks + shared
+    blocks = min(blocks, count) if isinstance(count, int) else blocks
     changed |= {name: min(data[name], blocks) for name in COUNTS if isinstance(data.get(name), int)}
     changed |= {name: (changed.get(name, value) * 2)[:blocks] for name, value in per_layer.items()}
     if isinstance(data.get("per_layer_config"), dict):

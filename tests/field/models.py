@@ -23,7 +23,8 @@ def drawn_ids(length, *, seed, rows=512):
 
 def plain(folder, ids, *, dtype=torch.float32):
     """The hidden states (T, d) of a prompt by a plain run in a process of its own mind: the model is loaded anew."""
-    module = tf.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    kind = getattr(tf, tf.AutoConfig.from_pretrained(folder).architectures[0])  # which need not be one of text alone
+    module = kind.from_pretrained(folder, dtype=dtype)
     with torch.inference_mode():
         found = module(input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=False).hidden_states
     return [states[0].clone() for states in found]

@@ -65,6 +65,23 @@ def test_rows_beyond_a_tokenizer_of_python(tmp_path, capsys):
     assert found["text_is_prompt"] is False
 
 
+@pytest.mark.slow
+def test_a_certificate_for_a_vocabulary_needs_no_tokenizer(tmp_path, capsys):
+    folder = save(llama(vocab_size=8, num_hidden_layers=1), tmp_path / "model", tokenizer=None)
+    given = ("certify", folder, "--vocabulary", "all", "--layer", 1)
+    prompts = tmp_path / "p.jsonl"
+    prompts.write_text('{"token_ids": [3]}')
+    record = record_of(capsys, *given, "--prompts", prompts)
+    assert record["verdict"] == "separated"
+    kept = tmp_path / "record.json"
+    kept.write_text(json.dumps(record))
+    assert record_of(capsys, "verify", kept)["verdict"] == "accepted"
+    text = tmp_path / "p.txt"
+    text.write_text("abc")
+    assert run([*map(str, given), "--prompts", str(text)]) == 2
+    assert "has no tokenizer" in capsys.readouterr().err
+
+
 def test_a_text_that_is_not_the_prompt_is_told(tmp_path, capsys):
     folder = save(llama(), tmp_path / "model")
     ids = [65, 200, 66]  # a byte that is no character

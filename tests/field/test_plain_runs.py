@@ -8,83 +8,44 @@ import sipit
 from proofs.errors import InvalidInput, Unsupported
 from sipit.diagnosis.conventions import diagnose
 from sipit.diagnosis.findings import Cause
+from sipit.observations.observation import Observation
 from sipit.states.files import States
 from sipit.states.layered import capture_layers
-from tests.field.models import COMMON, drawn_ids, plain
+from tests.field.families import FAMILIES, NO_EMBEDDING, dynamic, longrope
+from tests.field.models import drawn_ids, llama, plain
+from tests.sipit.cases import rest_slow
 from tests.sipit.folders import drawn, save
 
-LONG = {
-    "rope_type": "longrope",
-    "rope_theta": 1e4,
-    "short_factor": [1.0] * 8,
-    "long_factor": [1.0 + i for i in range(8)],
-}
-ENCODED = {
-    "vocab_size": 512, "d_model": 64, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 128,
-    "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 128, "max_position_embeddings": 128,
-    "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2, "is_decoder": True,
-    "is_encoder_decoder": False,
-}  # fmt: skip
+# Others say the same again of a kind that is here.
+QUICK = {"roberta", "mbart", "trocr of one block", "rwkv", "longrope", "openai-gpt", "llama4"}
+# On both sides of the lengths by which rotations change; of the others two are enough.
+LENGTHS = {"longrope": (5, 12, 16, 17, 26), "dynamic": (5, 12, 17, 26)}
 
 
-def longrope(original):
-    config = tf.Phi3Config(
-        **COMMON | {"max_position_embeddings": 256, "original_max_position_embeddings": original, "pad_token_id": 0},
-        rope_parameters=LONG | {"original_max_position_embeddings": original},
-    )
-    return drawn(lambda: tf.Phi3ForCausalLM(config))
-
-
-def dynamic():
-    rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}
-    config = tf.LlamaConfig(**COMMON | {"max_position_embeddings": 24}, rope_parameters=rope)
-    return drawn(lambda: tf.LlamaForCausalLM(config))
-
-
-MAKERS = {
-    "roberta": lambda: drawn(lambda: tf.RobertaForCausalLM(
-        tf.RobertaConfig(**COMMON | {"pad_token_id": 1, "is_decoder": True}))),
-    "mbart": lambda: drawn(lambda: tf.MBartForCausalLM(tf.MBartConfig(**ENCODED))),
-    "marian": lambda: drawn(lambda: tf.MarianForCausalLM(tf.MarianConfig(**ENCODED))),
-    "trocr of one block": lambda: drawn(lambda: tf.TrOCRForCausalLM(tf.TrOCRConfig(
-        vocab_size=512, d_model=64, decoder_layers=1, decoder_attention_heads=4, decoder_ffn_dim=128,
-        max_position_embeddings=128, pad_token_id=1))),
-    "rwkv": lambda: drawn(lambda: tf.RwkvForCausalLM(tf.RwkvConfig(
-        vocab_size=512, hidden_size=64, num_hidden_layers=4, context_length=128, rescale_every=2,
-        attention_hidden_size=64))),
-    "longrope": lambda: longrope(16),
-    "dynamic": dynamic,
-}  # fmt: skip
-LENGTHS = (5, 12, 16, 17, 26)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in {"marian", "dynamic"} else name for name in MAKERS]
-)
+@pytest.mark.parametrize("name", rest_slow(*QUICK, of=FAMILIES))
 def test_captures_are_those_of_plain_runs_and_are_inverted(name, tmp_path):
-    folder = save(MAKERS[name](), tmp_path)
+    folder = save(FAMILIES[name](), tmp_path)
     model = sipit.load_model(folder)
-    prompts = [drawn_ids(length, seed=length) for length in LENGTHS]
-    expected = [plain(folder, ids)[-1] for ids in prompts]
+    rows = min(512, model.vocabulary_size)
+    prompts = [drawn_ids(length, seed=length, rows=rows) for length in LENGTHS.get(name, (5, 12))]
+    theirs = [plain(folder, ids) for ids in prompts]
     for how in ({}, {"batch": 5}, {"batch": 5, "padding": "left"}, {"cached": True}):
         try:
             captured = sipit.capture(model, prompts, layer="final", **how)
         except Unsupported as refused:
             assert how == {"cached": True}, refused
             continue
-        for one, other in zip(captured, expected, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
-    if name == "trocr of one block":
-        foreign = States(tuple(expected), "final")
-    else:
-        first = 0 if name == "rwkv" else 1  # which lists no input of the first block
-        foreign = States(tuple(plain(folder, ids)[first] for ids in prompts), 1)
+        for one, other in zip(captured, theirs, strict=True):
+            torch.testing.assert_close(one, other[-1], rtol=1e-4, atol=1e-4)
+    first = 0 if name in NO_EMBEDDING else 1
+    layer = 1 if model.layers > 1 else "final"
+    foreign = States(tuple(states[first] for states in theirs), layer)
     found = sipit.invert(model, foreign)
     assert [one.token_ids for one in found] == prompts
 
 
 def test_token_by_token_is_as_in_one_run_wherever_it_is_read(tmp_path):
-    folder = save(MAKERS["mbart"](), tmp_path)
+    folder = save(FAMILIES["mbart"](), tmp_path)
     ids = drawn_ids(9, seed=1)
     expected = plain(folder, ids)
     model = sipit.load_model(folder)
@@ -96,6 +57,23 @@ def test_token_by_token_is_as_in_one_run_wherever_it_is_read(tmp_path):
         layer = 0 if site in ("normed", "values") else 1
         one, other = (sipit.capture(model, [ids], layer=layer, observe=site, cached=how)[0] for how in (False, True))
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("site", ["centred", "mlp-out"])
+def test_rows_without_their_mean_and_rows_of_one_half_of_a_block(site, tmp_path):
+    folder = save(llama(), tmp_path)
+    ids, seen = drawn_ids(6, seed=6), []
+    module = tf.AutoModelForCausalLM.from_pretrained(folder)
+    module.model.layers[0].mlp.register_forward_hook(lambda _module, _given, output: seen.append(output[0]))
+    with torch.inference_mode():
+        rows = module(torch.tensor([ids]), output_hidden_states=True).hidden_states[1][0]
+    rows = rows - rows.mean(dim=1, keepdim=True) if site == "centred" else seen[0]
+    model = sipit.load_model(folder)
+    (found,) = sipit.invert(model, States((rows,), observation=Observation.of(site, 1)))
+    assert found.token_ids == ids
+    named = diagnose(model, rows, claimed=1)  # as what they are not
+    assert (named.site.name, list(named.token_ids)) == (site, ids)
 
 
 def test_a_prompt_that_no_part_of_which_runs_alone_is_told(tmp_path):

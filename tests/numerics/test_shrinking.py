@@ -53,6 +53,11 @@ def test_a_copy_of_a_small_copy_is_itself():
         assert small_copy(small).to_dict() == small.to_dict()
 
 
+def test_a_copy_has_no_more_blocks_than_the_model():
+    small = small_copy(AutoConfig.for_model("qwen2", num_hidden_layers=1))
+    assert small.num_hidden_layers == len(small.layer_types) == 1
+
+
 def test_a_config_of_several_text_models_is_refused():
     with pytest.raises(Unsupported, match="several"):
         small_copy(AutoConfig.for_model("musicgen"))
