@@ -246,3 +246,25 @@ def test_zeros_of_more_entries_repeat_what_they_are_added_to(swapped: bool) -> N
         return net.graph(net.op("sum", wide, axes=(2,), keep=True))
 
     assert not equal(network, (1,), (1, 1))  # twice a number, and three times the same
+
+
+@pytest.mark.parametrize(("operation", "masks"), [("add", True), ("subtract", False)])
+@pytest.mark.parametrize("left", [None, 2, float("-inf")])
+def test_minus_infinity_masks_what_it_is_added_to_and_nothing_that_it_is_taken_from(
+    operation: str, masks: bool, left: float | None
+) -> None:
+    """x + (-inf) is -inf, for an unknown x, a number and -inf; x - (-inf) is no score, and nothing follows from it."""
+
+    def network(length: int) -> Graph:
+        net, x = rows(length)
+        scores = net.op("permute", net.op("sum", x, axes=(2,), keep=True), order=(0, 2, 1))
+        first = [place == 0 for place in range(length)]
+        mask = net.constant([float("-inf") if hidden else 0 for hidden in first], (1, 1, length))
+        if left is None:
+            scores = net.op(operation, scores, mask)
+        else:
+            number = net.constant([left if hidden else 2 for hidden in first], (1, 1, length))
+            scores = net.op("add", scores, net.op(operation, number, mask))
+        return net.graph(net.op("matmul", net.op("softmax", scores, axis=2), x))
+
+    assert equal(network, (1, 2, 3), (4, 2, 3)) is masks
