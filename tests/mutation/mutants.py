@@ -160,14 +160,17 @@ def main() -> int:
     judged: dict[str, str] = dict(line.split(" ", 2)[:2] for line in JUDGED.read_text().splitlines())
     unknown = 0
     for path in options.modules:
-        tests = [f"tests/proofs/{name}.py" for name in QUICK[path].split()]
+        chosen = [name.partition("::") for name in QUICK[path].split()]
+        tests = [f"tests/proofs/{file}.py{mark}{test}" for file, mark, test in chosen]
         began = time.monotonic()
         if outcome(path, (ROOT / path).read_text(), tests, 3600) != "survived":
             sys.exit(f"Expected the tests of {path} to pass, but they fail; run them first.")
         limit = 30 + 5 * (time.monotonic() - began)
         counts = dict.fromkeys(("noticed", "endless", "harmless"), 0)
         left: list[str] = []
-        told_by = hashlib.sha256(b"".join((ROOT / test).read_bytes() for test in tests)).hexdigest()
+        told_by = hashlib.sha256(
+            b"".join((ROOT / "tests/proofs" / f"{file}.py").read_bytes() for file, *_ in chosen)
+        ).hexdigest()
         for change, text in list(mutants(path))[:: options.every]:
             key = hashlib.sha256(f"{told_by} {text}".encode()).hexdigest()
             found = judged.get(key) or outcome(path, text, tests, limit)

@@ -1,4 +1,4 @@
-"""Which tests notice the mutants of a module: every module of the checker has some."""
+"""Which tests notice the mutants of a module, a file or one test of it: every module of the checker has some."""
 
 KERNEL = "test_lemmas test_lemmas_of_rows test_lemmas_refused test_forgeries test_checker test_negative_controls"
 QUICK = {  # in the order in which they run, those that notice most first
@@ -47,7 +47,8 @@ QUICK = {  # in the order in which they run, those that notice most first
                 "values",
             )
         ),
-        "test_value_numbering test_structural test_two_blocks",
+        "test_value_numbering test_structural test_two_blocks::test_the_pair_is_shown_on_the_captured_network"
+        " test_two_blocks::test_a_common_continuation_keeps_them_equal",
     ),
     "proofs/network/graph.py": "test_graph test_forgeries test_kernel_edges test_checker",
     "proofs/kernel/wellformed.py": "test_kernel_edges test_separation",
