@@ -108,6 +108,19 @@ def same_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType
     return types[0]
 
 
+def same_type_with(*rationals: str, optional: Sequence[str] = ()) -> TypeRule:
+    """The same for an operation with rational attributes, of which those that are `optional` may be absent."""
+
+    def rule(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
+        for name in rationals:
+            exact(attributes, name)
+        for name in optional:
+            optional_exact(attributes, name)
+        return same_type(types, attributes)
+
+    return rule
+
+
 def broadcast_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
     """The broadcast of all arguments, which must be of one kind."""
     expect(len(types) >= 1 and len({t.kind for t in types}) == 1, "arguments of one kind")

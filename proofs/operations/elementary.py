@@ -12,7 +12,7 @@ from typing import Any
 
 from proofs.arithmetic.base import Arithmetic, Reals
 from proofs.arithmetic.bounds import EVERYTHING, ONE, ZERO, Interval
-from proofs.operations.base import Application, Operation, Proved, bounded, exact, same_type, unmet
+from proofs.operations.base import Application, Operation, Proved, bounded, exact, same_type, same_type_with, unmet
 from proofs.regularity import ANALYTIC, CONSTANT, CONTINUOUS, Facts, Regularity
 
 
@@ -163,8 +163,8 @@ OPERATIONS = (
     _primitive("tanh", "tanh x", _ANY + "y' = 1 - y^2", _everywhere(_signed(ONE))),
     _primitive("erf", "2/sqrt(pi) integral of e^(-t^2)", _ANY + "y' = g, g' = -2xg", _everywhere(_signed(ONE))),
     _primitive("sigmoid", "1/(1 + e^-x)", _ANY + "y' = y(1-y)", _everywhere(lambda x: Interval(ZERO, True, ONE, True))),
-    Operation("softplus", "log(1 + e^(beta x))/beta", _ANY + "y' = s, s' = s(1-s) at beta = 1", same_type,
-              _softplus_facts, _softplus),
+    Operation("softplus", "log(1 + e^(beta x))/beta", _ANY + "y' = s, s' = s(1-s) at beta = 1",
+              same_type_with("beta"), _softplus_facts, _softplus),
     _primitive("log", "log x", "analytic on x > 0: y' = z, z' = -z^2", _above(ZERO, _log)),
     _primitive("log1p", "log(1 + x)", "analytic on x > -1: y' = z, z' = -z^2", _above(-ONE, _log1p)),
     _primitive("rsqrt", "x^(-1/2)", "analytic on x > 0: y' = -y^3/2", _above(ZERO, _sqrt)),

@@ -97,6 +97,7 @@ def _log_sum_exp(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:
 
 
 def _layer_norm_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
+    exact(attributes, "epsilon")
     axes = integer(attributes, "axes")
     shape = types[0].shape
     expect(1 <= axes <= len(shape) and all(n > 0 for n in shape[-axes:]), f"trailing axes of {shape}")

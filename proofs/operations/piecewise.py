@@ -20,6 +20,7 @@ from proofs.operations.base import (
     optional_exact,
     reduced,
     same_type,
+    same_type_with,
     unmet,
 )
 from proofs.regularity import ANALYTIC, CONSTANT, CONTINUOUS, UNPROVED, Facts, smooth
@@ -199,12 +200,14 @@ KINK = "continuous and piecewise analytic; analytic where exact bounds keep it o
 OPERATIONS = (
     Operation("relu", "max(x, 0)", KINK, same_type, _relu, _relu_value),
     Operation("absolute", "|x|", KINK, same_type, _absolute, _absolute_value),
-    Operation("clamp", "min(max(x, low), high)", KINK, same_type, _clamp, _clamp_value),
+    Operation("clamp", "min(max(x, low), high)", KINK, same_type_with(optional=("low", "high")), _clamp,
+              _clamp_value),
     Operation("maximum", "max(x, y)", KINK + "; max(x, -inf) = x", _two_reals, _maximum,
               lambda a, v, p: a.select(a.greater(v[0], v[1]), v[0], v[1]), masked=True),
     Operation("minimum", "min(x, y)", KINK, _two_reals, _minimum,
               lambda a, v, p: a.select(a.greater(v[0], v[1]), v[1], v[0])),
     Operation("largest", "the maximum along an axis", KINK, _reduced_type, _largest, _largest_value, masked=True),
-    Operation("leaky_relu", "x for x > 0, else slope x", KINK, same_type, _leaky, _leaky_value),
-    Operation("elu", "x for x > 0, else scale (e^x - 1)", "C^1 for scale = 1, else C^0", same_type, _elu, _elu_value),
+    Operation("leaky_relu", "x for x > 0, else slope x", KINK, same_type_with("slope"), _leaky, _leaky_value),
+    Operation("elu", "x for x > 0, else scale (e^x - 1)", "C^1 for scale = 1, else C^0", same_type_with("scale"), _elu,
+              _elu_value),
 )  # fmt: skip
