@@ -1,0 +1,29 @@
+"""What a check would cost is told by the right part of a certificate, before anything is computed."""
+
+import pytest
+
+from proofs.kernel.price import TooLarge, afford
+from tests.proofs.bombs import BOMBS
+
+REFUSED = {
+    "constants and masks": ["a constant of many entries", "a mask of many entries", "masks that are moved"],
+    "equal states": ["a long prompt", "every three tokens", "many layers"],
+    "evaluations": ["a table of many rows", "a table of many rows, patterns", "a wide product", "a wide product, four tokens",
+                    "an error function", "an expanded row", "many scattered entries"],
+    "nodes": ["blocks of blocks", "choices that are silenced", "long names", "many rows", "rows with many arguments"],
+    "pairs of prompts": ["many pairs", "pairs without end"],
+    "prompts": ["many lengths", "what long prompts have in common"],
+    "second derivatives": ["many samples"],
+    "symbols": ["parts of a target"],
+}  # fmt: skip
+PART = {name: part for part, names in REFUSED.items() for name in names}
+
+
+@pytest.mark.parametrize("name", sorted(BOMBS))
+def test_what_is_refused_is_refused_for_what_is_dear_in_it(name: str) -> None:
+    certificate = BOMBS[name]()
+    if name not in PART:
+        assert afford(certificate, certificate["kind"], 1.0) > 0
+        return
+    with pytest.raises(TooLarge, match=f"^its {PART[name]} take"):
+        afford(certificate, certificate["kind"], 1.0)
