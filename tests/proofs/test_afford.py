@@ -8,8 +8,8 @@ from tests.proofs.bombs import BOMBS
 REFUSED = {
     "constants and masks": ["a constant of many entries", "a mask of many entries", "masks that are moved"],
     "equal states": ["a long prompt", "every three tokens", "many layers"],
-    "evaluations": ["a table of many rows", "a table of many rows, patterns", "a wide product", "a wide product, four tokens",
-                    "an error function", "an expanded row", "many scattered entries"],
+    "evaluations": ["a table of many rows", "a table of many rows, patterns", "a wide product", "an error function",
+                    "a wide product, four tokens", "an expanded row", "many scattered entries"],
     "nodes": ["blocks of blocks", "choices that are silenced", "long names", "many rows", "rows with many arguments"],
     "pairs of prompts": ["many pairs", "pairs without end"],
     "prompts": ["many lengths", "what long prompts have in common"],
