@@ -47,10 +47,11 @@ def leak(
     Example: sipit leak smollm2 --defences gaussian,bits --layers 15 --quick -o report.html
     """
     check_output(output)
-    if released is not None and (prompts is None or defences is not None or strengths is not None or seeds != 1):
+    chosen = (defences, strengths) != (None, None) or seeds != 1 or quick
+    if released is not None and (prompts is None or chosen):
         raise InvalidInput(
-            "Expected --prompts beside --released, and no --defences, --strengths or --seeds, since the states have "
-            "left already; correct the command."
+            "Expected --prompts beside --released, and no --defences, --strengths, --seeds or --quick, since the "
+            "states have left already; correct the command."
         )
     chosen_strengths = None if strengths is None else [_number(part) for part in strengths.split(",")]
     watch = Stopwatch()
