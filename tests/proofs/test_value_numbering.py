@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -268,3 +269,14 @@ def test_minus_infinity_masks_what_it_is_added_to_and_nothing_that_it_is_taken_f
         return net.graph(net.op("matmul", net.op("softmax", scores, axis=2), x))
 
     assert equal(network, (1, 2, 3), (4, 2, 3)) is masks
+
+
+@pytest.mark.parametrize("by", [2, [2, 3]])
+def test_a_number_taken_away_is_not_the_number_added(by: Any) -> None:
+    def shifted(operation: str, length: int) -> Graph:
+        net, x = rows(length)
+        return net.graph(net.op(operation, x, net.constant(by, (1, 1, WIDTH))))
+
+    more, less = shifted("add", 1), shifted("subtract", 2)
+    assert not Numbering([more, less]).equal(more, (1,), less, (1, 1))
+    assert Numbering([more, less]).equal(more, (1,), shifted("add", 2), (2, 1))

@@ -64,8 +64,8 @@ def shifted(at: At, first: int, second: int, sign: int, fits: tuple[bool, bool])
         infinite = any(isinstance(entry, float) for entry in known.values)
         if infinite or at.node.type.kind != "real" or not fits[position]:
             continue
-        base, before = table.shifted.get(value, (value, None))
-        by = other if before is None else folded(at, (before, other))
+        base, before = table.shifted.get(value, (value, table.constant("real", at.whole, (Fraction(0),))))
+        by = folded(at, (before, other))
         if by is not None:
             return table.shift(base, by)
     return table.of("add", *sorted((first, second))) if sign > 0 else table.of("subtract", first, second)
