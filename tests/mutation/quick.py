@@ -47,7 +47,8 @@ QUICK = {  # in the order in which they run, those that notice most first
                 "values",
             )
         ),
-        "test_value_numbering test_equal_numbers test_structural test_two_blocks::test_the_pair_is_shown_on_the_captured_network"
+        "test_value_numbering test_equal_numbers test_structural"
+        " test_two_blocks::test_the_pair_is_shown_on_the_captured_network"
         " test_two_blocks::test_a_common_continuation_keeps_them_equal",
     ),
     "proofs/network/graph.py": "test_graph test_forgeries test_kernel_edges test_checker",
