@@ -8,11 +8,13 @@ arithmetic moves states is said in the damped distance of directions.
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
 
 from numerics.dtypes import name_of
+from proofs.errors import Unsupported
 from sipit.diagnosis.sites import Site, Sites
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
@@ -125,12 +127,18 @@ def ordinary_level(sites: Sites, site: Site, distance: Distance = direction_dist
 
 
 def coarse_levels(sites: Sites, site: Site) -> list[Level]:
-    """The noise of float16, bfloat16 and 8-bit weights against the model's own arithmetic, the least first."""
+    """The noise of float16, bfloat16 and 8-bit weights against the model's own arithmetic, the least first.
+
+    What the library does not run the model in is left out.
+    """
     model = sites.model
     ids = torch.tensor(calibration(model, 6), device=model.device)
     plain = _run(model, site, ids)
     coarser = [d for d in (torch.float16, torch.bfloat16) if torch.finfo(d).eps > torch.finfo(model.dtype).eps]
-    others = [(name_of(dtype), in_dtype(model, dtype)) for dtype in coarser]
+    others: list[tuple[str, LanguageModel]] = []
+    for dtype in coarser:
+        with suppress(Unsupported):
+            others.append((name_of(dtype), in_dtype(model, dtype)))
     others.append(("8-bit weights", _with_rounded_matrices(model)))
     return sorted((_level(name, plain, _run(other, site, ids)) for name, other in others), key=lambda one: one.largest)
 

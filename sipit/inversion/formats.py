@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from numerics.dtypes import name_of
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 from sipit.inversion.decision import clearly_farther
 from sipit.inversion.outcome import Inversion, Outcome
 from sipit.models import LanguageModel
@@ -59,6 +59,9 @@ def _tried(model: LanguageModel, states: States, number: int, found: Inversion, 
             tolerance = derive_tolerance(model, replace(states, arrays=(states[number],)), formats=(dtype, stored))
         except InvalidInput:
             said.append(f"{name} (its noise drowns what tells tokens apart)")
+            continue
+        except Unsupported:
+            said.append(f"{name} (in which this model cannot be recomputed)")
             continue
         other = again(number, tolerance)
         if other.outcome is not Outcome.NOT_FOUND:

@@ -6,17 +6,30 @@ from typing import Any
 
 import torch
 
+from numerics.dtypes import name_of
 from numerics.networks.casting import cast_copy
+from proofs.errors import Unsupported
 from sipit.models import LanguageModel
 from sipit.models.structure import find_decoder
 
 
 def in_dtype(model: LanguageModel, dtype: torch.dtype) -> LanguageModel:
-    """The same model with weights and arithmetic of another type; itself where it has that type."""
+    """The same model with weights and arithmetic of another type; itself where it has that type.
+
+    Raises:
+        Unsupported: the library does not run it in that type.
+    """
     if dtype == model.dtype:
         return model
     module = cast_copy(model.module, dtype)
-    return replace(model, module=module, decoder=find_decoder(module), dtype=dtype)
+    try:
+        decoder = find_decoder(module)
+    except Unsupported:
+        raise Unsupported(
+            f"Expected a model that runs in {name_of(dtype)}, but the library does not run {model.name} in it; use "
+            "another number type."
+        ) from None
+    return replace(model, module=module, decoder=decoder, dtype=dtype)
 
 
 def copied(model: LanguageModel) -> LanguageModel:

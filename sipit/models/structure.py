@@ -151,6 +151,8 @@ def _outer_lists(body: nn.Module) -> list[nn.ModuleList]:
 
 
 def _refusal(module: Any, reasons: list[str]) -> Unsupported:
+    half = any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in module.parameters())
     return Unsupported(
-        f"Expected a decoder-only model, but {type(module).__name__} is none: {'; '.join(reasons)}. Name another model."
+        f"Expected a decoder-only model, but {type(module).__name__} is none: {'; '.join(reasons)}. "
+        f"Name another model{', or --dtype float32' if half else ''}."
     )

@@ -58,3 +58,12 @@ def from_numpy(array: np.ndarray[Any, Any]) -> torch.Tensor:
     if array.dtype == np.longdouble:
         array = array.astype(np.float64)
     return torch.from_numpy(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="))))
+
+
+def way_out(shape: tuple[int, ...], width: int, streams: int | None) -> str:
+    """What to do about a tensor of another shape than (T, width), where a token may have several streams."""
+    if len(shape) == 2 and shape[0] == width:
+        return "transpose it"
+    if streams is not None and streams * shape[-1] == width:
+        return f"a token has {streams} streams of {shape[-1]} numbers there: give all of them side by side"
+    return "check the model and how the states were saved"

@@ -24,7 +24,7 @@ from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
 from sipit.observations.routes import routes_beside
 from sipit.observations.top import unpacked
-from sipit.states.arrays import as_arrays
+from sipit.states.arrays import as_arrays, way_out
 from sipit.states.readers.containers import Container, natural, read_container
 from sipit.states.readers.contents import Contents, Source, joined_source
 from sipit.states.readers.reading import ENDINGS, cache_in, is_json, read_contents, read_place
@@ -144,11 +144,10 @@ class States(Sequence[torch.Tensor]):
             self.manifest.check_model(model)
         for number, array in enumerate(self.arrays):
             if array.ndim != 2 or array.shape[1] != width or not len(array):
-                turned = array.ndim == 2 and array.shape[0] == width
+                shape, streams = tuple(array.shape), model.decoder.chain.stream.streams
                 raise InvalidInput(
                     f"Expected states of shape (T, {width}) with T >= 1 for {model.name}, but tensor {number} has "
-                    f"shape {tuple(array.shape)}; "
-                    f"{'transpose it' if turned else 'check the model and how the states were saved'}."
+                    f"shape {shape}; {way_out(shape, width, streams)}."
                 )
             finite = torch.isfinite(array).all(dim=1)
             if not bool(finite.all()):

@@ -86,4 +86,5 @@ FAMILIES = {
         "gemma4_text", num_hidden_layers=4, num_kv_shared_layers=2,
         layer_types=["sliding_attention", "full_attention"] * 2),
 }  # fmt: skip
+STREAMS = {"gemma3n": lambda: _small("gemma3n_text"), "deepseek-v4": lambda: _small("deepseek_v4")}
 NO_EMBEDDING = {"rwkv"}  # whose `hidden_states` begin with the state behind the first block

@@ -11,7 +11,7 @@ from sipit.diagnosis.findings import Cause
 from sipit.observations.observation import Observation
 from sipit.states.files import States
 from sipit.states.layered import capture_layers
-from tests.field.families import FAMILIES, NO_EMBEDDING, dynamic, longrope
+from tests.field.families import FAMILIES, NO_EMBEDDING, STREAMS, dynamic, longrope
 from tests.field.models import drawn_ids, llama, plain
 from tests.sipit.cases import rest_slow
 from tests.sipit.folders import drawn, save
@@ -57,6 +57,39 @@ def test_token_by_token_is_as_in_one_run_wherever_it_is_read(tmp_path):
         layer = 0 if site in ("normed", "values") else 1
         one, other = (sipit.capture(model, [ids], layer=layer, observe=site, cached=how)[0] for how in (False, True))
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", rest_slow(of=STREAMS))
+def test_several_streams_are_those_that_the_library_lists(name, tmp_path):
+    folder = save(STREAMS[name](), tmp_path)
+    model = sipit.load_model(folder)
+    ids, first = drawn_ids(6, seed=8, rows=64), name == "gemma3n"  # whose streams are the first axis
+    module = tf.AutoModelForCausalLM.from_pretrained(folder)
+    with torch.inference_mode():
+        out = module.model(torch.tensor([ids]), output_hidden_states=True, use_cache=False)
+    theirs = [states[:, 0].movedim(0, 1) if first else states[0] for states in out.hidden_states]
+    for layer, states in enumerate(theirs if first else theirs[:-1]):
+        assert torch.equal(sipit.capture(model, [ids], layer=layer)[0], states.flatten(1))
+    (last,) = sipit.capture(model, [ids], layer="final")
+    assert torch.equal(last, out.last_hidden_state[0])
+    assert torch.equal(last, theirs[-1]) is not first
+    with pytest.raises(InvalidInput, match=r"a token has 4 streams of 32 numbers there: give all of them side by side"):
+        sipit.invert(model, States((theirs[1][:, 0],), 1))
+
+
+@pytest.mark.slow
+def test_a_type_that_a_model_does_not_run_in_ends_no_diagnosis(tmp_path):
+    folder = save(STREAMS["deepseek-v4"](), tmp_path)  # whose mixing is in float32, whatever its weights are
+    model = sipit.load_model(folder)
+    rows = torch.randn(4, model.width, generator=torch.Generator().manual_seed(0))
+    assert diagnose(model, rows, claimed=1).cause is Cause.FOREIGN
+    ids = drawn_ids(4, seed=9, rows=64)
+    rough = sipit.capture(model, [ids], layer=1)[0] * (1 + 0.01 * rows)  # on no grid, and no nearer than a half type
+    (found,) = sipit.invert(model, States((rough,), 1))
+    assert found.token_ids == ids
+    assert "as computed in bfloat16" in found.explanation  # float16 would have been tried before
+    with pytest.raises(Unsupported, match="or --dtype float32"):
+        sipit.load_model(folder, dtype="float16")
 
 
 @pytest.mark.slow
