@@ -41,6 +41,11 @@ _EXPLANATIONS = {
     Outcome.BUDGET_EXHAUSTED: "The time budget ended before a token was found; raise --budget.",
 }
 
+SEVERAL = (
+    "; if each row is the last state of a prompt of its own, store them as (N, 1, d), and say where they stand "
+    "(--positions) and what is known in front (--prefix)."
+)
+
 
 def overall(outcomes: Iterable[Outcome]) -> Outcome:
     """The outcome of a whole from those of its parts: one not found decides, then not reached, then ambiguous."""
@@ -110,8 +115,16 @@ class Inversion(Shown):
 
     @property
     def explanation(self) -> str:
-        """The outcome in words, and what else was tried."""
-        return f"{self.outcome.explanation} {self.note}" if self.note else self.outcome.explanation
+        """The outcome in words, how else the rows may be meant, and what else was tried."""
+        if self.note:
+            return f"{self.outcome.explanation} {self.note}"
+        return self.outcome.explanation.removesuffix(".") + SEVERAL if self._fits_nowhere else self.outcome.explanation
+
+    @property
+    def _fits_nowhere(self) -> bool:
+        """Whether no token comes near the first of several rows, and nothing else is told of it, such as a layer."""
+        told = sum(alternative.position == 0 for alternative in self.alternatives)
+        return len(self.tokens) > 1 and self.tokens[0].outcome is Outcome.NOT_FOUND and told < 2
 
     @property
     def largest_residual(self) -> float | None:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from proofs.errors import InvalidInput
-from sipit.inversion.outcome import Outcome, overall
+from sipit.inversion.outcome import SEVERAL, Outcome, overall
 from sipit.inversion.partial_search import CLASS, Segment, SegmentSearch
 from sipit.models import LanguageModel
 from sipit.models.length import whole_length
@@ -60,9 +60,13 @@ class PartialInversion:
     def to_json(self) -> dict[str, Any]:
         """The entry of a record."""
         explanation = EXPLANATIONS[self.outcome]
+        first, *others = self.segments
+        if others and first.outcome is Outcome.NOT_FOUND and first.residual > UNRELATED:
+            explanation = explanation.removesuffix(".") + SEVERAL
         return {**asdict(self), "token_ids": self.token_ids, "tested": self.tested, "explanation": explanation}
 
 
+UNRELATED = 0.5  # a residual from which on the nearest prompt has nothing to do with a row
 EXPLANATIONS = {
     Outcome.RECOVERED: "Every unknown token was settled by the normal rule or by searching its whole space.",
     Outcome.AMBIGUOUS: "The nearest prompt fits, but others fit as well or were not all tested: not verified.",

@@ -1,11 +1,14 @@
 """The number format that computed is not the container."""
 
+import json
+
 import pytest
 import torch
 import transformers as tf
 from safetensors.torch import save_file
 
 import sipit
+from sipit.cli import run
 from sipit.inversion import first_states
 from sipit.states.files import States, read_states
 from tests.field.models import drawn_ids, llama, plain
@@ -68,6 +71,20 @@ def test_random_rows_are_of_no_prompt_in_any_format(folder):
     (found,) = answers(folder, [rows])
     assert found.outcome == "not_found"
     assert found.note is None  # nothing is near enough to try
+    assert "if each row is the last state of a prompt of its own" not in answers(folder, [rows[:1]])[0].explanation
+
+
+def test_last_rows_of_several_prompts_may_be_meant(folder, tmp_path, capsys):
+    prompts = [[*PROMPTS[0][:2], token] for token in (7, 8, 9)]
+    rows = torch.stack([plain(folder, ids)[1][-1] for ids in prompts])
+    (found,) = answers(folder, [rows])
+    assert found.outcome == "not_found"
+    assert "last state of a prompt of its own, store them as (N, 1, d), and say where they" in found.explanation
+    save_file({"rows": rows[:, None].contiguous()}, tmp_path / "rows.safetensors")
+    place = ("--layer", "1", "--positions", "2", "--prefix", str(PROMPTS[0][:2]), "--json")
+    assert run(["invert", folder, "--states", str(tmp_path / "rows.safetensors"), *place]) == 0
+    partial = json.loads(capsys.readouterr().out)["result"]["partial"]
+    assert [one["token_ids"] for one in partial] == prompts
 
 
 def test_the_first_position_of_a_vocabulary_is_run_once(folder, monkeypatch, tmp_path):
