@@ -31,12 +31,16 @@ def constant(net: Net, length: int, chance: random.Random) -> int:
     return net.constant(entries[: min(shape[1], length) * shape[2]], (1, min(shape[1], length), shape[2]))
 
 
-def over(net: Net, x: int, length: int, chance: random.Random) -> int:
-    """A sum, mean or maximum, or partial sums."""
-    axis, name = chance.choice((1, 2)), chance.choice(("sum", "mean", "largest", "cumulative_sum"))
-    if len(net.nodes[x].type.shape) < 3:
+def over(net: Net, x: int, chance: random.Random) -> int:
+    """A sum, mean, maximum or logarithm of a sum along an axis, or partial sums."""
+    axis, name = chance.choice((1, 2)), chance.choice(("sum", "mean", "largest", "cumulative_sum", "log_sum_exp"))
+    keep, shape = chance.random() < 0.5, net.nodes[x].type.shape
+    if len(shape) < 3:
         return x
-    return net.op(name, x, axis=axis) if name == "cumulative_sum" else net.op(name, x, axes=(axis,), keep=True)
+    if name in ("cumulative_sum", "log_sum_exp"):
+        return net.op(name, x, axis=axis)
+    found = net.op(name, x, axes=(axis,), keep=keep)
+    return found if keep else net.op("reshape", found, shape=(*shape[:axis], 1, *shape[axis + 1 :]))
 
 
 def two(net: Net, x: int, y: int, chance: random.Random) -> int:
@@ -46,7 +50,7 @@ def two(net: Net, x: int, y: int, chance: random.Random) -> int:
 def put(net: Net, x: int, y: int, length: int, chance: random.Random) -> int:
     """One or the other by a condition that is known, or entries moved about."""
     kind, truths = (
-        chance.choice(("select", "concatenate", "mix", "fold")),
+        chance.choice(("select", "concatenate", "mix", "across", "fold")),
         [chance.random() < 0.5 for _ in range(LONGEST)],
     )
     x, y = (net.op("expand", z, shape=(1, length, WIDTH)) for z in (x, y))
@@ -60,6 +64,10 @@ def put(net: Net, x: int, y: int, length: int, chance: random.Random) -> int:
     if kind == "mix":
         scores = net.op("matmul", x, net.op("permute", y, order=(0, 2, 1)))
         return net.op("matmul", net.op("softmax", scores, axis=2), y)
+    if kind == "across":
+        square = [chance.choice((0, 0, 0, 1, 1, 2)) for _ in range(LONGEST**2)]
+        known = [square[i * LONGEST + j] for i in range(length) for j in range(length)]
+        return net.op("matmul", net.constant(known, (1, length, length)), x)
     return net.op("permute", net.op("reshape", x, shape=(1, WIDTH, length)), order=(0, 2, 1))
 
 
@@ -73,7 +81,7 @@ def worked_out(chance: random.Random, length: int) -> Graph:
         if draw < 0.6:
             pool.append(two(net, x, y, chance))
         elif draw < 0.8:
-            pool.append(over(net, x, length, chance))
+            pool.append(over(net, x, chance))
         else:
             pool.append(put(net, x, y, length, chance))
     last = pool[0]

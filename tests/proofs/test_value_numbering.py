@@ -238,15 +238,61 @@ def test_a_sum_of_constants_that_is_too_long_to_be_worked_out_is_no_mask(operati
     assert equal(network, (1, 2), (3, 2))
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-def test_zeros_of_more_entries_repeat_what_they_are_added_to(swapped: bool) -> None:
+@pytest.mark.parametrize("operation", ["add", "swapped", "subtract"])
+def test_zeros_of_more_entries_repeat_what_they_are_added_to(operation: str) -> None:
     def network(length: int) -> Graph:
         net, x = rows(length)
         narrow, zeros = net.op("sum", x, axes=(2,), keep=True), net.constant(0, (1, 1, 1 + length))
-        wide = net.op("add", *((narrow, zeros) if swapped else (zeros, narrow)))
+        wide = net.op("add", zeros, narrow) if operation == "swapped" else net.op(operation, narrow, zeros)
         return net.graph(net.op("sum", wide, axes=(2,), keep=True))
 
     assert not equal(network, (1,), (1, 1))  # twice a number, and three times the same
+
+
+@pytest.mark.parametrize("operation", ["add", "swapped", "subtract"])
+def test_zeros_of_more_axes_give_them_to_what_they_are_added_to(operation: str) -> None:
+    def network(length: int) -> Graph:
+        """At length 1 the sum over the one axis; else, where zeros were added, over an axis of size one."""
+        net, _ = rows(length)
+        row, zeros = net.parameter("row", WIDTH), net.constant(0, (1, 1, WIDTH))
+        wide = net.op("add", zeros, row) if operation == "swapped" else net.op(operation, row, zeros)
+        total = net.op("sum", row if length == 1 else wide, axes=(0,), keep=True)
+        return net.graph(net.op("expand", total, shape=(1, length, WIDTH)))
+
+    assert not equal(network, (1,), (1, 1))
+
+
+def test_where_fewer_places_are_set_the_others_are_left() -> None:
+    def network(length: int) -> Graph:
+        net, x = rows(length)
+        first = net.constant(0, (1, 1, 1), "integer")
+        return net.graph(net.op("scatter", x, first, net.parameter("p", 1, 1, 1), axis=2))
+
+    assert not equal(network, (1,), (1, 1))  # of two rows the last one is not set
+
+
+@pytest.mark.parametrize(
+    ("operation", "attributes", "kept"),
+    [
+        ("slice", {"start": 0, "stop": 4, "step": 1}, {2}), ("slice", {"start": 1, "stop": 4, "step": 1}, set()),
+        ("slice", {"start": 0, "stop": 3, "step": 1}, set()), ("slice", {"start": 0, "stop": 4, "step": 2}, set()),
+        ("reshape", {"shape": (1, 3, 4, 1)}, {2}), ("reshape", {"shape": (1, 3, 2, 2)}, set()),
+        ("reshape", {"shape": (1, 12)}, set()), ("reshape", {"shape": (3, 4)}, {1}),
+        ("permute", {"order": (2, 0, 1)}, {0}), ("permute", {"order": (0, 1, 2)}, {2}),
+        ("expand", {"shape": (5, 1, 3, 4)}, {3}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_weights_sum_to_one_where_none_is_left_out(operation: str, attributes: Any, kept: set[int]) -> None:
+    net, table = Net(), Table()
+    weights = net.op("softmax", net.parameter("scores", 1, 3, 4), axis=2)
+    values = Value(np.array([[[table.fresh() for _ in range(4)] for _ in range(3)]], dtype=np.int64), frozenset({2}))
+    moved = net.op(operation, weights, **attributes, **({"axis": 2} if operation == "slice" else {}))
+    shape = net.nodes[moved].type.shape
+    at = At(
+        table, net.graph(), moved, tuple(range(len(shape))), (values,), {weights: values}.__getitem__, (1,) * len(shape)
+    )
+    assert RULES[operation](at).sums_to_one == kept
 
 
 @pytest.mark.parametrize(("operation", "masks"), [("add", True), ("subtract", False)])
