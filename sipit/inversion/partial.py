@@ -61,7 +61,8 @@ class PartialInversion:
         """The entry of a record."""
         explanation = EXPLANATIONS[self.outcome]
         first, *others = self.segments
-        if others and first.outcome is Outcome.NOT_FOUND and first.residual > UNRELATED:
+        far = first.residual is None or first.residual > UNRELATED
+        if others and first.outcome is Outcome.NOT_FOUND and far:
             explanation = explanation.removesuffix(".") + SEVERAL
         return {**asdict(self), "token_ids": self.token_ids, "tested": self.tested, "explanation": explanation}
 

@@ -16,6 +16,7 @@ from sipit.models.structure import body_of
 
 _BETWEEN = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module.")
 _FAR_MORE = 64  # a quantiser packs at most so many numbers into one
+PLAIN = frozenset({"F64", "F32", "F16", "BF16"})  # types of weights that are packed by nothing
 _WHOLE_NUMBERS = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
 
 
@@ -90,8 +91,16 @@ def check_complete(name: str, module: Any, missing: Collection[str], mismatched:
         )
 
 
-def check_numbers(name: str, module: Any, tensors: Collection[StoredTensor]) -> list[str]:
+def method_named(config: Any) -> str | None:
+    """The quantisation that a configuration names, as it was read; None where it names none."""
+    about = getattr(config, "quantization_config", None)
+    return None if about is None else str(about.get("quant_method"))
+
+
+def check_numbers(name: str, module: Any, tensors: Collection[StoredTensor], method: str | None) -> list[str]:
     """In words, from which types that no layer computes in the weights were brought to floating-point ones.
+
+    `method` is the quantisation that the configuration names, of which the library kept nothing.
 
     Raises:
         Unsupported: a weight is stored in whole numbers that nothing scales.
@@ -105,7 +114,13 @@ def check_numbers(name: str, module: Any, tensors: Collection[StoredTensor]) -> 
                 "no quantisation that the library knows; dequantise the model, and save it again."
             )
     short = sorted({kind for kind in kinds.values() if kind.startswith("F8")})
-    return [f"its weights unpacked from {', '.join(short)}"] if short else []
+    if short:
+        return [f"its weights unpacked from {', '.join(short)}"]
+    if method is None:
+        return []
+    if {tensor.dtype for tensor in tensors} <= PLAIN:
+        return [f"its weights are plain, though config.json names {method}"]
+    return [f"its weights unpacked from {method}"]
 
 
 def check_left_over(name: str, module: Any, unexpected: Collection[str]) -> list[str]:

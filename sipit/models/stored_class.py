@@ -17,7 +17,15 @@ from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.network.tensor_file import read_header
 from sipit.models.digest import digest_of_files, digest_of_gguf
 from sipit.models.files import file_of, read_object
-from sipit.models.leftovers import check_complete, check_described, check_left_over, check_numbers, renamed
+from sipit.models.leftovers import (
+    PLAIN,
+    check_complete,
+    check_described,
+    check_left_over,
+    check_numbers,
+    method_named,
+    renamed,
+)
 from sipit.models.library import missing_library, quiet, refusal
 from sipit.models.stored import Stored, check_weights, gguf_file, stored_weights
 
@@ -118,6 +126,7 @@ def read_whole(
             name, kind, config, dtype, device_map, use_safetensors=True, variant=stored.variant, key_mapping=mapping
         )
 
+    method = method_named(config)  # which the library takes away where it undoes it
     module, found = load(None)
     notes = [] if stored.variant is None else [f"the variant {stored.variant} of its weights"]
     stored = here or stored_weights(folder)  # of a hub id they have come just now
@@ -130,7 +139,7 @@ def read_whole(
             notes.append(f"{words} taken off the names of its weights")
     quantiser = getattr(module, "hf_quantizer", None)
     if quantiser is None:
-        notes += check_numbers(name, module, tensors)
+        notes += check_numbers(name, module, tensors, method)
     check_complete(name, module, found["missing_keys"], found["mismatched_keys"])
     if quantiser is None:
         notes += check_left_over(name, module, found["unexpected_keys"])
@@ -144,7 +153,7 @@ def read_whole(
 
 def _check_packed(name: str, quantiser: Any, stored: set[str]) -> None:
     """Raises InvalidInput where a configuration speaks of packed weights, and the files hold plain floats alone."""
-    if stored <= {"F64", "F32", "F16", "BF16"}:
+    if stored <= PLAIN:
         method = quantiser.quantization_config.quant_method.value
         raise InvalidInput(
             f"Expected weights packed by {method}, as config.json of {name} says, but its files hold plain ones "

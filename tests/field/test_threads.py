@@ -144,6 +144,14 @@ def test_eight_bit_floats_run_as_the_library_runs_them_and_are_named(folder, tmp
     assert "unpacked from F8_E4M3" in as_the_library(folder, tmp_path)
 
 
+@pytest.mark.parametrize("method", ["fp8", "mxfp4"])
+def test_plain_weights_under_a_quantisation_that_the_library_drops_are_named(folder, tmp_path, method):
+    module = model_folder(folder)
+    configured(folder, quantization_config={"quant_method": method})
+    assert f"its weights are plain, though config.json names {method}" in as_the_library(folder, tmp_path)
+    assert torch.equal(captured(folder, tmp_path), plain_states(module))
+
+
 # FastChat#2893 and others: a quantiser's library, or its hardware, is missing
 @pytest.mark.parametrize(("method", "says"), [("hqq", "HQQ"), ("quark", "Quark"), ("fbgemm_fp8", "GPU")])
 def test_what_an_installation_lacks_is_no_fault_of_the_model(folder, tmp_path, method, says):
