@@ -238,6 +238,14 @@ def test_a_sum_of_constants_that_is_too_long_to_be_worked_out_is_no_mask(operati
     assert equal(network, (1, 2), (3, 2))
 
 
+def test_constants_that_are_too_long_to_be_worked_out_are_told_apart() -> None:
+    def network(length: int) -> Graph:
+        net, x = rows(length)
+        return net.graph(net.op("add", x, net.constant(Fraction(1, (2 + length) ** 2000))))
+
+    assert not equal(network, (1,), (1, 1))
+
+
 @pytest.mark.parametrize("operation", ["add", "swapped", "subtract"])
 def test_zeros_of_more_entries_repeat_what_they_are_added_to(operation: str) -> None:
     def network(length: int) -> Graph:
