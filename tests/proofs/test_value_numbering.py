@@ -259,15 +259,26 @@ def test_zeros_of_more_entries_repeat_what_they_are_added_to(operation: str) -> 
 
 @pytest.mark.parametrize("operation", ["add", "swapped", "subtract"])
 def test_zeros_of_more_axes_give_them_to_what_they_are_added_to(operation: str) -> None:
-    def network(length: int) -> Graph:
-        """At length 1 the sum over the one axis; else, where zeros were added, over an axis of size one."""
-        net, _ = rows(length)
+    def network(widened: bool) -> Graph:
+        """The larger of two entries; or, where zeros were added, the larger of one, along another axis."""
+        net, _ = rows(1)
         row, zeros = net.parameter("row", WIDTH), net.constant(0, (1, 1, WIDTH))
         wide = net.op("add", zeros, row) if operation == "swapped" else net.op(operation, row, zeros)
-        total = net.op("sum", row if length == 1 else wide, axes=(0,), keep=True)
-        return net.graph(net.op("expand", total, shape=(1, length, WIDTH)))
+        top = net.op("top_values", wide if widened else row, axis=0, count=1)
+        return net.graph(net.op("expand", top, shape=(1, 2, WIDTH)))
 
-    assert not equal(network, (1,), (1, 1))
+    one, other = network(False), network(True)
+    assert not Numbering([one, other]).equal(one, (1,), other, (1,))
+
+
+@pytest.mark.parametrize("operation", ["log_sum_exp", "softmax", "cumulative_sum"])
+def test_an_axis_of_one_entry_is_not_the_one_beside_it(operation: str) -> None:
+    def network(axis: int) -> Graph:
+        net, x = rows(1)
+        return net.graph(net.op("expand", net.op(operation, x, axis=axis), shape=(1, 2, WIDTH)))
+
+    one, other = network(1), network(2)
+    assert not Numbering([one, other]).equal(one, (1,), other, (1,))
 
 
 def test_where_fewer_places_are_set_the_others_are_left() -> None:
