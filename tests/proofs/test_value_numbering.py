@@ -17,7 +17,7 @@ from proofs.kernel.regularity import is_analytic
 from proofs.kernel.value_numbering.arithmetic import EXACT
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.kernel.value_numbering.rules import RULES
-from proofs.kernel.value_numbering.table import Table
+from proofs.kernel.value_numbering.table import Table, TooMany
 from proofs.kernel.value_numbering.values import At, Value
 from proofs.network.graph import LEAVES, Graph, Node, TensorType
 from proofs.operations import REGISTRY
@@ -367,3 +367,22 @@ def test_a_number_taken_away_is_not_the_number_added(by: Any) -> None:
     more, less = shifted("add", 1), shifted("subtract", 2)
     assert not Numbering([more, less]).equal(more, (1,), less, (1, 1))
     assert Numbering([more, less]).equal(more, (1,), shifted("add", 2), (2, 1))
+
+
+def test_every_entry_of_the_last_row_counts() -> None:
+    """0, and the product of the last row with itself."""
+    net, x = rows(2)
+    products = net.op("matmul", x, net.op("permute", x, order=(0, 2, 1)))
+    graph = net.graph(net.op("multiply", products, net.constant([0, 1], (1, 1, 2))))
+    assert not Numbering([graph]).equal(graph, (1, 2), graph, (1, 3))
+    assert Numbering([graph]).equal(graph, (1, 2), graph, (3, 2))
+
+
+@pytest.mark.parametrize("made", [tuple, frozenset])
+def test_a_long_key_is_paid_by_its_entries(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proofs.kernel.value_numbering.table.LARGEST_TABLE", 100)
+    table = Table()
+    table.of("sum", made(range(40)))
+    table.of("sum", made(range(41)))
+    with pytest.raises(TooMany):
+        table.of("sum", made(range(42)))
