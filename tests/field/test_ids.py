@@ -11,6 +11,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 import sipit
 from proofs.errors import InvalidInput
 from sipit.cli import run
+from sipit.inversion import search
+from sipit.inversion.policies import draft
 from sipit.prompts.reading import read_prompts, special_ends
 from sipit.states.files import States
 from tests.field.models import COMMON, drawn_ids, llama, plain
@@ -164,6 +166,19 @@ def test_a_rotary_model_runs_beyond_its_length_and_says_so(tmp_path, capsys):
     assert "40 tokens lies beyond the 32" in warning
     within = record_of(capsys, "invert", folder, "--text", "short", "--layer", 1)
     assert "warnings" not in within["provenance"]
+
+
+@pytest.mark.parametrize("policy", ["draft", "nearest"])
+def test_long_tables_run_in_stretches(policy, folder, monkeypatch):
+    monkeypatch.setattr(search, "STRETCH", 8)
+    monkeypatch.setattr(draft, "_LAST_PRIOR", 30)
+    model, ids = sipit.load_model(folder), drawn_ids(40, seed=9)
+    (found,) = sipit.invert(model, States((plain(folder, ids)[1],), 1), policy=policy)
+    assert found.token_ids == ids
+    rows = torch.randn(100, 64, generator=torch.Generator().manual_seed(0))
+    nowhere = [sipit.invert(model, States((rows[:end],), 1), policy=policy)[0] for end in (50, 100)]
+    assert {one.outcome for one in nowhere} == {"not_found"}
+    assert nowhere[0].token_positions == nowhere[1].token_positions  # no row behind the first stretch was run
 
 
 def test_a_table_of_positions_ends_with_a_sentence(tmp_path):

@@ -26,6 +26,7 @@ _RESEMBLING = 17  # best tokens of the probe alone, one of which is the token it
 _SHARP = 9.2  # log-odds, ten thousand to 1, from which the state speaks of one token alone
 _FEWEST = 2  # rivals of a token that stands alone
 _HOPE = 0.03  # probability that a draft holds so far, below which it is not drawn out
+_LAST_PRIOR = 2**14  # rows up to which they are pushed on through the model: in one run, with logits for every row
 _UNKNOWN_SHARE = 0.5  # of the language model in the prior where it is not estimated
 _SHORTEST = 8  # tokens of a draft, unless fewer are left
 _AHEAD = 8 * PIECE  # candidates in one order
@@ -55,7 +56,7 @@ class DraftPolicy:
         sinks = self.probes.sinks(states)
         alone = Alone(self.probes, self.probes.features(states, sinks), sinks)
         prior, outlook = None, None
-        if len(states) > FIRST_PRIOR and network.layer != 0 and not sure(alone):
+        if FIRST_PRIOR < len(states) <= _LAST_PRIOR and network.layer != 0 and not sure(alone):
             logits = network.next_token_logits(states if observed is None else observed)
             prior = None if logits is None else Prior.of(logits.float(), alone)
             outlook = Outlook.of(network) if logits is None else None
