@@ -1,7 +1,8 @@
 """Along which axes are entries told apart? The axis of the prompt, and every axis that meets it, to a fixpoint.
 
 A tensor is cut along these axes into sub-tensors that keep size one there; the other axes stay whole, so that a wide
-network costs no more than a narrow one. Any choice is sound: more axes only tell more apart.
+network costs no more than a narrow one. Any choice to begin with is sound, as long as ties are followed: more axes only
+tell more apart.
 """
 
 from collections.abc import Collection, Iterator
