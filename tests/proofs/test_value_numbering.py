@@ -369,13 +369,18 @@ def test_a_number_taken_away_is_not_the_number_added(by: Any) -> None:
     assert Numbering([more, less]).equal(more, (1,), shifted("add", 2), (2, 1))
 
 
-@pytest.mark.parametrize("columns", [True, False])
-def test_places_of_a_table_whose_columns_change_places_are_told_apart(columns: bool) -> None:
+@pytest.mark.parametrize("how", ["as it is", "columns", "matrices"])
+def test_places_of_a_table_are_told_apart_however_it_is_read(how: str) -> None:
     def network(length: int) -> Graph:
         net, x = rows(length)
         table = net.op("slice", net.parameter("places", 1, LONGEST, WIDTH), axis=1, start=0, stop=length, step=1)
-        swapped = net.op("take", table, net.constant([1, 0], (WIDTH,), "integer"), axis=2) if columns else table
-        total = net.op("sum", net.op("tanh", net.op("add", x, swapped)), axes=(1,), keep=True)
+        if how == "columns":
+            table = net.op("take", table, net.constant([1, 0], (WIDTH,), "integer"), axis=2)
+        if how == "matrices":
+            one = net.op("reshape", table, shape=(1, length, 1, WIDTH))
+            mixed = net.op("matmul", one, net.parameter("w", 1, 1, WIDTH, WIDTH))
+            table = net.op("reshape", mixed, shape=(1, length, WIDTH))
+        total = net.op("sum", net.op("tanh", net.op("add", x, table)), axes=(1,), keep=True)
         return net.graph(net.op("expand", total, shape=(1, length, WIDTH)))
 
     assert not equal(network, (1, 2, 3), (2, 1, 3))
