@@ -39,6 +39,7 @@ class _Place:
 
 def decompose(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """The program with every operator but those of `WHOLE` written in torch's core ones; the one given is used up."""
+    _register_users(program.graph)
     table = core_operators()
     calls = [node for node in program.graph.nodes if node.op == "call_function"]
     composed = [node for node in calls if node.target is not operator.getitem and _composed(node.target, table)]
@@ -53,6 +54,16 @@ def decompose(program: torch.export.ExportedProgram) -> torch.export.ExportedPro
         _put(program.graph, node, part)
     program.graph.eliminate_dead_code()
     return program
+
+
+def _register_users(graph: Graph) -> None:
+    """Enters every user of a node: a program may leave out some, and then they are not given what takes its place.
+
+    Seen with torch 2.13, where a call returns what it was given (a cast to the same type) and that is the output too.
+    """
+    for node in graph.nodes:
+        for used in node.all_input_nodes:
+            used.users.setdefault(node)
 
 
 def core_operators() -> dict[Any, Any]:

@@ -62,3 +62,19 @@ def test_odd_programs_as_well(module: type[torch.nn.Module]):
     network = module().eval()
     ours, theirs = (captured(network, "eager", how) for how in (decompose, by_torch))
     assert ours.to_json() == theirs.to_json()
+
+
+def test_a_program_that_names_too_few_users_is_decomposed_as_well():
+    """An exported program of torch 2.13 may leave out who uses a call that gives back what it was given."""
+
+    class Twice(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            same = x.to(torch.float32)
+            return same * same.square()
+
+    program = torch.export.export(Twice(), (torch.ones(3),), strict=False)
+    (cast,) = [node for node in program.graph.nodes if node.op == "call_function" and "to" in str(node.target)]
+    for user in list(cast.users)[1:]:
+        del cast.users[user]
+    decompose(program).graph.lint()
+    assert cast not in program.graph.nodes
