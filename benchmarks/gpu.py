@@ -90,7 +90,7 @@ def main() -> None:
     for name in options.parts:
         with told(run, name):
             PARTS[name](run, options)
-        run.write(options.output)  # after each, since a machine may be lent for so long
+        run.write(options.output)  # after each: a run that is cut short leaves what it measured
         if options.device.startswith("cuda"):
             torch.cuda.empty_cache()
 

@@ -57,11 +57,12 @@ def installation() -> str:
 def _place(device: "torch.device | str") -> str:
     import torch
 
-    from numerics.networks.products import is_rounded, product_unit
+    from numerics.networks.products import rounded_unit
 
     place = torch.device(device)
     name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
-    return f"{name}_products-{product_unit(place):.0e}" if is_rounded(place) else name
+    unit = rounded_unit(place)
+    return name if unit is None else f"{name}_products-{unit:.0e}"
 
 
 def can_write(folder: Path) -> bool:

@@ -17,6 +17,7 @@ def product_unit(device: torch.device | str = "cpu") -> float:
     return max(torch.finfo(torch.float32).eps, 2 * float(((found - exact) / exact).abs().max()))
 
 
-def is_rounded(device: torch.device | str = "cpu") -> bool:
-    """Whether products of float32 matrices round their factors there."""
-    return product_unit(device) > 4 * torch.finfo(torch.float32).eps
+def rounded_unit(device: torch.device | str = "cpu") -> float | None:
+    """The same where factors are rounded; None where they are float32."""
+    unit = product_unit(device)
+    return unit if unit > 4 * torch.finfo(torch.float32).eps else None

@@ -41,10 +41,13 @@ _EXPLANATIONS = {
     Outcome.BUDGET_EXHAUSTED: "The time budget ended before a token was found; raise --budget.",
 }
 
-SEVERAL = (
-    "; if each row is the last state of a prompt of its own, store them as (N, 1, d), and say where they stand "
-    "(--positions) and what is known in front (--prefix)."
-)
+
+def or_several(explanation: str) -> str:
+    """An explanation that goes on with how else several rows may be meant."""
+    return (
+        f"{explanation.removesuffix('.')}; if each row is the last state of a prompt of its own, store them as "
+        "(N, 1, d), and say where they stand (--positions) and what is known in front (--prefix)."
+    )
 
 
 def overall(outcomes: Iterable[Outcome]) -> Outcome:
@@ -118,7 +121,7 @@ class Inversion(Shown):
         """The outcome in words, how else the rows may be meant, and what else was tried."""
         if self.note:
             return f"{self.outcome.explanation} {self.note}"
-        return self.outcome.explanation.removesuffix(".") + SEVERAL if self._fits_nowhere else self.outcome.explanation
+        return or_several(self.outcome.explanation) if self._fits_nowhere else self.outcome.explanation
 
     @property
     def _fits_nowhere(self) -> bool:

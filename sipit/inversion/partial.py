@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from proofs.errors import InvalidInput
-from sipit.inversion.outcome import SEVERAL, Outcome, overall
+from sipit.inversion.outcome import Outcome, or_several, overall
 from sipit.inversion.partial_search import CLASS, Segment, SegmentSearch
 from sipit.models import LanguageModel
 from sipit.models.length import whole_length
@@ -63,7 +63,7 @@ class PartialInversion:
         first, *others = self.segments
         far = first.residual is None or first.residual > UNRELATED
         if others and first.outcome is Outcome.NOT_FOUND and far:
-            explanation = explanation.removesuffix(".") + SEVERAL
+            explanation = or_several(explanation)
         return {**asdict(self), "token_ids": self.token_ids, "tested": self.tested, "explanation": explanation}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from numerics.dtypes import name_of
-from numerics.networks.products import is_rounded, product_unit
+from numerics.networks.products import rounded_unit
 from numerics.pairs.row_classes import row_classes
 from proofs.errors import InvalidInput
 from sipit.models.abilities import Abilities
@@ -104,8 +104,8 @@ class LanguageModel:
             f"weights in {' and '.join(sorted(stored))}, activations in {name_of(self.dtype)} "
             f"(the library casts some norms, rotary tables and softmax to float32), attention: {attention or 'none'}"
         )
-        rounded = self.dtype == torch.float32 and is_rounded(self.device)
-        products = (f"factors of products rounded to {product_unit(self.device):.0e}",) if rounded else ()
+        unit = rounded_unit(self.device) if self.dtype == torch.float32 else None
+        products = () if unit is None else (f"factors of products rounded to {unit:.0e}",)
         return "; ".join((plain, *products, *self.assembly))
 
     @property

@@ -42,10 +42,10 @@ def spread_of(states: torch.Tensor, *, damped: bool) -> torch.Tensor:
     return relative_distance(states[1:], states[0].expand_as(states[1:]), damped=damped).amax(0)
 
 
-def rounding_unit(*dtypes: torch.dtype, device: torch.device | str = "cpu") -> float:
-    """The rounding unit of the least exact of these types, as a device computes in them."""
+def rounding_unit(*dtypes: torch.dtype, device: torch.device | None = None) -> float:
+    """The rounding unit of the least exact of these types; as a device multiplies in them, where one is given."""
     units = [torch.finfo(dtype).eps for dtype in dtypes]
-    return max(units + ([product_unit(device)] if torch.float32 in dtypes else []))
+    return max(units + ([product_unit(device)] if device is not None and torch.float32 in dtypes else []))
 
 
 @contextmanager

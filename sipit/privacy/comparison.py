@@ -165,8 +165,8 @@ def compare_runs(
         calibration = calibrate(model, layers, coarse, progress)
         threshold = calibration.threshold(rate / len(distances))
     with stages("spreading rounding") as progress:
-        wide = max(unit, rounding_unit(model.dtype, device=model.device))
-        expected = _expected(model, ids, layers, wide, distances, calibration, progress)
+        widest = rounding_unit(coarse, model.dtype, device=model.device)
+        expected = _expected(model, ids, layers, widest, distances, calibration, progress)
     allowed = tuple(threshold * spread for spread in expected)
     found = _first_beyond(layers, distances, allowed)
     exact: dict[str, Any] | None = None

@@ -242,8 +242,8 @@ def test_every_number_of_a_table_is_called_what_it_is_or_is_a_setting():
 def test_the_stored_records_are_as_the_commands_write_them(name: str, tmp_path: Path):
     """Fields of a record that change must be seen by the page."""
     made, kept = make(name, tmp_path), json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    if name != "doctor":  # whose verdict is about the machine
-        assert made["verdict"] == kept["verdict"]
+    # That of doctor is about the machine: the embedded model may be missing.
+    assert made["verdict"] in ({"ok", "degraded"} if name == "doctor" else {kept["verdict"]})
     assert _shape(made["result"]) == _shape(kept["result"])
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import sipit
-from numerics.networks.products import is_rounded, product_unit
+from numerics.networks.products import product_unit, rounded_unit
 from sipit.cache import measured_with
 from sipit.noise.tolerance import derive_tolerance
 from tests.sipit.cases import assert_recovers, random_prompts
@@ -40,8 +40,9 @@ class Rounded(TorchDispatchMode):
 @pytest.mark.parametrize("bits", BITS.values(), ids=BITS)
 def test_the_unit_of_products_is_found_by_trying(bits):
     with Rounded(bits):
-        assert is_rounded() and 2.0**-bits / 2 <= product_unit() <= 2.0**-bits * 1.01
-    assert not is_rounded() and product_unit() == 2.0**-23
+        assert rounded_unit() == product_unit()
+        assert 2.0**-bits / 2 <= product_unit() <= 2.0**-bits * 1.01
+    assert rounded_unit() is None and product_unit() == 2.0**-23
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mamba"])
