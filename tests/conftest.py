@@ -61,3 +61,9 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("SIPIT_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working directory: what lies in or beside the checkout is no test's business."""
+    monkeypatch.chdir(tmp_path)

@@ -2,8 +2,8 @@
 
 import functools
 import json
+import math
 import random
-import resource
 import sys
 import time
 from dataclasses import replace
@@ -17,6 +17,7 @@ from proofs.kernel.result import digest
 from proofs.kernel.training_step import Sample, prove_step
 from proofs.kernel.witness import count_witness
 from proofs.network.graph import Graph
+from sipit.memory import peak_memory
 from tests.proofs.building import Net
 from tests.proofs.decoders import gpt2
 
@@ -319,7 +320,7 @@ def main() -> None:
         began = time.process_time()
         result = check(json.loads(text))
         seconds = time.process_time() - began
-        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        held = 1024 * (peak_memory() or math.inf)
         row = {"name": name, "bytes": len(text), "seconds": seconds, "held": held, "verdict": str(result.verdict)}
         sys.stdout.write(json.dumps({**row, "reason": result.reason[:200]}) + "\n")
 

@@ -2,8 +2,11 @@
 
 import contextlib
 import logging
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +20,8 @@ from sipit.inversion.search import FIRST, RIVALS
 from sipit.models.network import Network, Work
 from sipit.models.tiny import tiny_config
 from tests.sipit.cases import EACH_KIND, EACH_POLICY, PAPER_SIX, language_model, random_prompts, rest_slow, tiny
+
+ROOT = Path(__file__).parents[2]
 
 
 @cache
@@ -307,3 +312,10 @@ def test_states_need_no_gradient_and_the_model_keeps_its_weights():
     sipit.invert(model, states)
     assert not states[0].requires_grad
     assert all(torch.equal(a, b) for a, b in zip(weights, model.module.parameters(), strict=True))
+
+
+def test_the_largest_memory_is_that_of_this_process_and_not_of_the_one_that_started_it():
+    child = f"{sys.executable!r}, '-c', 'from sipit.memory import peak_memory; print(peak_memory())'"
+    parent = f"import subprocess; held = b'x' * 2**30; subprocess.run([{child}], check=True); del held"
+    done = subprocess.run([sys.executable, "-c", parent], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 0 < float(done.stdout) < 0.5
