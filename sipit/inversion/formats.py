@@ -4,6 +4,8 @@ The container says little: numpy has no bfloat16, so half types come widened, an
 comes in float32 that lies on no half grid. A manifest names the type, but not how a device multiplied: the factors of
 tf32 are rounded as those of float16 are. So values on a coarser grid count as computed there
 (`sipit.noise.tolerance`), and where no token fits but one is far nearer than chance, the half types are tried too.
+Where values on a half grid could as well have been computed more exactly and rounded when they were stored, as caches
+are, that is tried: what is known then is a box around the state, which tells more tokens apart.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +27,8 @@ _LARGEST_CLEAR_RESIDUAL = (
 )
 _LARGEST_CROWDED_RESIDUAL = 0.05  # the same where massive coordinates let no token stand clear
 
+_MANY = 64  # coordinates that would all have to be rounded right by chance
+
 Again = Callable[[int, Tolerance], Inversion]
 
 
@@ -33,13 +37,18 @@ def derive_each(model: LanguageModel, states: States) -> dict[Format, Tolerance]
     groups: dict[Format, list[torch.Tensor]] = {}
     for array in states:
         groups.setdefault(format_of(array, states.manifest), []).append(array)
-    return {of: derive_tolerance(model, replace(states, arrays=tuple(arrays))) for of, arrays in groups.items()}
+    return {
+        of: derive_tolerance(model, replace(states, arrays=tuple(arrays)), formats=of) for of, arrays in groups.items()
+    }
 
 
-def with_half_types(
+def with_other_formats(
     model: LanguageModel, states: States, inversions: Sequence[Inversion], again: Again
 ) -> list[Inversion]:
     """The answers, those not found tried once more as computed in half types, and saying so.
+
+    Those in a half type that are not recovered, though they lie no farther off than storing them there moves them, are
+    tried as computed in the model's own type and rounded.
 
     `again` inverts the tensor of a number with a tolerance.
     """
@@ -49,14 +58,17 @@ def with_half_types(
 
 
 def _tried(model: LanguageModel, states: States, number: int, found: Inversion, again: Again) -> Inversion:
+    computed, stored, boxed = format_of(states[number], states.manifest)
+    if _only_rounded(model, states[number], Format(computed, stored, boxed), found):
+        return _as_rounded(model, states, number, found, again)
     if not _nearly_found(found):
         return found
-    computed, stored = format_of(states[number], states.manifest)
     coarser = [(name, of) for name, of in HALVES.items() if torch.finfo(of).eps > torch.finfo(computed).eps]
     said: list[str] = []
     for name, dtype in sorted(coarser, key=lambda one: torch.finfo(one[1]).eps):
         try:
-            tolerance = derive_tolerance(model, replace(states, arrays=(states[number],)), formats=(dtype, stored))
+            one = replace(states, arrays=(states[number],))
+            tolerance = derive_tolerance(model, one, formats=Format(dtype, dtype if boxed else stored, boxed))
         except InvalidInput:
             said.append(f"{name} (its noise drowns what tells tokens apart)")
             continue
@@ -72,6 +84,39 @@ def _tried(model: LanguageModel, states: States, number: int, found: Inversion, 
         said.append(name)
     tried = f" Tried as computed in {', '.join([name_of(computed), *said])}." if said else ""
     return replace(found, note=tried.strip() or None)
+
+
+def _only_rounded(model: LanguageModel, rows: torch.Tensor, of: Format, found: Inversion) -> bool:
+    """Whether half-type rows lie off the nearest tokens by no more than storing moves what was computed more exactly.
+
+    What was computed in the half type lies farther off in some of many coordinates.
+    """
+    residuals = [token.residual for token in found.tokens if token.residual is not None]
+    moved = torch.finfo(of.stored).eps / 2
+    return (
+        found.outcome is not Outcome.RECOVERED
+        and of.computed == of.stored
+        and not of.boxed
+        and torch.finfo(model.dtype).eps < moved
+        and rows.shape[1] >= _MANY
+        and bool(residuals)
+        and max(residuals) <= moved
+    )
+
+
+def _as_rounded(model: LanguageModel, states: States, number: int, found: Inversion, again: Again) -> Inversion:
+    """The answer for rows computed in the model's type and rounded when stored, if all of it fits; else `found`."""
+    one = replace(states, arrays=(states[number],))
+    try:
+        tolerance = derive_tolerance(model, one, formats=Format(model.dtype, model.dtype, boxed=True))
+    except (InvalidInput, Unsupported):
+        return found
+    other = again(number, tolerance)
+    if other.outcome not in {Outcome.RECOVERED, Outcome.AMBIGUOUS}:
+        return found
+    stored = name_of(format_of(states[number], states.manifest).stored)
+    note = f"As computed in {name_of(model.dtype)} and rounded to {stored} when stored, all of it fits"
+    return replace(other, note=f"{note} within {tolerance.value:.1e} of what would be stored alike.")
 
 
 def _nearly_found(inversion: Inversion) -> bool:

@@ -11,7 +11,7 @@ from proofs.errors import InvalidInput
 from sipit.inversion.batching import Opening, run_together
 from sipit.inversion.budget import Clock, check_budget
 from sipit.inversion.first_states import FirstStates
-from sipit.inversion.formats import derive_each, with_half_types
+from sipit.inversion.formats import derive_each, with_other_formats
 from sipit.inversion.neighbours import other_layers
 from sipit.inversion.outcome import Inversion, TokenResult, matches_truth, overall
 from sipit.inversion.policies import Policy, make_policy
@@ -187,7 +187,7 @@ class Inverter:
             ((_, search),) = self._run([opening], None)
             return self._judged(search, None if truth is None else truth[number])
 
-        return with_half_types(self.network.model, states, inversions, again)
+        return with_other_formats(self.network.model, states, inversions, again)
 
     def kept(self, states: States) -> Kept:
         """What is kept of an interrupted run over these states."""

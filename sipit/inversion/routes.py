@@ -25,7 +25,7 @@ from sipit.inversion.verifier import PIECE
 from sipit.models import LanguageModel
 from sipit.models.length import whole_length
 from sipit.models.network import Network, Work
-from sipit.noise.tolerance import Tolerance, derive_tolerance
+from sipit.noise.tolerance import Format, Tolerance, derive_tolerance
 from sipit.observations.network import ObservedNetwork, expectation, observed_network
 from sipit.observations.observation import Observation
 from sipit.observations.routers import Aim, Router
@@ -174,7 +174,7 @@ class RouteInverter:
                 found[layer] = tolerance if isinstance(tolerance, Tolerance) else Tolerance.given(tolerance)
                 continue
             scores = States((torch.zeros(1, 1),), layer=layer, observation=Observation(("router-scores",)))
-            found[layer] = derive_tolerance(model, scores, damped=False, formats=(computed, computed))
+            found[layer] = derive_tolerance(model, scores, damped=False, formats=Format(computed, computed))
         reach = {layer: one.value if one.kind == "given" else max(one.value, min(AMPLIFIED * one.value, FARTHEST))
                  for layer, one in found.items()}  # fmt: skip
         return cls(

@@ -3,7 +3,8 @@
 At position t, behind the working prompt pi, candidate v has the residual |F(v; pi, t) - h_t| / |h_t| (Theorem 3.1 and
 3.2 of arXiv 2510.15511, with the relative norm because state norms differ by orders of magnitude). The nearest
 candidate is accepted by the rule of `sipit.inversion.decision`. Residuals are taken in float64; for half types in the
-damped distance of `sipit.noise.distances`. A rival that fits may be struck out by what later positions show
+damped distance of `sipit.noise.distances`; of values that were rounded when they were stored, from the box of all that
+are stored alike (`sipit.noise.stored_steps`). A rival that fits may be struck out by what later positions show
 (`sipit.inversion.lookahead`); it is then counted, and no rival any more.
 """
 
@@ -18,6 +19,7 @@ from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.standing import Tested
 from sipit.models import LanguageModel
 from sipit.noise.distances import damping, quotient
+from sipit.noise.stored_steps import half_steps, outside
 from sipit.noise.tolerance import Tolerance
 from sipit.prefix.kinds import Prefix
 
@@ -77,6 +79,7 @@ class Verifier:
         even = self.tolerance.damped
         self._weights = damping(self.observed) if even else torch.ones_like(self.observed[:, :1])
         self._norms = (self._weights * self.observed).norm(dim=1)
+        self._steps = half_steps(self.observed) if self.tolerance.boxed else None
         # The residual that is allowed at every position, shape (T,); raised where rounding is amplified.
         self.limits = torch.full_like(self._norms, self.tolerance.value)
 
@@ -224,7 +227,8 @@ class Verifier:
             return None
         error = float(trial.residuals[own].max())
         others = trial.residuals[~own]
-        whole = len(trial.token_ids) == self.model.vocabulary_size and len(others) > 0
+        # From a box the triangle inequality does not hold.
+        whole = len(trial.token_ids) == self.model.vocabulary_size and len(others) > 0 and not self.tolerance.boxed
         margin = least_margin(error, float(others.min())) if whole else None
         return condition(error, self.allowed(position), margin)
 
@@ -254,5 +258,7 @@ class Verifier:
             rows = max(1, _ENTRIES // states.shape[1])
             parts = zip(positions.split(rows), states.split(rows), strict=True)
             return torch.cat([self.residuals(*part) for part in parts])
-        difference = (states.double() - self.observed[positions]) * self._weights[positions]
-        return quotient(difference, self._norms[positions])
+        difference = states.double() - self.observed[positions]
+        if self._steps is not None:
+            difference = outside(difference, self._steps[positions])
+        return quotient(difference * self._weights[positions], self._norms[positions])

@@ -6,7 +6,7 @@ depends on the model, the layer and the number format, and here and there on the
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,6 +18,7 @@ from sipit.models.network import Network
 from sipit.noise.measured import Noise, measure_noise
 from sipit.noise.number_grid import grid_type
 from sipit.noise.spread import rounding_unit, spread_of_rounding
+from sipit.noise.stored_steps import coarse_steps
 from sipit.states.files import Manifest, States, look_into
 
 COARSE = 1e-4  # rounding unit from which a type counts as a half type
@@ -30,8 +31,9 @@ class Tolerance:
     """The largest relative L2 residual that a true token may have; `kind` is `measured` or `given`.
 
     `ratio` and `unit` derive the tolerance of a single ill-conditioned position, see `at`; 0 where none is wanted.
-    `damped` says that residuals are taken in the damped distance of `sipit.noise.distances`; `left_out` names the
-    ways of capturing that were not counted, with the reasons.
+    `damped` says that residuals are taken in the damped distance of `sipit.noise.distances`; `boxed`, that they count
+    from the box of all values that would have been stored alike; `left_out` names the ways of capturing that were not
+    counted, with the reasons.
     """
 
     value: float
@@ -40,6 +42,7 @@ class Tolerance:
     ratio: float = 0.0
     unit: float = 0.0
     damped: bool = False
+    boxed: bool = False
     left_out: tuple[str, ...] = ()
 
     @classmethod
@@ -71,8 +74,16 @@ class Tolerance:
         return max(self.value, min(SAFETY * self.ratio * float(spread[-1]), _MOST))
 
 
-Format = tuple[torch.dtype, torch.dtype]
-"""In which type states were computed, and on whose grid they were stored."""
+class Format(NamedTuple):
+    """In which type states were computed, on whose grid they were stored, and whether that is all that was done.
+
+    `boxed` values lie on a grid that they were not computed on: what is known of the state is the box of all values
+    that would have been stored as these (`sipit.noise.stored_steps`).
+    """
+
+    computed: torch.dtype
+    stored: torch.dtype
+    boxed: bool = False
 
 
 def stored_type(states: States) -> torch.dtype:
@@ -81,9 +92,18 @@ def stored_type(states: States) -> torch.dtype:
 
 
 def format_of(rows: torch.Tensor, manifest: Manifest | None) -> Format:
-    """The format of the states (T, d) of a prompt: values on the grid of a type were computed in it, if nobody says."""
+    """The format of the states (T, d) of a prompt: values on the grid of a type were computed in it, if nobody says.
+
+    Nobody computes on a grid of integers or of 8-bit floating point, so that such values were rounded when stored.
+    """
     stored = grid_type(rows)
-    return (getattr(torch, manifest.dtype) if manifest is not None else stored), stored
+    computed = getattr(torch, manifest.dtype) if manifest is not None else None
+    if coarse_steps(rows) is not None:
+        computed = computed or torch.float32
+        return Format(computed, computed, boxed=True)
+    if computed is not None and torch.finfo(computed).eps < torch.finfo(stored).eps:
+        return Format(computed, computed, boxed=True)
+    return Format(computed or stored, stored)
 
 
 def computed_type(path: Any) -> tuple[str, str]:
@@ -105,7 +125,8 @@ def derive_tolerance(
     """The tolerance for these states: four times the noise seen between capturing and recomputing.
 
     Captures are repeated on calibration prompts in the dtype of the manifest (else in the stored dtype), unless
-    `formats` says in which. States whose values all lie on the grid of a less exact type than the one that holds them
+    `formats` says in which; `boxed` ones are compared as computed, since the rounding to where they are stored is no
+    part of a residual then. States whose values all lie on the grid of a less exact type than the one that holds them
     count as stored in that. In the plain
     distance the largest noise counts. In the damped one it is what 19 of 20 positions stay below: half types carry so
     much noise at a few ill-conditioned positions that nothing could be told apart under four times that; such
@@ -116,7 +137,9 @@ def derive_tolerance(
         Unsupported: recomputed states are not those of a plain run, beyond rounding.
     """
     stored = stored_type(states)
-    computed, stored = formats or ((getattr(torch, states.manifest.dtype) if states.manifest else stored), stored)
+    computed, stored, boxed = formats or Format(
+        getattr(torch, states.manifest.dtype) if states.manifest else stored, stored
+    )
     types = "-".join(name_of(dtype) for dtype in (model.dtype, computed, stored))
     key = f"{measured_with(model.device)}/noise/{model.digest[:32]}-{states.observation.key}-{types}.json"
     noise = _kept_noise(key)
@@ -126,6 +149,7 @@ def derive_tolerance(
     unit = rounding_unit(stored, computed, model.dtype, device=model.device)
     even = unit > COARSE if damped is None else damped
     names = " and ".join(dict.fromkeys(name_of(dtype) for dtype in (computed, stored)))
+    edge = ", from the box of all values that would have been stored alike" if boxed else ""
     size, ratio = (noise.damped_usual, noise.damped_ratio) if even else (noise.largest, noise.ratio)
     apart = noise.damped_unrelated if even else noise.unrelated
     if SAFETY * size >= apart:
@@ -142,11 +166,12 @@ def derive_tolerance(
         derived_from=(
             f"{SAFETY} x the {kind} {size:.2e} over {noise.positions} positions between "
             f"captures in {names} and recomputation in {name_of(model.dtype)} at {states.observation}; where {where} "
-            f"that, {SAFETY} x {ratio:.2f} x the spread of Monte Carlo runs of the prompt"
+            f"that, {SAFETY} x {ratio:.2f} x the spread of Monte Carlo runs of the prompt{edge}"
         ),
         ratio=ratio if even else max(1.0, ratio),
         unit=unit,
         damped=even,
+        boxed=boxed,
         left_out=noise.left_out,
     )
 

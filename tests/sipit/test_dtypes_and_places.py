@@ -85,7 +85,7 @@ def test_residuals_are_taken_in_the_wider_type():
     (inversion,) = assert_recovers(model, states, prompts, policy="exhaustive")
     assert 1e-9 < inversion.largest_residual < 1e-5
     bf16 = stored_as(sipit.capture(model, prompts, layer=2), torch.bfloat16)
-    (coarse,) = inverted(model, bf16)
+    (coarse,) = inverted(model, bf16, tolerance=0.05)  # from the values themselves, not from the box around them
     # A cast of the *target's* rival into bfloat16 would give residuals of zero here.
     assert 1e-4 < coarse.largest_residual < 1e-2
 

@@ -1,0 +1,124 @@
+"""Values that were rounded when they were stored: the box around them holds the state, and tokens come back from it."""
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import sipit
+from sipit.inversion.outcome import Outcome
+from sipit.models.copies import in_dtype
+from sipit.noise.stored_steps import coarse_steps, half_steps, outside
+from tests.sipit.cases import assert_never_wrong, inverted, random_prompts, tiny, with_rows
+
+GROUPS = ("tensor", "row", "head", "block", "channel")
+
+
+def integers(rows, *, bits, grouped, offset=False, width=16):
+    """Rows (T, n) rounded to 2^bits values of each group, and widened again."""
+    length, n = rows.shape
+    values = rows.T if grouped == "channel" else rows
+    size = {"tensor": rows.numel(), "row": n, "head": width, "block": n // 2, "channel": length}[grouped]
+    groups = values.reshape(-1, size)
+    if offset:
+        least = groups.amin(1, keepdim=True)
+        step = (groups.amax(1, keepdim=True) - least) / (2**bits - 1)
+        stored = ((groups - least) / step).round() * step + least
+    else:
+        step = groups.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
+        stored = (groups / step).round() * step
+    return stored.reshape(n, length).T.clone() if grouped == "channel" else stored.reshape(length, n)
+
+
+def drawn(seed, length, width):
+    generator = torch.Generator().manual_seed(seed)
+    scales = (0.5 * torch.randn(width, generator=generator)).exp()
+    return torch.randn(length, width, generator=generator) * scales
+
+
+# The box.
+
+
+@given(st.integers(0, 9999), st.sampled_from(GROUPS), st.sampled_from([3, 4, 6, 8]), st.booleans(), st.integers(4, 40))
+def test_the_state_lies_in_the_box_of_what_was_stored(seed, grouped, bits, offset, length):
+    length = max(16, length) if grouped == "channel" else length
+    rows = drawn(seed, length, 64)
+    stored = integers(rows, bits=bits, grouped=grouped, offset=offset)
+    assume(int((stored != 0).sum()) >= stored.numel() // 2)  # the fewer bits, the more becomes zero and says nothing
+    found = coarse_steps(stored)
+    assert found is not None
+    assert float(outside((rows - stored).double(), found).abs().max()) == 0
+    assert float(found.max()) <= 12 * float((stored - rows).abs().max())  # and it says something
+
+
+@given(st.integers(0, 9999), st.sampled_from([torch.float8_e5m2, torch.float8_e4m3fn, torch.bfloat16, torch.float16]))
+def test_of_floating_point_as_well(seed, dtype):
+    rows = drawn(seed, 3, 64)
+    stored = rows.to(dtype).float()
+    assert (coarse_steps(stored) is None) == (dtype.itemsize > 1)
+    assert float(outside((rows - stored).double(), half_steps(stored)).abs().max()) == 0
+
+
+@given(st.integers(0, 9999), st.integers(1, 40), st.integers(1, 8), st.sampled_from(["float32", "bfloat16", "float16"]))
+def test_what_is_computed_lies_on_no_such_grid(seed, length, parts, dtype):
+    rows = drawn(seed, length, 16 * parts)
+    assert coarse_steps(rows.to(getattr(torch, dtype))) is None
+    assert coarse_steps(rows.to(getattr(torch, dtype)).float()) is None
+
+
+def test_a_few_equal_numbers_are_no_grid():
+    assert coarse_steps(torch.eye(4, 64)) is None
+    assert coarse_steps(torch.ones(4, 64)) is None
+    assert coarse_steps(torch.zeros(4, 64)) is None
+
+
+# Tokens.
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize(("observe", "layer"), [("keys", 1), ("values", 1), ("keys,values", 1), ("residual", 2)])
+@pytest.mark.parametrize("grouped", GROUPS)
+def test_prompts_come_back_from_eight_bits_without_a_tolerance(family, observe, layer, grouped):
+    model, prompts = tiny(family), [[*range(9, 29)], [200, 31, 7, 18, 300, 5, 77, 12] * 3]
+    states = sipit.capture(model, prompts, layer=layer, observe=observe)
+    stored = sipit.States([integers(one, bits=8, grouped=grouped) for one in states], observation=observe, layer=layer)
+    for inversion, prompt in zip(inverted(model, stored), prompts, strict=True):
+        assert_never_wrong(model, inversion, prompt)
+        assert inversion.token_ids == prompt
+        assert inversion.outcome is Outcome.RECOVERED
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 9999), st.sampled_from(["llama", "gpt2", "gemma3"]), st.sampled_from([2, 3, 4, 8]))
+def test_few_bits_are_never_answered_wrongly(seed, family, bits):
+    model, prompts = tiny(family), random_prompts(2, longest=8, seed=seed)
+    states = sipit.capture(model, prompts, layer=1, observe="values")
+    stored = [integers(one, bits=bits, grouped="head") for one in states]
+    for inversion, prompt in zip(
+        inverted(model, sipit.States(stored, observation="values", layer=1)), prompts, strict=True
+    ):
+        assert_never_wrong(model, inversion, prompt)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_what_was_rounded_when_stored_is_told_from_what_was_computed_so(dtype):
+    """Two tokens that a bfloat16 computation cannot tell apart, but its storage can; and the answer says so."""
+    model, prompt = with_rows("llama", [(200, 77)], relative=0.03), [9, 200, 31, 7, 18]
+    stored = sipit.States([one.to(dtype) for one in sipit.capture(model, [prompt], layer=2)], layer=2)
+    (inversion,) = inverted(model, stored)
+    assert inversion.token_ids == prompt
+    if inversion.note is not None:
+        assert "rounded to" in inversion.note
+
+
+@pytest.mark.parametrize("relative", [0.003, 0.01, 0.03])
+@settings(max_examples=10)
+@given(seed=st.integers(0, 9999))
+def test_what_was_computed_in_a_half_type_is_not_taken_for_rounded(relative, seed):
+    """Near twins in states of a bfloat16 run: whichever of both hypotheses answers, never the twin alone."""
+    prompt = random_prompts(1, longest=6, seed=seed)[0]
+    prompt[len(prompt) // 2] = 200
+    model = with_rows("llama", [(200, 77)], relative=relative)
+    states = sipit.capture(in_dtype(model, torch.bfloat16), [prompt], layer=1)
+    (inversion,) = inverted(model, sipit.States(states.arrays, layer=1))
+    assert_never_wrong(model, inversion, prompt)
