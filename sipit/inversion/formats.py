@@ -91,7 +91,8 @@ def _only_rounded(model: LanguageModel, rows: torch.Tensor, of: Format, found: I
 
     What was computed in the half type lies farther off in some of many coordinates.
     """
-    residuals = [token.residual for token in found.tokens if token.residual is not None]
+    settled = [token for token in found.tokens if token.outcome in {Outcome.RECOVERED, Outcome.AMBIGUOUS}]
+    residuals = [token.residual for token in settled if token.residual is not None]
     moved = torch.finfo(of.stored).eps / 2
     return (
         found.outcome is not Outcome.RECOVERED

@@ -53,7 +53,7 @@ def follow(verifier: Verifier, proposal: Proposal, working: Sequence[int], posit
         if not fits(least, allowed):
             return  # the right continuation was not tested, or its state is ill-conditioned
         for token, (residual, following) in found.items():
-            if clearly_farther(residual, least, allowed):
+            if clearly_farther(residual, least, verifier.blurred(later)):
                 trial.struck |= verifier.tested_of_class(position, token)
                 del paths[token]
             else:

@@ -25,7 +25,8 @@ from sipit.inversion.outcome import Outcome, or_several, overall
 from sipit.inversion.partial_search import CLASS, Segment, SegmentSearch
 from sipit.models import LanguageModel
 from sipit.models.length import whole_length
-from sipit.noise.tolerance import Tolerance, derive_tolerance
+from sipit.noise.stored_steps import half_steps
+from sipit.noise.tolerance import Tolerance, derive_tolerance, format_of
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
 from sipit.record import Progress
@@ -114,16 +115,20 @@ def invert_partial(
     states.check(model)
     (rows,) = states
     _check(model, rows, at, given)
-    allowed = derive_tolerance(model, states, damped=False) if tolerance is None else Tolerance.given(tolerance)
+    if tolerance is None:
+        allowed = derive_tolerance(model, states, damped=False, formats=format_of(rows, None))
+    else:
+        allowed = Tolerance.given(tolerance)
+    steps = half_steps(rows) if allowed.boxed else torch.zeros_like(rows)
     started = time.monotonic()
     prompt: list[int] = []
     segments: list[Segment] = []
     with whole_length(at[-1] + 1):
         network = observed_network(model, states.observation)
         search = SegmentSearch(network, allowed.value, started + budget, segments=len(at))
-        for row, position in zip(rows, at, strict=True):
+        for row, step, position in zip(rows, steps, at, strict=True):
             fixed = [given.get(index) for index in range(len(prompt), position + 1)]
-            found = search.segment(prompt, fixed, row)
+            found = search.segment(prompt, fixed, row, step)
             segments.append(found if _certain(segments) else _conditional(found))
             prompt += segments[-1].token_ids
             if progress is not None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from sipit.inversion.decision import accepted, fits, limit
+from sipit.inversion.decision import CLEAR, accepted, fits, limit
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.policies.sketched import SketchedNetwork, is_wide
 from sipit.inversion.probes import Probes, trained_probes
 from sipit.inversion.verifier import NEAR, finite
 from sipit.models.network import Network
+from sipit.noise.stored_steps import outside
 from sipit.observations.network import ObservedNetwork, says_little
 from sipit.prefix.choice import single_opener
 
@@ -87,14 +88,20 @@ class SegmentSearch:
         self._segments = segments
         self._probes: Probes | None = None
         self._vocabulary = self.model.token_classes.unique()  # one token of each class
-        self._row = torch.zeros(0)
+        self._row = self._steps = torch.zeros(0)
 
-    def segment(self, prompt: Sequence[int], fixed: Sequence[int | None], row: torch.Tensor) -> Segment:
-        """The tokens behind `prompt`, of which some are fixed, whose last state is nearest to `row` (d,)."""
+    def segment(
+        self, prompt: Sequence[int], fixed: Sequence[int | None], row: torch.Tensor, steps: torch.Tensor
+    ) -> Segment:
+        """The tokens behind `prompt`, of which some are fixed, whose last state is nearest to `row` (d,).
+
+        Nearest to the box of what is stored alike, where `steps` (d,) are half the steps of its coordinates.
+        """
         if len(prompt) > self._settled:
             self._prefix.extend(self._settled, self._ids([prompt[self._settled :]]))
             self._prefix.keep(0)
         self._settled, self._row = len(prompt), row.to(self.model.device).double()
+        self._steps = steps.to(self._row)
         unknown = [index for index, token in enumerate(fixed) if token is None]
         template = self._ids([[token or 0 for token in fixed]])
         space = len(self._vocabulary) ** len(unknown)
@@ -141,7 +148,8 @@ class SegmentSearch:
 
     def _stands_clear(self, trials: _Trials) -> bool:
         """Whether the runner-up lies so far that more rivals would say the same."""
-        return trials.margin > max(limit(trials.nearest, self.tolerance), NEAR * trials.nearest)
+        blur = CLEAR * float(self._steps.norm() / self._row.norm())
+        return trials.margin > max(limit(trials.nearest, self.tolerance), NEAR * trials.nearest, blur)
 
     def _one(self, trials: _Trials, template: torch.Tensor, index: int) -> bool:
         """One unknown token: the probe's best, their nearest rows, then everything; True if everything was tested."""
@@ -220,7 +228,7 @@ class SegmentSearch:
     def _residuals(self, prompts: torch.Tensor) -> torch.Tensor:
         states = self._prefix.extend(self._settled, prompts)[:, -1].double()
         self._prefix.keep(0)
-        apart = (states - self._row).norm(dim=1) / self._row.norm()
+        apart = outside(states - self._row, self._steps).norm(dim=1) / self._row.norm()
         return apart.nan_to_num(nan=torch.inf, posinf=torch.inf)
 
     def _ranking(self) -> torch.Tensor:

@@ -206,7 +206,10 @@ class Search:
                 return
 
     def _widen(self, position: int) -> Answering:
-        """Tests more rivals while the last batch brought one that is not clearly farther; False when out of time."""
+        """Tests more rivals while the last batch brought one that is not clearly farther; False when out of time.
+
+        Of values that were rounded when stored, all: a box that holds one wrong token may hold the true one unseen.
+        """
         yield from self._look_ahead(position)
         count, crowd = self.rivals, self.verifier.crowded(position)
         while len(crowd):
@@ -219,7 +222,7 @@ class Search:
                 return False
             yield from self._look_ahead(position)
             before, crowd = crowd, self.verifier.crowded(position)
-            if bool(torch.isin(crowd, before).all()):
+            if bool(torch.isin(crowd, before).all()) and not self.verifier.tolerance.boxed:
                 break
         return True
 

@@ -26,6 +26,7 @@ from sipit.prefix.kinds import Prefix
 NEAR = 10.0  # a rival within this multiple of it widens the search
 DISTANT = 100.0  # the same for the few that are tested where a policy is sure
 FAR = 1e4  # multiples of the tolerance beyond which a residual is no rounding, however amplified
+_TIE = 1e-3  # of a tolerance: what the distance from its middle counts for those inside a box, to order them
 LISTED = 32  # alternatives named at most
 _ENTRIES = 2**24  # of states that are compared at once, in float64
 PIECE = 1024  # candidates that run together; between pieces the clock is looked at
@@ -80,6 +81,10 @@ class Verifier:
         self._weights = damping(self.observed) if even else torch.ones_like(self.observed[:, :1])
         self._norms = (self._weights * self.observed).norm(dim=1)
         self._steps = half_steps(self.observed) if self.tolerance.boxed else None
+        # How large the box of what is stored alike is, as a residual, at every position.
+        self._blur = torch.zeros_like(self._norms)
+        if self._steps is not None:
+            self._blur = quotient(self._steps * self._weights, self._norms)
         # The residual that is allowed at every position, shape (T,); raised where rounding is amplified.
         self.limits = torch.full_like(self._norms, self.tolerance.value)
 
@@ -148,17 +153,19 @@ class Verifier:
     def crowded(self, position: int) -> torch.Tensor:
         """The rivals that call for a wider search: inside the tolerance, or within ten times the least residual.
 
-        Where half types make residuals large, ten times is beyond what tokens differ by, and twice has to do.
+        Where half types make residuals large, ten times is beyond what tokens differ by, and twice has to do. Inside a
+        box all residuals are none; a rival within twice its size of it shows that the true token may not be tested yet.
         """
         trial = self.trials[position]
-        zone = max(self.allowed(position), (CLEAR if self.tolerance.damped else NEAR) * trial.least)
+        near = (CLEAR if self.tolerance.damped else NEAR) * trial.least
+        zone = max(self.allowed(position), near, CLEAR * float(self._blur[position]))
         return trial.token_ids[(trial.residuals <= zone) & ~self._own_class(trial) & trial.standing]
 
     def far(self, position: int) -> bool:
         """Whether the rivals tested lie so far that more of them would say the same."""
         trial = self.trials[position]
         margin = self._margin(trial)
-        return margin is not None and margin > DISTANT * max(self.allowed(position), trial.least)
+        return margin is not None and margin > DISTANT * max(self.blurred(position), trial.least)
 
     def possible(self, position: int) -> list[int]:
         """The candidates that cannot be told apart from the nearest at a position, itself first, a class only once."""
@@ -252,13 +259,21 @@ class Verifier:
         """The relative residual that is allowed at a position."""
         return float(self.limits[position])
 
+    def blurred(self, position: int) -> float:
+        """Within what residual a state may lie by noise, or by where it lies in the box of what is stored alike."""
+        return max(self.allowed(position), float(self._blur[position]))
+
     def residuals(self, positions: slice | torch.Tensor, states: torch.Tensor) -> torch.Tensor:
         """The residuals of states (…, n, d) at n positions, shape (…, n)."""
         if isinstance(positions, torch.Tensor) and states.numel() > _ENTRIES and len(states) > 1:
             rows = max(1, _ENTRIES // states.shape[1])
             parts = zip(positions.split(rows), states.split(rows), strict=True)
             return torch.cat([self.residuals(*part) for part in parts])
-        difference = states.double() - self.observed[positions]
-        if self._steps is not None:
-            difference = outside(difference, self._steps[positions])
-        return quotient(difference * self._weights[positions], self._norms[positions])
+        difference = (states.double() - self.observed[positions]) * self._weights[positions]
+        plain = quotient(difference, self._norms[positions])
+        if self._steps is None:
+            return plain
+        beyond = quotient(
+            outside(difference, self._steps[positions] * self._weights[positions]), self._norms[positions]
+        )
+        return beyond + _TIE * self.tolerance.value * plain

@@ -49,6 +49,7 @@ def test_a_newer_run_takes_the_place_of_an_older_one(tmp_path):
         pytest.param("peers", ["--positions", "2"], "whole number from 3 on", marks=pytest.mark.slow),
         pytest.param("collisions", ["--rows", "none"], "but got 'none'", marks=pytest.mark.slow),
         pytest.param("side_by_side", ["--rounds", "0"], "from 1 on, but got '0'", marks=pytest.mark.slow),
+        pytest.param("observations", ["--stored", "int7"], "but got 'int7'", marks=pytest.mark.slow),
         pytest.param("gpu", ["--parts", "noise,speed"], "but got 'speed'", marks=pytest.mark.slow),
     ],
 )
@@ -72,7 +73,7 @@ def test_the_trial_of_a_device_goes_through_on_the_processor(tmp_path):
     assert {task for task, answer in answers.items() if answer.startswith("not done")} == {"noise in tf32"}
     assert answers["tiny-gpt2, 4 prompts of 16 tokens"].endswith("4 of 4 prompts recovered")
     assert answers["8 tokens in bfloat16, layer 2"].startswith("8 tokens recovered")
-    assert answers["1000 states of width 64, prompts of 2 tokens"].startswith("0 pairs")
+    assert answers["1024 states of width 64: all tokens behind 2 others"].endswith("0 of them are equal")
 
 
 def test_every_run_says_where_and_with_what_it_was_measured():
@@ -80,3 +81,15 @@ def test_every_run_says_where_and_with_what_it_was_measured():
         assert run["machine"]["processor"]
         assert {"python", "torch", "sipit"} <= {*run["versions"]}
         assert run["command"].startswith("python benchmarks/")
+
+
+@pytest.mark.slow
+def test_observations_are_counted_and_what_is_known_is_not_measured_again(tmp_path):
+    path = tmp_path / "run.json"
+    command = [sys.executable, ROOT / "benchmarks" / "observations.py", "--quick", "-o", path, "--stored"]
+    for stored, said in (("int8", 4), ("int8,int4", 4), ("int8,int4", 0)):
+        done = subprocess.run([*command, stored], capture_output=True, text=True, check=True)
+        assert done.stdout.count("exact 2") == said
+    rows = json.loads(path.read_text())["rows"]
+    assert len({row["task"] for row in rows}) == len(rows) == 8
+    assert all("wrong 0" in row["answer"] for row in rows)

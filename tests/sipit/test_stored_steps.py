@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 import sipit
 from sipit.inversion.outcome import Outcome
+from sipit.inversion.partial import invert_partial
 from sipit.models.copies import in_dtype
 from sipit.noise.stored_steps import coarse_steps, half_steps, outside
-from tests.sipit.cases import assert_never_wrong, inverted, random_prompts, tiny, with_rows
+from tests.sipit.cases import altered, assert_never_wrong, inverted, random_prompts, tiny, with_rows
 
 GROUPS = ("tensor", "row", "head", "block", "channel")
 
@@ -100,6 +101,26 @@ def test_few_bits_are_never_answered_wrongly(seed, family, bits):
         assert_never_wrong(model, inversion, prompt)
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("spread", [0.003, 0.01, 0.03, 0.1])
+def test_a_box_that_holds_many_tokens_names_none_before_the_true_one_is_tested(bits, spread):
+    """Four hundred tokens about as far apart as what is stored alike is wide: the true one is not tested first."""
+
+    def crowd(module):
+        rows = module.get_input_embeddings().weight
+        drawn = torch.randn(400, rows.shape[1], generator=torch.Generator().manual_seed(1))
+        rows[100:500] = rows[100] * (1 + spread * drawn)
+
+    model = altered("llama", crowd)
+    generator = torch.Generator().manual_seed(2)
+    prompts = torch.randint(100, 500, (12, 3), generator=generator).tolist()
+    states = sipit.capture(model, prompts, layer=1, observe="values")
+    stored = [integers(one, bits=bits, grouped="head") for one in states]
+    found = inverted(model, sipit.States(stored, observation="values", layer=1))
+    for inversion, prompt in zip(found, prompts, strict=True):
+        assert_never_wrong(model, inversion, prompt)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_what_was_rounded_when_stored_is_told_from_what_was_computed_so(dtype):
     """Two tokens that a bfloat16 computation cannot tell apart, but its storage can; and the answer says so."""
@@ -122,3 +143,12 @@ def test_what_was_computed_in_a_half_type_is_not_taken_for_rounded(relative, see
     states = sipit.capture(in_dtype(model, torch.bfloat16), [prompt], layer=1)
     (inversion,) = inverted(model, sipit.States(states.arrays, layer=1))
     assert_never_wrong(model, inversion, prompt)
+
+
+@pytest.mark.parametrize("grouped", ["row", "head"])
+def test_some_rows_of_a_prompt_come_back_as_well(grouped):
+    model, prompt = tiny("llama"), [9, 200, 31, 7, 18]
+    (rows,) = sipit.capture(model, [prompt], layer=2)
+    stored = integers(rows, bits=8, grouped=grouped)[[1, 3, 4]]
+    found = invert_partial(model, stored, layer=2, positions=[1, 3, 4], known={0: 9, 2: 31})
+    assert (found.outcome, found.token_ids) == (Outcome.RECOVERED, prompt)
