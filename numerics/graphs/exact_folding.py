@@ -28,9 +28,9 @@ def fold(fx: Any, name: str, arguments: Any, keywords: Any, value: Any) -> Any:
     if value is None or any(isinstance(a, Term | Complex) for a in operands) or is_complex(value):
         return None
     floating = any(isinstance(p, torch.Tensor) and p.dtype.is_floating_point for p in parts_of(value))
-    if name in ("empty", "rand", "randn", "bernoulli", "native_dropout", "rand_like") or "random" in name:
-        return None
-    if floating and name not in _MOVES and not _exactly(fx, name, arguments):
+    if "empty" in name or torch.Tag.nondeterministic_seeded in getattr(fx.target, "tags", ()):
+        return None  # whatever stood in memory, or another draw at every call
+    if floating and name not in _MOVES and not _exactly(name, arguments, keywords):
         return None
     inexact = any(isinstance(a, torch.Tensor) and a.dtype.is_floating_point for a in operands)
     if not floating and inexact and name not in _COMPARISONS:
@@ -48,12 +48,12 @@ def _double(value: Any) -> Any:
     return value.double() if isinstance(value, torch.Tensor) and value.dtype.is_floating_point else value
 
 
-def _exactly(fx: Any, name: str, arguments: Any) -> bool:
+def _exactly(name: str, arguments: Any, keywords: Any) -> bool:
     """Whether a sum, difference or product of constants is exact in double precision; -inf stays -inf."""
     if name in _WHOLE_NUMBERS:
         return bool((arguments[0] == arguments[0].round()).all() and arguments[0].abs().sum() < 2**53)
     rule = _EXACT_IF_CHECKED.get(name)
-    if rule is None or len(arguments) != 2:
+    if rule is None or len(arguments) != 2 or "alpha" in keywords:
         return False
     first, second = (torch.as_tensor(a, dtype=torch.float64) for a in arguments)
     if max(first.numel(), second.numel()) > _LARGEST_CHECKED:

@@ -19,6 +19,7 @@ from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import TensorType
 
 CASTS = "casts between float types are the identity"
+MEANINGLESS = {"dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking", "stable"}  # over the reals
 
 
 def lower(
@@ -89,18 +90,36 @@ def _call(builder: Builder, fx: Any, environment: dict[Any, Any]) -> Any:
     if folded is not None:
         return folded
     rule = rule_of(name, is_complex(value) or any(isinstance(part, Complex) for part in operands))
+    given = _Given(keywords)
     try:
-        result = NotImplemented if rule is None else rule(builder, value, arguments, keywords)
-    except InvalidInput:  # a variant whose arguments no operation takes
+        result = NotImplemented if rule is None else rule(builder, value, arguments, given)
+    except (InvalidInput, ArithmeticError, LookupError, TypeError, ValueError):  # arguments that no operation takes
         result = NotImplemented
-    if result is NotImplemented:
+    if result is NotImplemented or not given.keys() <= given.read | MEANINGLESS or not _fits(builder, result, value):
         return _unknown(builder, name, value, operands)
+    return result
+
+
+class _Given(dict[str, Any]):
+    """Keywords that tell which of them a rule asked for: an operator called with another one is another operator."""
+
+    def __init__(self, keywords: dict[str, Any]) -> None:
+        super().__init__(keywords)
+        self.read: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """What was given, or the default."""
+        self.read.add(name)
+        return super().get(name, default)
+
+
+def _fits(builder: Builder, result: Any, value: Any) -> bool:
+    """Whether what a rule gave has the shapes and kinds that torch has."""
     for part, expected in zip(parts_of(result), parts_of(value), strict=False):
         wanted = TensorType(tuple(expected.shape), kind_of(expected.dtype))
-        for found in [builder.type(v) for v in _halves(part) if v is not None]:
-            if found != wanted:
-                raise AssertionError(f"the rule for {name} gave {found} where torch has {wanted}")
-    return result
+        if any(builder.type(v) != wanted for v in _halves(part) if v is not None):
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from numerics.graphs.builder import Builder, Rule, Term, Value
-from numerics.graphs.operators.structure import attribute, real, reshape, tensor, transposed
+from numerics.graphs.operators.structure import NARROWEST, attribute, real, reshape, tensor, transposed
 
 Arguments = Sequence[Any]
 Keywords = dict[str, Any]
+USUAL_THRESHOLD = 20  # beyond which softplus is x; there both are one number in float32
 
 
 def _operand(b: Builder, value: Any, result: Any) -> Value:
@@ -24,9 +25,16 @@ def _integer(b: Builder, value: Value) -> Value:
     return value.long() if isinstance(value, torch.Tensor) else b.emit("as_integer", (value,))
 
 
+def _narrow(b: Builder, value: Any) -> bool:
+    """Whether sums and products of whole numbers of a type wrap around where those of int64 do not."""
+    if value.dtype == torch.int32:
+        b.idealisations.add("whole numbers of 32 bits are taken to stay below 2^31; the library's wrap around")
+    return value.dtype in NARROWEST
+
+
 def _binary(operation: str) -> Rule:
     def rule(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-        if value.dtype == torch.bool or k.get("rounding_mode") is not None:
+        if value.dtype == torch.bool or k.get("rounding_mode") is not None or _narrow(b, value):
             return NotImplemented
         first, second = _operand(b, a[0], value), _operand(b, a[1], value)
         if k.get("alpha", 1) != 1:
@@ -166,13 +174,13 @@ def _reduction(operation: str) -> Rule:
         x = real(b, a[0]) if value.is_floating_point() else _integer(b, a[0])
         keep = bool(a[2] if len(a) > 2 else k.get("keepdim", False))
         axes = _axes(b, x, a[1] if len(a) > 1 else k.get("dim"))
-        return b.emit(operation, (x,), axes=axes, keep=keep)
+        return NotImplemented if _narrow(b, value) else b.emit(operation, (x,), axes=axes, keep=keep)
 
     return rule
 
 
 def _variance(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-    """The sum of squared deviations over n - correction."""
+    """The sum of squared deviations over n - correction, or over 0 where that is less."""
     keep = bool(k.get("keepdim", False))
     axes = _axes(b, a[0], a[1] if len(a) > 1 else k.get("dim"))
     count = math.prod(b.type(a[0]).shape[axis] for axis in axes)
@@ -180,7 +188,7 @@ def _variance(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     correction = 1 if correction is None else correction
     centred = b.emit("subtract", (a[0], b.emit("mean", (a[0],), axes=axes, keep=True)))
     squares = b.emit("sum", (b.emit("power", (centred,), exponent=2),), axes=axes, keep=keep)
-    return b.emit("multiply", (squares, torch.tensor(1 / (count - correction), dtype=torch.float64)))
+    return b.emit("divide", (squares, tensor(b, float(max(count - correction, 0)))))
 
 
 def _variance_and_mean(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
@@ -208,6 +216,9 @@ def _gelu(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
 
 
 def _softplus(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
+    """log(1 + e^(beta x)) / beta; a threshold below the usual one is seen in what is computed, as a jump."""
+    if (a[2] if len(a) > 2 else k.get("threshold", USUAL_THRESHOLD)) < USUAL_THRESHOLD:
+        return NotImplemented
     b.idealisations.add("softplus is log(1 + e^x) everywhere; the library switches to x above a threshold")
     return b.emit("softplus", (a[0],), beta=Fraction(a[1] if len(a) > 1 else k.get("beta", 1)))
 
@@ -227,7 +238,7 @@ def _clamp(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
         for limit, operation in ((low, "maximum"), (high, "minimum")):
             x = x if limit is None else b.emit(operation, (x, real(b, limit)))
         return x
-    low, high = (None if v is None or abs(v) == float("inf") else v for v in (low, high))
+    low, high = (None if v == end else v for v, end in ((low, -math.inf), (high, math.inf)))
     return b.emit("clamp", (a[0],), low=attribute(low), high=attribute(high))
 
 
@@ -325,13 +336,15 @@ def _floor(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
 
 
 def _round(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
+    if k.get("decimals", 0):
+        return NotImplemented
     b.idealisations.add("rounding takes halves up; the library takes them to the even neighbour")
     return b.emit("as_real", (b.emit("floor", (b.emit("add", (a[0], tensor(b, 0.5))),)),))
 
 
 def _partial_sums(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     x = real(b, a[0]) if value.is_floating_point() else _integer(b, a[0])
-    return b.emit("cumulative_sum", (x,), axis=_axes(b, x, a[1])[0])
+    return NotImplemented if _narrow(b, value) else b.emit("cumulative_sum", (x,), axis=_axes(b, x, a[1])[0])
 
 
 ALGEBRA: dict[str, Rule] = {
@@ -344,7 +357,7 @@ ALGEBRA: dict[str, Rule] = {
 
     "gelu": _gelu, "softplus": _softplus,
     "log_sigmoid_forward": _log_sigmoid, "log_sigmoid": _log_sigmoid, "clamp": _clamp, "clamp_min": _clamp_min,
-    "hardtanh": lambda b, v, a, k: _clamp(b, v, (a[0], *([*a[1:3], -1.0, 1.0][:2] if len(a) > 2 else (-1.0, 1.0))), {}),
+    "hardtanh": lambda b, v, a, k: _clamp(b, v, (*a, *(-1.0, 1.0)[len(a) - 1 :]), {}),
     "relu6": lambda b, v, a, k: _clamp(b, v, (a[0], 0.0, 6.0), {}),
     "hardsigmoid": _hard_sigmoid, "hardswish": _hard_swish, "leaky_relu": _leaky, "elu": _elu,
     "maximum": _binary("maximum"), "minimum": _binary("minimum"), "amax": _largest, "max": _max, "argmax": _argmax,

@@ -19,6 +19,9 @@ Arguments = Sequence[Any]
 Keywords = dict[str, Any]
 
 
+NARROWEST = (torch.uint8, torch.int8, torch.uint16, torch.int16)  # types that ids of tokens do not fit into
+
+
 def _axis(axis: int, rank: int) -> int:
     return axis + rank if axis < 0 else axis
 
@@ -49,7 +52,8 @@ def reshape(b: Builder, x: Value, shape: Sequence[int]) -> Value:
 
 
 def _to_result_shape(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-    return reshape(b, a[0], value.shape)
+    """The same entries; a view in another number type reads their bits."""
+    return NotImplemented if isinstance(a[-1], torch.dtype) else reshape(b, a[0], value.shape)
 
 
 def _identity(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
@@ -59,12 +63,17 @@ def _identity(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
 def _cast(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     wanted, found = kind_of(value.dtype), b.type(a[0]).kind
     if wanted == found:
-        return a[0]
+        return NotImplemented if value.dtype in NARROWEST else a[0]
     if wanted == "real":
         return b.emit("as_real", (a[0],))
     if wanted == "integer" and found == "boolean":
         return b.emit("as_integer", (a[0],))
     return NotImplemented  # floats to integers: truncation
+
+
+def _copied(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
+    """What is written over a tensor, in its shape and of its kind."""
+    return _cast(b, value, (_expand(b, value, (a[1],), k),), k)
 
 
 def _permute(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
@@ -202,10 +211,22 @@ def _index(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     shape = _shape(b, x)
     flat = reshape(b, x, (*shape[: axes[0]], _product(shape[axes[0] : axes[-1] + 1]), *shape[axes[-1] + 1 :]))
     combined: Value = torch.zeros((), dtype=torch.int64)
+    if not all(_counts_from_zero(b, place) for _, place in places[1:]):
+        return NotImplemented  # a negative place would be one of the row before
     for axis, place in places:
         scaled = _integers(b, "multiply", combined, torch.tensor(shape[axis]))
         combined = _integers(b, "add", scaled, _non_negative(b, place, shape[axis]))
     return b.emit("take", (flat, combined), axis=axes[0])
+
+
+def _counts_from_zero(b: Builder, index: Value) -> bool:
+    """Whether an index is known to have no negative entry: torch counts those from the end."""
+    if isinstance(index, torch.Tensor):
+        return True  # `_non_negative` sees to it
+    node = b.nodes[index.node]
+    while node.operation in ("reshape", "permute", "expand", "slice"):
+        node = b.nodes[node.arguments[0]]
+    return node.operation in ("tokens", "top_indices", "remainder")
 
 
 def _integers(b: Builder, operation: str, x: Value, y: Value) -> Value:
@@ -370,6 +391,6 @@ STRUCTURE: dict[str, Rule] = {
     "tril": _triangle(True), "triu": _triangle(False), "flip": _flip, "roll": _roll, "repeat": _repeat,
     "full_like": _filled_like(None), "zeros_like": _filled_like(0), "ones_like": _filled_like(1),
     "slice_scatter": _slice_scatter, "select_scatter": _select_scatter, "scatter": _scatter,
-    "copy": lambda b, value, a, k: _expand(b, value, (a[1],), k),
+    "copy": _copied,
     "dropout": lambda b, value, a, k: a[0] if a[1] == 0 or not a[2] else NotImplemented,
 }  # fmt: skip
