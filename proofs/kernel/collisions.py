@@ -19,15 +19,15 @@ from proofs.network.graph import Graph
 
 Pair = tuple[Prompt, Prompt]
 
-STATEMENTS = {
+STATEMENTS = {  # what the pairs that are listed have in common; others that have it too may differ
     "repeated tokens": "r(a^m) = r(a^k) for every token a",
-    "permuted prefixes": "r(s) = r(t) where s and t end alike and hold the same tokens in other orders, as {s} and {t}",
-    "proportional multisets": "r(s) = r(t) where s and t end alike with the same relative frequencies, as {s} and {t}",
-    "powers of one word": "r(s) = r(t) where s and t are powers of one word, as {s} and {t}",
-    "matched prefixes": "r(s) = r(t) where the positions of s and t can be matched so that tokens, and the frequencies "
-    "of all tokens so far, are equal, as {s} and {t}",
-    "window reach": "r(s) = r(t) where s and t differ in a token that is out of reach, as {s} and {t}",
-    "equal states": "r(s) = r(t), as {s} and {t}",
+    "permuted prefixes": "r(s) = r(t) for {pairs}, which end alike and hold the same tokens in other orders",
+    "proportional multisets": "r(s) = r(t) for {pairs}, which end alike with the same relative frequencies",
+    "powers of one word": "r(s) = r(t) for {pairs}, which are powers of one word",
+    "matched prefixes": "r(s) = r(t) for {pairs}, whose positions can be matched so that tokens, and the frequencies "
+    "of all tokens so far, are equal",
+    "window reach": "r(s) = r(t) for {pairs}, which end alike",
+    "equal states": "r(s) = r(t) for {pairs}",
 }
 SCOPE = (
     ", for all parameters at which both are defined, whatever tokens stand for the numbers: shown as captured for "
@@ -78,10 +78,11 @@ def powers_of_one_word(first: Prompt, second: Prompt) -> bool:
 
 
 def statement(pairs: Sequence[Pair]) -> str:
-    """The claim of pairs of one family, in words, with the lengths for which it is shown and none besides."""
+    """The claim of pairs of one family, in words: of these pairs, for their lengths, and of none besides."""
     first, second = pairs[0]
     lengths = ", ".join(dict.fromkeys(f"{len(s)} and {len(t)}" for s, t in pairs))
-    family = STATEMENTS[family_of(first, second)].format(s=list(first), t=list(second))
+    listed = "" if len(pairs) == 1 else f"the {len(pairs)} pairs listed, such as "
+    family = STATEMENTS[family_of(first, second)].format(pairs=f"{listed}s = {list(first)} and t = {list(second)}")
     return family + SCOPE.format(lengths=lengths)
 
 

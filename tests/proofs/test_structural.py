@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proofs.kernel.collisions import find_collisions, repeated_tokens_collide
+from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.axes import groups
 from proofs.network.graph import Graph
 from proofs.structure.dependence import causal, influences
@@ -131,6 +132,20 @@ def test_a_window_bounds_the_reach() -> None:
     for first, second in family["pairs"]:
         assert first[-2:] == second[-2:]
         assert first != second
+
+
+def test_a_family_is_claimed_of_the_pairs_that_are_listed_and_of_no_others() -> None:
+    """A network that adds up its first two rows: other orders of the prefix are other states."""
+    net = Net()
+    x = net.op("take", net.parameter("embedding", 9, 2), net.tokens(4, 9), axis=0)
+    rows = [net.op("slice", x, axis=1, start=i, stop=i + 1, step=1) for i in range(4)]
+    powers = net.op("add", net.op("power", rows[2], exponent=2), net.op("power", rows[3], exponent=3))
+    graph = net.graph(net.op("add", net.op("add", rows[0], rows[1]), powers))
+    (family,) = find_collisions({4: graph})
+    assert not Numbering([graph]).equal(graph, (1, 2, 3, 4), graph, (1, 3, 2, 4))
+    assert family["statement"].startswith("r(s) = r(t) for s = [1, 2, 3, 4] and t = [2, 1, 3, 4], which end alike")
+    several = next(entry for entry in find_collisions(captured(window=2)) if entry["family"] == "window reach")
+    assert several["statement"].startswith("r(s) = r(t) for the 2 pairs listed, such as s = [1, 2, 3] and t = [4, 2, ")
 
 
 def test_the_toy_block_is_causal() -> None:

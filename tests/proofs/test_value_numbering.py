@@ -134,6 +134,15 @@ def test_every_operation_has_a_rule_and_an_unknown_one_equates_nothing() -> None
     assert not Numbering([graph]).equal(graph, (1, 1), graph, (2, 2))
 
 
+def test_an_unknown_operation_may_be_a_draw_that_is_made_anew_for_every_prompt() -> None:
+    net, x = rows(2)
+    last = net.op("slice", x, axis=1, start=1, stop=2, step=1)
+    drawn = net.op("no such operation", net.constant([0] * WIDTH, (1, 1, WIDTH)))
+    plain, noisy = net.graph(last), net.graph(net.op("add", last, drawn))
+    assert Numbering([plain]).equal(plain, (1, 2), plain, (3, 2))
+    assert not Numbering([noisy]).equal(noisy, (1, 2), noisy, (3, 2))
+
+
 def test_parameters_are_told_apart_by_name_and_place() -> None:
     net = Net()
     tokens = net.tokens(2, VOCABULARY)

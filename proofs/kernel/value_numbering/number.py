@@ -122,11 +122,12 @@ class Numbering:
         return plan
 
     def _fix(self, plan: _Plan) -> None:
-        """Numbers what no token reaches, once for all prompts."""
+        """Numbers what no token reaches, once for all prompts; what no rule is known of may be drawn anew for each."""
         reached: set[int] = set()
         for index in plan.order:
             node = plan.graph.nodes[index]
-            if node.operation == "tokens" or any(i in reached for i in node.arguments):
+            unknown = node.operation not in (*LEAVES, *RULES)
+            if node.operation == "tokens" or unknown or any(i in reached for i in node.arguments):
                 reached.add(index)
             else:
                 plan.fixed[index] = self._value(plan, index, (), plan.fixed)
