@@ -84,7 +84,9 @@ def gates(graph: Graph, samples: Sequence[Sample], tokens: int, row: Sequence[Fr
         gradient, second = mean(each[: len(batch)], Surds())
         share = Fraction(1, len(batch))
         w = tuple(Fraction(1, tokens) - share * sum((s.target[v] for s in batch), Fraction(0)) for v in range(tokens))
-        found[name] = At(w, second, gate_of(graph, gradient, second, w), row)
+        gate = gate_of(graph, gradient, second, w)
+        lemma = gate is not None and (row is not None or not any(gate.squares))  # at zero x^ is 0
+        found[name] = At(w, second, gate if lemma else None, row)
     return found
 
 
@@ -99,9 +101,12 @@ def gate_of(graph: Graph, gradient: Sequence[Any], second: Any, w: Sequence[Frac
         return None
     if not found:
         return Gate("RMSNorm", (Fraction(0),) * width)
-    vectors = _starts(graph, 1)
-    for u, beta, gamma in product(_starts(graph, 2), [*vectors, None], [None, *vectors]):
-        gate = _matched(found, u, beta, gamma, w, width)
+    touched = {place for pair in found for place in pair}
+    vectors, tables = (_starts(graph, shape, touched) for shape in ((width,), (len(w), width)))
+    if len(vectors) > 2 or len(tables) > 1:  # each of them would enter as U, beta or gamma
+        return None
+    for u, beta, gamma in product(tables, [*vectors, None], [None, *vectors]):
+        gate = _matched(found, u, beta, gamma, w, width) if beta != gamma else None
         if gate is not None:
             return gate
     return None
@@ -162,11 +167,11 @@ def _matched(
     return Gate("RMSNorm" if beta is None else "LayerNorm", exact) if len(exact) == width else None
 
 
-def _starts(graph: Graph, axes: int) -> list[int]:
-    """Where the entries of each parameter with so many axes begin."""
-    starts, place = [], 0
+def _starts(graph: Graph, shape: tuple[int, ...], touched: set[int]) -> list[int]:
+    """Where the entries of each parameter of a shape begin, of those that have an entry among some."""
+    starts, place = list[int](), 0
     for _, kind in graph.parameters():
-        if len(kind.shape) == axes:
+        if kind.shape == shape and not touched.isdisjoint(range(place, place + kind.size)):
             starts.append(place)
         place += kind.size
     return starts

@@ -11,6 +11,7 @@ from proofs.kernel.lemmas.instance import OPEN, Instance, Line
 from proofs.kernel.lemmas.table import establish
 from proofs.kernel.lines import class_of
 from proofs.kernel.optimizers import Rule
+from proofs.kernel.patterns import rows_are_free
 from proofs.network.graph import Graph
 from proofs.regularity import ANALYTIC, CONSTANT
 from proofs.verdict import Verdict
@@ -18,7 +19,7 @@ from proofs.verdict import Verdict
 ROOTS = ("sqrt", "rsqrt", "layer_norm")
 LOGARITHMS = ("softplus", "log", "log1p", "log_sum_exp")
 NO_ROOTS = "the network is not shown to be made of entire functions, quotients and roots that stay real"
-NO_GATE = "logits or second derivatives at zero are not shown to be those of the gate lemma"
+NO_GATE = "logits or second derivatives at zero and at a base point are not shown to be those of the gate lemma"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +35,23 @@ class Related:
         return {"statement": self.statement, "verdict": self.verdict.value, "reason": self.reason}
 
 
-def also_settled(rule: Rule, graph: Graph, gates: list[Gate | None]) -> tuple[list[Related], list[Related]]:
+def also_settled(
+    rule: Rule, graph: Graph, gates: list[tuple[Gate | None, Gate | None]]
+) -> tuple[list[Related], list[Related]]:
     """What follows for the rule, and what stays open.
 
     Args:
         rule: an optimizer whose step is certified.
         graph: the network up to its logits.
-        gates: the forms of the second derivatives at zero, of one sample and of the batch.
+        gates: the forms of the second derivatives at zero, where x^ is 0, and at the base point, where no entry of it
+            may be, so that it is generic; of one sample and of the batch.
     """
     if rule not in _FOLLOWS:
         return [], []
-    known = [gate for gate in gates if gate is not None]
+    known = [zero for zero, base in gates if zero is not None and base is not None and all(base.squares)]
     norms = {gate.norm for gate in known}
     adaptive = rule in ("adam", "adamw")
-    if len(norms) != 1 or len(known) < len(gates) or not reads_out(graph):
+    if len(norms) != 1 or len(known) < len(gates) or not (reads_out(graph) and rows_are_free(graph)):
         return [], [_open(rule, NO_GATE)]
     if adaptive and not real_for_every_sign(graph):
         return [], [_open(rule, NO_ROOTS)]

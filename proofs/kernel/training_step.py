@@ -134,7 +134,7 @@ def prove_step(
     settled = at_zero is not False if rule != "clip-value" else at_zero is True or at_base is True
     claim["non_zero"] = all(found) and settled and claim["symbolic"]
     claim["every_rate"] = claim["non_zero"] and _every_rate(rule, zero, base)
-    claim["follows"], claim["open"] = _related(rule, graph, zero) if claim["non_zero"] else ([], [])
+    claim["follows"], claim["open"] = _related(rule, graph, zero, base) if claim["non_zero"] else ([], [])
     claim["graph"] = digest(graph.to_json()) if named is None else named
     joint = " of parameters and state" if states(rule) > 1 else ""
     what = f"a network of {p} parameters, on one sample and on a batch of {len(samples)},"
@@ -182,8 +182,8 @@ def _row(graph: Graph, seed: int) -> list[Fraction]:
     return [draws.centred() for _ in range(embedding_of(graph).type.shape[-1])]
 
 
-def _related(rule: Rule, graph: Graph, zero: Mapping[str, At]) -> tuple[list[Any], list[Any]]:
-    follows, left = also_settled(rule, graph, [at.gate for at in zero.values()])
+def _related(rule: Rule, graph: Graph, zero: Mapping[str, At], base: Mapping[str, At]) -> tuple[list[Any], list[Any]]:
+    follows, left = also_settled(rule, graph, [(at.gate, base[name].gate) for name, at in zero.items()])
     return [line.to_json() for line in follows], [line.to_json() for line in left]
 
 
@@ -244,15 +244,21 @@ def _at_base(base: Mapping[str, At], rule: Rule, rate: Fraction, p: int) -> tupl
 def _every_rate(rule: Rule, zero: Mapping[str, At], base: Mapping[str, At]) -> bool:
     """Whether one of the two points serves, whatever the rate (but 1 / decay): their determinants have no common zero.
 
-    At zero it vanishes where eta |w| = c alone, at the base point where eta |w| (1 + x^[i]^2)^(1/2) = c for some i.
+    Either vanishes where eta^2 |w|^2 s = c^2 for one of its own strengths s other than 0, and nowhere else.
     """
     if rule not in ("gd", "weight-decay"):
         return False
     gates = [(zero[name].gate, base[name].gate) for name in zero]
     return all(
-        at_zero is not None and (at_zero.norm == "RMSNorm" or (at_base is not None and all(at_base.squares)))
+        at_zero is not None
+        and (not any(at_zero.strengths) or (at_base is not None and not _shared(at_zero.strengths, at_base.strengths)))
         for at_zero, at_base in gates
     )
+
+
+def _shared(first: Sequence[Fraction], second: Sequence[Fraction]) -> set[Fraction]:
+    """The numbers other than 0 that are in both."""
+    return {*first} & {*second} - {Fraction(0)}
 
 
 def _exact_determinants(rule: Rule, matrix: Any, rate: Fraction) -> list[Fraction]:

@@ -14,7 +14,8 @@ from proofs import InvalidInput, Unsupported, Verdict, check
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.surds import Surds
 from proofs.arithmetic.tape import Tape, derivatives
-from proofs.kernel.optimizers import closed_form, symbolically
+from proofs.kernel.loss import of_loss
+from proofs.kernel.optimizers import closed_form, jacobian, symbolically
 from proofs.kernel.training_step import RULES, Sample, prove_step, without_state
 from proofs.network.graph import Graph
 from tests.proofs.building import Net
@@ -99,6 +100,52 @@ def test_every_row_is_proved_and_its_certificate_accepted(rule: Any, layer_norm:
     narrow = adaptive and layer_norm  # a mean-free row of two entries has but one direction
     further = rule in ("clip-norm", "heavy-ball", "adam", "adamw") and not narrow
     assert {line["verdict"] for line in found.claim["follows"]} == ({"proved"} if further else set())
+
+
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_the_determinant_at_the_base_point_is_that_of_its_second_derivatives(layer_norm: bool) -> None:
+    """In balls, for every entry: a final RMS norm was taken for a layer norm whose shift is its own scale."""
+    graph = network(layer_norm=layer_norm)
+    found = prove_step(graph, SAMPLES[:1], rule="gd", rate=TENTH, seed=3).claim["at_base"]["one sample"]
+    row = [Fraction(x) for x in found["row"]]
+    value = lambda name, place: row[place[-1]] if name == "embedding" else Fraction(0)  # noqa: E731
+    with Balls(192) as balls:
+        gradient, second = of_loss(graph, SAMPLES[0], balls, value)
+        rows = jacobian("gd", second, gradient, rate=TENTH, draws=lambda: TENTH, base=balls)
+        exact = flint.arb_mat(len(rows), len(rows), [entry for row in rows for entry in row]).det()
+        assert exact.overlaps(balls.number(Fraction(found["closed_form"])))
+        assert exact.rad() < 1e-20
+    assert found["final_norm"] == ("LayerNorm" if layer_norm else "RMSNorm")
+
+
+def reading_out(constant: bool, by_number: bool = False) -> Graph:
+    """Logits U (gamma x^), x^ a row over its length; with a constant added to it, or the number of its token."""
+    net = Net()
+    tokens = net.tokens(2, N)
+    x = net.op("take", net.parameter("embedding", N, D), tokens, axis=0)
+    if constant:
+        x = net.op("add", x, net.constant([1, 2], (1, 1, D)))
+    if by_number:
+        x = net.op("add", x, net.op("reshape", net.op("as_real", tokens), shape=(1, 2, 1)))
+    x = net.op("slice", x, axis=1, start=1, stop=2, step=1)
+    square = net.op("mean", net.op("power", x, exponent=2), axes=(2,), keep=True)
+    x = net.op("multiply", x, net.op("rsqrt", net.op("add", square, net.constant(Fraction(3, 2)))))
+    x = net.op("multiply", x, net.parameter("scale", D))
+    net.op("matmul", x, net.op("permute", net.parameter("head", N, D), order=(1, 0)))
+    return net.graph()
+
+
+@pytest.mark.parametrize("rule", ["gd", "heavy-ball", "adam", "clip-norm"])
+def test_what_holds_at_every_rate_rests_on_a_row_that_is_zero_at_zero(rule: Any) -> None:
+    def claimed(graph: Graph) -> list[str]:
+        found = prove_step(graph, samples, rule=rule, rate=TENTH, seed=3).claim
+        return ["every rate"] if found["every_rate"] else [line["verdict"] for line in found["follows"]]
+
+    samples = [Sample((1, 0), SAMPLES[0].target)]
+    assert claimed(reading_out(constant=False)) == (["every rate"] if rule == "gd" else ["proved"])
+    assert claimed(reading_out(constant=True)) == []
+    if rule != "gd":  # of other prompts the row is not 0 at zero
+        assert claimed(reading_out(constant=False, by_number=True)) == []
 
 
 def test_the_published_argument_fails_exactly_at_eta_times_w_equal_to_one() -> None:
