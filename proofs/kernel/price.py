@@ -25,14 +25,15 @@ DEARER = {"regularity": 1.3e7, "separation": 1e9, "vocabulary-margin": 1e9}  # (
 ALGEBRA = 2e6  # of it at most for exact algebra, which nothing but doing it can price (`proofs.arithmetic.surds`)
 MEMORY = 5e8  # bytes at a time, beside what the program itself takes
 
-ROW, READ, CHARACTER = 120.0, 40.0, 0.05  # of a graph written out; a row that is derived, or only read
+ROW, READ, CHARACTER = 120.0, 80.0, 0.05  # of a graph written out; a row that is derived, or only read
+ARGUMENT = 0.2  # of a row, for each of its arguments
 CHOICES = 300.0  # more of a row where choices are silenced, and each line is derived several times
 ENTRY, MASKED = 1.0, 0.003  # of a constant, of what is made of constants, or of a mask; and where a mask is only read
 NODE, BALL, FUNCTION, SLOW, MOVE, TERM = 40.0, 0.5, 3.0, 6.0, 0.05, 0.06  # of an evaluation in balls of 128 bits
 DRAWN = 1.5  # of an entry of a parameter at a point
 OBJECT, POINTER = 120, 8  # bytes of a ball, and of its place in an array
 PASSES, LARGEST = 6, 10**6  # evaluations of a stored witness; a number of a claim
-NUMBER, LOOKUP, READ_TERM = 60.0, 3.0, 0.3  # of a node where equal states are numbered, a number, a term of a sum
+NUMBER, LOOKUP, READ_TERM = 60.0, 3.5, 0.5  # of a node where equal states are numbered, a number, a term of a sum
 POWER = 70.0  # of bounds, for each digit of an exponent
 TOKEN, PREFIX = 0.05, 3.0  # of a prompt that is looked at; and where what a pair has in common is told, two by two
 PAIR, NEW_POINT, SURD = 20.0, 3, 1.5  # a pair of prompts; pairs to a point; an exact number as against a ball
@@ -75,9 +76,10 @@ def _parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
     choices = kind == "generic-position" and _object(certificate.get("claim")).get("zeroed")
     for data, row in _written(certificate):
         try:
-            rows, characters = extent(data)
+            rows, arguments, characters = extent(data)
             each = row + (CHOICES if choices else 0.0)
-            yield "nodes", each * rows + CHARACTER * characters, 1000.0 * rows + 2.0 * characters
+            work = each * (rows + ARGUMENT * arguments) + CHARACTER * characters
+            yield "nodes", work, 1000.0 * rows + POINTER * arguments + 2.0 * characters
             graphs.append(Graph.from_json(data))
         except InvalidInput:
             continue  # which the kernel says better

@@ -58,19 +58,25 @@ def unfolded(data: Any) -> Any:
     return {**data, **table, "nodes": rows}
 
 
-def extent(data: Any) -> tuple[int, int]:
-    """How many rows a graph's JSON has with every block written out, and how many characters those of blocks take."""
-    rows = characters = 0
+def extent(data: Any) -> tuple[int, int, int]:
+    """How many rows and arguments a graph's JSON has with every block written out, and the characters of its blocks."""
+    rows = arguments = characters = 0
     nodes = data.get("nodes") if isinstance(data, dict) else None
     for entry in nodes if isinstance(nodes, list) else ():
         block = entry.get("rows") if isinstance(entry, dict) else None
         if isinstance(block, list):
             times = _count(entry.get("times"))
             rows += times * len(block)
+            arguments += times * sum(map(_arguments, block))
             characters += times * len(str(block))
         else:
             rows += 1
-    return rows, characters
+            arguments += _arguments(entry)
+    return rows, arguments, characters
+
+
+def _arguments(row: Any) -> int:
+    return len(row[1]) if isinstance(row, list) and len(row) > 1 and isinstance(row[1], list) else 0
 
 
 class _Row:

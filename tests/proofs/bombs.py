@@ -228,6 +228,19 @@ def beside(width: int) -> dict[str, Any]:
     return {**plain, "graph": written, "claim": {**plain["claim"], "graph": digest(written)}}
 
 
+def touched(count: int) -> dict[str, Any]:
+    """A training step whose second derivatives at zero couple every two of many parameters of one entry."""
+    net = Net()
+    numbers = [net.parameter(f"p{i}", 1) for i in range(count)]
+    x = net.op("concatenate", net.op("reshape", table(net, 2), shape=(1,)), *numbers, axis=0)
+    square = net.op("reshape", net.op("power", net.op("sum", x, axes=(0,), keep=True), exponent=2), shape=(1, 1, 1))
+    graph = net.graph(net.op("multiply", square, net.constant([1, -1], (1, 1, 2)))).to_json()
+    return {
+        "schema": SCHEMA, "kind": "training-step", "claim": {"graph": digest(graph)}, "rule": "gd", "rate": "1/10",
+        "seed": 0, "samples": [{"tokens": [0], "target": ["1", "0"]}], "graph": graph,
+    }  # fmt: skip
+
+
 def rows(attributes: list[Any], operation: str, count: int, choose: Any = None, **claim: Any) -> dict[str, Any]:
     """Of a graph for one token with many nodes, that its patterns are settled in some way."""
     start = [["tokens", [], 0, 0, 0], ["parameter", [], 1, 1, 0], ["take", [1, 0], 2, 2, 0]]
@@ -258,6 +271,12 @@ BOMBS = {
         [{"shape": [1024, 1024], "kind": "real", "value": 0}, {"order": [1, 0]}], [{"shape": [1024, 1024], **MASK}]),
     "rows with many arguments": lambda: written([{"times": 2**18, "rows": [["add", [0] * 1000, 0, 0, 0]]}], [1]),
     "long names": lambda: written([{"times": 2**18, "rows": [["add", [], {"name": ["x" * 9000, "y"]}, 0, 0]]}], [1]),
+    "rows of twenty arguments": lambda: written(
+        [["constant", [], 0, 0, 0], {"times": 90_000, "rows": [["concatenate", [[0, 1]] * 20, 1, 0, 0]]}], [0],
+        [{"shape": [0], "kind": "real", "value": 0}, {"axis": 0}], [{"shape": [0], "kind": "real", "values": []}]),
+    "names that are only read": lambda: regularity(still(3), structural_collisions=[], other_lengths={"2": {
+        **SHARED, "nodes": [{"times": 250_000, "rows": [["parameter", [], {"name": ["p", [0, 1]]}, 0, ["m", "s"]]]}],
+        "attributes": [{}], "types": [[[2], "real"]], "constants": []}}),
     "many rows": lambda: written([{"times": 2**21, "rows": [["add", [], 0, 0, 0]]}], [1]),
     "blocks of blocks": lambda: written([{"times": 2**12, "rows": [["add", [], 0, 0, 0]] * 500}] * 20, [1]),
     "a block for ever": lambda: written([{"times": 10**4000, "rows": [["add", [], 0, 0, 0]]}], [1]),
@@ -294,6 +313,7 @@ BOMBS = {
     "sums of roots, a step": lambda: step_with(numbers=PRIMES, products=1500),
     "roots that are hard to find": lambda: published_with(numbers=HARD, products=1, apart=400),
     "roots that are hard to find, a step": lambda: step_with(numbers=HARD, products=1, apart=400),
+    "derivatives by many parameters": lambda: touched(90),
     "many samples": lambda: step(samples=[{"tokens": [0, 1], "target": ["1", "0", "0"]}] * 9000),
     "a long rate": lambda: step(rate=f"1/{'3' * 1900}"),
     "long targets": lambda: step(samples=[{"tokens": [0, 1], "target": [f"1/{'3' * 1900}"] * 3}] * 90),
