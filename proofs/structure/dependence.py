@@ -6,6 +6,8 @@ so that the analysis of a wide network costs no more than that of a narrow one. 
 that is not in a set has no influence, whatever the parameters.
 """
 
+import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -14,6 +16,7 @@ import numpy as np
 
 from proofs.network.axes import groups
 from proofs.network.graph import Graph, Node
+from proofs.operations import REGISTRY
 from proofs.operations.base import integer, integers
 from proofs.operations.derivation import derive
 from proofs.operations.interpreter import live
@@ -70,6 +73,9 @@ def _of(
     if operation in ("parameter", "constant"):
         return Influence(np.zeros((1,) * len(shape), dtype=np.int64), _zeros(graph, node))
     shapes = [graph.nodes[i].type.shape for i in node.arguments]
+    if operation not in REGISTRY:  # each of its entries may depend on all that it reads
+        seen = [int(np.bitwise_or.reduce(a.bits, axis=None)) for a in arguments]
+        return Influence(np.full((1,) * len(shape), functools.reduce(operator.or_, seen, 0), dtype=np.int64))
     if operation == "reshape":
         parts = [None if a is None else _reshape(a, shapes[0], shape) for a in (arguments[0].bits, arguments[0].zero)]
         return Influence(parts[0], parts[1])
@@ -107,8 +113,10 @@ def _of(
     mixed = [_or(a.bits, axes) if i == 0 else a.bits for i, a in enumerate(arguments)]
     if operation in ("sum", "mean", "largest") and node.attributes["keep"] is False:
         mixed[0] = mixed[0].reshape([n for i, n in enumerate(mixed[0].shape) if i not in axes])
-    if operation in ("gather", "scatter"):
+    if operation in ("gather", "scatter"):  # of further axes as many places are read as the index has
         mixed = [_or(a.bits, axes) for a in arguments]
+    if operation == "gather":
+        mixed[0] = mixed[0][tuple(slice(0, max(n, 1)) for n in shape)]
     bits = mixed[0]
     for other in mixed[1:]:
         bits = bits | other
@@ -124,7 +132,7 @@ _ENTRY_BY_ENTRY = {
 
 
 def _mixed_axes(node: Node, rank: int) -> tuple[int, ...]:
-    """The axes along which an operation mixes entries; for an unknown one all of them."""
+    """The axes along which an operation mixes entries; all of them where nothing else is written here."""
     if node.operation in _ENTRY_BY_ENTRY:
         return ()
     if node.operation in ("sum", "mean", "largest"):

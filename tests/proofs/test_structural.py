@@ -134,6 +134,23 @@ def test_a_window_bounds_the_reach() -> None:
         assert first != second
 
 
+def test_an_unknown_operation_may_read_everything_that_it_is_given() -> None:
+    """As the writing of rows at places does: zeros, places, and rows that come in another order."""
+    net = Net()
+    x = net.op("take", net.parameter("embedding", 9, 2), net.tokens(3, 9), axis=0)
+    places = net.constant([1, 0, 2], (3,), "integer")
+    graph = net.graph(net.op("aten.index_put", net.constant(0, (1, 3, 2)), places, x))
+    assert influences(graph) == [(0, 1, 2)] * 3
+    assert not causal(graph)
+
+
+def test_a_gather_of_fewer_places_reads_those() -> None:
+    net = Net()
+    x = net.op("take", net.parameter("embedding", 9, 4), net.tokens(3, 9), axis=0)
+    graph = net.graph(net.op("gather", x, net.constant([1, 0], (1, 2, 1), "integer"), axis=2))
+    assert influences(graph) == [(0,), (1,)]
+
+
 def test_a_family_is_claimed_of_the_pairs_that_are_listed_and_of_no_others() -> None:
     """A network that adds up its first two rows: other orders of the prefix are other states."""
     net = Net()
