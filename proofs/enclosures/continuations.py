@@ -47,7 +47,8 @@ class Continuations:
         """Opens a captured graph.
 
         Raises:
-            Unsupported: the tokens are read by something other than tables.
+            Unsupported: the tokens are read by something other than tables, or a parameter has the name that is kept
+                for their rows.
         """
         nodes = list(graph.nodes)
         tables: dict[str, NDArray[Any]] = {}
@@ -64,6 +65,8 @@ class Continuations:
             nodes[index] = Node("parameter", (), attributes, node.type)
         opened = replace(graph, nodes=tuple(nodes))
         rows = {ROWS.format(name) for name in tables}
+        if taken := rows.intersection(name for name, _ in graph.parameters()):
+            raise Unsupported(f"Expected no parameter called {min(taken)!r}, but the graph has one; rename it.")
         others = {name: weights[name].astype(np.float64) for name in inputs_of(opened) if name not in rows}
         return cls(opened, tables, others, tuple(prefix), Midpoint())
 

@@ -38,8 +38,8 @@ from proofs.verdict import Verdict
 MOST_PAIRS = 200_000
 STATEMENT = (
     "Of the {pairs} ordered pairs of distinct prompts of at most {context} tokens over {vocabulary} tokens, the "
-    "published witness gives equal states on {printed} as printed and on {repaired} as repaired; {undecided} are "
-    "undecided."
+    "published witness, written into the network of this certificate, gives equal states on {printed} as printed and "
+    "on {repaired} as repaired; {undecided} are undecided."
 )
 
 

@@ -267,6 +267,14 @@ def test_networks_that_have_no_enclosure_are_refused(weights: dict[str, Any]) ->
         certify_vocabulary(net("log"), weights, PREFIX, TOKENS)
 
 
+def test_a_parameter_that_is_called_as_the_rows_of_a_table_is_refused(weights: dict[str, Any]) -> None:
+    net = Net()
+    x = net.op("take", net.parameter("embedding", TOKENS, 4), net.tokens(3, TOKENS), axis=0)
+    net.op("multiply", x, net.parameter("(rows of embedding)", 1, 3, 4))
+    with pytest.raises(Unsupported, match="rename it"):
+        certify_vocabulary(net.graph(), weights | {"(rows of embedding)": np.zeros((1, 3, 4))}, PREFIX, TOKENS)
+
+
 def test_a_number_is_not_below_its_decimal(certificate: dict[str, Any]) -> None:
     stated = Fraction(certificate["claim"]["minimum_lower_bound"])
     assert stated <= Fraction(float(certificate["enclosures"]["others_at_least"]))

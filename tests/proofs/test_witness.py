@@ -17,6 +17,7 @@ from proofs.kernel.published_witness import (
     repaired,
 )
 from proofs.kernel.witness import count_witness
+from proofs.network.graph import Graph
 from tests.proofs.building import Net
 from tests.proofs.decoders import SMALL_EPSILON, gpt2
 from tests.proofs.mutating import placed
@@ -29,6 +30,28 @@ def test_the_gap_is_there_and_the_repair_closes_it() -> None:
     assert (SMALL.pairs, SMALL.in_gap, len(SMALL.zero_as_printed), SMALL.zero_repaired) == (132, 6, 6, ())
     assert SMALL.verdict is Verdict.PROVED
     assert ((0, 1), (1, 1)) in SMALL.zero_as_printed  # s = ab, t = bb
+
+
+def counting(length: int) -> Graph:
+    """Another network, whose parameters are called as those of a GPT-2: it tells every two prompts apart by number."""
+    net = Net()
+    tokens = net.tokens(length, 3)
+    powers = net.constant([4**place for place in range(length)], (1, length))
+    digits = net.op("add", net.op("as_real", tokens), net.constant(1))
+    number = net.op("cumulative_sum", net.op("multiply", digits, powers), axis=1)
+    x = net.op("take", net.parameter("wte.weight", 3, 4), tokens, axis=0)
+    normal = net.op("layer_norm", x, axes=1, epsilon=SMALL_EPSILON)
+    net.parameter("c_attn.weight", 4, 12)
+    net.op("add", net.op("add", x, normal), net.op("reshape", number, shape=(1, length, 1)))
+    return net.graph()
+
+
+def test_a_count_is_of_the_network_that_it_was_made_on() -> None:
+    found = count_witness({n: counting(n) for n in (1, 2)}, vocabulary=3, context=2)
+    assert (found.zero_as_printed, found.against_criterion) == ((), 6)
+    result = check(found.to_json())
+    assert result.verdict is Verdict.ACCEPTED
+    assert result.claim is not None and "written into the network of this certificate" in result.claim.sentence
 
 
 def test_zero_in_the_gap_exactly_by_the_criterion() -> None:

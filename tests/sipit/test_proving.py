@@ -27,6 +27,9 @@ def test_the_witness_command(tmp_path: Path) -> None:
     result = record["result"]
     assert (status, record["verdict"], record["command"]) == (0, "proved", "prove witness")
     assert (result["pairs"], result["zero_as_printed"], result["zero_repaired"]) == (30, 2, 0)
+    assert {entry["hypothesis"]: entry["checked"] for entry in result["hypotheses"]}[
+        "the network is a GPT-2 of one block, with one head"
+    ] is False  # that its parameters are called so is all that is seen
     assert verify_record(path).verdict == "accepted"
 
 
