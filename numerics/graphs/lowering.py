@@ -19,7 +19,9 @@ from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import TensorType
 
 CASTS = "casts between float types are the identity"
-MEANINGLESS = {"dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking", "stable"}  # over the reals
+MEANINGLESS = {  # over the reals, of keywords
+    "dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking", "stable", "implicit", "sparse_grad",
+}  # fmt: skip
 
 
 def lower(
