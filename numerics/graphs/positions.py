@@ -5,15 +5,16 @@ block cannot tell permuted prefixes apart either. Where trial and graph disagree
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from numerics.graphs.small_graphs import last_states_apart, small_graph, spread_on_repeated_tokens
 from proofs.errors import Fault
 from proofs.kernel.collisions import colliding_pairs, repeated_tokens_collide
 from proofs.kernel.patterns import Prompt
 from proofs.kernel.value_numbering.number import Numbering
+from proofs.kernel.value_numbering.table import TooMany
 from proofs.network.graph import Graph
 from proofs.structure.positions import positions
 
@@ -22,6 +23,8 @@ ONE_BLOCK = 3  # tokens on which one block of the small copy is tried
 SWAPPED = ((1, 2, 3), (2, 1, 3))
 WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")  # in configs, whatever the class
 WIDE_OPEN = 1024  # tokens
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def position_scheme(graphs: Mapping[int, Graph], config: Any, small: Graph | Non
     Raises:
         Fault: prompts that are proved to collide do not in float64.
     """
-    repeats = repeated_tokens_collide(graphs)
+    repeats = _in_room(repeated_tokens_collide, graphs)
     spread = None if small is None else spread_on_repeated_tokens(small)
     same = None if spread is None else spread <= NEAR_ZERO
     if small is not None:
@@ -54,7 +57,7 @@ def position_scheme(graphs: Mapping[int, Graph], config: Any, small: Graph | Non
     if repeats and same is not False:
         block = _one_block(config, attention)
         scheme = {"collide": "none", "apart": "relative"}.get(block or "", "undecided")
-    elif not repeats and same is not True and read.scheme in ("absolute", "recurrent"):
+    elif repeats is False and same is not True and read.scheme in ("absolute", "recurrent"):
         scheme = read.scheme
     evidence = {
         "lengths": sorted(graphs),
@@ -62,9 +65,17 @@ def position_scheme(graphs: Mapping[int, Graph], config: Any, small: Graph | Non
         "spread_of_states_on_a_repeated_token": spread,
         "permuted_prefixes_of_one_block": block,
         "graph": read.evidence,
-        "agrees_with_the_graph": None if same is None else same == repeats,
+        "agrees_with_the_graph": None if same is None or repeats is None else same == repeats,
     }
     return PositionScheme(scheme, evidence)
+
+
+def _in_room(ask: Callable[..., _Answer], *arguments: Any) -> _Answer | None:
+    """What value numbering answers; None where that would take more room than there is."""
+    try:
+        return ask(*arguments)
+    except TooMany:
+        return None
 
 
 def _one_block(config: Any, attention: str) -> str | None:
@@ -76,9 +87,10 @@ def _one_block(config: Any, attention: str) -> str | None:
     distance = None if graph is None else last_states_apart(graph, *SWAPPED)
     if graph is None or distance is None:
         return None
-    if Numbering([graph]).equal(graph, SWAPPED[0], graph, SWAPPED[1]):
+    equal = _in_room(Numbering([graph]).equal, graph, SWAPPED[0], graph, SWAPPED[1])
+    if equal:
         return "collide"
-    return "apart" if distance > NEAR_ZERO else None
+    return "apart" if equal is False and distance > NEAR_ZERO else None
 
 
 def _without_windows(config: Any) -> Any:
@@ -92,7 +104,7 @@ def _without_windows(config: Any) -> Any:
 
 def _expect_equal(small: Graph) -> None:
     """Raises Fault where prompts of a small copy are proved to have one state, and float64 keeps them apart."""
-    for first, second in colliding_pairs({small.length: small}):
+    for first, second in _in_room(colliding_pairs, {small.length: small}) or ():
         distance = last_states_apart(small, first, second)
         if distance is not None and distance > NEAR_ZERO:
             raise Fault(_said(first, second, distance))

@@ -23,7 +23,7 @@ from proofs.kernel.regularity import derive_regularity
 from proofs.kernel.result import Rejected
 from proofs.kernel.separation import KIND as SEPARATION
 from proofs.kernel.separation import derive_separation
-from proofs.kernel.value_numbering.table import TooMany
+from proofs.kernel.value_numbering.table import LARGEST_TABLE, TooMany
 from proofs.kernel.vocabulary import KIND as VOCABULARY
 from proofs.kernel.vocabulary import derive_vocabulary
 from proofs.kernel.wellformed import known_are_well_formed
@@ -105,10 +105,13 @@ def check(
             else:
                 claim = KERNELS[kind](data, weights)
         expect(data, claim.certificate, "the certificate")
+    except (TooLarge, TooLong) as fault:
+        return CheckResult(Verdict.UNDECIDED, f"too large to check: {fault}", kind, 0)
+    except TooMany:
+        reason = f"too large to check: its values are told apart by more than {LARGEST_TABLE} entries"
+        return CheckResult(Verdict.UNDECIDED, reason, kind, 0)
     except (Rejected, SipitError) as fault:
         return CheckResult(Verdict.REJECTED, str(fault), kind, 0)
-    except (TooLarge, TooLong, TooMany) as fault:
-        return CheckResult(Verdict.UNDECIDED, f"too large to check: {fault}", kind, 0)
     except DAMAGE as fault:  # a kernel stumbled over what no honest certificate holds, and nothing is accepted
         return CheckResult(Verdict.REJECTED, f"the certificate is damaged ({type(fault).__name__})", kind, 0)
     verdict = Verdict.ACCEPTED if claim.sample is None else Verdict.ACCEPTED_SAMPLED

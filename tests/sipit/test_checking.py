@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig
 
+from numerics.graphs.capture import capture_graph
+from numerics.graphs.positions import position_scheme
 from proofs import InvalidInput, Verdict
+from proofs.errors import Unsupported
 from sipit.claims.check import check_model
 from sipit.claims.verify import verify_record
 from sipit.cli import run
@@ -30,6 +33,18 @@ def test_a_kink_is_refuted_with_place_and_witness_and_verified(tmp_path: Path) -
     assert first["source"].startswith("transformers/models/opt/modeling_opt.py:")
     assert record.result["witness"]["claim"] == "not analytic"
     assert verify_record(stored(tmp_path, record.dumps())).verdict is Verdict.ACCEPTED
+
+
+def test_a_network_of_too_many_values_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would take too much room is not believed either way: no scheme of positions, no answer on collisions."""
+    monkeypatch.setattr("proofs.kernel.value_numbering.table.LARGEST_TABLE", 100)
+    config = LlamaConfig(vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                         num_attention_heads=2)  # fmt: skip
+    graphs = {length: capture_graph(config, length=length) for length in (2, 3)}
+    scheme = position_scheme(graphs, config, None, "eager")
+    assert (scheme.scheme, scheme.evidence["repeated_tokens_collide"]) == ("undecided", None)
+    with pytest.raises(Unsupported, match="smaller configuration"):
+        check_model("tiny-llama")
 
 
 def test_absolute_positions_and_smooth_blocks_are_proved() -> None:

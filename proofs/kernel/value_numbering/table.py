@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias
 
+from proofs.errors import Unsupported
 from proofs.network.graph import Graph
 
 Shape: TypeAlias = tuple[int, ...]
@@ -17,8 +18,14 @@ MASKED = float("-inf")
 LARGEST_TABLE = 2**22  # entries of keys; half a gigabyte
 
 
-class TooMany(Exception):
-    """More values, or longer ones, than are told apart here."""
+class TooMany(Unsupported):
+    """More values, or longer ones, than are told apart here; whoever proves may do without, or hand the sentence on."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"Expected a network whose values are told apart by {LARGEST_TABLE} entries, but it has more; take fewer "
+            "layers, shorter prompts or a smaller configuration."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ class Table:
         """Counts what is written down: TooMany beyond what there is room and time for."""
         self._entries += entries
         if self._entries > LARGEST_TABLE:
-            raise TooMany(f"its values are told apart by more than {LARGEST_TABLE} entries")
+            raise TooMany
 
     def of(self, *key: Hashable) -> int:
         """The number of a value by its key; 1 and above."""
