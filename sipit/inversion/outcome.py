@@ -50,6 +50,14 @@ def or_several(explanation: str) -> str:
     )
 
 
+def or_behind(explanation: str) -> str:
+    """An explanation that goes on with how else a single row may be meant."""
+    return (
+        f"{explanation.removesuffix('.')}; if the row stands behind others, as a step of a generation does, store all "
+        "rows of the prompt as one (T, d), or say what is in front (--prefix)."
+    )
+
+
 def overall(outcomes: Iterable[Outcome]) -> Outcome:
     """The outcome of a whole from those of its parts: one not found decides, then not reached, then ambiguous."""
     found = set(outcomes)
@@ -121,13 +129,15 @@ class Inversion(Shown):
         """The outcome in words, how else the rows may be meant, and what else was tried."""
         if self.note:
             return f"{self.outcome.explanation} {self.note}"
-        return or_several(self.outcome.explanation) if self._fits_nowhere else self.outcome.explanation
+        if not self._fits_nowhere:
+            return self.outcome.explanation
+        return (or_several if len(self.tokens) > 1 else or_behind)(self.outcome.explanation)
 
     @property
     def _fits_nowhere(self) -> bool:
-        """Whether no token comes near the first of several rows, and nothing else is told of it, such as a layer."""
+        """Whether no token comes near the first row, and nothing else is told of it, such as a layer."""
         told = sum(alternative.position == 0 for alternative in self.alternatives)
-        return len(self.tokens) > 1 and self.tokens[0].outcome is Outcome.NOT_FOUND and told < 2
+        return bool(self.tokens) and self.tokens[0].outcome is Outcome.NOT_FOUND and told < 2
 
     @property
     def largest_residual(self) -> float | None:

@@ -7,6 +7,7 @@ farther than the log-probabilities themselves do, also where two of them change 
 
 import torch
 
+from numerics.dtypes import name_of
 from proofs.errors import InvalidInput
 
 
@@ -26,9 +27,15 @@ def unpacked(rows: torch.Tensor, vocabulary: int, count: int, number: int) -> to
     """The rows (T, V) that (T, 2 K) stand for; those of prompt `number`, for the message.
 
     Raises:
-        InvalidInput: other shapes, ids that are none or named twice, or a log-probability above 0.
+        InvalidInput: other shapes, a type that rounds ids, ids that are none or named twice, or a log-probability
+            above 0.
     """
     count = min(count, vocabulary)
+    if 2 / torch.finfo(rows.dtype).eps < vocabulary - 1:
+        raise InvalidInput(
+            f"Expected ids below {vocabulary} in float32, but tensor {number} is {name_of(rows.dtype)}, which rounds "
+            "them; save ids and log-probabilities as float32."
+        )
     if rows.ndim != 2 or rows.shape[1] != 2 * count:
         raise InvalidInput(
             f"Expected ids and log-probabilities of {count} tokens, shape (T, {2 * count}), but tensor {number} has "

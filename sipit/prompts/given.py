@@ -1,7 +1,7 @@
 """Whatever numpy, torch or a list can mean by prompts, as a list of texts and lists of ids."""
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ def given_prompts(prompts: Any) -> list[Prompt]:
         raise InvalidInput("Expected a list of one prompt or more, but got a text alone; put it into a list.")
     if isinstance(prompts, torch.Tensor | np.ndarray):
         prompts = prompts.tolist()
-    if not isinstance(prompts, Iterable) or isinstance(prompts, bytes | bytearray | Mapping):
+    if not isinstance(prompts, Iterable) or isinstance(prompts, bytes | bytearray | Mapping | Set):
         raise InvalidInput(f"Expected texts or lists of token ids, but got a {type(prompts).__name__}; give a list.")
     everything: Iterable[Any] = prompts
     listed: list[Any] = [_plain(prompt) for prompt in everything]

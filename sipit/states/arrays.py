@@ -1,6 +1,6 @@
 """Whatever numpy, torch or a list can mean by hidden states, as tensors of floats."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -18,19 +18,26 @@ def as_arrays(given: Any, *, heads: bool = False, ids: bool = False) -> tuple[to
     numbers are meant, of whatever type.
 
     Raises:
-        InvalidInput: what holds no numbers, or numbers that are no states: whole ones, complex ones, eight bits.
+        InvalidInput: what holds no numbers, or numbers that are no states: whole ones, complex ones, eight bits, or
+            such as a mask hides; what has no order.
     """
+    if isinstance(given, torch.Tensor) and given.is_nested:
+        given = given.unbind()
     if isinstance(given, torch.Tensor | np.ndarray):
         given = list(given) if given.ndim == 3 and not heads else [given]
     if isinstance(given, Mapping):
         given = list(given.values())
-    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Set):
         raise InvalidInput(f"Expected one (T, d) array per prompt, but got a {type(given).__name__}; give a list.")
     return tuple(_as_rows(number, array, ids) for number, array in enumerate(given))
 
 
 def _as_rows(number: int, given: Any, ids: bool) -> torch.Tensor:
     """The rows of one prompt."""
+    if np.ma.is_masked(given):
+        raise InvalidInput(
+            f"Expected numbers in every place, but a mask hides some of tensor {number}; give the rows that count."
+        )
     try:
         rows = given.detach() if isinstance(given, torch.Tensor) else from_numpy(np.array(given))
         rows = rows.to_dense() if rows.layout != torch.strided else rows

@@ -7,7 +7,7 @@ prompt. Files of other programs have none (`sipit.states.readers`): then whoever
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,17 +114,20 @@ class States(Sequence[torch.Tensor]):
         """
         if self.observation.top is not None:
             rows, top = observed_network(model, self.observation).width, self.observation.top
-            return replace(
-                self, arrays=tuple(unpacked(array, rows, top, number) for number, array in enumerate(self.arrays))
-            )
+            return self._as(unpacked(array, rows, top, number) for number, array in enumerate(self.arrays))
         if self.observation.sites == ("latent",) and len(self.observation.layers) == 1:
-            rows = latent_rows(model, int(self.observation.layers[0]), self.arrays)
-            return replace(self, arrays=tuple(rows))
+            return self._as(latent_rows(model, int(self.observation.layers[0]), self.arrays))
         if self.observation.discrete:
-            return replace(self, arrays=tuple(routes_beside(model, self.observation, self.arrays)))
+            return self._as(routes_beside(model, self.observation, self.arrays))
         if not self.observation.per_head or all(array.ndim == 2 for array in self.arrays):
             return self
-        return replace(self, arrays=tuple(with_heads_beside(model, self.observation, self.arrays)))
+        return self._as(with_heads_beside(model, self.observation, self.arrays))
+
+    def _as(self, arrays: Iterable[torch.Tensor]) -> "States":
+        """The same with its tensors read otherwise; what is told of their rows goes along."""
+        read = tuple(arrays)
+        source = None if self.source is None else replace(self.source, rows=tuple(map(len, read)))
+        return replace(self, arrays=read, source=source)
 
     def check(self, model: LanguageModel) -> None:
         """Whether these can be states of this model that it inverts.

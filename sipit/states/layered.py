@@ -22,6 +22,8 @@ from sipit.states.files import Manifest, read_manifest, write_tensors
 from sipit.states.readers.containers import read_container
 
 _KEY = re.compile(r"(.+)\.(\d+)")
+# Words in front of the number of a block, counted from 0, or of an entry of `hidden_states`: not those of a prompt.
+_NO_PROMPT = re.compile(r"(?:.*[^a-z])?(?:layers?|blocks?|h|hidden_states?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,11 @@ def read_layers(path: Path) -> LayeredStates:
             raise InvalidInput(
                 f"Expected floating-point tensors of shape (T, d) named <prompt>.<layer>, but {path} has {tensor}; "
                 "capture it with --layer all."
+            )
+        if manifest is None and _NO_PROMPT.fullmatch(key[1]):
+            raise InvalidInput(
+                f"Expected tensors named <prompt>.<layer>, but {path} has {tensor.name!r}, and programs count blocks "
+                "from 0 and end hidden_states behind the final norm; name the state after the first block prompt0.1."
             )
         found.setdefault(key[1], {})[int(key[2])] = tensor.read()
     if not found:

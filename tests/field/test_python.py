@@ -33,6 +33,8 @@ ROWS = {
     "sparse": lambda rows: (rows.to_sparse(),),
     "with a gradient": lambda rows: (rows.clone().requires_grad_(),),
     "transposed twice": lambda rows: (rows.T.contiguous().T,),
+    "a mask that hides nothing": lambda rows: (np.ma.array(rows.numpy()),),
+    "nested, jagged": lambda rows: torch.nested.nested_tensor([rows], layout=torch.jagged),
 }
 
 
@@ -58,6 +60,9 @@ NO_ROWS = {
     "a number": lambda rows: 3.0,
     "none": lambda rows: (),
     "empty": lambda rows: (rows[:0],),
+    "rows that a mask hides": lambda rows: (np.ma.array(rows.numpy(), mask=np.arange(3)[:, None] == 2 * np.ones(64)),),
+    "a stack that a mask hides": lambda rows: np.ma.masked_less(rows[None].numpy(), 0),
+    "a set": lambda rows: {rows},
 }
 
 
@@ -93,6 +98,7 @@ def test_what_a_tokenizer_returns_is_taken_without_its_padding():
 NO_PROMPTS = [
     None, 3, 1.5, b"abc", [b"abc"], [None], [[1.5]], [[None]], torch.tensor([[1.0]]), torch.tensor([[True]]), [], "abc",
     {"text": "abc"}, {"input_ids": [[1, 2]], "attention_mask": [[1]]}, [[[1], [2]]], [object()],
+    {1, 2}, np.ma.array(IDS, mask=[0, 0, 1]),
 ]  # fmt: skip
 
 

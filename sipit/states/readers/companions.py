@@ -1,5 +1,10 @@
-"""What stands beside states in a file: token ids, and a mask that says which rows are padding."""
+"""What stands beside states in a file: token ids, and a mask that says which rows are padding.
 
+Whole numbers of other names are refused: position ids, types of segments, the next tokens or a mask of special tokens
+are neither, and what is compared with the answer, or leaves rows out of it, must be what it is taken for.
+"""
+
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +13,9 @@ import torch
 from proofs.errors import InvalidInput
 from sipit.states.readers.containers import Container, Stored
 from sipit.states.readers.contents import TokenIds
+
+_IDS = {"ids", "tokens", "input_ids", "token_ids", "prompt_ids", "prompt_token_ids", "input_tokens", "prompt_tokens"}
+_MASKS = {"mask", "attention_mask", "attn_mask"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +38,33 @@ class Companions:
             if not tensor.whole:
                 continue
             rows = _rows(container, tensor)
-            if "mask" in tensor.name.lower():
-                mask = rows
-            else:
+            if _word(tensor) in _IDS:
                 ids += list(rows)
+                continue
+            if mask is not None or not bool(((rows == 0) | (rows == 1)).all()):
+                raise InvalidInput(
+                    f"Expected one mask, of 1 at tokens and 0 at padding, but {tensor} in {container.path} is another; "
+                    "save the rows of tokens alone."
+                )
+            mask = rows
         return cls(tuple(ids), mask)
 
-    def without_padding(self, stack: torch.Tensor, container: Container) -> tuple[torch.Tensor, ...]:
-        """The rows of every prompt of a stack (N, T, …) that the mask does not call padding.
+    def without_padding(
+        self, prompts: torch.Tensor | Sequence[torch.Tensor], container: Container
+    ) -> tuple[torch.Tensor, ...]:
+        """The rows of every prompt (T, …) that the mask does not call padding.
 
         Raises:
             InvalidInput: a mask of another shape.
         """
         if self.mask is None:
-            return tuple(stack)
-        if self.mask.shape != stack.shape[:2]:
+            return tuple(prompts)
+        if [len(rows) for rows in prompts] != [self.mask.shape[1]] * len(self.mask):
             raise InvalidInput(
-                f"Expected a mask of shape {tuple(stack.shape[:2])}, but {container.path} has one of "
-                f"{tuple(self.mask.shape)}; save that of the same run."
+                f"Expected a mask for prompts of {[len(rows) for rows in prompts][:8]} rows, but {container.path} has "
+                f"one of shape {tuple(self.mask.shape)}; save that of the same run."
             )
-        return tuple(rows[kept.bool()] for rows, kept in zip(stack, self.mask, strict=True))
+        return tuple(rows[kept.bool()] for rows, kept in zip(prompts, self.mask, strict=True))
 
     def ids_of(self, arrays: Sequence[torch.Tensor], container: Container) -> TokenIds | None:
         """The token ids of prompts with such rows, None where there are none.
@@ -70,16 +85,18 @@ class Companions:
         return tuple(tuple(map(int, ids.tolist())) for ids in kept)
 
 
+def _word(tensor: Stored) -> str:
+    """The last word of a name, without the numbers of prompts: `input_ids` of `prompt0.input_ids` and `input_ids_3`."""
+    return next((word for word in reversed(re.split(r"[^a-z_]+", tensor.name.lower())) if word.strip("_")), "").strip(
+        "_"
+    )
+
+
 def _rows(container: Container, tensor: Stored) -> torch.Tensor:
-    name = tensor.name.lower()
-    if (
-        not 1 <= len(tensor.shape) <= 2
-        or 0 in tensor.shape
-        or not any(word in name for word in ("id", "token", "mask"))
-    ):
+    if not 1 <= len(tensor.shape) <= 2 or 0 in tensor.shape or _word(tensor) not in _IDS | _MASKS:
         raise InvalidInput(
-            f"Expected states, token ids or a mask, but {tensor} in {container.path} is none of them; keep only the "
-            "states in the file."
+            f"Expected states, token ids (input_ids) or a mask (attention_mask), but {tensor} in {container.path} is "
+            "none of them; keep only the states in the file."
         )
     read = tensor.read()
     return read if read.ndim == 2 else read[None]

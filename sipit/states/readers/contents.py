@@ -52,7 +52,8 @@ class Source:
     @property
     def sentence(self) -> str:
         """What was read, for people."""
-        rows = f"{sum(self.rows)} rows of {len(self.rows)} prompt{'s' * (len(self.rows) != 1)}"
+        total, prompts = sum(self.rows), len(self.rows)
+        rows = f"{total} row{'s' * (total != 1)} of {prompts} prompt{'s' * (prompts != 1)}"
         others = f", one of {len(self.places)} places in it" if len(self.places) > 1 else ""
         ids = "with their token ids, which are compared" if self.token_ids is not None else "without token ids"
         return f"{self.path}: {self.origin}; read as {self.read}{others}: {rows}, {ids}."

@@ -19,7 +19,10 @@ from sipit.states.readers.contents import UNPLACED, Contents, Place
 
 PLAIN = "tensors of rows"
 STACK = "stacked hidden_states of transformers, the last after the final norm"
-_LAYERED = re.compile(r"(?:^|[._/-])(?:layers?|blocks?|h)[._-]?\d+", re.IGNORECASE)
+_LAYERED = re.compile(
+    r"(?:^|[._/-])(?:layers?|blocks?|h|(?:past_)?key_values|k(?:ey)?_cache|v(?:alue)?_cache)[._-]?\d+", re.IGNORECASE
+)
+_KEY, _VALUE = (re.compile(rf"(?:^|[^a-z]){word}(?:[^a-z]|$)") for word in ("k(?:eys?)?", "v(?:alues?)?"))
 _NEAR = 0.02  # relative distance of a row of the embedding from itself, in any number type that states come in
 _BATCH = 4096
 
@@ -42,12 +45,7 @@ def stacked_states(container: Container, model: LanguageModel | None) -> Content
     tables = [tensor.read() for tensor in floats]
     if len(tables) == 1 and tables[0].ndim == 4:
         return _of_layers(container, floats[0], tables[0], companions, model)
-    if len(tables) > 1 and all(_LAYERED.search(tensor.name) for tensor in floats):
-        raise InvalidInput(
-            f"Expected keys of prompts, or of modules of the model, but {floats[0].name!r} and others in "
-            f"{container.path} can be {len(tables)} prompts at one layer, or {len(tables)} layers of one prompt; keep "
-            "one layer, or name the keys for prompts, such as prompt0."
-        )
+    _check_of_prompts(container, floats)
     sheets = list(tables[0]) if len(tables) == 1 and tables[0].ndim == 3 else [_one(table) for table in tables]
     whole = len(tables) == 1 and tables[0].ndim == 3
     alike = len(sheets) > 1 and len({sheet.shape for sheet in sheets}) == 1
@@ -57,7 +55,7 @@ def stacked_states(container: Container, model: LanguageModel | None) -> Content
             return _stack(container, torch.stack(sheets)[None], companions)
     if whole and floats[0].name == "hidden_states" and not companions.ids:
         _check_no_engine(container, floats[0], model)
-    arrays = companions.without_padding(torch.stack(sheets), container) if alike or whole else tuple(sheets)
+    arrays = companions.without_padding(sheets, container)
     return Contents(PLAIN, {UNPLACED: arrays}, companions.ids_of(arrays, container))
 
 
@@ -73,6 +71,7 @@ def tables_with_axes(container: Container, *, whole: bool = False) -> Contents:
         got = f"{wrong[0]} in {container.path} is not" if wrong else f"{container.path} has none"
         kind = "tensors" if whole else "floating-point tensors"
         raise InvalidInput(f"Expected {kind} of two to four axes, one a prompt, but {got}; keep only these.")
+    _check_of_prompts(container, container.tensors)
     return Contents(PLAIN, {UNPLACED: tuple(tensor.read() for tensor in container.tensors)})
 
 
@@ -84,6 +83,24 @@ def embedded(model: LanguageModel, rows: torch.Tensor) -> torch.Tensor:
     for part in torch.arange(model.vocabulary_size, device=model.device).split(_BATCH):
         least = torch.minimum(least, torch.cdist(given, network.run(part[:, None])[:, 0].double()).amin(1))
     return least <= _NEAR * given.norm(dim=1)
+
+
+def _check_of_prompts(container: Container, tensors: Sequence[Stored]) -> None:
+    """Refuses several tensors whose names say that they are something else than prompts at one place."""
+    names = [tensor.name for tensor in tensors]
+    if len(names) > 1 and all(map(_LAYERED.search, names)):
+        raise InvalidInput(
+            f"Expected keys of prompts, or of modules of the model, but {names[0]!r} and others in "
+            f"{container.path} can be {len(names)} prompts at one layer, or {len(names)} layers of one prompt; keep "
+            "one layer, or name the keys for prompts, such as prompt0."
+        )
+    words = [name.lower().replace("key_values", "") for name in names]
+    keys, values = ([name for name in words if kind.search(name)] for kind in (_KEY, _VALUE))
+    if {*keys} - {*values} and {*values} - {*keys}:
+        raise InvalidInput(
+            f"Expected one tensor for each prompt, but {names[0]!r} and {names[1]!r} in {container.path} can be keys "
+            "and values of one; keep one of them, or put them side by side, (T, n), for --observe keys,values."
+        )
 
 
 def _may_be_states(tensor: Stored, *, alone: bool) -> bool:

@@ -1,0 +1,115 @@
+"""What stands beside states in a file is what it is taken for, or is refused: ids, masks, and other prompts."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.field.places import IDS, assert_refused, called, model_folder, plain_states
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("beside") / "model"
+    return folder, model_folder(folder)
+
+
+def inverted(folder, tmp_path, tensors, *options, layer=1):
+    file, out = tmp_path / "states.safetensors", tmp_path / "out.json"
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+    said = called("invert", folder, "--states", file, "--layer", layer, "-o", out, *options)
+    return said, json.loads(out.read_text())["result"] if out.exists() else None
+
+
+@pytest.mark.parametrize(
+    "name", ["input_ids", "token_ids", "prompt_token_ids", "tokens", "p0.input_ids", "input_ids_0"]
+)
+def test_token_ids_are_known_by_their_name(whole, tmp_path, name):
+    folder, module = whole
+    _, result = inverted(folder, tmp_path, {"p0": plain_states(module), name: torch.tensor(IDS)})
+    assert result["prompts"][0]["matches_truth"] is True
+
+
+NEITHER = {
+    "position_ids": torch.arange(3), "token_type_ids": torch.zeros(3, dtype=torch.long), "width": torch.tensor([64]),
+    "next_token_ids": torch.tensor([*IDS[1:], 9]), "special_tokens_mask": torch.tensor([1, 0, 0]),
+    "padding_mask": torch.tensor([False, False, True]), "slot_ids": torch.arange(3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NEITHER)
+def test_other_whole_numbers_are_neither_ids_nor_a_mask(whole, tmp_path, name):
+    folder, module = whole
+    for more in ({}, {"input_ids": torch.tensor(IDS)}):
+        said, _ = inverted(folder, tmp_path, {"p0": plain_states(module), **more, name: NEITHER[name]})
+        assert_refused(said, repr(name), "keep only the states")
+
+
+MASKS = {
+    "of packed prompts": {"attention_mask": torch.tensor([[1, 1, 2]])},
+    "two": {"mask": torch.tensor([[1, 1, 1]]), "attention_mask": torch.tensor([[1, 1, 1]])},
+    "of a batch for prompts of their own lengths": {
+        "q": torch.ones(2, 64), "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_a_mask_that_may_mean_something_else_is_refused(whole, tmp_path, kind):
+    folder, module = whole
+    said, _ = inverted(folder, tmp_path, {"p": plain_states(module), **MASKS[kind]})
+    assert_refused(said, "mask")
+
+
+CACHES = {
+    "one layer": lambda k, v: {"key": k[0], "value": v[0]},
+    "names of a projection": lambda k, v: {"k_proj": k[0], "v_proj": v[0]},
+    "layers": lambda k, v: {f"key_cache.{n}": one for n, one in enumerate(k)},
+    "layers of both": lambda k, v: {f"past_key_values.0.{n}": one for n, one in (("key", k[0]), ("value", v[0]))},
+    "blocks": lambda k, v: {f"layers.{n}.keys": one for n, one in enumerate(k)},
+}
+
+
+@pytest.mark.parametrize("kind", CACHES)
+def test_layers_and_values_of_a_cache_are_no_further_prompts(whole, tmp_path, kind):
+    folder, module = whole
+    with torch.inference_mode():
+        cache = module(torch.tensor([IDS]), use_cache=True).past_key_values.layers
+    tensors = CACHES[kind]([one.keys for one in cache], [one.values for one in cache])
+    for written in (tensors, {name: one[0].transpose(0, 1).flatten(1) for name, one in tensors.items()}):
+        assert_refused(inverted(folder, tmp_path, written, "--observe", "keys", layer=0)[0], *list(tensors)[:1])
+
+
+def test_rows_of_a_cache_are_counted_by_token(whole, tmp_path):
+    folder, module = whole
+    with torch.inference_mode():
+        keys = module(torch.tensor([IDS]), use_cache=True).past_key_values.layers[0].keys
+    for given in (keys, keys[0], keys[0].transpose(0, 1)):
+        (status, _, err), result = inverted(folder, tmp_path, {"p": given}, "--observe", "keys", layer=0)
+        assert status == 0 and "3 rows of 1 prompt," in err
+        assert result["source"]["rows"] == [3]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_ids_in_a_type_that_rounds_them_are_refused(tmp_path, dtype):
+    folder = tmp_path / "model"
+    rows = torch.zeros(3000, 64)
+    module = model_folder(folder)
+    module.resize_token_embeddings(len(rows))
+    module.save_pretrained(folder)
+    with torch.inference_mode():
+        top = module(torch.tensor([IDS])).logits[0].log_softmax(-1).topk(4)
+    kept = torch.cat([top.indices, top.values], dim=1)
+    options = ("--observe", "logprobs", "--top", 4)
+    file = tmp_path / "states.safetensors"
+    save_file({"p": kept.to(dtype)}, file)
+    assert_refused(called("invert", folder, "--states", file, *options), "rounds them", "float32")
+
+
+def test_steps_of_one_prompt_are_not_said_to_belong_to_none(whole, tmp_path):
+    folder, module = whole
+    rows = plain_states(module)
+    for tensors in ({"p": rows[:, None]}, {"step0": rows[:2], "step1": rows[2:]}):
+        _, result = inverted(folder, tmp_path, tensors)
+        assert result["prompts"][0]["outcome"] == "recovered"
+        assert "stands behind others" in result["prompts"][-1]["explanation"]
