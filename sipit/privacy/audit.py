@@ -5,7 +5,7 @@ lies beyond the threshold, which honest states of a prompt do at the stated rate
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -42,7 +42,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The answers, the rate of false alarms for each prompt, the threshold they rest on, and what was claimed."""
+    """The answers, the rate of false alarms for each prompt, the threshold they rest on, and what was claimed.
+
+    Where tensors are stored in several types, the threshold and the claim are those of the least exact one, and each
+    answer rests on its own (`Answer.threshold`).
+    """
 
     answers: tuple[Answer, ...]
     rate: float
@@ -87,14 +91,16 @@ def audit_states(
     claim = _claim(model, states, fingerprint)
     ids = tokenize(model, prompts)
     _check_of_prompts(claim, states, ids)
+    claims = [claim if claim.fingerprint is not None else replace(claim, stored=rows.dtype) for rows in states]
     with stages("calibrating") as progress:
-        threshold = threshold_of(claim, progress)
+        thresholds = {dtype: threshold_of(one, progress) for dtype, one in {one.stored: one for one in claims}.items()}
     answers: list[Answer] = []
     with stages("auditing") as progress:
-        for rows, tokens in zip(states, ids, strict=True):
-            answers.append(_answer(claim, threshold, rows, tokens, rate))
+        for one, rows, tokens in zip(claims, states, ids, strict=True):
+            answers.append(_answer(one, thresholds[one.stored], rows, tokens, rate))
             progress(len(answers), len(ids))
-    return Audit(tuple(answers), rate, threshold, claim)
+    coarsest = max(claims, key=lambda one: one.unit)
+    return Audit(tuple(answers), rate, thresholds[coarsest.stored], coarsest)
 
 
 def _claim(model: LanguageModel, states: States, given: tuple[int, int] | None) -> Claim:

@@ -54,7 +54,7 @@ def calibrate(
 ) -> Calibration:
     """The calibration of a model at some layers, where states may be computed in a type as coarse as `coarse`."""
     types = "-".join(map(name_of, (model.dtype, coarse)))
-    places = f"{layers[0]}-{layers[-1]}-{len(layers)}"
+    places = "all" if list(layers) == list(range(model.layers + 1)) else "-".join(map(str, layers))
     key = f"{measured_with(model.device)}/compare/spread/{model.digest[:32]}-{places}-{types}.json"
     kept = kept_json(key)
     if kept is None:

@@ -17,12 +17,11 @@ from proofs.evidence import Record
 from proofs.showing import Shown
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
-from sipit.noise.number_grid import grid_type
 from sipit.noise.spread import rounding_unit
 from sipit.privacy.calibration import Calibration, calibrate
 from sipit.privacy.replay import in_exact_arithmetic
 from sipit.privacy.rounded_weights import rounded_to
-from sipit.privacy.runs import FileRun, ModelRun, Run, open_run
+from sipit.privacy.runs import FileRun, ModelRun, Run, check_before_norm, coarsest, open_run
 from sipit.privacy.spread import damped_distance, spread_at
 from sipit.privacy.weights import common_format, rounds_alike
 from sipit.prompts.calibration import calibration_prompts
@@ -136,7 +135,8 @@ def compare_runs(
         stages: is told how far the work is.
 
     Raises:
-        InvalidInput: runs of different shape, a layer that only one has, or prompts that are not those of the states.
+        InvalidInput: runs of different shape, a layer that only one has, prompts that are not those of the states, or
+            states behind the final norm.
         Unsupported: a run that a model cannot do.
     """
     if not 0 < rate < 1:
@@ -157,7 +157,7 @@ def compare_runs(
         progress(1, 1)
     _check_alike(one, two, ours, theirs, ids if prompts is not None else None)
     distances = tuple(damped_distance(b, a) for a, b in zip(ours, theirs, strict=True))
-    coarse = _coarsest(one, two, ours, theirs, shared)
+    coarse = coarsest([(one, ours), (two, theirs)], shared)
     if model is None:
         return _without_model(layers, distances, rounding_unit(coarse), rate)
     unit = rounding_unit(coarse, device=model.device)
@@ -169,6 +169,8 @@ def compare_runs(
         expected = _expected(model, ids, layers, widest, distances, calibration, progress)
     allowed = tuple(threshold * spread for spread in expected)
     found = _first_beyond(layers, distances, allowed)
+    if found is not None and found.layer == model.layers and ids is not None:
+        check_before_norm([(one, ours), (two, theirs)], model, ids, allowed)
     exact: dict[str, Any] | None = None
     if isinstance(one, ModelRun) and isinstance(two, ModelRun) and one.model is not two.model and ids is not None:
         with stages("in float64") as progress:
@@ -297,20 +299,6 @@ def _check_alike(
             f"Expected {one.name} and {two.name} to hold states of the same prompts and width, but got {what}; "
             "capture both of the same prompts."
         )
-
-
-def _coarsest(
-    one: Run, two: Run, ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor], shared: torch.dtype | None
-) -> torch.dtype:
-    """The least exact type that a difference can come from: computed in, stored in, or that of weights alike in it."""
-    types = [grid_type(torch.cat([stack.flatten(0, 1) for stack in stacks])) for stacks in (ours, theirs)]
-    for run in (one, two):
-        if isinstance(run, ModelRun):
-            types.append(run.model.dtype)
-        elif run.states.manifest is not None:
-            types.append(getattr(torch, run.states.manifest.dtype))
-    types += [] if shared is None else [shared]
-    return max(types, key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def _without_model(

@@ -10,11 +10,14 @@ from typing import Any
 
 import torch
 
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel, load_model
 from sipit.models.abilities import Side
 from sipit.models.library import one_line
 from sipit.models.trial import REFUSALS
+from sipit.noise.number_grid import grid_type
+from sipit.privacy.spread import damped_distance
+from sipit.states.capturing import capture
 from sipit.states.layered import LayeredStates, capture_layers, read_layers
 
 
@@ -71,6 +74,8 @@ class FileRun:
 
 
 Run = ModelRun | FileRun
+Captured = tuple[Run, Sequence[torch.Tensor]]
+"""A run, and its states (layers, T, d) of every prompt."""
 
 
 def sha256_of(path: Path) -> str:
@@ -99,10 +104,52 @@ def open_run(given: Any, *, seed: int = 0, device: str = "cpu") -> Run:
     text = os.fspath(given)
     if text.endswith(".safetensors"):
         return FileRun(read_layers(Path(text)), text, sha256_of(Path(text)))
+    if Path(text).suffix in (".npz", ".npy", ".gguf", ".json", ".pt") and Path(text).is_file():
+        raise InvalidInput(
+            f"Expected a model, or states of several layers in a safetensors file, but got {text}; save its tensors as "
+            "<prompt>.<layer> with safetensors."
+        )
     name, _, settings = text.rpartition("@") if "=" in text.rpartition("@")[2] and "@" in text else (text, "", "")
     chosen = _settings(text, settings)
     model = load_model(name, dtype=chosen.pop("dtype", "float32"), device=chosen.pop("device", device), seed=seed)
     return ModelRun(model, replace(Settings(), **chosen), text)
+
+
+def coarsest(captured: Sequence[Captured], shared: torch.dtype | None) -> torch.dtype:
+    """The least exact type that a difference can come from: computed in, stored in, or that of weights alike in it."""
+    types = [grid_type(stack.flatten(0, 1)) for _, stacks in captured for stack in stacks]
+    for run, _ in captured:
+        if isinstance(run, ModelRun):
+            types.append(run.model.dtype)
+        elif run.states.manifest is not None:
+            types.append(getattr(torch, run.states.manifest.dtype))
+    types += [] if shared is None else [shared]
+    return max(types, key=lambda dtype: torch.finfo(dtype).eps)
+
+
+def check_before_norm(
+    captured: Sequence[Captured], model: LanguageModel, ids: Sequence[Sequence[int]], within: Sequence[torch.Tensor]
+) -> None:
+    """Raises InvalidInput where the last layer of a foreign file, at L, is the state behind the final norm.
+
+    `within` is how far rounding moves a state, (layers, T) for every prompt.
+    """
+    for run, stacks in captured:
+        if not isinstance(run, FileRun) or run.states.manifest is not None:
+            continue
+        try:
+            behind = capture(model, ids, layer="final")
+        except Unsupported:
+            continue  # it has no such norm
+        if all(
+            rows.shape == stack[-1].shape and bool((damped_distance(stack[-1:], rows[None]) <= most[-1:]).all())
+            for stack, rows, most in zip(stacks, behind, within, strict=True)
+        ):
+            raise InvalidInput(
+                f"Expected the state before the final norm at layer {model.layers} of {run.name}, but there it is the "
+                "one behind it, as the last of hidden_states is in transformers; leave that layer away, or capture it "
+                "before the norm."
+            )
 
 
 def _settings(text: str, settings: str) -> dict[str, Any]:

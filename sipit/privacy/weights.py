@@ -42,7 +42,8 @@ def common_format(first: LanguageModel, second: LanguageModel) -> torch.dtype | 
     if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
         return None
     half = torch.float16 in (first.dtype, second.dtype)
-    least = 2.0**-24 if half else 0.0  # the step of float16 at its smallest numbers
+    # The step of float16 at its smallest numbers, which weights that were computed or stored in it are apart.
+    least = {dtype: 2.0**-24 if half or dtype is torch.float16 else 0.0 for dtype in _FORMATS}
     possible = list(_FORMATS)
     for name, one in ours.items():
         if one.dtype == theirs[name].dtype and torch.equal(one.cpu(), theirs[name].cpu()):
@@ -54,7 +55,7 @@ def common_format(first: LanguageModel, second: LanguageModel) -> torch.dtype | 
         possible = [
             dtype
             for dtype in possible
-            if dtype is not torch.float64 and bool((apart <= torch.finfo(dtype).eps * size + least).all())
+            if dtype is not torch.float64 and bool((apart <= torch.finfo(dtype).eps * size + least[dtype]).all())
         ]
     return possible[0] if possible else None
 

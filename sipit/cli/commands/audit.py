@@ -42,10 +42,12 @@ def audit(
     from sipit.privacy.record import audit_record
     from sipit.prompts.reading import read_prompts, tokenize
     from sipit.states.files import read_states
+    from sipit.states.readers.containers import natural
 
-    named = (
-        [prompts] if not prompts.is_dir() else sorted(p for p in prompts.iterdir() if p.suffix in (".txt", ".jsonl"))
-    )
+    named = [prompts]
+    if prompts.is_dir():  # in the order in which a folder of states is read
+        found = (path for path in prompts.iterdir() if path.suffix in (".txt", ".jsonl"))
+        named = sorted(found, key=lambda path: natural(path.name))
     if not named:
         raise InvalidInput(
             f"Expected prompt files (.txt, .jsonl) in {prompts}, but there are none; name another folder."
