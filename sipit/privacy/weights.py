@@ -36,7 +36,8 @@ def _is_packed(part: nn.Module, value: torch.Tensor) -> bool:
 def common_format(first: LanguageModel, second: LanguageModel) -> torch.dtype | None:
     """The most exact type in which all weights of two models are the same; None where there is none.
 
-    The same is what differs by one step of that type at most: two roundings in a row may end a step apart.
+    The same is what differs by one step of that type at most, two roundings in a row may end a step apart, where one of
+    the two has been rounded to it: weights that both lie between the numbers of a type are as far apart as they are.
     """
     ours, theirs = dense_weights(first), dense_weights(second)
     if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
@@ -55,7 +56,9 @@ def common_format(first: LanguageModel, second: LanguageModel) -> torch.dtype | 
         possible = [
             dtype
             for dtype in possible
-            if dtype is not torch.float64 and bool((apart <= torch.finfo(dtype).eps * size + least[dtype]).all())
+            if dtype is not torch.float64
+            and bool((apart <= torch.finfo(dtype).eps * size + least[dtype]).all())
+            and any(torch.equal(one.to(dtype).double(), one) for one in (a, b))
         ]
     return possible[0] if possible else None
 

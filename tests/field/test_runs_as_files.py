@@ -76,6 +76,17 @@ def test_a_checkpoint_that_was_saved_in_a_half_type_is_the_same_network(tmp_path
     assert called("compare", folder, half)[0] == 1
 
 
+@pytest.mark.parametrize("change", [1.005, 1.0004, 1 + 1e-5])
+def test_weights_that_are_other_ones_are_not_the_same_in_a_coarser_type(tmp_path, change):
+    folder, other = tmp_path / "model", tmp_path / "other"
+    for place in (folder, other):
+        model_folder(place)
+    name = "model.layers.1.mlp.down_proj.weight"
+    rewritten(other, lambda weights: {**weights, name: weights[name] * change})
+    status, out, _ = called("compare", folder, other)
+    assert status == 1 and "at layer 2" in out, out
+
+
 def test_what_is_kept_of_some_layers_is_not_taken_for_others(tmp_path, monkeypatch):
     monkeypatch.setenv("SIPIT_CACHE", str(tmp_path))
     model = sipit.load_model(save(llama(num_hidden_layers=3), tmp_path / "model"))
