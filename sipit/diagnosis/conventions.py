@@ -135,7 +135,10 @@ class Diagnostician:
         for start, site in product(self._starts(known), self._order(rows, claimed)[:_SHUFFLED]):
             reordered = self._reordered(rows, start, site, grid, stored)
             if reordered is not None and reordered.verified > found.verified:
-                return replace(reordered, stored=stored, tried=found.tried)
+                as_named = (claimed is None or site == Site(claimed)) and start == Start()
+                plain = as_named and reordered.order is None and reordered.factor == 1.0
+                cause = Cause.PLAIN if plain else reordered.cause
+                return replace(reordered, cause=cause, stored=stored, tried=found.tried)
         return found
 
     def _in_place(
@@ -324,7 +327,8 @@ class Diagnostician:
                 empty = Diagnosis(Cause.CONVENTION, len(rows), site, start, arithmetic=level.arithmetic,
                                   tolerance=tolerance)  # fmt: skip
                 factor = _constant([step.factor for step in steps], tolerance)
-                return replace(self._with(empty, steps, order=tuple(order)), factor=factor)
+                moved = tuple(order) if order != [*range(len(order))] else None
+                return replace(self._with(empty, steps, order=moved), factor=factor)
             if stored not in HALVES:
                 break
         return None

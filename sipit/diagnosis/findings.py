@@ -122,6 +122,9 @@ class Diagnosis:
         """The findings in words, only what was verified."""
         found = [self.cause.explanation]
         if self.site is not None and self.consistent:
+            explained = self.consistent + (self.padding.rows if self.padding is not None else 0)
+            if explained < self.rows:
+                found.append(f"That is so of {explained} of {self.rows} rows; the others are not explained.")
             found.append(f"Place: {self.site}.")
             if self.start.known:
                 found.append(
@@ -130,7 +133,9 @@ class Diagnosis:
             if self.disguise is not None:
                 found.append(f"Disguise: {self.disguise}.")
             if self.order is not None:
-                found.append(f"The rows are out of order; that of the prompt is {list(self.order)}.")
+                rising = list(self.order) == sorted(self.order)
+                said = "Not all rows are of the prompt" if rising else "The rows are out of order"
+                found.append(f"{said}; that of the prompt is {list(self.order)}.")
             found += [chunk.sentence for chunk in self.chunks]
             if self.start.shift:
                 found.append(f"Position ids start at {self.start.shift}.")

@@ -76,5 +76,5 @@ def cached_heads(model: LanguageModel, layer: int) -> tuple[torch.Tensor, torch.
             for which, part in zip(("keys", "values"), heads, strict=True)
         )
     except REFUSALS:
-        return "that block has none"
-    return heads if agree and all(own) else "that block has none of its own"
+        return "none was seen there"
+    return heads if agree and all(own) else "none of its own was seen there"
