@@ -78,9 +78,10 @@ def _shards(index: Path) -> tuple[Path, ...]:
             '"metadata": {} to it.'
         )
     shards = about.get("weight_map")
-    names: set[Any] = set(shards.values()) if isinstance(shards, dict) else set()
-    if not names or not all(isinstance(shard, str) and Path(shard).name == shard for shard in names):
+    listed: list[Any] = [*shards.values()] if isinstance(shards, dict) else []
+    if not listed or not all(isinstance(shard, str) and Path(shard).name == shard for shard in listed):
         raise InvalidInput(f"Expected an index of shards in {index}, but got none; copy the model again.")
+    names = {*listed}
     missing = [shard for shard in sorted(names) if not (index.parent / shard).is_file()]
     if missing:
         raise InvalidInput(

@@ -73,6 +73,17 @@ def test_shards_and_what_is_missing_of_them(folder, tmp_path):
     refused(folder, tmp_path, shards[1], "index is missing", f"{len(shards) - 1} of {len(shards)}")
 
 
+@pytest.mark.parametrize("shard", [[], {}, [1], None, 3, True, "../x", ""])
+def test_an_index_whose_shards_are_no_names_of_files_is_refused(tmp_path, shard):
+    folder = tmp_path / "model"
+    model_folder(folder, max_shard_size="100KB")
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"]["lm_head.weight"] = shard
+    path.write_text(json.dumps(index))
+    refused(folder, tmp_path, "an index of shards")
+
+
 @pytest.mark.parametrize("size", ["200KB", "5GB"])
 def test_a_variant_is_read_and_said(folder, tmp_path, size):
     module = model_folder(folder, variant="fp16", max_shard_size=size)
