@@ -79,7 +79,7 @@ def _shards(index: Path) -> tuple[Path, ...]:
         )
     shards = about.get("weight_map")
     listed: list[Any] = [*shards.values()] if isinstance(shards, dict) else []
-    if not listed or not all(isinstance(shard, str) and Path(shard).name == shard for shard in listed):
+    if not listed or not all(isinstance(shard, str) and shard and Path(shard).name == shard for shard in listed):
         raise InvalidInput(f"Expected an index of shards in {index}, but got none; copy the model again.")
     names = {*listed}
     missing = [shard for shard in sorted(names) if not (index.parent / shard).is_file()]
