@@ -131,7 +131,8 @@ def keep_tensors(key: str, tensors: "dict[str, torch.Tensor]") -> None:
     """Keeps tensors under a key where the cache can be written."""
     from safetensors.torch import save
 
-    _keep(key, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
+    with contextlib.suppress(*full_disk()):  # or more than its library can write into one file
+        _keep(key, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
 
 
 def _keep(key: str, content: bytes) -> None:

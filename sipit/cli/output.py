@@ -1,6 +1,7 @@
 """How a command ends: its record goes to standard output or a file, its verdict becomes the exit status."""
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -23,13 +24,16 @@ MISUSE = 2  # the exit statuses of commands that end without a record
 FAULT = 70  # of ours; the number that BSD gave it
 INTERRUPTED = 130
 RECORD_ENDINGS = (".json", ".md", ".html")
+_OF_A_MODEL = re.compile(
+    r"(?:.*config|tokenizer.*|special_tokens_map|added_tokens|vocab|.*\.index)\.json|(?:adapter_)?model.*\.safetensors"
+)
 
 
 def check_output(path: Path | None, endings: tuple[str, ...] = RECORD_ENDINGS) -> None:
     """Refuses an output file that could not be written, before anything is computed.
 
     Raises:
-        InvalidInput: another ending, or no such folder.
+        InvalidInput: another ending, no such folder, or a file that is read, or belongs to a model.
     """
     if path is None:
         return
@@ -37,6 +41,22 @@ def check_output(path: Path | None, endings: tuple[str, ...] = RECORD_ENDINGS) -
         raise InvalidInput(f"Expected an output file ending in {' or '.join(endings)}, but got {path}; rename it.")
     if not path.parent.is_dir() or path.is_dir():
         raise InvalidInput(f"Expected an output file in a folder that exists, but got {path}; make the folder first.")
+    described = any((path.parent / name).is_file() for name in ("config.json", "adapter_config.json"))
+    if path.exists() and ((described and _OF_A_MODEL.fullmatch(path.name)) or _named(path) > 1):
+        raise InvalidInput(
+            f"Expected a new output file, but {path} is read, or is a part of a model; choose another name."
+        )
+
+
+def _named(path: Path) -> int:
+    """How many arguments of the command line name a file, its output among them."""
+    given = _arguments.get()
+    count = 0
+    for argument in sys.argv[1:] if given is None else given:
+        parts = {argument, argument.partition("=")[2], argument.removeprefix("-o")}
+        with suppress(OSError, ValueError):  # no name of a file
+            count += any(os.path.samefile(path, part) for part in parts if os.path.isfile(part))
+    return count
 
 
 def finish(

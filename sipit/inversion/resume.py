@@ -20,7 +20,7 @@ import torch
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
 from proofs.network.tensor_file import read_header
-from sipit.cache import cache_folder, measured_with
+from sipit.cache import cache_folder, full_disk, measured_with
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.search import Search
 from sipit.inversion.standing import Standing, Tested
@@ -95,7 +95,7 @@ class Kept:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.folder / f"{number:06d}.safetensors", save(tensors, {"search": json.dumps(data)}))
-        except (OSError, InvalidInput):
+        except (*full_disk(), InvalidInput):
             return  # a cache that cannot be written only costs time
 
     def remove(self) -> None:

@@ -126,10 +126,16 @@ def _gguf(path: Path) -> list[Stored]:
     except (ValueError, IndexError, KeyError, OSError, OverflowError) as error:
         raise InvalidInput(f"Expected a GGUF file, but {path} is damaged: {error}; copy it again.") from None
 
-    def reader(data: object) -> Callable[[], torch.Tensor]:
-        return lambda: torch.tensor(data)
+    def reader(data: object, name: str) -> Callable[[], torch.Tensor]:
+        bits = name == "BF16"  # which numpy does not have: the reader leaves its bytes
+        return lambda: torch.tensor(data).view(torch.bfloat16) if bits else torch.tensor(data)
 
     return [
-        Stored(one.name, one.tensor_type.name, tuple(int(n) for n in reversed(one.shape)), reader(one.data))
+        Stored(
+            one.name,
+            one.tensor_type.name,
+            tuple(int(n) for n in reversed(one.shape)),
+            reader(one.data, one.tensor_type.name),
+        )
         for one in tensors
     ]

@@ -1,0 +1,90 @@
+"""What a command writes never takes the place of what it reads, or of a part of a model."""
+
+import shutil
+import struct
+
+import pytest
+import torch
+
+import sipit
+from tests.field.places import IDS, assert_refused, called, model_folder, plain_states, prompts_file
+from tests.sipit.cases import tiny
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("outputs") / "model"
+    return folder, model_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "generation_config.json"])
+def test_no_part_of_a_model_is_written_over(whole, tmp_path, name):
+    folder = shutil.copytree(whole[0], tmp_path / "model")
+    before = (folder / name).read_bytes()
+    prompts = prompts_file(tmp_path)
+    if name.endswith(".json"):
+        said = called("invert", folder, "--prompts", prompts, "-o", folder / name)
+    else:
+        said = called("capture", folder, "--prompts", prompts, "-o", folder / name)
+    assert_refused(said, name, "choose another name")
+    assert (folder / name).read_bytes() == before
+
+
+def test_states_beside_a_model_are_written_again(whole, tmp_path):
+    folder = shutil.copytree(whole[0], tmp_path / "model")
+    for _ in range(2):
+        out = folder / "states.safetensors"
+        assert called("capture", folder, "--prompts", prompts_file(tmp_path), "-o", out)[0] == 0
+    for _ in range(2):
+        assert called("invert", folder, "--states", out, "-o", folder / "record.json")[0] == 0
+
+
+@pytest.mark.parametrize("how", [("-o", "{}"), ("-o{}",), ("--output={}",), ("--output", "{}")])
+def test_what_is_read_is_not_written_over(tmp_path, how):
+    config = tmp_path / "mine.json"
+    config.write_text("{}")
+    (tmp_path / "link.json").symlink_to(config)
+    for name in (config, tmp_path / "link.json"):
+        assert_refused(called("verify", config, *[part.format(name) for part in how]), str(name), "choose another name")
+    assert config.read_text() == "{}"
+
+
+def test_states_of_half_precision_in_a_gguf_file(whole, tmp_path):
+    from gguf import GGMLQuantizationType, GGUFWriter
+
+    folder, module = whole
+    writer = GGUFWriter(str(tmp_path / "s.gguf"), "llama")
+    rows = plain_states(module).bfloat16()
+    writer.add_tensor("l_out-0", rows.view(torch.uint8).numpy(), raw_dtype=GGMLQuantizationType.BF16)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    (states,) = sipit.read_states(tmp_path / "s.gguf", layer=1, model=sipit.load_model(folder))
+    assert torch.equal(states, rows)
+
+
+def test_two_arrays_of_one_name_are_refused(whole, tmp_path):
+    import zipfile
+
+    rows = plain_states(whole[1]).numpy()
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {rows.shape}, }}".ljust(117).encode() + b"\n"
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + rows.tobytes()
+    with zipfile.ZipFile(tmp_path / "s.npz", "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        for _ in range(2):
+            archive.writestr("a.npy", content)
+    said = called("invert", whole[0], "--states", tmp_path / "s.npz", "--layer", 1)
+    assert_refused(said, "two of one")
+
+
+def test_what_cannot_be_kept_ends_no_search(monkeypatch, tmp_path):
+    from safetensors import SafetensorError
+
+    def too_long(*_):
+        raise SafetensorError("header too large")
+
+    monkeypatch.setenv("SIPIT_CACHE", str(tmp_path))
+    monkeypatch.setattr("safetensors.torch.save", too_long)
+    model = tiny("llama")
+    (found,) = sipit.invert(model, sipit.capture(model, [IDS], layer=1))
+    assert found.token_ids == IDS
