@@ -40,7 +40,7 @@ class Calibration:
     def threshold(self, rate: float) -> float:
         """What the maximum of one prompt exceeds with a probability of `rate` at most, if all is rounding."""
         location, scale = stats.gumbel_r.fit(self.maxima)
-        return max(float(stats.gumbel_r.ppf(1 - rate, location, scale)), *self.maxima, _LEAST)
+        return max(float(stats.gumbel_r.isf(rate, location, scale)), *self.maxima, _LEAST)
 
     def exceeding(self, threshold: float) -> dict[str, Any]:
         """How many of the runs lie beyond a threshold, with the Clopper-Pearson interval of their rate (95 %)."""

@@ -48,7 +48,7 @@ def _quantile(runs: int, rate: float) -> float:
     def excess(quantile: float) -> float:
         return float(stats.gumbel_r.sf(fits[:, 0] + fits[:, 1] * quantile).mean()) - rate
 
-    plain = float(stats.gumbel_r.ppf(1 - rate))
+    plain = float(stats.gumbel_r.isf(rate))  # a quantile at 1 - rate has no rates below 1e-16
     most = plain + 1
     while excess(most) > 0:
         most += most - plain

@@ -41,6 +41,7 @@ class Settings:
 
 
 _SWITCH = {"on": True, "yes": True, "true": True, "1": True, "off": False, "no": False, "false": False, "0": False}
+_THREADS = 1024  # at most: no machine has use for more
 _NAMES = (*(field.name for field in fields(Settings)), "dtype", "device")
 
 
@@ -158,9 +159,15 @@ def _settings(text: str, settings: str) -> dict[str, Any]:
     for part in settings.split(",") if settings else ():
         name, _, value = part.strip().partition("=")
         if name not in _NAMES or not value or name in chosen:
-            raise InvalidInput(f"Expected settings of {', '.join(_NAMES)} as NAME=VALUE, but got {part!r} in {text}.")
+            raise InvalidInput(
+                f"Expected settings of {', '.join(_NAMES)} as NAME=VALUE, but got {part!r} in {text}; correct it."
+            )
         if name in ("batch", "threads") and not (value.isdecimal() and int(value) > 0):
-            raise InvalidInput(f"Expected a whole number of at least 1 for {name}, but got {value!r} in {text}.")
+            raise InvalidInput(
+                f"Expected a whole number of at least 1 for {name}, but got {value!r} in {text}; correct it."
+            )
+        if name == "threads" and int(value) > _THREADS:  # far more end the process
+            raise InvalidInput(f"Expected at most {_THREADS} threads, but got {value} in {text}; name fewer.")
         if name == "cache" and value.lower() not in _SWITCH:
             raise InvalidInput(f"Expected cache=on or cache=off, but got {value!r} in {text}; choose one.")
         if name == "padding" and value not in ("left", "right"):

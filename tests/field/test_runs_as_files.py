@@ -123,3 +123,25 @@ def test_every_tensor_is_audited_in_the_type_that_it_is_stored_in(whole, tmp_pat
     assert audited(folder, tmp_path, file, prompts) == ["consistent"] * 3
     save_file({"a": rows.bfloat16(), "b": rows.half(), "c": rows * 1.0001}, file)
     assert audited(folder, tmp_path, file, prompts) == ["consistent", "consistent", "inconsistent"]
+
+
+def test_a_rate_that_is_nearly_none_lets_no_fault_pass(whole, streams, tmp_path):
+    wrong = sipit.states.layered.LayeredStates((1, 2), (torch.stack([rows * 1.01 for rows in streams[0][1:]]),))
+    model = sipit.load_model(whole[0])
+    for rate in (1e-9, 1e-17, 1e-300):
+        assert sipit.compare_runs(model, wrong, PROMPTS[:1], rate=rate).kind.value == "not_rounding"
+        (answer,) = sipit.audit_states(model, sipit.States((streams[0][1],), 1), PROMPTS[:1], rate=rate).answers
+        assert answer.answer == "undecided" and "calibration runs" in answer.reason
+
+
+@pytest.mark.parametrize(("settings", "said"), [("threads=100000", "threads"), ("batch=\u00b2", "batch")])
+def test_settings_that_nothing_can_run_under_are_refused(whole, settings, said):
+    assert_refused(called("compare", whole[0], f"{whole[0]}@{settings}"), said)
+
+
+@pytest.mark.parametrize("size", [0, -1, 3, 65])
+def test_a_fingerprint_of_a_size_that_there_is_not_is_refused(whole, streams, tmp_path, size):
+    file, prompts = tmp_path / "s.safetensors", prompts_file(tmp_path, PROMPTS[0])
+    save_file({"p": streams[0][1]}, file)
+    said = called("audit", whole[0], "--states", file, "--prompts", prompts, "--layer", 1, "--fingerprint", size)
+    assert_refused(said, "4 to 64", str(size))
