@@ -1,7 +1,7 @@
 """A module in another floating-point type, as the library loads it in that type.
 
-In a half type, what no checkpoint stores (the frequencies of rotations) and the parts that a class names stay in
-float32: rounded frequencies turn later positions by other angles.
+In a half type, what no checkpoint stores (the frequencies of rotations) and the parts that a class names, or makes in a
+type of their own (some routers), stay in float32: rounded frequencies turn later positions by other angles.
 """
 
 import copy
@@ -55,10 +55,11 @@ def _types(module: Any, dtype: torch.dtype) -> Iterator[tuple[torch.Tensor, torc
     """The floating-point parameters and buffers, each with the type that it is to have."""
     half = dtype in _HALVES
     stored, wide = (module.state_dict().keys(), _kept_wide(module, dtype)) if half else ((), None)
+    made = _made_wide(module, dtype) if half else frozenset[str]()
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if not tensor.is_floating_point():
             continue
-        if half and (name not in stored or (wide and wide.search(name))):
+        if half and (name not in stored or name in made or (wide and wide.search(name))):
             yield tensor, torch.float32 if tensor.dtype == torch.float64 else tensor.dtype
         else:
             yield tensor, dtype
@@ -69,3 +70,17 @@ def _kept_wide(module: Any, dtype: torch.dtype) -> re.Pattern[str] | None:
     kinds = ("_keep_in_fp32_modules_strict", *(["_keep_in_fp32_modules"] if dtype == torch.float16 else []))
     said = sorted(part for kind in kinds for part in getattr(module, kind, None) or ())
     return re.compile("|".join(part.replace("*", ".*") for part in said)) if said else None
+
+
+def _made_wide(module: Any, dtype: torch.dtype) -> frozenset[str]:
+    """The parameters that a class makes in float32 though everything is made in a half type."""
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype)
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            made = type(module)(copy.deepcopy(module.config))
+    except Exception:  # noqa: BLE001 - a class that is no library's may raise whatever it likes, or have no config
+        return frozenset()
+    finally:
+        torch.set_default_dtype(before)
+    return frozenset(name for name, tensor in made.named_parameters() if tensor.dtype == torch.float32)

@@ -17,6 +17,8 @@ MIXED = {
 MAKERS = {
     "llama": llama,
     "gpt2": lambda: drawn(lambda: tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=512, n_embd=64, n_layer=2, n_head=4))),
+    "hunyuan": lambda: drawn(lambda: tf.AutoModelForCausalLM.from_config(tf.AutoConfig.for_model(
+        "hunyuan_v1_moe", **COMMON, head_dim=16, num_experts=4, moe_topk=2, pad_token_id=0))),
     "deepseek": lambda: drawn(lambda: tf.DeepseekV3ForCausalLM(tf.DeepseekV3Config(**COMMON | MIXED))),
 }  # fmt: skip
 
