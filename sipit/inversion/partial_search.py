@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from sipit.inversion.decision import CLEAR, accepted, fits, limit
+from sipit.inversion.decision import accepted, fits, limit
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.policies.sketched import SketchedNetwork, is_wide
 from sipit.inversion.probes import Probes, trained_probes
-from sipit.inversion.verifier import NEAR, finite
+from sipit.inversion.verifier import BESIDE, NEAR, finite
 from sipit.models.network import Network
 from sipit.noise.stored_steps import outside
 from sipit.observations.network import ObservedNetwork, says_little
@@ -148,7 +148,7 @@ class SegmentSearch:
 
     def _stands_clear(self, trials: _Trials) -> bool:
         """Whether the runner-up lies so far that more rivals would say the same."""
-        blur = CLEAR * float(self._steps.norm() / self._row.norm())
+        blur = BESIDE * float(self._steps.norm() / self._row.norm())
         return trials.margin > max(limit(trials.nearest, self.tolerance), NEAR * trials.nearest, blur)
 
     def _one(self, trials: _Trials, template: torch.Tensor, index: int) -> bool:

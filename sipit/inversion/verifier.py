@@ -26,6 +26,7 @@ from sipit.prefix.kinds import Prefix
 NEAR = 10.0  # a rival within this multiple of it widens the search
 DISTANT = 100.0  # the same for the few that are tested where a policy is sure
 FAR = 1e4  # multiples of the tolerance beyond which a residual is no rounding, however amplified
+BESIDE = 0.5  # of the size of a box, within which of it a rival widens the search
 _TIE = 1e-3  # of a tolerance: what the distance from its middle counts for those inside a box, to order them
 LISTED = 32  # alternatives named at most
 _ENTRIES = 2**24  # of states that are compared at once, in float64
@@ -154,11 +155,12 @@ class Verifier:
         """The rivals that call for a wider search: inside the tolerance, or within ten times the least residual.
 
         Where half types make residuals large, ten times is beyond what tokens differ by, and twice has to do. Inside a
-        box all residuals are none; a rival within twice its size of it shows that the true token may not be tested yet.
+        box all residuals are none; a rival within half its size of it shows that the true token may not be tested yet:
+        that far off a state lies about as far from one in the box as the box is large.
         """
         trial = self.trials[position]
         near = (CLEAR if self.tolerance.damped else NEAR) * trial.least
-        zone = max(self.allowed(position), near, CLEAR * float(self._blur[position]))
+        zone = max(self.allowed(position), near, BESIDE * float(self._blur[position]))
         return trial.token_ids[(trial.residuals <= zone) & ~self._own_class(trial) & trial.standing]
 
     def far(self, position: int) -> bool:
