@@ -17,9 +17,10 @@ from numerics.dtypes import name_of
 from proofs.errors import InvalidInput, Unsupported
 from sipit.inversion.decision import clearly_farther
 from sipit.inversion.outcome import Inversion, Outcome
+from sipit.inversion.verifier import TIE
 from sipit.models import LanguageModel
 from sipit.noise.number_grid import HALVES
-from sipit.noise.tolerance import Format, Tolerance, derive_tolerance, format_of
+from sipit.noise.tolerance import COARSE, Format, Tolerance, derive_tolerance, format_of
 from sipit.states.files import States
 
 _LARGEST_CLEAR_RESIDUAL = (
@@ -47,21 +48,43 @@ def with_other_formats(
 ) -> list[Inversion]:
     """The answers, those not found tried once more as computed in half types, and saying so.
 
+    Those on a grid of few bits that several tokens fit are tried as what was computed, no more and no less, where the
+    first row is met exactly: states of small whole numbers lie on such grids as well.
+
     Those in a half type that are not recovered, though they lie no farther off than storing them there moves them, are
     tried as computed in the model's own type and rounded.
 
     `again` inverts the tensor of a number with a tolerance.
     """
+    answers = [_met_exactly(model, states, number, one, again) for number, one in enumerate(inversions)]
     if states.observation.plain and states.layer == 0:
-        return list(inversions)  # nothing is computed
-    return [_tried(model, states, number, one, again) for number, one in enumerate(inversions)]
+        return answers  # nothing is computed
+    return [_tried(model, states, number, one, again) for number, one in enumerate(answers)]
+
+
+def _met_exactly(model: LanguageModel, states: States, number: int, found: Inversion, again: Again) -> Inversion:
+    """The answer for boxed rows whose first lies in the middle of its box, taken as they are, if it is one token."""
+    boxed, first = format_of(states[number], states.manifest).boxed, found.tokens[0]
+    if not boxed or found.outcome is not Outcome.AMBIGUOUS or first.residual is None:
+        return found
+    if first.residual > TIE * first.tolerance**2 or torch.finfo(model.dtype).eps > COARSE:
+        return found
+    one = replace(states, arrays=(states[number],))
+    try:
+        tolerance = derive_tolerance(model, one, formats=Format(model.dtype, model.dtype))
+    except (InvalidInput, Unsupported):
+        return found
+    other = again(number, tolerance)
+    if other.outcome is not Outcome.RECOVERED:
+        return found
+    return replace(other, note=f"Not rounded when stored: all of it is met within {tolerance.value:.1e} as it stands.")
 
 
 def _tried(model: LanguageModel, states: States, number: int, found: Inversion, again: Again) -> Inversion:
     computed, stored, boxed = format_of(states[number], states.manifest)
     if _only_rounded(model, states[number], Format(computed, stored, boxed), found):
         return _as_rounded(model, states, number, found, again)
-    if not _nearly_found(found):
+    if not _nearly_found(found, boxed=boxed):
         return found
     coarser = [(name, of) for name, of in HALVES.items() if torch.finfo(of).eps > torch.finfo(computed).eps]
     said: list[str] = []
@@ -120,9 +143,13 @@ def _as_rounded(model: LanguageModel, states: States, number: int, found: Invers
     return replace(other, note=f"{note} within {tolerance.value:.1e} of what would be stored alike.")
 
 
-def _nearly_found(inversion: Inversion) -> bool:
-    """Whether the first row was met by no token, but by one much more nearly than chance lets it."""
-    first = inversion.tokens[0]
+def _nearly_found(inversion: Inversion, *, boxed: bool) -> bool:
+    """Whether the first row was met by no token, but by one much more nearly than chance lets it.
+
+    Of boxed rows the first that was met by none: a box that was misread holds some of the rows nevertheless.
+    """
+    missed = [token for token in inversion.tokens if token.outcome is Outcome.NOT_FOUND]
+    first = missed[0] if boxed and missed else inversion.tokens[0]
     if first.outcome is not Outcome.NOT_FOUND or first.residual is None:
         return False
     clear = first.margin is None or clearly_farther(first.margin, first.residual, 0.0)

@@ -27,7 +27,7 @@ NEAR = 10.0  # a rival within this multiple of it widens the search
 DISTANT = 100.0  # the same for the few that are tested where a policy is sure
 FAR = 1e4  # multiples of the tolerance beyond which a residual is no rounding, however amplified
 BESIDE = 0.5  # of the size of a box, within which of it a rival widens the search
-_TIE = 1e-3  # of a tolerance: what the distance from its middle counts for those inside a box, to order them
+TIE = 1e-3  # of a tolerance: what the distance from its middle counts for those inside a box, to order them
 LISTED = 32  # alternatives named at most
 _ENTRIES = 2**24  # of states that are compared at once, in float64
 PIECE = 1024  # candidates that run together; between pieces the clock is looked at
@@ -278,4 +278,4 @@ class Verifier:
         beyond = quotient(
             outside(difference, self._steps[positions] * self._weights[positions]), self._norms[positions]
         )
-        return beyond + _TIE * self.tolerance.value * plain
+        return beyond + TIE * self.tolerance.value * plain

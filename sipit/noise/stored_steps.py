@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from sipit.noise.number_grid import half_type
+from sipit.noise.number_grid import grid_type
 
 _Whole = Callable[[torch.Tensor], torch.Tensor]
 _EIGHT_BITS = (torch.float8_e5m2, torch.float8_e4m3fn)
@@ -27,26 +27,30 @@ _DIVISORS = range(1, 13)  # steps that the least gap of a group may be
 def coarse_steps(rows: torch.Tensor) -> torch.Tensor | None:
     """Half a step of every value of (T, n) on a grid that nothing is computed on: integers, or 8-bit floating point.
 
-    None where there is no such grid. float64.
+    None where there is no such grid. float64. Of several readings of a value the largest step counts: groups whose
+    scales stand in small ratios, such as powers of two, lie on the finest of their grids together.
     """
-    if len(rows) > _SAMPLED and coarse_steps(rows[:_SAMPLED]) is None:
+    if rows.numel() < _LEAST_GROUP or (len(rows) > _SAMPLED and coarse_steps(rows[:_SAMPLED]) is None):
         return None
     values = rows.double()
+    largest = torch.zeros_like(values)
     for groups, whole in _groupings(values):
-        steps = _integer_steps(groups)
+        steps = _integer_steps(groups, established=bool(largest.any()))
         if steps is not None:
-            return whole(steps) * (0.5 + _SCALE_ROUNDED)
+            largest = torch.maximum(largest, whole(steps))
+    if bool(largest.any()):
+        return largest * (0.5 + _SCALE_ROUNDED)
     eight = next((dtype for dtype in _EIGHT_BITS if bool((rows.to(dtype).to(rows.dtype) == rows).all())), None)
     return None if eight is None or _few(values) else _float_steps(values, eight) / 2
 
 
 def half_steps(rows: torch.Tensor) -> torch.Tensor:
-    """Half a step of every value of (T, n) on the coarsest grid that all lie on; zeros where there is none."""
+    """Half a step of every value of (T, n) on the coarsest grid that all lie on; zeros where that is float64's."""
     coarse = coarse_steps(rows)
     if coarse is not None:
         return coarse
-    half = half_type(rows)
-    return torch.zeros_like(rows, dtype=torch.float64) if half is None else _float_steps(rows.double(), half) / 2
+    stored = grid_type(rows)
+    return _float_steps(rows.double(), stored) / 2 if stored != torch.float64 else torch.zeros_like(rows)
 
 
 def outside(difference: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
@@ -77,25 +81,38 @@ def _groupings(values: torch.Tensor) -> Iterator[tuple[torch.Tensor, _Whole]]:
         yield values.T, lambda steps: steps.expand(length, width)
 
 
-def _integer_steps(groups: torch.Tensor) -> torch.Tensor | None:
-    """The step of each group (G, g) whose values are whole multiples of one, offset apart; None if one is not."""
+def _integer_steps(groups: torch.Tensor, *, established: bool) -> torch.Tensor | None:
+    """The step of each group (G, g) whose values are whole multiples of one, offset apart; None if one is not.
+
+    Once a grid is `established` on larger groups, smaller ones need no evidence of theirs: they only widen steps.
+    """
+    if not established and int(((groups != 0).sum(1) - 2).clamp_min(0).sum()) < _EVIDENCE:
+        return None
+    if len(groups) > _SAMPLED and _fitting_steps(groups[:_SAMPLED]) is None:
+        return None
+    return _fitting_steps(groups)
+
+
+def _fitting_steps(groups: torch.Tensor) -> torch.Tensor | None:
+    """`_integer_steps` of however few values."""
     ordered = groups.sort(dim=1).values
     largest = groups.abs().amax(1, keepdim=True)
     gaps = ordered.diff(dim=1)
-    real = gaps > _EQUAL * largest
-    least = torch.where(real, gaps, torch.inf).amin(1)
+    least = torch.where(gaps > _EQUAL * largest, gaps, torch.inf).amin(1)
     span = ordered[:, -1] - ordered[:, 0]
-    if (
-        bool(((span <= 0) & (largest[:, 0] > 0)).any())
-        or int(((groups != 0).sum(1) - 2).clamp_min(0).sum()) < _EVIDENCE
-    ):
+    wide = span > 0
+    if not bool(span.isfinite().all()):
+        return None
+    if bool((~wide & (largest[:, 0] > 0)).any()) or bool((span > (_LEVELS + 0.5) * least)[wide].any()):
         return None
     offsets = ordered - ordered[:, :1]
     steps = torch.zeros_like(least)
     for divisor in _DIVISORS:
         counted = (span / (least / divisor)).nan_to_num(nan=0.0, posinf=0.0)
         step = span / counted.round().clamp_min(1)  # from end to end, so that errors of single values count little
-        places = torch.where(span[:, None] > 0, offsets / step[:, None], 0.0)
+        places = torch.where(wide[:, None], offsets / step[:, None], 0.0)
         fits = (counted <= _LEVELS + 0.5) & ((places - places.round()).abs() <= _MISSED).all(1)
         steps = torch.where(fits & (steps == 0), step, steps)
-    return steps if bool((steps > 0)[span > 0].all()) else None
+        if bool((steps > 0)[wide].all()):
+            return steps
+    return None

@@ -10,7 +10,7 @@ from sipit.inversion.outcome import Outcome
 from sipit.inversion.partial import invert_partial
 from sipit.models.copies import in_dtype
 from sipit.noise.stored_steps import coarse_steps, half_steps, outside
-from tests.sipit.cases import altered, assert_never_wrong, inverted, random_prompts, tiny, with_rows
+from tests.sipit.cases import altered, assert_never_wrong, inverted, random_prompts, relabelled, tiny, with_rows
 
 GROUPS = ("tensor", "row", "head", "block", "channel")
 
@@ -67,6 +67,32 @@ def test_what_is_computed_lies_on_no_such_grid(seed, length, parts, dtype):
     assert coarse_steps(rows.to(getattr(torch, dtype)).float()) is None
 
 
+@given(st.integers(0, 9999), st.sampled_from([3, 4, 8]), st.sampled_from([1, 4, 16]), st.sampled_from([1.5, 2.0]))
+def test_scales_in_small_ratios_are_not_read_as_the_least_of_them(seed, bits, length, ratio):
+    """Rounded to powers of a ratio, as scales of a shared exponent are, steps lie on the finest of their grids."""
+    heads = drawn(seed, length, 64).reshape(length, 4, 16)
+    least = heads.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)
+    step = ratio ** (least.log() / torch.tensor(ratio).log()).ceil()
+    stored = (heads / step).round() * step
+    assume(bool(((stored != 0).sum(-1) >= 4).all()))
+    found = coarse_steps(stored.reshape(length, 64))
+    assert found is None or float(outside((heads - stored).reshape(length, 64).double(), found).abs().max()) == 0
+
+
+@given(st.integers(0, 9999))
+def test_a_computation_in_float64_may_be_stored_in_float32(seed):
+    rows = drawn(seed, 3, 64).double() / 3
+    assert float(outside(rows - rows.float().double(), half_steps(rows.float().double())).abs().max()) == 0
+    assert float(half_steps(rows).max()) == 0
+
+
+@pytest.mark.parametrize("shape", [(0, 64), (2, 0), (1, 1), (1, 15), (40, 1), (1, 64)])
+@pytest.mark.parametrize("value", [0.0, 1.0, float("inf"), float("nan")])
+def test_hardly_any_values_are_no_grid_either(shape, value):
+    assert coarse_steps(torch.full(shape, value)) is None
+    assert half_steps(torch.full(shape, value)).shape == shape
+
+
 def test_a_few_equal_numbers_are_no_grid():
     assert coarse_steps(torch.eye(4, 64)) is None
     assert coarse_steps(torch.ones(4, 64)) is None
@@ -119,6 +145,47 @@ def test_a_box_that_holds_many_tokens_names_none_before_the_true_one_is_tested(b
     found = inverted(model, sipit.States(stored, observation="values", layer=1))
     for inversion, prompt in zip(found, prompts, strict=True):
         assert_never_wrong(model, inversion, prompt)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_what_was_computed_in_float64_fits_however_it_was_stored(dtype):
+    model, prompts = tiny("llama", "float64"), [[9, 29, 200, 31, 7], [18, 3]]
+    states = sipit.capture(model, prompts, layer=2)
+    for inversion, prompt in zip(inverted(model, relabelled(states, [one.to(dtype) for one in states])), prompts, strict=True):
+        assert (inversion.outcome, inversion.token_ids, inversion.note) == (Outcome.RECOVERED, prompt, None)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_states_of_even_numbers_are_not_taken_for_rounded_ones(family):
+    """Embedding rows of whole numbers lie on a grid of step two but for one, which the box would hold as well."""
+
+    def change(module):
+        rows = module.get_input_embeddings().weight
+        drawn = torch.randint(-3, 4, rows.shape, generator=torch.Generator().manual_seed(0))
+        rows.copy_(2.0 * drawn)
+        rows[77] = rows[200]
+        rows[77, 3] += 1
+        for name, other in module.named_parameters():
+            if "wpe" in name:
+                other.zero_()
+
+    model, prompts = altered(family, change), [[9, 200, 31, 7, 18], [200], [77], [5, 77, 200, 3]]
+    states = sipit.capture(model, prompts, layer=0)
+    for inversion, prompt in zip(inverted(model, states), prompts, strict=True):
+        assert_never_wrong(model, inversion, prompt)
+        assert inversion.token_ids == prompt
+
+
+def test_a_box_that_holds_only_the_first_rows_falls_back_as_one_that_holds_none():
+    """Large values of later rows clipped: the first row fits; without a manifest and before boxes all were found."""
+    model, prompt = tiny("llama"), [9, 200, 31, 7, 18]
+    (rows,) = sipit.capture(model, [prompt], layer=1, observe="values")
+    stored = integers(rows, bits=8, grouped="row")
+    edge = stored[2].abs().amax()
+    step = edge / 127
+    stored[2] = stored[2].clamp(-edge + 2 * step, edge - 2 * step)
+    (inversion,) = inverted(model, sipit.States([stored], observation="values", layer=1))
+    assert (inversion.outcome, inversion.token_ids) == (Outcome.RECOVERED, prompt)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
