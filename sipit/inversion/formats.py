@@ -28,7 +28,7 @@ _LARGEST_CLEAR_RESIDUAL = (
 )
 _LARGEST_CROWDED_RESIDUAL = 0.05  # the same where massive coordinates let no token stand clear
 
-_MANY = 64  # coordinates that would all have to be rounded right by chance
+_MANY = 64  # coordinates other than zero that would all have to be rounded right by chance
 
 Again = Callable[[int, Tolerance], Inversion]
 
@@ -122,7 +122,7 @@ def _only_rounded(model: LanguageModel, rows: torch.Tensor, of: Format, found: I
         and of.computed == of.stored
         and not of.boxed
         and torch.finfo(model.dtype).eps < moved
-        and rows.shape[1] >= _MANY
+        and int((rows != 0).sum(1).min()) >= _MANY
         and bool(residuals)
         and max(residuals) <= moved
     )

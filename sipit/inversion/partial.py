@@ -25,7 +25,7 @@ from sipit.inversion.outcome import Outcome, or_several, overall
 from sipit.inversion.partial_search import CLASS, Segment, SegmentSearch
 from sipit.models import LanguageModel
 from sipit.models.length import whole_length
-from sipit.noise.stored_steps import half_steps
+from sipit.noise.stored_steps import box_around, point
 from sipit.noise.tolerance import Tolerance, derive_tolerance, format_of
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
@@ -119,16 +119,16 @@ def invert_partial(
         allowed = derive_tolerance(model, states, damped=False, formats=format_of(rows, None))
     else:
         allowed = Tolerance.given(tolerance)
-    steps = half_steps(rows) if allowed.boxed else torch.zeros_like(rows)
+    box = box_around(rows) if allowed.boxed else point(rows)
     started = time.monotonic()
     prompt: list[int] = []
     segments: list[Segment] = []
     with whole_length(at[-1] + 1):
         network = observed_network(model, states.observation)
         search = SegmentSearch(network, allowed.value, started + budget, segments=len(at))
-        for row, step, position in zip(rows, steps, at, strict=True):
+        for number, (row, position) in enumerate(zip(rows, at, strict=True)):
             fixed = [given.get(index) for index in range(len(prompt), position + 1)]
-            found = search.segment(prompt, fixed, row, step)
+            found = search.segment(prompt, fixed, row, box.at(number))
             segments.append(found if _certain(segments) else _conditional(found))
             prompt += segments[-1].token_ids
             if progress is not None:

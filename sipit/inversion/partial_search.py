@@ -13,7 +13,7 @@ from sipit.inversion.policies.sketched import SketchedNetwork, is_wide
 from sipit.inversion.probes import Probes, trained_probes
 from sipit.inversion.verifier import BESIDE, NEAR, finite
 from sipit.models.network import Network
-from sipit.noise.stored_steps import outside
+from sipit.noise.stored_steps import Box, outside, point
 from sipit.observations.network import ObservedNetwork, says_little
 from sipit.prefix.choice import single_opener
 
@@ -88,20 +88,19 @@ class SegmentSearch:
         self._segments = segments
         self._probes: Probes | None = None
         self._vocabulary = self.model.token_classes.unique()  # one token of each class
-        self._row = self._steps = torch.zeros(0)
+        self._row = torch.zeros(0)
+        self._box = point(self._row)
 
-    def segment(
-        self, prompt: Sequence[int], fixed: Sequence[int | None], row: torch.Tensor, steps: torch.Tensor
-    ) -> Segment:
+    def segment(self, prompt: Sequence[int], fixed: Sequence[int | None], row: torch.Tensor, box: Box) -> Segment:
         """The tokens behind `prompt`, of which some are fixed, whose last state is nearest to `row` (d,).
 
-        Nearest to the box of what is stored alike, where `steps` (d,) are half the steps of its coordinates.
+        Nearest to the `box` of what is stored alike.
         """
         if len(prompt) > self._settled:
             self._prefix.extend(self._settled, self._ids([prompt[self._settled :]]))
             self._prefix.keep(0)
         self._settled, self._row = len(prompt), row.to(self.model.device).double()
-        self._steps = steps.to(self._row)
+        self._box = Box(*(one.to(self._row) for one in box))
         unknown = [index for index, token in enumerate(fixed) if token is None]
         template = self._ids([[token or 0 for token in fixed]])
         space = len(self._vocabulary) ** len(unknown)
@@ -148,7 +147,7 @@ class SegmentSearch:
 
     def _stands_clear(self, trials: _Trials) -> bool:
         """Whether the runner-up lies so far that more rivals would say the same."""
-        blur = BESIDE * float(self._steps.norm() / self._row.norm())
+        blur = BESIDE * float(self._box.steps.norm() / self._row.norm())
         return trials.margin > max(limit(trials.nearest, self.tolerance), NEAR * trials.nearest, blur)
 
     def _one(self, trials: _Trials, template: torch.Tensor, index: int) -> bool:
@@ -228,7 +227,7 @@ class SegmentSearch:
     def _residuals(self, prompts: torch.Tensor) -> torch.Tensor:
         states = self._prefix.extend(self._settled, prompts)[:, -1].double()
         self._prefix.keep(0)
-        apart = outside(states - self._row, self._steps).norm(dim=1) / self._row.norm()
+        apart = outside(states - self._row, self._box).norm(dim=1) / self._row.norm()
         return apart.nan_to_num(nan=torch.inf, posinf=torch.inf)
 
     def _ranking(self) -> torch.Tensor:

@@ -19,7 +19,7 @@ from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.standing import Tested
 from sipit.models import LanguageModel
 from sipit.noise.distances import damping, quotient
-from sipit.noise.stored_steps import half_steps, outside
+from sipit.noise.stored_steps import box_around, outside
 from sipit.noise.tolerance import Tolerance
 from sipit.prefix.kinds import Prefix
 
@@ -81,11 +81,11 @@ class Verifier:
         even = self.tolerance.damped
         self._weights = damping(self.observed) if even else torch.ones_like(self.observed[:, :1])
         self._norms = (self._weights * self.observed).norm(dim=1)
-        self._steps = half_steps(self.observed) if self.tolerance.boxed else None
+        self._box = box_around(self.observed) if self.tolerance.boxed else None
         # How large the box of what is stored alike is, as a residual, at every position.
         self._blur = torch.zeros_like(self._norms)
-        if self._steps is not None:
-            self._blur = quotient(self._steps * self._weights, self._norms)
+        if self._box is not None:
+            self._blur = quotient(self._box.steps * self._weights, self._norms)
         # The residual that is allowed at every position, shape (T,); raised where rounding is amplified.
         self.limits = torch.full_like(self._norms, self.tolerance.value)
 
@@ -271,11 +271,9 @@ class Verifier:
             rows = max(1, _ENTRIES // states.shape[1])
             parts = zip(positions.split(rows), states.split(rows), strict=True)
             return torch.cat([self.residuals(*part) for part in parts])
-        difference = (states.double() - self.observed[positions]) * self._weights[positions]
-        plain = quotient(difference, self._norms[positions])
-        if self._steps is None:
+        difference, weights = states.double() - self.observed[positions], self._weights[positions]
+        plain = quotient(difference * weights, self._norms[positions])
+        if self._box is None:
             return plain
-        beyond = quotient(
-            outside(difference, self._steps[positions] * self._weights[positions]), self._norms[positions]
-        )
+        beyond = quotient(outside(difference, self._box.at(positions)) * weights, self._norms[positions])
         return beyond + TIE * self.tolerance.value * plain

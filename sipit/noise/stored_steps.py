@@ -7,6 +7,7 @@ tokens apart than the distance from its middle: a wrong token has to leave every
 """
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 
@@ -24,38 +25,67 @@ _EQUAL = 1e-6  # of the largest of a group: values nearer than that are one
 _DIVISORS = range(1, 13)  # steps that the least gap of a group may be
 
 
-def coarse_steps(rows: torch.Tensor) -> torch.Tensor | None:
-    """Half a step of every value of (T, n) on a grid that nothing is computed on: integers, or 8-bit floating point.
+class Box(NamedTuple):
+    """All values that are stored as some (T, n): half a step to either side, in float64.
 
-    None where there is no such grid. float64. Of several readings of a value the largest step counts: groups whose
+    The least and the largest of a group, in 8-bit floating point of a row, may stand for what was clipped there: they
+    are `clipped` (-1 or 1, elsewhere 0), and what lies beyond them is in the box.
+    """
+
+    steps: torch.Tensor
+    clipped: torch.Tensor
+
+    def at(self, positions: slice | int | torch.Tensor) -> "Box":
+        """The box of some rows."""
+        return Box(self.steps[positions], self.clipped[positions])
+
+
+def coarse_box(rows: torch.Tensor) -> Box | None:
+    """The box of values (T, n) on a grid that nothing is computed on: integers, or 8-bit floating point.
+
+    None where there is no such grid. Of several readings of a value the largest step counts: groups whose
     scales stand in small ratios, such as powers of two, lie on the finest of their grids together.
     """
-    if rows.numel() < _LEAST_GROUP or (len(rows) > _SAMPLED and coarse_steps(rows[:_SAMPLED]) is None):
+    if rows.numel() < _LEAST_GROUP or (len(rows) > _SAMPLED and coarse_box(rows[:_SAMPLED]) is None):
         return None
     values = rows.double()
-    largest = torch.zeros_like(values)
+    largest, clipped = torch.zeros_like(values), torch.zeros_like(values)
     for groups, whole in _groupings(values):
         steps = _integer_steps(groups, established=bool(largest.any()))
         if steps is not None:
             largest = torch.maximum(largest, whole(steps))
-    if bool(largest.any()):
-        return largest * (0.5 + _SCALE_ROUNDED)
+            ends = (values == whole(groups.amax(1))).double() - (values == whole(groups.amin(1))).double()
+            clipped = torch.where(clipped == 0, ends, clipped)
+    half = largest * (0.5 + _SCALE_ROUNDED)
     eight = next((dtype for dtype in _EIGHT_BITS if bool((rows.to(dtype).to(rows.dtype) == rows).all())), None)
-    return None if eight is None or _few(values) else _float_steps(values, eight) / 2
+    if eight is not None and (bool(largest.any()) or not _few(values)):
+        size = values.abs()
+        half = torch.maximum(half, _float_steps(values, eight) / 2)
+        clipped = torch.where(size == size.amax(1, keepdim=True), values.sign(), clipped)
+    return Box(half, clipped) if bool(half.any()) else None
 
 
-def half_steps(rows: torch.Tensor) -> torch.Tensor:
-    """Half a step of every value of (T, n) on the coarsest grid that all lie on; zeros where that is float64's."""
-    coarse = coarse_steps(rows)
+def box_around(rows: torch.Tensor) -> Box:
+    """The box of values (T, n) on the coarsest grid that all lie on; of no size where that is float64's."""
+    coarse = coarse_box(rows)
     if coarse is not None:
         return coarse
     stored = grid_type(rows)
-    return _float_steps(rows.double(), stored) / 2 if stored != torch.float64 else torch.zeros_like(rows)
+    if stored == torch.float64:
+        return point(rows)
+    steps = _float_steps(rows.double(), stored) / 2
+    return Box(steps, torch.zeros_like(steps))
 
 
-def outside(difference: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-    """What of a difference is beyond rounding: each coordinate by as much as it exceeds half a step."""
-    return difference.sign() * (difference.abs() - steps).clamp_min(0)
+def point(rows: torch.Tensor) -> Box:
+    """The box that holds the values themselves alone."""
+    return Box(*torch.zeros(2, *rows.shape, dtype=torch.float64, device=rows.device))
+
+
+def outside(difference: torch.Tensor, box: Box) -> torch.Tensor:
+    """What of a difference from stored values is beyond their box, coordinate by coordinate."""
+    beyond = difference.sign() * (difference.abs() - box.steps).clamp_min(0)
+    return torch.where((box.clipped != 0) & (difference.sign() == box.clipped), 0.0, beyond)
 
 
 def _few(values: torch.Tensor) -> bool:

@@ -18,7 +18,7 @@ from sipit.models.network import Network
 from sipit.noise.measured import Noise, measure_noise
 from sipit.noise.number_grid import grid_type
 from sipit.noise.spread import rounding_unit, spread_of_rounding
-from sipit.noise.stored_steps import coarse_steps
+from sipit.noise.stored_steps import coarse_box
 from sipit.states.files import Manifest, States, look_into
 
 COARSE = 1e-4  # rounding unit from which a type counts as a half type
@@ -98,7 +98,7 @@ def format_of(rows: torch.Tensor, manifest: Manifest | None) -> Format:
     """
     stored = grid_type(rows)
     computed = getattr(torch, manifest.dtype) if manifest is not None else None
-    if coarse_steps(rows) is not None:
+    if coarse_box(rows) is not None:
         computed = computed or torch.float32
         return Format(computed, computed, boxed=True)
     if computed is not None and torch.finfo(computed).eps < torch.finfo(stored).eps:
