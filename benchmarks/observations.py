@@ -14,7 +14,6 @@ FILE.json has are not measured again. `--quick` is tiny-llama.
 import json
 import statistics
 import time
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from options import Options, among, answered, seconds, several, whole
 from table import Row, Run
 
 import sipit
+from numerics.formats.rounding import Rounding, round_to_bits
 from sipit.inversion.inverter import Inverter
 from sipit.inversion.outcome import Outcome
 from sipit.models.copies import in_dtype
@@ -31,18 +31,13 @@ from sipit.prompts.builtin_text import random_tokens, section_prompts
 SITES = ("keys", "values", "keys+values", "keys-unrotated", "residual", "mid", "attention-out", "mlp-out")
 
 
-def by_head(bits: int, head: int) -> Callable[[torch.Tensor], torch.Tensor]:
+def by_head(bits: int, head: int) -> Rounding:
     """Rounds rows (T, n) to whole steps, one scale for each head and row."""
-
-    def rounded(rows: torch.Tensor) -> torch.Tensor:
-        heads = rows.reshape(len(rows), -1, head)
-        step = heads.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)
-        return ((heads / step).round() * step).reshape(rows.shape)
-
-    return rounded
+    rounded = round_to_bits(bits)
+    return lambda rows: rounded(rows.reshape(len(rows), -1, head)).reshape(rows.shape)
 
 
-def storages(head: int) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+def storages(head: int) -> dict[str, Rounding]:
     """How captured rows are stored, by name."""
     as_they_are = torch.Tensor.clone
     return {

@@ -12,7 +12,7 @@ _ROWS = 4096  # of a table that are looked at together
 def row_classes(*tables: torch.Tensor) -> list[int]:
     """For every row the smallest one that equals it in each of some tables of as many rows; -0.0 equals 0.0.
 
-    Rows are told apart by 256 bits of a cryptographic hash, for which no two inputs are known to share one; the tables
+    Rows are compared by 256 bits of a cryptographic hash, for which no two inputs are known to share one; the tables
     are read once, some rows at a time, and never copied whole.
     """
     hashes = [hashlib.blake2b(digest_size=32) for _ in range(len(tables[0]))] if len(tables) > 1 else []

@@ -31,6 +31,7 @@ _LARGEST_CROWDED_RESIDUAL = 0.05  # the same where massive coordinates let no to
 _MANY = 64  # coordinates other than zero that would all have to be rounded right by chance
 
 Again = Callable[[int, Tolerance], Inversion]
+Retry = Callable[[Tolerance], Inversion]
 
 
 def derive_each(model: LanguageModel, states: States) -> dict[Format, Tolerance]:
@@ -46,66 +47,88 @@ def derive_each(model: LanguageModel, states: States) -> dict[Format, Tolerance]
 def with_other_formats(
     model: LanguageModel, states: States, inversions: Sequence[Inversion], again: Again
 ) -> list[Inversion]:
-    """The answers, those not found tried once more as computed in half types, and saying so.
+    """The answers, those that are not recovered tried in other formats that their values allow, and saying so.
 
     Those on a grid of few bits that several tokens fit are tried as what was computed, no more and no less, where the
-    first row is met exactly: states of small whole numbers lie on such grids as well.
-
-    Those in a half type that are not recovered, though they lie no farther off than storing them there moves them, are
-    tried as computed in the model's own type and rounded.
+    first row is met exactly: states of small whole numbers lie on such grids as well. Those in a half type that lie no
+    farther off than storing them there moves them are tried as computed in the model's own type and rounded. Those
+    that are not found are tried as computed in half types.
 
     `again` inverts the tensor of a number with a tolerance.
     """
-    answers = [_met_exactly(model, states, number, one, again) for number, one in enumerate(inversions)]
-    if states.observation.plain and states.layer == 0:
-        return answers  # nothing is computed
-    return [_tried(model, states, number, one, again) for number, one in enumerate(answers)]
+
+    def tried(number: int, found: Inversion) -> Inversion:
+        if found.outcome is Outcome.RECOVERED:
+            return found
+        alone = replace(states, arrays=(states[number],))
+        return _otherwise(model, alone, found, lambda tolerance: again(number, tolerance))
+
+    return [tried(number, found) for number, found in enumerate(inversions)]
 
 
-def _met_exactly(model: LanguageModel, states: States, number: int, found: Inversion, again: Again) -> Inversion:
-    """The answer for boxed rows whose first lies in the middle of its box, taken as they are, if it is one token."""
-    boxed, first = format_of(states[number], states.manifest).boxed, found.tokens[0]
-    if not boxed or found.outcome is not Outcome.AMBIGUOUS or first.residual is None:
+def _otherwise(model: LanguageModel, alone: States, found: Inversion, again: Retry) -> Inversion:
+    """The answer for one tensor in the first other format that gives a better one."""
+    of = format_of(alone[0], alone.manifest)
+    if _met_exactly(model, of, found):
+        return _as_computed(model, alone, found, again)
+    if alone.observation.plain and alone.layer == 0:
+        return found  # nothing is computed
+    if _only_rounded(model, alone[0], of, found):
+        return _as_rounded(model, alone, of, found, again)
+    return _in_half_types(model, alone, of, found, again) if _nearly_found(found, boxed=of.boxed) else found
+
+
+def _met_exactly(model: LanguageModel, of: Format, found: Inversion) -> bool:
+    """Whether the first of boxed rows that several tokens fit lies in the middle of its box."""
+    first = found.tokens[0]
+    return (
+        of.boxed
+        and found.outcome is Outcome.AMBIGUOUS
+        and first.residual is not None
+        and first.residual <= TIE * first.tolerance**2
+        and torch.finfo(model.dtype).eps <= COARSE
+    )
+
+
+def _as_computed(model: LanguageModel, alone: States, found: Inversion, again: Retry) -> Inversion:
+    """The answer for rows taken as they are, if it is one token everywhere; else `found`."""
+    retried = _retried(model, alone, Format(model.dtype, model.dtype), again)
+    if retried is None or retried[1].outcome is not Outcome.RECOVERED:
         return found
-    if first.residual > TIE * first.tolerance**2 or torch.finfo(model.dtype).eps > COARSE:
-        return found
-    one = replace(states, arrays=(states[number],))
-    try:
-        tolerance = derive_tolerance(model, one, formats=Format(model.dtype, model.dtype))
-    except (InvalidInput, Unsupported):
-        return found
-    other = again(number, tolerance)
-    if other.outcome is not Outcome.RECOVERED:
-        return found
+    tolerance, other = retried
     return replace(other, note=f"Not rounded when stored: all of it is met within {tolerance.value:.1e} as it stands.")
 
 
-def _tried(model: LanguageModel, states: States, number: int, found: Inversion, again: Again) -> Inversion:
-    computed, stored, boxed = format_of(states[number], states.manifest)
-    if _only_rounded(model, states[number], Format(computed, stored, boxed), found):
-        return _as_rounded(model, states, number, found, again)
-    if not _nearly_found(found, boxed=boxed):
-        return found
-    coarser = [(name, of) for name, of in HALVES.items() if torch.finfo(of).eps > torch.finfo(computed).eps]
+def _retried(model: LanguageModel, alone: States, of: Format, again: Retry) -> tuple[Tolerance, Inversion] | None:
+    """The tolerance of a format and the answer with it; None where there is none."""
+    try:
+        tolerance = derive_tolerance(model, alone, formats=of)
+    except (InvalidInput, Unsupported):
+        return None
+    return tolerance, again(tolerance)
+
+
+def _in_half_types(model: LanguageModel, alone: States, of: Format, found: Inversion, again: Retry) -> Inversion:
+    """The answer for rows as computed in a coarser half type; else `found`, with what was tried."""
+    coarser = [(name, half) for name, half in HALVES.items() if torch.finfo(half).eps > torch.finfo(of.computed).eps]
     said: list[str] = []
     for name, dtype in sorted(coarser, key=lambda one: torch.finfo(one[1]).eps):
+        other_format = of._replace(computed=dtype, stored=dtype if of.boxed else of.stored)
         try:
-            one = replace(states, arrays=(states[number],))
-            tolerance = derive_tolerance(model, one, formats=Format(dtype, dtype if boxed else stored, boxed))
+            tolerance = derive_tolerance(model, alone, formats=other_format)
         except InvalidInput:
             said.append(f"{name} (its noise drowns what tells tokens apart)")
             continue
         except Unsupported:
             said.append(f"{name} (in which this model cannot be recomputed)")
             continue
-        other = again(number, tolerance)
+        other = again(tolerance)
         if other.outcome is not Outcome.NOT_FOUND:
-            note = (
-                f"Nothing fits as computed in {name_of(computed)}; as computed in {name}, with the tolerance for that"
-            )
-            return replace(other, note=f"{note} ({tolerance.value:.1e}), this does.")
+            first = f"Nothing fits as computed in {name_of(of.computed)}"
+            note = f"{first}; as computed in {name}, with the tolerance for that ({tolerance.value:.1e}), this does."
+            return replace(other, note=note)
         said.append(name)
-    tried = f" Tried as computed in {', '.join([name_of(computed), *said])}." if said else ""
+    tried = f" Tried as computed in {', '.join([name_of(of.computed), *said])}." if said else ""
     return replace(found, note=tried.strip() or None)
 
 
@@ -128,18 +151,13 @@ def _only_rounded(model: LanguageModel, rows: torch.Tensor, of: Format, found: I
     )
 
 
-def _as_rounded(model: LanguageModel, states: States, number: int, found: Inversion, again: Again) -> Inversion:
+def _as_rounded(model: LanguageModel, alone: States, of: Format, found: Inversion, again: Retry) -> Inversion:
     """The answer for rows computed in the model's type and rounded when stored, if all of it fits; else `found`."""
-    one = replace(states, arrays=(states[number],))
-    try:
-        tolerance = derive_tolerance(model, one, formats=Format(model.dtype, model.dtype, boxed=True))
-    except (InvalidInput, Unsupported):
+    retried = _retried(model, alone, Format(model.dtype, model.dtype, boxed=True), again)
+    if retried is None or retried[1].outcome not in {Outcome.RECOVERED, Outcome.AMBIGUOUS}:
         return found
-    other = again(number, tolerance)
-    if other.outcome not in {Outcome.RECOVERED, Outcome.AMBIGUOUS}:
-        return found
-    stored = name_of(format_of(states[number], states.manifest).stored)
-    note = f"As computed in {name_of(model.dtype)} and rounded to {stored} when stored, all of it fits"
+    tolerance, other = retried
+    note = f"As computed in {name_of(model.dtype)} and rounded to {name_of(of.stored)} when stored, all of it fits"
     return replace(other, note=f"{note} within {tolerance.value:.1e} of what would be stored alike.")
 
 

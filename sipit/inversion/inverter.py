@@ -154,7 +154,7 @@ class Inverter:
         With `resume`, what is found is kept in the cache until everything is: an interrupted run continues from there.
         """
         decided: dict[int, int] = {}
-        allowed = [self._tolerance(states, number) for number in range(len(states))]
+        allowed = self._allowed(states)
         kept = self.kept(states) if resume else None
 
         def opening(number: int) -> Opening:
@@ -191,16 +191,16 @@ class Inverter:
 
     def kept(self, states: States) -> Kept:
         """What is kept of an interrupted run over these states."""
-        allowed = [self._tolerance(states, number) for number in range(len(states))]
+        allowed = self._allowed(states)
         rivals = (self.rivals, "adaptive") if self.adaptive else (self.rivals,)
         also = rivals if len({*allowed}) == 1 else (*rivals, tuple(allowed))
         return Kept.of(self.network.model, states.arrays, states.observation, allowed[0], *also)
 
-    def _tolerance(self, states: States, number: int) -> Tolerance:
-        """The tolerance for one tensor of states."""
+    def _allowed(self, states: States) -> list[Tolerance]:
+        """The tolerance for every tensor of states."""
         if not self.tolerances:
-            return self.tolerance
-        return self.tolerances.get(format_of(states[number], states.manifest), self.tolerance)
+            return [self.tolerance] * len(states)
+        return [self.tolerances.get(format_of(rows, states.manifest), self.tolerance) for rows in states]
 
     def _judged(self, search: Search, truth: Sequence[int] | None) -> Inversion:
         """What a search found, compared with the truth where that is given."""

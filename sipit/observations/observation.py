@@ -179,14 +179,10 @@ class Observation:
         return "-".join([*parts, *([] if self.top is None else [f"top{self.top}"])])
 
     def __str__(self) -> str:
-        layers = f"layer{'s' * (len(self.layers) > 1)} {_joined(self.layers)}"
-        return (
-            (layers if self.layers else "a layer that is not named")
-            if self.plain
-            else f"{self.words} at {layers}"
-            if self.layers
-            else self.words
-        )
+        layers = f"layer{'s' * (len(self.layers) > 1)} {_joined(self.layers)}" if self.layers else ""
+        if self.plain:
+            return layers or "a layer that is not named"
+        return f"{self.words} at {layers}" if layers else self.words
 
     def within(self, blocks: int, name: str) -> "Observation":
         """The same for a model of so many blocks: half depth where no layer is named.

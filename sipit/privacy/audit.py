@@ -14,7 +14,7 @@ from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
-from sipit.privacy.fingerprint import LEAST, MOST
+from sipit.privacy.fingerprint import check_size
 from sipit.privacy.scores import Claim, Threshold, threshold_of
 from sipit.prompts.reading import tokenize
 from sipit.record import Stages, silent
@@ -110,10 +110,8 @@ def _claim(model: LanguageModel, states: States, given: tuple[int, int] | None) 
     print_ = given if said is None else (said[0], said[1])
     if given is not None and said is not None and given != said:
         raise InvalidInput(f"Expected the fingerprint {said} of the manifest, but got {given}; leave it away.")
-    if given is not None and not LEAST <= given[0] <= MOST:
-        raise InvalidInput(
-            f"Expected a fingerprint of {LEAST} to {MOST} numbers a row, but got {given[0]}; name what was kept."
-        )
+    if given is not None:
+        check_size(given[0], model.width)
     if states.observation.sites != ("residual",):
         raise InvalidInput(f"Expected states of the residual stream, but got {states.observation}; capture those.")
     if manifest is not None:

@@ -15,6 +15,14 @@ from sipit.states.files import States
 LEAST, MOST = 4, 64  # projections of a row
 
 
+def check_size(size: int, width: int) -> None:
+    """Raises InvalidInput where states of a width have no fingerprint of so many numbers a row."""
+    if not LEAST <= size <= min(MOST, width):
+        raise InvalidInput(
+            f"Expected a fingerprint of {LEAST} to {min(MOST, width)} numbers a row, but got {size}; choose one."
+        )
+
+
 def fingerprint(states: torch.Tensor, size: int, seed: int) -> torch.Tensor:
     """The projections of states (…, d), shape (…, size), float64; they are the same for the same size and seed.
 
@@ -22,10 +30,7 @@ def fingerprint(states: torch.Tensor, size: int, seed: int) -> torch.Tensor:
         InvalidInput: fewer projections than 4, more than 64, or more than the states have coordinates.
     """
     width = states.shape[-1]
-    if not LEAST <= size <= min(MOST, width):
-        raise InvalidInput(
-            f"Expected a fingerprint of {LEAST} to {min(MOST, width)} numbers a row, but got {size}; choose one."
-        )
+    check_size(size, width)
     drawn = torch.randn(width, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     rows = states.double().cpu()
     return (rows * damping(rows)) @ drawn / size**0.5

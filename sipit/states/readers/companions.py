@@ -87,9 +87,8 @@ class Companions:
 
 def _word(tensor: Stored) -> str:
     """The last word of a name, without the numbers of prompts: `input_ids` of `prompt0.input_ids` and `input_ids_3`."""
-    return next((word for word in reversed(re.split(r"[^a-z_]+", tensor.name.lower())) if word.strip("_")), "").strip(
-        "_"
-    )
+    words = (word.strip("_") for word in reversed(re.split(r"[^a-z_]+", tensor.name.lower())))
+    return next(filter(None, words), "")
 
 
 def _rows(container: Container, tensor: Stored) -> torch.Tensor:
