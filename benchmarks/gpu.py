@@ -86,7 +86,8 @@ def main() -> None:
     options.shape = SMALL if options.small else LARGE
     if not device_answers(options.device):
         parser.error(f"expected a device that computes, but {options.device} does not; name another --device")
-    run = Run(f"device: {device_name(options.device)}", "wall")
+    some = "" if set(options.parts) == {*PARTS} else f", {', '.join(options.parts)}"  # stands beside the other parts
+    run = Run(f"device: {device_name(options.device)}{some}", "wall")
     for name in options.parts:
         with told(run, name):
             PARTS[name](run, options)

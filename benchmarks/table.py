@@ -102,7 +102,7 @@ def machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Python and the packages that the numbers depend on, as far as they are installed."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "sipit": "a checkout"}
     for name in PACKAGES:
         try:
             found[name] = version(name)

@@ -6,6 +6,7 @@ rule becomes a node of its own name, which no lemma knows, so that the graph is 
 """
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -185,4 +186,6 @@ def _source(trace: str) -> str:
 
 
 def _within_package(file: str) -> str:
-    return file.rsplit("site-packages/", 1)[-1] if "site-packages/" in file else file.rsplit("/", 1)[-1]
+    """A file as it lies below the folder that it was imported from."""
+    roots = [root for path in sys.path if path and file.startswith(root := path.rstrip("/") + "/")]
+    return file.removeprefix(max(roots, key=len)) if roots else file.rsplit("/", 1)[-1]

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 
 from proofs.errors import InvalidInput
-from sipit.installation.checks import Check, broken, tried
+from sipit.installation.checks import Check, broken, degraded, tried
 from sipit.installation.found import Examination
 from sipit.installation.importing import import_errors
 from sipit.installation.libraries import NEEDED, check_optional, check_python, check_required
 from sipit.installation.storage import check_cache, check_memory
-from sipit.installation.versions import PROJECT, Library, libraries_named, python_required
+from sipit.installation.versions import PROJECT, Library, libraries_named, project, python_required
 
 DEFAULT = "tiny-llama"
 
@@ -59,9 +58,11 @@ def examine(name: str | None = None, *, dtype: str = "float32", device: str = "c
 
 def _versions(found: Examination, libraries: list[Library]) -> Iterator[Check]:
     """The line about Python; versions and the libraries that the metadata names are put where they are wanted."""
-    python = python_required()
-    found.versions |= {"python": str(python.installed), PROJECT: metadata.version(PROJECT)}
+    python, itself = python_required(), project().installed
+    found.versions |= {"python": str(python.installed), PROJECT: itself or "not installed"}
     yield check_python(python)
+    if itself is None:
+        yield degraded(PROJECT, "a checkout that is not installed is run", "pip install -e .")
     libraries += libraries_named()
     found.versions |= {library.name: library.installed for library in libraries if library.installed is not None}
 

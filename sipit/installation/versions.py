@@ -1,14 +1,18 @@
 """The libraries that this project names in its own metadata, and whether those installed are within its ranges."""
 
 import platform
+import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 PROJECT = "sipit"
+_CHECKOUT = Path(__file__).parents[2] / "pyproject.toml"
 _MODULES = {"python-flint": "flint"}  # the others are imported under the name of the distribution
 _EXTRAS = ("quantization", "cluster", "fuzz", "adapters")  # that users install; the others are for developing
 
@@ -48,26 +52,55 @@ class Library:
 
 
 def python_required() -> Library:
-    """Python itself; its version is the one that runs."""
-    python = Library("python", SpecifierSet(str(metadata.metadata(PROJECT).json.get("requires_python", ""))))
+    """Python itself; its version is the one that runs.
+
+    Raises:
+        PackageNotFoundError: the project is neither installed nor a checkout.
+    """
+    try:
+        asked = metadata.metadata(PROJECT).json.get("requires_python", "")
+    except metadata.PackageNotFoundError:
+        asked = _of_the_checkout()["requires-python"]
+    python = Library("python", SpecifierSet(str(asked)))
     vars(python)["installed"] = platform.python_version()
     return python
+
+
+def project() -> Library:
+    """The project itself; it has no version that is installed where a checkout is run as it is."""
+    return Library(PROJECT, SpecifierSet())
 
 
 def libraries_named() -> list[Library]:
     """The libraries of every installation, then those of the extras that users install, as the metadata lists them.
 
     Raises:
-        PackageNotFoundError: the project runs without having been installed.
+        PackageNotFoundError: the project is neither installed nor a checkout.
     """
     found: dict[str, Library] = {}
-    for text in metadata.requires(PROJECT) or []:
+    for text in _requirements():
         requirement = Requirement(text)
         for extra in (None, *_EXTRAS):
             marker = requirement.marker
             if marker is None or marker.evaluate({"extra": extra or ""}):
                 found.setdefault(requirement.name, Library(requirement.name, requirement.specifier, extra))
     return sorted(found.values(), key=lambda library: library.extra is not None)  # stable
+
+
+def _requirements() -> list[str]:
+    try:
+        return metadata.requires(PROJECT) or []
+    except metadata.PackageNotFoundError:
+        said = _of_the_checkout()
+        extras = {name: said["optional-dependencies"][name] for name in _EXTRAS}
+        return [*said["dependencies"], *(f"{text}; extra == '{name}'" for name in extras for text in extras[name])]
+
+
+def _of_the_checkout() -> dict[str, Any]:
+    """What the metadata of an installation would be made of."""
+    if not _CHECKOUT.is_file():
+        raise metadata.PackageNotFoundError(PROJECT)
+    return tomllib.loads(_CHECKOUT.read_text())["project"]
 
 
 def out_of_range() -> list[Library]:

@@ -15,6 +15,7 @@ from proofs.errors import Unsupported
 from sipit.models.abilities import Abilities
 from sipit.models.chain import Chain, find_chain
 from sipit.models.length import LengthDependence, Table, find_dependence, find_tables
+from sipit.models.lookups import looked_up_safely
 from sipit.models.trial import REFUSALS, find_abilities, without_memory
 
 _LENGTH = 12  # tokens of the prompt with which tables of positions are found
@@ -65,7 +66,13 @@ def find_decoder(module: Any) -> Decoder:
         reasons.append(f"it has 0 lists of {depth} blocks where one is expected")
     if reasons:
         raise _refusal(module, reasons)
-    chain = find_chain(body, lists, rows=embedding.num_embeddings, depth=depth)
+    with looked_up_safely(embedding.weight.device):
+        return _tried(module, body, embedding, config, lists)
+
+
+def _tried(module: Any, body: Any, embedding: nn.Embedding, config: Any, lists: Sequence[nn.ModuleList]) -> Decoder:
+    """The parts, as running the body shows them."""
+    chain = find_chain(body, lists, rows=embedding.num_embeddings, depth=getattr(config, "num_hidden_layers", None))
     if isinstance(chain, str):
         raise _refusal(module, [chain])
     others = [part for part in body.modules() if isinstance(part, nn.Embedding) and part is not embedding]

@@ -85,7 +85,7 @@ class Study:
 
     Attributes:
         layers: where prompts are inverted and collisions searched; margins and noise are taken at every layer.
-        exact: by prompt, states of the float32 weights in float64, shape (L, T, d).
+        exact: by prompt, states of the float32 weights in float64, shape (L, T, d), on the CPU.
     """
 
     reference: Formatted
@@ -126,7 +126,7 @@ class Study:
             layers=tuple(layers),
             prompts=kept,
             places=tuple(sampled_places(kept, extent.places)),
-            exact=tuple(layered_states(in_float64, ids, every) for ids in kept),
+            exact=tuple(layered_states(in_float64, ids, every).cpu() for ids in kept),
             policies={layer: make_policy("draft", Network(model, layer), progress=progress) for layer in layers},
             crowd=crowd_of(model, layers, extent.states),
             seed=seed,
@@ -184,8 +184,8 @@ class Study:
         }
 
     def _rounded(self, formatted: Formatted, ids: Sequence[int]) -> torch.Tensor:
-        """States at every layer as the format hands them out, shape (L, T, d)."""
-        return formatted.handed_out(layered_states(formatted.model, ids, range(1, formatted.model.layers + 1)))
+        """States at every layer as the format hands them out, shape (L, T, d), on the CPU."""
+        return formatted.handed_out(layered_states(formatted.model, ids, range(1, formatted.model.layers + 1))).cpu()
 
     def _output(self, formatted: Formatted) -> dict[str, Any]:
         """How far the predictions of a format lie from those in float32, over all positions of the prompts.

@@ -16,11 +16,11 @@ from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.cli import run
-from sipit.installation import blame, examination, machine, processor, round_trip
+from sipit.installation import blame, examination, machine, processor, round_trip, versions
 from sipit.installation.checks import Check
 from sipit.installation.examination import Examination, examine
 from sipit.installation.round_trip import check_abilities, check_round_trip
-from sipit.installation.versions import Library
+from sipit.installation.versions import Library, libraries_named, python_required
 from sipit.states.files import States
 from tests.sipit.cases import ALL_FAMILIES, tiny
 from tests.sipit.faulty_bodies import FAULTS, forgets_beyond_twelve, wrapped_model
@@ -364,3 +364,12 @@ def test_what_is_refused_on_purpose_names_the_version_and_bad_input_does_not(cap
 @pytest.mark.parametrize("kind", [Unsupported, InvalidInput, SipitError])
 def test_within_the_ranges_a_sentence_is_left_as_it_is(capsys, monkeypatch, inside, kind):
     assert ended(capsys, monkeypatch, kind("Expected it; do so.")) == (2, "sipit: Expected it; do so.\n")
+
+
+def test_a_checkout_that_is_not_installed_knows_its_ranges_and_says_so(monkeypatch):
+    installed, python = {one.name: one for one in libraries_named()}, python_required()
+    monkeypatch.setattr(versions, "PROJECT", "sipit-that-is-not-installed")
+    assert {one.name: one for one in libraries_named()} == installed
+    assert python_required().specifier == python.specifier
+    lines = {check.name: check for check in examine().checks}
+    assert lines["sipit"].status is Verdict.DEGRADED and "0 of 0" not in lines["libraries"].detail
