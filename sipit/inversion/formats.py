@@ -5,7 +5,8 @@ comes in float32 that lies on no half grid. A manifest names the type, but not h
 tf32 are rounded as those of float16 are. So values on a coarser grid count as computed there
 (`sipit.noise.tolerance`), and where no token fits but one is far nearer than chance, the half types are tried too.
 Where values on a half grid could as well have been computed more exactly and rounded when they were stored, as caches
-are, that is tried: what is known then is a box around the state, which tells more tokens apart.
+are, that is tried: what is known then is a box around the state, which tells more tokens apart. That box is the one of
+values rounded to the nearest, if the answer shows that they were; else it is twice as large.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +18,11 @@ from numerics.dtypes import name_of
 from proofs.errors import InvalidInput, Unsupported
 from sipit.inversion.decision import clearly_farther
 from sipit.inversion.outcome import Inversion, Outcome
+from sipit.inversion.rounding import shown_to_the_nearest
 from sipit.inversion.verifier import TIE
 from sipit.models import LanguageModel
 from sipit.noise.number_grid import HALVES
+from sipit.noise.stored_steps import ANYHOW, NEAREST
 from sipit.noise.tolerance import COARSE, Format, Tolerance, derive_tolerance, format_of
 from sipit.states.files import States
 
@@ -45,49 +48,76 @@ def derive_each(model: LanguageModel, states: States) -> dict[Format, Tolerance]
 
 
 def with_other_formats(
-    model: LanguageModel, states: States, inversions: Sequence[Inversion], again: Again
+    model: LanguageModel,
+    states: States,
+    inversions: Sequence[Inversion],
+    allowed: Sequence[Tolerance],
+    again: Again,
 ) -> list[Inversion]:
     """The answers, those that are not recovered tried in other formats that their values allow, and saying so.
 
-    Those on a grid of few bits that several tokens fit are tried as what was computed, no more and no less, where the
-    first row is met exactly: states of small whole numbers lie on such grids as well. Those in a half type that lie no
-    farther off than storing them there moves them are tried as computed in the model's own type and rounded. Those
-    that are not found are tried as computed in half types.
+    Those on a grid of few bits that do not show that they were rounded to the nearest are tried as rounded anyhow;
+    where several tokens fit and the first row is met exactly, as what was computed, no more and no less: states of
+    small whole numbers lie on such grids as well. Those in a half type that lie no farther off than storing them
+    there moves them are tried as computed in the model's own type and rounded. Those that are not found are tried as
+    computed in half types.
 
-    `again` inverts the tensor of a number with a tolerance.
+    `allowed` are the tolerances that they were found with; `again` inverts the tensor of a number with another.
     """
 
     def tried(number: int, found: Inversion) -> Inversion:
-        if found.outcome is Outcome.RECOVERED:
+        alone, tolerance = replace(states, arrays=(states[number],)), allowed[number]
+        if found.outcome is Outcome.RECOVERED and (
+            not tolerance.boxed or shown_to_the_nearest(found, alone[0], tolerance)
+        ):
             return found
-        alone = replace(states, arrays=(states[number],))
-        return _otherwise(model, alone, found, lambda tolerance: again(number, tolerance))
+        return _otherwise(model, alone, tolerance, found, lambda other: again(number, other))
 
     return [tried(number, found) for number, found in enumerate(inversions)]
 
 
-def _otherwise(model: LanguageModel, alone: States, found: Inversion, again: Retry) -> Inversion:
+def _otherwise(model: LanguageModel, alone: States, tolerance: Tolerance, found: Inversion, again: Retry) -> Inversion:
     """The answer for one tensor in the first other format that gives a better one."""
     of = format_of(alone[0], alone.manifest)
+    if of.boxed:
+        found = _however_rounded(model, alone, of, tolerance, found, again)
+        if found.outcome is Outcome.RECOVERED:
+            return found
     if _met_exactly(model, of, found):
         return _as_computed(model, alone, found, again)
     if alone.observation.plain and alone.layer == 0:
         return found  # nothing is computed
     if _only_rounded(model, alone[0], of, found):
         return _as_rounded(model, alone, of, found, again)
-    return _in_half_types(model, alone, of, found, again) if _nearly_found(found, boxed=of.boxed) else found
+    return _in_half_types(model, alone, of, found, again) if _nearly_found(found, boxed=bool(of.boxed)) else found
 
 
 def _met_exactly(model: LanguageModel, of: Format, found: Inversion) -> bool:
     """Whether the first of boxed rows that several tokens fit lies in the middle of its box."""
     first = found.tokens[0]
     return (
-        of.boxed
+        of.boxed > 0
         and found.outcome is Outcome.AMBIGUOUS
         and first.residual is not None
         and first.residual <= TIE * first.tolerance**2
         and torch.finfo(model.dtype).eps <= COARSE
     )
+
+
+def _however_rounded(
+    model: LanguageModel, alone: States, of: Format, tolerance: Tolerance, found: Inversion, again: Retry
+) -> Inversion:
+    """The answer for boxed rows, in the larger box where it does not show that they were rounded to the nearest."""
+    named = any(token.outcome is Outcome.RECOVERED for token in found.tokens)
+    if not named and not _nearly_found(found, boxed=True):
+        return found
+    if shown_to_the_nearest(found, alone[0], tolerance):
+        return found
+    retried = _retried(model, alone, of._replace(boxed=ANYHOW), again)
+    if retried is None or retried[1].token_ids == found.token_ids:
+        return found
+    note = "Not shown to have been rounded to the nearest when stored: values may have moved by a whole step."
+    return replace(retried[1], note=note)
 
 
 def _as_computed(model: LanguageModel, alone: States, found: Inversion, again: Retry) -> Inversion:
@@ -153,10 +183,14 @@ def _only_rounded(model: LanguageModel, rows: torch.Tensor, of: Format, found: I
 
 def _as_rounded(model: LanguageModel, alone: States, of: Format, found: Inversion, again: Retry) -> Inversion:
     """The answer for rows computed in the model's type and rounded when stored, if all of it fits; else `found`."""
-    retried = _retried(model, alone, Format(model.dtype, model.dtype, boxed=True), again)
-    if retried is None or retried[1].outcome not in {Outcome.RECOVERED, Outcome.AMBIGUOUS}:
+    rounded = Format(model.dtype, model.dtype, boxed=NEAREST)
+    retried = _retried(model, alone, rounded, again)
+    if retried is None:
         return found
     tolerance, other = retried
+    other = _however_rounded(model, alone, rounded, tolerance, other, again)
+    if other.outcome not in {Outcome.RECOVERED, Outcome.AMBIGUOUS}:
+        return found
     note = f"As computed in {name_of(model.dtype)} and rounded to {name_of(of.stored)} when stored, all of it fits"
     return replace(other, note=f"{note} within {tolerance.value:.1e} of what would be stored alike.")
 

@@ -187,7 +187,7 @@ class Inverter:
             ((_, search),) = self._run([opening], None)
             return self._judged(search, None if truth is None else truth[number])
 
-        return with_other_formats(self.network.model, states, inversions, again)
+        return with_other_formats(self.network.model, states, inversions, allowed, again)
 
     def kept(self, states: States) -> Kept:
         """What is kept of an interrupted run over these states."""

@@ -25,7 +25,7 @@ from sipit.inversion.outcome import Outcome, or_several, overall
 from sipit.inversion.partial_search import CLASS, Segment, SegmentSearch
 from sipit.models import LanguageModel
 from sipit.models.length import whole_length
-from sipit.noise.stored_steps import box_around, point
+from sipit.noise.stored_steps import ANYHOW, box_around
 from sipit.noise.tolerance import Tolerance, derive_tolerance, format_of
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
@@ -119,7 +119,7 @@ def invert_partial(
         allowed = derive_tolerance(model, states, damped=False, formats=format_of(rows, None))
     else:
         allowed = Tolerance.given(tolerance)
-    box = box_around(rows) if allowed.boxed else point(rows)
+    box = box_around(rows, ANYHOW if allowed.boxed else 0)  # a few rows do not say how they were rounded
     started = time.monotonic()
     prompt: list[int] = []
     segments: list[Segment] = []

@@ -16,6 +16,7 @@ import torch
 
 from sipit.inversion.decision import CLEAR, Condition, clearly_farther, condition, fits, least_margin, limit
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
+from sipit.inversion.rounding import size_of
 from sipit.inversion.standing import Tested
 from sipit.models import LanguageModel
 from sipit.noise.distances import damping, quotient
@@ -81,11 +82,11 @@ class Verifier:
         even = self.tolerance.damped
         self._weights = damping(self.observed) if even else torch.ones_like(self.observed[:, :1])
         self._norms = (self._weights * self.observed).norm(dim=1)
-        self._box = box_around(self.observed) if self.tolerance.boxed else None
+        self._box = box_around(self.observed, self.tolerance.boxed) if self.tolerance.boxed else None
         # How large the box of what is stored alike is, as a residual, at every position.
         self._blur = torch.zeros_like(self._norms)
         if self._box is not None:
-            self._blur = quotient(self._box.steps * self._weights, self._norms)
+            self._blur = size_of(self._box, self.observed, damped=even)
         # The residual that is allowed at every position, shape (T,); raised where rounding is amplified.
         self.limits = torch.full_like(self._norms, self.tolerance.value)
 

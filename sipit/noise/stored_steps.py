@@ -1,9 +1,13 @@
-"""How far each value may have moved when it was stored: half a step of the grid that it lies on.
+"""How far each value may have moved when it was stored: half a step of the grid that it lies on, or a whole one.
 
 Caches and dumps are kept in few bits: int8 with one scale for a head, a row, a block or a channel, 8-bit floating
 point, a half type of what was computed in float32. Such values are not the state, but they bound it, coordinate by
 coordinate: it lies in a box around them. A candidate is then as far as it lies outside that box, which tells far more
 tokens apart than the distance from its middle: a wrong token has to leave every coordinate where it was.
+
+Half a step is what rounding to the nearest moves. Programs that cut off (a cast to integers does), round down or by
+chance move values by up to a whole step: nothing in a grid says which it was (`sipit.inversion.rounding` asks what
+fits).
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +16,8 @@ from typing import NamedTuple
 import torch
 
 from sipit.noise.number_grid import grid_type
+
+NEAREST, ANYHOW = 0.5, 1.0  # steps to either side of what was rounded to the nearest, and of what was rounded at all
 
 _Whole = Callable[[torch.Tensor], torch.Tensor]
 _EIGHT_BITS = (torch.float8_e5m2, torch.float8_e4m3fn)
@@ -26,7 +32,7 @@ _DIVISORS = range(1, 13)  # steps that the least gap of a group may be
 
 
 class Box(NamedTuple):
-    """All values that are stored as some (T, n): half a step to either side, in float64.
+    """All values that are stored as some (T, n): half a step to either side, or a whole one, in float64.
 
     The least and the largest of a group, in 8-bit floating point of a row, may stand for what was clipped there: they
     are `clipped` (-1 or 1, elsewhere 0), and what lies beyond them is in the box.
@@ -65,15 +71,20 @@ def coarse_box(rows: torch.Tensor) -> Box | None:
     return Box(half, clipped) if bool(half.any()) else None
 
 
-def box_around(rows: torch.Tensor) -> Box:
-    """The box of values (T, n) on the coarsest grid that all lie on; of no size where that is float64's."""
+def box_around(rows: torch.Tensor, within: float) -> Box:
+    """The box of values (T, n) on the coarsest grid that all lie on; of no size where that is float64's.
+
+    `within` is `NEAREST` or `ANYHOW`, 0 for the values themselves.
+    """
+    if not within:
+        return point(rows)
     coarse = coarse_box(rows)
     if coarse is not None:
-        return coarse
+        return coarse._replace(steps=coarse.steps * (within / NEAREST))
     stored = grid_type(rows)
     if stored == torch.float64:
         return point(rows)
-    steps = _float_steps(rows.double(), stored) / 2
+    steps = _float_steps(rows.double(), stored) * within
     return Box(steps, torch.zeros_like(steps))
 
 

@@ -18,7 +18,7 @@ from sipit.models.network import Network
 from sipit.noise.measured import Noise, measure_noise
 from sipit.noise.number_grid import grid_type
 from sipit.noise.spread import rounding_unit, spread_of_rounding
-from sipit.noise.stored_steps import coarse_box
+from sipit.noise.stored_steps import ANYHOW, NEAREST, coarse_box
 from sipit.states.files import Manifest, States, look_into
 
 COARSE = 1e-4  # rounding unit from which a type counts as a half type
@@ -32,8 +32,8 @@ class Tolerance:
 
     `ratio` and `unit` derive the tolerance of a single ill-conditioned position, see `at`; 0 where none is wanted.
     `damped` says that residuals are taken in the damped distance of `sipit.noise.distances`; `boxed`, that they count
-    from the box of all values that would have been stored alike; `left_out` names the ways of capturing that were not
-    counted, with the reasons.
+    from the box of all values that would have been stored alike, so many steps to either side (0: from the values
+    themselves); `left_out` names the ways of capturing that were not counted, with the reasons.
     """
 
     value: float
@@ -42,7 +42,7 @@ class Tolerance:
     ratio: float = 0.0
     unit: float = 0.0
     damped: bool = False
-    boxed: bool = False
+    boxed: float = 0.0
     left_out: tuple[str, ...] = ()
 
     @classmethod
@@ -78,12 +78,12 @@ class Format(NamedTuple):
     """In which type states were computed, on whose grid they were stored, and whether that is all that was done.
 
     `boxed` values lie on a grid that they were not computed on: what is known of the state is the box of all values
-    that would have been stored as these (`sipit.noise.stored_steps`).
+    that would have been stored as these, so many steps to either side (`NEAREST` or `ANYHOW`; 0 for other values).
     """
 
     computed: torch.dtype
     stored: torch.dtype
-    boxed: bool = False
+    boxed: float = 0.0
 
 
 def stored_type(states: States) -> torch.dtype:
@@ -100,9 +100,9 @@ def format_of(rows: torch.Tensor, manifest: Manifest | None) -> Format:
     computed = getattr(torch, manifest.dtype) if manifest is not None else None
     if coarse_box(rows) is not None:
         computed = computed or torch.float32
-        return Format(computed, computed, boxed=True)
+        return Format(computed, computed, boxed=NEAREST)
     if computed is not None and torch.finfo(computed).eps < torch.finfo(stored).eps:
-        return Format(computed, computed, boxed=True)
+        return Format(computed, computed, boxed=NEAREST)
     return Format(computed or stored, stored)
 
 
@@ -150,6 +150,7 @@ def derive_tolerance(
     even = unit > COARSE if damped is None else damped
     names = " and ".join(dict.fromkeys(name_of(dtype) for dtype in (computed, stored)))
     edge = ", from the box of all values that would have been stored alike" if boxed else ""
+    edge += ", however they were rounded" if boxed == ANYHOW else ""
     size, ratio = (noise.damped_usual, noise.damped_ratio) if even else (noise.largest, noise.ratio)
     apart = noise.damped_unrelated if even else noise.unrelated
     if SAFETY * size >= apart:

@@ -9,13 +9,21 @@ import sipit
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.partial import invert_partial
 from sipit.models.copies import in_dtype
-from sipit.noise.stored_steps import box_around, coarse_box, outside
+from sipit.noise.stored_steps import ANYHOW, NEAREST, box_around, coarse_box, outside
 from tests.sipit.cases import altered, assert_never_wrong, inverted, random_prompts, relabelled, tiny, with_rows
 
 GROUPS = ("tensor", "row", "head", "block", "channel")
+CHANCE = torch.Generator().manual_seed(7)
+ROUNDED = {
+    "nearest": torch.round,
+    "cut off": torch.trunc,
+    "down": torch.floor,
+    "up": torch.ceil,
+    "by chance": lambda values: torch.floor(values + torch.rand(values.shape, generator=CHANCE)),
+}
 
 
-def integers(rows, *, bits, grouped, offset=False, width=16):
+def integers(rows, *, bits, grouped, offset=False, width=16, rounded=torch.round):
     """Rows (T, n) rounded to 2^bits values of each group, and widened again."""
     length, n = rows.shape
     values = rows.T if grouped == "channel" else rows
@@ -24,10 +32,10 @@ def integers(rows, *, bits, grouped, offset=False, width=16):
     if offset:
         least = groups.amin(1, keepdim=True)
         step = (groups.amax(1, keepdim=True) - least) / (2**bits - 1)
-        stored = ((groups - least) / step).round() * step + least
+        stored = rounded((groups - least) / step) * step + least
     else:
         step = groups.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
-        stored = (groups / step).round() * step
+        stored = rounded(groups / step) * step
     return stored.reshape(n, length).T.clone() if grouped == "channel" else stored.reshape(length, n)
 
 
@@ -52,12 +60,29 @@ def test_the_state_lies_in_the_box_of_what_was_stored(seed, grouped, bits, offse
     assert float(found.steps.max()) <= 12 * float((stored - rows).abs().max())  # and it says something
 
 
+@given(
+    st.integers(0, 9999),
+    st.sampled_from(GROUPS),
+    st.sampled_from([3, 4, 8]),
+    st.booleans(),
+    st.sampled_from([*ROUNDED]),
+)
+def test_it_lies_in_the_larger_box_however_it_was_rounded(seed, grouped, bits, offset, how):
+    rows = drawn(seed, 20, 64)
+    stored = integers(rows, bits=bits, grouped=grouped, offset=offset, rounded=ROUNDED[how])
+    assume(int((stored != 0).sum()) >= stored.numel() // 2 and coarse_box(stored) is not None)
+    assert float(outside((rows - stored).double(), box_around(stored, ANYHOW)).abs().max()) == 0
+    assert (how == "nearest") >= (
+        float(outside((rows - stored).double(), box_around(stored, NEAREST)).abs().max()) == 0
+    )
+
+
 @given(st.integers(0, 9999), st.sampled_from([torch.float8_e5m2, torch.float8_e4m3fn, torch.bfloat16, torch.float16]))
 def test_of_floating_point_as_well(seed, dtype):
     rows = drawn(seed, 3, 64)
     stored = rows.to(dtype).float()
     assert (coarse_box(stored) is None) == (dtype.itemsize > 1)
-    assert float(outside((rows - stored).double(), box_around(stored)).abs().max()) == 0
+    assert float(outside((rows - stored).double(), box_around(stored, NEAREST)).abs().max()) == 0
 
 
 @given(st.integers(0, 9999), st.integers(1, 40), st.integers(1, 8), st.sampled_from(["float32", "bfloat16", "float16"]))
@@ -102,15 +127,15 @@ def test_so_does_what_8_bit_floating_point_saturates(seed, exponent):
 def test_a_computation_in_float64_may_be_stored_in_float32(seed):
     rows = drawn(seed, 3, 64).double() / 3
     stored = rows.float().double()
-    assert float(outside(rows - stored, box_around(stored)).abs().max()) == 0
-    assert float(box_around(rows).steps.max()) == 0
+    assert float(outside(rows - stored, box_around(stored, NEAREST)).abs().max()) == 0
+    assert float(box_around(rows, NEAREST).steps.max()) == 0
 
 
 @pytest.mark.parametrize("shape", [(0, 64), (2, 0), (1, 1), (1, 15), (40, 1), (1, 64)])
 @pytest.mark.parametrize("value", [0.0, 1.0, float("inf"), float("nan")])
 def test_hardly_any_values_are_no_grid_either(shape, value):
     assert coarse_box(torch.full(shape, value)) is None
-    assert box_around(torch.full(shape, value)).steps.shape == shape
+    assert box_around(torch.full(shape, value), NEAREST).steps.shape == shape
 
 
 def test_a_few_equal_numbers_are_no_grid():
@@ -135,12 +160,56 @@ def test_prompts_come_back_from_eight_bits_without_a_tolerance(family, observe, 
         assert inversion.outcome is Outcome.RECOVERED
 
 
+@pytest.mark.parametrize("how", [how for how in ROUNDED if how != "nearest"])
+@pytest.mark.parametrize(("observe", "layer"), [("keys,values", 1), ("residual", 2)])
+def test_so_they_do_however_they_were_rounded(how, observe, layer):
+    model, prompts = tiny("llama"), [[*range(9, 29)], [200]]
+    states = sipit.capture(model, prompts, layer=layer, observe=observe)
+    rows = [integers(one, bits=8, grouped="head", rounded=ROUNDED[how]) for one in states]
+    stored = sipit.States(rows, observation=observe, layer=layer)
+    for inversion, prompt in zip(inverted(model, stored), prompts, strict=True):
+        assert (inversion.outcome, inversion.token_ids) == (Outcome.RECOVERED, prompt)
+        assert inversion.note is not None and "whole step" in inversion.note
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_half_type_may_have_been_cut_off(family):
+    model, prompt = tiny(family), [9, 200, 31, 7, 18]
+    states = sipit.capture(model, [prompt], layer=2)
+    cut = [(one.view(torch.int32) & ~0xFFFF).view(torch.float32) for one in states]
+    (inversion,) = inverted(model, relabelled(states, cut))
+    assert_never_wrong(model, inversion, prompt)
+    assert inversion.token_ids == prompt
+
+
+@pytest.mark.parametrize("how", ROUNDED)
+@pytest.mark.parametrize("beside", [-1.0, -0.6, -0.5, -0.4, 0.4, 0.5, 0.6, 1.0])
+@pytest.mark.parametrize("prompt", [[200], [200, 200, 200], [9, 200, 31], [77, 77]])
+def test_a_twin_half_a_step_beside_is_never_named_for_the_true_token(how, beside, prompt):
+    """Every coordinate of the twin lies a part of a step beside that of the other token."""
+
+    def change(module):
+        rows = module.get_input_embeddings().weight
+        step = rows[200].abs().amax() / 127
+        rows[77] = rows[200] + beside * step * (rows[200].sign() if how == "cut off" else 1.0)
+
+    model = altered("llama", change)
+    step = model.module.get_input_embeddings().weight[200].detach().abs().amax() / 127
+    (rows,) = sipit.capture(model, [prompt], layer=0)
+    stored = sipit.States([ROUNDED[how](rows / step) * step], layer=0)
+    (inversion,) = inverted(model, stored)
+    assert_never_wrong(model, inversion, prompt)
+
+
 @settings(max_examples=10)
-@given(st.integers(0, 9999), st.sampled_from(["llama", "gpt2", "gemma3"]), st.sampled_from([2, 3, 4, 8]))
-def test_few_bits_are_never_answered_wrongly(seed, family, bits):
+@given(
+    st.integers(0, 9999), st.sampled_from(["llama", "gpt2", "gemma3"]), st.sampled_from([2, 3, 4, 8]),
+    st.sampled_from([*ROUNDED]),
+)  # fmt: skip
+def test_few_bits_are_never_answered_wrongly(seed, family, bits, how):
     model, prompts = tiny(family), random_prompts(2, longest=8, seed=seed)
     states = sipit.capture(model, prompts, layer=1, observe="values")
-    stored = [integers(one, bits=bits, grouped="head") for one in states]
+    stored = [integers(one, bits=bits, grouped="head", rounded=ROUNDED[how]) for one in states]
     for inversion, prompt in zip(
         inverted(model, sipit.States(stored, observation="values", layer=1)), prompts, strict=True
     ):
