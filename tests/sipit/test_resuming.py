@@ -49,11 +49,19 @@ def hard():
     return model, relabelled(states, [states[0], broken, states[2]])
 
 
+def in_eight_bits(states):
+    """States rounded when they were stored, with a scale for each row."""
+    steps = [rows.abs().amax(1, keepdim=True) / 127 for rows in states]
+    return relabelled(states, [(rows / step).round() * step for rows, step in zip(states, steps, strict=True)])
+
+
 @pytest.mark.parametrize("policy", ["exhaustive", "nearest"])
 @pytest.mark.parametrize("rounds", [1, 9])
-def test_the_answer_is_that_of_an_uninterrupted_run(kept_at_once, monkeypatch, policy, rounds):
+@pytest.mark.parametrize("stored", [None, in_eight_bits])
+def test_the_answer_is_that_of_an_uninterrupted_run(kept_at_once, monkeypatch, policy, rounds, stored):
     monkeypatch.setattr("sipit.inversion.search.PIECE", 100)  # the vocabulary in several batches
     model, states = hard()
+    states = states if stored is None else stored(states)
     inverter = Inverter.open(model, states, policy=policy)
     expected = answers(inverter.invert_all(states))
     undo = stopped_after(rounds, monkeypatch)
