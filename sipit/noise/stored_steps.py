@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import torch
 
-from sipit.noise.number_grid import grid_type
+from sipit.noise.number_grid import grid_type, half_type
+from sipit.noise.scaled_grids import FLOATS, WHOLE, scaled_steps, scales
 
 NEAREST, ANYHOW = 0.5, 1.0  # steps to either side of what was rounded to the nearest, and of what was rounded at all
 
@@ -26,7 +27,8 @@ _LEAST_GROUP = 16  # values that share a scale
 _EVIDENCE = 32  # values other than zero, beyond two of each group, that would have to fall on a grid by chance
 _SCALE_ROUNDED = 0.0625  # of a step: 127 steps of a scale that was rounded to float16 after it had been used
 _MISSED = 0.02  # of a step, by which what was rounded once more may miss the grid
-_SAMPLED = 16  # rows that are looked at first; enough for scales of a coordinate
+_SAMPLED = 16  # groups that are looked at first
+_SOME = 1024  # values of each of these
 _EQUAL = 1e-6  # of the largest of a group: values nearer than that are one
 _DIVISORS = range(1, 13)  # steps that the least gap of a group may be
 
@@ -52,23 +54,54 @@ def coarse_box(rows: torch.Tensor) -> Box | None:
     None where there is no such grid. Of several readings of a value the largest step counts: groups whose
     scales stand in small ratios, such as powers of two, lie on the finest of their grids together.
     """
-    if rows.numel() < _LEAST_GROUP or (len(rows) > _SAMPLED and coarse_box(rows[:_SAMPLED]) is None):
+    if rows.numel() < _LEAST_GROUP:
         return None
-    values = rows.double()
-    largest, clipped = torch.zeros_like(values), torch.zeros_like(values)
-    for groups, whole in _groupings(values):
-        steps = _integer_steps(groups, established=bool(largest.any()))
-        if steps is not None:
-            largest = torch.maximum(largest, whole(steps))
-            ends = (values == whole(groups.amax(1))).double() - (values == whole(groups.amin(1))).double()
-            clipped = torch.where(clipped == 0, ends, clipped)
-    half = largest * (0.5 + _SCALE_ROUNDED)
+    values, half = rows.double(), half_type(rows)
+    # What was in few bits may have been rounded once more, to the half type that holds it now.
+    moved = torch.zeros_like(values) if half is None else _float_steps(values, half) / 2
+    found = _on_integers(values, moved)
     eight = next((dtype for dtype in _EIGHT_BITS if bool((rows.to(dtype).to(rows.dtype) == rows).all())), None)
-    if eight is not None and (bool(largest.any()) or not _few(values)):
+    if eight is not None and (found is not None or not _few(values)):
         size = values.abs()
-        half = torch.maximum(half, _float_steps(values, eight) / 2)
-        clipped = torch.where(size == size.amax(1, keepdim=True), values.sign(), clipped)
-    return Box(half, clipped) if bool(half.any()) else None
+        ends = torch.where(size == size.amax(1, keepdim=True), values.sign(), 0.0)
+        found = _wider(found, Box(_float_steps(values, eight) / 2, ends))
+    return found or _on_scaled_floats(values, moved)
+
+
+def _on_integers(values: torch.Tensor, moved: torch.Tensor) -> Box | None:
+    """The box of whole steps, whose scale is that of any of the groups."""
+    found: Box | None = None
+    exact = not bool(moved.any())
+    for (groups, whole), (errors, _) in zip(_groupings(values), _groupings(moved), strict=True):
+        steps = _integer_steps(groups, established=found is not None)
+        if steps is None and not exact:
+            steps = next((one for kind in WHOLE if (one := scales(groups, errors, kind)) is not None), None)
+        if steps is not None:
+            half = whole(steps[:, None].expand_as(groups)) * (0.5 + _SCALE_ROUNDED) + moved
+            found = _wider(found, Box(half, whole(_ends(groups))))
+    return found
+
+
+def _on_scaled_floats(values: torch.Tensor, moved: torch.Tensor) -> Box | None:
+    """The box of 8-bit floating-point numbers whose scale, of any of the groups, is no power of two."""
+    for (groups, whole), (errors, _) in zip(_groupings(values), _groupings(moved), strict=True):
+        for kind in FLOATS:
+            scale = scales(groups, errors, kind)
+            if scale is not None:
+                return Box(whole(scaled_steps(groups, scale, kind)) / 2 + moved, whole(_ends(groups)))
+    return None
+
+
+def _ends(groups: torch.Tensor) -> torch.Tensor:
+    """1 where a value is the largest of its group (G, g), -1 where it is the least; it may have been clipped."""
+    return (groups == groups.amax(1, keepdim=True)).double() - (groups == groups.amin(1, keepdim=True)).double()
+
+
+def _wider(one: Box | None, other: Box) -> Box:
+    """The box of the wider steps, with the ends of both."""
+    if one is None:
+        return other
+    return Box(torch.maximum(one.steps, other.steps), torch.where(one.clipped == 0, other.clipped, one.clipped))
 
 
 def box_around(rows: torch.Tensor, within: float) -> Box:
@@ -112,14 +145,13 @@ def _float_steps(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _groupings(values: torch.Tensor) -> Iterator[tuple[torch.Tensor, _Whole]]:
-    """Values (T, n) as groups (G, g) that may share a scale, and how steps (G,) become (T, n): the largest first."""
+    """Values (T, n) as groups (G, g) that may share a scale, and how such become (T, n) again: the largest first."""
     length, width = values.shape
     sizes = [width // parts for parts in range(1, width // _LEAST_GROUP + 1) if width % parts == 0]
-    yield values.reshape(1, -1), lambda steps: steps.expand(length, width)
-    for size in sizes:
-        yield values.reshape(-1, size), lambda steps, size=size: steps.repeat_interleave(size).reshape(length, width)
+    for size in (values.numel(), *sizes):
+        yield values.reshape(-1, size), lambda groups: groups.reshape(length, width)
     if length >= _LEAST_GROUP:
-        yield values.T, lambda steps: steps.expand(length, width)
+        yield values.T, lambda groups: groups.T
 
 
 def _integer_steps(groups: torch.Tensor, *, established: bool) -> torch.Tensor | None:
@@ -129,22 +161,36 @@ def _integer_steps(groups: torch.Tensor, *, established: bool) -> torch.Tensor |
     """
     if not established and int(((groups != 0).sum(1) - 2).clamp_min(0).sum()) < _EVIDENCE:
         return None
+    some = groups[:_SAMPLED, :_SOME].sort(dim=1).values
+    if bool(_too_fine(some, _least_gap(some, groups[:_SAMPLED])).any()):
+        return None
     if len(groups) > _SAMPLED and _fitting_steps(groups[:_SAMPLED]) is None:
         return None
     return _fitting_steps(groups)
+
+
+def _least_gap(ordered: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+    """The least difference between values of a group (G, n), which is more than one of their rounding."""
+    gaps, largest = ordered.diff(dim=1), groups.abs().amax(1, keepdim=True)
+    return torch.where(gaps > _EQUAL * largest, gaps, torch.inf).amin(1)
+
+
+def _too_fine(ordered: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
+    """Whether values (G, n) lie further apart than so many least gaps, as some of them do if a few do."""
+    span = ordered[:, -1] - ordered[:, 0]
+    return (span > 0) & (span > (_LEVELS + 0.5) * least)
 
 
 def _fitting_steps(groups: torch.Tensor) -> torch.Tensor | None:
     """`_integer_steps` of however few values."""
     ordered = groups.sort(dim=1).values
     largest = groups.abs().amax(1, keepdim=True)
-    gaps = ordered.diff(dim=1)
-    least = torch.where(gaps > _EQUAL * largest, gaps, torch.inf).amin(1)
+    least = _least_gap(ordered, groups)
     span = ordered[:, -1] - ordered[:, 0]
     wide = span > 0
     if not bool(span.isfinite().all()):
         return None
-    if bool((~wide & (largest[:, 0] > 0)).any()) or bool((span > (_LEVELS + 0.5) * least)[wide].any()):
+    if bool((~wide & (largest[:, 0] > 0)).any()) or bool(_too_fine(ordered, least).any()):
         return None
     offsets = ordered - ordered[:, :1]
     steps = torch.zeros_like(least)

@@ -85,6 +85,39 @@ def test_of_floating_point_as_well(seed, dtype):
     assert float(outside((rows - stored).double(), box_around(stored, NEAREST)).abs().max()) == 0
 
 
+@given(
+    st.integers(0, 9999), st.sampled_from(["row", "head", "block", "channel", "tensor"]), st.sampled_from([4, 6, 8]),
+    st.sampled_from([torch.bfloat16, torch.float16]), st.sampled_from(["nearest", "cut off"]),
+)  # fmt: skip
+def test_whole_steps_may_have_been_rounded_to_a_half_type_since(seed, grouped, bits, dtype, how):
+    """As caches are handed out: in the type that the model computes in."""
+    rows = drawn(seed, 20, 64)
+    stored = integers(rows, bits=bits, grouped=grouped, rounded=ROUNDED[how]).to(dtype)
+    assume(int((stored != 0).sum()) >= stored.numel() // 2)
+    found = coarse_box(stored.float())
+    assert found is not None
+    box = box_around(stored.float(), NEAREST if how == "nearest" else ANYHOW)
+    assert float(outside((rows - stored.float()).double(), box).abs().max()) == 0
+    assert float(found.steps.max()) <= 12 * float((stored.float() - rows).abs().max())
+
+
+@given(
+    st.integers(0, 9999), st.sampled_from([torch.float8_e5m2, torch.float8_e4m3fn]), st.floats(1.0, 2.0),
+    st.sampled_from(["row", "head", "channel", "tensor"]),
+    st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+)  # fmt: skip
+def test_of_8_bit_floating_point_with_any_scale(seed, dtype, beside, grouped, held):
+    rows = drawn(seed, 20, 64)
+    by = {"row": rows.abs().amax(1, keepdim=True), "channel": rows.abs().amax(0), "tensor": rows.abs().max(),
+          "head": rows.reshape(20, 4, 16).abs().amax(2).repeat_interleave(16, 1)}[grouped]  # fmt: skip
+    scale = by * beside / torch.finfo(dtype).max
+    stored = ((rows / scale).to(dtype).float() * scale).to(held).float()
+    found = coarse_box(stored)
+    assert found is not None
+    assert float(outside((rows - stored).double(), found).abs().max()) == 0
+    assert float((found.steps / stored.abs().amax(1, keepdim=True)).max()) <= 0.13
+
+
 @given(st.integers(0, 9999), st.integers(1, 40), st.integers(1, 8), st.sampled_from(["float32", "bfloat16", "float16"]))
 def test_what_is_computed_lies_on_no_such_grid(seed, length, parts, dtype):
     rows = drawn(seed, length, 16 * parts)
@@ -158,6 +191,25 @@ def test_prompts_come_back_from_eight_bits_without_a_tolerance(family, observe, 
         assert_never_wrong(model, inversion, prompt)
         assert inversion.token_ids == prompt
         assert inversion.outcome is Outcome.RECOVERED
+
+
+def scaled_floats(rows):
+    """Rows in 8-bit floating point, with one scale."""
+    scale = rows.abs().max() / 448
+    return (rows / scale).to(torch.float8_e4m3fn).to(rows.dtype) * scale
+
+
+@pytest.mark.parametrize("held", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("computed", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("stored", ["int8", "fp8"])
+def test_so_they_do_from_what_is_handed_out_in_a_half_type(held, computed, stored):
+    model, prompt = tiny("llama"), [200, 31, 7, 18, 300, 5, 77, 12] * 2
+    states = sipit.capture(in_dtype(model, computed), [prompt], layer=1, observe="keys,values")
+    rows = [one.float() for one in states]
+    rows = [integers(one, bits=8, grouped="head") if stored == "int8" else scaled_floats(one) for one in rows]
+    (inversion,) = inverted(model, sipit.States([rows[0].to(held).float()], observation="keys,values", layer=1))
+    assert_never_wrong(model, inversion, prompt)
+    assert inversion.token_ids == prompt
 
 
 @pytest.mark.parametrize("how", [how for how in ROUNDED if how != "nearest"])
