@@ -19,6 +19,7 @@ from sipit.models.copies import copied
 from sipit.models.trial import REFUSALS
 from sipit.privacy.weights import dense_weights
 
+_TIES = 1e-3  # the share of weights that may lie between two numbers of a format, and be rounded to the other one
 _COARSE = [one for one in FORMATS.values() if one.subject == "weights"]
 
 
@@ -62,7 +63,18 @@ def rounded_to(model: LanguageModel, coarse: LanguageModel) -> Rounded | None:
 
 
 def _alike(one: torch.Tensor, other: torch.Tensor, step: float) -> bool:
-    return bool(((one - other).abs() <= step * torch.maximum(one.abs(), other.abs())).all())
+    return bool(_near(one, other, step).all())
+
+
+def _near(one: torch.Tensor, other: torch.Tensor, step: float) -> torch.Tensor:
+    return (one - other).abs() <= step * torch.maximum(one.abs(), other.abs())
+
+
+def _rounds_to(made: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor, step: float) -> bool:
+    """Whether what a format makes of weights is what is wanted, but for ties, which other devices round otherwise."""
+    near = _near(made, wanted, step)
+    off, least = (wanted - weight).abs(), (made - weight).abs()
+    return bool((near | (off <= least * (1 + _TIES))).all()) and float((~near).double().mean()) <= _TIES
 
 
 def _makes(number_format: Format, weight: torch.Tensor, wanted: torch.Tensor, step: float) -> bool:
@@ -80,6 +92,6 @@ def _makes(number_format: Format, weight: torch.Tensor, wanted: torch.Tensor, st
         except (*REFUSALS, SipitError):
             continue  # a width that its blocks do not divide, a library that is missing, or weights on its grid
         made = effective_weight(holder[0]).detach()
-        if _alike(made.T if turned else made, wanted, step):
+        if _rounds_to(made.T if turned else made, wanted, weight.cpu().float(), step):
             return True
     return False

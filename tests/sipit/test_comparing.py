@@ -11,14 +11,15 @@ from numerics.formats import FORMATS
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.cli import run
+from sipit.models.copies import copied
 from sipit.privacy.comparison import compare_runs
 from sipit.privacy.record import comparison_record
 from sipit.privacy.rounded_weights import rounded_to
 from sipit.privacy.runs import open_run
-from sipit.privacy.weights import common_format
+from sipit.privacy.weights import common_format, dense_weights
 from sipit.quantization.formatted import in_format
 from sipit.states.layered import capture_layers, read_layers, write_layers
-from tests.sipit.cases import language_model, random_prompts, tiny
+from tests.sipit.cases import altered, language_model, random_prompts, tiny
 
 PROMPTS = random_prompts(3, longest=16, shortest=8, seed=4)
 
@@ -102,6 +103,29 @@ def test_weights_in_a_coarser_format_differ_by_that_and_what_else_differs_is_fou
     with torch.no_grad():
         coarse.module.model.embed_tokens.weight[3] *= 1.5
     assert rounded_to(model, coarse) is None
+
+
+def test_a_weight_halfway_between_two_numbers_may_have_been_rounded_to_either():
+    """As another device does, whose scale is one rounding off."""
+    step = float(tiny("llama").module.model.layers[0].mlp.up_proj.weight[0].abs().amax()) / 127.5  # torchao's own
+
+    def halfway(size):
+        def change(module):
+            module.model.layers[0].mlp.up_proj.weight[0, 3] = 10.5 * size * step
+
+        return altered("llama", change)
+
+    model, down, up = (halfway(1 + moved) for moved in (0, -1e-6, 1e-6))
+    down, up = (in_format(one, FORMATS["int8"]).model for one in (down, up))
+    before, after = (dense_weights(one) for one in (down, up))
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    for coarse in (down, up):
+        assert rounded_to(model, coarse) is not None
+        assert compare_runs(coarse, model, PROMPTS).kind is Verdict.ROUNDING
+    moved = copied(model)
+    with torch.no_grad():
+        moved.module.model.layers[0].mlp.up_proj.weight[0] += 3 * step
+    assert rounded_to(moved, down) is None
 
 
 def test_other_weights_are_no_rounding_and_have_no_format_in_common():
