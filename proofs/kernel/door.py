@@ -127,8 +127,10 @@ def _regularity(certificate: Mapping[str, Any], weights: Any) -> Claim:
         except (InvalidInput, Rejected) as fault:
             raise Rejected(f"witness: {fault}") from None
         claim = replace(claim, reason=f"{claim.reason}, the witness shows what it claims")
-    if certificate.get("structural_collisions") is None:
+    if "structural_collisions" not in certificate:
         return claim
+    if certificate["structural_collisions"] is None:
+        return _left_open(claim)
     try:
         found = _structural(certificate)
     except (InvalidInput, Rejected) as fault:
@@ -144,6 +146,16 @@ def _regularity(certificate: Mapping[str, Any], weights: Any) -> Claim:
             "other_lengths": {length: unlabelled(graph) for length, graph in certificate["other_lengths"].items()},
         },
         reason=f"{claim.reason}, every structural collision is shown again",
+    )
+
+
+def _left_open(claim: Claim) -> Claim:
+    """Where a certificate says that collisions are undecided, nothing is claimed of them."""
+    return replace(
+        claim,
+        verdict=claim.verdict if claim.verdict is Verdict.REFUTED else Verdict.UNDECIDED,
+        sentence=f"{claim.sentence} Whether prompts collide for every parameter is undecided.",
+        certificate={**claim.certificate, "structural_collisions": None},
     )
 
 

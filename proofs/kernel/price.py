@@ -96,7 +96,8 @@ def _parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
     zeroed = claim.get("zeroed")
     if kind == "generic-position" and isinstance(zeroed, list) and zeroed:
         graphs = _silenced(graphs, zeroed)
-    if kind == "regularity" and "structural_collisions" in certificate:  # the file has no say in which are looked at
+    if kind == "regularity" and certificate.get("structural_collisions") is not None:
+        # the file has a say in whether, and none in which are looked at
         numbered = Counter(map(len, looked_at({graph.length for graph in graphs})))
     yield from _numbering([graph for graph in graphs if numbered[graph.length]], numbered)
     for graph in graphs:

@@ -8,12 +8,14 @@ from proofs.evidence import Record
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.door import SHORTEST
 from proofs.kernel.regularity import shown_here, verdict_of
+from proofs.kernel.value_numbering.table import LARGEST_TABLE, TooMany
 from proofs.network.graph import Graph
 from proofs.processes import in_order, processors, shared
 from proofs.provers.analyticity import AnalyticityProof, Obstructions, prove_analytic
 from proofs.provers.branches import LARGEST_SUBJECT
 from proofs.structure.dependence import causal
 from proofs.theorems.architectures import placement
+from proofs.verdict import Verdict
 from sipit.claims.fields import checked, duplicated
 from sipit.claims.law import law
 from sipit.claims.vocabulary import vocabulary
@@ -76,13 +78,14 @@ def check_model(
     found = prove_analytic(graph)
     if isinstance(found, Obstructions):
         found = witness_in_small_copy(found, config)
-    structural = find_collisions(graphs)
+    structural, undecided = _collisions(graphs)
     duplicates = None if loaded is None else vocabulary(loaded, nearest=nearest, stages=stages)
     scheme = position_scheme(graphs, config, small, attention)
     certificate: dict[str, Any] = {
         **found.to_json(),
         "structural_collisions": structural,
-        "other_lengths": {str(length): other.to_json() for length, other in others.items()},
+        "collisions_undecided": undecided,
+        "other_lengths": {} if structural is None else {str(n): other.to_json() for n, other in others.items()},
     }
     result = {
         **checked(certificate),
@@ -99,6 +102,8 @@ def check_model(
     }
     refuting = structural or shown_here(certificate["witness"]) or duplicated(duplicates)
     verdict = verdict_of(found.regularity, certificate["obstructions"], refuting)
+    if structural is None and verdict is Verdict.PROVED:
+        verdict = Verdict.UNDECIDED
     provenance = exact_provenance(
         model,
         "exact rationals; Arb balls for witnesses; float64 for the trial of positions",
@@ -108,6 +113,17 @@ def check_model(
         attention=attention,
     )
     return Record("check", verdict, result, provenance, watch.seconds)
+
+
+def _collisions(graphs: dict[int, Graph]) -> tuple[list[dict[str, Any]] | None, str | None]:
+    """The families of prompts that always collide; or None and why, where telling states apart takes too much room."""
+    try:
+        return find_collisions(graphs), None
+    except TooMany:
+        return None, (
+            f"the values of the network are told apart by more than {LARGEST_TABLE} entries, the most that there is "
+            "room for"
+        )
 
 
 def _deep(config: Any) -> bool:

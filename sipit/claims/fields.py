@@ -22,7 +22,7 @@ from sipit.claims.hypotheses import ALMOST_SURE
 Fields = dict[str, Any]
 
 MOST_LISTED = 10_000  # pairs without a bound that a record lists
-LATER = {"theorems", "longer"}  # fields that records did not have at first: one without them says less, not otherwise
+LATER = {"theorems", "longer", "collisions_undecided"}  # records did not have them at first, and say less without them
 MEET = "enclosures meet"  # why a pair has no bound
 EXAMPLES = 8  # pairs of the witness that a record shows
 
@@ -37,9 +37,23 @@ def checked(certificate: Mapping[str, Any]) -> Fields:
         "witness": None if witness is None else {k: v for k, v in witness.items() if k != "graph"},
         **_of(graph, "idealisations", "layer"),
         **({"graph": dict(graph["about"])} if "about" in graph else {}),
-        **_of(certificate, "structural_collisions"),
+        **_collisions(certificate),
         "theorems": named(["bounds", *_families(certificate)]),
     }
+
+
+def _collisions(certificate: Mapping[str, Any]) -> Fields:
+    """The families of `sipit check`: of those that are undecided none is listed, and the reason is the record's own."""
+    if "structural_collisions" not in certificate:
+        return {}
+    found = certificate["structural_collisions"]
+    if found is None:
+        return {"structural_collisions": [], **_of(certificate, "collisions_undecided")}
+    return {"structural_collisions": found, "collisions_undecided": None}
+
+
+def _reason(result: Mapping[str, Any]) -> bool:
+    return isinstance(result.get("collisions_undecided"), str)
 
 
 def separated(certificate: Mapping[str, Any]) -> Fields:
@@ -225,6 +239,8 @@ def stated(record: Mapping[str, Any], claim: Claim) -> tuple[Fields, Fields]:
         _open_pairs(result, follows)
     if command == "check" and "structural_collisions" not in claim.certificate:
         raise Rejected("a record of check has no structural collisions in its certificate")
+    if command == "check" and claim.certificate["structural_collisions"] is None and not _reason(result):
+        raise Rejected("collisions are undecided, but the record lists none and does not say why")
     rows = result.get("duplicate_embeddings") if command == "check" else None
     verdict = Verdict.REFUTED if duplicated(rows) else claim.verdict
     (follows if rows is None or claim.verdict is Verdict.REFUTED else agrees)["verdict"] = verdict.value

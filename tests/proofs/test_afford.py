@@ -17,6 +17,7 @@ REFUSED = {
     "second derivatives": ["many samples"],
     "symbols": ["parts of a target"],
 }  # fmt: skip
+UNDECIDED = ["a long prompt", "every three tokens", "many layers"]  # where nothing is claimed nothing is looked at
 PART = {name: part for part, names in REFUSED.items() for name in names}
 
 
@@ -28,3 +29,9 @@ def test_what_is_refused_is_refused_for_what_is_dear_in_it(name: str) -> None:
         return
     with pytest.raises(TooLarge, match=f"^its {PART[name]} take"):
         afford(certificate, certificate["kind"], 1.0)
+
+
+@pytest.mark.parametrize("name", UNDECIDED)
+def test_undecided_collisions_cost_nothing(name: str) -> None:
+    certificate = {**BOMBS[name](), "structural_collisions": None}
+    assert afford(certificate, certificate["kind"], 1.0) > 0

@@ -16,6 +16,8 @@ from proofs.kernel.result import Rejected, digest
 from proofs.kernel.wellformed import well_formed
 from proofs.kernel.witness import WitnessCount, count_witness
 from proofs.network.graph import Constant, Node, TensorType
+from proofs.provers.analyticity import Obstructions
+from proofs.provers.branches import with_witness
 from proofs.provers.vocabulary import certify_vocabulary
 from tests.proofs.building import Net, attention_net
 from tests.proofs.decoders import gpt2, network, weights_of
@@ -238,6 +240,25 @@ def test_structural_collisions_are_those_of_the_graph() -> None:
     assert (alone.verdict, "without the network for 2 tokens" in alone.reason) == (Verdict.REJECTED, True)
     for lost in ({}, {"3": others["2"]}, {"2": attention_net(vocabulary=7, length=2).to_json()}, []):
         assert check({**data, "structural_collisions": found, "other_lengths": lost}).verdict is Verdict.REJECTED
+
+
+def test_undecided_collisions_leave_the_class_and_take_a_proof_away() -> None:
+    smooth, kinked = Net(), Net()
+    smooth.op("tanh", smooth.parameter("p", 1, 2, 4))
+    kinked.op("relu", kinked.parameter("p", 1, 2, 4))
+    for net, alone, left in (
+        (smooth, Verdict.PROVED, Verdict.UNDECIDED),
+        (kinked, Verdict.REFUTED, Verdict.REFUTED),  # by its witness, whatever collides
+    ):
+        found = prove_analytic(net.graph())
+        proof = with_witness(found) if isinstance(found, Obstructions) else found
+        data = json.loads(json.dumps(proof.to_json()))
+        claims = [check(each).claim for each in (data, {**data, "structural_collisions": None})]
+        assert all(claims)
+        plain, opened = (claim for claim in claims if claim is not None)
+        assert (plain.verdict, opened.verdict) == (alone, left)
+        assert opened.sentence == f"{plain.sentence} Whether prompts collide for every parameter is undecided."
+        assert opened.certificate == {**plain.certificate, "structural_collisions": None}
 
 
 def with_collisions(data: dict[str, Any], name: str, *shape: int) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from transformers import LlamaConfig
 from numerics.graphs.capture import capture_graph
 from numerics.graphs.positions import position_scheme
 from proofs import InvalidInput, Verdict
-from proofs.errors import Unsupported
 from sipit.claims.check import check_model
 from sipit.claims.verify import verify_record
 from sipit.cli import run
@@ -35,16 +34,74 @@ def test_a_kink_is_refuted_with_place_and_witness_and_verified(tmp_path: Path) -
     assert verify_record(stored(tmp_path, record.dumps())).verdict is Verdict.ACCEPTED
 
 
-def test_a_network_of_too_many_values_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What would take too much room is not believed either way: no scheme of positions, no answer on collisions."""
+def test_positions_of_a_network_of_too_many_values_are_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proofs.kernel.value_numbering.table.LARGEST_TABLE", 100)
     config = LlamaConfig(vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
                          num_attention_heads=2)  # fmt: skip
     graphs = {length: capture_graph(config, length=length) for length in (2, 3)}
     scheme = position_scheme(graphs, config, None, "eager")
     assert (scheme.scheme, scheme.evidence["repeated_tokens_collide"]) == ("undecided", None)
-    with pytest.raises(Unsupported, match="smaller configuration"):
-        check_model("tiny-llama")
+
+
+@pytest.fixture
+def too_many(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The record of a network whose values take more room than there is, which is no misuse, but undecided."""
+    monkeypatch.setattr("proofs.kernel.value_numbering.table.LARGEST_TABLE", 100)
+    assert run(["check", "tiny-gpt2", "-o", str(tmp_path / "record.json")]) == 3
+    told = capsys.readouterr().out
+    assert "  hypotheses of the theorems: undecided\n" in told
+    assert "  collisions: undecided: the values of the network are told apart by more than" in told
+    return json.loads((tmp_path / "record.json").read_text())
+
+
+def test_collisions_that_are_too_dear_to_decide_are_undecided_and_the_class_is_proved(
+    too_many: dict[str, Any], tmp_path: Path
+) -> None:
+    result = too_many["result"]
+    assert (too_many["verdict"], result["regularity"], result["structural_collisions"]) == ("undecided", "analytic", [])
+    assert "more than 4194304 entries" in result["collisions_undecided"]
+    verified = verify_record(stored(tmp_path, json.dumps(too_many)))
+    assert verified.verdict is Verdict.ACCEPTED
+    assert verified.result["claim"].endswith(
+        "is analytic on the whole parameter space. Whether prompts collide for every parameter is undecided."
+    )
+    assert {"result.structural_collisions", "result.regularity"} <= set(verified.result["derived"])
+    assert "result.collisions_undecided" in verified.result["not_vouched_for"]
+    page = tmp_path / "page.md"
+    assert run(["report", str(tmp_path / "record.json"), "-o", str(page)]) == 0
+    assert "it is not known whether prompts collide for every parameter value" in page.read_text()
+    assert "undecided: analytic, exact collisions undecided" in page.read_text()
+    assert "No structural collision family is known" not in page.read_text()
+
+
+def test_undecided_collisions_prove_nothing_whole_and_are_said_to_be_undecided(
+    too_many: dict[str, Any], tmp_path: Path
+) -> None:
+    family = [{"family": "repeated tokens", "pairs": [[[1, 1], [1, 1, 1]]]}]
+    for path, value in [
+        (("verdict",), "proved"),
+        (("verdict",), "refuted"),
+        (("result", "structural_collisions"), family),
+        (("result", "collisions_undecided"), None),
+        (("result", "collisions_undecided"), "nobody looked"),
+        (("result", "certificate", "structural_collisions"), []),
+        (("result", "certificate", "structural_collisions"), family),
+    ]:
+        outcome = verify_record(stored(tmp_path, json.dumps(placed(too_many, path, value))))
+        assert outcome.verdict is Verdict.REJECTED, path
+    lost = copy.deepcopy(too_many)
+    del lost["result"]["collisions_undecided"], lost["result"]["certificate"]["collisions_undecided"]
+    outcome = verify_record(stored(tmp_path, json.dumps(lost)))
+    assert (outcome.verdict, outcome.result["reason"][:24]) == (Verdict.REJECTED, "collisions are undecided")
+
+
+def test_collisions_that_are_decided_are_not_called_undecided(tmp_path: Path) -> None:
+    data = json.loads(checked("tiny-gpt2").dumps())
+    assert data["result"]["collisions_undecided"] is None
+    told = placed(data, ("result", "collisions_undecided"), "nobody looked")
+    assert verify_record(stored(tmp_path, json.dumps(told))).verdict is Verdict.REJECTED
+    del data["result"]["collisions_undecided"]  # as in records that did not have it
+    assert verify_record(stored(tmp_path, json.dumps(data))).verdict is Verdict.ACCEPTED
 
 
 def test_absolute_positions_and_smooth_blocks_are_proved() -> None:

@@ -72,6 +72,8 @@ def check(
         for family in result["structural_collisions"]:
             by = [one["theorem"] for one in result["theorems"] if one["claim"] == family["family"]]
             lines += [f"  collisions, {family['family']}: {family['statement']}", f"    by {', '.join(by)}"]
+        if result["collisions_undecided"]:
+            lines.append(f"  collisions: undecided: {result['collisions_undecided']}")
         placed = result["classification"]
         if placed is not None:
             lines.append(f"  over the reals collide {placed['without_bos']}; behind a BOS {placed['behind_bos']}")

@@ -27,8 +27,9 @@ from sipit.report.reading import integer, mapping, objects, sequence, string, wi
 from sipit.report.wording import count, do, number, plain
 
 P = Claim.PROVED
+ALWAYS = "collide for every parameter value"
 _SHOWN = {"regularity", "obstructions", "witness", "conditions", "idealisations", "positions", "structural_collisions",
-          "duplicate_embeddings", "layer"}  # fmt: skip
+          "collisions_undecided", "duplicate_embeddings", "layer"}  # fmt: skip
 
 
 def check_chapter(record: Record) -> Chapter:
@@ -66,17 +67,20 @@ def _found(record: Record) -> str:
                      f"equal embedding rows: {count(groups, 'group')}" if groups else "")  # fmt: skip
             return ", ".join(filter(None, parts))
         case _:
-            return "no proof, no counterexample"
+            analytic = record.result.get("regularity") == "analytic" and undecided_collisions(record.result)
+            return "analytic, exact collisions undecided" if analytic else "no proof, no counterexample"
 
 
 def _findings(record: Record) -> Findings:
     result, subject = record.result, subject_of(record)
     regularity = string(result.get("regularity"))
     failing = [f"in {subject} {found}" for found in refuting(result)]
+    opened = [f"whether prompts of {subject} {ALWAYS}"] if undecided_collisions(result) else []
     if regularity == "analytic":
         return Findings(proved=(f"the states of {subject} are a real-analytic function of its parameters",),
-                        broken=tuple(failing))  # fmt: skip
-    opened = [] if failing else [f"whether the states of {subject} are a real-analytic function of its parameters"]
+                        broken=tuple(failing), undecided=tuple(opened))  # fmt: skip
+    if not failing:
+        opened.insert(0, f"whether the states of {subject} are a real-analytic function of its parameters")
     return Findings(broken=tuple(failing), undecided=tuple(opened))
 
 
@@ -88,7 +92,14 @@ def _headline(record: Record) -> str:
         case Verdict.REFUTED:
             return f"{subject} violates a hypothesis: {' and '.join(refuting(record.result)) or 'see below'}."
         case _:
+            if undecided_collisions(record.result):
+                return f"The hypotheses stay undecided for {subject}: it is not known whether prompts {ALWAYS}."
             return f"The hypotheses stay undecided for {subject}: no proof, and no counterexample."
+
+
+def undecided_collisions(result: Mapping[str, Any]) -> str:
+    """Why it is undecided which prompts always collide; empty where it is decided."""
+    return string(result.get("collisions_undecided")) or ""
 
 
 def refuting(result: Mapping[str, Any]) -> list[str]:
@@ -166,7 +177,10 @@ def _analyticity(result: Mapping[str, Any]) -> Section:
 
 
 def _collisions(result: Mapping[str, Any]) -> Section:
-    families = sequence(result.get("structural_collisions"))
+    families, reason = sequence(result.get("structural_collisions")), undecided_collisions(result)
+    if reason:
+        found = Paragraph(f"Undecided, and so nothing is said of them: {reason}.")
+        return Section("Structural collisions", (found,), Badge("undecided", Tone.OPEN))
     if not families:
         found = Paragraph("No structural collision family is known for this architecture.")
         return Section("Structural collisions", (found,), Badge("none found", Tone.NEUTRAL))
