@@ -63,15 +63,15 @@ def afford(certificate: Mapping[str, Any], kind: str, limit: float) -> float:
         TooLarge: a check would cost more.
     """
     left = limit * DEARER.get(kind, USUAL)
-    for what, cost, size in _parts(certificate, kind):
+    for what, cost, size in parts(certificate, kind):
         left -= cost
         if not (left >= 0 and size <= MEMORY * limit):
             raise TooLarge(f"its {what} take more time or memory than the limit allows; raise it")
     return min(left, ALGEBRA * limit)
 
 
-def _parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
-    """A graph is read only when what came before is paid."""
+def parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
+    """What is paid for, one after the other: a graph is read only when what came before is paid."""
     graphs: list[Graph] = []
     choices = kind == "generic-position" and _object(certificate.get("claim")).get("zeroed")
     for data, row in _written(certificate):
