@@ -32,7 +32,7 @@ from proofs.arithmetic.bounds import EVERYTHING, Interval
 from proofs.arithmetic.choices import Ambiguous, Choices
 from proofs.errors import InvalidInput, Unsupported
 from proofs.kernel.lemmas.instance import Instance, Line, hull
-from proofs.kernel.lemmas.rows import softmax_source
+from proofs.kernel.lemmas.rows import scores
 from proofs.kernel.lines import class_of
 from proofs.network.graph import Graph
 from proofs.network.rational import decimal, rational
@@ -146,16 +146,11 @@ def _fixed(at: Instance) -> Line | None:
     return None
 
 
-def _unshifted(graph: Graph, index: int) -> int:
-    source = softmax_source(graph, graph.nodes[index])
-    return graph.nodes[index].arguments[0] if source is None else source
-
-
 def without_shifts(graph: Graph) -> Graph:
     """The same function: softmax(x - max x) = softmax(x), so that the maximum is no choice that matters."""
     nodes = [
-        dataclasses.replace(node, arguments=(_unshifted(graph, index),)) if node.operation == "softmax" else node
-        for index, node in enumerate(graph.nodes)
+        dataclasses.replace(node, arguments=(scores(graph, node),)) if node.operation == "softmax" else node
+        for node in graph.nodes
     ]
     return dataclasses.replace(graph, nodes=tuple(nodes))
 

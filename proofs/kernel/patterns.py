@@ -8,7 +8,7 @@ first token (BOS) is fixed by every relabelling and is written 0.
 from collections.abc import Iterator
 from itertools import product
 
-from proofs.network.graph import Graph
+from proofs.network.graph import Graph, Node
 from proofs.operations.interpreter import live
 
 Prompt = tuple[int, ...]
@@ -55,27 +55,25 @@ def relabelled_pairs(vocabulary: int, context: int) -> int:
 
 def rows_are_free(graph: Graph) -> bool:
     """Whether relabelling tokens permutes parameters: tokens only select rows of tables that nothing else reads."""
-    reached, tables = live(graph), set[int]()
-    for index in reached:
-        node = graph.nodes[index]
-        for place, argument in enumerate(node.arguments):
-            if graph.nodes[argument].operation == "tokens":
-                if node.operation != "take" or place != 1 or node.attributes.get("axis") != 0:
-                    return False
-                tables.add(node.arguments[0])
-    names = {graph.nodes[i].attributes.get("name") for i in tables if graph.nodes[i].operation == "parameter"}
+    reached = live(graph)
+    rows = {index for index in reached if _reads_rows(graph, graph.nodes[index])}
+    tables = {graph.nodes[index].arguments[0] for index in rows}
     if graph.output in tables or any(graph.nodes[i].operation != "parameter" for i in tables):
         return False
+    names = {graph.nodes[i].attributes.get("name") for i in tables}
     for index in reached:
-        node = graph.nodes[index]
-        for place, argument in enumerate(node.arguments):
-            if graph.nodes[argument].attributes.get("name") in names and graph.nodes[argument].operation == "parameter":
-                by_tokens = (
-                    node.operation == "take" and place == 0 and graph.nodes[node.arguments[1]].operation == "tokens"
-                )
-                if not by_tokens:
-                    return False
+        for place, argument in enumerate(graph.nodes[index].arguments):
+            read = graph.nodes[argument]
+            table = read.operation == "parameter" and read.attributes.get("name") in names
+            if (table or read.operation == "tokens") and (index not in rows or place != (0 if table else 1)):
+                return False
     return True
+
+
+def _reads_rows(graph: Graph, node: Node) -> bool:
+    """Whether a node selects rows of a table by the tokens."""
+    by_rows = node.operation == "take" and len(node.arguments) == 2 and node.attributes.get("axis") == 0
+    return by_rows and graph.nodes[node.arguments[1]].operation == "tokens"
 
 
 def _order(pair: tuple[Prompt, Prompt]) -> tuple[int, int, Prompt, Prompt]:

@@ -6,7 +6,7 @@ non-zero by either. The repair swaps the two prompts where the other prompt's to
 last token (docs/witness.md).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
@@ -97,35 +97,28 @@ class Network:
 
     graphs: Mapping[int, Graph]
     vocabulary: int
-    _known: dict[tuple[Point, Prompt], Any] = field(default_factory=dict[tuple[Point, Prompt], Any])
-    _enclosed: dict[tuple[Point, Prompt], Any] = field(default_factory=dict[tuple[Point, Prompt], Any])
+    _known: dict[Hashable, Sequence[Any]] = field(default_factory=dict[Hashable, Sequence[Any]])
 
     def outcome(self, point: Point, first: Prompt, second: Prompt) -> Outcome:
         """Whether the last states of both prompts are equal at a point."""
-        differences = [a - b for a, b in zip(self._exact(point, first), self._exact(point, second), strict=True)]
+        exact, logarithm = Surds(_odds(point)), Surd.of(1, logarithms=1)
+        states = [self._last(point, prompt, exact, logarithm) for prompt in (first, second)]
+        differences = [a - b for a, b in zip(*states, strict=True)]
         if all(d.zero is True for d in differences):
             return "zero"
         if any(d.zero is False for d in differences):
             return "separated"
         with Balls(BITS) as balls:
-            states = [self._balls(point, prompt, balls) for prompt in (first, second)]
+            states = [self._last(point, prompt, balls) for prompt in (first, second)]
             apart = any(not (a - b).contains(0) for a, b in zip(*states, strict=True))
         return "separated" if apart else "undecided"
 
-    def _balls(self, point: Point, prompt: Prompt, balls: Balls) -> Sequence[Any]:
-        key = (point, prompt)
-        if key not in self._enclosed:
-            self._enclosed[key] = _last(self.graphs[len(prompt)], self._inputs(point, prompt, balls, None), balls)
-        return self._enclosed[key]
-
-    def _exact(self, point: Point, prompt: Prompt) -> Sequence[Surd]:
-        key = (point, prompt)
+    def _last(self, point: Point, prompt: Prompt, arithmetic: Any, logarithm: Any = None) -> Sequence[Any]:
+        """The last state, remembered: in the algebra, where the logarithm of the odds is a symbol, or in balls."""
+        key = (point, prompt, logarithm is None)
         if key not in self._known:
-            arithmetic = Surds(_odds(point))
-            logarithm = Surd.of(1, logarithms=1)
-            self._known[key] = _last(
-                self.graphs[len(prompt)], self._inputs(point, prompt, arithmetic, logarithm), arithmetic
-            )
+            inputs = self._inputs(point, prompt, arithmetic, logarithm)
+            self._known[key] = list(evaluate(self.graphs[len(prompt)], inputs, arithmetic)[0, -1])
         return self._known[key]
 
     def _inputs(self, point: Point, prompt: Prompt, arithmetic: Any, logarithm: Any) -> dict[str, Any]:
@@ -199,7 +192,3 @@ def _vector(name: str) -> list[Fraction]:
     if name in ("1", "2"):
         return [Fraction(int(i == int(name) - 1)) for i in range(WIDTH)]
     return [entry * _HALF for entry in {"e": E, "p": P, "q": Q}[name]]
-
-
-def _last(graph: Graph, inputs: Mapping[str, Any], arithmetic: Any) -> Sequence[Any]:
-    return list(evaluate(graph, inputs, arithmetic)[0, -1])

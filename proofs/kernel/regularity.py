@@ -11,7 +11,7 @@ from typing import Any
 from proofs.evidence import SCHEMA
 from proofs.kernel.claim import Claim, expect, unlabelled
 from proofs.kernel.lemmas.instance import Line
-from proofs.kernel.lemmas.rows import softmax_source
+from proofs.kernel.lemmas.rows import scores
 from proofs.kernel.lemmas.table import establish
 from proofs.kernel.lines import instance, lines_of
 from proofs.kernel.result import Rejected, digest, same
@@ -91,21 +91,22 @@ def verdict_of(regularity: Regularity, obstructions: Sequence[Any], refuting: An
 
 def has_real_values(graph: Graph) -> bool:
     """Whether the kernel's own lemmas establish that every value of a graph is a real number for all parameters."""
-    try:
-        result = lines_of(graph)[graph.output]
-    except Rejected:
-        return False
-    return result.regularity < UNPROVED and result.mask is None
+    return bool(_of_real_values(graph))
 
 
 def is_analytic(graph: Graph) -> bool:
     """Whether the kernel's own lemmas establish that every value of a graph is analytic in the parameters."""
+    lines = _of_real_values(graph)
+    return bool(lines) and lines[graph.output].regularity <= ANALYTIC and not _obstructions(graph, lines)
+
+
+def _of_real_values(graph: Graph) -> list[Line]:
+    """The lines of a graph whose every value is established to be a real number; none for any other."""
     try:
-        established = lines_of(graph)
+        lines = lines_of(graph)
     except Rejected:
-        return False
-    result = established[graph.output]
-    return result.regularity <= ANALYTIC and result.mask is None and not _obstructions(graph, established)
+        return []
+    return lines if lines[graph.output].regularity < UNPROVED and lines[graph.output].mask is None else []
 
 
 def no_choice_is_left(graph: Graph, left: Graph) -> bool:
@@ -198,6 +199,5 @@ def _reached(graph: Graph) -> set[int]:
     for index in range(graph.output, -1, -1):
         node = graph.nodes[index]
         if index in used:
-            shifted = softmax_source(graph, node) if node.operation == "softmax" else None
-            used.update(node.arguments if shifted is None else (shifted,))
+            used.update((scores(graph, node),) if node.operation == "softmax" else node.arguments)
     return used

@@ -23,7 +23,7 @@ def same(claimed: Any, found: Any) -> bool:
 def expect_claim(claim: Mapping[str, Any], follows: Mapping[str, Any]) -> None:
     """Raises Rejected where a claim states, or leaves out, anything else than what follows."""
     for name in {*follows, *claim}:
-        if not same(claim.get(name), follows.get(name)):
+        if name not in claim or name not in follows or not same(claim[name], follows[name]):
             raise Rejected(f"the claim says {name} = {claim.get(name)!r}, but {follows.get(name)!r} follows")
 
 

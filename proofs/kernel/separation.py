@@ -25,7 +25,7 @@ from proofs.enclosures.segments import STATE, cuts, inputs_of, segments
 from proofs.evidence import SCHEMA
 from proofs.kernel.claim import Claim, Sample, unlabelled
 from proofs.kernel.equal_pairs import EqualPairs, derive_equal_pairs
-from proofs.kernel.result import Rejected, digest, same
+from proofs.kernel.result import Rejected, digest, expect_claim, same
 from proofs.kernel.wellformed import well_formed
 from proofs.network.graph import Graph
 from proofs.network.weights import checked_weights, weights_digest
@@ -225,21 +225,15 @@ def _claims(
         named=len(skipped),
         open=len(unresolved),
     )
-    expected = {
-        "statement": statement, "pairs": pairs, "certified": pairs - len(skipped) - len(unresolved),
-        "minimum_lower_bound": stated,
-    }  # fmt: skip
-    for name, value in expected.items():
-        if not same(claim.get(name), value):
-            raise Rejected(f"the claim states {name} {claim.get(name)!r}, but {value!r} follows")
-    if set(claim) != {*expected, "closest", "graphs", "unique"}:
-        raise Rejected("the claim states something else than distances, or not all of it")
-    _closest(claim["closest"], states, minimum, skipped)
     seen = observed_again(certificate.get("observation"), states)
     if seen is not None and not same(certificate["observation"], seen.to_json()):
         raise Rejected("the prompts that the observed state can be of are not those that follow")
-    if not same(claim["unique"], None if seen is None else seen.unique(skipped)):
-        raise Rejected("whether the observed state is of one prompt alone is claimed wrongly")
+    expect_claim(claim, {
+        "statement": statement, "pairs": pairs, "certified": pairs - len(skipped) - len(unresolved),
+        "minimum_lower_bound": stated, "unique": None if seen is None else seen.unique(skipped),
+        "closest": claim.get("closest"), "graphs": claim.get("graphs"),
+    })  # fmt: skip
+    _closest(claim.get("closest"), states, minimum, skipped)
     if not same(certificate.get("unresolved"), unresolved):
         raise Rejected("the pairs left open are not those whose enclosures meet")
 

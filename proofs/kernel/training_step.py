@@ -160,7 +160,7 @@ def without_state(rows: list[list[Any]], p: int) -> Any:
             if rows[i][place] != 0:
                 factor = rows[i][place] / row[place]
                 top[i] = [x - factor * y for x, y in zip(entries, row, strict=False)]
-    return scale * flint.arb_mat(p, p, [x for row in top for x in row]).det()
+    return scale * flint.arb_mat(top).det()
 
 
 def _stated(ball: Any) -> dict[str, str]:
@@ -188,8 +188,7 @@ def _related(rule: Rule, graph: Graph, zero: Mapping[str, At], base: Mapping[str
 
 
 def _clipped_determinant(second: Any, gradient: Any, rate: Fraction, sign: int, balls: Balls) -> Any:
-    rows = clipped(second, gradient, rate=rate, sign=sign, base=balls)
-    return flint.arb_mat(len(rows), len(rows), [x for row in rows for x in row]).det()
+    return flint.arb_mat(clipped(second, gradient, rate=rate, sign=sign, base=balls)).det()
 
 
 def _at_zero(
@@ -271,7 +270,7 @@ def _exact_determinants(rule: Rule, matrix: Any, rate: Fraction) -> list[Fractio
     found: list[Fraction] = []
     for _ in range(MASKS if rule == "clip-value" else 1):
         rows = jacobian(rule, matrix, zero, rate=rate, draws=draws.unit, base=base)
-        value = flint.fmpq_mat(len(rows), len(rows), [x for row in rows for x in row]).det()
+        value = flint.fmpq_mat(rows).det()
         found.append(Fraction(int(value.p), int(value.q)))
     return found
 

@@ -94,8 +94,8 @@ def at_eigenvalue(steps: Sequence[Step], square: Fraction) -> Scalar:
 def _moved(second: Any, steps: Sequence[Step]) -> flint.fmpq_mat:
     """The derivative of the last parameters by the first, as a matrix."""
     p = len(second)
-    h = flint.fmpq_mat(p, p, [entry for row in second for entry in row])
-    moved = flint.fmpq_mat(p, p, [int(i == j) for i in range(p) for j in range(p)])
+    h = flint.fmpq_mat([*map(list, second)])
+    moved = flint.fmpq_mat([[int(i == j) for i in range(p)] for j in range(p)])
     momentum = flint.fmpq_mat(p, p)
     for step in steps:
         momentum = momentum * _fmpq(step.momentum) + (h * moved) * _fmpq(step.share)

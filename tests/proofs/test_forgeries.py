@@ -285,7 +285,7 @@ def test_a_closest_pair_needs_a_bound() -> None:
     [
         (("weights", "parameters"), 7, "weights"),
         (("weights", "parameters"), 6.0, "weights"),
-        (("claim", "safe"), True, "something else"),
+        (("claim", "safe"), True, "the claim says safe"),
         (("claim", "pairs"), 6.0, "pairs"),
         (("identical", 0, "first"), False, "equal"),
         (("layer",), True, "layer"),

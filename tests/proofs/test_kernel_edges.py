@@ -12,7 +12,7 @@ from proofs.evidence import SCHEMA, Record
 from proofs.kernel.claim import Sample
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.door import KERNELS, CheckResult
-from proofs.kernel.result import Rejected, digest
+from proofs.kernel.result import Rejected, digest, expect_claim
 from proofs.kernel.wellformed import well_formed
 from proofs.kernel.witness import WitnessCount, count_witness
 from proofs.network.graph import Constant, Node, TensorType
@@ -121,7 +121,7 @@ def test_what_is_undecided_in_balls_is_rejected(deep: Any, monkeypatch: pytest.M
         (("prompts", 0, "token_ids", 0), True, "no tokens"),
         (("prompts", 0, "token_ids", 0), -1, "outside the vocabulary"),
         (("unresolved",), [[0, 1]], "left open"),
-        (("claim", "unique"), True, "of one prompt alone"),
+        (("claim", "unique"), True, "the claim says unique"),
     ],
 )
 def test_a_separation_that_is_not_whole_is_rejected(deep: Any, path: Any, to: Any, reason: str) -> None:
@@ -370,3 +370,10 @@ def test_half_a_surrogate_pair_is_written_as_an_escape() -> None:
     assert record.dumps().encode()
     assert json.loads(record.dumps())["result"] == record.result
     assert "ä" in Record("check", Verdict.PROVED, {"name": "ä"}).dumps()
+
+
+@pytest.mark.parametrize("claim", [{}, {"one": None, "more": None}, {"one": None, "two": None}])
+def test_a_claim_leaves_nothing_out_and_adds_nothing_not_even_null(claim: dict[str, Any]) -> None:
+    expect_claim({"one": None}, {"one": None})
+    with pytest.raises(Rejected, match="the claim says"):
+        expect_claim(claim, {"one": None})

@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 
 from proofs.arithmetic.bounds import EVERYTHING, Interval
-from proofs.kernel.lemmas.instance import OPEN, ZERO, Instance, Line, broadcast, hull, mask_of, nonempty, spread
+from proofs.kernel.lemmas.instance import OPEN, ZERO, Instance, Line, Shape, broadcast, hull, mask_of, nonempty, spread
 from proofs.kernel.result import Rejected
 from proofs.regularity import (
     ANALYTIC,
@@ -19,6 +19,7 @@ from proofs.regularity import (
     DISCONTINUOUS,
     POLYNOMIAL,
     UNPROVED,
+    Regularity,
     smooth,
 )
 
@@ -98,44 +99,47 @@ def moved(step: Instance) -> Line:
 
 def indexed(step: Instance) -> Line:
     """A table read at indices that are proved to lie in it."""
-    kind = step.nodes[0].type.kind if step.nodes else "real"
-    table, index = step.shapes(kind, "integer")
+    table, index = step.shapes(step.kind, "integer")
     axis = step.axis(table)
     if step.node.operation == "take":
-        step.result((*table[:axis], *index, *table[axis + 1 :]), kind)
+        step.result((*table[:axis], *index, *table[axis + 1 :]), step.kind)
     else:
-        if len(table) != len(index) or any(
-            i > n for a, (i, n) in enumerate(zip(index, table, strict=True)) if a != axis
-        ):
-            raise Rejected("indices do not fit the table")
-        step.result(index, kind)
-    places = step.lines[1].bounds
-    if step.lines[0].mask is not None or not (places.at_least(ZERO) and places.at_most(Fraction(table[axis] - 1))):
+        _expect_fit(index, table, axis)
+        step.result(index, step.kind)
+    values, places = step.lines
+    if values.mask is not None or not _within(places, table[axis]):
         return OPEN
-    worst = step.lines[0].regularity
-    if step.lines[1].regularity != CONSTANT:
-        worst = max(worst, DISCONTINUOUS, step.lines[1].regularity)
-    return Line(worst, step.lines[0].bounds)
+    return Line(chosen(values.regularity, places), values.bounds)
+
+
+def chosen(regularity: Regularity, by: Line) -> Regularity:
+    """The class of values of some class that are chosen by another: they jump with it unless it is constant."""
+    return regularity if by.regularity == CONSTANT else max(regularity, DISCONTINUOUS, by.regularity)
+
+
+def _expect_fit(index: Shape, table: Shape, axis: int) -> None:
+    """Raises Rejected unless there is a place of the table for every index, but for the axis along which it is read."""
+    if len(table) != len(index) or any(i > n for a, (i, n) in enumerate(zip(index, table, strict=True)) if a != axis):
+        raise Rejected("indices do not fit the table")
+
+
+def _within(places: Line, size: int) -> bool:
+    """Whether indices are proved to lie in an axis of a size."""
+    return places.bounds.at_least(ZERO) and places.bounds.at_most(Fraction(size - 1))
 
 
 def scattered(step: Instance) -> Line:
     """Entries replaced at indices that are proved to lie in the tensor."""
-    kind = step.nodes[0].type.kind if step.nodes else "real"
-    shape, index, values = step.shapes(kind, "integer", kind)
+    shape, index, values = step.shapes(step.kind, "integer", step.kind)
     axis = step.axis(shape)
-    fits = len(shape) == len(index) and all(
-        i <= n for a, (i, n) in enumerate(zip(index, shape, strict=True)) if a != axis
-    )
-    if not fits or values != index:
+    _expect_fit(index, shape, axis)
+    if values != index:
         raise Rejected("scattered values do not fit")
-    step.result(shape, kind)
-    places = step.lines[1]
-    if not (places.bounds.at_least(ZERO) and places.bounds.at_most(Fraction(shape[axis] - 1))):
+    step.result(shape, step.kind)
+    old, places, new = step.lines
+    if not _within(places, shape[axis]):
         return OPEN
-    worst = max(step.lines[0].regularity, step.lines[2].regularity)
-    if places.regularity != CONSTANT:
-        worst = max(worst, DISCONTINUOUS, places.regularity)
-    return Line(worst, step.lines[0].bounds.hull(step.lines[2].bounds))
+    return Line(chosen(max(old.regularity, new.regularity), places), old.bounds.hull(new.bounds))
 
 
 def selected(step: Instance) -> Line:
@@ -144,26 +148,23 @@ def selected(step: Instance) -> Line:
     shape = broadcast(*step.shapes("boolean", kind, kind))
     step.result(shape, kind)
     condition, first, second = step.lines
-    worst = max(first.regularity, second.regularity)
-    if condition.regularity != CONSTANT:
-        worst = max(worst, DISCONTINUOUS, condition.regularity)
     mask = None
     if first.mask is not None or second.mask is not None:
         value = step.graph.constant(step.nodes[0]) if step.nodes[0].operation == "constant" else None
         if value is None:
             return OPEN
-        chosen = spread(value, value.values)
-        mask = nonempty(np.where(chosen, mask_of(step, 1), mask_of(step, 2)))
+        first_is_taken = spread(value, value.values)
+        mask = nonempty(np.where(first_is_taken, mask_of(step, 1), mask_of(step, 2)))
+    worst = chosen(max(first.regularity, second.regularity), condition)
     return Line(worst, first.bounds.hull(second.bounds), mask)
 
 
 def binary(step: Instance) -> Line:
     """Sums, differences and products of two tensors."""
-    kind = step.nodes[0].type.kind if step.nodes else "real"
-    if kind == "boolean":
+    if step.kind == "boolean":
         raise Rejected("truth values are not numbers")
-    shape = broadcast(*step.shapes(kind, kind))
-    step.result(shape, kind)
+    shape = broadcast(*step.shapes(step.kind, step.kind))
+    step.result(shape, step.kind)
     first, second = step.lines
     masks = [line.mask for line in step.lines if line.mask is not None]
     if step.node.operation == "multiply":
@@ -201,16 +202,15 @@ def raised(step: Instance, exponent: int) -> Line:
 
 def reduced(step: Instance) -> Line:
     """Sums and means over axes: a sum of n numbers above an end is above n times it, and one of none is 0."""
-    kind = step.nodes[0].type.kind if step.nodes else "real"
     (shape,) = step.shapes("real|integer")
     axes, keep = step.get("axes", tuple), step.get("keep", bool)
     if len(set(axes)) != len(axes) or any(not 0 <= axis < len(shape) for axis in axes):
         raise Rejected("a reduction over axes that are not there")
-    step.result(tuple(1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes), kind)
+    step.result(tuple(1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes), step.kind)
     count = math.prod(shape[axis] for axis in axes)
     x = step.lines[0]
     if step.node.operation == "mean":
-        if count == 0 or kind != "real":
+        if count == 0 or step.kind != "real":
             raise Rejected("a mean of nothing")
         return x
     return Line(x.regularity, x.bounds.scaled(Fraction(count)) if count else Interval.point(0))

@@ -9,11 +9,13 @@ from proofs.kernel.lemmas.instance import ONE, OPEN, ZERO, Instance, Line, Rule,
 from proofs.kernel.result import Rejected
 from proofs.regularity import ANALYTIC, CONSTANT, CONTINUOUS, DISCONTINUOUS, UNPROVED, smooth
 
+NUMBERS = "real|integer"
 
-def unary(step: Instance) -> Interval:
-    """The bounds of the one real argument, whose shape the result has."""
-    (shape,) = step.shapes("real")
-    step.result(shape, "real")
+
+def unary(step: Instance, kinds: str = "real") -> Interval:
+    """The bounds of the one argument, which is of one of these kinds, and whose shape and kind the result has."""
+    (shape,) = step.shapes(kinds)
+    step.result(shape, step.kind)
     return step.lines[0].bounds
 
 
@@ -204,10 +206,9 @@ def top(step: Instance) -> Line:
 
 def compared(step: Instance) -> Line:
     """A truth value that jumps with data."""
-    kind = step.nodes[0].type.kind if step.nodes else "real"
-    if kind == "boolean":
+    if step.kind == "boolean":
         raise Rejected("truth values are compared as numbers")
-    step.result(broadcast(*step.shapes(kind, kind)), "boolean")
+    step.result(broadcast(*step.shapes(step.kind, step.kind)), "boolean")
     return Line(step.at_best(DISCONTINUOUS))
 
 
@@ -232,15 +233,12 @@ def converted(step: Instance) -> Line:
     to_real = step.node.operation == "as_real"
     (shape,) = step.shapes("integer|boolean" if to_real else "boolean")
     step.result(shape, "real" if to_real else "integer")
-    boolean = step.nodes[0].type.kind == "boolean"
-    return Line(step.worst, Interval(ZERO, False, ONE) if boolean else step.lines[0].bounds)
+    return Line(step.worst, Interval(ZERO, False, ONE) if step.kind == "boolean" else step.lines[0].bounds)
 
 
 def whole(step: Instance) -> Line:
     """floor(n / by), which does not fall as n grows, or n mod by, from 0 to by - 1 whatever the sign of n."""
-    (shape,) = step.shapes("integer")
-    step.result(shape, "integer")
-    by, x = step.get("by", int), step.lines[0].bounds
+    x, by = unary(step, "integer"), step.get("by", int)
     if by < 1:
         raise Rejected("integers are divided by less than 1")
     if step.node.operation == "remainder":
@@ -251,9 +249,7 @@ def whole(step: Instance) -> Line:
 
 def negated(step: Instance) -> Line:
     """-x."""
-    (shape,) = step.shapes("real|integer")
-    step.result(shape, step.nodes[0].type.kind)
-    return Line(step.worst, -step.lines[0].bounds)
+    return Line(step.worst, -unary(step, NUMBERS))
 
 
 LARGEST_EXPONENT = 1024
@@ -261,8 +257,7 @@ LARGEST_EXPONENT = 1024
 
 def power(step: Instance) -> Line:
     """x^n."""
-    (shape,) = step.shapes("real|integer")
-    step.result(shape, step.nodes[0].type.kind)
+    unary(step, NUMBERS)
     exponent = step.get("exponent", int)
     if not 0 <= exponent <= LARGEST_EXPONENT:
         raise Rejected("a power is negative, or too large to be worked out")
@@ -271,7 +266,5 @@ def power(step: Instance) -> Line:
 
 def partial_sums(step: Instance) -> Line:
     """Sums of one to n entries along an axis; those of k lie within k times the bounds, between once and n times."""
-    (shape,) = step.shapes("real|integer")
-    step.result(shape, step.nodes[0].type.kind)
-    bounds = step.lines[0].bounds
+    bounds, shape = unary(step, NUMBERS), step.node.type.shape
     return Line(step.worst, bounds.hull(bounds.scaled(Fraction(max(shape[step.axis(shape)], 1)))))

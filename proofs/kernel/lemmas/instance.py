@@ -62,6 +62,11 @@ class Instance:
         return value
 
     @property
+    def kind(self) -> str:
+        """The kind of the first argument."""
+        return self.nodes[0].type.kind if self.nodes else "real"
+
+    @property
     def worst(self) -> Regularity:
         """The least regular argument."""
         return max((line.regularity for line in self.lines), default=CONSTANT)

@@ -12,16 +12,17 @@ from proofs.network.graph import Graph, Node
 from proofs.regularity import ANALYTIC, CONSTANT
 
 
-def softmax_source(graph: Graph, node: Node) -> int | None:
-    """x where the argument of a softmax is x - max x along its axis: softmax(x - c) = softmax(x)."""
-    difference = graph.nodes[node.arguments[0]] if node.arguments else node
+def scores(graph: Graph, node: Node) -> int:
+    """The scores of a softmax: x where its argument is x - max x along its axis, as softmax(x - c) = softmax(x)."""
+    (argument,) = node.arguments
+    difference = graph.nodes[argument]
     if difference.operation != "subtract" or len(difference.arguments) != 2:
-        return None
+        return argument
     source, shift = difference.arguments
     largest = graph.nodes[shift]
     over = (largest.attributes.get("axes"), largest.attributes.get("keep"))
     same = largest.operation == "largest" and largest.arguments == (source,)
-    return source if same and over == ((node.attributes.get("axis"),), True) else None
+    return source if same and over == ((node.attributes.get("axis"),), True) else argument
 
 
 def empty_row(shape: tuple[int, ...], axis: int, mask: Mask) -> bool:
@@ -34,8 +35,7 @@ def softmax(step: Instance) -> Line:
     (shape,) = step.shapes("real")
     axis = step.axis(shape)
     step.result(shape, "real")
-    source = softmax_source(step.graph, step.node)
-    x = step.lines[0] if source is None else step.before(source)
+    x = step.before(scores(step.graph, step.node))
     if empty_row(shape, axis, x.mask):
         return OPEN
     lower = Interval(ONE, False) if shape[axis] == 1 else Interval(ZERO, x.mask is None)

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from proofs.kernel.lemmas.rows import scores
 from proofs.kernel.value_numbering import moves
 from proofs.kernel.value_numbering.arithmetic import EXACT, folded, product, shifted, total
 from proofs.kernel.value_numbering.mixtures import mixture
@@ -59,7 +60,7 @@ def selected(at: At) -> Value:
 
 def softmax(at: At) -> Value:
     """A weight is its score among the scores of its row; of a single score it is 1, of -inf it is 0."""
-    axis, numbers = at.get("axis"), at.softmax_argument.numbers
+    axis, numbers = at.get("axis"), at.before(scores(at.graph, at.node)).numbers
     if numbers.shape[axis] == 1 != at.shape()[axis]:
         return at.each(lambda n: at.table.of("softmax", axis, n), numbers)
     result = np.empty_like(numbers)

@@ -6,7 +6,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from proofs.kernel.lemmas.rows import softmax_source
 from proofs.kernel.value_numbering.table import Shape, Table, exactly
 from proofs.network.graph import Graph, Node
 
@@ -56,12 +55,6 @@ class At:
     def get(self, name: str) -> Any:
         """An attribute."""
         return self.node.attributes[name]
-
-    @property
-    def softmax_argument(self) -> Value:
-        """The scores of a softmax: x, where x - max x is its argument."""
-        source = softmax_source(self.graph, self.node)
-        return self.arguments[0] if source is None else self.before(source)
 
     def shape(self, position: int = 0) -> Shape:
         """The shape of an argument."""
