@@ -230,6 +230,13 @@ def test_every_operation_costs_at_least_a_hundredth_of_a_microsecond_for_an_entr
         assert evaluation(graph)[0] >= 80 + 0.01 * size
 
 
+@pytest.mark.parametrize("operation", sorted(REGISTRY))
+def test_a_node_without_its_arguments_has_a_price(operation: str) -> None:
+    """The kernel says what is wrong with it."""
+    graph = Graph((Node(operation, (), {}, NINE, "", ""),), (), 0, 1)
+    assert evaluation(graph)[0] >= 40
+
+
 @pytest.mark.parametrize("length", [2, 3, 5])
 @pytest.mark.parametrize("layers", [1, 2])
 def test_longer_deeper_and_wider_networks_cost_more(length: int, layers: int) -> None:

@@ -80,7 +80,8 @@ def test_equal_states_are_paid_for_every_prompt_that_is_numbered(make: Any, monk
 
 CLASSES = [
     [[1], [2], "differ: point 0"], [[1], [2], "differ: point 0"], [[1], [3, 3], "differ: point 1"],
-    [[4, 4], [5, 5], "collide: equal states"], [[5, 5], [6, 6], "undecided"], [[1, 1]], "none", [[7, 7], [8, 8], 1, 2],
+    [[4, 4], [5, 5], "collide: equal states"], [[5, 5], [6, 6], "undecided"], [[1, 1]], "none", "abc",
+    [[7, 7], [8, 8], 1, 2],
 ]  # fmt: skip
 
 
@@ -112,6 +113,8 @@ def test_of_silenced_networks_what_is_evaluated_is_paid() -> None:
     for zeroed in (["no such"], "down", {"down": 1}, 1):
         claim = {"claim": {"zeroed": zeroed}}
         assert bill({**certificate, **claim}, "generic-position")["evaluations"][0] == whole
+    claim = {"claim": {"zeroed": ["down"]}}  # of another kind, whose networks are evaluated as they are
+    assert bill({**certificate, **claim}, "separation")["evaluations"][0] == whole
 
 
 def test_a_network_that_cannot_be_silenced_is_paid_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
