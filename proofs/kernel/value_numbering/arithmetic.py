@@ -64,6 +64,8 @@ def shifted(at: At, first: int, second: int, sign: int, fits: tuple[bool, bool])
         infinite = any(isinstance(entry, float) for entry in known.values)
         if infinite or at.node.type.kind != "real" or not fits[position]:
             continue
+        if table.is_zero(other):
+            return value
         base, before = table.shifted.get(value, (value, table.constant("real", at.whole, (Fraction(0),))))
         by = folded(at, (before, other))
         if by is not None:
