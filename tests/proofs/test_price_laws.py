@@ -52,10 +52,19 @@ def test_what_is_within_the_limit_is_paid_and_the_rest_is_left_for_algebra(
             assert afford({}, kind, limit) == pytest.approx(min(left, 2e6 * limit), abs=1e-3)
 
 
+@pytest.mark.parametrize("limit", [0.25, 1.0, 3.0])
 @pytest.mark.parametrize(("cost", "size"), [(10e6, 0.0), (0.0, 500e6), (10e6, 500e6)])
-def test_the_limit_itself_is_within(cost: float, size: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(price, "parts", lambda certificate, kind: [("part", cost, size)])
-    assert afford({}, "witness", 1.0) == min(10e6 - cost, 2e6)
+def test_the_limit_itself_is_within_and_nothing_more(
+    cost: float, size: float, limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for more, held in ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5)):
+        part = ("part", cost * limit + more, size * limit + held)
+        monkeypatch.setattr(price, "parts", lambda certificate, kind, part=part: [part])
+        if part[1] <= 10e6 * limit and part[2] <= 500e6 * limit:
+            assert afford({}, "witness", limit) == min(10e6 * limit - part[1], 2e6 * limit)
+        else:
+            with pytest.raises(TooLarge):
+                afford({}, "witness", limit)
 
 
 # Rows of graphs.
@@ -94,7 +103,9 @@ def test_rows_cost_by_their_number_their_arguments_and_the_characters_of_blocks(
 
 def test_every_graph_is_counted_and_one_that_is_none_hides_no_other() -> None:
     graph = kept(7).to_json()
-    once = bill({"graph": graph})
+    once, other = bill({"graph": graph}), bill({"graph": power(9).to_json()})
+    for first, second in ((graph, power(9).to_json()), (power(9).to_json(), graph)):
+        assert bill({"graphs": [first, second]})["powers"][0] == once["powers"][0] + other["powers"][0]
     for both in (
         {"graphs": [graph, graph]},
         {"graph": graph, "witness": {"graph": graph}},
@@ -174,7 +185,7 @@ def power(exponent: Any) -> Graph:
 
 @pytest.mark.parametrize(
     ("exponent", "digits"),
-    [(0, 0), (1, 1), (2, 2), (5, 3), (10**6 - 1, 20), (10**6, 0), (-5, 0), (True, 0), ("5", 0), (Fraction(5), 0)],
+    [(0, 0), (1, 1), (2, 2), (5, 3), (10**6 - 1, 20), (10**6, 0), (-1, 0), (True, 0), ("5", 0), (Fraction(5), 0)],
 )
 def test_a_power_costs_by_the_digits_of_its_exponent(exponent: Any, digits: int) -> None:
     """One that no operation takes costs nothing: the kernel refuses it."""
@@ -206,6 +217,15 @@ def test_an_evaluation_costs_by_what_its_operations_do(name: str) -> None:
     graph = written(make)
     moves = sum(node.type.size for node in graph.nodes if node.operation == "permute")
     assert evaluation(graph) == near(cost + 40 * len(graph.nodes), 120 * balls + 8 * moves)
+
+
+def test_a_scatter_costs_for_every_place_of_what_is_written() -> None:
+    def make(net: Net) -> int:
+        places = net.op("reshape", net.tokens(2, 9), shape=(2,))
+        return net.op("scatter", net.parameter("p", 5), places, net.parameter("q", 2), axis=0)
+
+    leaves_and_places = 0.05 * (2 + (2 + 2) + 5 + 2)
+    assert evaluation(written(make))[0] == pytest.approx(40 * 5 + leaves_and_places + 0.05 * 5 * 2)
 
 
 def test_a_scatter_costs_for_every_place_that_it_may_fill() -> None:

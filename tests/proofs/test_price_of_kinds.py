@@ -33,7 +33,8 @@ def test_a_stored_witness_is_evaluated_six_times_and_longer_with_more_digits(bit
     assert bill(shown)["evaluations"] == near(*paid)
     assert bill({**shown, "other_lengths": {"3": own.to_json()}})["evaluations"] == near(*paid)
     assert "evaluations" not in bill({**shown, "witness": None})
-    assert "evaluations" not in bill(shown, "separation")
+    for kind in ("separation", "generic-position"):
+        assert "evaluations" not in bill(shown, kind)
     work, size = evaluation(own)
     inside = bill({**shown, "witness": {"bits": bits, "graph": own.to_json()}})["evaluations"]
     assert inside == near(passes * work + 1.5 * 6 * 11, size + 120 * 6 * 11)
@@ -79,7 +80,8 @@ def test_equal_states_are_paid_for_every_prompt_that_is_numbered(make: Any, monk
 
 
 CLASSES = [
-    [[1], [2], "differ: point 0"], [[1], [2], "differ: point 0"], [[1], [3, 3], "differ: point 1"],
+    [[1], [2], "differ: point 0"], [[1], [2], "differ: point 0"], [[1], [9], "differ: point 0"],
+    [[1], [3, 3], "differ: point 1"],
     [[4, 4], [5, 5], "collide: equal states"], [[5, 5], [6, 6], "undecided"], [[1, 1]], "none", "abc",
     [[7, 7], [8, 8], 1, 2],
 ]  # fmt: skip
@@ -91,14 +93,14 @@ def test_patterns_cost_by_the_prompts_of_each_point_and_of_each_that_is_numbered
     found = bill(certificate, "generic-position")
     work = {length: evaluation(graph)[0] for length, graph in graphs.items()}
     drawn = 1.5 * 4 * 9  # outcomes that are named, and the entries of the one table
-    assert found["evaluations"][0] == pytest.approx(3 * work[1] + 1 * work[2] + 2 * drawn)
+    assert found["evaluations"][0] == pytest.approx(4 * work[1] + 1 * work[2] + 2 * drawn)
     held = sum(evaluation(graph)[1] for graph in graphs.values())
     assert found["evaluations"][1] == pytest.approx(held + 2 * 120 * 4 * 9)
     assert found["equal states"] == near(numbering(graphs, {2: 3}), 0)
     family = {"structural_collisions": [{"pairs": [[[7, 8], [8, 7]], [[7, 8], [9, 9]], "none"]}, "none"]}
     more = bill({**certificate, **family}, "generic-position")
     assert more["equal states"] == near(numbering(graphs, {2: 6}), 0)
-    assert "evaluations" not in bill({**certificate, "classes": CLASSES[3:]}, "generic-position")
+    assert "evaluations" not in bill({**certificate, "classes": CLASSES[4:]}, "generic-position")
 
 
 def test_of_silenced_networks_what_is_evaluated_is_paid() -> None:
@@ -226,5 +228,5 @@ def test_the_longest_number_of_a_step_is_the_one_that_counts() -> None:
 def test_a_step_without_logits_and_one_of_very_many_are_paid() -> None:
     scalar = Graph((Node("parameter", (), {"name": "p"}, TensorType((), "real"), "", ""),), (), 0, 1)
     assert bill({"graph": scalar.to_json()}, "training-step")["symbols"] == near(4.5 * 2.75, 0)
-    many = Graph((Node("parameter", (), {"name": "p"}, TensorType((3, 300), "real"), "", ""),), (), 0, 1)
+    many = Graph((Node("parameter", (), {"name": "p"}, TensorType((2, 3, 300), "real"), "", ""),), (), 0, 1)
     assert bill({"graph": many.to_json()}, "training-step")["symbols"] == near(4.5 * 2.75**200, 0)
