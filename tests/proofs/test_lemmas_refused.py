@@ -34,6 +34,8 @@ from tests.proofs.lines import HALF, derived, real, refused, truth, whole, withi
         ("concatenate", [real((2,)), whole((2,))], (4,), {"axis": 0}),
         ("gather", [real((5, 2)), whole((2, 3), within(0, 1).bounds)], (2, 3), {"axis": 0}),
         ("gather", [real((5, 2)), whole((2,), within(0, 1).bounds)], (2,), {"axis": 0}),
+        ("gather", [real((2, 5)), whole((3, 5), within(0, 1).bounds)], (3, 5), {"axis": 1}),
+        ("scatter", [real((2, 5)), whole((3, 5), within(0, 1).bounds), real((3, 5))], (2, 5), {"axis": 1}),
         ("take", [real((5, 2)), real((2,))], (2, 2), {"axis": 0}),
         ("scatter", [real((5,)), whole((2,), within(0, 1).bounds), real((3,))], (5,), {"axis": 0}),
         ("scatter", [real((5, 2)), whole((2, 3), within(0, 1).bounds), real((2, 3))], (5, 2), {"axis": 0}),
@@ -82,6 +84,22 @@ from tests.proofs.lines import HALF, derived, real, refused, truth, whole, withi
 def test_what_does_not_fit_is_refused(operation: str, arguments: Any, shape: Any, attributes: Any) -> None:
     assert operation in LEMMAS
     refused(operation, arguments, shape, **attributes)
+
+
+@pytest.mark.parametrize("operation", ["add", "subtract", "multiply", "greater", "at_most", "equal"])
+def test_truth_values_are_no_numbers(operation: str) -> None:
+    refused(operation, [truth(), truth()], (4,), "boolean")
+
+
+def test_a_mean_of_whole_numbers_is_no_whole_number() -> None:
+    refused("mean", [whole()], (), "integer", axes=(0,), keep=False)
+    assert derived("sum", [whole()], (), "integer", axes=(0,), keep=False).regularity == CONSTANT
+
+
+@pytest.mark.parametrize("operation", ["take", "gather"])
+def test_nothing_is_known_of_what_is_read_from_a_mask(operation: str) -> None:
+    masked = ((4,), "real", Line(POLYNOMIAL, EVERYTHING, np.array([True, False, False, False])))
+    assert derived(operation, [masked, whole((4,), within(0, 3).bounds)], (4,), axis=0) == OPEN
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def indexed(step: Instance) -> Line:
         _expect_fit(index, table, axis)
         step.result(index, step.kind)
     values, places = step.lines
-    if values.mask is not None or not _within(places, table[axis]):
+    if not _within(places, table[axis]):
         return OPEN
     return Line(chosen(values.regularity, places), values.bounds)
 
