@@ -186,15 +186,16 @@ def _silenced(graphs: list[Graph], zeroed: list[Any]) -> list[Graph]:
 
 
 def _numbering(graphs: list[Graph], prompts: Counter[int]) -> Iterator[Part]:
-    numbering = Numbering(graphs) if graphs else None
+    if not graphs:
+        return
+    numbering = Numbering(graphs)
     for graph in graphs:
-        if numbering is not None:
-            try:
-                found, terms = numbering.work(graph)
-            except MALFORMED:
-                continue
-            each = NUMBER * len(live(graph)) + LOOKUP * found + READ_TERM * terms
-            yield "equal states", prompts[graph.length] * each, 0.0
+        try:
+            found, terms = numbering.work(graph)
+        except MALFORMED:
+            continue
+        each = NUMBER * len(live(graph)) + LOOKUP * found + READ_TERM * terms
+        yield "equal states", prompts[graph.length] * each, 0.0
 
 
 def _evaluations(graph: Graph, times: float, points: int) -> Part:
