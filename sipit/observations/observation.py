@@ -215,7 +215,7 @@ def named_layers(layer: Any) -> tuple[Any, ...]:
     """
     found = () if layer is None else tuple(map(whole_number, several("layers", layer)))
     for one in found:
-        if type(one) is not int and not isinstance(one, str):
+        if hasattr(one, "ndim"):  # of no whole number; what else is no layer is refused beside those that there are
             raise InvalidInput(
                 f"Expected layers by number, or 'final', but got layer={shown(layer)}; choose one of these."
             )
