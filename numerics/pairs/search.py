@@ -118,7 +118,7 @@ def closest_pairs(
         InvalidInput: points, count or method are not as above.
     """
     _check_method(method)
-    count, distinct = whole("the pairs to look for", count, least=1, most=2**62), switch("distinct", distinct)
+    count, distinct = whole("count", count, least=1, most=2**62), switch("distinct", distinct)
     called("progress", progress)
     checked = point_set(points)
     equal = equal_rows(checked)
@@ -237,4 +237,4 @@ def _all_members(groups: tuple[tuple[int, ...], ...], firsts: Rows, seconds: Row
 
 
 def _check_method(method: str) -> None:
-    one_of("a search method", method, get_args(Method))
+    one_of("a method", method, get_args(Method))
