@@ -249,7 +249,8 @@ def read_states(
     found = look_into(path, layer=layer, observe=observe, top=top, model=model)
     seen, named = found.observation, _asked(observe, layer, top)
     if seen.layered and not seen.layers:
-        raise InvalidInput(f"Expected a layer, because {path} has no manifest of ours, but got none; give --layer.")
+        what = "has no manifest of ours" if found.source is None else f"has none ({found.source.origin})"
+        raise InvalidInput(f"Expected a layer, because {path} {what}, but got none; give --layer.")
     if found.manifest is not None and named.layers and named.layers != seen.layers:
         raise InvalidInput(
             f"Expected {seen}, where the states in {path} were captured, but got layer {named.layer}; "

@@ -177,7 +177,7 @@ def test_count_and_method_are_checked():
     points = np.eye(3)
     with pytest.raises(InvalidInput, match="count, but got 0"):
         closest_pairs(points, count=0)
-    with pytest.raises(InvalidInput, match="method .* got 'quick'"):
+    with pytest.raises(InvalidInput, match=r"method .* got 'quick'"):
         closest_pair(points, method="quick")  # type: ignore[arg-type]
 
 
