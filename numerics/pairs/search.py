@@ -164,7 +164,7 @@ def pairs_within(points: Any, *, threshold: float, distinct: bool = False, metho
             f"Expected a threshold that is finite and not negative, but got threshold={shown(threshold)}; pass an L2 "
             "distance."
         )
-    threshold = threshold if isinstance(threshold, int | float) else distance
+    threshold = distance if type(threshold) not in (int, float) else threshold  # of another library, or a fraction
     checked = point_set(points)
     equal = equal_rows(checked)
     groups = () if distinct else equal.groups

@@ -149,15 +149,17 @@ def certify_separation(
     of_kind("weights by name", weights, Mapping, "give the arrays of the model that was captured")
     bits = None if bits is None else whole("bits", bits, least=1, most=LARGEST, example=64)
     workers, progress, keep = whole("workers", workers, least=1), called("progress", progress), called("keep", keep)
-    kept = {} if kept is None else of_kind("trails by prompt", kept, Mapping, "leave it away")
-    for trail in kept.values():
+    known: dict[tuple[int, ...], Trail] = dict(
+        of_kind("trails by prompt", {} if kept is None else kept, Mapping, "leave it away")
+    )
+    for trail in known.values():
         of_kind("trails by prompt", trail, Trail, "leave it away")
     state = None if observed is None else _observed(observed)
     by_length = {one.length: one for one in graphs}
     rows = [token_ids(f"prompt {number}", prompt) for number, prompt in enumerate(several("prompts", prompts))]
     _check_prompts(by_length, rows)
     arrays = checked_weights(graphs, weights)
-    run = Run(by_length, arrays, bits, dict(kept), keep or (lambda trail: None), workers)
+    run = Run(by_length, arrays, bits, known, keep or (lambda trail: None), workers)
     equal = identities(by_length, arrays, rows)
     skipped = {(identity.first, identity.second) for identity in equal}
     wanted: dict[tuple[int, ...], int] = {}

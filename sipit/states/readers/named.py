@@ -179,7 +179,9 @@ def _outside(model: LanguageModel, module: Any, *, entering: bool) -> Place | No
     if len(taken) != 1:
         return None
     layers: tuple[Layer, ...] = (0, model.layers, "final")
-    fits = [layer for layer in layers if _has(model, layer) and torch.equal(taken[0], Network(model, layer).run(ids))]
+    fits: list[Layer] = [
+        layer for layer in layers if _has(model, layer) and torch.equal(taken[0], Network(model, layer).run(ids))
+    ]
     return Place("residual", fits[0]) if len(fits) == 1 else None
 
 
