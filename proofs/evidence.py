@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from proofs.arguments import path_of
 from proofs.errors import InvalidInput
 from proofs.showing import Shown
 from proofs.verdict import Verdict
@@ -96,7 +97,7 @@ def read_record(path: Path) -> Record:
     Raises:
         InvalidInput: no such file, too large, not JSON, or not a record.
     """
-    return Record.from_json(read_json(path))
+    return Record.from_json(read_json(path_of("a record", path)))
 
 
 def read_json(path: Path) -> Any:

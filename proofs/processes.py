@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 _shared: list[Any] = []
+_FEW = 4  # processes that are made if they are asked for, however few processors there are
 
 
 def shared() -> Any:
@@ -50,7 +51,8 @@ class Pool:
         _shared.append(subject)
         with warnings.catch_warnings():  # they only run integers, BLAS and Arb, none of which holds a lock here
             warnings.simplefilter("ignore", DeprecationWarning)
-            self._pool = multiprocessing.get_context("fork").Pool(workers, initializer=_unbothered)
+            count = min(workers, max(_FEW, processors()))
+            self._pool = multiprocessing.get_context("fork").Pool(count, initializer=_unbothered)
 
     def __enter__(self) -> Any:
         return self._pool

@@ -23,7 +23,7 @@ from proofs.network.tensor_file import read_header
 if TYPE_CHECKING:
     import torch
 
-MEASURING = 3  # raised where this toolkit measures otherwise than before; 2, 3: half types as the library loads them
+MEASURING = 4  # raised where this toolkit measures otherwise than before; 2 to 4: half types as the library loads them
 
 
 def cache_folder() -> Path:

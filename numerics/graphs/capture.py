@@ -12,7 +12,6 @@ import contextlib
 import json
 import math
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -22,6 +21,7 @@ from numerics.graphs.lowering import lower
 from numerics.networks.library import quiet
 from numerics.networks.stream import entered, hidden_of
 from numerics.networks.text_class import new_text_model, text_blocks, text_part
+from proofs.arguments import one_of, path_of, switch, whole
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import Graph
 
@@ -29,6 +29,7 @@ LARGEST_BYTES = 16 * 2**20  # of a config file
 LARGEST = {"vocab_size": 2**24, "hidden_size": 2**18, "num_hidden_layers": 1024}  # above any model there is
 LARGEST_COUNT = 2**14  # heads, experts
 LARGEST_SIZE = 2**24  # anything else that a tensor is as long as
+LONGEST = 2**20  # tokens of a prompt
 LARGEST_BUFFER = 2**27  # entries that are computed on the CPU; a larger buffer is not known
 
 
@@ -110,8 +111,9 @@ def capture_graph(
         InvalidInput: no such config, not JSON, not a decoder, absurd sizes, or a layer it does not have.
         Unsupported: the architecture needs code outside the library, or cannot be traced.
     """
-    if length < 1:
-        raise InvalidInput(f"Expected at least one token, but got length={length}.")
+    length, distinct = whole("tokens", length, least=1, most=LONGEST, example=8), switch("distinct", distinct)
+    one_of("an attention", attention, ("eager", "sdpa"))
+    layer = None if layer is None else whole("the layer", layer, least=0)
     if isinstance(source, torch.nn.Module) and not hasattr(source, "config"):
         tables = [m.num_embeddings for m in source.modules() if isinstance(m, torch.nn.Embedding)]
         about = {"module": type(source).__name__, "length": length}
@@ -152,7 +154,7 @@ def read_config(source: Any) -> Any:
 
     if isinstance(source, transformers.PretrainedConfig):
         return _plausible(source)
-    path = Path(source)
+    path = path_of("a config.json", source)
     path = path / "config.json" if path.is_dir() else path
     try:
         if path.stat().st_size > LARGEST_BYTES:

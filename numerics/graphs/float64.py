@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from proofs.arguments import of_kind, shown, token_ids
 from proofs.arithmetic.base import Arithmetic, Discrete
 from proofs.arithmetic.whole import discrete
 from proofs.errors import InvalidInput
@@ -162,6 +163,12 @@ def evaluate_float64(
     Raises:
         InvalidInput: a parameter is missing, or the prompt has another length.
     """
+    of_kind("a captured graph", graph, Graph, "capture one with numerics.capture_graph")
+    of_kind("parameters by name", parameters, Mapping, "give the state_dict of the captured model")
+    tokens = token_ids("the prompt", tokens)
+    vocabulary = next((n.attributes["vocabulary"] for n in graph.nodes if n.operation == "tokens"), 2**31)
+    if not all(0 <= token < int(str(vocabulary)) for token in tokens):
+        raise InvalidInput(f"Expected token ids below {vocabulary}, but got {shown(tokens)}; give other ids.")
     if len(tokens) != graph.length:
         raise InvalidInput(f"Expected {graph.length} tokens, as captured, but got {len(tokens)}; capture that length.")
     arithmetic = TorchArithmetic(device=device)
@@ -169,6 +176,17 @@ def evaluate_float64(
     for name, _ in graph.parameters():
         if name not in parameters:
             raise InvalidInput(f"Expected the parameter {name!r}, but got none; give the state of the captured model.")
-        inputs[name] = parameters[name].detach().to(device, torch.float64)
+        inputs[name] = _placed(name, parameters[name], device)
     with torch.no_grad():
         return evaluate(graph, inputs, arithmetic)
+
+
+def _placed(name: str, parameter: Any, device: Any) -> torch.Tensor:
+    try:
+        return torch.as_tensor(parameter).detach().to(torch.device(device), torch.float64)
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidInput(
+            f"Expected the parameter {name!r} as a tensor, and a device that is present, but got {shown(parameter)} "
+            f"and {shown(device)} ({reason}); give the state of the captured model, and use cpu."
+        ) from None

@@ -1,7 +1,8 @@
 """A module in another floating-point type, as the library loads it in that type.
 
-In a half type, what no checkpoint stores (the frequencies of rotations) and the parts that a class names, or makes in a
-type of their own (some routers), stay in float32: rounded frequencies turn later positions by other angles.
+In a half type the parts that a class names, or makes in float32 (some routers), stay in float32. What no checkpoint
+stores has the type that the class makes it in: frequencies of rotations stay in float32, rounded ones turn later
+positions by other angles; scales of embeddings and masks that are made in the type of the weights are rounded.
 """
 
 import copy
@@ -55,12 +56,18 @@ def _types(module: Any, dtype: torch.dtype) -> Iterator[tuple[torch.Tensor, torc
     """The floating-point parameters and buffers, each with the type that it is to have."""
     half = dtype in _HALVES
     stored, wide = (module.state_dict().keys(), _kept_wide(module, dtype)) if half else ((), None)
-    made = _made_wide(module, dtype) if half else frozenset[str]()
+    made = _made_in(module, dtype) if half else dict[str, torch.dtype]()
+    parameters = {name for name, _ in module.named_parameters()}
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if not tensor.is_floating_point():
             continue
-        if half and (name not in stored or name in made or (wide and wide.search(name))):
-            yield tensor, torch.float32 if tensor.dtype == torch.float64 else tensor.dtype
+        kept = torch.float32 if tensor.dtype == torch.float64 else tensor.dtype
+        if half and wide and wide.search(name):
+            yield tensor, kept
+        elif half and name not in stored:
+            yield tensor, made[name] if made.get(name) in _HALVES else kept
+        elif name in parameters and made.get(name) == torch.float32:
+            yield tensor, kept
         else:
             yield tensor, dtype
 
@@ -72,15 +79,27 @@ def _kept_wide(module: Any, dtype: torch.dtype) -> re.Pattern[str] | None:
     return re.compile("|".join(part.replace("*", ".*") for part in said)) if said else None
 
 
-def _made_wide(module: Any, dtype: torch.dtype) -> frozenset[str]:
-    """The parameters that a class makes in float32 though everything is made in a half type."""
+def _made_in(module: Any, dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """The types of parameters and buffers as a class makes them where everything is made in a half type, by name."""
     before = torch.get_default_dtype()
     try:
         torch.set_default_dtype(dtype)
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            made = type(module)(copy.deepcopy(module.config))
+            config = copy.deepcopy(module.config)
+            for part in _configs(config):
+                part.dtype = dtype  # which some classes make their own parts in
+            made = type(module)(config)
     except Exception:  # noqa: BLE001 - a class that is no library's may raise whatever it likes, or have no config
-        return frozenset()
+        return {}
     finally:
         torch.set_default_dtype(before)
-    return frozenset(name for name, tensor in made.named_parameters() if tensor.dtype == torch.float32)
+    return {name: tensor.dtype for name, tensor in (*made.named_parameters(), *made.named_buffers())}
+
+
+def _configs(config: Any) -> Iterator[Any]:
+    """A config, and those of the parts in it."""
+    yield config
+    for name in getattr(config, "sub_configs", {}):
+        part = getattr(config, name, None)
+        if part is not None:
+            yield from _configs(part)

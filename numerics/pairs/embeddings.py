@@ -1,11 +1,15 @@
 """Embedding rows that are exactly equal: prompts that differ in such tokens have the same states at every layer."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 
 from numerics.pairs.row_classes import row_classes
 from numerics.pairs.search import Progress, closest_pairs
+from proofs.arguments import shown
+from proofs.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ def duplicate_rows(weight: torch.Tensor) -> DuplicateRows:
     Returns:
         The groups, exact for the stored values: tokens of one group have equal states after every prefix.
     """
+    weight = _table(weight)
     members: dict[int, list[int]] = {}
     for token, first in enumerate(row_classes(weight)):
         members.setdefault(first, []).append(token)
@@ -55,9 +60,27 @@ def nearest_rows(weight: torch.Tensor, *, progress: Progress | None = None) -> N
     Raises:
         InvalidInput: an entry is NaN or infinite.
     """
+    weight = _table(weight)
     if len(weight) < 2:
         return None
     table = weight.detach().cpu()
     table = table.float() if table.dtype == torch.bfloat16 else table  # which is exact
     pairs = closest_pairs(table.numpy(), count=1, distinct=True, progress=progress)
     return NearestRows(pairs[0].first, pairs[0].second, pairs[0].distance) if len(pairs) else None
+
+
+def _table(weight: Any) -> torch.Tensor:
+    """A table of floats, of whatever library.
+
+    Raises:
+        InvalidInput: something else.
+    """
+    try:
+        table = weight.detach() if isinstance(weight, torch.Tensor) else torch.from_numpy(np.asarray(weight))
+    except (TypeError, ValueError, RuntimeError):
+        table = torch.empty(0)
+    if table.ndim != 2 or not table.is_floating_point() or table.is_meta:
+        raise InvalidInput(
+            f"Expected a table of floats, (vocabulary, width), but got {shown(weight)}; give the embedding's weight."
+        )
+    return table

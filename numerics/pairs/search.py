@@ -23,6 +23,7 @@ from numerics.pairs.product import search_products
 from numerics.pairs.sketch import sketch
 from numerics.pairs.tree import pair_tree, probe, search_tree
 from numerics.pairs.windows import join, offer_neighbours, pairs_in_windows
+from proofs.arguments import called, number, one_of, shown, switch, whole
 from proofs.errors import InvalidInput
 
 Method = Literal["auto", "windows", "tree", "product"]
@@ -117,8 +118,8 @@ def closest_pairs(
         InvalidInput: points, count or method are not as above.
     """
     _check_method(method)
-    if count < 1:
-        raise InvalidInput(f"Expected at least one pair to look for, but got count={count}; pass a positive number.")
+    count, distinct = whole("count", count, least=1, most=2**62), switch("distinct", distinct)
+    called("progress", progress)
     checked = point_set(points)
     equal = equal_rows(checked)
     groups = () if distinct else equal.groups
@@ -157,10 +158,13 @@ def pairs_within(points: Any, *, threshold: float, distinct: bool = False, metho
         [(1, 2)]
     """
     _check_method(method)
-    if not (math.isfinite(threshold) and threshold >= 0):
+    distance, distinct = number(threshold), switch("distinct", distinct)
+    if distance is None or not (math.isfinite(distance) and distance >= 0):
         raise InvalidInput(
-            f"Expected a threshold that is finite and not negative, but got threshold={threshold}; pass an L2 distance."
+            f"Expected a threshold that is finite and not negative, but got threshold={shown(threshold)}; pass an L2 "
+            "distance."
         )
+    threshold = distance if type(threshold) not in (int, float) else threshold  # of another library, or a fraction
     checked = point_set(points)
     equal = equal_rows(checked)
     groups = () if distinct else equal.groups
@@ -233,6 +237,4 @@ def _all_members(groups: tuple[tuple[int, ...], ...], firsts: Rows, seconds: Row
 
 
 def _check_method(method: str) -> None:
-    if method not in get_args(Method):
-        known = ", ".join(get_args(Method))
-        raise InvalidInput(f"Expected a known search method, but got method={method!r}; choose one of {known}.")
+    one_of("a method", method, get_args(Method))

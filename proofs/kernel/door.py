@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from proofs.arguments import number, seed_of, shown, whole
 from proofs.arithmetic.surds import TooLong, at_most
 from proofs.errors import InvalidInput, SipitError
 from proofs.evidence import SCHEMA
@@ -85,6 +86,13 @@ def check(
     Raises:
         InvalidInput: not a certificate of a known kind, one of another version, or no weights where they are needed.
     """
+    if weights is not None and not isinstance(weights, Mapping):
+        raise InvalidInput(f"Expected weights by name, but got a {type(weights).__name__}; name them with --model.")
+    steps = None if steps is None else whole("steps", steps, least=1)
+    seed, workers = None if seed is None else seed_of(seed), whole("workers", workers, least=1)
+    paid = number(limit)
+    if paid is None:
+        raise InvalidInput(f"Expected a number for the limit, but got {shown(limit)}; the usual one is 1.")
     data = certificate.to_json() if hasattr(certificate, "to_json") else certificate
     kind = data.get("kind") if isinstance(data, Mapping) else None
     if not isinstance(kind, str) or kind not in KERNELS:
@@ -97,7 +105,7 @@ def check(
         raise InvalidInput("Expected the weights that the certificate is about, but got none; name them with --model.")
     drawn = random.SystemRandom().getrandbits(32) if seed is None else seed
     try:
-        with at_most(afford(data, kind, limit)):
+        with at_most(afford(data, kind, paid)):
             if kind == SEPARATION:
                 claim = derive_separation(data, weights, steps, drawn)
             elif kind == VOCABULARY:

@@ -26,7 +26,7 @@ def checked_weights(graphs: Iterable[Graph], weights: Mapping[str, Any]) -> dict
     for name, type_ in {item for graph in graphs for item in graph.parameters()}:
         if name not in weights:
             raise InvalidInput(f"Expected the weight {name!r}, but it is missing; give those of the captured model.")
-        array = np.asarray(weights[name])
+        array = _array(name, weights[name])
         if array.dtype.kind != "f" or array.dtype.itemsize > 8:
             raise InvalidInput(
                 f"Expected {name!r} as floats, but got {array.dtype}; its values are hidden: dequantise."
@@ -81,3 +81,12 @@ def _read(path: Path, tensor: StoredTensor) -> NDArray[Any]:
     if 0 in tensor.shape:
         return np.zeros(tensor.shape, dtype=_KINDS[tensor.dtype])
     return np.memmap(path, dtype=_KINDS[tensor.dtype], mode="r", offset=tensor.start, shape=tensor.shape)
+
+
+def _array(name: str, given: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInput(
+            f"Expected {name!r} as an array, but numpy makes none of it ({str(error).splitlines()[0]}); widen it first."
+        ) from None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from proofs.arguments import of_kind
 from proofs.evidence import SCHEMA
 from proofs.kernel.regularity import shown_here, statement, written
 from proofs.kernel.result import digest
@@ -103,6 +104,7 @@ def prove_analytic(graph: Graph) -> AnalyticityProof | Obstructions:
         `AnalyticityProof` (verdict proved) or `Obstructions` (undecided; refuted once it has a witness). Both give a
         certificate by `to_json()`, which `proofs.check` derives anew. Theorem 2.1 of arXiv 2510.15511; docs/theory.md.
     """
+    of_kind("a captured graph", graph, Graph, "capture one with numerics.capture_graph")
     facts, conditions = derive(graph)
     used = relevant(graph)
     needed = tuple(condition for condition in conditions if condition.node in used)

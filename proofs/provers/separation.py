@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from proofs.arguments import called, of_kind, several, shown, token_ids, whole
 from proofs.arithmetic.fixed_point import LARGEST
 from proofs.enclosures.distances import Separation, decimal_below, separation
 from proofs.enclosures.matching import Matches, observe
@@ -142,12 +143,23 @@ def certify_separation(
         InvalidInput: a weight is missing, not finite or of another shape; a prompt fits no graph.
         Unsupported: an operation that has no enclosure.
     """
-    graphs = (graph,) if isinstance(graph, Graph) else tuple(graph)
+    graphs = several("graphs", graph)
+    for one in graphs:
+        of_kind("captured graphs", one, Graph, "capture one with numerics.capture_graph for every length")
+    of_kind("weights by name", weights, Mapping, "give the arrays of the model that was captured")
+    bits = None if bits is None else whole("bits", bits, least=1, most=LARGEST, example=64)
+    workers, progress, keep = whole("workers", workers, least=1), called("progress", progress), called("keep", keep)
+    known: dict[tuple[int, ...], Trail] = dict(
+        of_kind("trails by prompt", {} if kept is None else kept, Mapping, "leave it away")
+    )
+    for trail in known.values():
+        of_kind("trails by prompt", trail, Trail, "leave it away")
+    state = None if observed is None else _observed(observed)
     by_length = {one.length: one for one in graphs}
-    rows = [tuple(int(token) for token in prompt) for prompt in prompts]
+    rows = [token_ids(f"prompt {number}", prompt) for number, prompt in enumerate(several("prompts", prompts))]
     _check_prompts(by_length, rows)
     arrays = checked_weights(graphs, weights)
-    run = Run(by_length, arrays, bits, dict(kept or {}), keep or (lambda trail: None), workers)
+    run = Run(by_length, arrays, bits, known, keep or (lambda trail: None), workers)
     equal = identities(by_length, arrays, rows)
     skipped = {(identity.first, identity.second) for identity in equal}
     wanted: dict[tuple[int, ...], int] = {}
@@ -162,8 +174,23 @@ def certify_separation(
     return SeparationCertificate(
         tuple(by_length[n] for n in sorted({len(row) for row in rows})),
         tuple(trails), weights_digest(arrays), found, equal,
-        None if observed is None else observe([trail.state for trail in trails], *observed),
+        None if state is None else observe([trail.state for trail in trails], *state),
     )  # fmt: skip
+
+
+def _observed(given: Any) -> tuple[tuple[float, ...], Fraction]:
+    """A state and how far it may be off, of whatever numbers.
+
+    Raises:
+        InvalidInput: no such pair.
+    """
+    try:
+        values, noise = given
+        return tuple(float(value) for value in values), Fraction(noise)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise InvalidInput(
+            f"Expected the numbers of a state and how far it may be off, but got {shown(given)}; give both."
+        ) from None
 
 
 def _more_bits(trails: Sequence[Trail], found: Separation) -> dict[tuple[int, ...], int]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from proofs.arguments import called, of_kind, token_ids, whole
 from proofs.enclosures.closest import Crowd
 from proofs.enclosures.continuations import ARITHMETIC, Continuations
 from proofs.errors import InvalidInput, Unsupported
@@ -110,7 +111,11 @@ def certify_vocabulary(
             that do not depend on the last one.
         Undecided: radii that grow too wide to evaluate the network at all.
     """
-    report = progress or (lambda done, of: None)
+    of_kind("a captured graph", graph, Graph, "capture one with numerics.capture_graph")
+    of_kind("weights by name", weights, Mapping, "give the arrays of the model that was captured")
+    prefix, tokens = token_ids("the prefix", prefix), whole("tokens of the vocabulary", tokens, least=2)
+    workers = whole("workers", workers, least=1)
+    report = called("progress", progress) or (lambda done, of: None)
     check_question(graph, prefix, tokens)
     arrays = checked_weights([graph], weights)
     opened = Continuations.of(graph, arrays, prefix)

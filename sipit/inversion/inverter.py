@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from proofs.errors import InvalidInput
+from proofs.arguments import called, switch, whole
 from sipit.inversion.batching import Opening, run_together
 from sipit.inversion.budget import Clock, check_budget
 from sipit.inversion.first_states import FirstStates
 from sipit.inversion.formats import derive_each, with_other_formats
 from sipit.inversion.neighbours import other_layers
 from sipit.inversion.outcome import Inversion, TokenResult, matches_truth, overall
-from sipit.inversion.policies import Policy, make_policy
+from sipit.inversion.policies import Policy, check_policy, make_policy
 from sipit.inversion.resume import Kept
 from sipit.inversion.routes import RouteInverter
 from sipit.inversion.search import RIVALS, Search
@@ -59,6 +59,7 @@ def invert(
     """
     check_loaded(model)
     check_states(states)
+    full_margin, progress = switch("full_margin", full_margin), called("progress", progress)
     states = states.beside(model)
     inverter = open_inverter(
         model, states, policy=policy, tolerance=tolerance, full_margin=full_margin, rivals=rivals, budget=budget
@@ -113,15 +114,13 @@ class Inverter:
         states.check(model)
         network = observed_network(model, states.observation)
         derived: dict[Format, Tolerance] = {}
-        if tolerance in (None, "auto"):
+        if tolerance is None or (isinstance(tolerance, str) and tolerance == "auto"):
             derived = derive_each(model, states)
             tolerance = max(derived.values(), key=lambda one: one.value)
         elif not isinstance(tolerance, Tolerance):
             tolerance = Tolerance.given(tolerance)
-        if rivals is not None and not (type(rivals) is int and rivals >= 2):
-            raise InvalidInput(
-                f"Expected a number of rivals of at least 2, but got {rivals!r}; the usual one is {RIVALS}."
-            )
+        rivals = None if rivals is None else whole("rivals", rivals, least=2, example=RIVALS)
+        check_policy(policy)
         everything = full_margin or policy == "exhaustive" or says_little(network)
         return cls(
             network=network,

@@ -9,6 +9,7 @@ import torch
 
 from numerics.dtypes import name_of
 from numerics.networks.casting import cast
+from proofs.arguments import path_of, seed_of
 from proofs.errors import InvalidInput, SipitError, Unsupported
 from sipit.models.adapter import find_adapter
 from sipit.models.digest import digest_of_tensors
@@ -59,15 +60,16 @@ def load_model(
         MissingResource: the embedded model, or a library that the checkpoint needs, is not installed.
         Unsupported: not a decoder-only model, or one that the library refuses; custom code.
     """
-    auto = isinstance(dtype, str) and dtype == AUTO
-    chosen = parse_dtype(stored_type(os.fspath(name)) if auto else dtype)
-    said = [f"computes in {name_of(chosen)}, as most weights are stored"] if auto and chosen != torch.float32 else []
     own, name = built_in(name), os.fspath(name)
+    if own is None:
+        _check_name(name)
+    auto = isinstance(dtype, str) and dtype == AUTO
+    chosen = parse_dtype(stored_type(name) if auto else dtype)
+    said = [f"computes in {name_of(chosen)}, as most weights are stored"] if auto and chosen != torch.float32 else []
     if own == EMBEDDED:
         loaded = _smollm2(chosen)
     elif own is not None:
-        if type(seed) is not int:
-            raise InvalidInput(f"Expected a whole number for the seed, but got {seed!r}; give one, such as 0.")
+        seed = seed_of(seed)
         family = own.removeprefix(TINY)
         module = tiny_module(family, seed=seed)
         loaded = _Loaded(module, tiny_tokenizer(family), digest_of_tensors(module.config, module.named_parameters()))
@@ -85,6 +87,14 @@ def load_model(
         has_head=loaded.has_head,
         without_tokenizer=loaded.without_tokenizer,
     )
+
+
+def _check_name(name: str) -> None:
+    """Raises InvalidInput for a name that no file can have."""
+    try:
+        path_of("a model", name)
+    except InvalidInput:
+        raise unknown_model(name) from None
 
 
 def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:

@@ -4,7 +4,6 @@ The residual stream is read with hooks, and the run is ended by an exception ins
 after l, no final norm and no unembedding is computed. Every run is counted.
 """
 
-import operator
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -241,16 +240,6 @@ def replaced_blocks(model: LanguageModel, layer: int, states: torch.Tensor) -> G
                 del block.forward
             else:
                 block.forward = forward  # accelerate had put its own there
-
-
-def whole_number(value: Any) -> Any:
-    """A number such as a layer's as an int, whatever library it is an int of; anything else as it came, unchecked."""
-    if isinstance(value, bool | str):
-        return value
-    try:
-        return operator.index(value)
-    except TypeError:
-        return value
 
 
 @contextmanager

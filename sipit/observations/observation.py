@@ -10,11 +10,11 @@ router holds may be of several layers: each token then has the numbers of the fi
 the next, shape (T, n) in all, heads side by side.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from proofs.arguments import several, shown, whole_number
 from proofs.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -111,11 +111,11 @@ class Observation:
             InvalidInput: as above.
         """
         if isinstance(observe, Observation):
-            return observe if layer is None else cls(observe.sites, _layers(layer), observe.top)
+            return observe if layer is None else cls(observe.sites, named_layers(layer), observe.top)
         if observe is not None and not isinstance(observe, str):
             raise InvalidInput(f"Expected sites such as 'keys,values', but got a {type(observe).__name__}; name them.")
         sites = ("residual",) if observe is None else tuple(part.strip() for part in observe.split(","))
-        return cls(sites, _layers(layer), top)
+        return cls(sites, named_layers(layer), top)
 
     @classmethod
     def from_json(cls, entry: Any) -> "Observation":
@@ -207,14 +207,19 @@ class Observation:
 RESIDUAL = Observation()
 
 
-def _layers(layer: Any) -> tuple[Any, ...]:
-    from sipit.models.network import whole_number
+def named_layers(layer: Any) -> tuple[Any, ...]:
+    """The layers that are meant, one or several, by whole numbers of whatever library or in words; none for None.
 
-    if layer is None:
-        return ()
-    layer = whole_number(layer)
-    several = isinstance(layer, Iterable) and not isinstance(layer, str)
-    return tuple(map(whole_number, layer)) if several else (layer,)
+    Raises:
+        InvalidInput: something else.
+    """
+    found = () if layer is None else tuple(map(whole_number, several("layers", layer)))
+    for one in found:
+        if hasattr(one, "ndim"):  # of no whole number; what else is no layer is refused beside those that there are
+            raise InvalidInput(
+                f"Expected layers by number, or 'final', but got layer={shown(layer)}; choose one of these."
+            )
+    return found
 
 
 def _named(layers: tuple[Any, ...]) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
+from proofs.arguments import called, share
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
-from sipit.privacy.fingerprint import check_size
+from sipit.privacy.fingerprint import check_size, size_and_seed
 from sipit.privacy.scores import Claim, Threshold, threshold_of
 from sipit.prompts.reading import tokenize
 from sipit.record import Stages, silent
@@ -87,8 +88,8 @@ def audit_states(
     """
     check_loaded(model)
     check_states(states)
-    if not 0 < rate < 1:
-        raise InvalidInput(f"Expected a rate of false alarms between 0 and 1, but got {rate}; give one such as 0.01.")
+    rate, fingerprint = share("a rate of false alarms", rate), size_and_seed(fingerprint)
+    stages = called("stages", stages) or silent
     claim = _claim(model, states, fingerprint)
     ids = tokenize(model, prompts)
     _check_of_prompts(claim, states, ids)

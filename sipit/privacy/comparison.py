@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from numerics.dtypes import name_of
+from proofs.arguments import called, seed_of, share
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.showing import Shown
@@ -139,8 +140,8 @@ def compare_runs(
             states behind the final norm.
         Unsupported: a run that a model cannot do.
     """
-    if not 0 < rate < 1:
-        raise InvalidInput(f"Expected a rate of false alarms between 0 and 1, but got {rate}; give one such as 0.01.")
+    rate, seed = share("a rate of false alarms", rate), seed_of(seed)
+    stages = called("stages", stages) or silent
     one, two = open_run(first, seed=seed), open_run(second, seed=seed)
     shared: torch.dtype | None = None
     formats: dict[str, int] | None = None

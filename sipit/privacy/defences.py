@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from scipy import stats
 
+from proofs.arguments import number, shown
 from proofs.errors import InvalidInput
 
 _SHRINK = 1e-3  # of the mean variance, added to every variance
@@ -108,15 +109,18 @@ class Defence:
     range: tuple[float, float] = (0.0, math.inf)
     whole: bool = False
 
-    def check(self, strength: float) -> None:
+    def check(self, given: float) -> None:
         """Raises InvalidInput for a strength that means nothing here."""
         low, high = self.range
-        if not (low <= strength <= high and 0 < strength < math.inf and (not self.whole or strength % 1 == 0)):
+        strength = number(given)
+        if strength is None or not (
+            low <= strength <= high and 0 < strength < math.inf and (not self.whole or strength % 1 == 0)
+        ):
             kind = "whole numbers" if self.whole else "numbers"
             start = f"from {low:g}" if low else "above 0"
             span = start if high == math.inf else f"{start} to {high:g}"
             raise InvalidInput(
-                f"Expected {kind} {span} as strengths of {self.name}, but got {strength:g}; correct it, or name "
+                f"Expected {kind} {span} as strengths of {self.name}, but got {shown(given)}; correct it, or name "
                 "defences whose strengths mean the same."
             )
 

@@ -5,9 +5,11 @@ the seed can make other rows of the same fingerprint: it tells accidents, and wi
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
+from proofs.arguments import seed_of, several, shown, whole_number
 from proofs.errors import InvalidInput
 from sipit.noise.distances import damping
 from sipit.states.files import States
@@ -17,10 +19,24 @@ LEAST, MOST = 4, 64  # projections of a row
 
 def check_size(size: int, width: int) -> None:
     """Raises InvalidInput where states of a width have no fingerprint of so many numbers a row."""
-    if not LEAST <= size <= min(MOST, width):
+    if type(size) is not int or not LEAST <= size <= min(MOST, width):
         raise InvalidInput(
-            f"Expected a fingerprint of {LEAST} to {min(MOST, width)} numbers a row, but got {size}; choose one."
+            f"Expected a fingerprint of {LEAST} to {min(MOST, width)} numbers a row, but got {shown(size)}; choose one."
         )
+
+
+def size_and_seed(given: Any) -> tuple[int, int] | None:
+    """How many numbers a row, and the seed; None where there are none. The size is checked beside a width.
+
+    Raises:
+        InvalidInput: no such pair.
+    """
+    if given is None:
+        return None
+    parts = several("the size of a fingerprint and its seed", given)
+    if len(parts) != 2:
+        raise InvalidInput(f"Expected the size of a fingerprint and its seed, but got {shown(given)}; give both.")
+    return whole_number(parts[0]), seed_of(parts[1])
 
 
 def fingerprint(states: torch.Tensor, size: int, seed: int) -> torch.Tensor:

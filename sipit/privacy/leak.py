@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 
+from proofs.arguments import called, one_of, seed_of, several, shown, switch, whole, whole_number
 from proofs.errors import InvalidInput
 from sipit.memory import peak_memory
 from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
 from sipit.models.network import Network
+from sipit.observations.observation import named_layers
 from sipit.privacy.attack import Attack
 from sipit.privacy.curves import curve
 from sipit.privacy.defences import DEFENCES, Defence
@@ -25,6 +27,7 @@ from sipit.prompts.reading import tokenize
 from sipit.record import Stages, silent
 
 SHORTLIST = 512  # candidates of the attacker; a vocabulary of no more is exhausted
+_MOST_SEEDS = 10_000  # an attack of each is held
 _PROMPTS, _LENGTH, _QUICK_PROMPTS, _QUICK_LENGTH = 20, 32, 4, 8
 
 
@@ -43,9 +46,9 @@ def measure_leak(
     model: LanguageModel,
     prompts: Any = None,
     *,
-    layers: Sequence[int] | None = None,
-    defences: Sequence[str | Defence] | None = None,
-    strengths: Sequence[float] | None = None,
+    layers: int | Sequence[int] | None = None,
+    defences: str | Defence | Sequence[str | Defence] | None = None,
+    strengths: float | Sequence[float] | None = None,
     candidates: int = SHORTLIST,
     quick: bool = False,
     seed: int = 0,
@@ -60,9 +63,9 @@ def measure_leak(
     Args:
         model: whose states leave.
         prompts: texts or token ids; None takes built-in text, or random tokens without a tokenizer.
-        layers: blocks 1…L; None for half depth.
-        defences: names, or defences of one's own; None for all that there are.
-        strengths: for each of them; None for its own.
+        layers: blocks 1…L, one or several; None for half depth.
+        defences: names, or defences of one's own, one or several; None for all that there are.
+        strengths: for each of them, one or several; None for its own.
         candidates: the attacker's shortlist, the true token among them; a vocabulary of no more is exhausted.
         quick: fewer and shorter prompts, and the outer strengths only.
         seed: of what is drawn.
@@ -75,14 +78,13 @@ def measure_leak(
         InvalidInput: no such defence or layer, a strength that means nothing, or a defence that changes shapes.
     """
     check_loaded(model)
-    chosen = [_defence(one) for one in (DEFENCES if defences is None else defences)]
-    at = tuple(sorted({model.layers // 2 or 1} if layers is None else set(layers)))
-    if not at or at[0] < 1 or at[-1] > model.layers:
-        raise InvalidInput(f"Expected layers 1…{model.layers} of {model.name}, but got {list(at)}; choose of them.")
-    if seeds < 1:
-        raise InvalidInput(f"Expected at least 1 seed, but got {seeds}; name more.")
-    if candidates < 2:
-        raise InvalidInput(f"Expected at least 2 candidates, but got {candidates}; name more.")
+    chosen = [_defence(one) for one in several("defences", list(DEFENCES) if defences is None else defences)]
+    at = _layers(model, layers)
+    seed, seeds = seed_of(seed), whole("seeds", seeds, least=1, most=_MOST_SEEDS)
+    candidates, quick = whole("candidates", candidates, least=2, example=SHORTLIST), switch("quick", quick)
+    stages, announce = called("stages", stages) or silent, called("announce", announce)
+    if strengths is not None:
+        strengths = tuple(map(whole_number, several("strengths", strengths)))
     for one, level in itertools.product(chosen, strengths or ()):
         one.check(level)
     ids = _prompts(model, quick, seed) if prompts is None else tokenize(model, prompts)
@@ -111,17 +113,23 @@ def told_to(model: LanguageModel, candidates: int) -> dict[str, Any]:
     return {"candidates": tried, "exhausted": tried == model.vocabulary_size, "told_tokens_before": True}
 
 
+def _layers(model: LanguageModel, given: Any) -> tuple[int, ...]:
+    """The blocks that are meant, in their order."""
+    chosen = (model.layers // 2 or 1,) if given is None else named_layers(given)
+    if not chosen or any(type(one) is not int or not 1 <= one <= model.layers for one in chosen):
+        raise InvalidInput(f"Expected layers 1…{model.layers} of {model.name}, but got {shown(given)}; choose of them.")
+    return tuple(sorted(set(chosen)))
+
+
 def _defence(given: str | Defence) -> Defence:
     if isinstance(given, Defence):
         return given
-    if given not in DEFENCES:
-        raise InvalidInput(f"Expected defences of {', '.join(DEFENCES)}, but got {given!r}; choose from them.")
-    return DEFENCES[given]
+    return DEFENCES[one_of("defences", given, DEFENCES)]
 
 
-def _levels(defence: Defence, strengths: Sequence[float] | None, quick: bool) -> tuple[float, ...]:
+def _levels(defence: Defence, strengths: tuple[float, ...] | None, quick: bool) -> tuple[float, ...]:
     own = defence.strengths
-    return tuple(strengths) if strengths is not None else tuple(dict.fromkeys((own[0], own[-1]))) if quick else own
+    return strengths if strengths is not None else tuple(dict.fromkeys((own[0], own[-1]))) if quick else own
 
 
 def _prompts(model: LanguageModel, quick: bool, seed: int) -> list[list[int]]:

@@ -2,10 +2,12 @@
 
 In float32 a wrong epsilon moves a state by less than rounding does. In float64 rounding is a thousand million times
 smaller, and what is left of a difference is one of the networks. Weights that are the same in a coarser number format
-are brought to that first.
+are brought to that first, and so is what the class rounds to it by itself: a scale when it is made in a half type, a
+table of positions when it is first run in one. What somebody else has rounded, such as rotary frequencies, is not.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +51,7 @@ def in_exact_arithmetic(
         unpack(exact.module)
         if torch.finfo(rounded).eps > torch.finfo(model.dtype).eps:
             cast(exact.module, rounded)
+        _run_once(exact)
         cast(exact.module, torch.float64)
         attention = "eager" if hasattr(exact.module, "set_attn_implementation") else None
         with attention_of(exact, attention), _WithoutCasts():
@@ -56,3 +59,9 @@ def in_exact_arithmetic(
     except (*REFUSALS, SipitError) as error:
         return f"it does not run in float64 ({one_line(error)})"
     return tuple(stack.cpu() for stack in found)
+
+
+def _run_once(model: LanguageModel) -> None:
+    """Runs a short prompt, for some classes bring a table to the type of the states only then, and keep it so."""
+    with torch.no_grad(), suppress(*REFUSALS):
+        model.decoder.body(input_ids=model.first_ids(1), **model.abilities.arguments())

@@ -12,6 +12,7 @@ from sipit.models.tokenizers import NO_TOKENIZER
 from sipit.prompts.given import Prompt, given_prompts
 
 LARGEST_FILE = 2**30  # bytes of a prompt file
+_LONG, _CHARACTERS = 2**22, 64  # of a prompt whatever the context, and for each token of it
 
 
 def tokenize(model: LanguageModel, prompts: Any, *, special_tokens: bool = True) -> list[list[int]]:
@@ -43,6 +44,11 @@ def _ids(model: LanguageModel, prompt: Prompt, special_tokens: bool) -> list[int
     if model.tokenizer is None:
         reason = model.without_tokenizer or NO_TOKENIZER
         raise InvalidInput(f"Expected token ids, because {model.name} {reason}, but got text; give token_ids.")
+    most = max(_LONG, _CHARACTERS * (model.limit or 0))
+    if len(prompt) > most:
+        raise InvalidInput(
+            f"Expected prompts of at most {most} characters for {model.name}, but one has {len(prompt)}; shorten it."
+        )
     try:
         prompt.encode()
     except UnicodeEncodeError:
@@ -55,6 +61,11 @@ def _checked(model: LanguageModel, ids: list[Any], number: int, prompt: Prompt) 
     name = f"prompt {number}"
     if not ids:
         raise InvalidInput(f"Expected at least one token, but {name} is empty; remove it or give it text.")
+    if model.limit is not None and len(ids) > model.limit:
+        raise InvalidInput(
+            f"Expected at most {model.limit} tokens, the context of {model.name}, but {name} has {len(ids)}; "
+            "shorten it."
+        )
     for position, token in enumerate(ids):
         if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < model.vocabulary_size:
             if isinstance(prompt, str):
@@ -67,11 +78,6 @@ def _checked(model: LanguageModel, ids: list[Any], number: int, prompt: Prompt) 
                 f"Expected token ids from 0 to {model.vocabulary_size - 1}, but {name} has {token!r} at position "
                 f"{position}; check which model it was tokenised for."
             )
-    if model.limit is not None and len(ids) > model.limit:
-        raise InvalidInput(
-            f"Expected at most {model.limit} tokens, the context of {model.name}, but {name} has {len(ids)}; "
-            "shorten it."
-        )
     return ids
 
 

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 
 from numerics.dtypes import name_of
+from proofs.arguments import called, one_of, switch, whole
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
 from sipit.models.abilities import Side
 from sipit.models.language_model import check_loaded
-from sipit.models.network import Network, whole_number
+from sipit.models.network import Network
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
 from sipit.observations.top import packed
@@ -56,11 +57,11 @@ def capture(
     check_loaded(model)
     chosen = Observation.of(observe, layer, top).within(model.layers, model.name)
     network = observed_network(model, replace(chosen, top=None))
-    batch = whole_number(batch)
-    if type(batch) is not int or batch < 1 or (cached and batch > 1):
-        raise InvalidInput(f"Expected a batch of at least 1, and of 1 with a cache, but got batch={batch}; change it.")
-    if padding not in ("left", "right"):
-        raise InvalidInput(f"Expected padding on the left or the right, but got {padding!r}; choose one of them.")
+    batch, cached = whole("the batch", batch, least=1), switch("cached", cached)
+    if cached and batch > 1:
+        raise InvalidInput(f"Expected a batch of 1 with a cache, but got batch={batch}; leave one of them away.")
+    one_of("a side of padding", padding, ("left", "right"))
+    special_tokens, progress = switch("special_tokens", special_tokens), called("progress", progress)
     if cached and model.abilities.memory is None:
         raise Unsupported(
             f"Expected a model that continues a prompt from a cache, but {model.abilities.refused['memory']} "

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
+from proofs.arguments import path_of, whole_number
 from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import write_atomically
 from sipit.models import LanguageModel
-from sipit.models.network import whole_number
 from sipit.observations.heads import with_heads_beside
 from sipit.observations.latent import latent_rows
 from sipit.observations.network import observed_network
@@ -210,6 +210,7 @@ def write_states(path: str | os.PathLike[str], states: States) -> None:
     path = _path(path)
     if path.suffix != ".safetensors":
         raise InvalidInput(f"Expected a states file ending in .safetensors, but got {path}; rename it.")
+    check_states(states)
     digits = max(6, len(str(len(states) - 1)))
     tensors = {f"{number:0{digits}d}": array.cpu().contiguous() for number, array in enumerate(states)}
     write_tensors(path, tensors, states.manifest)
@@ -248,7 +249,8 @@ def read_states(
     found = look_into(path, layer=layer, observe=observe, top=top, model=model)
     seen, named = found.observation, _asked(observe, layer, top)
     if seen.layered and not seen.layers:
-        raise InvalidInput(f"Expected a layer, because {path} has no manifest of ours, but got none; give --layer.")
+        what = "has no manifest of ours" if found.source is None else f"has none ({found.source.origin})"
+        raise InvalidInput(f"Expected a layer, because {path} {what}, but got none; give --layer.")
     if found.manifest is not None and named.layers and named.layers != seen.layers:
         raise InvalidInput(
             f"Expected {seen}, where the states in {path} were captured, but got layer {named.layer}; "
@@ -295,9 +297,7 @@ def look_into(
 
 
 def _path(path: Any) -> Path:
-    if not isinstance(path, str | os.PathLike):
-        raise InvalidInput(f"Expected the path of a states file, but got a {type(path).__name__}; give its name.")
-    return Path(path)
+    return path_of("a states file", path)
 
 
 def _asked(observe: Any, layer: Any, top: int | None) -> Observation:

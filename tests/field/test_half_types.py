@@ -1,11 +1,18 @@
-"""A model in a half type is what the library loads in it: rotations by whole frequencies, routers in float32."""
+"""A model in a half type is what the library loads in it: rotations by whole frequencies, routers in float32.
+
+What a class rounds by itself, such as the scale of its embeddings, is rounding; what somebody else has, is not.
+"""
 
 import pytest
 import torch
 import transformers as tf
 
 import sipit
+from numerics.networks.casting import cast_copy
+from numerics.networks.shrinking import small_copy
+from proofs.verdict import Verdict
 from sipit.models.copies import in_dtype
+from sipit.privacy.comparison import compare_runs
 from tests.field.models import COMMON, drawn_ids, llama, plain
 from tests.sipit.folders import drawn, save
 
@@ -21,6 +28,15 @@ MAKERS = {
         "hunyuan_v1_moe", **COMMON, head_dim=16, num_experts=4, moe_topk=2, pad_token_id=0))),
     "deepseek": lambda: drawn(lambda: tf.DeepseekV3ForCausalLM(tf.DeepseekV3Config(**COMMON | MIXED))),
 }  # fmt: skip
+# What their classes make in the half type beside the weights: scales, a table of positions, a mask, parameters.
+MADE = ["gemma3_text", "gemma3n_text", "recurrent_gemma", "falcon_h1", "falcon_mamba", "xglm", "openai-gpt", "apertus"]
+ROUNDING = ["ctrl", "gemma3_text", "gemma3n_text", "vaultgemma", "minimax"]
+PROMPTS = [[5, 9, 3, 60, 17, 33, 8, 2, 61, 40], [4, 4, 7]]
+
+
+def small(name):
+    """A folder's worth of a family: a small copy of its configuration with parameters that are drawn."""
+    return drawn(lambda: tf.AutoModelForCausalLM.from_config(small_copy(tf.AutoConfig.for_model(name))))
 
 
 def types_of(model):
@@ -40,6 +56,64 @@ def test_captures_in_a_half_type_are_those_of_plain_runs(name, dtype, tmp_path):
     assert all(torch.equal(one, theirs[name]) for name, one in brought.module.state_dict().items())
     assert all(map(torch.equal, brought.module.buffers(), loaded.module.buffers()))
     assert types_of(in_dtype(in_dtype(loaded, torch.float64), dtype)) == types_of(brought) == types_of(loaded)
+
+
+def assert_brought_as_loaded(name, folder, dtype):
+    loaded, whole = sipit.load_model(folder, dtype=dtype), sipit.load_model(folder)
+    theirs = dict((*loaded.module.named_parameters(), *loaded.module.named_buffers()))
+    brought = cast_copy(whole.module, dtype)
+    for key, tensor in (*brought.named_parameters(), *brought.named_buffers()):
+        if not (name == "ctrl" and key.endswith("pos_encoding")):  # its class rounds it when it is first run
+            assert tensor.dtype == theirs[key].dtype, key
+            assert torch.equal(tensor, theirs[key]), key
+    in_dtype(whole, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", MADE)
+def test_a_model_that_is_brought_to_a_half_type_is_the_one_that_is_loaded_in_it(name, dtype, tmp_path):
+    assert_brought_as_loaded(name, save(small(name), tmp_path, tokenizer=None), dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(tf.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
+def test_every_class_is_brought_to_a_half_type_as_the_library_loads_it(name, tmp_path):
+    try:
+        folder = save(small(name), tmp_path, tokenizer=None)
+        sipit.load_model(folder, dtype="bfloat16")
+    except Exception as error:  # noqa: BLE001 - some classes take no small sizes, and say so in every way
+        pytest.skip(f"there is no small {name} to load: {error}")
+    assert_brought_as_loaded(name, folder, torch.bfloat16)
+
+
+@pytest.mark.parametrize("name", ROUNDING)
+def test_what_a_class_rounds_by_itself_is_rounding(name, tmp_path):
+    folder = save(small(name), tmp_path, tokenizer=None)
+    for first, second in [("float32", "bfloat16"), ("float16", "float32"), ("bfloat16", "float16")]:
+        found = compare_runs(*(sipit.load_model(folder, dtype=one) for one in (first, second)), PROMPTS)
+        assert found.kind is Verdict.ROUNDING, (first, second, found.reason)
+
+
+def with_changed_table(model, ending, change):
+    sipit.capture(model, PROMPTS, layer=0)  # some tables are made by the first run
+    with torch.inference_mode():
+        for name, table in model.module.named_buffers():
+            if name.endswith(ending):
+                change(table)
+    return model
+
+
+@pytest.mark.parametrize(("name", "ending", "change", "place"), [
+    ("ctrl", "pos_encoding", lambda table: table[3, 2].mul_(1.02), (0, 3)),
+    ("gemma3_text", "embed_scale", lambda scale: scale.mul_(1.01), (0, 0)),
+    ("gemma3_text", "inv_freq", lambda table: table.copy_(table.bfloat16()), (1, 1)),
+])  # fmt: skip
+def test_a_table_that_somebody_else_has_changed_is_no_rounding(name, ending, change, place, tmp_path):
+    folder = save(small(name), tmp_path, tokenizer=None)
+    model = with_changed_table(sipit.load_model(folder, dtype="bfloat16"), ending, change)
+    found = compare_runs(sipit.load_model(folder), model, PROMPTS)
+    assert found.kind is Verdict.NOT_ROUNDING
+    assert (found.first.layer, found.first.position) == place
 
 
 def test_long_prompts_come_back_from_states_in_bfloat16(tmp_path):

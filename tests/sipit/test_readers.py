@@ -336,3 +336,30 @@ def test_caches_of_two_prompts_in_a_folder_are_refused(tmp_path, capsys):
     bad(path, {"kv_cache": torch.ones(2, 3, 32)})
     status, record, told = observed(capsys, tmp_path, "keys", "0")
     assert (status, record, told.count("\n")) == (2, None, 1), told
+
+
+OUTSIDE = {
+    "llama": {"model.norm.output": "final", "model.norm.input": 2, "model.embed_tokens.output.0": 0, "hook_embed": 0},
+    "gpt2": {"transformer.ln_f": "final", "transformer.ln_f.input": 2, "transformer.drop.output": 0},
+    "gemma3": {"hook_embed": 0, "model.norm": "final"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "layer"), [(f, *one) for f, names in OUTSIDE.items() for one in names.items()]
+)
+def test_modules_beside_the_blocks_are_read_where_they_have_one_meaning(family, name, layer, tmp_path):
+    model, ids = tiny(family), [5, 9, 200, 31]
+    save_file({name: sipit.capture(model, [ids], layer=layer)[0]}, tmp_path / "states.safetensors")
+    states = sipit.read_states(tmp_path / "states.safetensors", model=model)
+    assert states.layer == layer
+    assert sipit.invert(model, states)[0].token_ids == ids
+
+
+@pytest.mark.parametrize("name", ["transformer.wte.output", "hook_embed", "hook_pos_embed", "ln_final.hook_normalized"])
+def test_names_with_two_readings_are_refused_with_both_unless_a_layer_is_named(name, tmp_path):
+    model = tiny("gpt2")
+    save_file({name: sipit.capture(model, [[5, 9, 200]], layer=0)[0]}, tmp_path / "states.safetensors")
+    with pytest.raises(InvalidInput, match=r"can be .* or .*; give --layer"):
+        sipit.read_states(tmp_path / "states.safetensors", model=model)
+    assert sipit.read_states(tmp_path / "states.safetensors", model=model, layer=0).layer == 0

@@ -75,10 +75,9 @@ POLICIES = ("draft", "gradient", "nearest", "exhaustive")
 
 def check_policy(name: str) -> None:
     """Raises InvalidInput where a name is none of a policy."""
-    from proofs.errors import InvalidInput
+    from proofs.arguments import one_of
 
-    if name not in POLICIES:
-        raise InvalidInput(f"Expected a policy of {', '.join(POLICIES)}, but got {name!r}; choose one of them.")
+    one_of("a policy", name, POLICIES)
 
 
 def make_policy(

@@ -4,9 +4,10 @@ Names, types and shapes come first, held against the size of the file; a tensor 
 are programs, and are refused unread.
 """
 
+import math
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import torch
 
 from proofs.errors import InvalidInput
-from proofs.network.tensor_file import read_header
+from proofs.network.tensor_file import ITEM_BITS, read_header
 from sipit.states.readers.numpy_files import read_npy, read_npz
+from sipit.states.readers.price import check_gguf, check_memory
 
 _PICKLES = (b"\x80", b"(dp", b"ccopy_reg")
 
@@ -38,6 +40,11 @@ class Stored:
     def whole(self) -> bool:
         """Whether it may hold token ids or a mask."""
         return self.dtype in {"I64", "I32", "I16", "U64", "U32", "U16", "U8", "I8", "BOOL"}
+
+    @property
+    def bytes(self) -> int:
+        """How large it is, if it is of floats or of whole numbers."""
+        return math.prod(self.shape) * (ITEM_BITS.get(self.dtype, 0) // 8)
 
     def __str__(self) -> str:
         return f"{self.name!r}, {self.dtype} of shape {self.shape}"
@@ -84,7 +91,14 @@ def read_container(path: Path) -> Container:
         found = _gguf(path)
     else:
         return _safetensors(path)
-    return Container(path, tuple(sorted(found, key=lambda one: natural(one.name))), {})
+    return _priced(path, found, {})
+
+
+def _priced(path: Path, found: Iterable[Stored], metadata: dict[str, str]) -> Container:
+    """The tensors in the order of their names, where those that may be states, ids or a mask fit into memory."""
+    tensors = tuple(sorted(found, key=lambda one: natural(one.name)))
+    check_memory(path, sum(one.bytes for one in tensors if one.floating or one.whole))
+    return Container(path, tensors, metadata)
 
 
 def _pickle_in_archive(path: Path, start: bytes) -> bool:
@@ -115,12 +129,13 @@ def _safetensors(path: Path) -> Container:
         return read
 
     stored = [Stored(one.name, one.dtype, one.shape, reader(one.name)) for one in header.tensors]
-    return Container(path, tuple(sorted(stored, key=lambda one: natural(one.name))), header.metadata)
+    return _priced(path, stored, header.metadata)
 
 
 def _gguf(path: Path) -> list[Stored]:
     from gguf import GGUFReader
 
+    check_gguf(path)
     try:
         tensors = GGUFReader(path).tensors
     except (ValueError, IndexError, KeyError, OSError, OverflowError) as error:

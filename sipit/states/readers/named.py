@@ -13,8 +13,11 @@ import torch
 
 from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
+from sipit.models.hooks import hooked
+from sipit.models.network import Layer, Network
+from sipit.models.trial import REFUSALS
 from sipit.observations.halves import halves_of
-from sipit.observations.readers import AtModule, Reader
+from sipit.observations.readers import AtModule, Reader, first_tensor
 from sipit.observations.sites import off_centre
 from sipit.states.readers.companions import Companions
 from sipit.states.readers.containers import Container, Stored
@@ -41,6 +44,15 @@ _LLAMA_CPP = (
 )
 _LLAMA_CPP_KEYS = r"Kcur-\d+"  # before or behind the rotary embedding, of which the name says nothing
 _HEADS = {"keys", "keys-unrotated", "values"}  # sites with an axis of heads
+# Names that can mean two things, and which.
+_TWO_READINGS = (
+    (r"hook_embed|(?:.*\.)?(?:wte|embed_tokens|embed_in|word_embeddings)(?:\.output(?:\.0)?)?",
+     "rows of the embedding alone, --layer 0 where nothing is added to them, or no state"),
+    (r"hook_pos_embed", "rows of positions: part of layer 0, or no state"),
+    (r"ln_final\.hook_normalized", "the state after the final norm, --layer final, or one without the norm's gain"),
+    (r"blocks\.\d+\.ln[12]\.hook_normalized",
+     "a state after a norm of the block, --observe normed, or one without the norm's gain"),
+)  # fmt: skip
 HOOKS = "hooks of TransformerLens"
 _PlaceOf = Callable[[str], Place | None]
 _LENGTH = 4  # tokens of a prompt with which modules are compared
@@ -91,9 +103,23 @@ def _read(
     return places, companions.ids_of(next(iter(places.values())), container)
 
 
+def two_readings(container: Container) -> str | None:
+    """What the keys of a file can mean, where one of them has two readings."""
+    names = [tensor.name for tensor in container.tensors if tensor.floating]
+    found = ((name, says) for name in names for pattern, says in _TWO_READINGS if re.fullmatch(pattern, name))
+    return next((f"{name!r} can be {says}" for name, says in found), None)
+
+
 def _origins(model: LanguageModel | None) -> dict[str, _PlaceOf]:
-    origins: dict[str, _PlaceOf] = {HOOKS: _by(_HOOKS), "tensors of llama.cpp": _llama_cpp}
+    origins: dict[str, _PlaceOf] = {HOOKS: partial(_hook, model), "tensors of llama.cpp": _llama_cpp}
     return origins if model is None else {**origins, "outputs of modules": partial(module_place, model)}
+
+
+def _hook(model: LanguageModel | None, name: str) -> Place | None:
+    """The embedding is the stream that enters the first block where the model adds nothing to it."""
+    if name == "hook_embed" and model is not None:
+        return _outside(model, model.module.get_input_embeddings(), entering=False)
+    return _by(_HOOKS)(name)
 
 
 def _by(patterns: Sequence[tuple[str, str, int]]) -> _PlaceOf:
@@ -132,7 +158,35 @@ def module_place(model: LanguageModel, name: str) -> Place | None:
             return half
         if module is model.decoder.body and side != "input":
             return Place("residual", "final")
+        outside = _outside(model, module, entering=side == "input")
+        if outside is not None:
+            return outside
     return None
+
+
+def _outside(model: LanguageModel, module: Any, *, entering: bool) -> Place | None:
+    """The place of what a module beside the blocks returns or is called with, tried on a short prompt: the stream that
+    enters the first block, leaves the last one, or comes out of the final norm."""
+    taken = list[torch.Tensor]()
+
+    def keep(_module: Any, arguments: tuple[Any, ...], output: Any) -> None:
+        with suppress(StopIteration):
+            taken.append(first_tensor(arguments if entering else output).clone())  # some go on in place
+
+    ids = model.first_ids(_LENGTH)
+    with torch.inference_mode(), hooked([module.register_forward_hook(keep)]), suppress(*REFUSALS):
+        model.decoder.body(input_ids=ids, **model.abilities.arguments())
+    if len(taken) != 1:
+        return None
+    layers: tuple[Layer, ...] = (0, model.layers, "final")
+    fits: list[Layer] = [
+        layer for layer in layers if _has(model, layer) and torch.equal(taken[0], Network(model, layer).run(ids))
+    ]
+    return Place("residual", fits[0]) if len(fits) == 1 else None
+
+
+def _has(model: LanguageModel, layer: Layer) -> bool:
+    return layer != "final" or model.decoder.chain.final_width is not None
 
 
 def _half(model: LanguageModel, module: Any) -> Place | None:

@@ -5,15 +5,17 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
 
 from proofs.errors import InvalidInput
 from sipit.states.arrays import from_numpy
+from sipit.states.readers.price import check_inflated
 
 _NAMES = {"f16": "F64", "f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8",
           "u8": "U64", "u4": "U32", "u2": "U16", "u1": "U8", "b1": "BOOL"}  # fmt: skip
@@ -42,8 +44,10 @@ def read_npz(path: Path) -> list[_Entry]:
         InvalidInput: no archive of arrays, damaged, cut, or of objects.
     """
     found: list[_Entry] = []
+    opened = cache(lambda: np.load(path, allow_pickle=False))  # once: its list of entries may be long
     try:
         with zipfile.ZipFile(path) as archive:
+            check_inflated(path, sum(entry.file_size for entry in archive.infolist()))
             for entry in archive.infolist():
                 if not entry.filename.endswith(".npy"):
                     raise InvalidInput(
@@ -53,7 +57,7 @@ def read_npz(path: Path) -> list[_Entry]:
                 name = entry.filename.removesuffix(".npy")
                 with archive.open(entry) as stream:
                     dtype, shape = _header(path, stream, entry.file_size)
-                found.append((name, dtype, shape, _member(path, name)))
+                found.append((name, dtype, shape, _member(path, name, opened)))
     except (
         zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError,
     ) as error:  # fmt: skip
@@ -65,11 +69,10 @@ def read_npz(path: Path) -> list[_Entry]:
     return found
 
 
-def _member(path: Path, name: str) -> Callable[[], torch.Tensor]:
+def _member(path: Path, name: str, opened: Callable[[], Any]) -> Callable[[], torch.Tensor]:
     def read() -> torch.Tensor:
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                return from_numpy(archive[name])
+            return from_numpy(opened()[name])
         except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError):
             raise InvalidInput(f"Expected the array {name!r}, but {path} is damaged there; copy it again.") from None
 

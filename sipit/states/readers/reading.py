@@ -12,7 +12,7 @@ from sipit.models.network import Layer
 from sipit.observations.observation import Observation
 from sipit.states.readers.containers import Container, natural, read_container
 from sipit.states.readers.contents import UNPLACED, Contents, Place, Source
-from sipit.states.readers.named import named_places
+from sipit.states.readers.named import named_places, two_readings
 from sipit.states.readers.sglang import read_sglang
 from sipit.states.readers.stacked import stacked_states, tables_with_axes
 from sipit.states.readers.vllm import vllm_cache, vllm_states
@@ -47,8 +47,14 @@ def read_contents(
         vllm_states(container, named)
         or vllm_cache([container])
         or named_places(container, model)
-        or (tables_with_axes(container, whole=ids) if heads or ids else stacked_states(container, model))
+        or (tables_with_axes(container, whole=ids) if heads or ids else _stacked(container, model))
     )
+
+
+def _stacked(container: Container, model: LanguageModel | None) -> Contents:
+    """Tensors whose keys place nothing; those that can mean two things say which."""
+    found, readings = stacked_states(container, model), two_readings(container)
+    return found if readings is None else replace(found, origin=readings)
 
 
 def read_place(path: Path, contents: Contents, observation: Observation) -> tuple[tuple[torch.Tensor, ...], Source]:

@@ -41,6 +41,7 @@ def stacked_states(container: Container, model: LanguageModel | None) -> Content
         raise InvalidInput(
             f"Expected floating-point tensors of shape (T, d), or one of shape (N, T, d), but {got}; {_way_out(wrong)}."
         )
+    _check_rows(container, floats, model)
     companions = Companions.of(container)
     tables = [tensor.read() for tensor in floats]
     if len(tables) == 1 and tables[0].ndim == 4:
@@ -57,6 +58,16 @@ def stacked_states(container: Container, model: LanguageModel | None) -> Content
         _check_no_engine(container, floats[0], model)
     arrays = companions.without_padding(sheets, container)
     return Contents(PLAIN, {UNPLACED: arrays}, companions.ids_of(arrays, container))
+
+
+def _check_rows(container: Container, floats: Sequence[Stored], model: LanguageModel | None) -> None:
+    """Raises InvalidInput, before anything is read, where a table has more rows than a prompt of the model tokens."""
+    longest = max((tensor.shape[0] for tensor in floats if len(tensor.shape) == 2), default=0)
+    if model is not None and model.limit is not None and longest > model.limit:
+        raise InvalidInput(
+            f"Expected at most {model.limit} positions, the context of {model.name}, but a tensor in {container.path} "
+            f"has {longest}; check the model."
+        )
 
 
 def tables_with_axes(container: Container, *, whole: bool = False) -> Contents:
