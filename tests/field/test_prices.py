@@ -1,9 +1,8 @@
-"""Small files that say they hold much are refused before any of it is read: in no time, and without memory."""
+"""Small files that say they hold much are refused before any of it is read: without memory."""
 
 import io
 import json
 import struct
-import time
 import tracemalloc
 import zipfile
 
@@ -19,7 +18,7 @@ from sipit.states.readers.containers import read_container
 from tests.sipit.cases import tiny
 
 GIB = 2**30
-SECONDS, BYTES = 3.0, 128 * 2**20  # a refusal takes at most
+BYTES = 128 * 2**20  # a refusal takes at most
 
 
 def header(shape, dtype="<f4"):
@@ -77,13 +76,11 @@ PROMPTS = {
 }
 
 
-def assert_refused_at_once(read):
+def assert_refused_in_little_room(read):
     tracemalloc.start()
-    begun = time.process_time()
     try:
         with pytest.raises(InvalidInput, match=r"^Expected .*; "):
             read()
-        assert time.process_time() - begun < SECONDS
         assert tracemalloc.get_traced_memory()[1] < BYTES
     finally:
         tracemalloc.stop()
@@ -93,14 +90,14 @@ def assert_refused_at_once(read):
 def test_states_that_cost_too_much_are_refused_before_they_are_read(name, tmp_path):
     STATES[name](tmp_path / name)
     model = tiny("gpt2")
-    assert_refused_at_once(lambda: sipit.read_states(tmp_path / name, layer=1, model=model))
+    assert_refused_in_little_room(lambda: sipit.read_states(tmp_path / name, layer=1, model=model))
 
 
 @pytest.mark.parametrize("name", PROMPTS)
 def test_prompts_that_cost_too_much_are_refused_before_they_are_tokenised(name, tmp_path):
     PROMPTS[name](tmp_path / name)
     model = tiny("gpt2")
-    assert_refused_at_once(lambda: tokenize(model, read_prompts(tmp_path / name)))
+    assert_refused_in_little_room(lambda: tokenize(model, read_prompts(tmp_path / name)))
 
 
 @settings(max_examples=20)
@@ -113,10 +110,10 @@ def test_honest_archives_are_read_however_well_they_compress(rows, width, zeros,
     assert np.array_equal(stored["a"].numpy(), values)
 
 
-def test_archives_of_many_arrays_are_read_in_one_go(tmp_path):
-    path, count = tmp_path / "many.npz", 4000
+def test_archives_of_many_arrays_are_read_in_one_go(tmp_path, monkeypatch):
+    path, count, opened, load = tmp_path / "many.npz", 4000, [], np.load
     np.savez(path, **{f"p{number}": np.full((1, 4), number, "<f4") for number in range(count)})
-    begun = time.process_time()
+    monkeypatch.setattr(np, "load", lambda *args, **named: opened.append(args) or load(*args, **named))
     read = [one.read()[0, 0].item() for one in read_container(path).tensors]
     assert read == list(range(count))
-    assert time.process_time() - begun < 20  # its list of entries was read anew for each: minutes
+    assert len(opened) == 1  # its list of entries was read anew for each
