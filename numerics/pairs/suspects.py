@@ -1,7 +1,7 @@
 """Embedding rows that look as if they had never been trained: short, and crowded together.
 
 Reserved tokens and those that a training text never had keep rows that training has only shrunk, or left as they were
-drawn. Nothing follows from that for a given row, so it is told as a suspicion, with the rule that raised it.
+drawn. That proves nothing of a single row, so such rows are listed as suspects, with the rule that named them.
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from proofs.arguments import number, seed_of, shown, whole
+from proofs.arguments import number, of_kind, seed_of, shown, whole
 from proofs.arithmetic.surds import TooLong, at_most
 from proofs.errors import InvalidInput, SipitError
 from proofs.evidence import SCHEMA
@@ -86,8 +86,8 @@ def check(
     Raises:
         InvalidInput: not a certificate of a known kind, one of another version, or no weights where they are needed.
     """
-    if weights is not None and not isinstance(weights, Mapping):
-        raise InvalidInput(f"Expected weights by name, but got a {type(weights).__name__}; name them with --model.")
+    if weights is not None:
+        of_kind("weights by name", weights, Mapping, "name them with --model")
     steps = None if steps is None else whole("steps", steps, least=1)
     seed, workers = None if seed is None else seed_of(seed), whole("workers", workers, least=1)
     paid = number(limit)
@@ -116,7 +116,7 @@ def check(
     except (TooLarge, TooLong) as fault:
         return CheckResult(Verdict.UNDECIDED, f"too large to check: {fault}", kind, 0)
     except TooMany:
-        reason = f"too large to check: its values are told apart by more than {LARGEST_TABLE} entries"
+        reason = f"too large to check: its different values need more than {LARGEST_TABLE} entries"
         return CheckResult(Verdict.UNDECIDED, reason, kind, 0)
     except (Rejected, SipitError) as fault:
         return CheckResult(Verdict.REJECTED, str(fault), kind, 0)

@@ -67,20 +67,22 @@ def with_other_formats(
 
     def tried(number: int, found: Inversion) -> Inversion:
         alone, tolerance = replace(states, arrays=(states[number],)), allowed[number]
-        if found.outcome is Outcome.RECOVERED and (
-            not tolerance.boxed or shown_to_the_nearest(found, alone[0], tolerance)
-        ):
+        shown = shown_to_the_nearest(found, alone[0], tolerance)
+        if found.outcome is Outcome.RECOVERED and (shown or not tolerance.boxed):
             return found
-        return _otherwise(model, alone, tolerance, found, lambda other: again(number, other))
+        return _otherwise(model, alone, found, shown, lambda other: again(number, other))
 
     return [tried(number, found) for number, found in enumerate(inversions)]
 
 
-def _otherwise(model: LanguageModel, alone: States, tolerance: Tolerance, found: Inversion, again: Retry) -> Inversion:
-    """The answer for one tensor in the first other format that gives a better one."""
+def _otherwise(model: LanguageModel, alone: States, found: Inversion, shown: bool, again: Retry) -> Inversion:
+    """The answer for one tensor in the first other format that gives a better one.
+
+    `shown`: whether the answer shows that its rows were rounded to the nearest.
+    """
     of = format_of(alone[0], alone.manifest)
     if of.boxed:
-        found = _however_rounded(model, alone, of, tolerance, found, again)
+        found = found if shown else _however_rounded(model, alone, of, found, again)
         if found.outcome is Outcome.RECOVERED:
             return found
     if _met_exactly(model, of, found):
@@ -104,14 +106,10 @@ def _met_exactly(model: LanguageModel, of: Format, found: Inversion) -> bool:
     )
 
 
-def _however_rounded(
-    model: LanguageModel, alone: States, of: Format, tolerance: Tolerance, found: Inversion, again: Retry
-) -> Inversion:
-    """The answer for boxed rows, in the larger box where it does not show that they were rounded to the nearest."""
+def _however_rounded(model: LanguageModel, alone: States, of: Format, found: Inversion, again: Retry) -> Inversion:
+    """The answer for boxed rows that does not show that they were rounded to the nearest, in the larger box."""
     named = any(token.outcome is Outcome.RECOVERED for token in found.tokens)
     if not named and not _nearly_found(found, boxed=True):
-        return found
-    if shown_to_the_nearest(found, alone[0], tolerance):
         return found
     retried = _retried(model, alone, of._replace(boxed=ANYHOW), again)
     if retried is None or retried[1].token_ids == found.token_ids:
@@ -188,7 +186,8 @@ def _as_rounded(model: LanguageModel, alone: States, of: Format, found: Inversio
     if retried is None:
         return found
     tolerance, other = retried
-    other = _however_rounded(model, alone, rounded, tolerance, other, again)
+    if not shown_to_the_nearest(other, alone[0], tolerance):
+        other = _however_rounded(model, alone, rounded, other, again)
     if other.outcome not in {Outcome.RECOVERED, Outcome.AMBIGUOUS}:
         return found
     note = f"As computed in {name_of(model.dtype)} and rounded to {name_of(of.stored)} when stored, all of it fits"

@@ -28,14 +28,16 @@ def shown_to_the_nearest(found: Inversion, observed: torch.Tensor, tolerance: To
     Counted are the coordinates of rows whose rivals all lie outside the box of any rounding: a rival inside that is
     beyond the smaller one by no more than this is large.
     """
+    recovered = [token for token in found.tokens if token.outcome is Outcome.RECOVERED]
+    if not tolerance.boxed or not recovered:
+        return False
     rows = observed.double()
     box = box_around(rows, tolerance.boxed)
     beyond = size_of(box, rows, damped=tolerance.damped).tolist()
     told = (box.steps > 0).sum(1).tolist()
     shown = sum(
         told[token.position]
-        for token in found.tokens
-        if token.outcome is Outcome.RECOVERED
-        and (token.margin is None or token.margin > beyond[token.position] + token.tolerance)
+        for token in recovered
+        if token.margin is None or token.margin > beyond[token.position] + token.tolerance
     )
     return shown >= _TELLING

@@ -67,14 +67,14 @@ def find_decoder(module: Any) -> Decoder:
     if reasons:
         raise _refusal(module, reasons)
     with looked_up_safely(embedding.weight.device):
-        return _tried(module, body, embedding, config, lists)
+        chain = find_chain(body, lists, rows=embedding.num_embeddings, depth=depth)
+        if isinstance(chain, str):
+            raise _refusal(module, [chain])
+        return _tried(body, chain, embedding, config)
 
 
-def _tried(module: Any, body: Any, embedding: nn.Embedding, config: Any, lists: Sequence[nn.ModuleList]) -> Decoder:
-    """The parts, as running the body shows them."""
-    chain = find_chain(body, lists, rows=embedding.num_embeddings, depth=getattr(config, "num_hidden_layers", None))
-    if isinstance(chain, str):
-        raise _refusal(module, [chain])
+def _tried(body: Any, chain: Chain, embedding: nn.Embedding, config: Any) -> Decoder:
+    """The parts of a body with this chain of blocks, as running it shows them."""
     others = [part for part in body.modules() if isinstance(part, nn.Embedding) and part is not embedding]
     token_tables = [table for table in chain.tables if table.num_embeddings == embedding.num_embeddings]
     special = _special_tokens(config, embedding.num_embeddings)

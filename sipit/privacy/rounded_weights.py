@@ -17,7 +17,7 @@ from proofs.errors import SipitError
 from sipit.models import LanguageModel
 from sipit.models.copies import copied
 from sipit.models.trial import REFUSALS
-from sipit.privacy.weights import dense_weights
+from sipit.privacy.weights import dense_weights, near
 
 _TIES = 1e-3  # the share of weights that may lie between two numbers of a format, and be rounded to the other one
 _COARSE = [one for one in FORMATS.values() if one.subject == "weights"]
@@ -44,7 +44,7 @@ def rounded_to(model: LanguageModel, coarse: LanguageModel) -> Rounded | None:
     found: Counter[str] = Counter()
     for name, weight in ours.items():
         wanted = theirs[name].cpu().float()
-        if _alike(weight.cpu().float(), wanted, step):
+        if bool(near(weight.cpu().float(), wanted, step).all()):
             continue
         usual = sorted(_COARSE, key=lambda one: -found[one.name])
         format_ = next((one for one in usual if _makes(one, weight, wanted, step)), None)
@@ -62,19 +62,11 @@ def rounded_to(model: LanguageModel, coarse: LanguageModel) -> Rounded | None:
     return Rounded(replace(rounded, digest=digest), dict(found))
 
 
-def _alike(one: torch.Tensor, other: torch.Tensor, step: float) -> bool:
-    return bool(_near(one, other, step).all())
-
-
-def _near(one: torch.Tensor, other: torch.Tensor, step: float) -> torch.Tensor:
-    return (one - other).abs() <= step * torch.maximum(one.abs(), other.abs())
-
-
 def _rounds_to(made: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor, step: float) -> bool:
     """Whether what a format makes of weights is what is wanted, but for ties, which other devices round otherwise."""
-    near = _near(made, wanted, step)
+    hit = near(made, wanted, step)
     off, least = (wanted - weight).abs(), (made - weight).abs()
-    return bool((near | (off <= least * (1 + _TIES))).all()) and float((~near).double().mean()) <= _TIES
+    return bool((hit | (off <= least * (1 + _TIES))).all()) and float((~hit).double().mean()) <= _TIES
 
 
 def _makes(number_format: Format, weight: torch.Tensor, wanted: torch.Tensor, step: float) -> bool:

@@ -82,5 +82,9 @@ def rounds_alike(first: LanguageModel, second: LanguageModel, dtype: torch.dtype
 
 
 def _rounded_twice(one: torch.Tensor, other: torch.Tensor) -> bool:
-    apart, size = (one.double() - other.double()).abs(), torch.maximum(one.abs(), other.abs()).double()
-    return bool(apart.any()) and bool((apart <= torch.finfo(one.dtype).eps * size).all())
+    return not torch.equal(one, other) and bool(near(one.double(), other.double(), torch.finfo(one.dtype).eps).all())
+
+
+def near(one: torch.Tensor, other: torch.Tensor, step: float) -> torch.Tensor:
+    """Where two tensors are at most so much of the larger value apart, a mask."""
+    return (one - other).abs() <= step * torch.maximum(one.abs(), other.abs())

@@ -71,7 +71,7 @@ class Numbering:
             prompt: the tokens, by symbols.
 
         Raises:
-            TooMany: more values than are told apart.
+            TooMany: the graph has more different values than the table has room for.
         """
         plan = self._plans.get(id(graph)) or self._plan(graph)
         place = (id(graph), tuple(prompt))
