@@ -243,6 +243,26 @@ def test_a_tie_is_no_choice_that_holds_nearby(build: Any, monkeypatch: pytest.Mo
     assert any(ties(*few("tied", seed, 2)) for seed in range(40))
 
 
+def test_a_segment_on_which_two_choices_change_shows_no_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sign p and then sign q, of which the witness names the second: between the ends neither is decided."""
+    net = Net()
+    steps = [net.op("as_real", net.op("greater", net.parameter(name, 1, 1, 1), net.constant(0))) for name in ("p", "q")]
+    graph = with_tokens(net, net.op("add", *steps))
+
+    def ends(name: str, seed: int, count: int) -> tuple[int, ...]:
+        """p and q are below 0 at the first seed, and both, or q alone, above it at the others."""
+        above = name == "q" or seed == 2
+        return ((2**16 if seed and above else -(2**16)),) * count
+
+    monkeypatch.setattr("proofs.kernel.branches._entries", ends)
+    branches._ends.cache_clear()
+    for seed, choice, shown in ((1, 1, True), (1, 0, False), (1, 2, False), (2, 0, False), (2, 1, False)):
+        segment = (Fraction(0), Fraction(1))
+        witness = branches.Witness("discontinuous", (0, seed), segment, (0,), choice, "0.5")
+        assert branches.recheck(graph, witness.to_json()) is shown, (seed, choice)
+    branches._ends.cache_clear()
+
+
 # Separation: the pair that is said to be the closest is one, and the weights are as many as are said.
 
 
