@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 from numerics.graphs.small_graphs import last_states_apart, small_graph, spread_on_repeated_tokens
 from proofs.errors import Fault
-from proofs.kernel.collisions import colliding_pairs, repeated_tokens_collide
+from proofs.kernel.collisions import colliding_pairs
 from proofs.kernel.patterns import Prompt
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.kernel.value_numbering.table import TooMany
 from proofs.network.graph import Graph
+from proofs.structure.equal_prompts import repeated_tokens_collide
 from proofs.structure.positions import positions
 
 NEAR_ZERO = 1e-9  # relative distance in float64; a structural collision shows 1e-13 or less

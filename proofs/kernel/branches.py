@@ -68,20 +68,6 @@ class Witness:
     bits: int = BITS
     largest: int = 0
 
-    def to_json(self) -> dict[str, Any]:
-        """The witness as a JSON object."""
-        return {
-            "claim": self.claim,
-            "seeds": list(self.seeds),
-            "segment": [str(end) for end in self.segment],
-            "tokens": list(self.tokens),
-            "choice": self.choice,
-            "separation": self.separation,
-            "bits": self.bits,
-            "largest": self.largest,
-            "parameters": DRAWN,
-        }
-
 
 @functools.lru_cache(maxsize=4096)
 def _entries(name: str, seed: int, count: int) -> tuple[int, ...]:
@@ -180,8 +166,8 @@ def shown(graph: Graph, witness: Witness) -> str | None:
     if not judge.between_two:
         return None
     # All other choices are decided strictly over the whole segment (else `Undecided`), so at its ends as well.
-    sides = [run(graph, between, witness.bits, {number: made[number]})[0] for made in (first, last)]
-    return _gap(*sides, witness.bits)
+    one, other = (run(graph, between, witness.bits, {number: made[number]})[0] for made in (first, last))
+    return _gap(one, other, witness.bits)
 
 
 def _gap(first: Any, second: Any, bits: int) -> str | None:

@@ -1,7 +1,7 @@
-"""Looks for pairs of prompts whose states are equal over the reals; `proofs.kernel.equal_pairs` shows each.
+"""Looks for prompts whose states are equal over the reals; `proofs.kernel` shows each.
 
-Candidates are prompts with the same last token and the same relative frequencies, and prompts that agree in all tokens
-that the last state sees.
+Candidates for pairs are prompts with the same last token and the same relative frequencies, and prompts that agree in
+all tokens that the last state sees.
 """
 
 from collections import Counter
@@ -14,6 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from proofs.kernel.equal_pairs import EqualPairs
+from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.graph import Graph
 from proofs.structure.dependence import LONGEST, influences
 
@@ -56,3 +57,9 @@ def identities(
 def _seen(graph: Graph) -> tuple[int, ...]:
     """The places that the last state sees; all of them in a long prompt."""
     return influences(graph)[-1] if graph.length <= LONGEST else tuple(range(graph.length))
+
+
+def repeated_tokens_collide(graphs: Mapping[int, Graph]) -> bool:
+    """Whether a^m and a^k are shown to collide for all captured lengths m < k, of which there are two at least."""
+    numbering = Numbering(graphs.values())
+    return len(graphs) > 1 and len({numbering.last_state(graph, (1,) * n) for n, graph in graphs.items()}) == 1

@@ -43,7 +43,7 @@ def rounded_runs(family: str, *, seed: int) -> list[dict[str, Any]]:
     Empty where the graph does not show that runs collide.
     """
     from numerics.graphs.capture import capture_graph
-    from proofs.kernel.collisions import repeated_tokens_collide
+    from proofs.structure.equal_prompts import repeated_tokens_collide
     from sipit.models.tiny import tiny_config
 
     lengths = {length for pair in LENGTHS for length in pair}

@@ -92,7 +92,8 @@ def _equal_pairs(values: Iterable[Hashable]) -> int:
 def families_at(model: LanguageModel, layer: int) -> Families:
     """The families of a model's network up to a layer, shown by value numbering at two short lengths."""
     from numerics.graphs.capture import capture_graph
-    from proofs.kernel.collisions import colliding_pairs, repeated_tokens_collide
+    from proofs.kernel.collisions import colliding_pairs
+    from proofs.structure.equal_prompts import repeated_tokens_collide
 
     if layer == 0:
         everywhere = _same_everywhere(model)

@@ -3,6 +3,7 @@
 KERNEL = "test_lemmas test_lemmas_of_rows test_lemmas_refused test_forgeries test_checker test_negative_controls"
 QUICK = {  # in the order in which they run, those that notice most first
     "proofs/kernel/regularity.py": "test_forgeries test_claims test_checker test_kernel_edges test_generic_position",
+    "proofs/door.py": "test_forgeries test_price test_kernel_edges test_checker test_separation",
     "proofs/kernel/door.py": "test_forgeries test_claims test_kernel_edges test_checker test_separation",
     "proofs/kernel/lemmas/algebra.py": KERNEL,
     "proofs/kernel/lemmas/functions.py": KERNEL,
@@ -12,8 +13,9 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/evidence.py": "test_evidence test_forgeries test_kernel_edges",
     "proofs/kernel/separation.py": "test_kernel_edges test_forgeries test_separation",
     "proofs/kernel/vocabulary.py": "test_kernel_edges test_vocabulary",
-    "proofs/kernel/witness.py": "test_witness test_kernel_edges",
-    "proofs/kernel/published_witness.py": "test_witness test_kernel_edges",
+    "proofs/recomputed/price.py": "test_price_of_kinds test_price_laws test_witness test_afford test_price",
+    "proofs/recomputed/witness.py": "test_witness test_kernel_edges",
+    "proofs/recomputed/published_witness.py": "test_witness test_kernel_edges",
     "proofs/kernel/result.py": "test_claims test_forgeries test_kernel_edges",
     "proofs/kernel/claim.py": "test_claims test_forgeries",
     "proofs/kernel/generic_position.py": "test_claims test_generic_position test_two_blocks",
@@ -28,7 +30,7 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/kernel/zeros.py": "test_generic_position",
     **dict.fromkeys(
         (
-            f"proofs/kernel/{name}.py"
+            f"proofs/recomputed/{name}.py"
             for name in ("gate", "loss", "optimizers", "settled", "training_step", "zero_state")
         ),
         "test_training_step",

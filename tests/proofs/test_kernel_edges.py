@@ -9,18 +9,19 @@ import pytest
 
 from proofs import Graph, InvalidInput, Verdict, certify_separation, check, prove_analytic
 from proofs.arithmetic.base import Undecided
+from proofs.door import KINDS
 from proofs.enclosures.in_arb import ArbOverFloats
 from proofs.evidence import SCHEMA, Record
 from proofs.kernel.claim import Sample
 from proofs.kernel.collisions import find_collisions
-from proofs.kernel.door import KERNELS, CheckResult
+from proofs.kernel.door import CheckResult, Kind
 from proofs.kernel.result import Rejected, digest, expect_claim
 from proofs.kernel.wellformed import well_formed
-from proofs.kernel.witness import WitnessCount, count_witness
 from proofs.network.graph import Constant, Node, TensorType
 from proofs.provers.analyticity import Obstructions
 from proofs.provers.branches import with_witness
 from proofs.provers.vocabulary import certify_vocabulary
+from proofs.recomputed.witness import WitnessCount, count_witness
 from tests.proofs.building import Net, attention_net
 from tests.proofs.decoders import gpt2, network, weights_of
 from tests.proofs.mutating import changed, placed, signed
@@ -345,7 +346,7 @@ def test_a_kernel_that_stumbles_rejects(monkeypatch: pytest.MonkeyPatch) -> None
     def stumbling(*_: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setitem(KERNELS, "witness", stumbling)
+    monkeypatch.setitem(KINDS, "witness", Kind(stumbling))
     result = check({"kind": "witness", "schema": SCHEMA})
     assert (result.verdict, result.reason) == (Verdict.REJECTED, "the certificate is damaged (ZeroDivisionError)")
 

@@ -14,11 +14,11 @@ from proofs import InvalidInput, Unsupported, Verdict, check
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.surds import Surds
 from proofs.arithmetic.tape import Tape, derivatives
-from proofs.kernel.loss import of_loss
-from proofs.kernel.optimizers import closed_form, every_mask_passes, jacobian, symbolically
-from proofs.kernel.settled import NO_GATE, NO_ROOTS
-from proofs.kernel.training_step import RULES, Sample, prove_step, without_state
 from proofs.network.graph import Graph
+from proofs.recomputed.loss import of_loss
+from proofs.recomputed.optimizers import closed_form, every_mask_passes, jacobian, symbolically
+from proofs.recomputed.settled import NO_GATE, NO_ROOTS
+from proofs.recomputed.training_step import RULES, Sample, prove_step, without_state
 from tests.proofs.building import Net
 from tests.proofs.mutating import placed
 
