@@ -19,15 +19,15 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/kernel/result.py": "test_claims test_forgeries test_kernel_edges",
     "proofs/kernel/claim.py": "test_claims test_forgeries",
     "proofs/kernel/generic_position.py": "test_claims test_generic_position test_two_blocks",
-    "proofs/kernel/branches.py": "test_negative_controls test_kernel_edges",
+    "proofs/kernel/branches.py": "test_forgeries test_claims test_analyticity test_negative_controls test_kernel_edges",
     "proofs/kernel/lengths.py": "test_forged_graphs test_kernel_edges test_generic_position",
     "proofs/kernel/price.py": "test_price_laws test_price_of_kinds test_afford",
     "proofs/kernel/patterns.py": "test_witness test_generic_position test_value_numbering",
     "proofs/kernel/collisions.py": "test_two_blocks test_kernel_edges test_generic_position",
-    "proofs/kernel/equal_pairs.py": "test_separation test_kernel_edges",
+    "proofs/kernel/equal_pairs.py": "test_equal_rows test_separation test_kernel_edges",
     "proofs/kernel/lines.py": "test_forgeries test_checker",
-    "proofs/kernel/depth.py": "test_generic_position",
-    "proofs/kernel/zeros.py": "test_generic_position",
+    "proofs/kernel/depth.py": "test_zeros_and_depth test_generic_position",
+    "proofs/kernel/zeros.py": "test_zeros_and_depth test_widening test_generic_position",
     **dict.fromkeys(
         (
             f"proofs/recomputed/{name}.py"
