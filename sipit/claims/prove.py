@@ -9,6 +9,7 @@ from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.network.graph import Graph
 from proofs.provers.analyticity import AnalyticityProof, prove_analytic
+from proofs.structure.equal_prompts import UNTOLD
 from sipit.claims.fields import counted, settled, stepped
 from sipit.record import Stopwatch, exact_provenance
 
@@ -131,6 +132,7 @@ def prove_generic_position(
         "tied": {"asked": tied, "matters": False, "reason": "the state before the unembedding does not read it"},
         "against_classification": _against(found, variant if model is None else None),
         "every_length": _every_length(variant if model is None else None, bos),
+        "collisions_undecided": UNTOLD if found.untold else None,
         **_rounding(model, known["collisions"], seed),
         "certificate": certificate,
     }

@@ -81,26 +81,26 @@ def test_what_vanishes_is_written_as_zero_and_parameters_stay() -> None:
     assert sum(node.operation == "constant" for node in left.nodes) == 2
 
 
-def block(*, bias: bool = False, bend: bool = False, turned: bool = False, even: bool = False) -> Graph:
-    """x + tanh(x) out: with a bias of the block before it, a bend behind it, or turned into columns and back."""
+def block(*, bias: int = 0, bend: str = "", turned: bool = False) -> Graph:
+    """x + tanh(x) out: with a bias of the block some nodes before it, a bend behind it, or turned into columns."""
     net = Net()
+    first = net.op("negate", net.parameter("block.1.bias", D)) if bias else -1
     x = rows(net)
-    if even:
-        x = net.op("negate", x)
     if bias:
-        x = net.op("add", x, net.parameter("block.1.bias", D))
+        x = net.op("add", x, first)
+    for _ in range(bias):
+        x = net.op("negate", x)
     y = net.op("add", x, net.op("multiply", net.op("tanh", x), net.parameter(OUT, D)))
     if bend:
-        y = net.op("tanh", y)
+        y = net.op(bend, y)
     return net.graph(net.op("reshape", y, shape=(1, D, 1)) if turned else y)
 
 
 def test_a_block_lifts_where_nothing_of_it_is_left() -> None:
-    for even in (False, True):
-        assert last_block_lifts(block(even=even), [OUT])
-        assert last_block_lifts(block(turned=True, even=even), [OUT])
-        assert not last_block_lifts(block(bias=True, even=even), [OUT])
-        assert not last_block_lifts(block(bend=True, even=even), [OUT])
+    assert last_block_lifts(block(), [OUT])
+    assert last_block_lifts(block(turned=True), [OUT])
+    assert not any(last_block_lifts(block(bias=depth), [OUT]) for depth in range(1, 4))
+    assert not any(last_block_lifts(block(bend=bend), [OUT]) for bend in ("absolute", "negate", "tanh"))
 
 
 def test_names_of_no_block_or_of_several_lift_nothing() -> None:
