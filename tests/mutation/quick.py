@@ -19,7 +19,7 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/kernel/result.py": "test_claims test_forgeries test_kernel_edges",
     "proofs/kernel/claim.py": "test_claims test_forgeries",
     "proofs/kernel/generic_position.py": "test_claims test_generic_position test_two_blocks",
-    "proofs/kernel/branches.py": "test_branches test_forgeries test_claims test_analyticity test_negative_controls test_kernel_edges",
+    "proofs/kernel/branches.py": "test_branches test_forgeries test_claims test_analyticity test_kernel_edges",
     "proofs/kernel/lengths.py": "test_forged_graphs test_kernel_edges test_generic_position",
     "proofs/kernel/price.py": "test_price_laws test_price_of_kinds test_afford",
     "proofs/kernel/patterns.py": "test_witness test_generic_position test_value_numbering",

@@ -161,7 +161,8 @@ def test_parameters_are_what_is_said_to_be_drawn() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("bits", 63), ("bits", 4097), ("bits", True), ("largest", -1), ("largest", 65), ("seeds", [0]),
-     ("seeds", [0, 1, 2]), ("tokens", [True]), ("parameters", "drawn otherwise"), ("separation", 1), ("segment", ["0"]), ("choice", None)],
+     ("seeds", [0, 1, 2]), ("tokens", [True]), ("parameters", "drawn otherwise"), ("separation", 1),
+     ("segment", ["0"]), ("choice", None)],
 )  # fmt: skip
 def test_a_witness_that_is_not_whole_is_refused(name: str, value: Any) -> None:
     with pytest.raises(InvalidInput, match="a complete witness"):
