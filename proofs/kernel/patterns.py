@@ -48,7 +48,7 @@ def rows_are_free(graph: Graph) -> bool:
     reached = live(graph)
     rows = {index for index in reached if _reads_rows(graph, graph.nodes[index])}
     tables = {graph.nodes[index].arguments[0] for index in rows}
-    if graph.output in tables or any(graph.nodes[i].operation != "parameter" for i in tables):
+    if any(graph.nodes[i].operation != "parameter" for i in tables):
         return False
     names = {graph.nodes[i].attributes.get("name") for i in tables}
     for index in reached:

@@ -55,6 +55,10 @@ FIXED: dict[str, Any] = {
     "over a place": (
         lambda n, x: n.op("divide", n.constant(1), n.op("as_real", n.op("top_indices", x, axis=2, count=1))), False
     ),
+    "masked, cut off": (lambda n, x: n.op("relu", n.op("add", x, n.constant(float("-inf")))), False),
+    "masked, the larger": (
+        lambda n, x: n.op("maximum", n.op("add", x, n.constant([0, float("-inf")], (2,))), n.parameter("y", 2)), False
+    ),
     "masked": (lambda n, x: n.op("add", x, n.constant(float("-inf"))), False),
 }  # fmt: skip
 
@@ -127,6 +131,8 @@ def test_a_jump_is_between_two_neighbours(entries: int, jumps: bool, drawn: Any)
     assert recheck(step(entries), written(witness)) is jumps
     for choice in (-1, 1, 2):
         assert not recheck(step(1), written(Witness("discontinuous", (0, 1), UNIT, (0,), choice, "0.9")))
+    for claim in ("smooth", "", "not continuous"):
+        assert not recheck(step(1), written(Witness(claim, (0, 1), UNIT, (0,), 0, "0.9")))
     assert shown(step(1), witness) == "0.999999"  # of exactly 1, six digits below
     assert shown(step(1), Witness("not analytic", (0, 0), UNIT, (0,), 0, "0.9")) is None
 
