@@ -40,6 +40,7 @@ FIXED: dict[str, Any] = {
     "largest": (lambda n, x: n.op("largest", x, axes=(2,), keep=True), True),
     "top": (lambda n, x: n.op("top_values", x, axis=2, count=1), True),
     "places": (lambda n, x: n.op("take", n.parameter("t", 2), n.op("top_indices", x, axis=2, count=1), axis=0), True),
+    "no place": (lambda n, x: n.op("take", n.parameter("t", 1), n.op("top_indices", x, axis=2, count=1), axis=0), False),
     "compared": (lambda n, x: n.op("as_real", n.op("greater", x, n.constant(0))), True),
     "floor": (lambda n, x: n.op("as_real", n.op("floor", x)), True),
     "logarithm": (lambda n, x: n.op("log", x), False),
@@ -167,8 +168,8 @@ def test_parameters_are_what_is_said_to_be_drawn() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("bits", 63), ("bits", 4097), ("bits", True), ("largest", -1), ("largest", 65), ("seeds", [0]),
-     ("seeds", [0, 1, 2]), ("tokens", [True]), ("parameters", "drawn otherwise"), ("separation", 1),
-     ("segment", ["0"]), ("choice", None)],
+     ("seeds", [0, 1, 2]), ("tokens", [True]), ("parameters", "drawn otherwise"), ("parameters", "zero"),
+     ("separation", 1), ("segment", ["0"]), ("choice", None)],
 )  # fmt: skip
 def test_a_witness_that_is_not_whole_is_refused(name: str, value: Any) -> None:
     with pytest.raises(InvalidInput, match="a complete witness"):

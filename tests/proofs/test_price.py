@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proofs import Verdict, check, prove_analytic
+from proofs import InvalidInput, Verdict, check, prove_analytic
 from proofs.door import KINDS
 from proofs.evidence import SCHEMA
 from proofs.kernel import price
@@ -56,6 +56,9 @@ def test_a_limit_can_be_raised_and_lowered() -> None:
     assert check(certificate, limit=1e-6).verdict is Verdict.UNDECIDED
     for limit in (float("nan"), -1.0):
         assert check(certificate, limit=limit).verdict is Verdict.UNDECIDED
+    for limit in ("much", None, "1"):
+        with pytest.raises(InvalidInput, match="a number for the limit"):
+            check(certificate, limit=limit)  # type: ignore[arg-type]
     mask = BOMBS["many scattered entries"]()
     assert check(mask).verdict is Verdict.UNDECIDED
     afford(mask, mask["kind"], 1e6)
