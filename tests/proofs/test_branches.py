@@ -40,7 +40,9 @@ FIXED: dict[str, Any] = {
     "largest": (lambda n, x: n.op("largest", x, axes=(2,), keep=True), True),
     "top": (lambda n, x: n.op("top_values", x, axis=2, count=1), True),
     "places": (lambda n, x: n.op("take", n.parameter("t", 2), n.op("top_indices", x, axis=2, count=1), axis=0), True),
-    "no place": (lambda n, x: n.op("take", n.parameter("t", 1), n.op("top_indices", x, axis=2, count=1), axis=0), False),
+    "no place": (
+        lambda n, x: n.op("take", n.parameter("t", 1), n.op("top_indices", x, axis=2, count=1), axis=0), False
+    ),
     "compared": (lambda n, x: n.op("as_real", n.op("greater", x, n.constant(0))), True),
     "floor": (lambda n, x: n.op("as_real", n.op("floor", x)), True),
     "logarithm": (lambda n, x: n.op("log", x), False),
