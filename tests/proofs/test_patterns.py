@@ -57,13 +57,36 @@ def made(net: Net, x: int, table: int, tokens: int) -> int:
     return net.op("add", x, net.op("take", weighed, tokens, axis=0))
 
 
+def shifted(net: Net, x: int, table: int, tokens: int) -> int:
+    moved = net.op("subtract", net.parameter("second", VOCABULARY, WIDTH), net.constant(list(range(10)), (5, 2)))
+    return net.op("add", x, net.op("take", moved, tokens, axis=0))
+
+
+def at_the_largest(net: Net, x: int, table: int, tokens: int) -> int:
+    """The row of a number that the states choose, which no relabelling moves with the tokens."""
+    place = net.op("top_indices", x, axis=2, count=1)
+    return net.op("add", x, net.op("reshape", net.op("take", table, place, axis=0), shape=(1, 2, WIDTH)))
+
+
 @pytest.mark.parametrize("build", [twice, second_table])
 def test_rows_that_tokens_select_are_free(build: Build) -> None:
     assert free(build)
 
 
 @pytest.mark.parametrize(
-    "build", [as_numbers, compared, columns, entries, at_a_constant_row, as_a_matrix, under_its_name, made]
+    "build",
+    [
+        as_numbers,
+        compared,
+        columns,
+        entries,
+        at_a_constant_row,
+        as_a_matrix,
+        under_its_name,
+        made,
+        shifted,
+        at_the_largest,
+    ],
 )
 def test_what_is_read_in_another_way_is_not_free(build: Build) -> None:
     assert not free(build)
