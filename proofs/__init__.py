@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from proofs.door import check
     from proofs.errors import InvalidInput, MissingResource, SipitError, Unsupported
     from proofs.evidence import SCHEMA, Evidence, Record, read_record
     from proofs.kernel.claim import Claim
-    from proofs.kernel.door import CheckResult, check
+    from proofs.kernel.door import CheckResult
     from proofs.network.graph import Constant, Graph, Node, TensorType
     from proofs.operations.interpreter import evaluate
     from proofs.provers.analyticity import AnalyticityProof, Obstruction, Obstructions, prove_analytic
@@ -40,7 +41,7 @@ _HOMES = {
     "VocabularyMargin": "proofs.provers.vocabulary",
     "certify_separation": "proofs.provers.separation",
     "certify_vocabulary": "proofs.provers.vocabulary",
-    "check": "proofs.kernel.door",
+    "check": "proofs.door",
     "evaluate": "proofs.operations.interpreter",
     "prove_analytic": "proofs.provers.analyticity",
     "read_record": "proofs.evidence",

@@ -5,17 +5,17 @@ block cannot tell permuted prefixes apart either. Where trial and graph disagree
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from numerics.graphs.small_graphs import last_states_apart, small_graph, spread_on_repeated_tokens
 from proofs.errors import Fault
-from proofs.kernel.collisions import colliding_pairs, repeated_tokens_collide
+from proofs.kernel.collisions import colliding_pairs
 from proofs.kernel.patterns import Prompt
 from proofs.kernel.value_numbering.number import Numbering
-from proofs.kernel.value_numbering.table import TooMany
 from proofs.network.graph import Graph
+from proofs.structure.equal_prompts import in_room, repeated_tokens_collide
 from proofs.structure.positions import positions
 
 NEAR_ZERO = 1e-9  # relative distance in float64; a structural collision shows 1e-13 or less
@@ -47,7 +47,7 @@ def position_scheme(graphs: Mapping[int, Graph], config: Any, small: Graph | Non
     Raises:
         Fault: prompts that are proved to collide do not in float64.
     """
-    repeats = _in_room(repeated_tokens_collide, graphs)
+    repeats = in_room(repeated_tokens_collide, graphs)
     spread = None if small is None else spread_on_repeated_tokens(small)
     same = None if spread is None else spread <= NEAR_ZERO
     if small is not None:
@@ -70,14 +70,6 @@ def position_scheme(graphs: Mapping[int, Graph], config: Any, small: Graph | Non
     return PositionScheme(scheme, evidence)
 
 
-def _in_room(ask: Callable[..., _Answer], *arguments: Any) -> _Answer | None:
-    """What value numbering answers; None where that would take more room than there is."""
-    try:
-        return ask(*arguments)
-    except TooMany:
-        return None
-
-
 def _one_block(config: Any, attention: str) -> str | None:
     """Whether (1, 2, 3) and (2, 1, 3) `collide` after one block of a small copy, are `apart` there, or neither.
 
@@ -87,7 +79,7 @@ def _one_block(config: Any, attention: str) -> str | None:
     distance = None if graph is None else last_states_apart(graph, *SWAPPED)
     if graph is None or distance is None:
         return None
-    equal = _in_room(Numbering([graph]).equal, graph, SWAPPED[0], graph, SWAPPED[1])
+    equal = in_room(Numbering([graph]).equal, graph, SWAPPED[0], graph, SWAPPED[1])
     if equal:
         return "collide"
     return "apart" if equal is False and distance > NEAR_ZERO else None
@@ -104,7 +96,7 @@ def _without_windows(config: Any) -> Any:
 
 def _expect_equal(small: Graph) -> None:
     """Raises Fault where prompts of a small copy are proved to have one state, and float64 keeps them apart."""
-    for first, second in _in_room(colliding_pairs, {small.length: small}) or ():
+    for first, second in in_room(colliding_pairs, {small.length: small}) or ():
         distance = last_states_apart(small, first, second)
         if distance is not None and distance > NEAR_ZERO:
             raise Fault(_said(first, second, distance))

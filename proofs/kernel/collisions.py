@@ -144,9 +144,3 @@ def reordered(length: int) -> Iterator[Pair]:
     if length > 1:
         yield word, word + word
         yield word, (*word[:-1], *word[:-1], word[-1], word[-1])
-
-
-def repeated_tokens_collide(graphs: Mapping[int, Graph]) -> bool:
-    """Whether a^m and a^k are shown to collide for all captured lengths m < k, of which there are two at least."""
-    numbering = Numbering(graphs.values())
-    return len(graphs) > 1 and len({numbering.last_state(graph, (1,) * n) for n, graph in graphs.items()}) == 1

@@ -1,17 +1,14 @@
-"""What a certificate is, and the one door through which any kind of it is re-checked.
+"""How a certificate is re-checked: its price, what its kernel derives, and whether it holds exactly that.
 
 A certificate is a JSON object with a `schema` and a `kind`. The kernel of its kind derives what it shows, as a `Claim`,
 and the certificate is accepted where it holds exactly that; a kernel is given weights where the claim is about
 particular ones.
 """
 
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from proofs.arguments import number, of_kind, seed_of, shown, whole
-from proofs.arithmetic.surds import TooLong, at_most
 from proofs.errors import InvalidInput, SipitError
 from proofs.evidence import SCHEMA
 from proofs.kernel.branches import recheck
@@ -19,7 +16,7 @@ from proofs.kernel.claim import Claim, expect, unlabelled
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.generic_position import derive_generic_position
 from proofs.kernel.lengths import graphs_of
-from proofs.kernel.price import TooLarge, afford
+from proofs.kernel.price import More, TooLarge, afford, nothing_more
 from proofs.kernel.regularity import derive_regularity
 from proofs.kernel.result import Rejected
 from proofs.kernel.separation import KIND as SEPARATION
@@ -28,7 +25,6 @@ from proofs.kernel.value_numbering.table import LARGEST_TABLE, TooMany
 from proofs.kernel.vocabulary import KIND as VOCABULARY
 from proofs.kernel.vocabulary import derive_vocabulary
 from proofs.kernel.wellformed import known_are_well_formed
-from proofs.kernel.witness import derive_witness
 from proofs.network.graph import Graph
 from proofs.verdict import Verdict
 
@@ -42,10 +38,37 @@ DAMAGE = (
     TypeError,
     ValueError,
 )
-
-Kernel = Callable[[Mapping[str, Any], Any], Claim]
 SHORTEST = 2  # tokens of a prompt that stands beside the one that the claim is about
 OF_WEIGHTS = (SEPARATION, VOCABULARY)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a kernel is given beside the file, by whoever verifies it.
+
+    Attributes:
+        weights: parameters by name, for claims about particular weights.
+        steps: how many steps to draw; None for all of them, or for what is usual.
+        seed: draws them.
+        workers: processes that may share the work.
+        limit: how many times dearer than usual a certificate may be.
+        left: what may still be spent of it, in the unit of its price.
+    """
+
+    weights: Any
+    steps: int | None
+    seed: int
+    workers: int
+    limit: float
+    left: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How certificates of one kind are re-checked: what they show, and what that costs beside their graphs."""
+
+    derive: Callable[[Mapping[str, Any], Given], Claim]
+    price: More = nothing_more
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,61 +82,26 @@ class CheckResult:
     claim: Claim | None = None
 
 
-def check(
-    certificate: Any,
-    weights: Any = None,
-    *,
-    steps: int | None = None,
-    seed: int | None = None,
-    workers: int = 1,
-    limit: float = 1.0,
-) -> CheckResult:
-    """Re-checks a certificate, or anything with `to_json()` that gives one: derives its claim, and compares.
-
-    Args:
-        certificate: the JSON object, or the proof object itself.
-        weights: parameters by name, for claims about particular weights.
-        steps: how many steps of a separation certificate to evaluate again (None: all), or of how many tokens of a
-            vocabulary margin to confirm the states in Arb (None: 64).
-        seed: draws them; None for a fresh one. The file has no say in it.
-        workers: processes that share the work on a vocabulary margin, where the system can fork.
-        limit: how many times dearer than usual a certificate may be (`proofs.kernel.price`).
-
-    Returns:
-        `.verdict` accepted, accepted_sampled or rejected, or undecided where it is too large to check; `.reason` why,
-        `.kind`, `.lines` checked, and `.claim`, what was derived (None where it is not accepted).
+def check_as(kinds: Mapping[str, Kind], data: Any, given: Given) -> CheckResult:
+    """Re-checks a certificate of one of several kinds: derives its claim, and compares.
 
     Raises:
-        InvalidInput: not a certificate of a known kind, one of another version, or no weights where they are needed.
+        InvalidInput: not a certificate of such a kind, one of another version, or no weights where they are needed.
     """
-    if weights is not None:
-        of_kind("weights by name", weights, Mapping, "name them with --model")
-    steps = None if steps is None else whole("steps", steps, least=1)
-    seed, workers = None if seed is None else seed_of(seed), whole("workers", workers, least=1)
-    paid = number(limit)
-    if paid is None:
-        raise InvalidInput(f"Expected a number for the limit, but got {shown(limit)}; the usual one is 1.")
-    data = certificate.to_json() if hasattr(certificate, "to_json") else certificate
     kind = data.get("kind") if isinstance(data, Mapping) else None
-    if not isinstance(kind, str) or kind not in KERNELS:
-        raise InvalidInput(f"Expected a certificate of kind {', '.join(KERNELS)}, but got {kind!r}; name another file.")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise InvalidInput(f"Expected a certificate of kind {', '.join(kinds)}, but got {kind!r}; name another file.")
     if data.get("schema") != SCHEMA:
         raise InvalidInput(
             f"Expected a certificate of schema {SCHEMA!r}, but got one of another version; make it again."
         )
-    if kind in OF_WEIGHTS and weights is None:
+    if kind in OF_WEIGHTS and given.weights is None:
         raise InvalidInput("Expected the weights that the certificate is about, but got none; name them with --model.")
-    drawn = random.SystemRandom().getrandbits(32) if seed is None else seed
     try:
-        with at_most(afford(data, kind, paid)):
-            if kind == SEPARATION:
-                claim = derive_separation(data, weights, steps, drawn)
-            elif kind == VOCABULARY:
-                claim = derive_vocabulary(data, weights, steps, drawn, workers)
-            else:
-                claim = KERNELS[kind](data, weights)
+        left = afford(data, kind, given.limit, kinds[kind].price)
+        claim = kinds[kind].derive(data, replace(given, left=left))
         expect(data, claim.certificate, "the certificate")
-    except (TooLarge, TooLong) as fault:
+    except TooLarge as fault:
         return CheckResult(Verdict.UNDECIDED, f"too large to check: {fault}", kind, 0)
     except TooMany:
         reason = f"too large to check: its different values need more than {LARGEST_TABLE} entries"
@@ -126,7 +114,7 @@ def check(
     return CheckResult(verdict, claim.reason, kind, claim.lines, claim)
 
 
-def _regularity(certificate: Mapping[str, Any], weights: Any) -> Claim:
+def _regularity(certificate: Mapping[str, Any]) -> Claim:
     """The proof line by line, then the witness and the structural collisions, if it has them."""
     claim = derive_regularity(certificate)
     if certificate.get("witness") is not None:
@@ -193,18 +181,11 @@ def _witness(certificate: Mapping[str, Any]) -> None:
         raise Rejected("re-evaluated, it does not show what it claims")
 
 
-def _training_step(certificate: Mapping[str, Any], weights: Any) -> Claim:
-    """Loaded when it is asked for: it alone needs sympy, which takes as long to load as a large proof to check."""
-    from proofs.kernel.training_step import derive_training_step
-
-    return derive_training_step(certificate)
-
-
-KERNELS: dict[str, Kernel] = {
-    "regularity": _regularity,
-    "witness": lambda certificate, weights: derive_witness(certificate),
-    "training-step": _training_step,
-    "generic-position": lambda certificate, weights: derive_generic_position(certificate),
-    SEPARATION: derive_separation,
-    VOCABULARY: derive_vocabulary,
+KINDS: dict[str, Kind] = {
+    "regularity": Kind(lambda certificate, given: _regularity(certificate)),
+    "generic-position": Kind(lambda certificate, given: derive_generic_position(certificate)),
+    SEPARATION: Kind(lambda certificate, given: derive_separation(certificate, given.weights, given.steps, given.seed)),
+    VOCABULARY: Kind(
+        lambda certificate, given: derive_vocabulary(certificate, given.weights, given.steps, given.seed, given.workers)
+    ),
 }

@@ -43,22 +43,12 @@ def relabelled(first: Prompt, second: Prompt, *, start: int = 1) -> tuple[Prompt
     return tuple(word[: len(first)]), tuple(word[len(first) :])
 
 
-def relabelled_pairs(vocabulary: int, context: int) -> int:
-    """How many ordered pairs of prompts of at most `context` tokens there are up to relabelling, equal ones too."""
-    words = [1] + [0] * vocabulary  # of the length so far, by the number of letters in them
-    by_length = [0]
-    for _ in range(2 * context):
-        words = [0] + [k * words[k] + words[k - 1] for k in range(1, vocabulary + 1)]
-        by_length.append(sum(words))
-    return sum(by_length[n + m] for n, m in product(range(1, context + 1), repeat=2))
-
-
 def rows_are_free(graph: Graph) -> bool:
     """Whether relabelling tokens permutes parameters: tokens only select rows of tables that nothing else reads."""
     reached = live(graph)
     rows = {index for index in reached if _reads_rows(graph, graph.nodes[index])}
     tables = {graph.nodes[index].arguments[0] for index in rows}
-    if graph.output in tables or any(graph.nodes[i].operation != "parameter" for i in tables):
+    if any(graph.nodes[i].operation != "parameter" for i in tables):
         return False
     names = {graph.nodes[i].attributes.get("name") for i in tables}
     for index in reached:

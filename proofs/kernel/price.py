@@ -6,14 +6,12 @@ many points, in many digits. A certificate beyond the limit is undecided: nothin
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from proofs.errors import InvalidInput
 from proofs.kernel.collisions import looked_at
 from proofs.kernel.generic_position import as_evaluated, regularity_of
-from proofs.kernel.patterns import relabelled_pairs
-from proofs.kernel.published_witness import names_do_not_matter
 from proofs.kernel.result import Rejected
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.folding import extent
@@ -22,7 +20,6 @@ from proofs.operations.interpreter import live
 
 USUAL = 1e7  # what a certificate may cost; and where what the commands make costs more:
 DEARER = {"regularity": 1.3e7, "separation": 1e9, "vocabulary-margin": 1e9}  # (a network of 130 layers is one of them)
-ALGEBRA = 2e6  # of it at most for exact algebra, which nothing but doing it can price (`proofs.arithmetic.surds`)
 MEMORY = 5e8  # bytes at a time, beside what the program itself takes
 
 ROW, READ, CHARACTER = 120.0, 80.0, 0.05  # of a graph written out; a row that is derived, or only read
@@ -36,44 +33,42 @@ PASSES, LARGEST = 6, 10**6  # evaluations of a stored witness; a number of a cla
 NUMBER, LOOKUP, READ_TERM = 40.0, 4.5, 0.5  # of a node where equal states are numbered, a number, a term of a sum
 POWER = 70.0  # of bounds, for each digit of an exponent
 TOKEN, PREFIX = 0.05, 3.0  # of a token of a prompt; of a pair of prompts, whose common prefix is looked for
-PAIR, NEW_POINT, SURD = 20.0, 3, 1.5  # a pair of prompts; pairs to a point; an exact number as against a ball
-STEP, CUBE, DIGITS = 1.0, 0.12, 200  # a derivative as against a value; a determinant, of numbers of few digits
-ENTRIES = 4.0  # of a matrix that is written down
-SYMBOLS, GROWTH = 4.5, 2.75  # of a determinant of symbols: how much dearer another token makes it
-GATES = 1  # zero and a base point, in exact algebra, where most entries are zero: each as half a point in balls
-DETERMINANTS = {"clip-norm": 3, "clip-value": 3, "heavy-ball": 3, "adam": 4, "adamw": 4}  # on both sides of the norm;
-# exactly, for several masks; of several steps from zero state
-STATES = {"heavy-ball": 2, "adam": 3, "adamw": 3}  # tensors of the size of the parameters that a rule carries
 
 MOVES = ("reshape", "permute", "expand", "slice", "concatenate", "take", "gather", "select")
 SIGNS = ("add", "subtract", "multiply", "negate", "absolute", "relu", "clamp", "maximum", "minimum", "leaky_relu")
 MALFORMED = (AssertionError, LookupError, TypeError, ValueError)  # met in graphs of which the kernel says more
 
 Part = tuple[str, float, float]  # what, its cost, and how many bytes it holds at a time
+More = Callable[[Mapping[str, Any], list[Graph]], Iterator[Part]]  # what a kind pays beside, by its graphs
 
 
 class TooLarge(Exception):
     """A certificate that would cost more than the limit."""
 
 
-def afford(certificate: Mapping[str, Any], kind: str, limit: float) -> float:
-    """What may be spent on exact algebra, once all else is paid of `limit` times what is usual for a kind.
+def nothing_more(certificate: Mapping[str, Any], graphs: list[Graph]) -> Iterator[Part]:
+    """Of a kind for which what all kinds pay is enough."""
+    return iter(())
+
+
+def afford(certificate: Mapping[str, Any], kind: str, limit: float, more: More = nothing_more) -> float:
+    """What is left of `limit` times what is usual for a kind, once all is paid.
 
     Raises:
         TooLarge: a check would cost more.
     """
     left = limit * DEARER.get(kind, USUAL)
-    for what, cost, size in parts(certificate, kind):
+    for what, cost, size in parts(certificate, kind, more):
         left -= cost
         if not (left >= 0 and size <= MEMORY * limit):
             raise TooLarge(f"its {what} take more time or memory than the limit allows; raise it")
-    return min(left, ALGEBRA * limit)
+    return left
 
 
-def parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
+def parts(certificate: Mapping[str, Any], kind: str, more: More = nothing_more) -> Iterator[Part]:
     """What is paid for, one after the other: a graph is read only when what came before is paid."""
     graphs: list[Graph] = []
-    choices = kind == "generic-position" and _object(certificate.get("claim")).get("zeroed")
+    choices = kind == "generic-position" and object_in(certificate.get("claim")).get("zeroed")
     for data, row in _written(certificate):
         try:
             rows, arguments, characters = extent(data)
@@ -85,12 +80,12 @@ def parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
             continue  # which the kernel says better
         spread, read = _spread(graphs[-1])
         yield "constants and masks", ENTRY * spread + MASKED * read, 2.0 * POINTER * spread
-        powers = sum(_whole(node.attributes, "exponent").bit_length() for node in graphs[-1].nodes)
+        powers = sum(whole_in(node.attributes, "exponent").bit_length() for node in graphs[-1].nodes)
         yield "powers", POWER * powers, 0.0
-    claim, witness = (_object(certificate.get(name)) for name in ("claim", "witness"))
+    claim, witness = (object_in(certificate.get(name)) for name in ("claim", "witness"))
     if kind == "regularity" and witness:
-        times = PASSES * max(_whole(witness, "bits") / 128, 1)
-        yield from (_evaluations(graph, times, PASSES) for graph in graphs[:1])
+        times = PASSES * max(whole_in(witness, "bits") / 128, 1)
+        yield from (evaluations(graph, times, PASSES) for graph in graphs[:1])
     yield from _written_prompts(certificate, [graph.length for graph in graphs])
     evaluated, numbered, points = _prompts(certificate)
     zeroed = claim.get("zeroed")
@@ -102,35 +97,27 @@ def parts(certificate: Mapping[str, Any], kind: str) -> Iterator[Part]:
     yield from _numbering([graph for graph in graphs if numbered[graph.length]], numbered)
     for graph in graphs:
         if evaluated[graph.length]:
-            yield _evaluations(graph, evaluated[graph.length], points)
-    if kind == "witness":
-        vocabulary = _whole(claim, "vocabulary")
-        words = sum(vocabulary**n for n in range(1, min(len(graphs), DIGITS) + 1))
-        yield "pairs of prompts", PAIR * float(words**2), 0.0
-        alike = all(map(names_do_not_matter, graphs))  # then one pair of each pattern is evaluated
-        settled = float(relabelled_pairs(vocabulary, len(graphs)) if alike else words**2)
-        yield from (_evaluations(graph, SURD * settled / NEW_POINT / len(graphs), 1) for graph in graphs)
-    if kind == "training-step":
-        yield from (part for graph in graphs for part in _derivatives(graph, certificate))
+            yield evaluations(graph, evaluated[graph.length], points)
+    yield from more(certificate, graphs)
 
 
 def _written(certificate: Mapping[str, Any]) -> Iterator[tuple[Any, float]]:
     """Every graph in a certificate, and what its rows cost; that of a stored witness first, which is evaluated."""
     for place in (certificate.get("witness"), certificate, certificate.get("closest")):
-        if "graph" in _object(place):
-            yield _object(place)["graph"], ROW
+        if "graph" in object_in(place):
+            yield object_in(place)["graph"], ROW
         for name, row in (("graphs", ROW), ("other_lengths", READ)):
-            graphs = _object(place).get(name)
-            yield from ((data, row) for data in (graphs.values() if isinstance(graphs, Mapping) else _list(graphs)))
+            graphs = object_in(place).get(name)
+            yield from ((data, row) for data in (graphs.values() if isinstance(graphs, Mapping) else list_in(graphs)))
 
 
 def _written_prompts(certificate: Mapping[str, Any], lengths: list[int]) -> Iterator[Part]:
     """Prompts that are looked at, on all graphs, or that stand in the file: each, and what each has in common."""
     listed = [
-        len(_list(prompt))
-        for family in _list(certificate.get("structural_collisions"))
-        for pair in _list(_object(family).get("pairs"))
-        for prompt in _list(pair)
+        len(list_in(prompt))
+        for family in list_in(certificate.get("structural_collisions"))
+        for pair in list_in(object_in(family).get("pairs"))
+        for prompt in list_in(pair)
     ]
     tokens = len(lengths) * sum(lengths) + sum(listed)  # a run of one token for every two lengths
     pairs = sum(float(n) ** 2 for n in (*lengths, *lengths, *lengths, *lengths, *listed))
@@ -162,15 +149,15 @@ def _prompts(certificate: Mapping[str, Any]) -> tuple[Counter[int], Counter[int]
     """Of how many prompts of a length states are evaluated at a point, of how many numbered; and how many points."""
     found: dict[bool, set[str]] = {True: set(), False: set()}
     lengths: dict[str, int] = {}
-    rows = list(_list(certificate.get("classes")))
-    for family in _list(certificate.get("structural_collisions")):
-        rows += [[*_list(pair), ""] for pair in _list(_object(family).get("pairs"))]
+    rows = list(list_in(certificate.get("classes")))
+    for family in list_in(certificate.get("structural_collisions")):
+        rows += [[*list_in(pair), ""] for pair in list_in(object_in(family).get("pairs"))]
     for row in rows:
         if isinstance(row, list) and len(row) == 3:
             point = row[2] if str(row[2]).startswith("differ") else ""
             for prompt in row[:2]:
                 name = f"{point} {prompt}"
-                lengths[name] = len(_list(prompt))
+                lengths[name] = len(list_in(prompt))
                 found[bool(point)].add(name)
     evaluated, numbered = (Counter(lengths[name] for name in found[kind]) for kind in (True, False))
     return evaluated, numbered, len({str(row[2]) for row in rows if isinstance(row, list) and len(row) == 3})
@@ -198,26 +185,11 @@ def _numbering(graphs: list[Graph], prompts: Counter[int]) -> Iterator[Part]:
         yield "equal states", prompts[graph.length] * each, 0.0
 
 
-def _evaluations(graph: Graph, times: float, points: int) -> Part:
+def evaluations(graph: Graph, times: float, points: int) -> Part:
+    """So many of a graph, with parameters drawn at so many points."""
     work, size = evaluation(graph)
     parameters = sum(type_.size for _, type_ in graph.parameters())
     return "evaluations", times * work + DRAWN * points * parameters, size + OBJECT * points * parameters
-
-
-def _derivatives(graph: Graph, certificate: Mapping[str, Any]) -> Iterator[Part]:
-    """Of every sample a column for each parameter, forwards and backwards; and the determinants of the Jacobian."""
-    numbers = [_object(sample).get("target") for sample in _list(certificate.get("samples"))]
-    parameters = sum(type_.size for _, type_ in graph.parameters())
-    work, size = evaluation(graph)
-    columns = (1 + STEP * parameters * len(numbers)) * work + ENTRIES * (1 + len(numbers)) * parameters**2
-    yield "second derivatives", (1 + GATES) * columns, 2 * size
-    rule = str(certificate.get("rule"))
-    tokens = graph.nodes[graph.output].type.shape[-1] if graph.nodes[graph.output].type.shape else 1
-    yield "symbols", SYMBOLS * GROWTH ** min(tokens, DIGITS), 0.0
-    rows = parameters * STATES.get(rule, 1)
-    digits = max(len(str(number)) for number in [certificate.get("rate"), *numbers]) / DIGITS
-    each = CUBE * float(parameters**3) * max(digits, 1) ** 2
-    yield "determinants", DETERMINANTS.get(rule, 1) * each + ENTRIES * float(rows**2), 2.0 * OBJECT * rows**2
 
 
 def evaluation(graph: Graph) -> tuple[float, float]:
@@ -237,7 +209,7 @@ def _of_node(node: Node, arguments: list[Node]) -> float:
     if operation in SIGNS:
         return BALL * entries
     if operation == "power":
-        return 2 * BALL * entries * _whole(node.attributes, "exponent").bit_length()
+        return 2 * BALL * entries * whole_in(node.attributes, "exponent").bit_length()
     if operation == "matmul" and arguments:
         return TERM * entries * max(arguments[0].type.shape, default=1) + BALL * (entries + read)
     if operation == "scatter" and arguments:
@@ -245,14 +217,17 @@ def _of_node(node: Node, arguments: list[Node]) -> float:
     return (SLOW if operation in ("erf", "gelu") else FUNCTION) * (entries + read)
 
 
-def _list(data: Any) -> list[Any]:
+def list_in(data: Any) -> list[Any]:
+    """What stands in a file, if it is a list, else none."""
     return data if isinstance(data, list) else []
 
 
-def _object(data: Any) -> Mapping[str, Any]:
+def object_in(data: Any) -> Mapping[str, Any]:
+    """What stands in a file, if it is an object, else an empty one."""
     return data if isinstance(data, Mapping) else {}
 
 
-def _whole(data: Mapping[str, Any], name: str) -> int:
+def whole_in(data: Mapping[str, Any], name: str) -> int:
+    """A whole number below a million that stands under a name, else 0."""
     value = data.get(name)
     return value if type(value) is int and 0 <= value < LARGEST else 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from proofs.arithmetic.base import Discrete, Undecided
 from proofs.errors import InvalidInput, Unsupported
 from proofs.kernel.branches import (
     BITS,
+    DRAWN,
     Witness,
     ball_of,
     fixed_branches_are_analytic,
@@ -111,6 +113,21 @@ def _choices(graph: Graph, seeds: tuple[int, int], place: Fraction, tokens: tupl
     return run(graph, inputs, BITS, {})[1]
 
 
+def written(witness: Witness) -> dict[str, Any]:
+    """A witness as a JSON object."""
+    return {
+        "claim": witness.claim,
+        "seeds": list(witness.seeds),
+        "segment": [str(end) for end in witness.segment],
+        "tokens": list(witness.tokens),
+        "choice": witness.choice,
+        "separation": witness.separation,
+        "bits": witness.bits,
+        "largest": witness.largest,
+        "parameters": DRAWN,
+    }
+
+
 def with_witness(found: Obstructions, *, seed: int = 0) -> Obstructions:
     """The same obstructions with a certified witness, if one is found in the graph itself."""
     witness = find_witness(found.graph, seed=seed)
@@ -118,5 +135,5 @@ def with_witness(found: Obstructions, *, seed: int = 0) -> Obstructions:
         return found
     jump = witness.claim == "discontinuous"
     regularity = DISCONTINUOUS if jump and found.regularity >= UNPROVED else found.regularity
-    data = {**witness.to_json(), "subject": "this graph"}
+    data = {**written(witness), "subject": "this graph"}
     return Obstructions(found.graph, found.facts, found.conditions, found.obstructions, regularity, data)

@@ -32,7 +32,10 @@ FINEST = 200  # bits after the point; states that are not told apart by then are
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeparationCertificate:
-    """Bounds for all pairs of a set of prompts, with what a checker needs to confirm them step by step."""
+    """Bounds for all pairs of a set of prompts, with what a checker needs to confirm them step by step.
+
+    `untold`: whether there was no room to show of some pairs that they are equal; if they are, they stay open.
+    """
 
     graphs: tuple[Graph, ...]
     trails: tuple[Trail, ...]
@@ -40,6 +43,7 @@ class SeparationCertificate:
     found: Separation
     identical: tuple[Identity, ...]
     observation: Matches | None = None
+    untold: bool = False
 
     @property
     def bits(self) -> int:
@@ -160,7 +164,7 @@ def certify_separation(
     _check_prompts(by_length, rows)
     arrays = checked_weights(graphs, weights)
     run = Run(by_length, arrays, bits, known, keep or (lambda trail: None), workers)
-    equal = identities(by_length, arrays, rows)
+    equal, untold = identities(by_length, arrays, rows)
     skipped = {(identity.first, identity.second) for identity in equal}
     wanted: dict[tuple[int, ...], int] = {}
     trails: list[Trail] = []
@@ -174,7 +178,7 @@ def certify_separation(
     return SeparationCertificate(
         tuple(by_length[n] for n in sorted({len(row) for row in rows})),
         tuple(trails), weights_digest(arrays), found, equal,
-        None if state is None else observe([trail.state for trail in trails], *state),
+        None if state is None else observe([trail.state for trail in trails], *state), untold,
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from proofs.kernel.patterns import Prompt, patterns
 from proofs.kernel.result import digest
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.graph import Graph
+from proofs.structure.equal_prompts import in_room
 from proofs.structure.trial import expect_equal
 from proofs.structure.width import widening
 from proofs.verdict import Verdict
@@ -32,7 +33,10 @@ POINTS = 3  # points tried before a pattern stays undecided
 
 @dataclass(frozen=True, slots=True)
 class GenericPosition:
-    """What was found for every pattern, and its certificate."""
+    """What was found for every pattern, and its certificate.
+
+    `untold`: whether there was no room to show of some pairs that they collide; they are undecided, or left away.
+    """
 
     graphs: Mapping[int, Graph]
     context: int
@@ -42,6 +46,7 @@ class GenericPosition:
     classes: tuple[tuple[Prompt, Prompt, str], ...]
     claim: Mapping[str, Any]
     longer: Longer | None = None
+    untold: bool = False
 
     @property
     def grows(self) -> dict[str, bool | str]:
@@ -92,8 +97,10 @@ def examine(
     expect_networks(graphs, context, bos)
     numbering = Numbering(graphs.values())
     outcomes: dict[tuple[Prompt, Prompt], str] = {}
+    untold = False
     for first, second in patterns(context, bos=bos):
-        equal = numbering.equal(graphs[len(first)], first, graphs[len(second)], second)
+        equal = in_room(numbering.equal, graphs[len(first)], first, graphs[len(second)], second)
+        untold = untold or equal is None
         outcomes[first, second] = f"collide: {family_of(first, second)}" if equal else "undecided"
     regularity = regularity_of(graphs, zeroed)
     evaluated = as_evaluated(graphs, regularity, zeroed)
@@ -105,9 +112,16 @@ def examine(
                 outcomes[pair] = f"differ: point {number}"
     expect_equal(graphs, [pair for pair, outcome in outcomes.items() if outcome.startswith("collide")], seed)
     rows = tuple((*pair, outcome) for pair, outcome in outcomes.items())
-    everything = {**graphs, **(longer.graphs if longer is not None else {})}
-    claim = claim_of(
-        graphs, rows, context=context, bos=bos, zeroed=zeroed, silenced=silenced, points=points, longer=longer,
-        named=digest({str(length): graph.to_json() for length, graph in everything.items()}),
-    )  # fmt: skip
-    return GenericPosition(dict(graphs), context, bos, tuple(zeroed), tuple(silenced), rows, claim, longer)
+
+    def claimed(longer: Longer | None) -> dict[str, Any]:
+        everything = {**graphs, **(longer.graphs if longer is not None else {})}
+        return claim_of(
+            graphs, rows, context=context, bos=bos, zeroed=zeroed, silenced=silenced, points=points, longer=longer,
+            named=digest({str(length): graph.to_json() for length, graph in everything.items()}),
+        )  # fmt: skip
+
+    claim = in_room(claimed, longer)
+    if claim is None:
+        untold, longer = True, None
+        claim = claimed(longer)
+    return GenericPosition(dict(graphs), context, bos, tuple(zeroed), tuple(silenced), rows, claim, longer, untold)

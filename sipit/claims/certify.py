@@ -17,6 +17,7 @@ from proofs.kernel.separation import LARGEST_SET
 from proofs.network.weights import weights_digest
 from proofs.processes import processors
 from proofs.provers.separation import SeparationCertificate, certify_separation
+from proofs.structure.equal_prompts import UNTOLD
 from proofs.verdict import Verdict
 from sipit.claims.certify_vocabulary import float64_distance, vocabulary_margin
 from sipit.claims.fields import MOST_LISTED, separated
@@ -135,6 +136,7 @@ def _nothing(rows: Sequence[Sequence[int]], count: int, bits: int, reason: str) 
         "uncertified": [{"first": i, "second": j, "reason": "enclosures too wide"} for i, j in listed],
         "minimum_lower_bound": None,
         "minimum_distance_float64": None,
+        "collisions_undecided": None,
         "closest": None,
         "bits": bits,
         "unique": None,
@@ -161,7 +163,12 @@ def _continuations(model: LanguageModel, rows: Sequence[Sequence[int]], count: i
 
 def _result(model: LanguageModel, certificate: SeparationCertificate, layer: int) -> dict[str, Any]:
     data = certificate.to_json()
-    return {**separated(data), "minimum_distance_float64": float64_distance(certificate), "certificate": data}
+    return {
+        **separated(data),
+        "minimum_distance_float64": float64_distance(certificate),
+        "collisions_undecided": UNTOLD if certificate.untold else None,
+        "certificate": data,
+    }
 
 
 def _check_memory(model: LanguageModel, rows: Sequence[Sequence[int]]) -> None:

@@ -13,6 +13,7 @@ from proofs.errors import InvalidInput
 from proofs.processes import processors
 from proofs.provers.separation import SeparationCertificate
 from proofs.provers.vocabulary import VocabularyMargin, certify_vocabulary
+from proofs.structure.equal_prompts import UNTOLD
 from sipit.claims import fields
 from sipit.claims.weights import remember, weights_of
 from sipit.models import LanguageModel
@@ -58,6 +59,7 @@ def _result(model: LanguageModel, margin: VocabularyMargin) -> dict[str, Any]:
     return {
         **fields.margin(data),
         "minimum_distance_float64": float64_distance(margin.closest),
+        "collisions_undecided": UNTOLD if margin.closest.untold else None,
         "closest_text": [model.decode([token]) for token in tokens],
         "arithmetic": f"{ARITHMETIC}; {EXACT}",
         "certificate": data,

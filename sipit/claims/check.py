@@ -8,12 +8,12 @@ from proofs.evidence import Record
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.door import SHORTEST
 from proofs.kernel.regularity import shown_here, verdict_of
-from proofs.kernel.value_numbering.table import LARGEST_TABLE, TooMany
 from proofs.network.graph import Graph
 from proofs.processes import in_order, processors, shared
 from proofs.provers.analyticity import AnalyticityProof, Obstructions, prove_analytic
 from proofs.provers.branches import LARGEST_SUBJECT
 from proofs.structure.dependence import causal
+from proofs.structure.equal_prompts import UNTOLD, in_room
 from proofs.theorems.architectures import placement
 from proofs.verdict import Verdict
 from sipit.claims.fields import checked, duplicated
@@ -117,13 +117,8 @@ def check_model(
 
 def _collisions(graphs: dict[int, Graph]) -> tuple[list[dict[str, Any]] | None, str | None]:
     """The families of prompts that always collide; or None and why, where telling states apart takes too much room."""
-    try:
-        return find_collisions(graphs), None
-    except TooMany:
-        return None, (
-            f"the values of the network are told apart by more than {LARGEST_TABLE} entries, the most that there is "
-            "room for"
-        )
+    found = in_room(find_collisions, graphs)
+    return found, UNTOLD if found is None else None
 
 
 def _deep(config: Any) -> bool:

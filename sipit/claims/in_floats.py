@@ -43,11 +43,11 @@ def rounded_runs(family: str, *, seed: int) -> list[dict[str, Any]]:
     Empty where the graph does not show that runs collide.
     """
     from numerics.graphs.capture import capture_graph
-    from proofs.kernel.collisions import repeated_tokens_collide
+    from proofs.structure.equal_prompts import in_room, repeated_tokens_collide
     from sipit.models.tiny import tiny_config
 
     lengths = {length for pair in LENGTHS for length in pair}
-    if not repeated_tokens_collide({n: capture_graph(tiny_config(family), length=n) for n in lengths}):
+    if not in_room(repeated_tokens_collide, {n: capture_graph(tiny_config(family), length=n) for n in lengths}):
         return []
     rows: list[dict[str, Any]] = []
     for dtype, attention in ARITHMETICS:

@@ -9,6 +9,7 @@ from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.network.graph import Graph
 from proofs.provers.analyticity import AnalyticityProof, prove_analytic
+from proofs.structure.equal_prompts import UNTOLD
 from sipit.claims.fields import counted, settled, stepped
 from sipit.record import Stopwatch, exact_provenance
 
@@ -31,8 +32,8 @@ def prove_witness(*, vocabulary: int, context: int) -> Record:
         InvalidInput: too many pairs, or a size below one.
     """
     from numerics.graphs.capture import capture_graph
-    from proofs.kernel.published_witness import WIDTH
-    from proofs.kernel.witness import count_witness
+    from proofs.recomputed.published_witness import WIDTH
+    from proofs.recomputed.witness import count_witness
 
     if vocabulary < 1 or context < 1:
         raise InvalidInput(f"Expected at least one token and position, but got {vocabulary} and {context}.")
@@ -62,9 +63,9 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
         Unsupported: an activation whose derivatives are not known.
     """
     from numerics.graphs.logits import capture_logits
-    from proofs.kernel.loss import Sample
-    from proofs.kernel.optimizers import Rule
-    from proofs.kernel.training_step import BITS, RULES, prove_step
+    from proofs.recomputed.loss import Sample
+    from proofs.recomputed.optimizers import Rule
+    from proofs.recomputed.training_step import BITS, RULES, prove_step
 
     watch = Stopwatch()
     try:
@@ -131,6 +132,7 @@ def prove_generic_position(
         "tied": {"asked": tied, "matters": False, "reason": "the state before the unembedding does not read it"},
         "against_classification": _against(found, variant if model is None else None),
         "every_length": _every_length(variant if model is None else None, bos),
+        "collisions_undecided": UNTOLD if found.untold else None,
         **_rounding(model, known["collisions"], seed),
         "certificate": certificate,
     }

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from proofs.door import check
 from proofs.errors import InvalidInput
 from proofs.evidence import Record, read_json
 from proofs.kernel.claim import divided, expect
-from proofs.kernel.door import DAMAGE, OF_WEIGHTS, CheckResult, check
+from proofs.kernel.door import DAMAGE, OF_WEIGHTS, CheckResult
 from proofs.kernel.result import Rejected
 from proofs.processes import processors
 from proofs.verdict import Verdict

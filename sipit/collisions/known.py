@@ -92,15 +92,16 @@ def _equal_pairs(values: Iterable[Hashable]) -> int:
 def families_at(model: LanguageModel, layer: int) -> Families:
     """The families of a model's network up to a layer, shown by value numbering at two short lengths."""
     from numerics.graphs.capture import capture_graph
-    from proofs.kernel.collisions import colliding_pairs, repeated_tokens_collide
+    from proofs.kernel.collisions import colliding_pairs
+    from proofs.structure.equal_prompts import in_room, repeated_tokens_collide
 
     if layer == 0:
         everywhere = _same_everywhere(model)
         return Families(repeats=everywhere, permutations=False, reach=1, back=0, anywhere=everywhere)
     graphs = {n: capture_graph(model.module.config, layer, "eager", length=n) for n in SHOWN}
     reach = window_reach(model, layer)
-    repeats = repeated_tokens_collide(graphs)
-    permutations = reach is None and PERMUTED in colliding_pairs(graphs)
+    repeats = bool(in_room(repeated_tokens_collide, graphs))  # what there is no room to show is not known
+    permutations = reach is None and PERMUTED in (in_room(colliding_pairs, graphs) or ())
     back = 0 if reach is None else (reach - 1) // layer
     return Families(repeats, permutations, reach, back, anywhere=repeats, lengths=SHOWN)
 

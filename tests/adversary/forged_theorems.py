@@ -7,12 +7,12 @@ from fractions import Fraction
 from typing import Any
 
 from proofs import Graph, InvalidInput
-from proofs.kernel.published_witness import collides_by_criterion
 from proofs.kernel.result import digest
-from proofs.kernel.training_step import EVERY_RATE, NOT_SHOWN, STATEMENT, Sample, prove_step
-from proofs.kernel.witness import STATEMENT as COUNTED
-from proofs.kernel.witness import count_witness
 from proofs.network.folding import unfolded
+from proofs.recomputed.published_witness import collides_by_criterion
+from proofs.recomputed.training_step import EVERY_RATE, NOT_SHOWN, STATEMENT, Sample, prove_step
+from proofs.recomputed.witness import STATEMENT as COUNTED
+from proofs.recomputed.witness import count_witness
 from tests.adversary import training
 from tests.proofs.decoders import gpt2
 

@@ -20,7 +20,7 @@ from proofs.kernel.separation import STATEMENT
 from proofs.network.folding import unfolded
 from proofs.operations import REGISTRY
 from proofs.provers.analyticity import Obstructions
-from proofs.provers.branches import with_witness
+from proofs.provers.branches import with_witness, written
 from proofs.regularity import DISCONTINUOUS, Regularity
 from proofs.theorems.generic_position import examine
 from tests.adversary import forged_theorems
@@ -151,7 +151,7 @@ def _class(c: Certificate, r: random.Random) -> None:
 
 def _witness(c: Certificate, r: random.Random) -> None:
     """Other points, another segment, another choice; or a witness where there was none."""
-    default = Witness("not analytic", (0, 1), (Fraction(0), Fraction(1)), (1, 2), -1, "0.0001").to_json()
+    default = written(Witness("not analytic", (0, 1), (Fraction(0), Fraction(1)), (1, 2), -1, "0.0001"))
     default["subject"] = "this graph"
     witness = c["witness"] = dict(c["witness"] or default)
     match r.choice(("seeds", "segment", "claim", "choice", "separation", "largest", "tokens")):

@@ -9,7 +9,7 @@ import pytest
 from proofs import certify_separation, certify_vocabulary, prove_analytic
 from proofs.kernel.branches import Witness
 from proofs.network.graph import Graph
-from proofs.provers.branches import find_witness
+from proofs.provers.branches import find_witness, written
 from tests.adversary import classes, distances, prompts, training
 from tests.proofs.building import Net, attention_net
 from tests.proofs.decoders import PROMPTS, weights_of
@@ -68,13 +68,13 @@ def test_classes(graph: Graph, claimed: str, false: bool) -> None:
 @pytest.mark.parametrize(("claim", "separation"), [("not analytic", "0.1"), ("discontinuous", "0.001")])
 def test_witnesses(claim: str, separation: str) -> None:
     certificate = prove_analytic(SMOOTH).to_json()
-    witness = Witness(claim, (0, 1), (Fraction(0), Fraction(1)), (1, 2), 0, separation).to_json()
+    witness = written(Witness(claim, (0, 1), (Fraction(0), Fraction(1)), (1, 2), 0, separation))
     assert classes.of_witness({**certificate, "witness": witness})["contradicted"] == 1
     graph = KINK if claim == "not analytic" else JUMP
     true = find_witness(graph)
     assert true is not None
     assert true.claim == claim
-    certificate = {**prove_analytic(graph).to_json(), "witness": true.to_json()}
+    certificate = {**prove_analytic(graph).to_json(), "witness": written(true)}
     assert classes.of_witness(certificate)["contradicted"] == 0
 
 

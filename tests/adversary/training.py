@@ -14,10 +14,10 @@ import numpy as np
 from proofs import Verdict, check
 from proofs.arithmetic.ball import Balls
 from proofs.kernel.branches import ball_of
-from proofs.kernel.optimizers import kept
-from proofs.kernel.training_step import Sample, prove_step
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import evaluate
+from proofs.recomputed.optimizers import kept
+from proofs.recomputed.training_step import Sample, prove_step
 from tests.adversary.points import BITS, as_balls
 from tests.proofs.building import Net
 

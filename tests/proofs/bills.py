@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from proofs.door import KINDS
 from proofs.kernel.price import parts
 
 Bill = dict[str, tuple[float, float]]
@@ -12,7 +13,7 @@ Bill = dict[str, tuple[float, float]]
 def bill(certificate: Any, kind: str = "regularity") -> Bill:
     """What each part costs in all, and the bytes that it holds."""
     found: Bill = {}
-    for what, cost, size in parts(certificate, kind):
+    for what, cost, size in parts(certificate, kind, KINDS[kind].price):
         before = found.get(what, (0.0, 0.0))
         found[what] = (before[0] + cost, before[1] + size)
     return found

@@ -14,9 +14,9 @@ from proofs import check, prove_analytic
 from proofs.evidence import SCHEMA
 from proofs.kernel.patterns import patterns
 from proofs.kernel.result import digest
-from proofs.kernel.training_step import Sample, prove_step
-from proofs.kernel.witness import count_witness
 from proofs.network.graph import Graph
+from proofs.recomputed.training_step import Sample, prove_step
+from proofs.recomputed.witness import count_witness
 from sipit.memory import peak_memory
 from tests.proofs.building import Net
 from tests.proofs.decoders import gpt2

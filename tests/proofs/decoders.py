@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from proofs.kernel.published_witness import WIDTH
 from proofs.network.graph import Graph
+from proofs.recomputed.published_witness import WIDTH
 from proofs.theorems.classification import Scheme
 from tests.proofs.building import Net
 

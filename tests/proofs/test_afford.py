@@ -2,6 +2,7 @@
 
 import pytest
 
+from proofs.door import KINDS
 from proofs.kernel.price import TooLarge, afford
 from tests.proofs.bombs import BOMBS
 
@@ -24,11 +25,12 @@ PART = {name: part for part, names in REFUSED.items() for name in names}
 @pytest.mark.parametrize("name", sorted(BOMBS))
 def test_what_is_refused_is_refused_for_what_is_dear_in_it(name: str) -> None:
     certificate = BOMBS[name]()
+    kind = certificate["kind"]
     if name not in PART:
-        assert afford(certificate, certificate["kind"], 1.0) > 0
+        assert afford(certificate, kind, 1.0, KINDS[kind].price) > 0
         return
     with pytest.raises(TooLarge, match=f"^its {PART[name]} take"):
-        afford(certificate, certificate["kind"], 1.0)
+        afford(certificate, kind, 1.0, KINDS[kind].price)
 
 
 @pytest.mark.parametrize("name", UNDECIDED)

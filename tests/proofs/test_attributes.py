@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from proofs import Graph, Verdict, certify_separation, check, prove_analytic
+from proofs.door import KINDS
 from proofs.kernel.collisions import find_collisions
-from proofs.kernel.door import KERNELS
 from proofs.kernel.result import digest
-from proofs.kernel.training_step import Sample, prove_step
-from proofs.kernel.witness import count_witness
 from proofs.provers.vocabulary import certify_vocabulary
+from proofs.recomputed.training_step import Sample, prove_step
+from proofs.recomputed.witness import count_witness
 from proofs.theorems.generic_position import examine
 from tests.proofs.building import Net
 from tests.proofs.decoders import gpt2, weights_of
@@ -106,10 +106,10 @@ def fitted(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_there_is_a_certificate_of_every_kind() -> None:
-    assert set(MADE) == set(KERNELS)
+    assert set(MADE) == set(KINDS)
 
 
-@pytest.mark.parametrize("kind", sorted(KERNELS))
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_an_attribute_of_another_type_is_refused_in_every_graph(kind: str) -> None:
     data, weights = MADE[kind]
     assert check(fitted(data), weights).verdict is Verdict.ACCEPTED

@@ -147,6 +147,6 @@ def test_graphs_of_several_lengths_are_an_object_and_each_stands_once() -> None:
         graphs_of({"graph": one, "other_lengths": {"1": one}})
     two, wider = attention_net(length=2).to_json(), attention_net(length=2, vocabulary=6).to_json()
     assert set(graphs_of({"graph": one, "other_lengths": {"2": two}})) == {1, 2}
-    for other in (wider, {**two, "layer": 2}):
+    for other in (wider, {**two, "layer": 2}, {**two, "layer": 0}):
         with pytest.raises(Rejected, match="has other parameters, or passes another number of blocks"):
             graphs_of({"graph": one, "other_lengths": {"2": other}})

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from proofs import Graph, InvalidInput, Verdict, certify_separation, check, prove_analytic
+from proofs.door import KINDS
 from proofs.evidence import SCHEMA, Record, read_record
 from proofs.kernel import branches
-from proofs.kernel.door import KERNELS
 from proofs.kernel.regularity import statement
 from proofs.kernel.result import digest, same
-from proofs.provers.branches import with_witness
+from proofs.provers.branches import with_witness, written
 from proofs.regularity import smooth
 from tests.proofs.building import Net, attention_net
 from tests.proofs.decoders import jumping, weights_of
@@ -239,8 +239,28 @@ def test_a_tie_is_no_choice_that_holds_nearby(build: Any, monkeypatch: pytest.Mo
         ends = [(seed, other) for other in range(seed + 1, seed + 3)]
         for seeds in ends:
             witness = branches.Witness("not analytic", seeds, (Fraction(0), Fraction(1)), (0,), -1, "0.000001")
-            assert not branches.recheck(graph, witness.to_json())
+            assert not branches.recheck(graph, written(witness))
     assert any(ties(*few("tied", seed, 2)) for seed in range(40))
+
+
+def test_a_segment_on_which_two_choices_change_shows_no_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sign p and then sign q, of which the witness names the second: between the ends neither is decided."""
+    net = Net()
+    steps = [net.op("as_real", net.op("greater", net.parameter(name, 1, 1, 1), net.constant(0))) for name in ("p", "q")]
+    graph = with_tokens(net, net.op("add", *steps))
+
+    def ends(name: str, seed: int, count: int) -> tuple[int, ...]:
+        """p and q are below 0 at the first seed, and both, or q alone, above it at the others."""
+        above = name == "q" or seed == 2
+        return ((2**16 if seed and above else -(2**16)),) * count
+
+    monkeypatch.setattr("proofs.kernel.branches._entries", ends)
+    branches._ends.cache_clear()
+    for seed, choice, shown in ((1, 1, True), (1, 0, False), (1, 2, False), (2, 0, False), (2, 1, False)):
+        segment = (Fraction(0), Fraction(1))
+        witness = branches.Witness("discontinuous", (0, seed), segment, (0,), choice, "0.5")
+        assert branches.recheck(graph, written(witness)) is shown, (seed, choice)
+    branches._ends.cache_clear()
 
 
 # Separation: the pair that is said to be the closest is one, and the weights are as many as are said.
@@ -324,7 +344,7 @@ def test_what_a_kernel_stumbles_over_is_rejected_and_never_a_traceback() -> None
     for value in (nested, 10**400, float("nan"), {"exact": "1e999999999"}):
         data = altered(SMOOTH, "graph", "attributes", 0, to={"name": "x", "shape": value, "kind": "real"})
         assert check(data).verdict is Verdict.REJECTED
-    for kind in KERNELS:
+    for kind in KINDS:
         if kind not in ("separation", "vocabulary-margin"):
             assert check({"schema": SCHEMA, "kind": kind}).verdict is Verdict.REJECTED
         empty = {"schema": SCHEMA, "kind": kind, "graph": {}, "graphs": [{}], "claim": {"graphs": []}}

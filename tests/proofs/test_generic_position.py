@@ -190,6 +190,15 @@ def test_a_parameter_that_is_called_as_its_block_is_of_the_block() -> None:
     assert last_block_lifts(net.graph(outer), ["block.1"])
 
 
+@pytest.mark.parametrize(("width", "lifts"), [(2, True), (1, False)])
+def test_a_zero_that_repeats_what_it_is_added_to_is_no_identity(width: int, lifts: bool) -> None:
+    """A row of one entry, and zeros of two: the sum holds the entry twice."""
+    net = Net()
+    x = net.op("take", net.parameter("e", 9, width), net.tokens(1, 9), axis=0)
+    step = net.op("multiply", net.op("tanh", x), net.parameter("block.1.out", 2))
+    assert last_block_lifts(net.graph(net.op("add", x, step)), ["block.1.out"]) is lifts
+
+
 CERTIFICATE = examine(graphs(2), context=2, silenced=["block.0.out", "block.0.down"]).to_json()
 
 

@@ -1,6 +1,7 @@
 """Branches of the kernels that an honest certificate seldom takes: long ways, large sets, open pairs, odd graphs."""
 
 import json
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -8,17 +9,19 @@ import pytest
 
 from proofs import Graph, InvalidInput, Verdict, certify_separation, check, prove_analytic
 from proofs.arithmetic.base import Undecided
+from proofs.door import KINDS
+from proofs.enclosures.in_arb import ArbOverFloats
 from proofs.evidence import SCHEMA, Record
 from proofs.kernel.claim import Sample
 from proofs.kernel.collisions import find_collisions
-from proofs.kernel.door import KERNELS, CheckResult
+from proofs.kernel.door import CheckResult, Kind
 from proofs.kernel.result import Rejected, digest, expect_claim
 from proofs.kernel.wellformed import well_formed
-from proofs.kernel.witness import WitnessCount, count_witness
 from proofs.network.graph import Constant, Node, TensorType
 from proofs.provers.analyticity import Obstructions
 from proofs.provers.branches import with_witness
 from proofs.provers.vocabulary import certify_vocabulary
+from proofs.recomputed.witness import WitnessCount, count_witness
 from tests.proofs.building import Net, attention_net
 from tests.proofs.decoders import gpt2, network, weights_of
 from tests.proofs.mutating import changed, placed, signed
@@ -105,6 +108,53 @@ def test_what_is_undecided_in_balls_is_rejected(deep: Any, monkeypatch: pytest.M
     certificate, weights = deep
     monkeypatch.setattr("proofs.kernel.separation.evaluate", too_wide)
     assert_rejected(certificate, "too wide", weights)
+
+
+def test_blocks_whose_enclosures_are_not_written_are_gone_through(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, weights = deep
+    monkeypatch.setattr("proofs.provers.separation.TRAIL_BYTES", 1)
+    certificate = certify_separation(network(3, depth=2), weights, PROMPTS).to_json()
+    assert (certificate["every"], certificate["claim"]) == (2, honest["claim"])
+    result = outcome(certificate, weights)
+    assert (result.verdict, result.lines) == (Verdict.ACCEPTED, 3)
+    narrow = changed(certificate, "prompts", 1, "enclosures", 0, "radius", to=lambda radius: [1] * len(radius))
+    assert_rejected(narrow, "do not lie in the enclosure", weights)
+
+
+class WideInBalls(ArbOverFloats):
+    """Balls that cannot decide anything."""
+
+    def add(self, *_: Any) -> Any:
+        raise Undecided("too wide")
+
+
+def test_a_step_that_balls_alone_refute_is_rejected(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second opinion counts by itself: here the first one has nothing against any step."""
+    certificate, weights = deep
+    monkeypatch.setattr("proofs.kernel.separation._contained", lambda *_: None)
+    monkeypatch.setattr("proofs.kernel.separation.ASKED", 6)
+    assert outcome(certificate, weights).verdict is Verdict.ACCEPTED
+    for prompt, place in product(range(3), range(2)):
+        narrow = changed(certificate, "prompts", prompt, "enclosures", place, "radius", to=lambda r: [0] * len(r))
+        assert check(narrow, weights).verdict is Verdict.REJECTED
+    first = changed(certificate, "prompts", 0, "enclosures", 0, "radius", to=lambda radius: [0] * len(radius))
+    assert_rejected(first, "prompt 0, step 0: the states do not lie in the enclosure", weights)
+    monkeypatch.setattr("proofs.kernel.separation.ArbOverFloats", WideInBalls)
+    assert_rejected(certificate, "too wide", weights)
+
+
+def test_equal_pairs_are_listed_once_and_in_order(deep: Any) -> None:
+    graph, weights = network(3, depth=2), deep[1]
+    certificate = certify_separation(graph, weights, [*PROMPTS, *PROMPTS[:2]]).to_json()
+    listed = certificate["identical"]
+    assert [(pair["first"], pair["second"]) for pair in listed] == [(0, 3), (1, 4)]
+    assert outcome(certificate, weights).verdict is Verdict.ACCEPTED
+    for forged, reason in (
+        (listed[::-1], "not in order"), ([*listed, listed[1]], "not in order"), ({"0": listed[0]}, "no list"),
+        ([listed[0], None], "none of two prompts"), ([{**listed[0], "first": False}], "none of two prompts"),
+        ([{**listed[0], "second": 4}], "not shown to be equal"), ([{**listed[0], "note": ""}], "not shown to be equal"),
+    ):  # fmt: skip
+        assert_rejected(changed(certificate, "identical", to=forged), reason, weights)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +346,7 @@ def test_a_kernel_that_stumbles_rejects(monkeypatch: pytest.MonkeyPatch) -> None
     def stumbling(*_: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setitem(KERNELS, "witness", stumbling)
+    monkeypatch.setitem(KINDS, "witness", Kind(stumbling))
     result = check({"kind": "witness", "schema": SCHEMA})
     assert (result.verdict, result.reason) == (Verdict.REJECTED, "the certificate is damaged (ZeroDivisionError)")
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofs.kernel.collisions import find_collisions, repeated_tokens_collide
+from proofs.kernel.collisions import find_collisions
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.axes import groups
 from proofs.network.graph import Graph
 from proofs.structure.dependence import causal, influences
+from proofs.structure.equal_prompts import repeated_tokens_collide
 from proofs.structure.positions import positions
 from proofs.structure.sameness import Sameness, _reshaped, sameness
 from tests.proofs.building import Net, attention_net

@@ -14,10 +14,11 @@ from proofs import InvalidInput, Unsupported, Verdict, check
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.surds import Surds
 from proofs.arithmetic.tape import Tape, derivatives
-from proofs.kernel.loss import of_loss
-from proofs.kernel.optimizers import closed_form, jacobian, symbolically
-from proofs.kernel.training_step import RULES, Sample, prove_step, without_state
 from proofs.network.graph import Graph
+from proofs.recomputed.loss import of_loss
+from proofs.recomputed.optimizers import closed_form, every_mask_passes, jacobian, symbolically
+from proofs.recomputed.settled import NO_GATE, NO_ROOTS
+from proofs.recomputed.training_step import RULES, Sample, prove_step, without_state
 from tests.proofs.building import Net
 from tests.proofs.mutating import placed
 
@@ -27,12 +28,12 @@ SAMPLES = (Sample((0, 1), (Fraction(1), Fraction(0), Fraction(0))),
            Sample((1, 2), (Fraction(0), Fraction(1, 2), Fraction(1, 2))))  # fmt: skip
 
 
-def network(*, layer_norm: bool = True, activation: str = "tanh", vocabulary: int = N) -> Graph:
+def network(*, layer_norm: bool = True, activation: str = "tanh", vocabulary: int = N, **attributes: Any) -> Graph:
     """Embedding, a residual step, final norm with a learned scale, unembedding at the last token."""
     net = Net()
     x = net.op("take", net.parameter("embedding", vocabulary, D), net.tokens(2, vocabulary), axis=0)
     x = net.op("add", x, net.parameter("positions", 2, D))
-    hidden = net.op(activation, net.op("matmul", x, net.parameter("up", D, D)))
+    hidden = net.op(activation, net.op("matmul", x, net.parameter("up", D, D)), **attributes)
     x = net.op("add", x, net.op("matmul", hidden, net.parameter("down", D, D)))
     x = net.op("slice", x, axis=1, start=1, stop=2, step=1)
     epsilon = Fraction(1, 16)
@@ -118,8 +119,73 @@ def test_the_determinant_at_the_base_point_is_that_of_its_second_derivatives(lay
     assert found["final_norm"] == ("LayerNorm" if layer_norm else "RMSNorm")
 
 
-def reading_out(constant: bool, by_number: bool = False) -> Graph:
-    """Logits U (gamma x^), x^ a row over its length; with a constant added to it, or the number of its token."""
+def shown_of(graph: Graph, rule: Any, samples: Any = SAMPLES) -> dict[str, Any]:
+    """The claim of a step on a network, which its certificate bears out."""
+    found = prove_step(graph, samples, rule=rule, rate=TENTH, seed=3)
+    assert check(found.to_json()).verdict is Verdict.ACCEPTED
+    return found.claim
+
+
+@pytest.mark.parametrize("rule", ["adam", "adamw"])
+def test_logarithms_have_more_branches_than_the_signs_of_roots(rule: Any) -> None:
+    smooth = network(layer_norm=False)
+    with_logarithm = network(layer_norm=False, activation="softplus", beta=Fraction(1))
+    for graph, settled in ((smooth, True), (with_logarithm, False)):
+        claim = shown_of(graph, rule)
+        assert claim["non_zero"] and bool(claim["follows"]) is settled
+        assert [line["reason"] for line in claim["open"]] == ([] if settled else [NO_ROOTS])
+
+
+@pytest.mark.parametrize("end", ["as it is", "negated", "with a shift written out"])
+def test_what_follows_for_all_steps_needs_logits_that_are_seen_to_be_read_out(end: str) -> None:
+    """-U (gamma x^) has the second derivatives of the gate lemma, and so has U (beta + gamma x^) written out."""
+    claim = shown_of(reading_out(constant=False, end=end), "heavy-ball", [Sample((1, 0), SAMPLES[0].target)])
+    assert claim["non_zero"] and all("closed_form" in claim[at]["one sample"] for at in ("at_zero", "at_base"))
+    assert [line["reason"] for line in claim["open"]] == ([] if end == "as it is" else [NO_GATE])
+    assert len(claim["follows"]) == (end == "as it is")
+
+
+def test_a_target_that_no_step_moves_away_from_is_no_gate() -> None:
+    """Where all tokens are equally likely, w is 0: there is no first coordinate to read the scale by."""
+    thirds = (Fraction(1, 3),) * 3
+    claim = shown_of(network(), "gd", [Sample((0, 1), thirds)])
+    assert "not those of the gate lemma" in claim["at_zero"]["reason"]
+    assert claim["every_rate"] is False
+
+
+def test_two_tables_of_logits_are_no_gate() -> None:
+    net = Net()
+    x = net.op("take", net.parameter("embedding", N, D), net.tokens(2, N), axis=0)
+    x = net.op("slice", x, axis=1, start=1, stop=2, step=1)
+    x = net.op("layer_norm", x, net.parameter("scale", D), net.parameter("shift", D), axes=1, epsilon=Fraction(1, 16))
+    heads = [net.op("permute", net.parameter(name, N, D), order=(1, 0)) for name in ("head", "other")]
+    net.op("add", *(net.op("matmul", x, head) for head in heads))
+    claim = shown_of(net.graph(), "gd", SAMPLES[:1])
+    assert "not those of the gate lemma" in claim["at_zero"]["reason"]
+
+
+def test_logits_that_no_token_chooses_are_refused() -> None:
+    net = Net()
+    net.tokens(2, N)
+    net.op("matmul", net.op("tanh", net.parameter("row", 1, 1, D)), net.parameter("head", 1, D, N))
+    with pytest.raises(InvalidInput, match="an embedding, but none is read by the tokens"):
+        prove_step(net.graph(), SAMPLES, rule="gd", rate=TENTH, seed=3)
+
+
+def test_masks_with_too_many_sums_are_left_open() -> None:
+    """Of sixteen parts of w that are powers of two no two sums are equal, and each has a determinant."""
+    strengths = (Fraction(2), Fraction(3))
+    few, many = ([Fraction(1, 2**k) for k in range(count)] for count in (6, 16))
+    assert every_mask_passes(few, strengths, TENTH, shift=True)
+    assert not every_mask_passes(many, strengths, TENTH, shift=True)
+    assert not every_mask_passes([*few, Fraction(10)], (Fraction(1),), TENTH, shift=False)  # 10^2 / 10^2 = 1
+
+
+def reading_out(constant: bool, by_number: bool = False, end: str = "as it is") -> Graph:
+    """Logits U (gamma x^), x^ a row over its length; with a constant added to it, or the number of its token.
+
+    `end`: as they are, negated, or with a learned shift of gamma x^ before them.
+    """
     net = Net()
     tokens = net.tokens(2, N)
     x = net.op("take", net.parameter("embedding", N, D), tokens, axis=0)
@@ -131,7 +197,11 @@ def reading_out(constant: bool, by_number: bool = False) -> Graph:
     square = net.op("mean", net.op("power", x, exponent=2), axes=(2,), keep=True)
     x = net.op("multiply", x, net.op("rsqrt", net.op("add", square, net.constant(Fraction(3, 2)))))
     x = net.op("multiply", x, net.parameter("scale", D))
-    net.op("matmul", x, net.op("permute", net.parameter("head", N, D), order=(1, 0)))
+    if end == "with a shift written out":
+        x = net.op("add", x, net.parameter("shift", D))
+    logits = net.op("matmul", x, net.op("permute", net.parameter("head", N, D), order=(1, 0)))
+    if end == "negated":
+        net.op("negate", logits)
     return net.graph()
 
 

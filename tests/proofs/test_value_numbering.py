@@ -376,3 +376,41 @@ def test_a_long_key_is_paid_by_its_entries(made: Any, monkeypatch: pytest.Monkey
     table.of("sum", made(range(41)))
     with pytest.raises(TooMany):
         table.of("sum", made(range(42)))
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_a_row_in_which_nothing_is_scored_mixes_nothing(scored: bool) -> None:
+    """Where all scores are -inf no weight is defined, and none is another's."""
+
+    def network(length: int) -> Graph:
+        net, x = rows(length)
+        entry = 0 if scored else float("-inf")
+        weights = net.op("softmax", net.constant([entry] * length**2, (1, length, length)), axis=2)
+        return net.graph(net.op("add", x, net.op("matmul", weights, x)))
+
+    assert equal(network, (1, 2), (1, 2, 1, 2)) is scored
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_constants_that_nobody_knows_are_each_their_own(several: bool) -> None:
+    def unknown() -> int:
+        return net.op("constant", shape=(1, 1, WIDTH), kind="real", value=None)
+
+    net, x = rows(2)
+    first = unknown()
+    places = net.op("concatenate", first, unknown() if several else first, axis=1)
+    total = net.op("sum", net.op("tanh", net.op("add", x, places)), axes=(1,), keep=True)
+    graph = net.graph(net.op("expand", total, shape=(1, 2, WIDTH)))
+    assert Numbering([graph]).equal(graph, (1, 2), graph, (2, 1)) is not several
+
+
+def test_a_multiple_of_a_sum_that_is_too_long_to_be_worked_out_keeps_its_factor() -> None:
+    def network(factor: Fraction) -> Graph:
+        net, x = rows(2)
+        return net.graph(net.op("multiply", net.op("add", x, net.constant(1)), net.constant(factor)))
+
+    one, again, other = (network(Fraction(1, base**2000)) for base in (3, 3, 5))
+    numbering = Numbering([one, again, other])
+    assert numbering.equal(one, (1, 2), again, (3, 2))
+    assert not numbering.equal(one, (1, 2), other, (1, 2))
+    assert not numbering.equal(one, (1, 2), one, (1, 3))

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from proofs import InvalidInput, Verdict, check
-from proofs.kernel.patterns import relabelled, relabelled_pairs
-from proofs.kernel.published_witness import (
+from proofs.kernel.patterns import relabelled
+from proofs.network.graph import Graph
+from proofs.recomputed.price import relabelled_pairs
+from proofs.recomputed.published_witness import (
     DELTA,
     collides_by_criterion,
     doubtful,
@@ -16,8 +18,7 @@ from proofs.kernel.published_witness import (
     printed,
     repaired,
 )
-from proofs.kernel.witness import count_witness
-from proofs.network.graph import Graph
+from proofs.recomputed.witness import count_witness
 from tests.proofs.building import Net
 from tests.proofs.decoders import SMALL_EPSILON, gpt2
 from tests.proofs.mutating import placed
@@ -112,7 +113,7 @@ def test_one_pair_of_each_pattern_stands_for_all_of_it(monkeypatch: pytest.Monke
     graphs = {n: gpt2(n, 2) for n in (1, 2, 3)}
     assert all(map(names_do_not_matter, graphs.values()))
     once = count_witness(graphs, vocabulary=2, context=3)
-    monkeypatch.setattr("proofs.kernel.witness.names_do_not_matter", lambda graph: False)
+    monkeypatch.setattr("proofs.recomputed.witness.names_do_not_matter", lambda graph: False)
     assert count_witness(graphs, vocabulary=2, context=3) == once
 
 

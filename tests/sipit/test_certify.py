@@ -279,3 +279,20 @@ def test_processes_give_the_same_certificate():
     weights, _ = weights_of(model, [graph])
     one, two = (certify_separation(graph, weights, PROMPTS[:3], bits=90, workers=n) for n in (1, 2))
     assert one.to_json() == two.to_json()
+
+
+def test_prompts_that_there_is_no_room_to_tell_equal_stay_open(tmp_path, capsys, monkeypatch):
+    """Repeated tokens have one state here: shown to be equal, or else undecided, and never misuse."""
+    prompts, record = tmp_path / "prompts.jsonl", tmp_path / "record.json"
+    prompts.write_text('{"token_ids": [3]}\n{"token_ids": [3, 3]}\n{"token_ids": [4, 3]}\n')
+    line = ["certify", "tiny-llama", "--prompts", str(prompts), "--layer", "1", "--no-noise", "-o", str(record)]
+    assert run(line) == 1
+    told = json.loads(record.read_text())["result"]
+    assert (told["uncertified"][0]["family"], told["collisions_undecided"]) == ("repeated tokens", None)
+    monkeypatch.setattr("proofs.kernel.value_numbering.table.LARGEST_TABLE", 100)
+    assert run(line) == 3
+    assert "whether open pairs are equal was not told: the values of the network" in capsys.readouterr().out
+    told = json.loads(record.read_text())["result"]
+    assert told["uncertified"] == [{"first": 0, "second": 1, "reason": "enclosures meet"}]
+    assert "more than 4194304 entries" in told["collisions_undecided"]
+    assert run(["verify", str(record)]) == 0

@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 
+from proofs import check
 from proofs.evidence import read_record
+from proofs.kernel.generic_position import Longer
+from proofs.kernel.value_numbering.number import Numbering
+from proofs.theorems.generic_position import examine
 from sipit.claims.verify import verify_record
 from sipit.cli import run
 from sipit.report import render
+from tests.proofs.decoders import network
 
 
 def record_of(folder: Path, *arguments: str) -> tuple[int, dict[str, Any], Path]:
@@ -130,3 +135,40 @@ def test_misuse_is_told_in_one_sentence(arguments: list[str], reason: str, capsy
     message = capsys.readouterr().err
     assert reason in message
     assert "Traceback" not in message
+
+
+@pytest.mark.parametrize(("positions", "told"), [("rope", "1 of 5 undecided"), ("learned", "all differ")])
+def test_patterns_that_there_is_no_room_to_tell_equal_are_undecided_or_differ(
+    positions: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No misuse, but undecided: what differs is shown at points all the same."""
+    monkeypatch.setattr("proofs.kernel.value_numbering.table.LARGEST_TABLE", 100)
+    path = tmp_path / "record.json"
+    arguments = ["prove", "generic-position", "--positions", positions, "--context", "2", "-o", str(path)]
+    assert run(arguments) == (3 if positions == "rope" else 0)
+    assert "not all collisions were looked for: the values of the network" in capsys.readouterr().out
+    record = json.loads(path.read_text(encoding="utf-8"))
+    result = record["result"]
+    assert record["verdict"] == ("undecided" if positions == "rope" else "proved"), told
+    assert (result["certified"], result["undecided"]) == ((14, 1) if positions == "rope" else (15, 0))
+    assert result["open"] == ([[[1], [1, 1]]] if positions == "rope" else [])
+    assert "more than 4194304 entries" in result["collisions_undecided"]
+    verified = verify_record(path)
+    assert verified.verdict == "accepted"
+    assert "result.collisions_undecided" in verified.result["not_vouched_for"]
+    assert "why not all collisions were looked for" in render([read_record(path)], format="md")
+    record["verdict"], record["result"]["undecided"] = "proved", 0
+    path.write_text(json.dumps(record), encoding="utf-8")
+    assert verify_record(path).verdict == ("rejected" if positions == "rope" else "accepted")
+
+
+def test_a_pair_of_longer_prompts_that_there_is_no_room_for_is_left_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = {length: network(length, depth=2) for length in (1, 2)}
+    longer = Longer(((tuple([1, 2] * 2), tuple([1, 2] * 3)),), {n: network(n, depth=2) for n in (4, 6)})
+    numbering = Numbering(networks.values())
+    for length, graph in networks.items():
+        numbering.last_state(graph, (1,) * length)
+    monkeypatch.setattr("proofs.kernel.value_numbering.table.LARGEST_TABLE", 2 * numbering.table._entries)
+    found = examine(networks, context=1, longer=longer)
+    assert (found.untold, found.longer, found.claim["undecided"]) == (True, None, 0)
+    assert check(found).verdict == "accepted"

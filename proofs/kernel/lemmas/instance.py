@@ -5,7 +5,7 @@ business. Anything that does not fit raises `Rejected` with the reason.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -132,6 +132,3 @@ def hull(lines: tuple[Line, ...]) -> Interval:
     for line in lines[1:]:
         bounds = bounds.hull(line.bounds)
     return bounds
-
-
-Table = Mapping[str, Rule]

@@ -102,7 +102,7 @@ def total(table: Table, operation: str, terms: Sequence[int], shape: Shape) -> i
         counts = Counter({term: count for term, count in counts.items() if not table.is_zero(term)})
     elif operation == "largest":
         counts = Counter(set(terms))
-    elif operation == "mean":
+    else:  # a mean
         common = gcd(*counts.values())
         counts = Counter({term: count // common for term, count in counts.items()})
     if len(counts) == 1 and next(iter(counts.values())) == 1:

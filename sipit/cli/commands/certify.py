@@ -84,6 +84,8 @@ def certify(
         for pair in result["uncertified"][:20]:
             family = f" ({pair['family']})" if "family" in pair else ""
             lines.append(f"  {kind} {pair['first']} and {pair['second']}: {pair['reason']}{family}")
+        if result["collisions_undecided"]:
+            lines.append(f"  whether open pairs are equal was not told: {result['collisions_undecided']}")
         typer.echo("\n".join(lines))
 
     finish(record, as_json=as_json, output=output, show=show)

@@ -116,6 +116,8 @@ def generic_position(
             for r in result["rounding_of_runs"]
             if r["dtype"] == "bfloat16"
         ]
+        if result["collisions_undecided"]:
+            lines.append(f"  not all collisions were looked for: {result['collisions_undecided']}")
         lines += [f"  undecided: {first} and {second}" for first, second in result["open"][:20]]
         typer.echo("\n".join(lines))
 

@@ -32,7 +32,8 @@ _COUNTS = {
     "collisions_proved": "collide for every parameter",
     "undecided": "undecided",
 }
-_SHOWN = {*_COUNTS, "statement", "collisions", "open", "rounding", "rounding_of_runs", "scope", "hypotheses"}
+_SHOWN = {*_COUNTS, "statement", "collisions", "collisions_undecided", "open", "rounding", "rounding_of_runs", "scope",
+          "hypotheses"}  # fmt: skip
 
 
 def patterns_chapter(record: Record) -> Chapter:
@@ -40,6 +41,8 @@ def patterns_chapter(record: Record) -> Chapter:
     result = record.result
     facts = [Fact(label, plain(integer(result.get(name))), None if name == "undecided" else Claim.PROVED)
              for name, label in _COUNTS.items()]  # fmt: skip
+    if result.get("collisions_undecided") is not None:
+        facts.append(Fact("why not all collisions were looked for", plain(result.get("collisions_undecided"))))
     blocks: list[Block] = [Facts(tuple(facts))]
     collisions = objects(result.get("collisions"))
     if collisions:

@@ -83,6 +83,9 @@ def _facts(result: dict[str, Any]) -> Facts:
         facts.append(Fact("written", Literal(plain(text))))
     if result.get("reason") is not None:
         facts.append(Fact("why nothing is certified", plain(result.get("reason"))))
+    if result.get("collisions_undecided") is not None:
+        told = plain(result.get("collisions_undecided"))
+        facts.append(Fact("why it was not told whether open pairs are equal", told))
     if result.get("matches") is not None:
         facts.append(Fact("the observed state can be of prompts number", plain(result.get("matches")), Claim.PROVED))
     return Facts(tuple(facts))

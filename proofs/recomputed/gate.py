@@ -17,9 +17,9 @@ from typing import Any
 
 from proofs.arithmetic.surds import Surd, Surds
 from proofs.errors import InvalidInput
-from proofs.kernel.loss import Sample, mean, of_loss
 from proofs.network.graph import Graph, Node
 from proofs.operations.interpreter import live
+from proofs.recomputed.loss import Sample, mean, of_loss
 
 Entries = Mapping[tuple[int, int], Surd]
 

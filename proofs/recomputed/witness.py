@@ -16,7 +16,10 @@ from proofs.evidence import SCHEMA
 from proofs.kernel.claim import Claim, unlabelled
 from proofs.kernel.lengths import by_length
 from proofs.kernel.patterns import relabelled
-from proofs.kernel.published_witness import (
+from proofs.kernel.regularity import is_analytic
+from proofs.kernel.result import Rejected, digest, expect_claim, same
+from proofs.network.graph import Graph
+from proofs.recomputed.published_witness import (
     DELTA,
     WIDTH,
     Network,
@@ -30,9 +33,6 @@ from proofs.kernel.published_witness import (
     repaired,
     role_of,
 )
-from proofs.kernel.regularity import is_analytic
-from proofs.kernel.result import Rejected, digest, expect_claim, same
-from proofs.network.graph import Graph
 from proofs.verdict import Verdict
 
 MOST_PAIRS = 200_000

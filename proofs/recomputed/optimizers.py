@@ -136,7 +136,7 @@ def closed_form(rule: Rule, *, parameters: int, rate: Fraction) -> Fraction | No
 def by_gate(
     rule: Rule, *, parameters: int, strengths: Sequence[Fraction], square: Fraction, rate: Fraction
 ) -> Fraction | None:
-    """The determinant where the gate lemma gives the second derivatives (`proofs.kernel.gate`), or everywhere.
+    """The determinant where the gate lemma gives the second derivatives (`proofs.recomputed.gate`), or everywhere.
 
     The eigenvalues of H are then the roots of `square` times a strength, of either sign, and 0; `square` is |w|^2.
     None for clipping by value, where it depends on the mask.

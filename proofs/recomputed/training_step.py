@@ -4,7 +4,7 @@
 one point at which an enclosure excludes zero shows that it is non-zero almost everywhere. Three points are used: one
 drawn from a seed, with second derivatives over balls; zero, with second derivatives in exact algebra, where the closed
 form of the paper (and of docs/training-step.md for the other rules) is compared with the exact determinant; and a base
-point (`proofs.kernel.gate`), where the determinant is not zero at the very rates at which it is zero at zero.
+point (`proofs.recomputed.gate`), where the determinant is not zero at the very rates at which it is zero at zero.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,14 @@ from proofs.arithmetic.ball import Balls
 from proofs.errors import InvalidInput
 from proofs.evidence import SCHEMA
 from proofs.kernel.claim import Claim, unlabelled
-from proofs.kernel.gate import At, embedding_of, gates
-from proofs.kernel.loss import Dyadics, Sample, Value, mean, of_loss
-from proofs.kernel.optimizers import (
+from proofs.kernel.regularity import is_analytic
+from proofs.kernel.result import Rejected, digest, expect_claim, same
+from proofs.kernel.wellformed import well_formed
+from proofs.network.graph import Graph
+from proofs.network.rational import rational
+from proofs.recomputed.gate import At, embedding_of, gates
+from proofs.recomputed.loss import Dyadics, Sample, Value, mean, of_loss
+from proofs.recomputed.optimizers import (
     DECAY,
     Rule,
     by_gate,
@@ -33,13 +38,8 @@ from proofs.kernel.optimizers import (
     states,
     symbolically,
 )
-from proofs.kernel.regularity import is_analytic
-from proofs.kernel.result import Rejected, digest, expect_claim, same
-from proofs.kernel.settled import also_settled
-from proofs.kernel.wellformed import well_formed
-from proofs.kernel.zero_state import from_zero_state
-from proofs.network.graph import Graph
-from proofs.network.rational import rational
+from proofs.recomputed.settled import also_settled
+from proofs.recomputed.zero_state import from_zero_state
 from proofs.verdict import Verdict
 
 RULES: tuple[Rule, ...] = (

@@ -15,8 +15,8 @@ from typing import Any
 
 import flint
 
-from proofs.kernel.gate import Gate
-from proofs.kernel.optimizers import MOMENTUM, STABILISER, Rule, kept
+from proofs.recomputed.gate import Gate
+from proofs.recomputed.optimizers import MOMENTUM, STABILISER, Rule, kept
 
 STEPS = 3
 NAMES: dict[Rule, str] = {"heavy-ball": "heavy ball", "adam": "Adam", "adamw": "AdamW"}

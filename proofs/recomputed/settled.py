@@ -6,13 +6,13 @@ graph, and a line whose hypothesis is not shown stays open, with the reason.
 
 from dataclasses import dataclass
 
-from proofs.kernel.gate import Gate, reads_out
 from proofs.kernel.lemmas.instance import OPEN, Instance, Line
 from proofs.kernel.lemmas.table import establish
 from proofs.kernel.lines import class_of
-from proofs.kernel.optimizers import Rule
 from proofs.kernel.patterns import rows_are_free
 from proofs.network.graph import Graph
+from proofs.recomputed.gate import Gate, reads_out
+from proofs.recomputed.optimizers import Rule
 from proofs.regularity import ANALYTIC, CONSTANT
 from proofs.verdict import Verdict
 

@@ -1,0 +1,1 @@
+"""Claims of the paper that are formulas: a certificate is accepted where it holds what is computed anew."""
