@@ -227,10 +227,13 @@ class Search:
         return True
 
     def _look_ahead(self, position: int) -> Steps:
-        """Strikes out what later states speak against, then puts the working prompt back into the prefix."""
-        if not (
-            self.verifier.tolerance.damped and self.proposal.informed and len(self.verifier.possible(position)) > 1
-        ):
+        """Strikes out what later states speak against, then puts the working prompt back into the prefix.
+
+        Of values that were rounded when stored, only once all tokens were tested: else the true one may be missing.
+        """
+        boxed, vocabulary = self.verifier.tolerance.boxed, self.verifier.model.vocabulary_size
+        enough = self._tested(position) == vocabulary if boxed else self.verifier.tolerance.damped
+        if not (enough and self.proposal.informed and len(self.verifier.possible(position)) > 1):
             return
         steps = follow(self.verifier, self.proposal, self.working, position)
         wanted = next(steps, None)
