@@ -80,7 +80,7 @@ class Vocabulary:
         if kept is None:
             return Following(self.tokens, self._opened(()).candidates(self.tokens * 0, self.tokens).double())
         missing = self.tokens[~kept.known]
-        for some in missing.split(_PIECE):
+        for some in missing.split(_PIECE) if len(missing) else ():
             kept.enter(some * 0, some, self._opened(()).candidates(some * 0, some))
         return Following(self.tokens, kept.table.double())
 
