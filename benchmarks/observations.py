@@ -6,7 +6,8 @@
 
 Natural prompts, captured by the model itself and inverted without being told anything but the site and the layer.
 `float32` is what was captured, `rounded` the same rounded to bfloat16, `int8` and `int4` rounded with one scale for
-each head and row, as caches are kept; `bfloat16` is captured by the model in bfloat16. Seconds are CPU seconds a
+each head and row, as caches are kept; `bfloat16` is captured by the model in bfloat16. Further sites, which have no
+layer, are `logits`, `logprobs`, and `logprobs-20` and `logprobs-100`, the largest of these. Seconds are CPU seconds a
 prompt, behind probes and noise, which are measured once and kept. Rows are written as they are found, and those that
 FILE.json has are not measured again. `--quick` is tiny-llama.
 """
@@ -29,6 +30,7 @@ from sipit.models.copies import in_dtype
 from sipit.prompts.builtin_text import random_tokens, section_prompts
 
 SITES = ("keys", "values", "keys+values", "keys-unrotated", "residual", "mid", "attention-out", "mlp-out")
+HEAD = {"logits": None, "logprobs": None, "logprobs-20": 20, "logprobs-100": 100}  # and how many are kept; no layer
 
 
 def by_head(bits: int, head: int) -> Rounding:
@@ -56,7 +58,9 @@ def main() -> None:
     parser.add_argument("--prompts", type=whole(), default=5)
     parser.add_argument("--length", type=whole(), default=32)
     parser.add_argument("--layers", type=several(), default=[1, 15, 29])
-    parser.add_argument("--sites", type=among(SITES), default=["keys", "values", "keys+values", "keys-unrotated"])
+    parser.add_argument(
+        "--sites", type=among([*SITES, *HEAD]), default=["keys", "values", "keys+values", "keys-unrotated"]
+    )
     parser.add_argument("--stored", type=among(storages(1)), default=["float32", "rounded", "int8", "int4"])
     parser.add_argument("--budget", type=seconds, default=60.0, help="seconds of each inversion")
     parser.add_argument("--quick", action="store_true", help="tiny-llama at layer 1, two prompts of 8 tokens")
@@ -77,12 +81,23 @@ def main() -> None:
     known = {row.task for row in run.rows}
     of = f"{options.model}, {len(prompts)} prompts of {options.length} tokens"
     for site, layer, stored in product(options.sites, options.layers, options.stored):
-        task = f"{site} at layer {layer}, {stored}; {of}"
+        task = f"{site}, {stored}; {of}" if site in HEAD else f"{site} at layer {layer}, {stored}; {of}"
         if task not in known:
+            known.add(task)
             captured = in_dtype(model, torch.bfloat16) if stored == "bfloat16" else model
-            states = sipit.capture(captured, prompts, layer=layer, observe=site.replace("+", ","))
+            observe = site.split("-")[0] if site in HEAD else site.replace("+", ",")
+            at = None if site in HEAD else layer
+            states = sipit.capture(captured, prompts, layer=at, observe=observe, top=HEAD.get(site))
             kept = [storages(head)[stored](rows) for rows in states]
-            run.add(row(task, model, sipit.States(kept, observation=states.observation), prompts, options.budget))
+            run.add(
+                row(
+                    task,
+                    model,
+                    sipit.States(kept, observation=states.observation).beside(model),
+                    prompts,
+                    options.budget,
+                )
+            )
             run.write(options.output)
 
 

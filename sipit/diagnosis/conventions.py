@@ -30,7 +30,7 @@ from sipit.diagnosis.walk import Start, Step, Walk, consistent, fitting, single_
 from sipit.inversion.probes import Probes
 from sipit.models import LanguageModel
 from sipit.models.length import whole_length
-from sipit.models.network import Layer
+from sipit.models.network import Layer, Network
 from sipit.noise.distances import direction_distance, relative_distance
 from sipit.noise.number_grid import HALVES, grid_error, stored_grid
 from sipit.noise.tolerance import SAFETY
@@ -96,7 +96,7 @@ class Diagnostician:
         present = torch.isfinite(rows).all(-1) & (rows != 0).any(-1)
         if claimed is not None and rows.ndim == 2 and 0 < rows.shape[1] < self.model.width_at(claimed):
             part = self._undisguised(Diagnosis(Cause.FOREIGN, len(rows)), rows, claimed) if present.all() else None
-            if part is not None and (part.disguise is not None or part.too_little):
+            if part is not None and (part.disguise is not None or part.left_open):
                 return part
         widths = dict.fromkeys((self.model.width, self.model.width_at("final")))
         if rows.ndim != 2 or rows.shape[1] not in widths or not len(rows):
@@ -122,7 +122,15 @@ class Diagnostician:
         noise = ordinary_level(self._sites, site, partial(relative_distance, damped=False)).largest
         tolerance = SAFETY * noise + grid_error(stored_grid(rows), rows)
         with whole_length(len(rows)):
-            return self._disguises.diagnosed(found, self._sites.network(site), site, rows, tolerance)
+            network = Network(self.model, claimed)
+            return self._disguises.diagnosed(found, network, site, rows, tolerance, partial(self._ranking, site))
+
+    def _ranking(self, site: Site, row: torch.Tensor, position: int) -> torch.Tensor:
+        """All tokens by the probe of a site, as a row (d,) at a position speaks for them."""
+        if site not in self._probes:
+            self._probes |= fit_site_probes(self._sites, [site], progress=self.progress)
+        probe = self._probes[site].at(position)
+        return probe.scores(probe.features(row[None]))[0].argsort(descending=True, stable=True)
 
     def _inner(self, rows: torch.Tensor, claimed: Layer | None, known: tuple[int, ...] | None) -> Diagnosis:
         """The diagnosis of rows none of which is empty at the ends: as they stand, else in another order."""

@@ -10,6 +10,7 @@ from sipit.diagnosis.sites import Site
 from sipit.diagnosis.walk import Start
 
 TOO_LITTLE = "too few to tell"  # in the reason why a disguise stays
+CUT_SHORT = "that were tried"  # the same, where not all tokens were
 
 
 class Cause(StrEnum):
@@ -101,9 +102,9 @@ class Diagnosis:
     tried: tuple[Tried, ...] = ()
 
     @property
-    def too_little(self) -> bool:
-        """Whether a disguise leaves too little to tell."""
-        return any(TOO_LITTLE in reason for reason in self.open_disguises)
+    def left_open(self) -> bool:
+        """Whether a disguise leaves too little to tell, or not all that it may hide was tried."""
+        return any(TOO_LITTLE in reason or CUT_SHORT in reason for reason in self.open_disguises)
 
     @property
     def complete(self) -> bool:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from sipit.inversion.search import Candidates, Drafts, Search, Steps, Wanted
+from sipit.inversion.search import Search, Steps
+from sipit.inversion.wanted import Candidates, Drafts, Wanted
 from sipit.prefix.kinds import Prefix
 from sipit.prefix.packed import PackedPrefix, candidates_together, extend_together
 

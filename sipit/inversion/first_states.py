@@ -4,12 +4,14 @@ What belongs to no prompt is only found out when the whole vocabulary has been r
 are kept in the cache, for a model, a layer and a number type; the next such file is answered without a run.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 import torch
 
 from numerics.dtypes import name_of
 from sipit.cache import keep_tensors, kept_tensors, measured_with
+from sipit.inversion.wanted import Candidates
 from sipit.models.network import Network
 
 SMALLEST = 8192  # tokens below which a vocabulary is run again in no time
@@ -24,6 +26,9 @@ class FirstStates:
     table: torch.Tensor
     known: torch.Tensor
     _kept: bool = field(default=False)
+
+    def __post_init__(self) -> None:
+        self._asked = torch.zeros_like(self.known)  # by some search, which enters them before it ends
 
     @classmethod
     def of(cls, network: Network) -> "FirstStates | None":
@@ -40,11 +45,29 @@ class FirstStates:
         empty = torch.empty(rows, network.width, dtype=model.dtype, device=model.device)
         return cls(key, empty, torch.zeros(rows, dtype=torch.bool, device=model.device))
 
-    def states(self, positions: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor | None:
-        """The states (N, d) of tokens (N,) that all stand at the first position, if all are known."""
-        if bool((positions == 0).all()) and bool(self.known[tokens].all()):
-            return self.table[tokens]
-        return None
+    def served(
+        self, positions: torch.Tensor, tokens: torch.Tensor
+    ) -> Generator[Candidates, torch.Tensor, torch.Tensor]:
+        """The states (N, d) of tokens at positions; what of them is not known at the first one is wanted.
+
+        Searches run side by side: what one has asked for at the first position, the others wait for, for one round.
+        """
+        first, waited = positions == 0, False
+        done, states = first & self.known[tokens], self.table[tokens]
+        while not bool(done.all()):
+            run = ~done & ~(first & self._asked[tokens])
+            if not bool(run.any()):
+                run[done.long().argmin()] = True  # something has to be wanted till then
+                run = ~done if waited else run
+                waited = True
+            self._asked[tokens[first & run]] = True
+            found = yield Candidates(positions[run], tokens[run])
+            self.enter(positions[run], tokens[run], found)
+            states[run] = found.to(states.dtype)
+            known = first & self.known[tokens]
+            states[known] = self.table[tokens[known]]
+            done |= run | known
+        return states
 
     def enter(self, positions: torch.Tensor, tokens: torch.Tensor, states: torch.Tensor) -> None:
         """Remembers the states of those tokens that stand at the first position; keeps all once all are known."""

@@ -7,7 +7,8 @@
 
 The state of a token depends on the tokens before it, so a wrong one is seldom followed by a state that fits. "No
 continuation" means the likeliest ones that the policy names, and with a small vocabulary all: like the outcome
-`recovered`, it speaks of what was tested.
+`recovered`, it speaks of what was tested. Of values that were rounded when stored, a state that fits says little where
+its box holds, or nearly holds, another continuation too: from there on nothing is struck out.
 """
 
 from collections.abc import Generator, Sequence
@@ -22,11 +23,13 @@ FAR_AHEAD = 12  # positions that alternatives are followed
 FOLLOWED = 128  # alternatives at most; with more of them nothing is told apart
 _FOLLOWED_BY_ALL = 32  # alternatives at most where every token is tested as a continuation
 _LIKELIEST = 16  # continuations tested behind each alternative
+_NEAREST = 8  # continuations whose rows are nearest to that of the first
 _SMALL = 1024  # vocabulary of which every token is tested as a continuation
 _TOKENS = 8192  # of branches that run at once, their prefix counted
 
 Following = Generator[tuple[int, torch.Tensor], torch.Tensor, None]
-Continued = Generator[tuple[int, torch.Tensor], torch.Tensor, dict[int, tuple[float, int]]]
+_Best = list[tuple[float, int]]  # the least two residuals, and the tokens that have them
+Continued = Generator[tuple[int, torch.Tensor], torch.Tensor, dict[int, _Best]]
 
 
 def follow(verifier: Verifier, proposal: Proposal, working: Sequence[int], position: int) -> Following:
@@ -42,17 +45,21 @@ def follow(verifier: Verifier, proposal: Proposal, working: Sequence[int], posit
     alternatives = verifier.possible(position)
     if len(alternatives) > (_FOLLOWED_BY_ALL if verifier.model.vocabulary_size <= _SMALL else FOLLOWED):
         return
+    crowds = verifier.tolerance.boxed > 0 and verifier.model.vocabulary_size > _SMALL
     paths = {token: [token] for token in alternatives}
     last = min(position + FAR_AHEAD, len(verifier.observed) - 1)
     for later in range(position + 1, last + 1):
         if len(paths) < 2:
             return
-        found = yield from _continued(verifier, _likeliest(proposal, working, later), position, later, paths)
+        likeliest = _likeliest(verifier, proposal, working, later)
+        found = yield from _continued(verifier, likeliest, position, later, paths)
         allowed = verifier.allowed(later)
-        least = min(residual for residual, _ in found.values())
+        least = min(best[0][0] for best in found.values())
         if not fits(least, allowed):
             return  # the right continuation was not tested, or its state is ill-conditioned
-        for token, (residual, following) in found.items():
+        if crowds and any(_crowded(best, allowed, verifier.beside(later)) for best in found.values()):
+            return  # so close together, the right continuation may be one that was not tested
+        for token, ((residual, following), *_) in found.items():
             if clearly_farther(residual, least, verifier.blurred(later)):
                 trial.struck |= verifier.tested_of_class(position, token)
                 del paths[token]
@@ -60,31 +67,49 @@ def follow(verifier: Verifier, proposal: Proposal, working: Sequence[int], posit
                 paths[token].append(following)
 
 
-def _likeliest(proposal: Proposal, working: Sequence[int], later: int) -> list[int]:
-    """The continuations to test first at a later position: the working token, then those that the policy names."""
-    return list(dict.fromkeys([*working[later : later + 1], *proposal.leading(later)[:_LIKELIEST].tolist()]))
+def _likeliest(verifier: Verifier, proposal: Proposal, working: Sequence[int], later: int) -> list[int]:
+    """The continuations to test first at a later position: the working token, then those that the policy names.
+
+    Of values that were rounded when stored, also those whose rows are nearest to that of the first. A class once.
+    """
+    named = [*working[later : later + 1], *proposal.leading(later)[:_LIKELIEST].tolist()]
+    if verifier.tolerance.boxed and named:
+        first = torch.tensor(named[:1], device=verifier.model.device)
+        named += verifier.model.nearest_rows(first, _NEAREST)[0].tolist()
+    by_class: dict[int, int] = {}
+    for of, token in zip(verifier.model.token_classes[named].tolist(), named, strict=True):
+        by_class.setdefault(of, token)
+    return list(by_class.values())
+
+
+def _crowded(best: _Best, allowed: float, beside: float) -> bool:
+    """Whether a continuation fits, and another lies in the box or beside it."""
+    return fits(best[0][0], allowed) and best[1][0] <= beside
 
 
 def _continued(
     verifier: Verifier, likeliest: list[int], position: int, later: int, paths: dict[int, list[int]]
 ) -> Continued:
-    """For every alternative the least residual at a later position, and the token that has it there."""
+    """For every alternative the least residuals at a later position, and the tokens that have them there."""
     vocabulary = verifier.model.vocabulary_size
     everything = range(vocabulary) if vocabulary <= _SMALL else ()
-    found = yield from _tried(verifier, position, later, paths, likeliest[:1])
-    for more in (likeliest[1:], [token for token in everything if token not in set(likeliest)]):
-        missing = {token: path for token, path in paths.items() if not fits(found[token][0], verifier.allowed(later))}
+    first = len(likeliest) if verifier.tolerance.boxed else 1
+    found = yield from _tried(verifier, position, later, paths, likeliest[:first])
+    for more in (likeliest[first:], [token for token in everything if token not in set(likeliest)]):
+        missing = {
+            token: path for token, path in paths.items() if not fits(found[token][0][0], verifier.allowed(later))
+        }
         better = yield from _tried(verifier, position, later, missing, more)
-        found |= {token: min(found[token], better[token]) for token in missing}
+        found |= {token: sorted(found[token] + better[token])[:2] for token in missing}
     return found
 
 
 def _tried(
     verifier: Verifier, position: int, later: int, paths: dict[int, list[int]], continuations: list[int]
 ) -> Continued:
-    """The least residual behind every path over some continuations."""
+    """The least residuals behind every path over some continuations."""
     pairs = [(token, following) for token in paths for following in continuations]
-    found: dict[int, tuple[float, int]] = {token: (float("inf"), -1) for token in paths}
+    found: dict[int, _Best] = {token: [(float("inf"), -1)] for token in paths}
     device = verifier.model.device
     for start in range(0, len(pairs), max(1, _TOKENS // (later + 1))):
         some = pairs[start : start + max(1, _TOKENS // (later + 1))]
@@ -93,5 +118,5 @@ def _tried(
         verifier.prefix.keep(0)
         residuals = verifier.residuals(slice(later, later + 1), states[:, -1:])[:, 0]
         for (token, following), residual in zip(some, residuals.tolist(), strict=True):
-            found[token] = min(found[token], (residual, following))
+            found[token] = sorted([*found[token], (residual, following)])[:2]
     return found

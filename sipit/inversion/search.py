@@ -24,6 +24,7 @@ from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.policies import Proposal
 from sipit.inversion.standing import Standing
 from sipit.inversion.verifier import PIECE, Verifier
+from sipit.inversion.wanted import Candidates, Drafts, Wanted
 from sipit.prefix.kinds import Prefix
 
 RIVALS = 16  # tested at a position: half by the ranking of the policy, half by nearest embedding rows
@@ -34,23 +35,6 @@ EXAMINED = 256  # candidates tested with half types before the rounding at a pos
 CONDITIONAL = 512  # candidates tried at most behind an unresolved token, whose working choice may be the error
 
 
-@dataclass(frozen=True, slots=True)
-class Drafts:
-    """Wanted: the states (B, n, d) of tokens (B, n) from position `start` on."""
-
-    start: int
-    tokens: torch.Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """Wanted: the states (N, d) of tokens (N,) each in place of that at its position (N,)."""
-
-    positions: torch.Tensor
-    tokens: torch.Tensor
-
-
-Wanted = Drafts | Candidates
 Steps = Generator[Wanted, torch.Tensor, None]
 Answering = Generator[Wanted, torch.Tensor, bool]
 
@@ -227,10 +211,13 @@ class Search:
         return True
 
     def _look_ahead(self, position: int) -> Steps:
-        """Strikes out what later states speak against, then puts the working prompt back into the prefix."""
-        if not (
-            self.verifier.tolerance.damped and self.proposal.informed and len(self.verifier.possible(position)) > 1
-        ):
+        """Strikes out what later states speak against, then puts the working prompt back into the prefix.
+
+        Of values that were rounded when stored, only once all tokens were tested: else the true one may be missing.
+        """
+        boxed, vocabulary = self.verifier.tolerance.boxed, self.verifier.model.vocabulary_size
+        enough = self._tested(position) == vocabulary if boxed else self.verifier.tolerance.damped
+        if not (enough and self.proposal.informed and len(self.verifier.possible(position)) > 1):
             return
         steps = follow(self.verifier, self.proposal, self.working, position)
         wanted = next(steps, None)
@@ -326,11 +313,10 @@ class Search:
             if self.clock.expired:
                 return False
             if len(piece):
-                states = None if self.first is None else self.first.states(at, piece)
-                if states is None:
+                if self.first is None:
                     states = yield Candidates(at, piece)
-                    if self.first is not None:
-                        self.first.enter(at, piece, states)
+                else:
+                    states = yield from self.first.served(at, piece)
                 self.verifier.test(at, piece, states)
         return True
 

@@ -161,8 +161,12 @@ class Verifier:
         """
         trial = self.trials[position]
         near = (CLEAR if self.tolerance.damped else NEAR) * trial.least
-        zone = max(self.allowed(position), near, BESIDE * float(self._blur[position]))
+        zone = max(self.allowed(position), near, self.beside(position))
         return trial.token_ids[(trial.residuals <= zone) & ~self._own_class(trial) & trial.standing]
+
+    def beside(self, position: int) -> float:
+        """Within what residual a state lies in the box of what is stored alike, or close beside it; 0 without one."""
+        return BESIDE * float(self._blur[position])
 
     def far(self, position: int) -> bool:
         """Whether the rivals tested lie so far that more of them would say the same."""

@@ -103,3 +103,18 @@ def test_the_first_position_of_a_vocabulary_is_run_once(folder, monkeypatch, tmp
     monkeypatch.setattr(first_states, "SMALLEST", 512)
     found = answers(folder, [plain(folder, ids)[1] for ids in PROMPTS])
     assert [one.token_ids for one in found] == PROMPTS
+
+
+def test_prompts_side_by_side_share_what_was_run_at_the_first_position(folder, monkeypatch, tmp_path):
+    """Nothing fits, so each goes through the whole vocabulary, in an order of its own."""
+    monkeypatch.setenv("SIPIT_CACHE", str(tmp_path))
+    model = sipit.load_model(folder)
+    rows = [torch.randn(3, 64, generator=torch.Generator().manual_seed(seed)) for seed in range(8)]
+
+    def runs(smallest):
+        monkeypatch.setattr(first_states, "SMALLEST", smallest)
+        found = sipit.invert(model, States(rows, 1))
+        assert {one.outcome.value for one in found} == {"not_found"}
+        return sum(one.token_positions for one in found)
+
+    assert runs(512) < runs(10**9) / 3

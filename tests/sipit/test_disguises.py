@@ -102,11 +102,46 @@ def test_what_is_not_left_stays_undecided_with_the_reason(kind):
     assert any(reason in sentence for sentence in found.sentences())
 
 
-def test_a_vocabulary_that_would_take_too_long_is_not_tried(monkeypatch):
-    monkeypatch.setattr("sipit.diagnosis.disguises.undoing.RUNS", 1000)
+def test_states_that_would_take_too_much_memory_are_not_tried(monkeypatch):
+    monkeypatch.setattr("sipit.diagnosis.disguises.undoing.HELD", 1000)
     found = diagnosed("llama", states("llama")[:, drawn(64)])
     assert (found.verified, found.verdict) == (0, "undecided")
     assert "not tried" in found.open_disguises[0]
+
+
+LARGE = {
+    "coordinates": lambda rows: rows[:, drawn(64)],
+    "some coordinates": lambda rows: rows[:, drawn(64)[:20]],
+    "rows and coordinates": lambda rows: rows[drawn(len(PROMPT), 1)][:, drawn(64)],
+    "a rotation": lambda rows: rows @ rotation(64),
+}
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("disguise", LARGE)
+@pytest.mark.parametrize("batch", [4, 128])
+def test_of_a_large_vocabulary_the_likeliest_are_tried_first(disguise, family, batch, monkeypatch):
+    monkeypatch.setattr("sipit.diagnosis.disguises.evidence.RUNS", 0)
+    monkeypatch.setattr("sipit.diagnosis.disguises.evidence._LIKELIEST", batch)
+    found = Diagnostician(tiny(family)).diagnose(LARGE[disguise](states(family)), claimed=LAYER)
+    assert (list(found.token_ids), found.verified) == (PROMPT, len(PROMPT))
+    assert found.largest_residual <= found.tolerance < found.smallest_margin
+
+
+@pytest.mark.parametrize("disguise", LARGE)
+def test_where_the_runs_are_used_up_it_stays_undecided(disguise, monkeypatch):
+    monkeypatch.setattr("sipit.diagnosis.disguises.evidence.RUNS", 0)
+    monkeypatch.setattr("sipit.diagnosis.disguises.evidence.MOST", 3)
+    found = Diagnostician(tiny("llama")).diagnose(LARGE[disguise](states("llama")), claimed=LAYER)
+    assert (found.verified, found.token_ids, found.verdict) == (0, (), "undecided")
+    assert any("that were tried" in reason for reason in found.open_disguises)
+
+
+@pytest.mark.parametrize("disguise", [name for name in LARGE if name != "some coordinates"])
+def test_of_a_large_vocabulary_states_of_another_seed_are_no_disguise(disguise, monkeypatch):
+    monkeypatch.setattr("sipit.diagnosis.disguises.evidence.RUNS", 0)
+    found = Diagnostician(tiny("llama")).diagnose(LARGE[disguise](of_another_seed()), claimed=LAYER)
+    assert (found.verified, found.token_ids, found.verdict) == (0, (), "undecided")
 
 
 def test_a_width_that_no_choice_of_coordinates_explains_is_refused():

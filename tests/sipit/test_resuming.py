@@ -11,7 +11,7 @@ from sipit.inversion import resume as resuming
 from sipit.inversion.inverter import Inverter
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.resume import Kept
-from sipit.inversion.search import Candidates
+from sipit.inversion.wanted import Candidates
 from tests.sipit.cases import answers, random_prompts, relabelled, tiny
 
 

@@ -288,6 +288,47 @@ def test_a_box_that_holds_many_tokens_names_none_before_the_true_one_is_tested(b
         assert_never_wrong(model, inversion, prompt)
 
 
+def by_row(rows, bits):
+    """Rows stored in whole steps, each in so many bits."""
+    return torch.cat([integers(row[None], bits=few, grouped="row") for row, few in zip(rows, bits, strict=True)])
+
+
+@pytest.mark.parametrize("small", [1024, 0])  # tokens of a vocabulary that is tested whole behind every alternative
+@pytest.mark.parametrize("relative", [0.05, 0.2])
+def test_twins_in_one_box_are_told_apart_by_later_rows(relative, small, monkeypatch):
+    monkeypatch.setattr("sipit.inversion.lookahead._SMALL", small)
+    model, prompt = with_rows("llama", [(200, 77)], relative=relative), [9, 200, 31, 7, 18]
+    (rows,) = sipit.capture(model, [prompt], layer=2)
+    (inversion,) = inverted(model, sipit.States([by_row(rows, [8, 2, 8, 8, 8])], layer=2))
+    assert (inversion.outcome, inversion.token_ids) == (Outcome.RECOVERED, prompt)
+    assert [token.told_apart_later for token in inversion.tokens] == [0, 1, 0, 0, 0]
+
+
+def test_a_later_box_that_holds_two_tokens_strikes_nothing_out(monkeypatch):
+    """Which of both follows is not known, and in a large vocabulary the right one may be one that was not tested."""
+    monkeypatch.setattr("sipit.inversion.lookahead._SMALL", 0)
+    model, prompt = with_rows("llama", [(200, 77), (31, 90)], relative=0.01), [9, 200, 31, 7, 18]
+    (rows,) = sipit.capture(model, [prompt], layer=2)
+    (inversion,) = inverted(model, sipit.States([by_row(rows, [8, 2, 4, 8, 8])], layer=2))
+    assert_never_wrong(model, inversion, prompt)
+    assert inversion.tokens[1].outcome is Outcome.AMBIGUOUS
+    assert inversion.tokens[1].told_apart_later == 0
+
+
+@settings(max_examples=10)
+@given(
+    st.sampled_from(["llama", "gpt2"]), st.sampled_from([0.01, 0.05, 0.2]), st.sampled_from([1024, 0]),
+    st.lists(st.sampled_from([2, 3, 4, 8]), min_size=5, max_size=5), st.sampled_from([200, 77]), st.sampled_from([31, 90]),
+)  # fmt: skip
+def test_later_rows_never_speak_for_a_wrong_twin(family, relative, small, bits, second, third):
+    model, prompt = with_rows(family, [(200, 77), (31, 90)], relative=relative), [9, second, third, 7, 18]
+    (rows,) = sipit.capture(model, [prompt], layer=2)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("sipit.inversion.lookahead._SMALL", small)
+        (inversion,) = inverted(model, sipit.States([by_row(rows, bits)], layer=2))
+    assert_never_wrong(model, inversion, prompt)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_what_was_computed_in_float64_fits_however_it_was_stored(dtype):
     model, prompts = tiny("llama", "float64"), [[9, 29, 200, 31, 7], [18, 3]]

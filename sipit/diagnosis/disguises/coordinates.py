@@ -5,51 +5,76 @@ brings two rows nearer than sorting both does. Where some are missing, every val
 
     first      the row and token whose values agree, of all rows: the others may be out of order as well
     choice     which coordinate is which: the assignment of least squared difference over the rows settled so far
-    next       nearest row and token under that choice; then the choice is made again
-    verify     all rows once more under the last choice, by the decision rule, over the whole vocabulary
+    next       nearest row and token under that choice, till the values agree; then the choice is made again
+    verify     all rows once more under the last choice, by the decision rule, over all tokens that were tested
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from sipit.diagnosis.disguises.evidence import ENOUGH, Undone, Vocabulary, by_chance
-from sipit.diagnosis.findings import TOO_LITTLE
-from sipit.inversion.decision import accepted
+from sipit.diagnosis.disguises.evidence import ENOUGH, MOST, Following, Undone, Vocabulary, by_chance
+from sipit.diagnosis.findings import CUT_SHORT, TOO_LITTLE
+from sipit.inversion.decision import accepted, fits
 
 _FIRSTS = 4  # rows that are tried as the first of the prompt
+_SORTED = 4096  # states that are sorted at a time
+_RIVALS = 8  # nearest embedding rows that are tested beside a token
+
+# All tokens in the order in which a row (d,) at a position speaks for them.
+Ranking = Callable[[torch.Tensor, int], torch.Tensor]
 
 
-def undo_choice(vocabulary: Vocabulary, rows: torch.Tensor) -> Undone | str:
+@dataclass
+class _Path:
+    """The prompt so far: which row each position is, its token, its state, and which tokens were tested there."""
+
+    order: list[int]
+    tokens: list[int]
+    states: list[torch.Tensor]
+    tested: list[torch.Tensor]
+
+
+def undo_choice(vocabulary: Vocabulary, rows: torch.Tensor, ranking: Ranking) -> Undone | str:
     """The prompt of rows (T, m) with m of the d coordinates in an unknown order, or why it stays unknown."""
-    first = vocabulary.behind(())
-    rows = rows.to(first)
-    whole = rows.shape[1] == first.shape[1]
-    relative = 4 * vocabulary.tolerance * (1 if whole else first.shape[1])
-    if by_chance(len(first), rows.shape[1], relative) > ENOUGH:
+    first = vocabulary.first
+    rows = rows.to(first.states)
+    count, width = first.states.shape
+    relative = 4 * vocabulary.tolerance * (1 if rows.shape[1] == width else width)
+    if by_chance(count, rows.shape[1], relative) > ENOUGH:
         return f"{rows.shape[1]} coordinates are {TOO_LITTLE} tokens apart"
-    apart = torch.stack([_values_apart(row, first) for row in rows])
+    apart = torch.cat([_values_apart(rows, some) for some in first.states.split(_SORTED)], dim=1)
     likeliest = apart.amin(1).argsort(stable=True)[:_FIRSTS].tolist()
-    for begin in sorted(row for row in likeliest if len(vocabulary.near(apart[row])) == 1):
-        token = int(vocabulary.near(apart[begin])[0])
+    near = {row: vocabulary.near(apart[row], first.tokens) for row in likeliest}
+    for begin in sorted(row for row in likeliest if len(near[row]) == 1):
+        (token,) = near[begin]
         for straight in [True, False] if begin == 0 else [False]:
-            found = _followed(vocabulary, rows, begin, token, straight=straight)
+            path = _Path([begin], [token], [first.states[token]], [first.tokens])
+            found = _followed(vocabulary, rows, path, ranking, straight=straight)
             if found is not None:
                 return found
+    if vocabulary.left <= 0:
+        return f"no token among the {MOST} {CUT_SHORT} has the values of some row"
     return "no token's values are those of a row, as they would be at the first position"
 
 
-def _values_apart(row: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-    """A bound below the relative distance of a row (m,) from every state (V, d), however coordinates are chosen."""
+def _values_apart(rows: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+    """Bounds (T, n) below the relative distances of rows (T, m) from states (n, d), however coordinates are chosen."""
     ordered = states.sort(dim=1).values
-    if len(row) == ordered.shape[1]:
-        difference = ordered - row.sort().values
-    else:
-        at = torch.searchsorted(ordered, row.expand(len(states), -1).contiguous())
-        below, above = (ordered.gather(1, place.clamp(0, ordered.shape[1] - 1)) for place in (at - 1, at))
-        difference = torch.minimum((row - below).abs(), (above - row).abs())
-    return difference.norm(dim=1) / row.norm()
+    if rows.shape[1] == ordered.shape[1]:
+        # Not by products, which cancel: what is looked for are differences of a few last digits.
+        sorted_rows = rows.sort(dim=1).values
+        return torch.stack([(ordered - row).norm(dim=1) / row.norm() for row in sorted_rows])
+    return torch.stack([_nearest_values(row, ordered) for row in rows])
+
+
+def _nearest_values(row: torch.Tensor, ordered: torch.Tensor) -> torch.Tensor:
+    """The same for one row (m,) where some values of the states, in order, are missing."""
+    at = torch.searchsorted(ordered, row.expand(len(ordered), -1).contiguous())
+    below, above = (ordered.gather(1, place.clamp(0, ordered.shape[1] - 1)) for place in (at - 1, at))
+    return torch.minimum((row - below).abs(), (above - row).abs()).norm(dim=1) / row.norm()
 
 
 def _choice(rows: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
@@ -58,36 +83,74 @@ def _choice(rows: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(linear_sum_assignment(cost.cpu().numpy())[1], device=rows.device)
 
 
-def _followed(vocabulary: Vocabulary, rows: torch.Tensor, begin: int, token: int, *, straight: bool) -> Undone | None:
-    """The prompt whose first row is row `begin`, of this token; None where some row fits nowhere."""
-    order, tokens, states = [begin], [token], [vocabulary.behind(())[token]]
-    while len(order) < len(rows):
-        left = [row for row in range(len(rows)) if row not in order][: 1 if straight else None]
-        choice = _choice(rows[order], torch.stack(states))
-        following = vocabulary.behind(tuple(tokens))
-        apart = torch.cdist(rows[left], following[:, choice]) / rows[left].norm(dim=1, keepdim=True)
-        at, token = divmod(int(apart.argmin()), apart.shape[1])
-        order.append(left[at])
-        tokens.append(int(vocabulary.classes[token]))
-        states.append(following[token])
-    return _verified(vocabulary, rows, order, tokens, _choice(rows[order], torch.stack(states)))
-
-
-def _verified(
-    vocabulary: Vocabulary, rows: torch.Tensor, order: Sequence[int], tokens: Sequence[int], choice: torch.Tensor
+def _followed(
+    vocabulary: Vocabulary, rows: torch.Tensor, path: _Path, ranking: Ranking, *, straight: bool
 ) -> Undone | None:
+    """The prompt that begins as the path does; None where some row fits nowhere."""
+    while len(path.order) < len(rows):
+        left = [row for row in range(len(rows)) if row not in path.order][: 1 if straight else None]
+        choice = _choice(rows[path.order], torch.stack(path.states))
+        orders = () if vocabulary.whole else _orders(rows[left], choice, vocabulary, len(path.order), ranking)
+        tested, best, values = list[torch.Tensor](), (float("inf"), 0, 0, path.states[0]), float("inf")
+        for following in vocabulary.behind(tuple(path.tokens), *orders):
+            tested.append(following.tokens)
+            apart = _apart(rows[left], following, choice)
+            at, place = divmod(int(apart.argmin()), apart.shape[1])
+            nearest = (float(apart[at, place]), left[at], int(following.tokens[place]), following.states[place])
+            if nearest[0] < best[0]:
+                best = nearest
+                values = float(_values_apart(rows[best[1]][None], best[3][None]))
+            if fits(values, vocabulary.tolerance):
+                break
+        if not vocabulary.whole and not fits(values, vocabulary.tolerance):
+            return None
+        path.order.append(best[1])
+        path.tokens.append(int(vocabulary.classes[best[2]]))
+        path.states.append(best[3])
+        path.tested.append(torch.cat(tested))
+    return _verified(vocabulary, rows, path)
+
+
+def _apart(rows: torch.Tensor, following: Following, choice: torch.Tensor) -> torch.Tensor:
+    """The relative distances (T, n) of rows from the states of tokens under a choice of coordinates."""
+    chosen = following.states[:, choice].contiguous()
+    return torch.cdist(rows, chosen, compute_mode="donot_use_mm_for_euclid_dist") / rows.norm(dim=1, keepdim=True)
+
+
+def _orders(
+    rows: torch.Tensor, choice: torch.Tensor, vocabulary: Vocabulary, position: int, ranking: Ranking
+) -> tuple[torch.Tensor, ...]:
+    """The orders of tokens that rows speak for, each put back as well as the choice is known."""
+    whole = rows.new_zeros(len(rows), vocabulary.network.width)
+    whole[:, choice] = rows
+    return tuple(ranking(row, position) for row in whole)
+
+
+def _verified(vocabulary: Vocabulary, rows: torch.Tensor, path: _Path) -> Undone | None:
     """The same under one choice of coordinates, if every row is accepted, and no row left fits in its place."""
+    order, tokens, choice = path.order, path.tokens, _choice(rows[path.order], torch.stack(path.states))
     residuals, margins = list[float](), list[float]()
     for position, row in enumerate(order):
-        following = vocabulary.behind(tuple(tokens[:position]))[:, choice]
-        apart = (following - rows[row]).norm(dim=1) / rows[row].norm()
-        residuals.append(float(apart[tokens[position]]))
-        margins.append(vocabulary.margin(apart, tokens[position]))
+        following = _tested(vocabulary, tokens[: position + 1], path.tested[position])
+        apart = _apart(rows[row][None], following, choice)[0]
+        own = vocabulary.classes[following.tokens] == tokens[position]
+        residuals.append(float(apart[own].min()))
+        margins.append(vocabulary.margin(apart, following.tokens, tokens[position]))
         if not accepted(residuals[-1], margins[-1], vocabulary.tolerance):
             return None
         later = rows[list(order[position + 1 :])]
-        nearest = torch.cdist(later, following) / later.norm(dim=1, keepdim=True)
+        nearest = _apart(later, following, choice)
         if list(order) != sorted(order) and bool((nearest <= vocabulary.tolerance).any()):
             return None  # in another order they would fit as well
     kind = "coordinates permuted" if len(choice) == vocabulary.network.width else "a part of the coordinates"
     return Undone(kind, tuple(tokens), tuple(residuals), tuple(margins), tuple(order), tuple(choice.tolist()))
+
+
+def _tested(vocabulary: Vocabulary, tokens: Sequence[int], tested: torch.Tensor) -> Following:
+    """The tokens tested at the last of some positions, and the likeliest rivals of the token there."""
+    if len(tokens) == 1:
+        return vocabulary.first
+    if not vocabulary.whole:
+        (near,) = vocabulary.network.model.nearest_rows(tested.new_tensor(tokens[-1:]), _RIVALS)
+        tested = torch.cat([tested, near[~torch.isin(near, tested)]])
+    return vocabulary.again(tuple(tokens[:-1]), tested)

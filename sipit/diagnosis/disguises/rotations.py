@@ -5,12 +5,13 @@ from it: a token fits if its state has the same. At the first row that is the le
 followed until one is left. Rows of prompts before it that had the same rotation are settled rows, too.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-from sipit.diagnosis.disguises.evidence import ENOUGH, Undone, Vocabulary, by_chance
-from sipit.diagnosis.findings import TOO_LITTLE
+from sipit.diagnosis.disguises.evidence import ENOUGH, MOST, Following, Undone, Vocabulary, by_chance
+from sipit.diagnosis.findings import CUT_SHORT, TOO_LITTLE
 
 _APART = 0.1  # relative distance of a row from the span of others below which it is not added to them
 _FOLLOWED = 64  # prompts followed at once; where more fit, none is named
@@ -45,19 +46,38 @@ class _Path:
     residuals: tuple[float, ...] = ()
     margins: tuple[float, ...] = ()
 
-    def longer(
-        self, vocabulary: Vocabulary, row: torch.Tensor, states: torch.Tensor, apart: torch.Tensor,
-        near: torch.Tensor, token: int,
-    ) -> "_Path":  # fmt: skip
-        """The same with a row of that token, one of those near."""
-        left = apart[~torch.isin(vocabulary.classes, near)]
-        margin = float(left.min()) if len(left) else float("inf")
+    def longer(self, row: torch.Tensor, token: int, state: torch.Tensor, apart: float, left: float) -> "_Path":
+        """The same with a row of that token, so far from its state; the nearest token left out is `left` far."""
         return _Path(
-            self.settled.with_row(row, states[token]),
+            self.settled.with_row(row, state),
             (*self.tokens, token),
-            (*self.residuals, float(apart[token])),
-            (*self.margins, margin),
+            (*self.residuals, apart),
+            (*self.margins, left),
         )
+
+
+@dataclass
+class _Front:
+    """A path, what may follow it, and how near the nearest token came that does not."""
+
+    path: _Path
+    following: Iterator[Following]
+    left: float = float("inf")
+
+    def longer(self, vocabulary: Vocabulary, row: torch.Tensor) -> list[_Path] | None:
+        """The paths with a row more, by the next batch of tokens; None where there is none."""
+        following = next(self.following, None)
+        if following is None:
+            return None
+        apart = self.path.settled.distances(row, following.states)
+        near = vocabulary.near(apart, following.tokens)
+        own = torch.isin(vocabulary.classes[following.tokens], vocabulary.classes[following.tokens[near]])
+        self.left = min([self.left, *apart[~own].tolist()])
+        return [
+            self.path.longer(row, int(vocabulary.classes[following.tokens[at]]), following.states[at],
+                             float(apart[at]), self.left)
+            for at in near
+        ]  # fmt: skip
 
 
 def _seen_from(base: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,27 +96,23 @@ def undo_rotation(vocabulary: Vocabulary, rows: torch.Tensor, known: Settled | N
     Args:
         known: settled rows of other prompts, if the rotation is said to be theirs.
     """
-    first = vocabulary.behind(())
-    rows = rows.to(first)
-    begin = known if known is not None else Settled(first[:0], first[:0])
-    lengths = first.norm(dim=1)
+    first = vocabulary.first
+    rows = rows.to(first.states)
+    begin = known if known is not None else Settled(first.states[:0], first.states[:0])
+    lengths = first.states.norm(dim=1)
     relative = 4 * vocabulary.tolerance * float(lengths.mean() / lengths.std().clamp_min(1e-12))
     chance, died = 1.0, float("inf")
     followed = [_Path(begin)]
     for position, row in enumerate(rows):
-        chance *= by_chance(len(first), len(followed[0].settled.rows) + 1, relative)
-        longer: list[_Path] = []
-        for path in followed:
-            states = vocabulary.behind(path.tokens)
-            apart = path.settled.distances(row, states)
-            near = vocabulary.near(apart)
-            died = died if len(near) else min(died, float(apart.min()))
-            longer += [path.longer(vocabulary, row, states, apart, near, token) for token in near.tolist()]
-        if not longer:
-            return f"no token's inner products with the rows before are those of row {position}"
-        if len(longer) > _FOLLOWED:
+        chance *= by_chance(len(lengths), len(followed[0].settled.rows) + 1, relative)
+        fronts = [_Front(path, vocabulary.behind(path.tokens) if path.tokens else iter([first])) for path in followed]
+        followed = _longer(vocabulary, row, fronts)
+        died = min([died, *(front.left for front in fronts)])
+        if not followed:
+            ended = "" if vocabulary.left > 0 else f" among the {MOST} {CUT_SHORT}"
+            return f"no token's inner products with the rows before are those of row {position}{ended}"
+        if len(followed) > _FOLLOWED:
             return f"more than {_FOLLOWED} prompts have the inner products of the first {position + 1} rows"
-        followed = longer
     if len(followed) > 1:
         return f"{len(followed)} prompts have the same inner products"
     if chance > ENOUGH:
@@ -105,3 +121,14 @@ def undo_rotation(vocabulary: Vocabulary, rows: torch.Tensor, known: Settled | N
     margins = tuple(min(margin, died) for margin in path.margins)
     kind = "a rotation of its own" if known is None else "the rotation of a prompt before it"
     return Undone(kind, path.tokens, path.residuals, margins, tuple(range(len(rows)))), path.settled
+
+
+def _longer(vocabulary: Vocabulary, row: torch.Tensor, fronts: list[_Front]) -> list[_Path]:
+    """The paths with a row more: a batch of tokens behind each, and further ones till some path goes on."""
+    while fronts:
+        found = [front.longer(vocabulary, row) for front in fronts]
+        longer = [path for paths in found for path in paths or ()]
+        if longer:
+            return longer
+        fronts = [front for front, paths in zip(fronts, found, strict=True) if paths is not None]
+    return []

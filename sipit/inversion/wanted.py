@@ -1,0 +1,24 @@
+"""What a search wants to have run: it is sent the states (`sipit.inversion.batching`)."""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """Wanted: the states (B, n, d) of tokens (B, n) from position `start` on."""
+
+    start: int
+    tokens: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Wanted: the states (N, d) of tokens (N,) each in place of that at its position (N,)."""
+
+    positions: torch.Tensor
+    tokens: torch.Tensor
+
+
+Wanted = Drafts | Candidates
