@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from sipit.noise.number_grid import grid_type, half_type
-from sipit.noise.scaled_grids import FLOATS, WHOLE, scaled_steps, scales
+from sipit.noise.scaled_grids import FLOATS, WHOLE, offset_scales, scaled_steps, scales
 
 NEAREST, ANYHOW = 0.5, 1.0  # steps to either side of what was rounded to the nearest, and of what was rounded at all
 
@@ -76,6 +76,7 @@ def _on_integers(values: torch.Tensor, moved: torch.Tensor) -> Box | None:
         steps = _integer_steps(groups, established=found is not None)
         if steps is None and not exact:
             steps = next((one for kind in WHOLE if (one := scales(groups, errors, kind)) is not None), None)
+            steps = offset_scales(groups, errors) if steps is None else steps
         if steps is not None:
             half = whole(steps[:, None].expand_as(groups)) * (0.5 + _SCALE_ROUNDED) + moved
             found = _wider(found, Box(half, whole(_ends(groups))))
