@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-import psutil
-
 from proofs.errors import InvalidInput
+from sipit.memory import available_memory
 
 LARGEST_RATIO = 64  # times its size that an archive of states inflates to; honest floats stay below 10
 SMALL = 64 * 2**20  # bytes that are inflated whatever the ratio: masks and ids compress well
@@ -33,7 +32,7 @@ def check_inflated(path: Path, inflated: int) -> None:
 
 def check_memory(path: Path, needed: int) -> None:
     """Raises InvalidInput where so many bytes of numbers do not fit into the memory that is free."""
-    free = psutil.virtual_memory().available
+    free = available_memory()
     if _COPIES * needed > free:
         raise InvalidInput(
             f"Expected states that fit into memory, but {path} holds {needed / 2**30:.2g} GiB of numbers, and "
