@@ -1,22 +1,55 @@
-"""The memory of this process: what is free, what was used at most, and handing back what is no longer needed."""
+"""The memory of this process: what it may take, what it used at most, and handing back what is no longer needed."""
 
 import ctypes
 import math
-import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 GIB = 2**30
+ROOT = Path("/")
+# What a file of the second version of control groups is in the first: the controller, and its files.
+_V1 = {"cpu.max": ("cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us"), "memory.max": ("memory", "memory.limit_in_bytes")}
 _MMAP_THRESHOLD = -3  # the name of the option in malloc.h
 _LARGE = 8 * 2**20  # bytes; where smaller blocks are given back at once, fetching them anew takes a third of the time
 
 
+def usable_memory(root: Path = ROOT) -> tuple[int, int]:
+    """Bytes of memory in all and available now, of the machine or of what a control group allows of it."""
+    memory = psutil.virtual_memory()
+    limit = min([math.inf, *(limit for limit, _ in group_limits("memory.max", root))])
+    return int(min(memory.total, limit)), int(min(memory.available, limit))
+
+
 def available_memory() -> float:
-    """Free physical memory in bytes; infinite where the system does not say."""
+    """Bytes of memory that this process may still take, caches of files that can be dropped included."""
+    return float(usable_memory()[1])
+
+
+def group_limits(name: str, root: Path) -> Iterator[tuple[float, float]]:
+    """The limits that the control groups of this process set, of both versions, with the period where there is one."""
+    controller, *files = _V1[name]
+    for line in _lines(root / "proc" / "self" / "cgroup"):
+        _, controllers, place = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        top = root / "sys" / "fs" / "cgroup" / controllers
+        group = top / place.lstrip("/")
+        for folder in (group, *(parent for parent in group.parents if parent == top or top in parent.parents)):
+            names = files if controllers else [name]
+            words = [word for file in names for line in _lines(folder / file) for word in line.split()]
+            numbers = [float(word) for word in words if word.isdecimal()]
+            if numbers and len(numbers) == len(words):  # otherwise `max` or -1: no limit
+                yield numbers[0], numbers[1] if len(numbers) > 1 else 0.0
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        return math.inf
+        return path.read_text().splitlines()
+    except OSError:
+        return []
 
 
 def peak_memory() -> float | None:

@@ -126,3 +126,10 @@ def test_every_module_of_the_checker_is_mutated() -> None:
     assert {path for path in modules if not path.endswith("__init__.py")} <= set(QUICK)
     named = {name.partition("::")[0] for names in QUICK.values() for name in names.split()}
     assert all((ROOT / f"tests/proofs/{name}.py").is_file() for name in named)
+
+
+def test_free_memory_is_asked_in_one_place():
+    """Places that ask the system by themselves answer differently where a control group allows less."""
+    words = ("virtual_memory", "SC_AVPHYS_PAGES", "MemAvailable")
+    texts = {name: path.read_text(encoding="utf-8") for name, path in MODULES.items()}
+    assert {name for name, text in texts.items() if any(word in text for word in words)} == {"sipit.memory"}

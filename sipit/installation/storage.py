@@ -8,8 +8,7 @@ from pathlib import Path
 
 from sipit.cache import cache_folder
 from sipit.installation.checks import Check, degraded, ok
-from sipit.installation.limits import usable_memory
-from sipit.memory import GIB
+from sipit.memory import GIB, usable_memory
 
 _MEMORY = 3 * GIB  # the embedded model in float32, torch, and one batch of candidates
 _ROOM = GIB  # the converted model and its probes

@@ -17,6 +17,7 @@ from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.network.tensor_file import read_header
 from sipit.models.digest import digest_of_files, digest_of_gguf
 from sipit.models.files import file_of, read_object
+from sipit.models.gguf_header import check_gguf
 from sipit.models.leftovers import (
     PLAIN,
     check_complete,
@@ -214,6 +215,7 @@ def read_whole_config(name: str, *, labels: int | None = None) -> Any:
     packed, given = gguf_file(name), {} if labels is None else {"num_labels": labels}
     where, described = name, Path(name) / "config.json"
     if packed is not None:
+        check_gguf(packed)
         where, given = str(packed.parent), {**given, "gguf_file": packed.name}
     elif Path(name).is_dir():
         if not described.is_file():

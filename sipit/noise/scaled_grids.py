@@ -31,12 +31,15 @@ Nearest = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 class Kind(NamedTuple):
     """Numbers that a scale multiplies: what the first of some may be, and the nearest to others, with the step there.
 
-    `sign` is 1 where the first is the least, -1 where it is the largest.
+    `sign` is 1 where the first is the least, -1 where it is the largest. `counted` is by how much more often than the
+    errors are wide what lies on no such numbers is within them: where errors are those of two numbers of one half
+    type, the difference of these can only be 0, 1 or 2 of its steps away.
     """
 
     first: tuple[float, ...]
     nearest: Nearest
     sign: int = 1
+    counted: float = 1.0
 
 
 def _nearest_whole(ratios: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,6 +62,8 @@ def _floats(bits: int) -> Kind:
     return Kind(tuple(1 + part / parts for part in range(parts)), lambda ratios: _nearest_float(ratios, parts=parts))
 
 
+_BETWEEN = range(1, 97)  # what the least difference may be: a few values of 255 lie far apart
+_APART = Kind(tuple(map(float, _BETWEEN)), _nearest_whole, counted=1.5)
 WHOLE = (Kind(tuple(map(float, _LARGEST)), _nearest_whole, sign=-1), Kind(tuple(map(float, _LEAST)), _nearest_whole))
 FLOATS = (_floats(2), _floats(3))  # e5m2 and e4m3, the coarser first
 
@@ -85,6 +90,16 @@ def scales(groups: torch.Tensor, moved: torch.Tensor, kind: Kind) -> torch.Tenso
         found.append(fitting.scale)
         evidence += fitting.evidence
     return torch.cat(found) if evidence >= _EVIDENCE else None
+
+
+def offset_scales(groups: torch.Tensor, moved: torch.Tensor) -> torch.Tensor | None:
+    """The largest scale (G,) of which all values of each group (G, g) are whole multiples, behind an offset of its own.
+
+    The offset is that of the value nearest to zero, which was rounded least; how it was rounded counts in all others.
+    """
+    at = groups.abs().argmin(dim=1, keepdim=True)
+    apart = groups - groups.gather(1, at)
+    return scales(apart, torch.where(apart == 0, 0.0, moved + moved.gather(1, at)), _APART)
 
 
 def scaled_steps(values: torch.Tensor, scale: torch.Tensor, kind: Kind) -> torch.Tensor:
@@ -135,7 +150,7 @@ def _fitting(groups: torch.Tensor, moved: torch.Tensor, kind: Kind) -> _Fitting 
         one, off, there = size[:, at, None], error[:, at, None], (count > at)[:, None]
         middle = (low + high) / 2
         number, step = kind.nearest(one / middle)
-        chance += torch.where(there, (2 * off / (step * middle)).clamp_max(1).log(), 0.0)
+        chance += torch.where(there, (2 * off * kind.counted / (step * middle)).clamp_max(1).log(), 0.0)
         low = torch.where(there, torch.maximum(low, (one - off) / number), low)
         high = torch.where(there, torch.minimum(high, (one + off) / number), high)
         if not bool(((low <= high).any(1) | (count == 0)).all()):

@@ -10,13 +10,15 @@ chance move values by up to a whole step: nothing in a grid says which it was (`
 fits).
 """
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 
 from sipit.noise.number_grid import grid_type, half_type
-from sipit.noise.scaled_grids import FLOATS, WHOLE, scaled_steps, scales
+from sipit.noise.scaled_grids import FLOATS, WHOLE, offset_scales, scaled_steps, scales
 
 NEAREST, ANYHOW = 0.5, 1.0  # steps to either side of what was rounded to the nearest, and of what was rounded at all
 
@@ -48,6 +50,11 @@ class Box(NamedTuple):
         return Box(self.steps[positions], self.clipped[positions])
 
 
+# A search asks several times about the same rows, and looking takes seconds where they are many.
+_looked_at: OrderedDict[tuple[str, tuple[int, ...], str], Box | None] = OrderedDict()
+_KEPT, _MANY = 2**24, 1024  # numbers in boxes that are kept (128 MB for their steps), and answers
+
+
 def coarse_box(rows: torch.Tensor) -> Box | None:
     """The box of values (T, n) on a grid that nothing is computed on: integers, or 8-bit floating point.
 
@@ -56,16 +63,31 @@ def coarse_box(rows: torch.Tensor) -> Box | None:
     """
     if rows.numel() < _LEAST_GROUP:
         return None
-    values, half = rows.double(), half_type(rows)
+    values = rows.double()
+    seen = hashlib.sha256(values.cpu().contiguous().numpy().data).hexdigest(), tuple(values.shape), str(values.device)
+    if seen not in _looked_at:
+        found = _coarse_box(values)
+        _looked_at[seen] = found
+        while sum(box.steps.numel() for box in _looked_at.values() if box) > _KEPT or len(_looked_at) > _MANY:
+            _looked_at.popitem(last=False)
+        return found
+    return _looked_at[seen]
+
+
+def _coarse_box(values: torch.Tensor) -> Box | None:
+    """`coarse_box` of values (T, n) in float64."""
+    half = half_type(values)
     # What was in few bits may have been rounded once more, to the half type that holds it now.
     moved = torch.zeros_like(values) if half is None else _float_steps(values, half) / 2
     found = _on_integers(values, moved)
-    eight = next((dtype for dtype in _EIGHT_BITS if bool((rows.to(dtype).to(rows.dtype) == rows).all())), None)
+    eight = next((dtype for dtype in _EIGHT_BITS if bool((values.to(dtype).double() == values).all())), None)
     if eight is not None and (found is not None or not _few(values)):
         size = values.abs()
         ends = torch.where(size == size.amax(1, keepdim=True), values.sign(), 0.0)
         found = _wider(found, Box(_float_steps(values, eight) / 2, ends))
-    return found or _on_scaled_floats(values, moved)
+    # A few 8-bit floating-point numbers of near size are whole steps of the smallest, which are none of the others.
+    floats = _on_scaled_floats(values, moved)
+    return found if floats is None else _wider(found, floats)
 
 
 def _on_integers(values: torch.Tensor, moved: torch.Tensor) -> Box | None:
@@ -76,6 +98,7 @@ def _on_integers(values: torch.Tensor, moved: torch.Tensor) -> Box | None:
         steps = _integer_steps(groups, established=found is not None)
         if steps is None and not exact:
             steps = next((one for kind in WHOLE if (one := scales(groups, errors, kind)) is not None), None)
+            steps = offset_scales(groups, errors) if steps is None else steps
         if steps is not None:
             half = whole(steps[:, None].expand_as(groups)) * (0.5 + _SCALE_ROUNDED) + moved
             found = _wider(found, Box(half, whole(_ends(groups))))

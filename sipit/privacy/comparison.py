@@ -6,7 +6,7 @@ replay     of two models in float64, where next to no rounding hides what differ
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,12 +14,12 @@ import torch
 from numerics.dtypes import name_of
 from proofs.arguments import called, seed_of, share
 from proofs.errors import InvalidInput
-from proofs.evidence import Record
-from proofs.showing import Shown
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.noise.spread import rounding_unit
 from sipit.privacy.calibration import Calibration, calibrate
+from sipit.privacy.choices import RUNS, chooses, nearest_turned
+from sipit.privacy.compared import Comparison, Place
 from sipit.privacy.replay import in_exact_arithmetic
 from sipit.privacy.rounded_weights import rounded_to
 from sipit.privacy.runs import FileRun, ModelRun, Run, check_before_norm, coarsest, open_run
@@ -27,98 +27,11 @@ from sipit.privacy.spread import damped_distance, spread_at
 from sipit.privacy.weights import common_format, rounds_alike
 from sipit.prompts.calibration import calibration_prompts
 from sipit.prompts.reading import tokenize
-from sipit.record import Stages, finite, silent
+from sipit.record import Stages, silent
 from sipit.states.layered import LayeredStates
 
 RATE = 0.01  # of false alarms in one comparison
-DRAWN = 64  # positions of the map that a page draws
 _EXACT = 64  # multiples of the spread that float64 may leave between two ways of computing one function
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where two runs first differ by more than rounding, and by how much (damped, relative)."""
-
-    layer: int
-    position: int
-    prompt: int
-    distance: float
-    expected: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Comparison(Shown):
-    """Two runs, compared.
-
-    Attributes:
-        kind: `rounding`, `not_rounding` or `undecided`.
-        reason: why, in a sentence.
-        layers: which were compared.
-        distances: by prompt, damped and relative, shape (layers, T).
-        expected: the largest distances that rounding explains, alike; None where no model says how rounding spreads.
-        first: where the runs first differ by more; None where they do not, or nothing says so.
-        unit: the rounding unit that was counted with.
-        rate: of false alarms in the whole comparison.
-        calibration: what the threshold comes from.
-        formats: where weights are the same in coarser number formats, how many matrices in each; both ran with those.
-        replay: in words, what computing both models in float64 showed; by layer the distance and what it may be.
-    """
-
-    kind: Verdict
-    reason: str
-    layers: tuple[int, ...]
-    distances: tuple[torch.Tensor, ...]
-    expected: tuple[torch.Tensor, ...] | None
-    first: Place | None
-    unit: float
-    rate: float
-    calibration: dict[str, Any] | None
-    replay: dict[str, Any] | None
-    formats: dict[str, int] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The `result` field of a record, but for what the runs were."""
-        return {
-            "kind": self.kind.value,
-            "reason": self.reason,
-            "false_alarm_rate": self.rate,
-            "first_divergence": None if self.first is None else asdict(self.first),
-            "layers": _by_layer(self),
-            "prompts": len(self.distances),
-            "positions": sum(distance.shape[1] for distance in self.distances),
-            "unit": self.unit,
-            "calibration": self.calibration,
-            "in_float64": self.replay,
-            "weights_in": self.formats,
-            "map": _map(self),
-        }
-
-    def to_record(self) -> Record:
-        """The record of this comparison; what the runs were is not in it."""
-        return Record("compare", self.kind, self.to_json())
-
-
-def _by_layer(found: Comparison) -> list[dict[str, Any]]:
-    """By layer the distance that is largest for what is expected there, and that; the largest where nothing is."""
-    rows: list[dict[str, Any]] = []
-    for place, layer in enumerate(found.layers):
-        distance = torch.cat([one[place] for one in found.distances])
-        expected = None if found.expected is None else torch.cat([one[place] for one in found.expected])
-        at = int((distance if expected is None else distance / expected).argmax())
-        rows.append({"layer": layer, "distance": finite(distance[at]),
-                     "expected": None if expected is None else float(expected[at])})  # fmt: skip
-    return rows
-
-
-def _map(found: Comparison) -> dict[str, Any] | None:
-    """Distances over what is expected, layer by layer and position by position, for the prompt where most shows."""
-    if found.expected is None:
-        return None
-    ratios = [distance / most for distance, most in zip(found.distances, found.expected, strict=True)]
-    number = found.first.prompt if found.first is not None else max(
-        range(len(ratios)), key=lambda n: float(ratios[n].max()))  # fmt: skip
-    shown = ratios[number][:, :DRAWN].tolist()
-    return {"prompt": number, "ratios": [[finite(value) for value in row] for row in shown]}
 
 
 def compare_runs(
@@ -178,9 +91,16 @@ def compare_runs(
             exact, sharper = _replayed(one, two, ids, layers, expected, unit, shared)
             progress(1, 1)
         found = sharper or found
+    choices: dict[str, Any] | None = None
+    if found is not None and (exact is None or exact.get("first") is None) and chooses(model):
+        if ids is None:
+            return _without_prompts(layers, distances, unit, rate)
+        with stages("turning choices") as progress:
+            pairs = list(zip(ours, theirs, strict=True))
+            found, allowed, choices = _behind_turns(model, ids, layers, widest, pairs, distances, allowed, progress)
     return Comparison(
         kind=Verdict.ROUNDING if found is None else Verdict.NOT_ROUNDING,
-        reason=_reason(found, formats, sharper=exact is not None and exact.get("first") is not None),
+        reason=_reason(found, formats, sharper=exact is not None and exact.get("first") is not None, choices=choices),
         layers=layers,
         distances=distances,
         expected=allowed,
@@ -193,6 +113,7 @@ def compare_runs(
         },
         replay=exact,
         formats=formats,
+        choices=choices,
     )  # fmt: skip
 
 
@@ -208,10 +129,13 @@ def _in_one_format(one: ModelRun, two: ModelRun) -> tuple[ModelRun, ModelRun, di
     return one, two, None
 
 
-def _reason(found: Place | None, formats: dict[str, int] | None, *, sharper: bool) -> str:
+def _reason(
+    found: Place | None, formats: dict[str, int] | None, *, sharper: bool, choices: dict[str, Any] | None
+) -> str:
     coarse = "" if formats is None else f"with the weights of both in {', '.join(sorted(formats))}, "
     if found is None:
-        return f"{coarse}the runs differ nowhere by more than rounding explains"
+        turned = "" if choices is None else ", which turns a choice between near equals there (of experts, or of keys)"
+        return f"{coarse}the runs differ nowhere by more than rounding explains{turned}"
     how = f"{coarse}computed in float64, where next to no rounding is left, " if sharper else coarse
     return (
         f"{how}the runs differ by {found.distance:.1e} at layer {found.layer}, position {found.position} of prompt "
@@ -315,6 +239,44 @@ def _without_model(
     )
     kind = Verdict.ROUNDING if alike else Verdict.UNDECIDED
     return Comparison(kind, reason, layers, distances, None, None, unit, rate, None, None)
+
+
+def _without_prompts(
+    layers: tuple[int, ...], distances: tuple[torch.Tensor, ...], unit: float, rate: float
+) -> Comparison:
+    """What two files say of a model that chooses, where nobody says of which prompts they are."""
+    reason = (
+        "the states differ by more than rounding spreads them, but the model chooses (experts, or keys), and rounding "
+        "may turn a choice; of which prompts the states are is not said: give --prompts"
+    )
+    return Comparison(Verdict.UNDECIDED, reason, layers, distances, None, None, unit, rate, None, None)
+
+
+def _behind_turns(
+    model: LanguageModel,
+    ids: list[list[int]],
+    layers: tuple[int, ...],
+    unit: float,
+    captured: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    distances: tuple[torch.Tensor, ...],
+    allowed: tuple[torch.Tensor, ...],
+    progress: Any,
+) -> tuple[Place | None, tuple[torch.Tensor, ...], dict[str, Any]]:
+    """What no turned choice explains, what is allowed where one does, and what was run for it.
+
+    A place is explained where both runs are what the model makes of choices that rounding turns. Prompts are looked
+    at as long as what comes first is explained.
+    """
+    wider, places, seen = list(allowed), 0, list[int]()
+    while (found := _first_beyond(layers, distances, wider)) is not None and found.prompt not in seen:
+        number = found.prompt
+        progress(len(seen), len(ids))
+        seen.append(number)
+        nearest = nearest_turned(model, ids[number], layers, unit, captured[number])
+        turned = (distances[number] > allowed[number]) & (nearest <= allowed[number])
+        wider[number] = torch.where(turned, distances[number], allowed[number])
+        places += int(turned.sum())
+    return found, tuple(wider), {"runs": RUNS, "prompts": sorted(seen), "places": places}
 
 
 def _expected(

@@ -12,7 +12,8 @@ from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.privacy.after import measure_released
 from sipit.privacy.audit import Answer, audit_states
-from sipit.privacy.comparison import DRAWN, RATE, compare_runs
+from sipit.privacy.compared import DRAWN
+from sipit.privacy.comparison import RATE, compare_runs
 from sipit.privacy.defences import Defence
 from sipit.privacy.leak import SHORTLIST, measure_leak
 from sipit.privacy.power import Power, power_of

@@ -11,12 +11,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import psutil
 import torch
 from torch.overrides import TorchFunctionMode
 
 from numerics.networks.casting import cast
 from proofs.errors import SipitError
+from sipit.memory import available_memory
 from sipit.models import LanguageModel
 from sipit.models.copies import copied
 from sipit.models.library import one_line
@@ -44,7 +44,7 @@ def in_exact_arithmetic(
 ) -> tuple[torch.Tensor, ...] | str:
     """The states (layers, T, d) of prompts in float64, with weights rounded to a type before; or why there are none."""
     weights = sum(parameter.numel() for parameter in model.module.parameters())
-    if _COPIES * 8 * weights > psutil.virtual_memory().available:
+    if _COPIES * 8 * weights > available_memory():
         return "there is no memory for a copy of it in float64"
     try:
         exact = replace(copied(model), dtype=torch.float64)

@@ -52,12 +52,12 @@ def spread_at(model: LanguageModel, token_ids: Sequence[int], layers: Sequence[i
     with reading(model, layers) as runs, whole_length(len(ids)):
         perturbed_runs(network, ids, unit)
     plain = torch.stack([runs[layer][0][0].cpu().clone() for layer in layers])
-    moved = torch.stack([_moved(runs[layer][0]) for layer in layers])
+    moved = torch.stack([moved_from_first(runs[layer][0]) for layer in layers])
     largest, but_last = moved.amax(1), moved[:, :-1].amax(1)
     return Spread(plain, largest.clamp_min(unit), moved[:, -1], but_last.clamp_min(unit), unit)
 
 
-def _moved(states: torch.Tensor) -> torch.Tensor:
+def moved_from_first(states: torch.Tensor) -> torch.Tensor:
     """How far perturbed runs lie from the first of all (1 + samples, T, d), shape (samples, T)."""
     exact = states.cpu().double()
     return relative_distance(exact[1:], exact[:1].expand_as(exact[1:]), damped=True)

@@ -54,6 +54,14 @@ def gguf_of(kind, count):
     return b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1) + b"x" + struct.pack("<IIQ", 9, kind, count)
 
 
+GGUF = {
+    "numbers.gguf": lambda path: hole(path, gguf_of(4, 2**26), 2**28),
+    "texts.gguf": lambda path: hole(path, gguf_of(8, 2**26), 2**29),
+    "keys.gguf": lambda path: hole(path, b"GGUF" + struct.pack("<IQQ", 3, 0, 2**26), 2**30),
+    "tensors.gguf": lambda path: hole(path, b"GGUF" + struct.pack("<IQQ", 3, 2**26, 0), 2**31),
+}
+
+
 STATES = {
     "one.npz": lambda path: archive(path, a=("<f4", 0.5)),
     "several.npz": lambda path: archive(path, **{f"p{n}": ("<f4", 1 / 16) for n in range(8)}),
@@ -63,8 +71,7 @@ STATES = {
     "claim.safetensors": lambda path: path.write_bytes(safetensors_of([2**40, 64], 2**48)),
     "hole.npy": lambda path: hole(path, header((4 * GIB // 256, 64)), 4 * GIB),
     "hole.safetensors": lambda path: hole(path, safetensors_of([4 * GIB // 256, 64], 4 * GIB), 4 * GIB),
-    "numbers.gguf": lambda path: hole(path, gguf_of(4, 2**26), 2**28),
-    "texts.gguf": lambda path: hole(path, gguf_of(8, 2**26), 2**29),
+    **GGUF,
     "hole.json": lambda path: hole(path, b"[", 3 * GIB),
     "deep.json": lambda path: path.write_bytes(b"[" * 3_000_000),
     "digits.json": lambda path: path.write_text('{"meta_info":{"hidden_states":[[[' + "9" * 4_000_000 + "]]]}}"),
@@ -91,6 +98,13 @@ def test_states_that_cost_too_much_are_refused_before_they_are_read(name, tmp_pa
     STATES[name](tmp_path / name)
     model = tiny("gpt2")
     assert_refused_in_little_room(lambda: sipit.read_states(tmp_path / name, layer=1, model=model))
+
+
+@pytest.mark.parametrize("name", GGUF)
+@pytest.mark.parametrize("given", ["file", "folder"])
+def test_models_that_cost_too_much_are_refused_before_they_are_read(name, given, tmp_path):
+    GGUF[name](tmp_path / name)
+    assert_refused_in_little_room(lambda: sipit.load_model(tmp_path / name if given == "file" else tmp_path))
 
 
 @pytest.mark.parametrize("name", PROMPTS)

@@ -16,8 +16,9 @@ from sipit.installation.checks import Check, broken, ok, tried
 from sipit.installation.examination import Examination
 from sipit.installation.importing import import_errors
 from sipit.installation.libraries import check_optional, check_python, check_required
-from sipit.installation.limits import usable_memory, usable_processors
+from sipit.installation.limits import usable_processors
 from sipit.installation.versions import Library, libraries_named
+from sipit.memory import usable_memory
 
 NUMBERS = st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
 STATUSES = (Verdict.OK, Verdict.DEGRADED, Verdict.BROKEN)

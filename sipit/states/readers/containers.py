@@ -16,8 +16,9 @@ import torch
 
 from proofs.errors import InvalidInput
 from proofs.network.tensor_file import ITEM_BITS, read_header
+from sipit.models.gguf_header import check_gguf
 from sipit.states.readers.numpy_files import read_npy, read_npz
-from sipit.states.readers.price import check_gguf, check_memory
+from sipit.states.readers.price import check_memory
 
 _PICKLES = (b"\x80", b"(dp", b"ccopy_reg")
 

@@ -1,0 +1,58 @@
+"""What the header of a GGUF file says that it holds, looked at before a library reads it.
+
+A few bytes count entries by the billion. A model and a file of states are priced alike.
+"""
+
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+from proofs.errors import InvalidInput
+
+_ENTRIES = 2**22  # tensors, keys, entries of all lists; the largest vocabulary with its merges has a third
+_WIDTHS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of a value by GGUF's number
+_STRING, _LIST = 8, 9
+
+
+def check_gguf(path: Path) -> None:
+    """Raises InvalidInput where the header of a GGUF file counts more than any model has; other damage is left."""
+    with path.open("rb") as stream:
+        try:
+            counted = 0
+            for count in _listed(stream):
+                counted += count
+                if counted > _ENTRIES:
+                    break
+            else:
+                return
+        except (struct.error, KeyError):
+            return  # it ends early, or has values of a kind that the library will name
+    raise InvalidInput(
+        f"Expected a GGUF file, but the header of {path} counts more than {_ENTRIES} entries; copy it again."
+    )
+
+
+def _listed(stream: IO[bytes]) -> Iterable[int]:
+    """How many tensors and entries there are, and of every list how long it is, before it is passed over."""
+    stream.seek(4)
+    order = "<" if stream.read(4)[:2] != b"\0\0" else ">"  # the version, a small number
+
+    def read(kind: str) -> int:
+        (value,) = struct.unpack(order + kind, stream.read(struct.calcsize(order + kind)))
+        return value
+
+    yield read("Q")
+    entries = read("Q")
+    yield entries
+    for _ in range(entries):
+        stream.seek(read("Q"), 1)
+        kind, count = read("I"), 1
+        if kind == _LIST:
+            kind, count = read("I"), read("Q")
+            yield count
+        if kind != _STRING:
+            stream.seek(_WIDTHS[kind] * count, 1)
+            continue
+        for _ in range(count):
+            stream.seek(read("Q"), 1)

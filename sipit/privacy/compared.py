@@ -1,0 +1,103 @@
+"""What a comparison of two runs found, and how a record tells it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from proofs.evidence import Record
+from proofs.showing import Shown
+from proofs.verdict import Verdict
+from sipit.record import finite
+
+DRAWN = 64  # positions of the map that a page draws
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where two runs first differ by more than rounding, and by how much (damped, relative)."""
+
+    layer: int
+    position: int
+    prompt: int
+    distance: float
+    expected: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison(Shown):
+    """Two runs, compared.
+
+    Attributes:
+        kind: `rounding`, `not_rounding` or `undecided`.
+        reason: why, in a sentence.
+        layers: which were compared.
+        distances: by prompt, damped and relative, shape (layers, T).
+        expected: the largest distances that rounding explains, alike; None where no model says how rounding spreads.
+        first: where the runs first differ by more; None where they do not, or nothing says so.
+        unit: the rounding unit that was counted with.
+        rate: of false alarms in the whole comparison.
+        calibration: what the threshold comes from.
+        formats: where weights are the same in coarser number formats, how many matrices in each; both ran with those.
+        choices: where the blocks choose experts or keys, and the runs lay beyond the spread: which prompts were
+            perturbed more widely, in how many runs, and at how many layers and positions a turned choice explains it.
+        replay: in words, what computing both models in float64 showed; by layer the distance and what it may be.
+    """
+
+    kind: Verdict
+    reason: str
+    layers: tuple[int, ...]
+    distances: tuple[torch.Tensor, ...]
+    expected: tuple[torch.Tensor, ...] | None
+    first: Place | None
+    unit: float
+    rate: float
+    calibration: dict[str, Any] | None
+    replay: dict[str, Any] | None
+    formats: dict[str, int] | None = None
+    choices: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The `result` field of a record, but for what the runs were."""
+        return {
+            "kind": self.kind.value,
+            "reason": self.reason,
+            "false_alarm_rate": self.rate,
+            "first_divergence": None if self.first is None else asdict(self.first),
+            "layers": _by_layer(self),
+            "prompts": len(self.distances),
+            "positions": sum(distance.shape[1] for distance in self.distances),
+            "unit": self.unit,
+            "calibration": self.calibration,
+            "in_float64": self.replay,
+            "weights_in": self.formats,
+            "choices": self.choices,
+            "map": _map(self),
+        }
+
+    def to_record(self) -> Record:
+        """The record of this comparison; what the runs were is not in it."""
+        return Record("compare", self.kind, self.to_json())
+
+
+def _by_layer(found: Comparison) -> list[dict[str, Any]]:
+    """By layer the distance that is largest for what is expected there, and that; the largest where nothing is."""
+    rows: list[dict[str, Any]] = []
+    for place, layer in enumerate(found.layers):
+        distance = torch.cat([one[place] for one in found.distances])
+        expected = None if found.expected is None else torch.cat([one[place] for one in found.expected])
+        at = int((distance if expected is None else distance / expected).argmax())
+        rows.append({"layer": layer, "distance": finite(distance[at]),
+                     "expected": None if expected is None else float(expected[at])})  # fmt: skip
+    return rows
+
+
+def _map(found: Comparison) -> dict[str, Any] | None:
+    """Distances over what is expected, layer by layer and position by position, for the prompt where most shows."""
+    if found.expected is None:
+        return None
+    ratios = [distance / most for distance, most in zip(found.distances, found.expected, strict=True)]
+    number = found.first.prompt if found.first is not None else max(
+        range(len(ratios)), key=lambda n: float(ratios[n].max()))  # fmt: skip
+    shown = ratios[number][:, :DRAWN].tolist()
+    return {"prompt": number, "ratios": [[finite(value) for value in row] for row in shown]}
