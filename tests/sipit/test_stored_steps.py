@@ -347,7 +347,8 @@ def test_a_later_box_that_holds_two_tokens_strikes_nothing_out(monkeypatch):
 @settings(max_examples=10)
 @given(
     st.sampled_from(["llama", "gpt2"]), st.sampled_from([0.01, 0.05, 0.2]), st.sampled_from([1024, 0]),
-    st.lists(st.sampled_from([2, 3, 4, 8]), min_size=5, max_size=5), st.sampled_from([200, 77]), st.sampled_from([31, 90]),
+    st.lists(st.sampled_from([2, 3, 4, 8]), min_size=5, max_size=5), st.sampled_from([200, 77]),
+    st.sampled_from([31, 90]),
 )  # fmt: skip
 def test_later_rows_never_speak_for_a_wrong_twin(family, relative, small, bits, second, third):
     model, prompt = with_rows(family, [(200, 77), (31, 90)], relative=relative), [9, second, third, 7, 18]
