@@ -5,6 +5,8 @@ Behind a known prefix a row is the next one if the state of some token is that r
 recomputed.
 """
 
+from collections.abc import Iterator
+
 import torch
 
 from sipit.diagnosis.walk import Step, Walk, fitting
@@ -12,7 +14,7 @@ from sipit.inversion.decision import fits
 from sipit.noise.distances import direction_distance
 
 _ALL = 4096  # tokens of a vocabulary that is tried whole at every position
-_LIKELY = 32  # tokens tried for every row of a larger one
+_LIKELY = (32, 512)  # tokens of a larger one tried for every row, and where none fits
 
 
 def in_order(walk: Walk, rows: torch.Tensor, tolerance: float) -> tuple[list[int], list[Step]]:
@@ -34,10 +36,23 @@ def in_order(walk: Walk, rows: torch.Tensor, tolerance: float) -> tuple[list[int
 
 def _fitting(walk: Walk, rows: torch.Tensor, tolerance: float) -> list[int]:
     """Which of the rows are the state of some token at the next position."""
+    for tokens in _tried(walk, rows):
+        states = walk.states(tokens)
+        nearest = [float(direction_distance(states, row.to(states)).min()) for row in rows]
+        found = [at for at, distance in enumerate(nearest) if fits(distance, tolerance)]
+        if found:
+            return found
+    return []
+
+
+def _tried(walk: Walk, rows: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The tokens to try: all of a small vocabulary, else the likeliest by each row and by what the model expects."""
     everything = torch.arange(walk.model.vocabulary_size, device=walk.model.device)
-    if len(everything) > _ALL:
-        likely = [walk.ranking(row, walk.length)[:_LIKELY] for row in rows]
-        everything = torch.cat(likely).unique()
-    states = walk.states(everything)
-    nearest = [float(direction_distance(states, row.to(states)).min()) for row in rows]
-    return [at for at, distance in enumerate(nearest) if fits(distance, tolerance)]
+    if len(everything) <= _ALL:
+        yield everything
+        return
+    orders = [walk.ranking(row, walk.length) for row in rows]
+    expected = walk.expected()
+    for count in _LIKELY:
+        parts = [order[:count] for order in orders]
+        yield torch.cat(parts if expected is None else [*parts, expected[:count]]).unique()

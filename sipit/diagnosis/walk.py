@@ -12,9 +12,11 @@ import torch
 
 from sipit.diagnosis.sites import Site, Sites
 from sipit.inversion.decision import accepted, clearly_farther, fits
+from sipit.inversion.policies.outlook import Outlook
 from sipit.inversion.probes import Probes
 from sipit.models import LanguageModel
 from sipit.noise.distances import direction_distance
+from sipit.observations.network import expectation
 from sipit.prefix.choice import single_opener
 
 _FIRST = 64  # candidates tested at every row
@@ -139,6 +141,13 @@ class Walk:
         """All tokens by the probe of the site, best first."""
         probe = self.probes.at(position)
         return probe.scores(probe.features(row[None]))[0].argsort(descending=True, stable=True)
+
+    def expected(self) -> torch.Tensor | None:
+        """All tokens as the model expects them at the next position, likeliest first; None where it says nothing."""
+        network = expectation(self.model) if self._length else None
+        if network is None:
+            return None
+        return Outlook(network).behind(self._prefix.prompt[: self._length]).argsort(descending=True, stable=True)
 
     def _distances(self, row: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         if not len(tokens):

@@ -274,6 +274,15 @@ def test_rows_out_of_order_are_put_in_that_of_the_prompt(family, kind):
     assert list(found.order) == [order.index(position) for position in range(len(PROMPT))]
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_so_they_are_where_the_likeliest_tokens_of_a_large_vocabulary_fit_nowhere(family, monkeypatch):
+    monkeypatch.setattr("sipit.diagnosis.order._ALL", 0)
+    monkeypatch.setattr("sipit.diagnosis.order._LIKELY", (1, 512))
+    order = ORDERS["all"]
+    found = doctor(family).diagnose(hooked(tiny(family), PROMPT)[order], claimed=LAYER)
+    assert list(found.order) == [order.index(position) for position in range(len(PROMPT))]
+
+
 def test_an_order_that_rows_do_not_tell_is_not_named():
     """The embedding of a rotary model is that of the token wherever it stands."""
     model = tiny("llama")
