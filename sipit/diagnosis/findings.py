@@ -11,6 +11,7 @@ from sipit.diagnosis.walk import Start
 
 TOO_LITTLE = "too few to tell"  # in the reason why a disguise stays
 CUT_SHORT = "that were tried"  # the same, where not all tokens were
+NOT_ALONE = "no prompt alone fits"  # the same, where several do, or none beyond the first rows
 
 
 class Cause(StrEnum):
@@ -103,8 +104,8 @@ class Diagnosis:
 
     @property
     def left_open(self) -> bool:
-        """Whether a disguise leaves too little to tell, or not all that it may hide was tried."""
-        return any(TOO_LITTLE in reason or CUT_SHORT in reason for reason in self.open_disguises)
+        """Whether a disguise leaves too little to tell, not all that it may hide was tried, or it began to fit."""
+        return any(why in reason for why in (TOO_LITTLE, CUT_SHORT, NOT_ALONE) for reason in self.open_disguises)
 
     @property
     def complete(self) -> bool:

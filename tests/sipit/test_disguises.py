@@ -10,7 +10,7 @@ from proofs.errors import InvalidInput
 from sipit.diagnosis.conventions import Diagnostician
 from sipit.diagnosis.findings import Cause
 from sipit.diagnosis.sites import Site
-from tests.sipit.cases import tiny
+from tests.sipit.cases import altered, tiny
 
 PROMPT = [104, 7, 33, 250, 9, 180, 61, 61, 2]
 LAYER = 1
@@ -152,3 +152,57 @@ def test_a_width_that_no_choice_of_coordinates_explains_is_refused():
 def test_the_claim_is_that_of_the_layer_named():
     assert diagnosed("llama", states("llama")[:, drawn(64)]).site == Site(LAYER)
     assert not diagnosed("llama", states("llama", layer=2)[:, drawn(64)]).verified
+
+
+def with_twins(relative):
+    """A model where twenty rows lie as near to row 200 as that."""
+
+    def change(module):
+        rows = module.get_input_embeddings().weight
+        drawn_ = torch.randn(20, rows.shape[1], generator=torch.Generator().manual_seed(3))
+        rows[201:221] = rows[200] * (1 + relative * drawn_)
+
+    return altered("llama", change)
+
+
+def named_wrongly(model, prompt, found):
+    classes = model.token_classes
+    return found.token_ids != () and list(found.token_ids) != classes[prompt].tolist()
+
+
+@pytest.mark.parametrize("relative", [1e-6, 3e-6])
+@pytest.mark.parametrize("batch", [1, 128])
+@pytest.mark.parametrize("disguise", LARGE)
+def test_a_twin_that_is_tried_first_is_not_named(disguise, batch, relative, monkeypatch):
+    """Of a large vocabulary a batch may hold the twin and not the true token."""
+    monkeypatch.setattr("sipit.diagnosis.disguises.evidence.RUNS", 0)
+    monkeypatch.setattr("sipit.diagnosis.disguises.evidence._LIKELIEST", batch)
+    model = with_twins(relative)
+    doctors = Diagnostician(model)
+    for prompt in ([116, 211, 270], [168, 206, 237], [32, 206, 265], [211, 116, 206, 9]):
+        rows = sipit.capture(model, [prompt], layer=LAYER)[0]
+        if disguise == "rows and coordinates":
+            rows = rows[drawn(len(prompt), 1)][:, drawn(64)]
+        else:
+            rows = LARGE[disguise](rows)
+        assert not named_wrongly(model, prompt, doctors.diagnose(rows, claimed=LAYER))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kept", [64, 40])
+@pytest.mark.parametrize("prompt", [[9, 200], [9, 77], [9, 200, 31]])
+def test_coordinates_that_earlier_rows_do_not_tell_apart_name_no_token(seed, kept, prompt):
+    """Token 77 is token 200 with two coordinates exchanged, in which the first token is the same."""
+
+    def change(module):
+        rows = module.get_input_embeddings().weight
+        rows[9, 5] = rows[9, 7]
+        rows[77] = rows[200]
+        rows[77, [5, 7]] = rows[200, [7, 5]]
+
+    model = altered("llama", change)
+    (rows,) = sipit.capture(model, [prompt], layer=0)
+    secret = [at for at in drawn(64, seed).tolist() if at < kept]
+    found = Diagnostician(model).diagnose(rows[:, secret], claimed=0)
+    assert not named_wrongly(model, prompt, found)
+    assert found.disguise in (None, "a rotation of its own")

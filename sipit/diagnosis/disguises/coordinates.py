@@ -6,7 +6,8 @@ brings two rows nearer than sorting both does. Where some are missing, every val
     first      the row and token whose values agree, of all rows: the others may be out of order as well
     choice     which coordinate is which: the assignment of least squared difference over the rows settled so far
     next       nearest row and token under that choice, till the values agree; then the choice is made again
-    verify     all rows once more under the last choice, by the decision rule, over all tokens that were tested
+    verify     all rows once more under the last choice, by the decision rule, over all tokens that were tested; and
+               none of these may fit under another choice, that the rows before leave open
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +17,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from sipit.diagnosis.disguises.evidence import ENOUGH, MOST, Following, Undone, Vocabulary, by_chance
-from sipit.diagnosis.findings import CUT_SHORT, TOO_LITTLE
-from sipit.inversion.decision import accepted, fits
+from sipit.diagnosis.findings import CUT_SHORT, NOT_ALONE, TOO_LITTLE
+from sipit.inversion.decision import accepted, fits, limit
 
 _FIRSTS = 4  # rows that are tried as the first of the prompt
 _SORTED = 4096  # states that are sorted at a time
-_RIVALS = 8  # nearest embedding rows that are tested beside a token
 
 # All tokens in the order in which a row (d,) at a position speaks for them.
 Ranking = Callable[[torch.Tensor, int], torch.Tensor]
@@ -57,6 +57,8 @@ def undo_choice(vocabulary: Vocabulary, rows: torch.Tensor, ranking: Ranking) ->
                 return found
     if vocabulary.left <= 0:
         return f"no token among the {MOST} {CUT_SHORT} has the values of some row"
+    if any(near.values()):
+        return f"some row has the values of a first token, but {NOT_ALONE} all rows"
     return "no token's values are those of a row, as they would be at the first position"
 
 
@@ -127,7 +129,7 @@ def _orders(
 
 
 def _verified(vocabulary: Vocabulary, rows: torch.Tensor, path: _Path) -> Undone | None:
-    """The same under one choice of coordinates, if every row is accepted, and no row left fits in its place."""
+    """The same under one choice of coordinates, if every row is accepted, and nothing else fits in its place."""
     order, tokens, choice = path.order, path.tokens, _choice(rows[path.order], torch.stack(path.states))
     residuals, margins = list[float](), list[float]()
     for position, row in enumerate(order):
@@ -138,12 +140,28 @@ def _verified(vocabulary: Vocabulary, rows: torch.Tensor, path: _Path) -> Undone
         margins.append(vocabulary.margin(apart, following.tokens, tokens[position]))
         if not accepted(residuals[-1], margins[-1], vocabulary.tolerance):
             return None
-        later = rows[list(order[position + 1 :])]
-        nearest = _apart(later, following, choice)
-        if list(order) != sorted(order) and bool((nearest <= vocabulary.tolerance).any()):
+        later = order[position + 1 :] if order != sorted(order) else []
+        if bool((_apart(rows[later], following, choice) <= vocabulary.tolerance).any()):
             return None  # in another order they would fit as well
+        within = limit(residuals[-1], vocabulary.tolerance)
+        others = Following(following.tokens[~own], following.states[~own])
+        if position and _fits_otherwise(rows[order[: position + 1]], path.states[:position], others, within):
+            return None
     kind = "coordinates permuted" if len(choice) == vocabulary.network.width else "a part of the coordinates"
     return Undone(kind, tuple(tokens), tuple(residuals), tuple(margins), tuple(order), tuple(choice.tolist()))
+
+
+def _fits_otherwise(rows: torch.Tensor, states: list[torch.Tensor], others: Following, within: float) -> bool:
+    """Whether the last row fits another token, once coordinates that the rows before do not tell apart are exchanged.
+
+    At the first position a token is named only where the values alone leave no other.
+    """
+    allowed = within**2 * float(rows.square().sum())
+    for place in (_values_apart(rows[-1:], others.states)[0] <= within).nonzero().flatten().tolist():
+        made = torch.stack([*states, others.states[place]])
+        if float((rows - made[:, _choice(rows, made)]).square().sum()) <= allowed:
+            return True
+    return False
 
 
 def _tested(vocabulary: Vocabulary, tokens: Sequence[int], tested: torch.Tensor) -> Following:
@@ -151,6 +169,6 @@ def _tested(vocabulary: Vocabulary, tokens: Sequence[int], tested: torch.Tensor)
     if len(tokens) == 1:
         return vocabulary.first
     if not vocabulary.whole:
-        (near,) = vocabulary.network.model.nearest_rows(tested.new_tensor(tokens[-1:]), _RIVALS)
-        tested = torch.cat([tested, near[~torch.isin(near, tested)]])
+        rivals = vocabulary.with_rivals([tokens[-1]])
+        tested = torch.cat([tested, rivals[~torch.isin(rivals, tested)]])
     return vocabulary.again(tuple(tokens[:-1]), tested)

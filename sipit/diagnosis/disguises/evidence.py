@@ -24,6 +24,7 @@ RUNS = 2**16  # tokens that are run for one prompt where the whole vocabulary is
 MOST = 2**17  # tokens that are run behind the first of one prompt where it is not
 HELD = 2**31  # bytes of the states of all tokens at the first position, beyond which a disguise is not tried
 _LIKELIEST = 128  # tokens of the first batch behind a prefix
+RIVALS = 8  # nearest embedding rows that are tested beside a token, where not all tokens are
 _GROWTH = 4  # each further batch is this many times as large
 _PIECE = 1024  # tokens that run together
 
@@ -105,6 +106,11 @@ class Vocabulary:
     def again(self, prefix: tuple[int, ...], tokens: torch.Tensor) -> Following:
         """Some tokens behind a prefix."""
         return self._states(self._opened(prefix), prefix, tokens)
+
+    def with_rivals(self, tokens: list[int]) -> torch.Tensor:
+        """Tokens, and those whose embedding rows are nearest to theirs, each once."""
+        named = self.tokens.new_tensor(tokens)
+        return torch.cat([named, *self.network.model.nearest_rows(named, RIVALS)]).unique()
 
     def _opened(self, prefix: tuple[int, ...]) -> Prefix:
         opened = single_opener(self.network)(self.network)

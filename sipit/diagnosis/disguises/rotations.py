@@ -6,12 +6,13 @@ followed until one is left. Rows of prompts before it that had the same rotation
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from sipit.diagnosis.disguises.evidence import ENOUGH, MOST, Following, Undone, Vocabulary, by_chance
 from sipit.diagnosis.findings import CUT_SHORT, TOO_LITTLE
+from sipit.inversion.decision import accepted, limit
 
 _APART = 0.1  # relative distance of a row from the span of others below which it is not added to them
 _FOLLOWED = 64  # prompts followed at once; where more fit, none is named
@@ -58,26 +59,35 @@ class _Path:
 
 @dataclass
 class _Front:
-    """A path, what may follow it, and how near the nearest token came that does not."""
+    """A path, what may follow it, the tokens tested that may fit, and how near the nearest other one came."""
 
     path: _Path
     following: Iterator[Following]
     left: float = float("inf")
+    near: list[tuple[float, int, torch.Tensor]] = field(default_factory=list[tuple[float, int, torch.Tensor]])
 
-    def longer(self, vocabulary: Vocabulary, row: torch.Tensor) -> list[_Path] | None:
-        """The paths with a row more, by the next batch of tokens; None where there is none."""
-        following = next(self.following, None)
-        if following is None:
-            return None
+    def test(self, vocabulary: Vocabulary, row: torch.Tensor, following: Following) -> None:
+        """Enters tokens as those that may come next."""
         apart = self.path.settled.distances(row, following.states)
-        near = vocabulary.near(apart, following.tokens)
-        own = torch.isin(vocabulary.classes[following.tokens], vocabulary.classes[following.tokens[near]])
-        self.left = min([self.left, *apart[~own].tolist()])
-        return [
-            self.path.longer(row, int(vocabulary.classes[following.tokens[at]]), following.states[at],
-                             float(apart[at]), self.left)
-            for at in near
-        ]  # fmt: skip
+        may = apart <= limit(vocabulary.tolerance, vocabulary.tolerance)
+        self.left = min([self.left, *apart[~may].tolist()])
+        for at in may.nonzero().flatten().tolist():
+            self.near.append((float(apart[at]), int(following.tokens[at]), following.states[at]))
+
+    def fitting(self, vocabulary: Vocabulary) -> list[tuple[float, int, torch.Tensor]]:
+        """The tokens tested that fit and that the nearest does not rule out, one of a class."""
+        if not self.near:
+            return []
+        distances = torch.tensor([apart for apart, _, _ in self.near], dtype=torch.float64)
+        tokens = torch.tensor([token for _, token, _ in self.near], device=vocabulary.tokens.device)
+        return [self.near[place] for place in vocabulary.near(distances, tokens)]
+
+    def longer(self, vocabulary: Vocabulary, row: torch.Tensor) -> list[_Path]:
+        """The paths with a row more."""
+        classes, fitting = vocabulary.classes, self.fitting(vocabulary)
+        own = {int(classes[token]) for _, token, _ in fitting}
+        left = min([self.left, *(apart for apart, token, _ in self.near if int(classes[token]) not in own)])
+        return [self.path.longer(row, int(classes[token]), state, apart, left) for apart, token, state in fitting]
 
 
 def _seen_from(base: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,16 +129,29 @@ def undo_rotation(vocabulary: Vocabulary, rows: torch.Tensor, known: Settled | N
         return f"the inner products of {len(rows)} rows are {TOO_LITTLE} prompts apart"
     (path,) = followed
     margins = tuple(min(margin, died) for margin in path.margins)
+    if not all(accepted(*both, vocabulary.tolerance) for both in zip(path.residuals, margins, strict=True)):
+        return "another prompt has nearly the same inner products"
     kind = "a rotation of its own" if known is None else "the rotation of a prompt before it"
     return Undone(kind, path.tokens, path.residuals, margins, tuple(range(len(rows)))), path.settled
 
 
 def _longer(vocabulary: Vocabulary, row: torch.Tensor, fronts: list[_Front]) -> list[_Path]:
-    """The paths with a row more: a batch of tokens behind each, and further ones till some path goes on."""
-    while fronts:
-        found = [front.longer(vocabulary, row) for front in fronts]
-        longer = [path for paths in found for path in paths or ()]
-        if longer:
-            return longer
-        fronts = [front for front, paths in zip(fronts, found, strict=True) if paths is not None]
-    return []
+    """The paths with a row more: a batch of tokens behind each, and further ones till some path goes on.
+
+    What one goes on with is tested behind all, with the nearest embedding rows: in the batches to come there may be
+    tokens that fit as well.
+    """
+    under_way, fitting = list(fronts), list[int]()
+    while under_way and not fitting:
+        for front in list(under_way):
+            following = next(front.following, None)
+            if following is None:
+                under_way.remove(front)
+            else:
+                front.test(vocabulary, row, following)
+        fitting = [token for front in fronts for _, token, _ in front.fitting(vocabulary)]
+    if not vocabulary.whole and fronts[0].path.tokens and 0 < len(fitting) <= _FOLLOWED:
+        tokens = vocabulary.with_rivals(fitting)
+        for front in fronts:
+            front.test(vocabulary, row, vocabulary.again(front.path.tokens, tokens))
+    return [path for front in fronts for path in front.longer(vocabulary, row)]
