@@ -38,9 +38,9 @@ class FirstStates:
         if rows < SMALLEST or size > LARGEST or model.lengths.lengths:
             return None
         dtype = name_of(model.dtype)
-        key = f"{measured_with(model.device)}/first/{model.digest[:32]}-{network.place}-{dtype}.safetensors"
+        key = f"{measured_with(model.device)}/first-states/{model.digest[:32]}-{network.place}-{dtype}.safetensors"
         table = (kept_tensors(key) or {}).get("states")
-        if table is not None and table.shape == (rows, network.width) and table.dtype == model.dtype:
+        if table is not None and table.shape == (rows, network.width):
             return cls(key, table.to(model.device), torch.ones(rows, dtype=torch.bool, device=model.device), True)
         empty = torch.empty(rows, network.width, dtype=model.dtype, device=model.device)
         return cls(key, empty, torch.zeros(rows, dtype=torch.bool, device=model.device))
@@ -63,15 +63,18 @@ class FirstStates:
             self._asked[tokens[first & run]] = True
             found = yield Candidates(positions[run], tokens[run])
             self.enter(positions[run], tokens[run], found)
+            states = states.to(torch.promote_types(states.dtype, found.dtype))
             states[run] = found.to(states.dtype)
             known = first & self.known[tokens]
-            states[known] = self.table[tokens[known]]
+            states[known] = self.table[tokens[known]].to(states.dtype)
             done |= run | known
         return states
 
     def enter(self, positions: torch.Tensor, tokens: torch.Tensor, states: torch.Tensor) -> None:
         """Remembers the states of those tokens that stand at the first position; keeps all once all are known."""
         first = positions == 0
+        # Some observations of a half type are read in float32: rounded to it, their rows would be others.
+        self.table = self.table.to(torch.promote_types(self.table.dtype, states.dtype))
         self.table[tokens[first]] = states[first].to(self.table.dtype)
         self.known[tokens[first]] = True
         if not self._kept and bool(self.known.all()):

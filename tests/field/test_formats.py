@@ -118,3 +118,15 @@ def test_prompts_side_by_side_share_what_was_run_at_the_first_position(folder, m
         return sum(one.token_positions for one in found)
 
     assert runs(512) < runs(10**9) / 3
+
+
+@pytest.mark.parametrize(("family", "observe"), [("mixtral", "router-scores"), ("llama", "logprobs")])
+def test_what_is_shared_at_the_first_position_is_not_rounded(family, observe, monkeypatch, tmp_path):
+    """Some observations of a half type are read in float32."""
+    monkeypatch.setenv("SIPIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(first_states, "SMALLEST", 512)
+    model, prompt = sipit.load_model(f"tiny-{family}", dtype="bfloat16"), [9, 200, 31, 7]
+    states = sipit.capture(model, [prompt], observe=observe, layer=1 if observe == "router-scores" else None)
+    assert states.arrays[0].dtype == torch.float32
+    (found,) = sipit.invert(model, states)
+    assert (found.token_ids, found.largest_residual) == (prompt, 0.0)

@@ -157,7 +157,8 @@ def _fits_otherwise(rows: torch.Tensor, states: list[torch.Tensor], others: Foll
     At the first position a token is named only where the values alone leave no other.
     """
     allowed = within**2 * float(rows.square().sum())
-    for place in (_values_apart(rows[-1:], others.states)[0] <= within).nonzero().flatten().tolist():
+    apart = torch.cat([_values_apart(rows[-1:], some)[0] for some in others.states.split(_SORTED)])
+    for place in (apart <= within).nonzero().flatten().tolist():
         made = torch.stack([*states, others.states[place]])
         if float((rows - made[:, _choice(rows, made)]).square().sum()) <= allowed:
             return True
