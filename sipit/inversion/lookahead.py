@@ -8,7 +8,8 @@
 The state of a token depends on the tokens before it, so a wrong one is seldom followed by a state that fits. "No
 continuation" means the likeliest ones that the policy names, and with a small vocabulary all: like the outcome
 `recovered`, it speaks of what was tested. Of values that were rounded when stored, a state that fits says little where
-its box holds, or nearly holds, another continuation too: from there on nothing is struck out.
+its box holds, or nearly holds, another continuation too: from there on nothing is struck out. In a large vocabulary a
+strike also waits until the position behind it fits as well: two boxes that a wrong prompt meets are no coincidence.
 """
 
 from collections.abc import Generator, Sequence
@@ -45,11 +46,13 @@ def follow(verifier: Verifier, proposal: Proposal, working: Sequence[int], posit
     alternatives = verifier.possible(position)
     if len(alternatives) > (_FOLLOWED_BY_ALL if verifier.model.vocabulary_size <= _SMALL else FOLLOWED):
         return
-    crowds = verifier.tolerance.boxed > 0 and verifier.model.vocabulary_size > _SMALL
+    # Where not all continuations are tested, one wrong token that happens to lie in a box is no evidence yet.
+    doubtful = verifier.tolerance.boxed > 0 and verifier.model.vocabulary_size > _SMALL
+    against = list[int]()  # what waits for another position to be struck out
     paths = {token: [token] for token in alternatives}
     last = min(position + FAR_AHEAD, len(verifier.observed) - 1)
     for later in range(position + 1, last + 1):
-        if len(paths) < 2:
+        if len(paths) < 2 and not against:
             return
         likeliest = _likeliest(verifier, proposal, working, later)
         found = yield from _continued(verifier, likeliest, position, later, paths)
@@ -57,14 +60,13 @@ def follow(verifier: Verifier, proposal: Proposal, working: Sequence[int], posit
         least = min(best[0][0] for best in found.values())
         if not fits(least, allowed):
             return  # the right continuation was not tested, or its state is ill-conditioned
-        if crowds and any(_crowded(best, allowed, verifier.beside(later)) for best in found.values()):
+        if doubtful and any(_crowded(best, allowed, verifier.beside(later)) for best in found.values()):
             return  # so close together, the right continuation may be one that was not tested
-        for token, ((residual, following), *_) in found.items():
-            if clearly_farther(residual, least, verifier.blurred(later)):
-                trial.struck |= verifier.tested_of_class(position, token)
-                del paths[token]
-            else:
-                paths[token].append(following)
+        gone = [token for token, best in found.items() if clearly_farther(best[0][0], least, verifier.blurred(later))]
+        for token in against if doubtful else gone:
+            trial.struck |= verifier.tested_of_class(position, token)
+        against = gone if doubtful else []
+        paths = {token: [*path, found[token][0][1]] for token, path in paths.items() if token not in gone}
 
 
 def _likeliest(verifier: Verifier, proposal: Proposal, working: Sequence[int], later: int) -> list[int]:

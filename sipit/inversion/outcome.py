@@ -37,8 +37,8 @@ class Outcome(StrEnum):
 _EXPLANATIONS = {
     Outcome.RECOVERED: "One token fits within the tolerance, and every rival tested is clearly farther.",
     Outcome.AMBIGUOUS: "More than one token fits, or the token depends on an earlier position that is unresolved.",
-    Outcome.NOT_FOUND: "No token of the whole vocabulary fits within the tolerance: as they stand, these are the states of "
-    "no prompt of this model and layer.",
+    Outcome.NOT_FOUND: "No token of the whole vocabulary fits within the tolerance: as they stand, these are the "
+    "states of no prompt of this model and layer.",
     Outcome.BUDGET_EXHAUSTED: "The time budget ended before a token was found; raise --budget.",
 }
 

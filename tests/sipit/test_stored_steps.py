@@ -324,13 +324,17 @@ def by_row(rows, bits):
 
 @pytest.mark.parametrize("small", [1024, 0])  # tokens of a vocabulary that is tested whole behind every alternative
 @pytest.mark.parametrize("relative", [0.05, 0.2])
-def test_twins_in_one_box_are_told_apart_by_later_rows(relative, small, monkeypatch):
+@pytest.mark.parametrize(("length", "told"), [(5, True), (3, False)])
+def test_twins_in_one_box_are_told_apart_by_later_rows(relative, small, length, told, monkeypatch):
+    """In a large vocabulary by two of them: of that one, one row is not enough."""
+    model, prompt = with_rows("llama", [(200, 77)], relative=relative), [9, 200, 31, 7, 18][:length]
     monkeypatch.setattr("sipit.inversion.lookahead._SMALL", small)
-    model, prompt = with_rows("llama", [(200, 77)], relative=relative), [9, 200, 31, 7, 18]
+    monkeypatch.setattr("sipit.inversion.lookahead._likeliest", lambda *asked: [prompt[asked[-1]], 5, 6])
     (rows,) = sipit.capture(model, [prompt], layer=2)
-    (inversion,) = inverted(model, sipit.States([by_row(rows, [8, 2, 8, 8, 8])], layer=2))
-    assert (inversion.outcome, inversion.token_ids) == (Outcome.RECOVERED, prompt)
-    assert [token.told_apart_later for token in inversion.tokens] == [0, 1, 0, 0, 0]
+    (inversion,) = inverted(model, sipit.States([by_row(rows, [8, 2, 8, 8, 8][:length])], layer=2))
+    assert_never_wrong(model, inversion, prompt)
+    assert (inversion.outcome is Outcome.RECOVERED) == (told or small == 1024)
+    assert inversion.tokens[1].told_apart_later == (told or small == 1024)
 
 
 def test_a_later_box_that_holds_two_tokens_strikes_nothing_out(monkeypatch):
@@ -342,6 +346,51 @@ def test_a_later_box_that_holds_two_tokens_strikes_nothing_out(monkeypatch):
     assert_never_wrong(model, inversion, prompt)
     assert inversion.tokens[1].outcome is Outcome.AMBIGUOUS
     assert inversion.tokens[1].told_apart_later == 0
+
+
+def with_a_row_made_to_mislead(family):
+    """Tokens 200 and 77 are near twins, and 90 behind 9, 77 has the state of 31 behind 9, 200."""
+
+    def twin(module):
+        rows = module.get_input_embeddings().weight
+        rows[77] = rows[200]
+        rows[77, : rows.shape[1] // 2] *= 1.2
+
+    module = altered(family, twin).module.requires_grad_(False)
+    rows = module.get_input_embeddings().weight.detach()
+
+    def state(second, third):
+        inputs = torch.cat([rows[[9, second]], third[None]])[None]
+        return module(inputs_embeds=inputs, output_hidden_states=True).hidden_states[1][0, 2]
+
+    wanted, row = state(200, rows[31]), rows[31].clone().requires_grad_()
+    descent = torch.optim.LBFGS([row], max_iter=300, line_search_fn="strong_wolfe")
+
+    def closure():
+        descent.zero_grad()
+        off = (state(77, row) - wanted).square().sum()
+        off.backward()
+        return off
+
+    descent.step(closure)
+
+    def change(module):
+        twin(module)
+        module.get_input_embeddings().weight[90] = row.detach()
+
+    return altered(family, change)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("behind", [[], [7], [7, 18]])
+def test_one_row_that_is_made_to_mislead_strikes_nothing_out(family, behind, monkeypatch):
+    monkeypatch.setattr("sipit.inversion.lookahead._SMALL", 0)
+    monkeypatch.setattr("sipit.inversion.lookahead._LIKELIEST", 1)
+    monkeypatch.setattr("sipit.inversion.lookahead._NEAREST", 1)
+    model, prompt = with_a_row_made_to_mislead(family), [9, 200, 31, *behind]
+    (rows,) = sipit.capture(model, [prompt], layer=1)
+    stored = sipit.States([by_row(rows, [8, 2, *[8] * (1 + len(behind))])], layer=1)
+    assert_never_wrong(model, inverted(model, stored)[0], prompt)
 
 
 @settings(max_examples=10)
