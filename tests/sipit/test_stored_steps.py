@@ -385,9 +385,9 @@ def with_a_row_made_to_mislead(family):
 @pytest.mark.parametrize("behind", [[], [7], [7, 18]])
 def test_one_row_that_is_made_to_mislead_strikes_nothing_out(family, behind, monkeypatch):
     monkeypatch.setattr("sipit.inversion.lookahead._SMALL", 0)
-    monkeypatch.setattr("sipit.inversion.lookahead._LIKELIEST", 1)
-    monkeypatch.setattr("sipit.inversion.lookahead._NEAREST", 1)
     model, prompt = with_a_row_made_to_mislead(family), [9, 200, 31, *behind]
+    named = [9, 200, 90, *behind]  # the likeliest, of which the true one is none
+    monkeypatch.setattr("sipit.inversion.lookahead._likeliest", lambda *asked: [named[asked[-1]], 5, 6])
     (rows,) = sipit.capture(model, [prompt], layer=1)
     stored = sipit.States([by_row(rows, [8, 2, *[8] * (1 + len(behind))])], layer=1)
     assert_never_wrong(model, inverted(model, stored)[0], prompt)
