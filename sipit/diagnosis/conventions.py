@@ -26,7 +26,7 @@ from sipit.diagnosis.padding import empty_rows, token_padding
 from sipit.diagnosis.probes import fit_site_probes
 from sipit.diagnosis.sites import Site, Sites
 from sipit.diagnosis.statistics import Level, SiteStatistics, coarse_levels, ordinary_level
-from sipit.diagnosis.walk import Start, Step, Walk, consistent, fitting, single_token_distances
+from sipit.diagnosis.walk import Start, Step, Walk, consistent, fitting, ranked, single_token_distances
 from sipit.inversion.probes import Probes
 from sipit.models import LanguageModel
 from sipit.models.length import whole_length
@@ -129,8 +129,7 @@ class Diagnostician:
         """All tokens by the probe of a site, as a row (d,) at a position speaks for them."""
         if site not in self._probes:
             self._probes |= fit_site_probes(self._sites, [site], progress=self.progress)
-        probe = self._probes[site].at(position)
-        return probe.scores(probe.features(row[None]))[0].argsort(descending=True, stable=True)
+        return ranked(self._probes[site], row, position)
 
     def _inner(self, rows: torch.Tensor, claimed: Layer | None, known: tuple[int, ...] | None) -> Diagnosis:
         """The diagnosis of rows none of which is empty at the ends: as they stand, else in another order."""

@@ -53,6 +53,9 @@ def _tried(walk: Walk, rows: torch.Tensor) -> Iterator[torch.Tensor]:
         return
     orders = [walk.ranking(row, walk.length) for row in rows]
     expected = walk.expected()
+    orders += [] if expected is None else [expected]
+    before = everything[:0]
     for count in _LIKELY:
-        parts = [order[:count] for order in orders]
-        yield torch.cat(parts if expected is None else [*parts, expected[:count]]).unique()
+        tokens = torch.cat([order[:count] for order in orders]).unique()
+        yield tokens[~torch.isin(tokens, before)]
+        before = tokens

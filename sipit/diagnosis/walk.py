@@ -139,8 +139,7 @@ class Walk:
 
     def ranking(self, row: torch.Tensor, position: int) -> torch.Tensor:
         """All tokens by the probe of the site, best first."""
-        probe = self.probes.at(position)
-        return probe.scores(probe.features(row[None]))[0].argsort(descending=True, stable=True)
+        return ranked(self.probes, row, position)
 
     def expected(self) -> torch.Tensor | None:
         """All tokens as the model expects them at the next position, likeliest first; None where it says nothing."""
@@ -155,6 +154,12 @@ class Walk:
             return tokens, empty, empty
         states = self.states(tokens)
         return tokens, direction_distance(states, row.to(states)), states.norm(dim=1)
+
+
+def ranked(probes: Probes, row: torch.Tensor, position: int) -> torch.Tensor:
+    """All tokens by a probe, best first, as a row (d,) at a position speaks for them."""
+    probe = probes.at(position)
+    return probe.scores(probe.features(row[None]))[0].argsort(descending=True, stable=True)
 
 
 def single_token_distances(walk: Walk, rows: torch.Tensor, count: int) -> list[float]:
