@@ -6,10 +6,10 @@
 
 Natural prompts, captured by the model itself and inverted without being told anything but the site and the layer.
 `float32` is what was captured, `rounded` the same rounded to bfloat16, `int8` and `int4` rounded with one scale for
-each head and row, as caches are kept; `bfloat16` is captured by the model in bfloat16. Further sites, which have no
-layer, are `logits`, `logprobs`, and `logprobs-20` and `logprobs-100`, the largest of these. Seconds are CPU seconds a
-prompt, behind probes and noise, which are measured once and kept. Rows are written as they are found, and those that
-FILE.json has are not measured again. `--quick` is tiny-llama.
+each head and row, as caches are kept; `bfloat16` is captured, and inverted, by the model in bfloat16, as `--dtype auto`
+would. Further sites, which have no layer, are `logits`, `logprobs`, and `logprobs-20` and `logprobs-100`, the largest
+of these. Seconds are CPU seconds a prompt, behind probes and noise, which are measured once and kept. Rows are written
+as they are found, and those that FILE.json has are not measured again. `--quick` is tiny-llama.
 """
 
 import json
@@ -84,20 +84,13 @@ def main() -> None:
         task = f"{site}, {stored}; {of}" if site in HEAD else f"{site} at layer {layer}, {stored}; {of}"
         if task not in known:
             known.add(task)
-            captured = in_dtype(model, torch.bfloat16) if stored == "bfloat16" else model
+            used = in_dtype(model, torch.bfloat16) if stored == "bfloat16" else model
             observe = site.split("-")[0] if site in HEAD else site.replace("+", ",")
             at = None if site in HEAD else layer
-            states = sipit.capture(captured, prompts, layer=at, observe=observe, top=HEAD.get(site))
-            kept = [storages(head)[stored](rows) for rows in states]
-            run.add(
-                row(
-                    task,
-                    model,
-                    sipit.States(kept, observation=states.observation).beside(model),
-                    prompts,
-                    options.budget,
-                )
-            )
+            captured = sipit.capture(used, prompts, layer=at, observe=observe, top=HEAD.get(site))
+            kept = [storages(head)[stored](rows) for rows in captured]
+            states = sipit.States(kept, observation=captured.observation).beside(used)
+            run.add(row(task, used, states, prompts, options.budget))
             run.write(options.output)
 
 

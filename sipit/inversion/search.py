@@ -192,23 +192,27 @@ class Search:
     def _widen(self, position: int) -> Answering:
         """Tests more rivals while the last batch brought one that is not clearly farther; False when out of time.
 
-        Of values that were rounded when stored, all: a box that holds one wrong token may hold the true one unseen.
+        A rival that only later states speak against counts as one in the first batch: that more of them would fare
+        alike is seen on four times as many. Of values that were rounded when stored, all are tested: a box that holds
+        one wrong token may hold the true one unseen.
         """
+        count = self.rivals
+        if not len(self.verifier.crowded(position)):
+            return True
         yield from self._look_ahead(position)
-        count, crowd = self.rivals, self.verifier.crowded(position)
-        while len(crowd):
+        while True:
+            before = self.verifier.crowded(position)
             count *= 4
             fresh = self._rivals_of([position], count)
             if not len(fresh[0][1]):
-                break
+                return True
             in_time = yield from self._test(fresh)
             if not in_time:
                 return False
             yield from self._look_ahead(position)
-            before, crowd = crowd, self.verifier.crowded(position)
-            if bool(torch.isin(crowd, before).all()) and not self.verifier.tolerance.boxed:
-                break
-        return True
+            crowd = self.verifier.crowded(position)
+            if bool(torch.isin(crowd, before).all()) and not (self.verifier.tolerance.boxed and len(crowd)):
+                return True
 
     def _look_ahead(self, position: int) -> Steps:
         """Strikes out what later states speak against, then puts the working prompt back into the prefix.

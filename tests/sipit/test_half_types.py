@@ -101,7 +101,7 @@ def test_rivals_that_fit_are_struck_out_by_later_states(family, place):
     assert [token.token_id for token in search.results] == prompt
     token = search.results[place]
     assert token.outcome is Outcome.RECOVERED
-    assert token.told_apart_later == token.rivals_tested >= RIVALS
+    assert token.told_apart_later == token.rivals_tested >= 4 * RIVALS  # four times as many fared alike
     assert token.margin is None
     assert all(other.told_apart_later == 0 for other in search.results if other.position != place)
 
