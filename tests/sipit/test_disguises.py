@@ -4,12 +4,18 @@ from functools import cache
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import sipit
 from proofs.errors import InvalidInput
 from sipit.diagnosis.conventions import Diagnostician
+from sipit.diagnosis.disguises.coordinates import undo_choice
+from sipit.diagnosis.disguises.evidence import Vocabulary
 from sipit.diagnosis.findings import Cause
 from sipit.diagnosis.sites import Site
+from sipit.observations.network import observed_network
+from sipit.observations.observation import Observation
 from tests.sipit.cases import altered, tiny
 
 PROMPT = [104, 7, 33, 250, 9, 180, 61, 61, 2]
@@ -206,3 +212,22 @@ def test_coordinates_that_earlier_rows_do_not_tell_apart_name_no_token(seed, kep
     found = Diagnostician(model).diagnose(rows[:, secret], claimed=0)
     assert not named_wrongly(model, prompt, found)
     assert found.disguise in (None, "a rotation of its own")
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 9999), others=st.integers(5, 40), length=st.sampled_from([1, 1, 2]))
+def test_a_coordinate_that_outweighs_all_others_names_no_token_alone(seed, others, length):
+    """Rows of no prompt: one huge value near that of a token, and others near anything at that scale."""
+
+    def change(module):
+        spread = torch.randn(512, generator=torch.Generator().manual_seed(0))
+        module.get_input_embeddings().weight[:, 5] = 1000 * (1 + 0.05 * spread)
+
+    model, chance = altered("llama", change), torch.Generator().manual_seed(seed)
+    vocabulary = Vocabulary(observed_network(model, Observation.of("residual", 1)), 1e-4, length)
+    first = vocabulary.first.states
+    kept = torch.tensor([5, *[at for at in drawn(64, seed).tolist() if at != 5][:others]])
+    rows = first[torch.randint(0, 512, (length,), generator=chance)][:, kept]
+    rows[:, 1:] += 0.3 * first.std(0)[kept[1:]] * torch.randn(length, others, generator=chance)
+    rows[:, 0] *= 1 + 1e-3 * torch.randn(length, generator=chance)
+    assert isinstance(undo_choice(vocabulary, rows, lambda *_: vocabulary.tokens), str)

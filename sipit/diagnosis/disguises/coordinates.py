@@ -8,6 +8,8 @@ brings two rows nearer than sorting both does. Where some are missing, every val
     next       nearest row and token under that choice, till the values agree; then the choice is made again
     verify     all rows once more under the last choice, by the decision rule, over all tokens that were tested; and
                none of these may fit under another choice, that the rows before leave open
+    believe    unless chance would let some prompt fit: coordinate by coordinate, the share of tokens that have a value
+               as near. Where one coordinate outweighs all others these are near in every token, and say nothing
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ from sipit.inversion.decision import accepted, fits, limit
 
 _FIRSTS = 4  # rows that are tried as the first of the prompt
 _SORTED = 4096  # states that are sorted at a time
+_SAMPLE = 4096  # tokens whose values say what chance is
 
 # All tokens in the order in which a row (d,) at a position speaks for them.
 Ranking = Callable[[torch.Tensor, int], torch.Tensor]
@@ -53,6 +56,8 @@ def undo_choice(vocabulary: Vocabulary, rows: torch.Tensor, ranking: Ranking) ->
         for straight in [True, False] if begin == 0 else [False]:
             path = _Path([begin], [token], [first.states[token]], [first.tokens])
             found = _followed(vocabulary, rows, path, ranking, straight=straight)
+            if found is not None and _chance(vocabulary, rows, path) > ENOUGH:
+                return f"{rows.shape[1]} coordinates in {len(rows)} rows are {TOO_LITTLE} tokens apart"
             if found is not None:
                 return found
     if vocabulary.left <= 0:
@@ -65,18 +70,33 @@ def undo_choice(vocabulary: Vocabulary, rows: torch.Tensor, ranking: Ranking) ->
 def _values_apart(rows: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
     """Bounds (T, n) below the relative distances of rows (T, m) from states (n, d), however coordinates are chosen."""
     ordered = states.sort(dim=1).values
-    if rows.shape[1] == ordered.shape[1]:
-        # Not by products, which cancel: what is looked for are differences of a few last digits.
-        sorted_rows = rows.sort(dim=1).values
-        return torch.stack([(ordered - row).norm(dim=1) / row.norm() for row in sorted_rows])
-    return torch.stack([_nearest_values(row, ordered) for row in rows])
+    return torch.stack([_differences(row, ordered).norm(dim=1) / row.norm() for row in rows])
 
 
-def _nearest_values(row: torch.Tensor, ordered: torch.Tensor) -> torch.Tensor:
-    """The same for one row (m,) where some values of the states, in order, are missing."""
+def _differences(row: torch.Tensor, ordered: torch.Tensor) -> torch.Tensor:
+    """How far (n, m) the values of a row (m,) are at least from the ones of states (n, d), in order, that they may be.
+
+    All coordinates are those of the same rank, by the rearrangement inequality; some are the nearest.
+    """
+    if len(row) == ordered.shape[1]:
+        return (ordered - row.sort().values).abs()
     at = torch.searchsorted(ordered, row.expand(len(ordered), -1).contiguous())
     below, above = (ordered.gather(1, place.clamp(0, ordered.shape[1] - 1)) for place in (at - 1, at))
-    return torch.minimum((row - below).abs(), (above - row).abs()).norm(dim=1) / row.norm()
+    return torch.minimum((row - below).abs(), (above - row).abs())
+
+
+def _chance(vocabulary: Vocabulary, rows: torch.Tensor, path: _Path) -> float:
+    """How many prompts have values as near as that of a path by chance, if coordinates were independent."""
+    chance = 1.0
+    for position, row in enumerate(path.order):
+        following = _tested(vocabulary, path.tokens[: position + 1], path.tested[position])
+        some = following.states[:: -(-len(following.states) // _SAMPLE)].sort(dim=1).values
+        near = _differences(rows[row], some) <= vocabulary.tolerance * rows[row].norm()
+        shares = near.double().mean(0).clamp_min(1 / len(some))
+        chance *= min(1.0, len(vocabulary.tokens) * float(shares.prod()))
+        if chance <= ENOUGH:
+            break
+    return chance
 
 
 def _choice(rows: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
