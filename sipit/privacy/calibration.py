@@ -2,7 +2,9 @@
 
 A prompt is captured in every way that differs by rounding (a cache, padded batches, a coarser type, a perturbed run),
 and the largest distance over all layers and positions is taken, in multiples of the spread there. Such maxima follow a
-Gumbel distribution; its upper quantile is the threshold. It is never below the largest that was seen.
+Gumbel distribution; its upper quantile is the threshold. It is never below the largest that was seen. Where a model
+chooses experts or keys, a run that turned a choice counts from the plain run with that choice (`choices`): it would
+widen the threshold for all others, and turned choices are told from faults by themselves.
 """
 
 from collections.abc import Sequence
@@ -18,12 +20,14 @@ from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
 from sipit.noise.spread import rounding_unit
 from sipit.noise.ways import other_ways
-from sipit.privacy.spread import Spread, spread_at
+from sipit.privacy.choices import chooses, nearest_turned
+from sipit.privacy.spread import Spread, damped_distance, spread_at
 from sipit.prompts.calibration import calibration_prompts
 from sipit.record import Progress
 from sipit.states.layered import capture_layers
 
 _LEAST = 1.0  # the spread itself, below which no maximum is taken for one
+_MAY_HAVE_TURNED = 2.0  # spreads beyond which it is asked whether a choice was turned
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def calibrate(
     """The calibration of a model at some layers, where states may be computed in a type as coarse as `coarse`."""
     types = "-".join(map(name_of, (model.dtype, coarse)))
     places = "all" if list(layers) == list(range(model.layers + 1)) else "-".join(map(str, layers))
-    key = f"{measured_with(model.device)}/compare/spread/{model.digest[:32]}-{places}-{types}.json"
+    key = f"{measured_with(model.device)}/compare/maxima/{model.digest[:32]}-{places}-{types}.json"
     kept = kept_json(key)
     if kept is None:
         kept = keep_json(key, _measured(model, layers, coarse, progress))
@@ -71,18 +75,44 @@ def _measured(
     spreads: list[Spread] = []
     for ids in prompts:
         spreads.append(spread_at(model, ids, layers, unit))
-        if progress is not None:
-            progress(len(spreads), len(prompts))
-    maxima = [float((one.last / one.but_last).max()) for one in spreads]
     ways = ["a perturbed run"]
     other = in_dtype(model, coarse) if torch.finfo(coarse).eps > torch.finfo(model.dtype).eps else model
     hows = [(name, how) for name, how, refused in other_ways(model, len(prompts), longest=max(map(len, prompts)))
             if refused is None]  # fmt: skip
     if other is not model:
         hows.insert(0, (f"one forward in {name_of(coarse)}", {}))
+    captured = [[(one.last, one.but_last)] for one in spreads]
     for name, how in hows:
         found = capture_layers(other, prompts, layers, **how).stacks
-        ratios = [float(one.ratio(stack).max()) for one, stack in zip(spreads, found, strict=True)]
-        maxima += [ratio for ratio in ratios if ratio > 0]  # what ran alike has not been rounded otherwise
+        for pairs, one, stack in zip(captured, spreads, found, strict=True):
+            pairs.append((stack, one.largest))
         ways.append(name)
+    choosing, maxima = chooses(model), list[float]()
+    for number, (ids, one) in enumerate(zip(prompts, spreads, strict=True)):
+        maxima += _farthest(model, ids, layers, one, captured[number], choosing=choosing)
+        if progress is not None:
+            progress(number + 1, len(prompts))
     return {"maxima": maxima, "ways": ways, "spreads": [one.largest.tolist() for one in spreads]}
+
+
+def _farthest(
+    model: LanguageModel,
+    ids: list[int],
+    layers: Sequence[int],
+    spread: Spread,
+    captured: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    *,
+    choosing: bool,
+) -> list[float]:
+    """The maxima of captured states (layers, T, d), each beside the spread (layers, T) that it is counted in.
+
+    What ran exactly alike has not been rounded otherwise, and is left out.
+    """
+    apart = [damped_distance(stack, spread.plain) for stack, _ in captured]
+    maxima = [float((far / beside).max()) for far, (_, beside) in zip(apart, captured, strict=True)]
+    asked = [number for number, maximum in enumerate(maxima) if choosing and maximum > _MAY_HAVE_TURNED]
+    if asked:
+        stacks = [captured[number][0] for number in asked]
+        for number, near in zip(asked, nearest_turned(model, ids, layers, spread.unit, stacks), strict=True):
+            maxima[number] = float((torch.minimum(apart[number], near) / captured[number][1]).max())
+    return [maximum for maximum in maxima if maximum > 0]

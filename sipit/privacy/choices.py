@@ -22,7 +22,7 @@ from sipit.noise.distances import relative_distance
 from sipit.noise.spread import SAMPLES, perturbed_runs
 
 RUNS = 384  # perturbed runs of a prompt in which choices are looked for
-_WIDER = (1, 2, 4)  # times as far as rounding they are perturbed, in turn
+_WIDER = (1, 4, 16)  # times as far as rounding they are perturbed, in turn: scores are rounded one by one as well
 _LENGTH = 8  # tokens of the prompt with which a model is asked whether it chooses at all
 _CHOOSERS = {torch.topk, torch.argmax, torch.max, torch.Tensor.topk, torch.Tensor.argmax, torch.Tensor.max}
 
@@ -75,8 +75,8 @@ def nearest_turned(
 ) -> torch.Tensor:
     """How far captured states, each (layers, T, d), lie from the plain run or one with turned choices, the nearest.
 
-    Damped and relative, layer by layer and position by position, of the farther of those captured: shape (layers, T).
-    `unit` is that of rounding.
+    Damped and relative, layer by layer and position by position: shape (captured, layers, T). `unit` is that of
+    rounding.
     """
     ids = torch.tensor(list(token_ids), device=model.device)
     network = Network(model, max(layers))
@@ -96,7 +96,7 @@ def nearest_turned(
             for number, stack in enumerate(captured):
                 apart = relative_distance(stack[place].cpu().double().expand_as(made), made, damped=True).amin(0)
                 nearest[number, place] = torch.minimum(nearest[number, place], apart)
-    return nearest.amax(0)
+    return nearest
 
 
 def _new(choices: Sequence[torch.Tensor], known: set[bytes]) -> list[int]:

@@ -272,7 +272,7 @@ def _behind_turns(
         number = found.prompt
         progress(len(seen), len(ids))
         seen.append(number)
-        nearest = nearest_turned(model, ids[number], layers, unit, captured[number])
+        nearest = nearest_turned(model, ids[number], layers, unit, captured[number]).amax(0)
         turned = (distances[number] > allowed[number]) & (nearest <= allowed[number])
         wider[number] = torch.where(turned, distances[number], allowed[number])
         places += int(turned.sum())

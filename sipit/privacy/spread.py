@@ -23,8 +23,8 @@ class Spread:
     Attributes:
         plain: the plain run, shape (layers, T, d).
         largest: the farthest of the perturbed runs, damped and relative, at least one unit; shape (layers, T).
-        last: the same of the last run alone.
-        but_last: the same of all but the last.
+        last: states of the last run, shape (layers, T, d).
+        but_last: as `largest`, of all but the last.
         unit: the relative size of the perturbation.
     """
 
@@ -33,10 +33,6 @@ class Spread:
     last: torch.Tensor
     but_last: torch.Tensor
     unit: float
-
-    def ratio(self, stack: torch.Tensor) -> torch.Tensor:
-        """How many times as far as rounding other states (layers, T, d) of the prompt lie, shape (layers, T)."""
-        return damped_distance(stack, self.plain) / self.largest
 
 
 def damped_distance(states: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
@@ -51,10 +47,10 @@ def spread_at(model: LanguageModel, token_ids: Sequence[int], layers: Sequence[i
     ids = torch.tensor(list(token_ids), device=model.device)
     with reading(model, layers) as runs, whole_length(len(ids)):
         perturbed_runs(network, ids, unit)
-    plain = torch.stack([runs[layer][0][0].cpu().clone() for layer in layers])
+    plain, last = (torch.stack([runs[layer][0][run].cpu().clone() for layer in layers]) for run in (0, -1))
     moved = torch.stack([moved_from_first(runs[layer][0]) for layer in layers])
     largest, but_last = moved.amax(1), moved[:, :-1].amax(1)
-    return Spread(plain, largest.clamp_min(unit), moved[:, -1], but_last.clamp_min(unit), unit)
+    return Spread(plain, largest.clamp_min(unit), last, but_last.clamp_min(unit), unit)
 
 
 def moved_from_first(states: torch.Tensor) -> torch.Tensor:

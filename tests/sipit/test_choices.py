@@ -10,6 +10,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 import sipit
 from numerics.networks.shrinking import small_copy
 from proofs.verdict import Verdict
+from sipit.privacy.calibration import calibrate
 from sipit.privacy.choices import chooses, nearest_turned
 from sipit.privacy.comparison import compare_runs
 from sipit.prompts.builtin_text import random_tokens
@@ -49,6 +50,13 @@ def test_a_turned_choice_is_rounding(name, dtype, tmp_path):
         # Of states that somebody captured nothing is computed in float64, and the answer is the same.
         states = capture_layers(coarse, ids, range(exact.layers + 1))
         assert compare_runs(exact, states, ids).kind is Verdict.ROUNDING
+
+
+@pytest.mark.parametrize("name", rest_slow("flex_olmo", of=["axk2", "flex_olmo", "granitemoe", "phimoe", "zaya"]))
+def test_turned_choices_do_not_widen_the_threshold(name, tmp_path):
+    """Counted from the plain run, each would: a calibration prompt's own choice turns in a half type."""
+    exact, _ = small(name, tmp_path, "bfloat16")
+    assert calibrate(exact, range(exact.layers + 1), torch.bfloat16).threshold(0.01) < 4
 
 
 def without_a_head(block):
