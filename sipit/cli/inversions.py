@@ -33,6 +33,8 @@ def show_inversions(result: Mapping[str, Any]) -> None:
         for alternative in prompt["alternatives"][:8]:
             listed = f": {alternative['token_ids']}" if alternative["token_ids"] else ""
             console.print(f"  position {alternative['position']}: {alternative['reason']}{listed}", markup=False)
+        if prompt.get("working_text"):
+            console.print(Styled(f"  not verified, what the nearest tokens spell: {prompt['working_text']!r}"))
         for ids, score in prompt.get("likeliest", [])[:3]:
             console.print(f"  among the likeliest that fit: {ids}, log-probability {score:.1f}", markup=False)
         if prompt["matches_truth"] is not None:

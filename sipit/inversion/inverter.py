@@ -268,6 +268,7 @@ def _answer(search: Search) -> Inversion:
         candidates_tested=sum(token.candidates_tested for token in tokens),
         seconds=found.seconds,
         pieces=[None if token.token_id is None else model.decode([token.token_id]) for token in tokens],
+        working_text=model.decode(list(found.working)) if text is None and found.working else None,
     )
 
 

@@ -107,7 +107,8 @@ class Inversion(Shown):
     `text_is_prompt` says whether the tokenizer makes the same ids of it again (None without one). `note` says in which
     number formats else the states were tried. `pieces` has the text of every token, None where there is none.
     `likeliest` are whole prompts that fit, where many do and a language model orders them: ids, and the logarithm of
-    their probability.
+    their probability. `working_text` is no answer: what the nearest tokens spell, as far as they were taken, where they
+    are not verified.
     """
 
     outcome: Outcome
@@ -124,6 +125,7 @@ class Inversion(Shown):
     note: str | None = None
     pieces: list[str | None] = field(default_factory=list[str | None])
     likeliest: tuple[tuple[list[int], float], ...] = ()
+    working_text: str | None = None
 
     @property
     def explanation(self) -> str:
@@ -153,8 +155,9 @@ class Inversion(Shown):
     def to_json(self) -> dict[str, Any]:
         """The entry of a record's `prompts`."""
         entry = asdict(self)
-        if not self.likeliest:
-            del entry["likeliest"]
+        for name in ("likeliest", "working_text"):
+            if not entry[name]:
+                del entry[name]
         return {
             **entry,
             "explanation": self.explanation,

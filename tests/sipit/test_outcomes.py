@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sipit
+from sipit.cli.inversions import show_inversions
 from sipit.inversion.inverter import Inverter, matches_truth
 from sipit.inversion.outcome import Outcome, or_several
 from sipit.models.network import Network
@@ -131,7 +132,7 @@ def test_minus_zero_is_zero():
 
 @pytest.mark.parametrize("policy", EACH_POLICY)
 @pytest.mark.parametrize("true", [50, 100])
-def test_the_nearest_of_two_inside_a_tolerance_comes_first(policy, true):
+def test_the_nearest_of_two_inside_a_tolerance_comes_first(policy, true, capsys):
     """In the order of ids the wrong one comes first for one truth and last for the other."""
     prompt = [1, true, 2]
     states = sipit.capture(NEAR, [prompt], layer=1)
@@ -142,6 +143,9 @@ def test_the_nearest_of_two_inside_a_tolerance_comes_first(policy, true):
     assert named.token_ids[0] == true
     assert set(named.token_ids) == {50, 100}
     assert inversion.tokens[1].residual < APART / 100 < inversion.tokens[1].margin
+    assert inversion.to_json()["working_text"] == NEAR.decode(prompt) and inversion.text is None
+    show_inversions({"prompts": [inversion.to_json()]})
+    assert "not verified" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("policy", EACH_POLICY)

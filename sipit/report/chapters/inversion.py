@@ -40,7 +40,7 @@ SHORT = 16  # positions up to which a table is open from the start
 
 _SHOWN = {"outcome", "token_ids", "text", "alternatives", "tokens", "forward_passes", "token_positions",
           "candidates_tested", "seconds", "matches_truth", "explanation", "largest_residual", "smallest_margin",
-          "pieces", "text_is_prompt", "note"}  # fmt: skip
+          "pieces", "text_is_prompt", "note", "working_text"}  # fmt: skip
 
 
 def inversion_chapter(record: Record) -> Chapter:
@@ -204,6 +204,9 @@ def _prompt(name: str, prompt: Mapping[str, Any], positions: Sequence[Position],
         blocks.append(Tokens(f"{name}, token by token", tuple(map(_token, positions))))
     if text is not None and whole and text != "".join(position.piece or "" for position in positions):
         blocks.append(Verbatim("The text as a whole", text))
+    working = string(prompt.get("working_text"))
+    if working is not None and text is None:
+        blocks.append(Verbatim("Not verified: what the nearest tokens spell", working))
     chart = _chart(name, positions, level)
     blocks += [chart] if chart is not None else []
     blocks.append(Facts(_facts(prompt)))
