@@ -2,29 +2,37 @@
 
 KERNEL = "test_lemmas test_lemmas_of_rows test_lemmas_refused test_forgeries test_checker test_negative_controls"
 QUICK = {  # in the order in which they run, those that notice most first
-    "proofs/kernel/regularity.py": "test_forgeries test_claims test_checker test_kernel_edges test_generic_position",
-    "proofs/door.py": "test_forgeries test_price test_kernel_edges test_checker test_separation",
-    "proofs/kernel/door.py": "test_forgeries test_claims test_kernel_edges test_checker test_separation",
+    "proofs/kernel/regularity.py": (
+        "test_forgeries test_claims test_checker test_kernel_edges test_graph_edges test_generic_position"
+    ),
+    "proofs/door.py": "test_forgeries test_price test_kernel_edges test_graph_edges test_checker test_separation",
+    "proofs/kernel/door.py": (
+        "test_forgeries test_claims test_kernel_edges test_graph_edges test_checker test_separation"
+    ),
     "proofs/kernel/lemmas/algebra.py": KERNEL,
     "proofs/kernel/lemmas/functions.py": KERNEL,
     "proofs/kernel/lemmas/rows.py": KERNEL,
     "proofs/kernel/lemmas/instance.py": KERNEL,
     "proofs/kernel/lemmas/table.py": KERNEL,
-    "proofs/evidence.py": "test_evidence test_forgeries test_kernel_edges",
-    "proofs/kernel/separation.py": "test_kernel_edges test_forgeries test_separation",
-    "proofs/kernel/vocabulary.py": "test_kernel_edges test_vocabulary",
+    "proofs/evidence.py": "test_evidence test_forgeries test_kernel_edges test_graph_edges",
+    "proofs/kernel/separation.py": "test_kernel_edges test_graph_edges test_forgeries test_separation",
+    "proofs/kernel/vocabulary.py": "test_kernel_edges test_graph_edges test_vocabulary",
     "proofs/recomputed/price.py": "test_price_of_kinds test_price_laws test_witness test_afford test_price",
-    "proofs/recomputed/witness.py": "test_witness test_kernel_edges",
-    "proofs/recomputed/published_witness.py": "test_witness test_kernel_edges",
-    "proofs/kernel/result.py": "test_claims test_forgeries test_kernel_edges",
+    "proofs/recomputed/witness.py": "test_witness test_kernel_edges test_graph_edges",
+    "proofs/recomputed/published_witness.py": "test_witness test_kernel_edges test_graph_edges",
+    "proofs/kernel/result.py": "test_claims test_forgeries test_kernel_edges test_graph_edges",
     "proofs/kernel/claim.py": "test_claims test_forgeries",
     "proofs/kernel/generic_position.py": "test_claims test_generic_position test_two_blocks",
-    "proofs/kernel/branches.py": "test_branches test_forgeries test_claims test_analyticity test_kernel_edges",
-    "proofs/kernel/lengths.py": "test_forged_graphs test_kernel_edges test_generic_position",
+    "proofs/kernel/branches.py": (
+        "test_branches test_forgeries test_claims test_analyticity test_kernel_edges test_graph_edges"
+    ),
+    "proofs/kernel/lengths.py": "test_forged_graphs test_kernel_edges test_graph_edges test_generic_position",
     "proofs/kernel/price.py": "test_price_laws test_price_of_kinds test_afford",
-    "proofs/kernel/patterns.py": "test_patterns test_witness test_generic_position test_value_numbering",
-    "proofs/kernel/collisions.py": "test_two_blocks test_kernel_edges test_generic_position",
-    "proofs/kernel/equal_pairs.py": "test_equal_rows test_separation test_kernel_edges",
+    "proofs/kernel/patterns.py": (
+        "test_patterns test_witness test_generic_position test_value_numbering test_numbered_constants"
+    ),
+    "proofs/kernel/collisions.py": "test_two_blocks test_kernel_edges test_graph_edges test_generic_position",
+    "proofs/kernel/equal_pairs.py": "test_equal_rows test_separation test_kernel_edges test_graph_edges",
     "proofs/kernel/lines.py": "test_forgeries test_checker",
     "proofs/kernel/depth.py": "test_zeros_and_depth test_generic_position",
     "proofs/kernel/zeros.py": "test_zeros_and_depth test_widening test_generic_position",
@@ -49,12 +57,12 @@ QUICK = {  # in the order in which they run, those that notice most first
                 "values",
             )
         ),
-        "test_value_numbering test_sums_to_one test_mixtures test_equal_numbers test_structural"
+        "test_value_numbering test_numbered_constants test_sums_to_one test_mixtures test_equal_numbers test_structural"
         " test_two_blocks::test_the_pair_is_shown_on_the_captured_network"
         " test_two_blocks::test_a_common_continuation_keeps_them_equal test_price::test_long_values_are_too_many"
         " test_price::test_no_more_numbers_are_looked_up_than_were_paid",
     ),
-    "proofs/network/graph.py": "test_graph test_forgeries test_kernel_edges test_checker",
-    "proofs/kernel/wellformed.py": "test_kernel_edges test_separation",
+    "proofs/network/graph.py": "test_graph test_forgeries test_kernel_edges test_graph_edges test_checker",
+    "proofs/kernel/wellformed.py": "test_kernel_edges test_graph_edges test_separation",
     "proofs/network/rational.py": "test_forgeries",
 }
