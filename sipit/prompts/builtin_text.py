@@ -15,14 +15,15 @@ def sections() -> list[str]:
     return [text for _, text in sorted(pydoc_data.topics.topics.items())]
 
 
-def section_prompts(model: LanguageModel, *, count: int, length: int) -> list[list[int]]:
-    """The first `length` tokens of `count` sections spread over the corpus.
+def section_prompts(model: LanguageModel, *, count: int, length: int, headings: bool = True) -> list[list[int]]:
+    """The first `length` tokens of `count` sections spread over the corpus, with their headings or behind them.
 
     Fewer where the corpus has not as many sections of that length, or the model has no tokenizer.
     """
     if model.tokenizer is None:
         return []
-    long = [ids for text in sections() if len(ids := _token_ids(model, text[: 8 * length])) >= length]
+    texts = sections() if headings else [text.partition("\n\n")[2].lstrip() for text in sections()]
+    long = [ids for text in texts if len(ids := _token_ids(model, text[: 8 * length])) >= length]
     step = max(1, len(long) // count)
     return [ids[:length] for ids in long[::step][:count]]
 

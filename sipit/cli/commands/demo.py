@@ -97,7 +97,9 @@ def _write_prompts(model: "LanguageModel", output: Path, count: int, length: int
     from sipit.prompts.builtin_text import section_prompts
 
     prompts, sentences = output.with_suffix(".prompts.jsonl"), output.with_suffix(".sentences.txt")
-    lines = [json.dumps({"token_ids": ids}) for ids in section_prompts(model, count=count, length=length)]
+    lines = [
+        json.dumps({"token_ids": ids}) for ids in section_prompts(model, count=count, length=length, headings=False)
+    ]
     write_atomically(prompts, ("\n".join(lines) + "\n").encode())
     write_atomically(sentences, ("\n".join(SENTENCES) + "\n").encode())
     return [prompts, sentences]
