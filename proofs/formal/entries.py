@@ -3,7 +3,8 @@
 The graph is evaluated over an arithmetic that writes down what it does. Every operation on numbers is a row that reads
 earlier rows; a sum is one row over all its terms. Zeros and masked entries are followed, and drop out of sums. What a
 softmax makes of a row of numbers, e^x / sum of e^x, adds to one by its form; a product with such weights is written as
-a mixture, or as the quotient of two sums, which sees other equalities.
+a mixture, or as the quotient of two sums, which sees other equalities. A quotient is written with the terms of both of
+its sides, so that a factor by which all of them occur more often is seen.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +44,7 @@ class Entry:
         return zero if zero in (self, other) else self.rows.row("multiply", self, other)
 
     def __truediv__(self, other: "Entry") -> "Entry":
-        return self.rows.zero if self is self.rows.zero else self.rows.row("divide", self, other)
+        return self.rows.zero if self is self.rows.zero else self.rows.quotient(self, other)
 
 
 class Entries(ObjectArithmetic):
@@ -67,7 +68,7 @@ class Entries(ObjectArithmetic):
             raise Unsupported(f"Expected numbers for {name}, but got a masked one.")
         places = tuple(self.place(entry) for entry in read)
         number = self._names.setdefault(name, len(self._names))
-        return self._written(name, places, f"apply {number}")
+        return self._written(name, places, _line(f"apply {number}", places))
 
     def total(self, terms: Sequence[Entry]) -> Entry:
         """The sum; zeros drop out, and one masked term masks it."""
@@ -76,7 +77,16 @@ class Entries(ObjectArithmetic):
         kept = [term for term in terms if term is not self.zero]
         if len(kept) < 2:
             return kept[0] if kept else self.zero
-        return self._written("total", tuple(term.place for term in kept), "total")
+        places = tuple(term.place for term in kept)
+        return self._written("total", places, _line("total", places))
+
+    def quotient(self, above: Entry, below: Entry) -> Entry:
+        """A quotient; of sums it is written with their terms, as it depends on these up to a common factor."""
+        if self.masked in (above, below):
+            raise Unsupported("Expected numbers for divide, but got a masked one.")
+        read = self.place(above), self.place(below)
+        top, bottom = (self._terms(place) for place in read)
+        return self._written("divide", read, _line(_line("quotient", top) + " /", bottom))
 
     def number(self, value: Number) -> Entry:
         """A constant; 0 and minus infinity are known as such."""
@@ -132,10 +142,10 @@ class Entries(ObjectArithmetic):
         if len(sums) == 1 and all(name == "divide" for name, _ in made):
             (below,) = sums
             above = tuple(read[0] for _, read in made)
-            if above == (below,) or self._made[below] == ("total", above):
+            if self._terms(below) == above:
                 if self._mixtures:
                     read = tuple(self.place(v) for _, v in pairs)
-                    return self._written("mixture", read, f"mixture {below}")
+                    return self._written("mixture", read, _line(f"mixture {below}", read))
                 terms = [Entry(self, read[0]) * v for (_, read), (_, v) in zip(made, pairs, strict=True)]
                 return self.total(terms) / Entry(self, below)
         return self.total([w * v for w, v in pairs])
@@ -146,11 +156,20 @@ class Entries(ObjectArithmetic):
             return self.row(("constant", Fraction(0))).place
         return entry.place
 
-    def _written(self, name: Any, read: tuple[int, ...], head: str) -> Entry:
-        self.lines.append(" ".join([head, *map(str, read)]))
+    def _terms(self, place: int) -> tuple[int, ...]:
+        """Of a sum; what is no sum is one term."""
+        name, read = self._made[place]
+        return read if name == "total" else (place,)
+
+    def _written(self, name: Any, read: tuple[int, ...], line: str) -> Entry:
+        self.lines.append(line)
         place = len(self.lines) - 1
         self._made[place] = (name, read)
         return Entry(self, place)
+
+
+def _line(head: str, places: Sequence[int]) -> str:
+    return " ".join([head, *map(str, places)])
 
 
 def last_states(
