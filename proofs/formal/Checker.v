@@ -91,9 +91,6 @@ Definition binary_kinds (b : binary) (x y to : kind) : bool :=
 
 Definition broadcast_is (s t d : shape) : bool := match broadcast s t with Some b => same_dims b d | None => false end.
 
-Fixpoint marks (axes : list bool) (axis : nat) : list bool :=
-  match axes, axis with [], _ => [] | _ :: rest, O => true :: map (fun _ => false) rest | _ :: rest, S a => false :: marks rest a end.
-
 Definition fits (o : op) (ts : list type) (to : type) : bool :=
   let d := dims to in
   match o, ts with

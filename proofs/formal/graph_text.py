@@ -136,7 +136,7 @@ def _claim(claim: Sequence[Any]) -> str:
     regularity, lower, open_below, upper, open_above, masked = claim
     if regularity == "unproved":
         return "nothing"
-    return f"bounds {_end(lower, open_below)} {_end(upper, open_above)} {int(masked)}"
+    return f"bounds {_end(lower, open_below)} {_end(upper, open_above)} {int(masked)} {regularity}"
 
 
 def _end(value: str | None, opened: bool) -> str:

@@ -168,7 +168,10 @@ def test_an_open_end_that_meets_the_limit_of_a_clamp_is_reached():
         ("exp ; complex 2 ; 0 ; nothing", "expected a kind"),
         ("constant 1/0 ; real ; ; nothing", "expected a positive number"),
         ("power 4096 ; real ; 0 ; nothing", "expected a number from 0 to 1024"),
-        ("constant 1 ; real ; ; bounds 1 1 0", "expected an end"),
+        ("constant 1 ; real ; ; bounds 1 1 0 constant", "expected an end"),
+        ("constant 1 ; real ; ; bounds - - 0", "expected a claim"),
+        ("constant 1 ; real ; ; bounds - - 0 smooth", "expected a class"),
+        ("constant 1 ; real ; ; bounds - - 0 C-1", "expected a number from 0 to 1024"),
     ],
 )
 def test_what_is_damaged_ends_with_one_sentence(line, reason):
@@ -179,5 +182,5 @@ def test_what_is_damaged_ends_with_one_sentence(line, reason):
 
 
 def test_a_node_of_another_type_is_refused():
-    text = "network n\nparameter 0 ; real 2 3 ; ; bounds - - 0\nexp ; real 3 2 ; 0 ; bounds open:0 - 0\n"
+    text = "network n\nparameter 0 ; real 2 3 ; ; bounds - - 0 polynomial\nexp ; real 3 2 ; 0 ; bounds open:0 - 0 analytic\n"
     assert judged([text]) == ["refused n 1: the type is not the one that follows"]
