@@ -24,6 +24,7 @@ Inductive binary :=
 Inductive op :=
 | Tokens (vocabulary : BinNums.positive)
 | Coordinate (name : N)   (* a parameter *)
+| Given (name : N)        (* a constant whose entries are not written down *)
 | Constant (default : option Q) (entries : list (option Q))  (* None: -oo; entries that are not listed are the default *)
 | Moved (m : move)
 | Unary (u : unary)
@@ -51,6 +52,7 @@ Record unspecified := Unspecified {
   erf : R -> R;
   erf_odd : odd_like erf;  (* between -1 and 1, of the sign of its argument *)
   erf_gelu : gate_like (-1 # 5) (fun x => x * (1 + erf (x / sqrt 2)) / 2);  (* x Phi(x) > -1/5, positive for x > 0 *)
+  given : N -> N -> R;  (* entries of constants that are not written down *)
   other : op -> list type -> list tensor -> N -> R;   (* what is unknown *)
   chosen : op -> list type -> list tensor -> N -> N;  (* the place of an entry that an ordering picks *)
   writer : op -> list type -> tensor -> N -> option N  (* which of the values indices write at a place, if any *)
@@ -156,6 +158,7 @@ Definition meaning (o : op) (ts : list type) (to : type) (vs : list tensor) (k :
   match o with
   | Tokens n => Some (IZR (prompt n k))
   | Coordinate name => Some (theta name k)
+  | Given name => Some (given u_ name k)
   | Constant default entries => option_map Q2R (entry default (tabulated entries) k)
   | Moved m => let (i, p) := source m (map dims ts) d k in nth i vs v p
   | Unary u =>

@@ -601,12 +601,12 @@ Theorem node_follows o to same cs ls gs Fs s : families_ok cs ls gs Fs -> fits o
   forall k, In k (places to) ->
   holds (derive_class o cs ls gs same) (fun t => number (meaning t prompt o (map typed cs) to (at_point Fs t) k)).
 Proof.
-intros H Fi S L D k P; destruct o as [n|name|d es|m|u|b|red keep|red keep|axis|axis|axis|axes eps|axis keep|axis m|axis m| |axis|axis|axis| | ].
+intros H Fi S L D k P; destruct o as [n|name|name|d es|m|u|b|red keep|red keep|axis|axis|axis|axes eps|axis keep|axis m|axis m| |axis|axis|axis| | ].
 2: exact (coordinates _ _ known_rules name k).
-20: exact I.
+21: exact I.
 all: unfold derive_class; destruct (forallb (fun g => is_still (grade g)) gs) eqn:E;
   [intros t t'; now rewrite (still_families _ _ _ _ H E t t')|].
-1, 2: exact I.
+1, 2, 3: exact I.
 all: clear E; assert (W := worst_holds _ _ _ _ H).
 - (* Moved *)
   simpl; destruct (source m _ _ k) as [i p]; exact (moved_holds _ _ _ _ i p H).
@@ -780,7 +780,7 @@ Lemma inside_follows o to same cs ls gs Fs s : families_ok cs ls gs Fs -> all_li
   derive o to cs same = Proved s ->
   forall k, inside_holds (inside_of o gs) (fun t => number (meaning t prompt o (map typed cs) to (at_point Fs t) k)).
 Proof.
-intros H L D k r E; destruct o as [| | | |u| | | | | | | | | | | | | | | |]; try discriminate; destruct u; try discriminate.
+intros H L D k r E; destruct o as [| | | | |u| | | | | | | | | | | | | | | |]; try discriminate; destruct u; try discriminate.
 unfold derive in D; rewrite L in D.
 destruct H as [|c l g F cs ls gs Fs A HF H]; [discriminate|]; destruct H; [|discriminate].
 simpl in E; injection E as <-; destruct (unmasked l) eqn:U; [|discriminate].

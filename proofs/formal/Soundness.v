@@ -695,6 +695,10 @@ intros F C S; destruct o.
   apply (plain_wrapped to _ (fun k => meaning (Coordinate name) [] to vs k)); intros k _.
   eexists; split; [reflexivity|]; split; [apply everything_sound|].
   match goal with H : of_kind to = Real |- _ => rewrite H end; exact I.
+- destruct cs; [|discriminate]; simpl in F; unfold is_real in F; kinds.
+  apply (plain_wrapped to _ (fun k => meaning (Given name) [] to vs k)); intros k _.
+  eexists; split; [reflexivity|]; split; [apply everything_sound|].
+  match goal with H : of_kind to = Real |- _ => rewrite H end; exact I.
 - destruct cs; [|discriminate]; apply constant_sound.
 - now apply moved_sound.
 - now apply unary_ok.

@@ -88,7 +88,7 @@ def _parameter(graph: Graph, index: int, node: Node) -> str:
 def _constant(graph: Graph, index: int, node: Node) -> str:
     value = graph.constant(node)
     if value is None:
-        return f"parameter {index}" if node.type.kind == "real" else "unknown"
+        return f"given {index}" if node.type.kind == "real" else "unknown"
     if value.shape != node.type.shape or value.kind != node.type.kind or any(v == math.inf for v in value.values):
         return "unknown"
     return " ".join(("constant", *_entries(value)))

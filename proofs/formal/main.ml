@@ -90,6 +90,7 @@ let unary = function
 let operation = function
   | [ "tokens"; n ] -> Tokens (positive n)
   | [ "parameter"; number ] -> Coordinate (size number)
+  | [ "given"; number ] -> Given (size number)
   | "constant" :: default :: entries -> Constant (optional default, List.map optional entries)
   | [ "reshape" ] -> Moved Reshape
   | "permute" :: order -> Moved (Permute (List.map axis order))

@@ -182,5 +182,5 @@ def test_what_is_damaged_ends_with_one_sentence(line, reason):
 
 
 def test_a_node_of_another_type_is_refused():
-    text = "network n\nparameter 0 ; real 2 3 ; ; bounds - - 0 polynomial\nexp ; real 3 2 ; 0 ; bounds open:0 - 0 analytic\n"
-    assert judged([text]) == ["refused n 1: the type is not the one that follows"]
+    lines = ["parameter 0 ; real 2 3 ; ; bounds - - 0 polynomial", "exp ; real 3 2 ; 0 ; bounds open:0 - 0 analytic"]
+    assert judged(["\n".join(("network n", *lines, ""))]) == ["refused n 1: the type is not the one that follows"]
