@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from proofs import Verdict, check
+from proofs import Verdict, check, prove_analytic
 from proofs.formal.graph_text import network_text
 from tests.adversary.formulas import formula
 from tests.proofs.building import Net, attention_net
 from tests.proofs.decoders import gpt2, jumping, network
 from tests.proofs.formal_networks import random_network
-from tests.proofs.test_formal_checker import MISSING, certificate_of, judged
+from tests.proofs.formal_programs import NO_CHECKER, judged
 
-pytestmark = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
+pytestmark = pytest.mark.skipif(bool(NO_CHECKER), reason=NO_CHECKER)
 BETTER = {"polynomial": "constant", "analytic": "polynomial", "discontinuous": "C0"}
 
 
@@ -24,7 +24,7 @@ def accepted(seeds: range) -> dict[str, dict[str, Any]]:
     graphs = {f"random.{seed}": random_network(seed) for seed in seeds}
     for name, kinks in (("formula", 0.3), ("choices", 0.7)):
         graphs |= {f"{name}.{seed}": formula(random.Random(f"{name} {seed}"), kinks=kinks) for seed in seeds}
-    certificates = {name: certificate_of(graph) for name, graph in graphs.items()}
+    certificates = {name: prove_analytic(graph).to_json() for name, graph in graphs.items()}
     return {name: c for name, c in certificates.items() if check(c).verdict is Verdict.ACCEPTED}
 
 
@@ -68,7 +68,7 @@ def test_networks_have_the_kernels_classes() -> None:
     for activation in ("tanh", "relu", "gelu", "silu", "mish", "exp"):
         graphs[activation] = network(2, activation=activation)
     graphs |= {"alibi": network(3, scheme="alibi"), "clipped": network(2, clipped=True), "sink": network(2, sink=True)}
-    expect_the_same_classes({name: certificate_of(graph) for name, graph in graphs.items()})
+    expect_the_same_classes({name: prove_analytic(graph).to_json() for name, graph in graphs.items()})
 
 
 @pytest.mark.slow
@@ -80,7 +80,7 @@ def test_many_formulas_and_random_networks_have_the_kernels_classes(start: int) 
 
 def claimed(net: Net, node: int) -> str:
     """The class that the kernel gives a node; both checkers give it, and no better one."""
-    certificate = certificate_of(net.graph(node))
+    certificate = prove_analytic(net.graph(node)).to_json()
     assert check(certificate).verdict is Verdict.ACCEPTED
     expect_the_same_classes({"net": certificate})
     return certificate["facts"][certificate["lines"][node]][0]
@@ -143,7 +143,7 @@ def test_the_shift_of_a_softmax_by_its_own_maximum_is_known_to_the_kernel_alone(
     net = Net()
     x = net.parameter("x", 2, 3)
     shifted = net.op("subtract", x, net.op("largest", x, axes=(1,), keep=True))
-    certificate = certificate_of(net.graph(net.op("softmax", shifted, axis=1)))
+    certificate = prove_analytic(net.graph(net.op("softmax", shifted, axis=1))).to_json()
     assert check(certificate).verdict is Verdict.ACCEPTED
     (answer,) = judged([network_text("shifted", certificate)])
     assert answer == "refused shifted 3: the class that follows is C0"

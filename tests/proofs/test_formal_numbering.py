@@ -6,40 +6,23 @@ count), so what it equates the kernel must equate; and it must show the families
 
 import random
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import proofs.formal.entries as entries
 from proofs.formal.entries import last_states
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.graph import Graph
 from proofs.theorems.two_blocks import pair
 from tests.proofs.decoders import network
+from tests.proofs.formal_programs import NO_NUMBERING, NUMBERING
 
-SOURCES = Path(entries.__file__).parent
-BUILT = SOURCES.parents[1] / "build" / "formal"
-PROGRAM = BUILT / "row_numbering"
-NEEDED = ("Lookup.v", "ValueNumbering.v", "ExtractNumbers.v", "rows.ml")
-
-
-def _missing() -> str | None:
-    if not PROGRAM.exists():
-        return "the extracted numbering has not been compiled here: make formal"
-    for name in NEEDED:
-        if not (BUILT / name).exists() or (BUILT / name).read_bytes() != (SOURCES / name).read_bytes():
-            return f"the extracted numbering is not that of this {name}: make formal"
-    return None
-
-
-MISSING = _missing()
-pytestmark = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
+pytestmark = pytest.mark.skipif(bool(NO_NUMBERING), reason=NO_NUMBERING)
 
 
 def numbered(lines: list[str]) -> list[int]:
     text = "".join(f"{line}\n" for line in lines)
-    done = subprocess.run([str(PROGRAM)], input=text, capture_output=True, text=True, check=False)
+    done = subprocess.run([str(NUMBERING)], input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [int(number) for number in done.stdout.split()]
 
@@ -128,7 +111,7 @@ def test_words_of_82_letters_collide_in_two_blocks_and_others_do_not() -> None:
 def test_rows_that_read_what_is_not_before_them_are_refused() -> None:
     for text in ("apply 0 0\n", "total 1\n", "mixture 0 2\n", "apply x\n", "row\n", "quotient\n",
                  "quotient / 0\n"):  # fmt: skip
-        done = subprocess.run([str(PROGRAM)], input=text, capture_output=True, text=True, check=False)
+        done = subprocess.run([str(NUMBERING)], input=text, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr
 
