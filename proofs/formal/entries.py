@@ -4,11 +4,13 @@ The graph is evaluated over an arithmetic that writes down what it does. Every o
 earlier rows; a sum is one row over all its terms. Zeros and masked entries are followed, and drop out of sums. What a
 softmax makes of a row of numbers, e^x / sum of e^x, adds to one by its form; a product with such weights is written as
 a mixture, or as the quotient of two sums, which sees other equalities. A quotient is written with the terms of both of
-its sides, so that a factor by which all of them occur more often is seen.
+its sides, and e^(x + c) in a term, for a constant c, as a power of one number times e^x, so that a factor that is
+common to all of them is seen.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from math import gcd, lcm
 from typing import Any
 
 import numpy as np
@@ -60,6 +62,8 @@ class Entries(ObjectArithmetic):
         self._mixtures = mixtures
         self._names: dict[Any, int] = {}
         self._made: dict[int, tuple[str, tuple[int, ...]]] = {}
+        self._constants: dict[int, Fraction] = {}
+        self._shifts: dict[int, tuple[int, Fraction]] = {}
         self.zero, self.masked = Entry(self, -1), Entry(self, -2)
 
     def row(self, name: Any, *read: Entry) -> Entry:
@@ -85,14 +89,22 @@ class Entries(ObjectArithmetic):
         if self.masked in (above, below):
             raise Unsupported("Expected numbers for divide, but got a masked one.")
         read = self.place(above), self.place(below)
-        top, bottom = (self._terms(place) for place in read)
-        return self._written("divide", read, _line(_line("quotient", top) + " /", bottom))
+        sides = [[self._shifted(place) for place in self._terms(side)] for side in read]
+        base, exponents = _powers([shift for side in sides for _, shift in side])
+        powers = iter(exponents)
+        top, bottom = (" ".join(f"{place}:{next(powers)}" for place, _ in side) for side in sides)
+        number = self._names.setdefault(("base", base), len(self._names))
+        return self._written("divide", read, f"quotient {number} {top} / {bottom}")
 
     def number(self, value: Number) -> Entry:
         """A constant; 0 and minus infinity are known as such."""
         if isinstance(value, float):
             return self.masked
-        return self.row(("constant", Fraction(value))) if value else self.zero
+        if not value:
+            return self.zero
+        made = self.row(("constant", Fraction(value)))
+        self._constants[made.place] = Fraction(value)
+        return made
 
     def elementary(self, name: str) -> Callable[[Any], Any]:
         """A function of one number; e to the power of a masked one is 0."""
@@ -161,11 +173,43 @@ class Entries(ObjectArithmetic):
         name, read = self._made[place]
         return read if name == "total" else (place,)
 
+    def _shifted(self, place: int) -> tuple[int, Fraction]:
+        """A row as e^c times another, for a constant c: of e^(x + c), and of its products with others."""
+        if place not in self._shifts:
+            self._shifts[place] = self._shift(place)
+        return self._shifts[place]
+
+    def _shift(self, place: int) -> tuple[int, Fraction]:
+        name, read = self._made[place]
+        if name == "exp":
+            name, read = self._made[read[0]]
+            known = [self._constants[term] for term in read if term in self._constants] if name == "total" else []
+            if not known:
+                return place, Fraction(0)
+            rest = [Entry(self, term) for term in read if term not in self._constants]
+            return self.row("exp", self.total(rest)).place, sum(known, Fraction(0))
+        if name != "multiply":
+            return place, Fraction(0)
+        (first, by), (second, more) = (self._shifted(factor) for factor in read)
+        if (first, second) == read:
+            return place, Fraction(0)
+        return self.row("multiply", Entry(self, first), Entry(self, second)).place, by + more
+
     def _written(self, name: Any, read: tuple[int, ...], line: str) -> Entry:
         self.lines.append(line)
         place = len(self.lines) - 1
         self._made[place] = (name, read)
         return Entry(self, place)
+
+
+def _powers(shifts: Sequence[Fraction]) -> tuple[Fraction, list[int]]:
+    """A number of which all differences of shifts are whole multiples, and these multiples, from 0 on."""
+    least = min(shifts)
+    denominator = lcm(*(shift.denominator for shift in shifts))
+    unit = gcd(*(int((shift - least) * denominator) for shift in shifts))
+    if not unit:
+        return Fraction(0), [0] * len(shifts)
+    return Fraction(unit, denominator), [int((shift - least) * denominator) // unit for shift in shifts]
 
 
 def _line(head: str, places: Sequence[int]) -> str:

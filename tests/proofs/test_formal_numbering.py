@@ -1,7 +1,7 @@
 """The numbering that was extracted from its proof, beside the kernel's, on networks as they are, entry by entry.
 
 It knows less (equal operations on equal rows, weights that add to one, sums in any order, quotients up to a common
-count), so what it equates the kernel must equate; and it must show the families that these rules are for.
+factor), so what it equates the kernel must equate; and it must show the families that these rules are for.
 """
 
 import random
@@ -40,22 +40,24 @@ def equated(first: tuple[Graph, Any], second: tuple[Graph, Any]) -> list[bool]:
 
 RUNS, PERMUTED, FAR, OTHER = ((1,), (1, 1)), ((1, 2, 3), (2, 1, 3)), ((1, 2, 3), (4, 2, 3)), ((1, 2), (2, 1))
 PROPORTIONAL, NEARLY = ((2, 1), (1, 2, 2, 1)), ((2, 1), (1, 2, 1))
+POWERS, NO_POWERS = ((2, 1), (2, 1, 2, 1)), ((2, 1), (2, 2, 1))
 
 
 @pytest.mark.parametrize(
     ("options", "shown"),
     [
-        ({}, {RUNS, PERMUTED, PROPORTIONAL}), ({"scheme": "alibi"}, {RUNS}), ({"depth": 2}, {RUNS}),
+        ({}, {RUNS, PERMUTED, PROPORTIONAL, POWERS}), ({"scheme": "alibi"}, {RUNS, POWERS}), ({"depth": 2}, {RUNS}),
+        ({"scheme": "alibi", "bend": True}, {RUNS}), ({"scheme": "alibi", "depth": 2}, {RUNS}),
         ({"sink": True}, {PERMUTED}), ({"scheme": "learned"}, set()),
-        ({"window": 2}, {RUNS, FAR, PROPORTIONAL, NEARLY}),  # both end in the same two tokens
-        ({"residual": False}, {RUNS, PERMUTED, PROPORTIONAL}),
+        ({"window": 2}, {RUNS, FAR, PROPORTIONAL, NEARLY, POWERS, NO_POWERS}),  # both end in the same two tokens
+        ({"residual": False}, {RUNS, PERMUTED, PROPORTIONAL, POWERS}),
     ],
     ids=str,
 )  # fmt: skip
 def test_families_are_shown_as_by_the_kernel(options: dict[str, Any], shown: set[Any]) -> None:
     graphs = {length: network(length, **options) for length in (1, 2, 3, 4)}
     kernel = Numbering(graphs.values())
-    for both in (RUNS, PERMUTED, FAR, OTHER, PROPORTIONAL, NEARLY):
+    for both in (RUNS, PERMUTED, FAR, OTHER, PROPORTIONAL, NEARLY, POWERS, NO_POWERS):
         one, other = ((graphs[len(prompt)], prompt) for prompt in both)
         assert any(equated(one, other)) is (both in shown) is kernel.equal(*one, *other), both
 
@@ -77,7 +79,7 @@ def expect_no_more_than_the_kernel(seeds: range) -> None:
         prompts = [tuple(chance.choice((1, 1, 2)) for _ in range(chance.randrange(1, 4))) for _ in range(2)]
         if options["scheme"] != "learned" and chance.random() < 0.3:
             twice = (*prompts[0], *prompts[0][:-1])
-            prompts[1] = (*chance.sample(twice, len(twice)), prompts[0][-1])
+            prompts[1] = (*(chance.sample(twice, len(twice)) if chance.random() < 0.5 else twice), prompts[0][-1])
         one, other = ((network(len(prompt), **options), prompt) for prompt in prompts)
         if any(equated(one, other)):
             found += prompts[0] != prompts[1]
@@ -109,8 +111,8 @@ def test_words_of_82_letters_collide_in_two_blocks_and_others_do_not() -> None:
 
 
 def test_rows_that_read_what_is_not_before_them_are_refused() -> None:
-    for text in ("apply 0 0\n", "total 1\n", "mixture 0 2\n", "apply x\n", "row\n", "quotient\n",
-                 "quotient / 0\n"):  # fmt: skip
+    for text in ("apply 0 0\n", "total 1\n", "mixture 0 2\n", "apply x\n", "row\n", "quotient 0\n",
+                 "quotient 0 / 0\n", "quotient 0 0:1:2 / 0\n"):  # fmt: skip
         done = subprocess.run([str(NUMBERING)], input=text, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr
@@ -142,9 +144,23 @@ def test_the_rules_row_by_row() -> None:
         ("0 / 1", "0 0 0 / 1 1 1", True), ("0 1 / 2", "0 1 0 1 / 2", False), ("0 1 / 2", "0 1 / 2 2", False),
         ("0 0 1 / 2", "0 0 1 1 / 2", False), ("0 1 / 2", "2 / 0 1", False), ("0 0 1 1 / 2 2 2", "0 1 / 2", False),
         ("0 0 / 2 2 2", "0 0 0 / 2 2", False), ("0 1 / 1", "0 / 1 1", False), ("0 0 / 1 2 1", "0 0 / 1 2 1 2", False),
+        ("0 1:1 / 2", "0 1:1 0:2 1:3 / 2 2:2", True), ("0 / 2", "0 0:1 0:2 / 2 2:1 2:2", True),
+        ("0 0 1:1 / 2:1", "0:4 0:4 0:2 0:2 0 0 1:5 1:3 1:1 / 2:5 2:3 2:1", True),
+        ("0 1:1 / 2", "0 1:1 0:2 1:3 / 2 2:1", False), ("0 1:1 / 2", "0 1:1 0:2 1:2 / 2 2:2", False),
+        ("0 1:1 / 2", "0 1:1 0:2 1:3 / 2 2:2 2:2", False), ("0 1:1 / 2", "0:1 1 / 2", False),
+        ("0 1:1 / 2", "0 1:2 / 2", False), ("0 1 / 2", "0 1:1 / 2", False), ("0 0:1 / 2", "0 / 2", False),
     ],
 )  # fmt: skip
-def test_a_quotient_of_sums_is_known_by_its_counts_up_to_a_common_factor(first: str, second: str, same: bool) -> None:
-    """Of both sides at once: a factor on one side alone makes another number."""
-    numbers = numbered(["apply 0", "apply 1", "apply 2", f"quotient {first}", f"quotient {second}"])
+def test_a_quotient_of_sums_is_known_up_to_a_factor_common_to_all_terms(first: str, second: str, same: bool) -> None:
+    """A number, or 1 + x^l + x^2l + …; of both sides at once: a factor on one side alone makes another number."""
+    numbers = numbered(["apply 0", "apply 1", "apply 2", f"quotient 5 {first}", f"quotient 5 {second}"])
     assert (numbers[3] == numbers[4]) is same
+
+
+def test_powers_of_two_numbers_are_not_the_same_unless_none_is_left() -> None:
+    def same(first: str, second: str) -> bool:
+        numbers = numbered(["apply 0", "apply 1", f"quotient {first}", f"quotient {second}"])
+        return numbers[2] == numbers[3]
+
+    assert not same("5 0 1:1 / 1", "6 0 1:1 / 1")
+    assert same("5 0 0:1 / 1 1:1", "6 0 0:1 0:2 / 1 1:1 1:2")
