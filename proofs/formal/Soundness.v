@@ -260,6 +260,21 @@ apply softmax_sound.
   destruct (no_mask _ _ _ A U q) as [y [-> _]]; apply exp_pos.
 Qed.
 
+(** What is subtracted from a whole row changes nothing: the writer of networks reads softmax (x - max x) as softmax x. *)
+Theorem softmax_of_shifted c xs i : 0 < total (map exponential xs) ->
+  let less := map (option_map (fun r => r - c)) xs in
+  nth i (map exponential less) 0 / total (map exponential less) = nth i (map exponential xs) 0 / total (map exponential xs).
+Proof.
+intros P less; pose proof (exp_pos (- c)) as E.
+assert (one : forall x, exponential (option_map (fun r => r - c) x) = exponential x * exp (- c)).
+  intros [r|]; simpl; [unfold Rminus; apply exp_plus | ring].
+assert (sum : forall ys, total (map exponential (map (option_map (fun r => r - c)) ys)) = total (map exponential ys) * exp (- c)).
+  induction ys as [|y ys IH]; simpl; [ring | rewrite one, IH; ring].
+assert (entry_ : nth i (map exponential less) 0 = nth i (map exponential xs) 0 * exp (- c)).
+  unfold less; clear - one; revert i; induction xs as [|x xs IH]; intros [|i]; simpl; try ring; [apply one | apply IH].
+unfold less at 2; rewrite entry_, sum; field; lra.
+Qed.
+
 (** ** One node, operation by operation *)
 Lemma argument_nth cs ls vs c l v : arguments_ok cs ls vs -> argument_ok c l v ->
   forall i, argument_ok (nth i cs c) (nth i ls l) (nth i vs v).

@@ -130,7 +130,7 @@ Definition key_place (k : key) : nat :=
   | Divided _ above below => sides (mixed (sides 3%N above) 0%N) below
   end.
 
-(** [number s i]: of row i, of the [count] that have one; [next]: the least that was not given; [table]: of keys. *)
+(** [number s i]: of row i, of the [count_rows] that have one; [next]: the least that was not given; [table]: of keys. *)
 Record state := State { numbers : tree nat; count_rows : nat; next : nat; table : tree (seq (key * nat)) }.
 
 Definition start : state := State (Leaf _) 0%N 0%N (Leaf _).

@@ -110,7 +110,6 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
             idealised=(
                 MEANING,
                 "sums, products and compositions of functions of a class are of it, as Smoothness.textbook lists",
-                "a softmax of scores less their own largest is that of the scores",
             ),
         ),
     ),

@@ -138,12 +138,24 @@ def test_a_constant_that_is_not_written_down_is_no_parameter() -> None:
     assert answers[1].startswith("refused 1 0: what follows is bounds - - 0")
 
 
-def test_the_shift_of_a_softmax_by_its_own_maximum_is_known_to_the_kernel_alone() -> None:
-    """The one disagreement: softmax(x - max x) is analytic, as it is softmax(x); here the maximum's kink is counted."""
+def shifted(axis: int, largest: int, keep: bool = True, *, masked: bool = False) -> dict[str, Any]:
+    """A softmax along an axis of scores less their largest along another."""
     net = Net()
-    x = net.parameter("x", 2, 3)
-    shifted = net.op("subtract", x, net.op("largest", x, axes=(1,), keep=True))
-    certificate = prove_analytic(net.graph(net.op("softmax", shifted, axis=1))).to_json()
-    assert check(certificate).verdict is Verdict.ACCEPTED
-    (answer,) = judged([network_text("shifted", certificate)])
-    assert answer == "refused shifted 3: the class that follows is C0"
+    x = net.parameter("x", 3, 3)
+    if masked:
+        x = net.op("add", x, net.constant([0, 0, float("-inf")], (3,)))
+    less = net.op("subtract", x, net.op("largest", x, axes=(largest,), keep=keep))
+    return prove_analytic(net.graph(net.op("softmax", less, axis=axis))).to_json()
+
+
+def test_the_shift_of_a_softmax_by_its_own_maximum_and_no_other_is_passed_over() -> None:
+    certificates = {
+        "own": shifted(1, 1),
+        "other": shifted(1, 0),
+        "flat": shifted(1, 1, keep=False),
+        "masked": shifted(1, 1, masked=True),
+    }
+    classes = {name: c["facts"][c["lines"][-1]][0] for name, c in certificates.items()}
+    assert classes == {"own": "analytic", "other": "C0", "flat": "C0", "masked": "analytic"}
+    assert all(check(certificate).verdict is Verdict.ACCEPTED for certificate in certificates.values())
+    expect_the_same_classes(certificates)
