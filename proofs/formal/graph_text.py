@@ -63,7 +63,7 @@ def node_lines(graph: Graph, claims: Sequence[Sequence[Any]]) -> Iterator[str]:
 
 
 def _arguments(graph: Graph, node: Node) -> Sequence[int]:
-    """What a node reads; softmax(x - max x) along one axis is written as softmax(x) (`Soundness.softmax_of_shifted`)."""
+    """What a node reads; softmax(x - max x) along one axis is written as softmax(x): `Soundness.softmax_of_shifted`."""
     if node.operation != "softmax":
         return node.arguments
     difference = graph.nodes[node.arguments[0]]

@@ -111,7 +111,9 @@ def test_kinks_drop_out_where_bounds_exclude_them() -> None:
     assert claimed(net, net.op("relu", net.op("negate", positive))) == "constant"
     assert claimed(net, net.op("clamp", net.op("tanh", x), low=Fraction(-1), high=Fraction(1))) == "analytic"
     assert claimed(net, net.op("clamp", net.op("tanh", x), low=Fraction(-1), high=Fraction(1, 2))) == "C0"
-    assert claimed(net, net.op("maximum", net.op("tanh", x), net.constant(1))) == "constant"
+    one, within = net.constant(1), net.op("tanh", x)
+    assert claimed(net, net.op("maximum", within, one)) == claimed(net, net.op("maximum", one, within)) == "constant"
+    assert claimed(net, net.op("minimum", within, one)) == claimed(net, net.op("minimum", one, within)) == "analytic"
     assert claimed(net, net.op("divide", x, positive)) == "analytic"
     assert claimed(net, net.op("divide", x, net.constant(3))) == "polynomial"
 
