@@ -3,8 +3,11 @@
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import proofs.formal.graph_text as graph_text
+from proofs.formal.entries import last_states
+from proofs.network.graph import Graph
 
 SOURCES = Path(graph_text.__file__).parent
 BUILT = SOURCES.parents[1] / "build" / "formal"
@@ -31,3 +34,22 @@ def judged(texts: Sequence[str], *options: str) -> list[str]:
     done = subprocess.run([str(CHECKER), *options], input="".join(texts), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
+
+
+def numbered(lines: Sequence[str]) -> list[int]:
+    """The numbers of rows."""
+    text = "".join(f"{line}\n" for line in lines)
+    done = subprocess.run([str(NUMBERING)], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [int(number) for number in done.stdout.split()]
+
+
+def equated(first: tuple[Graph, Any], second: tuple[Graph, Any]) -> list[bool]:
+    """Whether both last states have equal numbers: products as mixtures, and as quotients of sums."""
+    found = []
+    for mixtures in (True, False):
+        lines, states = last_states([first, second], mixtures=mixtures)
+        numbers = numbered(lines)
+        one, other = ([numbers[place] for place in places] for places in states)
+        found.append(one == other)
+    return found

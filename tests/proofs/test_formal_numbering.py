@@ -12,30 +12,11 @@ import pytest
 
 from proofs.formal.entries import last_states
 from proofs.kernel.value_numbering.number import Numbering
-from proofs.network.graph import Graph
 from proofs.theorems.two_blocks import pair
 from tests.proofs.decoders import network
-from tests.proofs.formal_programs import NO_NUMBERING, NUMBERING
+from tests.proofs.formal_programs import NO_NUMBERING, NUMBERING, equated, numbered
 
 pytestmark = pytest.mark.skipif(bool(NO_NUMBERING), reason=NO_NUMBERING)
-
-
-def numbered(lines: list[str]) -> list[int]:
-    text = "".join(f"{line}\n" for line in lines)
-    done = subprocess.run([str(NUMBERING)], input=text, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return [int(number) for number in done.stdout.split()]
-
-
-def equated(first: tuple[Graph, Any], second: tuple[Graph, Any]) -> list[bool]:
-    """Whether both last states have equal numbers: products as mixtures, and as quotients of sums."""
-    found = []
-    for mixtures in (True, False):
-        lines, states = last_states([first, second], mixtures=mixtures)
-        numbers = numbered(lines)
-        one, other = ([numbers[place] for place in places] for places in states)
-        found.append(one == other)
-    return found
 
 
 RUNS, PERMUTED, FAR, OTHER = ((1,), (1, 1)), ((1, 2, 3), (2, 1, 3)), ((1, 2, 3), (4, 2, 3)), ((1, 2), (2, 1))
