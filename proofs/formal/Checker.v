@@ -91,14 +91,11 @@ Definition binary_kinds (b : binary) (x y to : kind) : bool :=
 
 Definition broadcast_is (s t d : shape) : bool := match broadcast s t with Some b => same_dims b d | None => false end.
 
-Fixpoint marks (axes : list bool) (axis : nat) : list bool :=
-  match axes, axis with [], _ => [] | _ :: rest, O => true :: map (fun _ => false) rest | _ :: rest, S a => false :: marks rest a end.
-
 Definition fits (o : op) (ts : list type) (to : type) : bool :=
   let d := dims to in
   match o, ts with
   | Tokens _, [] => same_kind (of_kind to) Whole
-  | Coordinate _, [] => is_real to
+  | Coordinate _, [] | Given _, [] => is_real to
   | Constant _ _, [] => true
   | Unknown, _ => true
   | Moved m, _ => forallb (fun t => same_kind (of_kind t) (of_kind to)) ts && moved_shape m (map dims ts) d
@@ -244,7 +241,7 @@ Definition derive (o : op) (to : type) (cs : list cell) (same : bool) : status :
            then mask_of to (fun k => is_masked (entry default written_out k)) else None))
       else Unproved
   | Tokens n => Proved (Line (Bounds (Some (0%Q, false)) (Some (inject_Z (Zpos n - 1), false))) None)
-  | Coordinate _ => Proved (Line everything None)
+  | Coordinate _ | Given _ => Proved (Line everything None)
   | _ =>
     match all_lines cs with
     | None => Unproved

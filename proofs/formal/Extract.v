@@ -3,7 +3,7 @@
     Integers become those of zarith and of OCaml, so that their arithmetic is trusted; everything else is as it is proved. *)
 
 From Coq Require Import Extraction ExtrOcamlBasic ExtrOcamlZBigInt ZArith NArith.
-From Sipit Require Import Intervals Tensors Meaning Checker.
+From Sipit Require Import Intervals Tensors Meaning Checker Classes.
 
 (** Sizes and places become OCaml's own integers: they are below 2^62, as the reader refuses more than 2^45 entries. *)
 Extract Inductive N => "int" [ "0" "Big_int_Z.int_of_big_int" ]
@@ -28,4 +28,4 @@ Extract Constant Z.of_N => "Big_int_Z.big_int_of_int".
 Extract Constant Z.gcd => "Big_int_Z.gcd_big_int".
 
 Extraction Language OCaml.
-Extraction "checker.ml" check.
+Extraction "checker.ml" check_classes.

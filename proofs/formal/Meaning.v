@@ -24,6 +24,7 @@ Inductive binary :=
 Inductive op :=
 | Tokens (vocabulary : BinNums.positive)
 | Coordinate (name : N)   (* a parameter *)
+| Given (name : N)        (* a constant whose entries are not written down *)
 | Constant (default : option Q) (entries : list (option Q))  (* None: -oo; entries that are not listed are the default *)
 | Moved (m : move)
 | Unary (u : unary)
@@ -51,9 +52,10 @@ Record unspecified := Unspecified {
   erf : R -> R;
   erf_odd : odd_like erf;  (* between -1 and 1, of the sign of its argument *)
   erf_gelu : gate_like (-1 # 5) (fun x => x * (1 + erf (x / sqrt 2)) / 2);  (* x Phi(x) > -1/5, positive for x > 0 *)
-  other : op -> list type -> list tensor -> N -> R;   (* log_sum_exp, layer_norm, what is unknown *)
+  given : N -> N -> R;  (* entries of constants that are not written down *)
+  other : op -> list type -> list tensor -> N -> R;   (* what is unknown *)
   chosen : op -> list type -> list tensor -> N -> N;  (* the place of an entry that an ordering picks *)
-  writer : op -> list type -> list tensor -> N -> option N  (* which of the values is written at a place, if any *)
+  writer : op -> list type -> tensor -> N -> option N  (* which of the values indices write at a place, if any *)
 }.
 
 Section Meaning.
@@ -130,6 +132,16 @@ Definition dims_of (i : nat) (ts : list type) : shape := dims (nth i ts (Type_ [
 
 Definition numbers (v : tensor) (places : list N) : list R := map (fun k => number (v k)) places.
 
+(** Numbers from the largest on: each is put where it belongs, what is smaller moves on. *)
+Fixpoint put_in_order (x : R) (xs : list R) : list R :=
+  match xs with [] => [x] | y :: ys => Rmax x y :: put_in_order (Rmin x y) ys end.
+Definition ordered (xs : list R) : list R := fold_right put_in_order [] xs.
+
+(** One entry of a layer norm over numbers xs: centred, over the root of the mean square and epsilon. *)
+Definition mean_of (xs : list R) : R := total xs / INR (length xs).
+Definition normalised (epsilon : Q) (xs : list R) (x : R) : R :=
+  (x - mean_of xs) / sqrt (mean_of (map (fun y => (y - mean_of xs) * (y - mean_of xs)) xs) + Q2R epsilon).
+
 (** The coordinate along an axis, in range by [wrap]. *)
 Definition along (s : shape) (axis : nat) (k : N) : N := wrap (nth axis s 0%N) (nth axis (unravel s k) 0%N).
 
@@ -146,6 +158,7 @@ Definition meaning (o : op) (ts : list type) (to : type) (vs : list tensor) (k :
   match o with
   | Tokens n => Some (IZR (prompt n k))
   | Coordinate name => Some (theta name k)
+  | Given name => Some (given u_ name k)
   | Constant default entries => option_map Q2R (entry default (tabulated entries) k)
   | Moved m => let (i, p) := source m (map dims ts) d k in nth i vs v p
   | Unary u =>
@@ -161,8 +174,25 @@ Definition meaning (o : op) (ts : list type) (to : type) (vs : list tensor) (k :
   | Softmax axis =>
       let es := map (fun p => exponential (v p)) (row s axis k) in
       Some (nth (N.to_nat (along s axis k)) es 0 / total es)
-  | LogSumExp _ | LayerNorm _ _ | Unknown => Some (other u_ o ts vs k)
-  | Largest _ _ | TopValues _ _ => v (chosen u_ o ts vs k)
+  | LogSumExp axis =>
+      let place := wrap (size s) (ravel s (unravel d k)) in Some (ln (total (map (fun p => exponential (v p)) (row s axis place))))
+  | LayerNorm axes epsilon =>
+      let n := size (skipn (length s - axes) s) in  (* the entries that are normalised together stand side by side *)
+      let xs := numbers v (map (fun j => k / n * n + j)%N (range n)) in
+      let x := normalised epsilon xs (number (v k)) in
+      Some (match vs with
+            | _ :: scale :: shift :: _ => x * number (scale (k mod n)%N) + number (shift (k mod n)%N)
+            | _ :: scale :: _ => x * number (scale (k mod n)%N)
+            | _ => x
+            end)
+  | Largest axis keep =>
+      let places := map (ravel s) (group s (marks (map (fun _ => false) s) axis) keep (unravel d k)) in
+      Some (nth 0 (ordered (numbers v places)) 0)
+  | TopValues axis _ =>
+      let index := unravel d k in
+      let i := wrap (nth axis s 0%N) (nth axis index 0%N) in
+      Some (nth (N.to_nat i) (ordered (numbers v (row s axis (ravel s index)))) 0)
+  | Unknown => Some (other u_ o ts vs k)
   | TopIndices axis _ => Some (IZR (Z.of_N (wrap (nth axis s 0%N) (chosen u_ o ts vs k))))
   | MatMul =>
       let index := unravel d k in
@@ -175,7 +205,7 @@ Definition meaning (o : op) (ts : list type) (to : type) (vs : list tensor) (k :
       let i := place_of (w (ravel t (firstn (length t) (skipn axis index)))) in
       v (ravel s (firstn axis index ++ i :: skipn (axis + length t) index))
   | Gather axis => v (ravel s (set_nth axis (place_of (w k)) (unravel d k)))
-  | Scatter _ => match writer u_ o ts vs k with Some p => third_arg vs p | None => v k end
+  | Scatter _ => match writer u_ o ts w k with Some p => third_arg vs p | None => v k end
   | Select =>
       if is_true (number (v (broadcast_place s d k)))
       then w (broadcast_place t d k) else third_arg vs (broadcast_place (dims_of 2 ts) d k)

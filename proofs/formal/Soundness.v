@@ -222,17 +222,12 @@ Qed.
 Lemma exponential_nonneg x : 0 <= exponential x.
 Proof. destruct x; simpl; [left; apply exp_pos | lra]. Qed.
 
-Lemma softmax_row_sound c l v axis k : argument_ok c l v -> rows_have_entries (typed c) l axis = true ->
-  In k (places (typed c)) ->
-  within (softmax_bounds (nth axis (dims (typed c)) 0 =? 1)%N (negb (unmasked l)))
-    (nth (N.to_nat (along (dims (typed c)) axis k)) (map (fun p => exponential (v p)) (row (dims (typed c)) axis k)) 0 /
-     total (map (fun p => exponential (v p)) (row (dims (typed c)) axis k))).
+Lemma row_is_positive c l v axis k : argument_ok c l v -> rows_have_entries (typed c) l axis = true ->
+  In k (places (typed c)) -> 0 < total (map (fun p => exponential (v p)) (row (dims (typed c)) axis k)).
 Proof.
 intros A R P; unfold rows_have_entries in R; apply andb_true_iff in R as [N0 R]; apply N.ltb_lt in N0.
 set (s := dims (typed c)) in *; set (n := nth axis s 0%N) in *.
 assert (len : length (row s axis k) = N.to_nat n) by (unfold row; now rewrite map_length, length_range).
-assert (ge0 : forall e, In e (map (fun p => exponential (v p)) (row s axis k)) -> 0 <= e).
-  intros e H; apply in_map_iff in H as [p [<- _]]; apply exponential_nonneg.
 assert (some : exists p x, In p (row s axis k) /\ v p = Some x).
 { destruct (mask l) as [written|] eqn:M.
   - rewrite forallb_forall in R; specialize (R k P); apply existsb_exists in R as [p [H U]].
@@ -240,16 +235,44 @@ assert (some : exists p x, In p (row s axis k) /\ v p = Some x).
     rewrite A in U; discriminate.
   - destruct (row s axis k) as [|p rest] eqn:E; [simpl in len; lia|].
     destruct (no_mask _ _ _ A ltac:(unfold unmasked; now rewrite M) p) as [x [X _]]; exists p, x; simpl; auto. }
-destruct some as [p [x [IN X]]].
+destruct some as [p [x [IN X]]]; apply total_positive with (e := exp x); [| |apply exp_pos].
+- intros e H; apply in_map_iff in H as [q [<- _]]; apply exponential_nonneg.
+- apply in_map_iff; exists p; rewrite X; auto.
+Qed.
+
+Lemma softmax_row_sound c l v axis k : argument_ok c l v -> rows_have_entries (typed c) l axis = true ->
+  In k (places (typed c)) ->
+  within (softmax_bounds (nth axis (dims (typed c)) 0 =? 1)%N (negb (unmasked l)))
+    (nth (N.to_nat (along (dims (typed c)) axis k)) (map (fun p => exponential (v p)) (row (dims (typed c)) axis k)) 0 /
+     total (map (fun p => exponential (v p)) (row (dims (typed c)) axis k))).
+Proof.
+intros A R P; pose proof (row_is_positive _ _ _ _ _ A R P) as positive_row.
+unfold rows_have_entries in R; apply andb_true_iff in R as [N0 R]; apply N.ltb_lt in N0.
+set (s := dims (typed c)) in *; set (n := nth axis s 0%N) in *.
+assert (len : length (row s axis k) = N.to_nat n) by (unfold row; now rewrite map_length, length_range).
 apply softmax_sound.
-- exact ge0.
-- apply total_positive with (e := exp x); [exact ge0 | | apply exp_pos].
-  apply in_map_iff; exists p; rewrite X; auto.
+- intros e H; apply in_map_iff in H as [p [<- _]]; apply exponential_nonneg.
+- exact positive_row.
 - rewrite map_length, len; unfold along; fold n; destruct (wrap_cases n (nth axis (unravel s k) 0%N)) as [-> | H]; lia.
 - intros H; apply N.eqb_eq in H; rewrite map_length, len, H; reflexivity.
 - intros H _; apply N.eqb_neq in H; rewrite map_length, len; lia.
 - intros U e H; apply in_map_iff in H as [q [<- _]]; apply negb_false_iff in U.
   destruct (no_mask _ _ _ A U q) as [y [-> _]]; apply exp_pos.
+Qed.
+
+(** What is subtracted from a whole row changes nothing: the writer of networks reads softmax (x - max x) as softmax x. *)
+Theorem softmax_of_shifted c xs i : 0 < total (map exponential xs) ->
+  let less := map (option_map (fun r => r - c)) xs in
+  nth i (map exponential less) 0 / total (map exponential less) = nth i (map exponential xs) 0 / total (map exponential xs).
+Proof.
+intros P less; pose proof (exp_pos (- c)) as E.
+assert (one : forall x, exponential (option_map (fun r => r - c) x) = exponential x * exp (- c)).
+  intros [r|]; simpl; [unfold Rminus; apply exp_plus | ring].
+assert (sum : forall ys, total (map exponential (map (option_map (fun r => r - c)) ys)) = total (map exponential ys) * exp (- c)).
+  induction ys as [|y ys IH]; simpl; [ring | rewrite one, IH; ring].
+assert (entry_ : nth i (map exponential less) 0 = nth i (map exponential xs) 0 * exp (- c)).
+  unfold less; clear - one; revert i; induction xs as [|x xs IH]; intros [|i]; simpl; try ring; [apply one | apply IH].
+unfold less at 2; rewrite entry_, sum; field; lra.
 Qed.
 
 (** ** One node, operation by operation *)
@@ -423,18 +446,48 @@ apply (plain_wrapped to _ (fun k => meaning (LayerNorm axes epsilon) (map typed 
 eexists; split; [reflexivity|]; split; [apply everything_sound | rewrite R; exact I].
 Qed.
 
+Lemma put_in_order_all (P : R -> Prop) x xs : P x -> Forall P xs -> Forall P (put_in_order x xs).
+Proof.
+intros X H; revert x X; induction H as [|y ys Y H IH]; intros x X; simpl; constructor; auto.
+- unfold Rmax; destruct (Rle_dec x y); assumption.
+- apply IH; unfold Rmin; destruct (Rle_dec x y); assumption.
+Qed.
+
+Lemma ordered_all (P : R -> Prop) xs : Forall P xs -> Forall P (ordered xs).
+Proof. induction 1; simpl; [constructor | now apply put_in_order_all]. Qed.
+
+Lemma length_ordered xs : length (ordered xs) = length xs.
+Proof.
+assert (E : forall ys x, length (put_in_order x ys) = S (length ys)) by (induction ys; intros; simpl; auto).
+induction xs as [|x xs IH]; simpl; [reflexivity | now rewrite E, IH].
+Qed.
+
+Lemma ordered_nth (P : R -> Prop) xs i : Forall P xs -> (i < length xs)%nat -> P (nth i (ordered xs) 0).
+Proof.
+intros H L; apply ordered_all in H; rewrite Forall_forall in H; apply H, nth_In; now rewrite length_ordered.
+Qed.
+
+Lemma wrap_below n p : (0 < n)%N -> (wrap n p < n)%N.
+Proof. pose proof (wrap_cases n p); lia. Qed.
+
 Lemma picked_ok o to cs vs same : (exists a b, o = Largest a b) \/ (exists a b, o = TopValues a b) ->
   fits o (map typed cs) to = true -> Forall2 cell_ok cs vs ->
   state_ok to (derive o to cs same) (fun k => meaning o (map typed cs) to vs (wrap (size (dims to)) k)).
 Proof.
 intros [[a [b ->]]|[a [b ->]]]; one_argument_ (fun (c : cell) (l : line) => if unmasked l then proved (Some (limits l)) else Unproved);
-  intros c l v A _ F; simpl in F; unfold is_real in F; kinds; (destruct (unmasked l) eqn:U; [|exact I]).
+  intros c l v A _ F; simpl in F; unfold is_real in F; kinds; (destruct (unmasked l) eqn:U; [|exact I]);
+  match goal with H : Nat.ltb _ _ = true |- _ => apply Nat.ltb_lt in H; rename H into AX end.
 - apply (plain_wrapped to _ (fun k => meaning (Largest a b) [typed c] to [v] k)); intros k _.
-  unfold meaning, first_arg; simpl nth; match goal with |- context [v ?p] => destruct (no_mask _ _ _ A U p) as [x [X [W K]]] end.
-  exists x; split; [exact X|]; split; [exact W|]; match goal with H : of_kind to = Real |- _ => rewrite H end; exact I.
+  eexists; split; [reflexivity|]; split; [|match goal with H : of_kind to = Real |- _ => rewrite H end; exact I].
+  apply ordered_nth; [exact (proj1 (numbers_ok _ _ _ _ A U))|].
+  unfold numbers, first_arg, dims_of; simpl nth; rewrite !map_length, length_group, count_marks by exact AX.
+  match goal with H : (0 <? _)%N = true |- _ => apply N.ltb_lt in H end; lia.
 - apply (plain_wrapped to _ (fun k => meaning (TopValues a b) [typed c] to [v] k)); intros k _.
-  unfold meaning, first_arg; simpl nth; match goal with |- context [v ?p] => destruct (no_mask _ _ _ A U p) as [x [X [W K]]] end.
-  exists x; split; [exact X|]; split; [exact W|]; match goal with H : of_kind to = Real |- _ => rewrite H end; exact I.
+  eexists; split; [reflexivity|]; split; [|match goal with H : of_kind to = Real |- _ => rewrite H end; exact I].
+  apply ordered_nth; [exact (proj1 (numbers_ok _ _ _ _ A U))|].
+  unfold numbers, first_arg, dims_of, row; simpl nth; rewrite !map_length, length_range.
+  repeat match goal with H : (_ <=? _)%N = true |- _ => apply N.leb_le in H end.
+  match goal with |- context [wrap ?n ?i] => pose proof (wrap_below n i) end; lia.
 Qed.
 
 Lemma wrapped_place_bounds n p : (0 < n)%N ->
@@ -457,6 +510,16 @@ apply (plain_wrapped to _ (fun k => meaning (TopIndices axis n) [typed c] to [v]
 unfold meaning, dims_of; simpl nth.
 eexists; split; [reflexivity|]; split; [now apply wrapped_place_bounds|].
 match goal with H : of_kind to = Whole |- _ => rewrite H end; simpl; eauto.
+Qed.
+
+Lemma wholly_none t l v : wholly_masked t l = true -> entry_ok t l v -> forall p, v p = None.
+Proof.
+intros W E p; unfold wholly_masked in W; rewrite forallb_forall in W.
+pose proof (W _ (wrap_place t p)) as M; pose proof (E p) as Ep.
+destruct (v p) as [x|]; trivial; destruct Ep as [_ [_ Ep]]; exfalso; revert M Ep; unfold masked.
+destruct (mask l); [|congruence]; unfold wrap at 1.
+destruct (wrap (size (dims t)) p <? size (dims t))%N eqn:Q; [congruence|].
+unfold wrap in *; destruct (p <? size (dims t))%N eqn:Q'; congruence.
 Qed.
 
 (** Two and three arguments. *)
@@ -526,21 +589,14 @@ destruct (unmasked l && unmasked l') eqn:U.
     destruct (of_kind (typed c)); try discriminate; simpl in *; trivial.
     destruct K1 as [z ->], K2 as [z' ->]; exists (z - z')%Z; now rewrite minus_IZR.
   + (* Maximum *)
-    assert (none : forall t l v, wholly_masked t l = true -> entry_ok t l v -> forall p, v p = None).
-      intros t l0 v0 W0 E0 p; unfold wholly_masked in W0; rewrite forallb_forall in W0.
-      pose proof (W0 _ (wrap_place t p)) as M; pose proof (E0 p) as Ep.
-      destruct (v0 p) as [x|]; trivial; destruct Ep as [_ [_ Ep]]; exfalso; revert M Ep; unfold masked.
-      destruct (mask l0); [|congruence]; unfold wrap at 1.
-      destruct (wrap (size (dims t)) p <? size (dims t))%N eqn:Q; [congruence|].
-      unfold wrap in *; destruct (p <? size (dims t))%N eqn:Q'; congruence.
     assert (real : of_kind to = Real) by assumption.
     destruct (wholly_masked (typed c') l') eqn:M1; [|destruct (wholly_masked (typed c) l) eqn:M2; [|exact I]].
     * apply (mask_ok to _ _ (fun k => meaning (Binary Maximum) [typed c; typed c'] to [v; v'] k)); intros k.
-      unfold meaning, first_arg, second_arg, dims_of; simpl nth; fold s s' d; rewrite (none _ _ _ M1 A').
+      unfold meaning, first_arg, second_arg, dims_of; simpl nth; fold s s' d; rewrite (wholly_none _ _ _ M1 A').
       pose proof (A (broadcast_place s d k)) as P1; destruct (v _) as [x|]; simpl; [|exact P1].
       rewrite real; destruct P1 as [W [_ M]]; simpl; auto.
     * apply (mask_ok to _ _ (fun k => meaning (Binary Maximum) [typed c; typed c'] to [v; v'] k)); intros k.
-      unfold meaning, first_arg, second_arg, dims_of; simpl nth; fold s s' d; rewrite (none _ _ _ M2 A).
+      unfold meaning, first_arg, second_arg, dims_of; simpl nth; fold s s' d; rewrite (wholly_none _ _ _ M2 A).
       pose proof (A' (broadcast_place s' d k)) as P1; destruct (v' _) as [x|]; simpl; [|exact P1].
       rewrite real; destruct P1 as [W [_ M]]; simpl; auto.
 Qed.
@@ -652,6 +708,10 @@ intros F C S; destruct o.
   match goal with H : of_kind to = Whole |- _ => rewrite H end; simpl; eauto.
 - destruct cs; [|discriminate]; simpl in F; unfold is_real in F; kinds.
   apply (plain_wrapped to _ (fun k => meaning (Coordinate name) [] to vs k)); intros k _.
+  eexists; split; [reflexivity|]; split; [apply everything_sound|].
+  match goal with H : of_kind to = Real |- _ => rewrite H end; exact I.
+- destruct cs; [|discriminate]; simpl in F; unfold is_real in F; kinds.
+  apply (plain_wrapped to _ (fun k => meaning (Given name) [] to vs k)); intros k _.
   eexists; split; [reflexivity|]; split; [apply everything_sound|].
   match goal with H : of_kind to = Real |- _ => rewrite H end; exact I.
 - destruct cs; [|discriminate]; apply constant_sound.

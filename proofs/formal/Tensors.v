@@ -154,6 +154,10 @@ Fixpoint group (s : shape) (reduced : list bool) (keep : bool) (index : list N) 
   | _, _ => [[]]
   end.
 
+(** One axis of several, marked. *)
+Fixpoint marks (axes : list bool) (axis : nat) : list bool :=
+  match axes, axis with [], _ => [] | _ :: rest, O => true :: map (fun _ => false) rest | _ :: rest, S a => false :: marks rest a end.
+
 Fixpoint count (s : shape) (reduced : list bool) : N :=
   match s, reduced with
   | n :: s', true :: reduced' => n * count s' reduced'
@@ -172,6 +176,16 @@ induction s as [|n s IH]; intros [|[] reduced] keep index; simpl; try reflexivit
     rewrite length_range; lia.
   intros i; now rewrite map_length, IH.
 - now rewrite map_length, IH.
+Qed.
+
+Lemma count_nothing s : count s (map (fun _ => false) s) = 1.
+Proof. induction s; simpl; trivial. Qed.
+
+Lemma count_marks s : forall axis, (axis < length s)%nat -> count s (marks (map (fun _ => false) s) axis) = nth axis s 0.
+Proof.
+induction s as [|n s IH]; intros [|axis] H; simpl in *; try lia; [|apply IH; lia].
+replace (map _ (map _ s)) with (map (fun _ => false) s) by (rewrite map_map; reflexivity).
+rewrite count_nothing; lia.
 Qed.
 
 Fixpoint reduced_shape (s : shape) (reduced : list bool) (keep : bool) : shape :=

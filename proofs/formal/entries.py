@@ -3,11 +3,14 @@
 The graph is evaluated over an arithmetic that writes down what it does. Every operation on numbers is a row that reads
 earlier rows; a sum is one row over all its terms. Zeros and masked entries are followed, and drop out of sums. What a
 softmax makes of a row of numbers, e^x / sum of e^x, adds to one by its form; a product with such weights is written as
-a mixture, or as the quotient of two sums, which sees other equalities.
+a mixture, or as the quotient of two sums, which sees other equalities. A quotient is written with the terms of both of
+its sides, and e^(x + c) in a term, for a constant c, as a power of one number times e^x, so that a factor that is
+common to all of them is seen.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from math import gcd, lcm
 from typing import Any
 
 import numpy as np
@@ -43,7 +46,7 @@ class Entry:
         return zero if zero in (self, other) else self.rows.row("multiply", self, other)
 
     def __truediv__(self, other: "Entry") -> "Entry":
-        return self.rows.zero if self is self.rows.zero else self.rows.row("divide", self, other)
+        return self.rows.zero if self is self.rows.zero else self.rows.quotient(self, other)
 
 
 class Entries(ObjectArithmetic):
@@ -59,6 +62,8 @@ class Entries(ObjectArithmetic):
         self._mixtures = mixtures
         self._names: dict[Any, int] = {}
         self._made: dict[int, tuple[str, tuple[int, ...]]] = {}
+        self._constants: dict[int, Fraction] = {}
+        self._shifts: dict[int, tuple[int, Fraction]] = {}
         self.zero, self.masked = Entry(self, -1), Entry(self, -2)
 
     def row(self, name: Any, *read: Entry) -> Entry:
@@ -67,7 +72,7 @@ class Entries(ObjectArithmetic):
             raise Unsupported(f"Expected numbers for {name}, but got a masked one.")
         places = tuple(self.place(entry) for entry in read)
         number = self._names.setdefault(name, len(self._names))
-        return self._written(name, places, f"apply {number}")
+        return self._written(name, places, _line(f"apply {number}", places))
 
     def total(self, terms: Sequence[Entry]) -> Entry:
         """The sum; zeros drop out, and one masked term masks it."""
@@ -76,13 +81,30 @@ class Entries(ObjectArithmetic):
         kept = [term for term in terms if term is not self.zero]
         if len(kept) < 2:
             return kept[0] if kept else self.zero
-        return self._written("total", tuple(term.place for term in kept), "total")
+        places = tuple(term.place for term in kept)
+        return self._written("total", places, _line("total", places))
+
+    def quotient(self, above: Entry, below: Entry) -> Entry:
+        """A quotient; of sums it is written with their terms, as it depends on these up to a common factor."""
+        if self.masked in (above, below):
+            raise Unsupported("Expected numbers for divide, but got a masked one.")
+        read = self.place(above), self.place(below)
+        sides = [[self._shifted(place) for place in self._terms(side)] for side in read]
+        base, exponents = _powers([shift for side in sides for _, shift in side])
+        powers = iter(exponents)
+        top, bottom = (" ".join(f"{place}:{next(powers)}" for place, _ in side) for side in sides)
+        number = self._names.setdefault(("base", base), len(self._names))
+        return self._written("divide", read, f"quotient {number} {top} / {bottom}")
 
     def number(self, value: Number) -> Entry:
         """A constant; 0 and minus infinity are known as such."""
         if isinstance(value, float):
             return self.masked
-        return self.row(("constant", Fraction(value))) if value else self.zero
+        if not value:
+            return self.zero
+        made = self.row(("constant", Fraction(value)))
+        self._constants[made.place] = Fraction(value)
+        return made
 
     def elementary(self, name: str) -> Callable[[Any], Any]:
         """A function of one number; e to the power of a masked one is 0."""
@@ -132,10 +154,10 @@ class Entries(ObjectArithmetic):
         if len(sums) == 1 and all(name == "divide" for name, _ in made):
             (below,) = sums
             above = tuple(read[0] for _, read in made)
-            if above == (below,) or self._made[below] == ("total", above):
+            if self._terms(below) == above:
                 if self._mixtures:
                     read = tuple(self.place(v) for _, v in pairs)
-                    return self._written("mixture", read, f"mixture {below}")
+                    return self._written("mixture", read, _line(f"mixture {below}", read))
                 terms = [Entry(self, read[0]) * v for (_, read), (_, v) in zip(made, pairs, strict=True)]
                 return self.total(terms) / Entry(self, below)
         return self.total([w * v for w, v in pairs])
@@ -146,11 +168,52 @@ class Entries(ObjectArithmetic):
             return self.row(("constant", Fraction(0))).place
         return entry.place
 
-    def _written(self, name: Any, read: tuple[int, ...], head: str) -> Entry:
-        self.lines.append(" ".join([head, *map(str, read)]))
+    def _terms(self, place: int) -> tuple[int, ...]:
+        """Of a sum; what is no sum is one term."""
+        name, read = self._made[place]
+        return read if name == "total" else (place,)
+
+    def _shifted(self, place: int) -> tuple[int, Fraction]:
+        """A row as e^c times another, for a constant c: of e^(x + c), and of its products with others."""
+        if place not in self._shifts:
+            self._shifts[place] = self._shift(place)
+        return self._shifts[place]
+
+    def _shift(self, place: int) -> tuple[int, Fraction]:
+        name, read = self._made[place]
+        if name == "exp":
+            name, read = self._made[read[0]]
+            known = [self._constants[term] for term in read if term in self._constants] if name == "total" else []
+            if not known:
+                return place, Fraction(0)
+            rest = [Entry(self, term) for term in read if term not in self._constants]
+            return self.row("exp", self.total(rest)).place, sum(known, Fraction(0))
+        if name != "multiply":
+            return place, Fraction(0)
+        (first, by), (second, more) = (self._shifted(factor) for factor in read)
+        if (first, second) == read:
+            return place, Fraction(0)
+        return self.row("multiply", Entry(self, first), Entry(self, second)).place, by + more
+
+    def _written(self, name: Any, read: tuple[int, ...], line: str) -> Entry:
+        self.lines.append(line)
         place = len(self.lines) - 1
         self._made[place] = (name, read)
         return Entry(self, place)
+
+
+def _powers(shifts: Sequence[Fraction]) -> tuple[Fraction, list[int]]:
+    """A number of which all differences of shifts are whole multiples, and these multiples, from 0 on."""
+    least = min(shifts)
+    denominator = lcm(*(shift.denominator for shift in shifts))
+    unit = gcd(*(int((shift - least) * denominator) for shift in shifts))
+    if not unit:
+        return Fraction(0), [0] * len(shifts)
+    return Fraction(unit, denominator), [int((shift - least) * denominator) // unit for shift in shifts]
+
+
+def _line(head: str, places: Sequence[int]) -> str:
+    return " ".join([head, *map(str, places)])
 
 
 def last_states(

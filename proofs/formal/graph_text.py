@@ -56,10 +56,24 @@ def node_lines(graph: Graph, claims: Sequence[Sequence[Any]]) -> Iterator[str]:
         parts = (
             _operation(graph, index),
             " ".join((node.type.kind, *map(str, node.type.shape))),
-            " ".join(str(index - 1 - argument) for argument in node.arguments),
+            " ".join(str(index - 1 - argument) for argument in _arguments(graph, node)),
             _claim(claim),
         )
         yield " ; ".join(parts)
+
+
+def _arguments(graph: Graph, node: Node) -> Sequence[int]:
+    """What a node reads; softmax(x - max x) along one axis is written as softmax(x): `Soundness.softmax_of_shifted`."""
+    if node.operation != "softmax":
+        return node.arguments
+    difference = graph.nodes[node.arguments[0]]
+    if difference.operation != "subtract":
+        return node.arguments
+    scores, less = difference.arguments
+    largest = graph.nodes[less]
+    along = largest.attributes.get("axes"), largest.attributes.get("keep")
+    own = largest.operation == "largest" and largest.arguments == (scores,)
+    return (scores,) if own and along == ((node.attributes.get("axis"),), True) else node.arguments
 
 
 def _operation(graph: Graph, index: int) -> str:
@@ -88,7 +102,7 @@ def _parameter(graph: Graph, index: int, node: Node) -> str:
 def _constant(graph: Graph, index: int, node: Node) -> str:
     value = graph.constant(node)
     if value is None:
-        return f"parameter {index}" if node.type.kind == "real" else "unknown"
+        return f"given {index}" if node.type.kind == "real" else "unknown"
     if value.shape != node.type.shape or value.kind != node.type.kind or any(v == math.inf for v in value.values):
         return "unknown"
     return " ".join(("constant", *_entries(value)))
@@ -136,7 +150,7 @@ def _claim(claim: Sequence[Any]) -> str:
     regularity, lower, open_below, upper, open_above, masked = claim
     if regularity == "unproved":
         return "nothing"
-    return f"bounds {_end(lower, open_below)} {_end(upper, open_above)} {int(masked)}"
+    return f"bounds {_end(lower, open_below)} {_end(upper, open_above)} {int(masked)} {regularity}"
 
 
 def _end(value: str | None, opened: bool) -> str:

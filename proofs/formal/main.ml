@@ -7,7 +7,8 @@
      operation and its numbers ; kind rank sizes… ; how many arguments, and how far back each is ; claim
 
    with whole numbers in decimal, rationals as p/q, "-" for what is missing or infinite. The claim is "nothing" or
-   "bounds LOW HIGH MASK", an end "-", "closed:p/q" or "open:p/q", the mask 0 or 1. *)
+   "bounds LOW HIGH MASK CLASS", an end "-", "closed:p/q" or "open:p/q", the mask 0 or 1, the class "constant",
+   "polynomial", "analytic", "C0", "C1", … or "discontinuous". *)
 
 open Checker
 
@@ -89,6 +90,7 @@ let unary = function
 let operation = function
   | [ "tokens"; n ] -> Tokens (positive n)
   | [ "parameter"; number ] -> Coordinate (size number)
+  | [ "given"; number ] -> Given (size number)
   | "constant" :: default :: entries -> Constant (optional default, List.map optional entries)
   | [ "reshape" ] -> Moved Reshape
   | "permute" :: order -> Moved (Permute (List.map axis order))
@@ -129,16 +131,26 @@ let kind = function
   | "boolean" -> Truth
   | text -> raise (Damaged ("expected a kind, but got " ^ text))
 
+let regularity = function
+  | "constant" -> Still
+  | "polynomial" -> Smooth Polynomial
+  | "analytic" -> Smooth Analytic
+  | "discontinuous" -> Jumping
+  | text when String.length text > 1 && text.[0] = 'C' ->
+      Smooth (C (nat (small 1024 (String.sub text 1 (String.length text - 1)))))
+  | text -> raise (Damaged ("expected a class, but got " ^ text))
+
 let claim = function
-  | [ "nothing" ] -> Nothing
-  | [ "bounds"; low; high; mask ] -> Claimed ({ low = finish low; high = finish high }, flag mask)
+  | [ "nothing" ] -> (Nothing, Jumping)
+  | [ "bounds"; low; high; mask; c ] -> (Claimed ({ low = finish low; high = finish high }, flag mask), regularity c)
   | others -> raise (Damaged ("expected a claim, but got " ^ String.concat " " others))
 
 let node line =
   match List.map words (String.split_on_char ';' line) with
   | [ o; k :: dims; args; c ] ->
       let result = { dims = sizes dims; of_kind = kind k } in
-      ({ operation = operation o; arguments = List.map (fun d -> nat (small 2097152 d)) args; result }, claim c)
+      let claimed, c = claim c in
+      (({ operation = operation o; arguments = List.map (fun d -> nat (small 2097152 d)) args; result }, claimed), c)
   | _ -> raise (Damaged "expected a node of four parts")
 
 let shown_end = function
@@ -155,6 +167,19 @@ let shown = function
       Printf.sprintf "what follows is bounds %s %s %d" (shown_end l.limits.low) (shown_end l.limits.high)
         (if unmasked l then 0 else 1)
 
+let rec whole = function O -> 0 | S n -> 1 + whole n
+
+let shown_class = function
+  | Still -> "constant"
+  | Smooth Polynomial -> "polynomial"
+  | Smooth Analytic -> "analytic"
+  | Smooth (C n) -> "C" ^ string_of_int (whole n)
+  | Jumping -> "discontinuous"
+
+let shown_objection = function
+  | Of_bounds why -> shown why
+  | Of_class derived -> "the class that follows is " ^ shown_class derived
+
 let show_masks name index cell =
   match cell.state with
   | Proved ({ mask0 = Some _; _ } as line) ->
@@ -163,11 +188,11 @@ let show_masks name index cell =
   | _ -> ()
 
 let judge name nodes =
-  match check (List.rev nodes) [] 0 with
-  | Inl cells ->
+  match check_classes (List.rev nodes) [] [] 0 with
+  | Inl (cells, _) ->
       if Array.mem "--masks" Sys.argv then List.iteri (show_masks name) (List.rev cells);
       Printf.printf "accepted %s %d\n" name (List.length cells)
-  | Inr (index, why) -> Printf.printf "refused %s %s: %s\n" name (string_of_int index) (shown why)
+  | Inr (index, why) -> Printf.printf "refused %s %s: %s\n" name (string_of_int index) (shown_objection why)
 
 let () =
   let name = ref "" and nodes = ref [] and started = ref false in

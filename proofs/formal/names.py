@@ -103,6 +103,16 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
             idealised=(MEANING, "erf lies between -1 and 1 and has the sign of its argument; gelu exceeds -1/5"),
         ),
     ),
+    "classes": (
+        Formal(
+            "Smoothness.classes_hold",
+            checked=("every class that is claimed follows", "the prompt lies in the vocabulary"),
+            idealised=(
+                MEANING,
+                "sums, products and compositions of functions of a class are of it, as Smoothness.textbook lists",
+            ),
+        ),
+    ),
     "causality": (Formal("Collisions.state_is_last_of_prefix", idealised=(LAYERS, "attention is causal")),),
     "published witness": (
         Formal("RealWitness.published_witness_gap", checked=("the pair is inside the gap",)),

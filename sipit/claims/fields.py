@@ -38,7 +38,7 @@ def checked(certificate: Mapping[str, Any]) -> Fields:
         **_of(graph, "idealisations", "layer"),
         **({"graph": dict(graph["about"])} if "about" in graph else {}),
         **_collisions(certificate),
-        "theorems": named(["bounds", *_families(certificate)]),
+        "theorems": named(["bounds", "classes", *_families(certificate)]),
     }
 
 

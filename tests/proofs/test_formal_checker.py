@@ -6,7 +6,6 @@ It is compiled by `make formal`; where that has not been done, or for other theo
 import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,31 +19,9 @@ from proofs.network.graph import Graph
 from proofs.regularity import UNPROVED
 from tests.proofs.building import Net, attention_net
 from tests.proofs.formal_networks import random_network
+from tests.proofs.formal_programs import CHECKER, NO_CHECKER, judged
 
-SOURCES = Path(graph_text.__file__).parent
-BUILT = SOURCES.parents[1] / "build" / "formal"
-PROGRAM = BUILT / "bounds_checker"
-
-
-def _missing() -> str | None:
-    if not PROGRAM.exists():
-        return "the extracted checker has not been compiled here: make formal"
-    for source in (*SOURCES.glob("*.v"), SOURCES / "main.ml"):
-        copy = BUILT / source.name
-        if not copy.exists() or copy.read_bytes() != source.read_bytes():
-            return f"the extracted checker is not that of this {source.name}: make formal"
-    return None
-
-
-MISSING = _missing()
-pytestmark = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
-
-
-def judged(texts: Sequence[str], *options: str) -> list[str]:
-    """The program's answers, one for every network."""
-    done = subprocess.run([str(PROGRAM), *options], input="".join(texts), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+pytestmark = pytest.mark.skipif(bool(NO_CHECKER), reason=NO_CHECKER)
 
 
 def certificate_of(graph: Graph) -> dict[str, Any]:
@@ -168,16 +145,19 @@ def test_an_open_end_that_meets_the_limit_of_a_clamp_is_reached():
         ("exp ; complex 2 ; 0 ; nothing", "expected a kind"),
         ("constant 1/0 ; real ; ; nothing", "expected a positive number"),
         ("power 4096 ; real ; 0 ; nothing", "expected a number from 0 to 1024"),
-        ("constant 1 ; real ; ; bounds 1 1 0", "expected an end"),
+        ("constant 1 ; real ; ; bounds 1 1 0 constant", "expected an end"),
+        ("constant 1 ; real ; ; bounds - - 0", "expected a claim"),
+        ("constant 1 ; real ; ; bounds - - 0 smooth", "expected a class"),
+        ("constant 1 ; real ; ; bounds - - 0 C-1", "expected a number from 0 to 1024"),
     ],
 )
 def test_what_is_damaged_ends_with_one_sentence(line, reason):
-    done = subprocess.run([str(PROGRAM)], input=f"network n\n{line}\n", capture_output=True, text=True, check=False)
+    done = subprocess.run([str(CHECKER)], input=f"network n\n{line}\n", capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert reason in done.stderr
     assert done.stdout == ""
 
 
 def test_a_node_of_another_type_is_refused():
-    text = "network n\nparameter 0 ; real 2 3 ; ; bounds - - 0\nexp ; real 3 2 ; 0 ; bounds open:0 - 0\n"
-    assert judged([text]) == ["refused n 1: the type is not the one that follows"]
+    lines = ["parameter 0 ; real 2 3 ; ; bounds - - 0 polynomial", "exp ; real 3 2 ; 0 ; bounds open:0 - 0 analytic"]
+    assert judged(["\n".join(("network n", *lines, ""))]) == ["refused n 1: the type is not the one that follows"]

@@ -1,0 +1,55 @@
+"""The programs that were extracted from their proofs, where `make formal` has compiled them for these theories."""
+
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import proofs.formal.graph_text as graph_text
+from proofs.formal.entries import last_states
+from proofs.network.graph import Graph
+
+SOURCES = Path(graph_text.__file__).parent
+BUILT = SOURCES.parents[1] / "build" / "formal"
+CHECKER, NUMBERING = BUILT / "bounds_checker", BUILT / "row_numbering"
+
+
+def missing(program: Path, names: Iterable[str]) -> str:
+    """Why a program cannot be run; nothing where it can."""
+    if not program.exists():
+        return f"{program.name} has not been compiled here: make formal"
+    for name in names:
+        copy = BUILT / name
+        if not copy.exists() or copy.read_bytes() != (SOURCES / name).read_bytes():
+            return f"{program.name} is not that of this {name}: make formal"
+    return ""
+
+
+NO_CHECKER = missing(CHECKER, [*(path.name for path in SOURCES.glob("*.v")), "main.ml"])
+NO_NUMBERING = missing(NUMBERING, ("Lookup.v", "ValueNumbering.v", "ExtractNumbers.v", "rows.ml"))
+
+
+def judged(texts: Sequence[str], *options: str) -> list[str]:
+    """The checker's answers, one for every network."""
+    done = subprocess.run([str(CHECKER), *options], input="".join(texts), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def numbered(lines: Sequence[str]) -> list[int]:
+    """The numbers of rows."""
+    text = "".join(f"{line}\n" for line in lines)
+    done = subprocess.run([str(NUMBERING)], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [int(number) for number in done.stdout.split()]
+
+
+def equated(first: tuple[Graph, Any], second: tuple[Graph, Any]) -> list[bool]:
+    """Whether both last states have equal numbers: products as mixtures, and as quotients of sums."""
+    found = []
+    for mixtures in (True, False):
+        lines, states = last_states([first, second], mixtures=mixtures)
+        numbers = numbered(lines)
+        one, other = ([numbers[place] for place in places] for places in states)
+        found.append(one == other)
+    return found
