@@ -324,7 +324,10 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A page: a picture, the verdict (what was proved, what was measured, what breaks or is open), the chapters."""
+    """A page: a picture, the verdict (what was proved, what was measured, what breaks or is open), the chapters.
+
+    `picture` is of a prompt that came back, `figure` any other chart.
+    """
 
     title: str
     tone: Tone
@@ -332,11 +335,14 @@ class Document:
     verdict: tuple[Sentence, ...]
     chapters: tuple[Chapter, ...]
     picture: Picture | None = None
+    figure: Figure | None = None
 
 
 def claims_of(document: Document) -> tuple[Claim, ...]:
     """The claims that the numbers of a document make, strongest first."""
-    used = {claim for chapter in document.chapters for claim in _claims((*chapter.sentences, *chapter.blocks))}
+    first = () if document.figure is None else (document.figure,)
+    shown = [first, *((*chapter.sentences, *chapter.blocks) for chapter in document.chapters)]
+    used = {claim for blocks in shown for claim in _claims(blocks)}
     return tuple(claim for claim in Claim if claim in used)
 
 

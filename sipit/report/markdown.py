@@ -49,6 +49,8 @@ def _lines(document: Document) -> Iterator[str]:
     yield "\n".join(f"- **{sentence.head}:** {escape(sentence.text)}" for sentence in document.verdict)
     if document.picture is not None:
         yield from _picture(document.picture)
+    if document.figure is not None:
+        yield from _block(document.figure, 2)
     for chapter in document.chapters:
         yield from _chapter(chapter, alone=len(document.chapters) == 1)
     used = claims_of(document)

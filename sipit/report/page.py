@@ -1,6 +1,7 @@
 """From records to a document: the verdict of all of them in three sentences, and chapters in the order of a reader."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from proofs.evidence import Record
 from sipit.report.chapters.audit import audit_chapter
@@ -23,7 +24,7 @@ from sipit.report.chapters.separation import separation_chapter
 from sipit.report.chapters.theorems import training_step_chapter, witness_chapter
 from sipit.report.chapters.training import training_chapter
 from sipit.report.chapters.verification import verification_chapter
-from sipit.report.document import Chapter, Document, Sentence, Theme, Tone
+from sipit.report.document import Chapter, Document, Figure, Sentence, Theme, Tone
 from sipit.report.opening import opening
 from sipit.report.reading import objects
 from sipit.report.wording import count
@@ -76,7 +77,16 @@ def document_of(records: Sequence[Record], files: Sequence[str] = ()) -> Documen
     found = opening(records)
     if found is not None and len(records) > 1:
         tone, headline = Tone.HOLDS, found.headline
-    return Document(title, tone, headline, _verdict(chapters), tuple(chapters), found and found.picture)
+    verdict, figure = _verdict(chapters), None
+    if found is None and len(records) == 1:
+        blocks = [block for chapter in chapters for block in chapter.blocks]
+        figure = next((block for block in blocks if isinstance(block, Figure)), None)
+        chapters = [_without(chapter, figure) for chapter in chapters]
+    return Document(title, tone, headline, verdict, tuple(chapters), found and found.picture, figure)
+
+
+def _without(chapter: Chapter, figure: Figure | None) -> Chapter:
+    return replace(chapter, blocks=tuple(block for block in chapter.blocks if block is not figure))
 
 
 def chapters_of(record: Record) -> list[Chapter]:

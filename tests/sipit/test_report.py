@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofs.errors import InvalidInput
-from proofs.evidence import Record
+from proofs.evidence import Record, read_record
 from proofs.verdict import Verdict
 from sipit.report import render, write_report
-from sipit.report.document import Theme
-from sipit.report.page import document_of
+from sipit.report.document import Figure, Theme
+from sipit.report.page import chapters_of, document_of
 from tests.sipit.report_pages import Page, classes_of, inversion_record, prompt_entry
 from tests.sipit.report_records import COMMANDS, FOLDER, make, stored_records
 
@@ -103,6 +103,18 @@ def test_several_records_make_one_page_with_the_verdicts_first():
     assert "holds" in classes_of(read, "hero")[0]
     assert "refuted: not analytic, exact collisions: 1 family, equal embedding rows: 1 group" in read.text
     assert "residual" in read.text and "opt.py:242" in read.text and "pairs" in read.text
+
+
+@pytest.mark.parametrize("name", ["audit", "compare", "leak", "quantization"])
+def test_a_page_of_one_record_opens_with_its_first_chart(name: str):
+    record = read_record(FOLDER / f"{name}.json")
+    document, shown = document_of([record]), [b for c in chapters_of(record) for b in c.blocks]
+    charts = [block for block in shown if isinstance(block, Figure)]
+    left = [block for chapter in document.chapters for block in chapter.blocks if isinstance(block, Figure)]
+    assert document.figure in charts and sorted(map(str, [document.figure, *left])) == sorted(map(str, charts))
+    page = render([record], format="html")
+    assert page.count("<figcaption") == page.count("<figure") >= len(charts)
+    assert page.index("<figure") < page.index('<dl class="verdict">')
 
 
 def test_where_no_prompt_came_back_the_results_are_counted():
