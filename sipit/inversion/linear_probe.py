@@ -24,7 +24,8 @@ _ROWS = 8192  # of the table that are multiplied at a time
 class LinearProbe:
     """One fitted probe: `mean`, `scale` (d,), `decode` (e, d) = A, `whiten` (d, d) = L, and a calibrated temperature.
 
-    `embedding` (V, e) has the centred rows, and `halves` (V,) their |G_v|^2/2, which are worked out where not given.
+    `embedding` (V, e) has the centred rows; `halves` (V,) their |G_v|^2/2 and `sizes` (V,) half the squared norms of
+    the directions that states are expected to take, which are worked out where not given.
     """
 
     mean: torch.Tensor
@@ -34,6 +35,7 @@ class LinearProbe:
     temperature: torch.Tensor
     embedding: torch.Tensor
     halves: torch.Tensor | None = None
+    sizes: torch.Tensor | None = None
 
     @cached_property
     def _to_features(self) -> torch.Tensor:
@@ -45,6 +47,26 @@ class LinearProbe:
             return self.halves
         parts = [(rows @ self._to_features).square().sum(1) / 2 for rows in self.embedding.split(_ROWS)]
         return torch.cat(parts)
+
+    @cached_property
+    def _metric(self) -> torch.Tensor:
+        """Of rows (e, e): what their difference makes the directions of their states differ by, squared."""
+        directions = self.decode * self.scale
+        return directions @ directions.T
+
+    @cached_property
+    def _sizes(self) -> torch.Tensor:
+        if self.sizes is not None:
+            return self.sizes
+        return torch.cat([((rows @ self._metric) * rows).sum(1) / 2 for rows in self.embedding.split(_ROWS)])
+
+    def closeness(self, tokens: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
+        """How near the states of tokens (n, k) are expected to lie to those of tokens (n,), to order them, (n, k).
+
+        What whitening magnifies does not count: it is the distance of states itself that a rival is judged by.
+        """
+        near = torch.einsum("nke,ne->nk", self.embedding[among], self.embedding[tokens] @ self._metric)
+        return near - self._sizes[among]
 
     def features(self, states: torch.Tensor) -> torch.Tensor:
         """Whitened features x L of states (n, d)."""
@@ -67,7 +89,10 @@ class LinearProbe:
     def parameters(self) -> dict[str, torch.Tensor]:
         """What has to be kept to have the probe again."""
         names = ("mean", "scale", "decode", "whiten", "temperature")
-        return {name: getattr(self, name) for name in names} | {"halves": self._halves}
+        return {name: getattr(self, name) for name in names} | {
+            "halves": self._halves,
+            "sizes": self._sizes,
+        }
 
 
 def normalised(states: torch.Tensor) -> torch.Tensor:
@@ -150,4 +175,5 @@ def calibrated(probe: LinearProbe, states: torch.Tensor, tokens: torch.Tensor) -
         for index, temperature in enumerate(_TEMPERATURES.tolist()):
             losses[index] += torch.nn.functional.cross_entropy(scores / temperature, truth, reduction="sum").cpu()
     best = _TEMPERATURES[losses.argmin()].clone().to(probe.mean.device)
-    return replace(probe, temperature=best, halves=probe.parameters()["halves"]), torch.cat(ranks)
+    known = probe.parameters()
+    return replace(probe, temperature=best, halves=known["halves"], sizes=known["sizes"]), torch.cat(ranks)

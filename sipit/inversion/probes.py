@@ -78,6 +78,11 @@ class Probes:
         found = self.later.scores_of(tokens, features)
         return torch.where(sinks[:, None], self.first.scores_of(tokens, features), found) if sinks.any() else found
 
+    def closeness(self, tokens: torch.Tensor, among: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
+        """How near the states of tokens (n, k) lie to those of tokens (n,), each by the probe of its kind, (n, k)."""
+        found = self.later.closeness(tokens, among)
+        return torch.where(sinks[:, None], self.first.closeness(tokens, among), found) if sinks.any() else found
+
     def expected(self, tokens: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
         """The features that tokens (n,) are expected to have, each by the probe of its kind, shape (n, d)."""
         return torch.where(sinks[:, None], self.first.expected(tokens), self.later.expected(tokens))

@@ -16,6 +16,7 @@ from sipit.inversion.correction import Correction
 from sipit.inversion.policies.outlook import Outlook
 from sipit.inversion.policies.prior import FIRST_PRIOR, ROWS, Alone, Prior, mixed, sure
 from sipit.inversion.probes import Probes, is_late, trained_probes
+from sipit.inversion.rivals import Few
 from sipit.inversion.verifier import PIECE, Trial
 from sipit.models.network import Network
 from sipit.prefix.kinds import Prefix
@@ -23,8 +24,7 @@ from sipit.record import Progress
 
 _LEADING = 64  # best tokens kept for every position
 _RESEMBLING = 17  # best tokens of the probe alone, one of which is the token itself
-_SHARP = 9.2  # log-odds, ten thousand to 1, from which the state speaks of one token alone
-_FEWEST = 2  # rivals of a token that stands alone
+_FEWEST = 2  # rivals of a token that the state alone speaks of
 _HOPE = 0.03  # probability that a draft holds so far, below which it is not drawn out
 _LAST_PRIOR = 2**14  # rows up to which they are pushed on through the model: in one run, with logits for every row
 _UNKNOWN_SHARE = 0.5  # of the language model in the prior where it is not estimated
@@ -69,13 +69,12 @@ class DraftPolicy:
 class _Best(NamedTuple):
     """Per position: probability of the likeliest token, and the leading tokens (T, 64).
 
-    Of the probe alone: leading tokens (T, 17), and the log-odds of the first of them over the second (T,).
+    Of the probe alone: leading tokens (T, 17).
     """
 
     probabilities: torch.Tensor
     tokens: torch.Tensor
     resembling: torch.Tensor
-    sharpness: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -100,17 +99,24 @@ class DraftProposal:
         """The likeliest tokens that it names are seldom all wrong."""
         return True
 
-    def rivals(self, position: int, token: int) -> int | None:
-        """The second best and the nearest row where the state speaks of this token alone, two of each where it is best.
+    def rivals(self, positions: torch.Tensor, tokens: torch.Tensor) -> list[Few | None]:
+        """Two where the state speaks of the token alone, four where the prior has to say so, None where neither does.
 
-        Four of each where it is best only with the prior, and None where it is not, or at late layers: there the
-        nearest states are often those of other tokens.
+        Twelve at late layers, where the nearest states are often those of tokens that mean something else, and of sinks.
+        Alike are the leading ones, in the order in which the probe expects their states to lie near that of the token:
+        of the whole vocabulary hardly another would lie nearer, since what is expected to lie there scores like it.
         """
-        if self.late:
-            return None
-        if token == int(self.best.resembling[position, 0]):
-            return _FEWEST if float(self.best.sharpness[position]) > _SHARP else 2 * _FEWEST
-        return 4 * _FEWEST if token == int(self.best.tokens[position, 0]) else None
+        leading, sinks = self.best.tokens[positions], self.sinks[positions]
+        order = self.probes.closeness(tokens, leading, sinks).argsort(dim=1, descending=True, stable=True)
+        known = (leading == tokens[:, None]).any(1)
+        first = tokens == self.best.resembling[positions, 0]
+        counts = torch.where(first, _FEWEST, 2 * _FEWEST)
+        counts[sinks if not self.late else slice(None)] = 6 * _FEWEST
+        alike = leading.gather(1, order)
+        return [
+            Few(count, row) if there else None
+            for there, count, row in zip(known.tolist(), counts.tolist(), alike, strict=True)
+        ]
 
     @property
     def at_once(self) -> int:
@@ -195,6 +201,5 @@ def _best_of(alone: torch.Tensor, expected: torch.Tensor | float | None) -> _Bes
     scores = alone if expected is None else alone + expected
     leading = scores.topk(min(_LEADING, scores.shape[1]), dim=1)
     resembling = leading if expected is None else alone.topk(min(_RESEMBLING, scores.shape[1]), dim=1)
-    sharpness = resembling.values[:, 0] - resembling.values[:, min(1, resembling.values.shape[1] - 1)]
     probabilities = (leading.values[:, 0] - scores.logsumexp(1)).exp()
-    return _Best(probabilities, leading.indices, resembling.indices[:, :_RESEMBLING], sharpness)
+    return _Best(probabilities, leading.indices, resembling.indices[:, :_RESEMBLING])
