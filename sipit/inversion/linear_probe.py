@@ -42,7 +42,8 @@ class LinearProbe:
         return self.decode @ self.whiten
 
     @cached_property
-    def _halves(self) -> torch.Tensor:
+    def own_halves(self) -> torch.Tensor:
+        """`halves`, worked out where they are not given."""
         if self.halves is not None:
             return self.halves
         parts = [(rows @ self._to_features).square().sum(1) / 2 for rows in self.embedding.split(_ROWS)]
@@ -79,18 +80,18 @@ class LinearProbe:
 
     def scores(self, features: torch.Tensor) -> torch.Tensor:
         """Log-likelihoods of all tokens, up to a constant per row and divided by the temperature, shape (n, V)."""
-        return ((features @ self._to_features.T) @ self.embedding.T - self._halves) / self.temperature
+        return ((features @ self._to_features.T) @ self.embedding.T - self.own_halves) / self.temperature
 
     def scores_of(self, tokens: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """The scores of some tokens (n, k) of each row of features (n, d), shape (n, k)."""
         found = torch.einsum("nke,ne->nk", self.embedding[tokens], features @ self._to_features.T)
-        return (found - self._halves[tokens]) / self.temperature
+        return (found - self.own_halves[tokens]) / self.temperature
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """What has to be kept to have the probe again."""
         names = ("mean", "scale", "decode", "whiten", "temperature")
         return {name: getattr(self, name) for name in names} | {
-            "halves": self._halves,
+            "halves": self.own_halves,
             "sizes": self._sizes,
         }
 
@@ -175,5 +176,4 @@ def calibrated(probe: LinearProbe, states: torch.Tensor, tokens: torch.Tensor) -
         for index, temperature in enumerate(_TEMPERATURES.tolist()):
             losses[index] += torch.nn.functional.cross_entropy(scores / temperature, truth, reduction="sum").cpu()
     best = _TEMPERATURES[losses.argmin()].clone().to(probe.mean.device)
-    known = probe.parameters()
-    return replace(probe, temperature=best, halves=known["halves"], sizes=known["sizes"]), torch.cat(ranks)
+    return replace(probe, temperature=best, halves=probe.own_halves), torch.cat(ranks)
