@@ -24,7 +24,8 @@ _ROWS = 8192  # of the table that are multiplied at a time
 class LinearProbe:
     """One fitted probe: `mean`, `scale` (d,), `decode` (e, d) = A, `whiten` (d, d) = L, and a calibrated temperature.
 
-    `embedding` (V, e) has the centred rows, and `halves` (V,) their |G_v|^2/2, which are worked out where not given.
+    `embedding` (V, e) has the centred rows; `halves` (V,) their |G_v|^2/2 and `sizes` (V,) half the squared norms of
+    the directions that states are expected to take, which are worked out where not given.
     """
 
     mean: torch.Tensor
@@ -34,17 +35,39 @@ class LinearProbe:
     temperature: torch.Tensor
     embedding: torch.Tensor
     halves: torch.Tensor | None = None
+    sizes: torch.Tensor | None = None
 
     @cached_property
     def _to_features(self) -> torch.Tensor:
         return self.decode @ self.whiten
 
     @cached_property
-    def _halves(self) -> torch.Tensor:
+    def own_halves(self) -> torch.Tensor:
+        """`halves`, worked out where they are not given."""
         if self.halves is not None:
             return self.halves
         parts = [(rows @ self._to_features).square().sum(1) / 2 for rows in self.embedding.split(_ROWS)]
         return torch.cat(parts)
+
+    @cached_property
+    def _metric(self) -> torch.Tensor:
+        """Of rows (e, e): what their difference makes the directions of their states differ by, squared."""
+        directions = self.decode * self.scale
+        return directions @ directions.T
+
+    @cached_property
+    def _sizes(self) -> torch.Tensor:
+        if self.sizes is not None:
+            return self.sizes
+        return torch.cat([((rows @ self._metric) * rows).sum(1) / 2 for rows in self.embedding.split(_ROWS)])
+
+    def closeness(self, tokens: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
+        """How near the states of tokens (n, k) are expected to lie to those of tokens (n,), to order them, (n, k).
+
+        What whitening magnifies does not count: it is the distance of states itself that a rival is judged by.
+        """
+        near = torch.einsum("nke,ne->nk", self.embedding[among], self.embedding[tokens] @ self._metric)
+        return near - self._sizes[among]
 
     def features(self, states: torch.Tensor) -> torch.Tensor:
         """Whitened features x L of states (n, d)."""
@@ -57,17 +80,20 @@ class LinearProbe:
 
     def scores(self, features: torch.Tensor) -> torch.Tensor:
         """Log-likelihoods of all tokens, up to a constant per row and divided by the temperature, shape (n, V)."""
-        return ((features @ self._to_features.T) @ self.embedding.T - self._halves) / self.temperature
+        return ((features @ self._to_features.T) @ self.embedding.T - self.own_halves) / self.temperature
 
     def scores_of(self, tokens: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """The scores of some tokens (n, k) of each row of features (n, d), shape (n, k)."""
         found = torch.einsum("nke,ne->nk", self.embedding[tokens], features @ self._to_features.T)
-        return (found - self._halves[tokens]) / self.temperature
+        return (found - self.own_halves[tokens]) / self.temperature
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """What has to be kept to have the probe again."""
         names = ("mean", "scale", "decode", "whiten", "temperature")
-        return {name: getattr(self, name) for name in names} | {"halves": self._halves}
+        return {name: getattr(self, name) for name in names} | {
+            "halves": self.own_halves,
+            "sizes": self._sizes,
+        }
 
 
 def normalised(states: torch.Tensor) -> torch.Tensor:
@@ -150,4 +176,4 @@ def calibrated(probe: LinearProbe, states: torch.Tensor, tokens: torch.Tensor) -
         for index, temperature in enumerate(_TEMPERATURES.tolist()):
             losses[index] += torch.nn.functional.cross_entropy(scores / temperature, truth, reduction="sum").cpu()
     best = _TEMPERATURES[losses.argmin()].clone().to(probe.mean.device)
-    return replace(probe, temperature=best, halves=probe.parameters()["halves"]), torch.cat(ranks)
+    return replace(probe, temperature=best, halves=probe.own_halves), torch.cat(ranks)

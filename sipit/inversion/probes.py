@@ -22,7 +22,7 @@ _WINDOW = 128  # tokens of a training prompt
 _BATCH = 8  # of these that run together, text and random tokens in turn
 _FEWEST = 2048  # tokens of the first windows
 _FIRST_TOKENS = 1536  # one-token prompts for position 0
-_GOOD = 0.97  # share of held-out tokens among the best, from which no more are run
+_GOOD = 0.99  # share of held-out tokens among the best, from which no more are run
 _WORTH = 128  # tokens that are run at most for each one that is to be named, beyond the fewest
 _BEST = 16
 _HELD_OUT = 8  # of so many windows, one is held out
@@ -77,6 +77,11 @@ class Probes:
         """Scores of some tokens (n, k) of each row alone, shape (n, k)."""
         found = self.later.scores_of(tokens, features)
         return torch.where(sinks[:, None], self.first.scores_of(tokens, features), found) if sinks.any() else found
+
+    def closeness(self, tokens: torch.Tensor, among: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
+        """How near the states of tokens (n, k) lie to those of tokens (n,), each by the probe of its kind, (n, k)."""
+        found = self.later.closeness(tokens, among)
+        return torch.where(sinks[:, None], self.first.closeness(tokens, among), found) if sinks.any() else found
 
     def expected(self, tokens: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
         """The features that tokens (n,) are expected to have, each by the probe of its kind, shape (n, d)."""

@@ -22,6 +22,7 @@ from sipit.inversion.first_states import FirstStates
 from sipit.inversion.lookahead import follow
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.policies import Proposal
+from sipit.inversion.rivals import Tests, few_rivals, many_rivals
 from sipit.inversion.standing import Standing
 from sipit.inversion.verifier import PIECE, Verifier
 from sipit.inversion.wanted import Candidates, Drafts, Wanted
@@ -162,19 +163,16 @@ class Search:
     def _review(self) -> Steps:
         """One batch for all positions that are settled and undecided, then decides them in order."""
         pending = range(len(self.results), len(self.working))
-        counts = {position: self._enough(position) for position in pending}
-        tests = [
-            test
-            for count in sorted({*counts.values()})
-            for test in self._rivals_of([position for position in pending if counts[position] == count], count)
-        ]
+        settled = [(position, self.working[position]) for position in pending]
+        few = few_rivals(self.verifier, self.proposal, settled) if self.adaptive else {}
+        tests = [*few.items(), *self._rivals_of([position for position in pending if position not in few], self.rivals)]
         end = len(self.working)
         if self._current == end < self.length:
             tests.append((end, self._likeliest(end, FIRST // (1 + self.proposal.informed))))
         in_time = yield from self._test(tests)
         if not in_time:
             return  # out of time: what was not tested is not decided
-        near = [p for p in pending if counts[p] < self.rivals and not self.verifier.far(p)]
+        near = [position for position in few if not self.verifier.far(position)]
         in_time = yield from self._test(self._rivals_of(near, self.rivals))
         if not in_time:
             return
@@ -306,7 +304,7 @@ class Search:
         """The first position that several tokens fit."""
         return next((result.position for result in self.results if result.token_id is None), None)
 
-    def _test(self, tests: list[tuple[int, torch.Tensor]]) -> Answering:
+    def _test(self, tests: Tests) -> Answering:
         """Tests tokens at positions, a piece at a time; False if the time ended before the last piece."""
         if not tests:
             return True
@@ -337,33 +335,9 @@ class Search:
         order = self.proposal.ranking(position, trial, self.prefix)
         return (order if trial is None else order[~torch.isin(order, trial.token_ids)])[:count]
 
-    def _rivals_of(self, positions: list[int], count: int) -> list[tuple[int, torch.Tensor]]:
-        """Rivals to test at positions: the policy's best, and the rows nearest to that of the nearest token so far."""
-        if not positions:
-            return []
-        model = self.verifier.model
-        nearest = torch.tensor([self.verifier.trials[position].nearest for position in positions], dtype=torch.long)
-        near = model.nearest_rows(nearest.to(model.device), count // 2)
-        return [(p, self._fresh(p, rows, count)) for p, rows in zip(positions, near, strict=True)]
-
-    def _enough(self, position: int) -> int:
-        """How many rivals are tested first at a position."""
-        few = self.proposal.rivals(position, self.working[position]) if self.adaptive else None
-        return self.rivals if few is None else min(few, self.rivals)
-
-    def _fresh(self, position: int, near: torch.Tensor, count: int) -> torch.Tensor:
-        """The nearest rows that were not tested, and of the policy's best those that complete `count` rivals.
-
-        However many others were tested there, the nearest rows are: they are the likeliest to fit as well.
-        """
-        trial = self.verifier.trials[position]
-        ranked = self.proposal.resembling(position)
-        if len(ranked) < count:
-            ranked = self.proposal.ranking(position, trial, self.prefix)
-        rows = near[~torch.isin(near, trial.token_ids)]
-        best = ranked[~torch.isin(ranked, torch.cat([trial.token_ids, rows]))]
-        missing = max(0, count + 1 - len(trial.token_ids) - len(rows))  # one of those tested is the token itself
-        return torch.cat([rows, best[:missing]])
+    def _rivals_of(self, positions: list[int], count: int) -> Tests:
+        """So many rivals to test at positions."""
+        return many_rivals(self.verifier, self.proposal, positions, count)
 
     def _tested(self, position: int) -> int:
         """How many tokens have been tested at a position."""

@@ -157,10 +157,17 @@ class LanguageModel:
         found, counts = self.token_classes.unique(return_counts=True)
         return found[counts > 1]
 
+    @cached_property
+    def _shared_by_several(self) -> frozenset[int]:
+        return frozenset(self._shared.tolist())
+
     def members(self, token: int) -> list[int]:
         """All tokens whose embedding rows are identical to this token's, itself included, ascending."""
         classes = self.token_classes
-        return torch.nonzero(classes == classes[token]).flatten().tolist()
+        own = int(classes[token])
+        if own not in self._shared_by_several:
+            return [token]
+        return torch.nonzero(classes == own).flatten().tolist()
 
     def decode(self, token_ids: list[int]) -> str:
         """The text of ids; those that the tokenizer does not know, or all without one, stand in brackets."""

@@ -185,8 +185,10 @@ class Network:
         with hooked([handle]):
             yield
 
-    def next_token_logits(self, states: torch.Tensor) -> torch.Tensor | None:
+    def next_token_logits(self, states: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor | None:
         """What the rest of the model predicts from observed states: logits of the next token, shape (T, V).
+
+        Where `rows` (n,) are given, of these positions alone, shape (n, V): the unembedding is run for no other.
 
         Pushes states h^l, shape (T, d), through blocks l+1..L, the final norm and the unembedding; blocks up to l
         are passed over. This is the one place where the model is computed beyond layer l. Needs l >= 1. None where
@@ -196,25 +198,31 @@ class Network:
         if self.model.head is None:
             return None
         try:
-            logits = self._logits(states)
+            logits = self._logits(states, rows)
         except REFUSALS:
             return None
         # An unembedding may leave out rows that the embedding has to fill it up, or have some of its own.
         missing = self.model.vocabulary_size - logits.shape[1]
         return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
 
-    def _logits(self, states: torch.Tensor) -> torch.Tensor:
+    def _logits(self, states: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
         self.work.forward_passes += 1
         self.work.token_positions += len(states)
         model = self.model
         states = states.to(device=model.device, dtype=model.dtype)
         with torch.inference_mode():
             if self.layer == "final":
-                return model.head(states)
-            with replaced_blocks(model, int(self.layer), states[None]):
+                return model.head(states if rows is None else states[rows])
+            wanted = [] if rows is None else [model.head.register_forward_pre_hook(_only(rows))]
+            with hooked(wanted), replaced_blocks(model, int(self.layer), states[None]):
                 ids = torch.zeros(1, len(states), dtype=torch.long, device=model.device)
                 output = model.module(input_ids=ids, **model.abilities.arguments())
                 return model.head(output[0])[0] if model.module is model.decoder.body else output.logits[0]
+
+
+def _only(rows: torch.Tensor) -> Callable[..., Any]:
+    """Hands a module some positions of its input (1, T, d) alone."""
+    return lambda _module, arguments: (arguments[0][:, rows], *arguments[1:])
 
 
 @contextmanager

@@ -67,11 +67,12 @@ class ObservedNetwork(Network):
                 stack.enter_context(reader.reading(lambda part, number=number: collect(number, part), memory))
             yield
 
-    def next_token_logits(self, states: torch.Tensor) -> torch.Tensor | None:
+    def next_token_logits(self, states: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor | None:
         """What is observed where that is logits; else None: the rest of the model goes on from the stream alone."""
         if not all(of_head(reader) for reader in self.readers):
             return None
         missing = self.model.vocabulary_size - states.shape[1]
+        states = states if rows is None else states[rows.to(states.device)]
         return torch.nn.functional.pad(states.to(self.model.device), (0, missing), value=-torch.inf)
 
 

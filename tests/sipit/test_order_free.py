@@ -69,8 +69,8 @@ class ShuffledProposal:
     def ranking(self, position, trial, prefix):
         return self._order(position)
 
-    def rivals(self, position, token):
-        return None
+    def rivals(self, positions, tokens):
+        return [None] * len(positions)
 
     def behind(self, start, tokens, states, refuted, prefix):
         return self

@@ -44,6 +44,19 @@ def test_the_order_of_a_probe_is_that_of_gaussian_likelihoods():
     torch.testing.assert_close(scores - scores[:, :1], likelihood - likelihood[:, :1], rtol=1e-3, atol=1e-3)
 
 
+@given(seed=st.integers(0, 10**6))
+def test_closeness_orders_tokens_by_the_distance_of_their_expected_states(seed):
+    rows = drawn(40, 8, seed=seed)
+    rows = rows - rows.mean(0)
+    states = rows @ drawn(8, 12, seed=seed + 1) + 0.1 * drawn(40, 12, seed=seed + 2)
+    probe = fit_probe(states, torch.arange(40), rows)
+    expected = (probe.embedding @ probe.decode * probe.scale).double()
+    tokens, among = torch.tensor([3, 17]), torch.arange(40).expand(2, -1)
+    close = probe.closeness(tokens, among).double()
+    distances = torch.cdist(expected[tokens], expected).square() / 2
+    torch.testing.assert_close(close[:, :1] - close, distances - distances[:, :1], rtol=1e-3, atol=1e-3)
+
+
 @settings(max_examples=8)
 @given(seed=st.integers(0, 10**6), family=st.sampled_from(["gpt2", "llama"]))
 def test_fewer_rivals_change_no_answer_and_lie_far(seed, family):

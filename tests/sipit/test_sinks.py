@@ -5,7 +5,7 @@ import torch
 
 import sipit
 from sipit.inversion.inverter import Inverter
-from sipit.inversion.policies.prior import Alone, Prior
+from sipit.inversion.policies.prior import Prior, doubtful
 from sipit.inversion.probes import LinearProbe, Probes
 
 WIDTH, VOCABULARY = 16, 8
@@ -56,8 +56,10 @@ def test_there_is_no_prior_behind_a_sink():
     observed = states(kinds)
     sinks = pair.sinks(observed)
     logits = 50 * torch.eye(VOCABULARY)[torch.full((6,), 7)]  # foretells token 7 everywhere
-    prior = Prior.of(logits, Alone(pair, pair.features(observed, sinks), sinks))
-    counts = [bool(row.any()) for row in prior.at(slice(0, 6))]
+    asked = doubtful(torch.zeros(6), sinks)
+    scores = pair.scores(pair.features(observed, sinks), sinks)
+    prior = Prior.of(logits[asked - 1], asked, sinks, lambda positions: scores[positions])
+    counts = [bool(row.any()) for row in prior.at(torch.arange(6))]
     assert counts == [False, False, False, True, False, True]  # 0 and 1 come first, 2 and 4 stand behind sinks
 
 

@@ -9,6 +9,7 @@ from sipit.inversion.policies.exhaustive import ExhaustivePolicy
 from sipit.inversion.policies.gradient import GradientPolicy
 from sipit.inversion.policies.nearest import NearestPolicy
 from sipit.inversion.policies.sketched import SketchedPolicy, is_wide
+from sipit.inversion.rivals import Few
 from sipit.inversion.verifier import Trial
 from sipit.models.network import Network
 from sipit.prefix.kinds import Prefix
@@ -23,8 +24,8 @@ class Proposal(Protocol):
         """Whether `leading` is good enough to say that no other token fits somewhere (`sipit.inversion.lookahead`)."""
         ...
 
-    def rivals(self, position: int, token: int) -> int | None:
-        """How many rivals say as much of a token as many, half by its order; None where it knows no such number."""
+    def rivals(self, positions: torch.Tensor, tokens: torch.Tensor) -> list[Few | None]:
+        """The few rivals that say as much of tokens (n,) at positions (n,) as many; None where it knows none such."""
         ...
 
     @property

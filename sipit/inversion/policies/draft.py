@@ -14,8 +14,9 @@ import torch
 
 from sipit.inversion.correction import Correction
 from sipit.inversion.policies.outlook import Outlook
-from sipit.inversion.policies.prior import FIRST_PRIOR, ROWS, Alone, Prior, mixed, sure
+from sipit.inversion.policies.prior import FIRST_PRIOR, ROWS, SURE, Prior, Scores, doubtful, log_mixed
 from sipit.inversion.probes import Probes, is_late, trained_probes
+from sipit.inversion.rivals import Few
 from sipit.inversion.verifier import PIECE, Trial
 from sipit.models.network import Network
 from sipit.prefix.kinds import Prefix
@@ -23,12 +24,12 @@ from sipit.record import Progress
 
 _LEADING = 64  # best tokens kept for every position
 _RESEMBLING = 17  # best tokens of the probe alone, one of which is the token itself
-_SHARP = 9.2  # log-odds, ten thousand to 1, from which the state speaks of one token alone
-_FEWEST = 2  # rivals of a token that stands alone
+_FEWEST = 2  # rivals of a token that the state alone speaks of
 _HOPE = 0.03  # probability that a draft holds so far, below which it is not drawn out
 _LAST_PRIOR = 2**14  # rows up to which they are pushed on through the model: in one run, with logits for every row
 _UNKNOWN_SHARE = 0.5  # of the language model in the prior where it is not estimated
 _SHORTEST = 8  # tokens of a draft, unless fewer are left
+_KEPT = 512  # positions of which all scores are kept, until the prior is known
 _AHEAD = 8 * PIECE  # candidates in one order
 _PLAIN = Correction(1.0, 1.0)  # of a probe that has none: the state goes as it expects
 
@@ -49,33 +50,38 @@ class DraftPolicy:
     def propose(
         self, states: torch.Tensor, network: Network, *, observed: torch.Tensor | None = None
     ) -> "DraftProposal":
-        """Scores all tokens at all positions, with the prior where the probe alone is not sure.
+        """Scores all tokens at all positions.
 
-        Where `states` are only what the probes read, `observed` are those that the network has.
+        The prior is asked for where the probe alone is not sure. Where `states` are only what the probes read, the
+        network has `observed`.
         """
         sinks = self.probes.sinks(states)
-        alone = Alone(self.probes, self.probes.features(states, sinks), sinks)
+        features = self.probes.features(states, sinks)
+        best, scores = _alone(self.probes, features, sinks)
+        asked = doubtful(best.probabilities, sinks)
         prior, outlook = None, None
-        if FIRST_PRIOR < len(states) <= _LAST_PRIOR and network.layer != 0 and not sure(alone):
-            logits = network.next_token_logits(states if observed is None else observed)
-            prior = None if logits is None else Prior.of(logits.float(), alone)
-            outlook = Outlook.of(network) if logits is None else None
-        parts = [_best_of(alone(rows), None if prior is None else prior.at(rows)) for rows in alone.runs]
-        best = _Best(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        if len(asked) and len(states) <= _LAST_PRIOR and network.layer != 0:
+            logits = network.next_token_logits(states if observed is None else observed, asked - 1)
+            if logits is None:
+                outlook = Outlook.of(network)
+            else:
+                prior = Prior.of(logits.float(), asked, sinks, scores)
+                for some in asked.split(ROWS):
+                    with_it = _best_of(scores(some) + prior.at(some))
+                    best.probabilities[some], best.tokens[some] = with_it.probabilities, with_it.tokens
         late = is_late(network.model, network.layer)
-        return DraftProposal(self.probes, alone.features, sinks, prior, best, late, outlook=outlook)
+        return DraftProposal(self.probes, features, sinks, prior, best, late, outlook=outlook)
 
 
 class _Best(NamedTuple):
     """Per position: probability of the likeliest token, and the leading tokens (T, 64).
 
-    Of the probe alone: leading tokens (T, 17), and the log-odds of the first of them over the second (T,).
+    Of the probe alone: leading tokens (T, 17).
     """
 
     probabilities: torch.Tensor
     tokens: torch.Tensor
     resembling: torch.Tensor
-    sharpness: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -100,17 +106,24 @@ class DraftProposal:
         """The likeliest tokens that it names are seldom all wrong."""
         return True
 
-    def rivals(self, position: int, token: int) -> int | None:
-        """The second best and the nearest row where the state speaks of this token alone, two of each where it is best.
+    def rivals(self, positions: torch.Tensor, tokens: torch.Tensor) -> list[Few | None]:
+        """Two where the state speaks of the token alone, three where the prior has to say so, None where neither does.
 
-        Four of each where it is best only with the prior, and None where it is not, or at late layers: there the
-        nearest states are often those of other tokens.
+        Twelve of sinks and at late layers: there the nearest states are often those of tokens that mean something else.
+        Alike are the leading ones, in the order in which the probe expects their states to lie near that of the token:
+        of the whole vocabulary hardly another would lie nearer, since what is expected to lie there scores like it.
         """
-        if self.late:
-            return None
-        if token == int(self.best.resembling[position, 0]):
-            return _FEWEST if float(self.best.sharpness[position]) > _SHARP else 2 * _FEWEST
-        return 4 * _FEWEST if token == int(self.best.tokens[position, 0]) else None
+        leading, sinks = self.best.tokens[positions], self.sinks[positions]
+        order = self.probes.closeness(tokens, leading, sinks).argsort(dim=1, descending=True, stable=True)
+        known = (leading == tokens[:, None]).any(1)
+        first = tokens == self.best.resembling[positions, 0]
+        counts = torch.where(first, _FEWEST, _FEWEST + 1)
+        counts[sinks if not self.late else slice(None)] = 6 * _FEWEST
+        alike = leading.gather(1, order)
+        return [
+            Few(count, row) if there else None
+            for there, count, row in zip(known.tolist(), counts.tolist(), alike, strict=True)
+        ]
 
     @property
     def at_once(self) -> int:
@@ -140,12 +153,12 @@ class DraftProposal:
             features = corrected[:1] if at == 0 else features
             scores = self._weighed(self.probes.scores_of(best.tokens[rows], corrected, self.sinks[rows]))
             if self.prior is not None:
-                scores += self.prior.at(rows).gather(1, best.tokens[rows])
+                scores += self.prior.of_tokens(rows, best.tokens[rows])
             order = scores.argsort(dim=1, descending=True, stable=True)
             best.tokens[rows], best.probabilities[rows] = best.tokens[rows].gather(1, order), scores.softmax(1).amax(1)
         whole = self._weighed(self.probes.scores(features, self.sinks[start : start + 1]))
         whole[0, refuted] = -torch.inf
-        there = _best_of(whole, self._expected(start, prefix))
+        there = _best_of(whole + self._expected(start, prefix))
         best.tokens[start], best.probabilities[start] = there.tokens[0], there.probabilities[0]
         return replace(self, best=best, corrected=True)
 
@@ -184,17 +197,37 @@ class DraftProposal:
     def _expected(self, position: int, prefix: Prefix) -> torch.Tensor | float:
         """What the model expects there, logarithms (1, V), of the prior or behind the working prompt; 0 without."""
         if self.prior is not None:
-            return self.prior.at(slice(position, position + 1))
+            return self.prior.at(torch.tensor([position], device=self.sinks.device))
         if self.outlook is None or position < FIRST_PRIOR or bool(self.sinks[position - 1]):
             return 0.0
-        return mixed(self.outlook.behind(prefix.prompt[:position])[None], _UNKNOWN_SHARE)
+        expected = self.outlook.behind(prefix.prompt[:position])[None].log_softmax(1)
+        return log_mixed(expected, _UNKNOWN_SHARE, expected.shape[1])
 
 
-def _best_of(alone: torch.Tensor, expected: torch.Tensor | float | None) -> _Best:
-    """What is kept of the scores (n, V) that the probe alone gives the tokens at some positions."""
-    scores = alone if expected is None else alone + expected
+def _alone(probes: Probes, features: torch.Tensor, sinks: torch.Tensor) -> tuple[_Best, Scores]:
+    """What is kept of the scores that the probe alone gives, and what has those of any positions.
+
+    Scores of the doubtful ones are kept, as far as they are not too many.
+    """
+    parts, kept = list[_Best](), dict[int, torch.Tensor]()
+    for at in range(0, len(features), ROWS):
+        rows = slice(at, at + ROWS)
+        found = probes.scores(features[rows], sinks[rows])
+        parts.append(_best_of(found))
+        unsure = (parts[-1].probabilities < SURE).nonzero().flatten().tolist()
+        kept |= {at + row: found[row] for row in unsure[: _KEPT - len(kept)]}
+
+    def scores(positions: torch.Tensor) -> torch.Tensor:
+        known = [kept.get(position) for position in positions.tolist()]
+        if any(row is None for row in known):
+            return probes.scores(features[positions], sinks[positions])
+        return torch.stack([row for row in known if row is not None])
+
+    return _Best(*(torch.cat(part) for part in zip(*parts, strict=True))), scores
+
+
+def _best_of(scores: torch.Tensor) -> _Best:
+    """What is kept of scores (n, V)."""
     leading = scores.topk(min(_LEADING, scores.shape[1]), dim=1)
-    resembling = leading if expected is None else alone.topk(min(_RESEMBLING, scores.shape[1]), dim=1)
-    sharpness = resembling.values[:, 0] - resembling.values[:, min(1, resembling.values.shape[1] - 1)]
     probabilities = (leading.values[:, 0] - scores.logsumexp(1)).exp()
-    return _Best(probabilities, leading.indices, resembling.indices[:, :_RESEMBLING], sharpness)
+    return _Best(probabilities, leading.indices, leading.indices[:, :_RESEMBLING])

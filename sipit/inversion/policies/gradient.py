@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from sipit.inversion.rivals import Few
 from sipit.inversion.verifier import Trial
 from sipit.models.network import Network
 from sipit.prefix.kinds import Prefix
@@ -69,8 +70,9 @@ class GradientProposal:
         """What it names first says little of what is right."""
         return False
 
-    def rivals(self, position: int, token: int) -> None:
+    def rivals(self, positions: torch.Tensor, tokens: torch.Tensor) -> list[Few | None]:
         """Its order says little of what is right."""
+        return [None] * len(positions)
 
     @property
     def at_once(self) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from sipit.inversion.rivals import Few
 from sipit.inversion.verifier import PIECE, Trial
 from sipit.models import LanguageModel
 from sipit.models.network import Network
@@ -41,8 +42,9 @@ class NearestProposal:
         """What it names first says little of what is right."""
         return False
 
-    def rivals(self, position: int, token: int) -> None:
+    def rivals(self, positions: torch.Tensor, tokens: torch.Tensor) -> list[Few | None]:
         """Its order says little of what is right."""
+        return [None] * len(positions)
 
     @property
     def at_once(self) -> int:

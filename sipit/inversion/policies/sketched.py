@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from sipit.inversion.policies.draft import DraftPolicy, DraftProposal
+from sipit.inversion.rivals import Few
 from sipit.inversion.verifier import Trial
 from sipit.models.network import Network
 from sipit.observations.network import ObservedNetwork
@@ -129,9 +130,9 @@ class SketchedProposal:
         """See `Proposal.resembling`."""
         return self.inner.resembling(position)
 
-    def rivals(self, position: int, token: int) -> int | None:
+    def rivals(self, positions: torch.Tensor, tokens: torch.Tensor) -> list[Few | None]:
         """See `Proposal.rivals`."""
-        return self.inner.rivals(position, token)
+        return self.inner.rivals(positions, tokens)
 
     def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
         """See `Proposal.ranking`."""

@@ -1,0 +1,74 @@
+"""Which rivals of a settled token are tested, where they can matter.
+
+Half of many by what the policy says of the state, half by the nearest embedding rows. A policy that knows which states
+lie near that of a token says how few of these say as much (`Few`).
+"""
+
+from typing import NamedTuple, Protocol
+
+import torch
+
+from sipit.inversion.verifier import Trial, Verifier
+from sipit.prefix.kinds import Prefix
+
+Tests = list[tuple[int, torch.Tensor]]  # positions, and the tokens to test there
+
+
+class Few(NamedTuple):
+    """How many rivals do, and tokens whose states are likely to lie near, nearest first."""
+
+    most: int
+    alike: torch.Tensor
+
+
+class _Proposal(Protocol):
+    """What a proposal is asked for here (`sipit.inversion.policies.Proposal`)."""
+
+    def rivals(self, positions: torch.Tensor, tokens: torch.Tensor) -> list[Few | None]: ...
+    def resembling(self, position: int) -> torch.Tensor: ...
+    def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor: ...
+
+
+def few_rivals(verifier: Verifier, proposal: _Proposal, settled: list[tuple[int, int]]) -> dict[int, torch.Tensor]:
+    """Rivals by position, of tokens settled at positions, where the policy knows few that do.
+
+    Two are those whose states are likely to lie nearest; of more, a third, and the rest the policy's best.
+    """
+    if not settled:
+        return {}
+    classes = verifier.model.token_classes
+    positions, tokens = torch.tensor(settled, dtype=torch.long, device=classes.device).unbind(1)
+    found = dict[int, torch.Tensor]()
+    for (position, token), few in zip(settled, proposal.rivals(positions, tokens), strict=True):
+        if few is not None:
+            others = few.alike[classes[few.alike] != classes[token]]
+            near = others[: max(2, few.most // 3)]
+            found[position] = _completed(verifier, proposal, position, near, few.most)
+    return found
+
+
+def many_rivals(verifier: Verifier, proposal: _Proposal, positions: list[int], count: int) -> Tests:
+    """Rivals at positions: the policy's best, and the rows nearest to that of the nearest token so far."""
+    if not positions:
+        return []
+    model = verifier.model
+    nearest = torch.tensor([verifier.trials[position].nearest for position in positions], dtype=torch.long)
+    near = model.nearest_rows(nearest.to(model.device), count // 2)
+    return [(at, _completed(verifier, proposal, at, rows, count)) for at, rows in zip(positions, near, strict=True)]
+
+
+def _completed(verifier: Verifier, proposal: _Proposal, position: int, near: torch.Tensor, count: int) -> torch.Tensor:
+    """The near ones that were not tested, and of the policy's best those that complete `count` rivals.
+
+    However many others were tested there, the near ones are: they are the likeliest to fit as well.
+    """
+    trial = verifier.trials[position]
+    rows = near[~torch.isin(near, trial.token_ids)]
+    missing = count + 1 - len(trial.token_ids) - len(rows)  # one of those tested is the token itself
+    if missing <= 0:
+        return rows
+    ranked = proposal.resembling(position)
+    if len(ranked) < count:
+        ranked = proposal.ranking(position, trial, verifier.prefix)
+    best = ranked[~torch.isin(ranked, torch.cat([trial.token_ids, rows]))]
+    return torch.cat([rows, best[:missing]])
