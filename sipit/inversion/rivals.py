@@ -11,6 +11,8 @@ import torch
 from sipit.inversion.verifier import Trial, Verifier
 from sipit.prefix.kinds import Prefix
 
+NEAREST = 2  # of the few, those whose states are likely to lie nearest
+
 Tests = list[tuple[int, torch.Tensor]]  # positions, and the tokens to test there
 
 
@@ -32,7 +34,7 @@ class _Proposal(Protocol):
 def few_rivals(verifier: Verifier, proposal: _Proposal, settled: list[tuple[int, int]]) -> dict[int, torch.Tensor]:
     """Rivals by position, of tokens settled at positions, where the policy knows few that do.
 
-    Two are those whose states are likely to lie nearest; of more, a third, and the rest the policy's best.
+    Two are those whose states are likely to lie nearest, and what is missing then are the policy's best.
     """
     if not settled:
         return {}
@@ -42,7 +44,7 @@ def few_rivals(verifier: Verifier, proposal: _Proposal, settled: list[tuple[int,
     for (position, token), few in zip(settled, proposal.rivals(positions, tokens), strict=True):
         if few is not None:
             others = few.alike[classes[few.alike] != classes[token]]
-            near = others[: max(2, few.most // 3)]
+            near = others[:NEAREST]
             found[position] = _completed(verifier, proposal, position, near, few.most)
     return found
 
