@@ -113,9 +113,7 @@ def trained_probes(network: Network, *, positions: int | None = None, progress: 
 
 def probes_key(model: LanguageModel, place: str) -> str:
     """Where the cache keeps the probes of a place in a model."""
-    return (
-        f"{measured_with(model.device)}/probes/{model.digest[:32]}-{place}-{name_of(model.dtype)}-corrected.safetensors"
-    )
+    return f"{measured_with(model.device)}/probes/{model.digest[:32]}-{place}-{name_of(model.dtype)}-sized.safetensors"
 
 
 def keep_probes(key: str, probes: Probes) -> None:
@@ -128,9 +126,12 @@ def keep_probes(key: str, probes: Probes) -> None:
 
 
 def kept_probes(key: str, embedding: torch.Tensor) -> Probes | None:
-    """Probes of the cache beside the centred rows they are for, or None."""
-    kept = kept_tensors(key)
-    if kept is None or "trained" not in kept:
+    """Probes of the cache beside the centred rows they are for; None where there are none, or damaged ones."""
+    kept = kept_tensors(key) or {}
+    width = len(kept["later.mean"]) if "later.mean" in kept else 0
+    if {name: tuple(tensor.shape) for name, tensor in kept.items()} != _shapes(width, *embedding.shape):
+        return None
+    if not all(bool(tensor.isfinite().all()) for tensor in kept.values()):
         return None
     trained, share, *way = kept.pop("trained").tolist()
     parts: dict[str, dict[str, torch.Tensor]] = {"first": {}, "later": {}}
@@ -139,6 +140,13 @@ def kept_probes(key: str, embedding: torch.Tensor) -> Probes | None:
         parts[part][parameter] = tensor.to(embedding.device)
     first, later = (LinearProbe(**parts[part], embedding=embedding) for part in ("first", "later"))
     return Probes(first, later, int(trained), share, Correction(*way) if way[0] else None)
+
+
+def _shapes(width: int, vocabulary: int, embedded: int) -> dict[str, tuple[int, ...]]:
+    """The tensors of kept probes, by name."""
+    one = {"mean": (width,), "scale": (width,), "decode": (embedded, width), "whiten": (width, width),
+           "temperature": (), "halves": (vocabulary,), "sizes": (vocabulary,)}  # fmt: skip
+    return {"trained": (4,)} | {f"{part}.{name}": shape for part in ("first", "later") for name, shape in one.items()}
 
 
 def centred_embedding(model: LanguageModel) -> torch.Tensor:

@@ -34,17 +34,19 @@ class _Proposal(Protocol):
 def few_rivals(verifier: Verifier, proposal: _Proposal, settled: list[tuple[int, int]]) -> dict[int, torch.Tensor]:
     """Rivals by position, of tokens settled at positions, where the policy knows few that do.
 
-    Two are those whose states are likely to lie nearest, and what is missing then are the policy's best.
+    The nearest embedding row is one of them always: a probe may not see what tells near twins apart. Two more are those
+    whose states are likely to lie nearest, and what is missing then are the policy's best.
     """
     if not settled:
         return {}
     classes = verifier.model.token_classes
     positions, tokens = torch.tensor(settled, dtype=torch.long, device=classes.device).unbind(1)
     found = dict[int, torch.Tensor]()
-    for (position, token), few in zip(settled, proposal.rivals(positions, tokens), strict=True):
+    rows = verifier.model.nearest_rows(tokens, 1)
+    for (position, token), few, row in zip(settled, proposal.rivals(positions, tokens), rows, strict=True):
         if few is not None:
-            others = few.alike[classes[few.alike] != classes[token]]
-            near = others[:NEAREST]
+            others = few.alike[(classes[few.alike] != classes[token]) & ~torch.isin(few.alike, row)]
+            near = torch.cat([row, others[:NEAREST]])
             found[position] = _completed(verifier, proposal, position, near, few.most)
     return found
 

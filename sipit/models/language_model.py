@@ -13,6 +13,7 @@ from numerics.pairs.row_classes import row_classes
 from proofs.errors import InvalidInput
 from sipit.models.abilities import Abilities
 from sipit.models.length import LengthDependence
+from sipit.models.near_rows import NearRows
 from sipit.models.structure import Decoder
 
 
@@ -122,34 +123,12 @@ class LanguageModel:
         return torch.tensor(row_classes(*(table.weight for table in self.decoder.tables)), device=self.device)
 
     @cached_property
-    def _row_norms(self) -> torch.Tensor:
-        rows = self.decoder.tables[0].weight.detach()
-        return rows.float().norm(dim=1) ** 2 / 2
-
-    @cached_property
-    def _near(self) -> dict[int, tuple[int, torch.Tensor]]:
-        """By token, as far as it was asked for: how many near rows were wanted, and those that were found."""
-        return {}
+    def _near_rows(self) -> NearRows:
+        return NearRows(self.decoder.tables[0].weight.detach(), self.token_classes)
 
     def nearest_rows(self, tokens: torch.Tensor, count: int) -> list[torch.Tensor]:
-        """For each token those of other classes whose embedding rows lie nearest to its own, nearest first."""
-        wanted = tokens.tolist()
-        missing = [token for token in dict.fromkeys(wanted) if self._near.get(token, (0, tokens))[0] < count]
-        for start in range(0, len(missing), 64):
-            part = missing[start : start + 64]
-            found = self._nearest_rows(torch.tensor(part, device=self.device), count)
-            self._near.update(zip(part, ((count, rows) for rows in found), strict=True))
-        return [self._near[token][1][:count] for token in wanted]
-
-    def _nearest_rows(self, tokens: torch.Tensor, count: int) -> list[torch.Tensor]:
-        rows, classes = self.decoder.tables[0].weight.detach(), self.token_classes
-        # Only an order is wanted, so the form that cancels will do, and no copy of the table is made.
-        closeness = (rows[tokens] @ rows.T).float() - self._row_norms
-        closeness[torch.arange(len(tokens)), tokens] = -torch.inf
-        for row in torch.isin(classes[tokens], self._shared).nonzero().flatten().tolist():
-            closeness[row, classes == classes[tokens[row]]] = -torch.inf
-        leading = closeness.topk(min(count, self.vocabulary_size), dim=1)
-        return [row[kept] for row, kept in zip(leading.indices, leading.values > -torch.inf, strict=True)]
+        """For each token so many of other classes whose embedding rows lie nearest to its own or along it, in order."""
+        return self._near_rows.of(tokens, count)
 
     @cached_property
     def _shared(self) -> torch.Tensor:

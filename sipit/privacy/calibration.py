@@ -60,11 +60,22 @@ def calibrate(
     types = "-".join(map(name_of, (model.dtype, coarse)))
     places = "all" if list(layers) == list(range(model.layers + 1)) else "-".join(map(str, layers))
     key = f"{measured_with(model.device)}/compare/maxima/{model.digest[:32]}-{places}-{types}.json"
-    kept = kept_json(key)
-    if kept is None:
+    kept = kept_json(key) or {}
+    if not _sound(kept, len(layers)):
         kept = keep_json(key, _measured(model, layers, coarse, progress))
     spreads = tuple(torch.tensor(one, dtype=torch.float64) for one in kept["spreads"])
     return Calibration(tuple(kept["maxima"]), tuple(kept["ways"]), spreads)
+
+
+def _sound(kept: dict[str, Any], layers: int) -> bool:
+    """Whether what the cache has is a calibration: numbers, and spreads of so many layers."""
+    try:
+        spreads = [torch.tensor(one, dtype=torch.float64) for one in kept["spreads"]]
+        whole = torch.cat([torch.tensor(kept["maxima"], dtype=torch.float64), *(one.flatten() for one in spreads)])
+        shaped = all(one.ndim == 2 and len(one) == layers for one in spreads) and len(kept["maxima"]) > 0
+        return shaped and len(spreads) > 0 and bool(whole.isfinite().all()) and all(map(str.isprintable, kept["ways"]))
+    except (TypeError, KeyError, ValueError, RuntimeError):
+        return False
 
 
 def _measured(

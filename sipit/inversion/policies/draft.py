@@ -110,15 +110,14 @@ class DraftProposal:
         """Two where the state speaks of the token alone, three where the prior has to say so, None where neither does.
 
         None of sinks and at late layers: there the nearest states are often those of tokens that mean something else.
-        Alike are the leading ones, in the order in which the probe expects their states to lie near that of the token:
-        of the whole vocabulary hardly another would lie nearer, since what is expected to lie there scores like it.
+        Alike are the leading ones, in the order in which the probe expects their states to lie near that of the token.
         """
         if self.late:
             return [None] * len(positions)
         leading, sinks = self.best.tokens[positions], self.sinks[positions]
         order = self.probes.closeness(tokens, leading, sinks).argsort(dim=1, descending=True, stable=True)
-        known = (leading == tokens[:, None]).any(1) & ~sinks
         first = tokens == self.best.resembling[positions, 0]
+        known = (first | (tokens == leading[:, 0])) & ~sinks
         counts = torch.where(first, _FEWEST, _FEWEST + 1)
         alike = leading.gather(1, order)
         return [

@@ -1,0 +1,41 @@
+"""What the cache keeps and cannot be, is made anew: probes with other tensors, a calibration without its numbers."""
+
+import json
+
+import pytest
+import torch
+
+from sipit.cache import keep_tensors, kept_tensors
+from sipit.inversion.probes import centred_embedding, keep_probes, kept_probes, probes_key, trained_probes
+from sipit.models.network import Network
+from sipit.privacy.calibration import calibrate
+from tests.sipit.cases import tiny
+
+
+@pytest.mark.parametrize("part", ["later.sizes", "first.scale", "later.halves", "trained"])
+@pytest.mark.parametrize("damage", [lambda tensor: tensor[..., :-1], lambda tensor: tensor * torch.nan, lambda _: None])
+def test_probes(empty_cache, part, damage):
+    network = Network(tiny("gpt2"), 1)
+    key, embedding = probes_key(network.model, network.place), centred_embedding(network.model)
+    keep_probes(key, trained_probes(network, positions=4))
+    assert kept_probes(key, embedding) is not None and kept_probes(key, embedding[:-1]) is None
+    tensors = kept_tensors(key)
+    changed = damage(tensors.pop(part))
+    keep_tensors(key, tensors | ({} if changed is None else {part: changed.clone()}))
+    assert kept_probes(key, embedding) is None
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {}, {"maxima": [], "ways": [], "spreads": []}, {"maxima": "x", "ways": 3, "spreads": [1]},
+        {"maxima": [1.0], "ways": [], "spreads": [[[None]]]}, {"maxima": [1.0], "ways": [1], "spreads": [[[1.0]] * 3]},
+    ],
+)  # fmt: skip
+def test_a_calibration(empty_cache, kept):
+    model = tiny("gpt2")
+    first = calibrate(model, range(model.layers + 1), torch.float32)
+    (path,) = empty_cache.rglob("maxima/*.json")
+    path.write_text(json.dumps(kept))
+    assert calibrate(model, range(model.layers + 1), torch.float32).maxima == first.maxima
+    assert json.loads(path.read_text()) != kept
