@@ -11,6 +11,7 @@ import torch
 
 _ALONG = 0.01  # squared distance of centred directions, below which a row counts as near by its direction
 _AT_ONCE = 64  # tokens whose rows are multiplied with the table together
+_SQUARED = 8192  # rows that are squared together
 _MOST = 4096  # rows that are compared exactly for one token
 _TINY = 1e-30
 
@@ -39,12 +40,12 @@ class NearRows:
 
     @cached_property
     def _squares(self) -> torch.Tensor:
-        """The squared norms (V,)."""
-        return self._rows.float().square().sum(1)
+        """The squared norms (V,), some rows at a time: no copy of the table is made."""
+        return torch.cat([rows.float().square().sum(1) for rows in self._rows.split(_SQUARED)])
 
     @cached_property
     def _means(self) -> torch.Tensor:
-        return self._rows.float().mean(1)
+        return self._rows.mean(1, dtype=torch.float32)
 
     @cached_property
     def _error(self) -> float:
@@ -55,7 +56,7 @@ class NearRows:
     def _apart(self, tokens: torch.Tensor) -> torch.Tensor:
         """Squared relative distances (n, V) as products have them, of rows or of directions, whichever is less."""
         width = self._rows.shape[1]
-        products = (self._rows[tokens] @ self._rows.T).float()  # no copy of the table is made
+        products = (self._rows[tokens] @ self._rows.T).float()
         own = self._squares[tokens, None]
         apart = (own + self._squares - 2 * products).clamp_min(0) / own.clamp_min(_TINY)
         spread = (self._squares - width * self._means.square()).clamp_min(0).sqrt()
