@@ -9,26 +9,14 @@ from proofs import Graph, InvalidInput, Verdict, check, prove_analytic
 from proofs.door import KINDS
 from proofs.evidence import SCHEMA
 from proofs.kernel.collisions import find_collisions
-from proofs.kernel.door import CheckResult, Kind
+from proofs.kernel.door import Kind
 from proofs.kernel.result import Rejected, digest
 from proofs.kernel.wellformed import well_formed
 from proofs.network.graph import Constant, Node, TensorType
 from proofs.provers.analyticity import Obstructions
 from proofs.provers.branches import with_witness
 from tests.proofs.building import Net, attention_net
-from tests.proofs.mutating import placed
-
-PROMPTS = [(0, 1, 2), (0, 1, 3), (4, 1, 2)]
-
-
-def outcome(certificate: Any, weights: Any = None, **options: Any) -> CheckResult:
-    return check(certificate, weights, **options)
-
-
-def assert_rejected(data: Any, reason: str, weights: Any = None) -> None:
-    result = check(data, weights)
-    assert result.verdict is Verdict.REJECTED
-    assert reason in result.reason, result.reason
+from tests.proofs.mutating import assert_rejected, placed
 
 
 @pytest.mark.parametrize(

@@ -18,19 +18,13 @@ from proofs.provers.vocabulary import certify_vocabulary
 from proofs.recomputed.witness import WitnessCount, count_witness
 from tests.proofs.building import Net, attention_net
 from tests.proofs.decoders import gpt2, network, weights_of
-from tests.proofs.mutating import changed, signed
+from tests.proofs.mutating import assert_rejected, changed, signed
 
 PROMPTS = [(0, 1, 2), (0, 1, 3), (4, 1, 2)]
 
 
 def outcome(certificate: Any, weights: Any = None, **options: Any) -> CheckResult:
     return check(certificate, weights, **options)
-
-
-def assert_rejected(data: Any, reason: str, weights: Any = None) -> None:
-    result = check(data, weights)
-    assert result.verdict is Verdict.REJECTED
-    assert reason in result.reason, result.reason
 
 
 # Separation.
