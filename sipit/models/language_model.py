@@ -131,20 +131,16 @@ class LanguageModel:
         return self._near_rows.of(tokens, count)
 
     @cached_property
-    def _shared(self) -> torch.Tensor:
+    def _shared(self) -> frozenset[int]:
         """The classes of several tokens."""
         found, counts = self.token_classes.unique(return_counts=True)
-        return found[counts > 1]
-
-    @cached_property
-    def _shared_by_several(self) -> frozenset[int]:
-        return frozenset(self._shared.tolist())
+        return frozenset(found[counts > 1].tolist())
 
     def members(self, token: int) -> list[int]:
         """All tokens whose embedding rows are identical to this token's, itself included, ascending."""
         classes = self.token_classes
         own = int(classes[token])
-        if own not in self._shared_by_several:
+        if own not in self._shared:
             return [token]
         return torch.nonzero(classes == own).flatten().tolist()
 

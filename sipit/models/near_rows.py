@@ -48,6 +48,11 @@ class NearRows:
         return self._rows.mean(1, dtype=torch.float32)
 
     @cached_property
+    def _lengths(self) -> torch.Tensor:
+        """The norms (V,) of the rows less their means."""
+        return (self._squares - self._rows.shape[1] * self._means.square()).clamp_min(0).sqrt()
+
+    @cached_property
     def _error(self) -> float:
         """By how much a product of two rows may be off, relative to their norms."""
         rounded = torch.finfo(self._rows.dtype).eps
@@ -59,8 +64,7 @@ class NearRows:
         products = (self._rows[tokens] @ self._rows.T).float()
         own = self._squares[tokens, None]
         apart = (own + self._squares - 2 * products).clamp_min(0) / own.clamp_min(_TINY)
-        spread = (self._squares - width * self._means.square()).clamp_min(0).sqrt()
-        scale = spread[tokens, None] * spread
+        scale = self._lengths[tokens, None] * self._lengths
         cosines = (products - width * self._means[tokens, None] * self._means) / scale.clamp_min(_TINY)
         along = 2 - 2 * cosines
         near = (along <= _ALONG + 2 * self._error) & (scale > 0)
