@@ -10,7 +10,8 @@ import torch
 
 from sipit.diagnosis.sites import Site, Sites
 from sipit.inversion.linear_probe import fit_probe
-from sipit.inversion.probes import Probes, centred_embedding, keep_probes, kept_probes, probes_key
+from sipit.inversion.probes import Probes, keep_probes, kept_probes, probes_key
+from sipit.inversion.token_rows import rows_by_layer
 from sipit.prompts.builtin_text import random_tokens, text_windows
 from sipit.record import Progress
 
@@ -23,23 +24,21 @@ _SEED = 20251123
 
 def fit_site_probes(sites: Sites, wanted: Sequence[Site], *, progress: Progress | None = None) -> dict[Site, Probes]:
     """Probes of the wanted sites, kept ones or new ones, trained on text and random tokens in equal parts."""
-    embedding = centred_embedding(sites.model)
     keys = {
         site: probes_key(sites.model, f"site-{site.layer}{'' if site.name == 'residual' else f'-{site.name}'}")
         for site in wanted
     }
-    probes = {site: kept_probes(key, embedding) for site, key in keys.items()}
+    rows_at = rows_by_layer(sites.model)
+    probes = {site: kept_probes(key, rows_at) for site, key in keys.items()}
     missing = [site for site, found in probes.items() if found is None]
-    fresh = _fit(sites, missing, embedding, progress) if missing else {}
+    fresh = _fit(sites, missing, rows_at(0), progress) if missing else {}
     for site, found in fresh.items():
         keep_probes(keys[site], found)
     return {site: found or fresh[site] for site, found in probes.items()}
 
 
-def _fit(
-    sites: Sites, wanted: Sequence[Site], embedding: torch.Tensor, progress: Progress | None
-) -> dict[Site, Probes]:
-    """One pass over the training prompts for all the sites."""
+def _fit(sites: Sites, wanted: Sequence[Site], rows: torch.Tensor, progress: Progress | None) -> dict[Site, Probes]:
+    """One pass over the training prompts for all the sites, layer 0 among them: so the rows are those of layer 0."""
     model = sites.model
     generator = torch.Generator().manual_seed(_SEED)
     length = min(_WINDOW, model.context or _WINDOW)
@@ -67,8 +66,8 @@ def _fit(
     later, first = states_of(ids, _BATCH), states_of(alone, _BATCH * length)
     return {
         site: Probes(
-            first=fit_probe(first[site][:, 0], alone[:, 0], embedding),
-            later=fit_probe(later[site][:, 1:].flatten(0, 1), ids[:, 1:].flatten(), embedding),
+            first=fit_probe(first[site][:, 0], alone[:, 0], rows),
+            later=fit_probe(later[site][:, 1:].flatten(0, 1), ids[:, 1:].flatten(), rows),
         )
         for site in wanted
     }

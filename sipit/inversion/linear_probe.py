@@ -2,8 +2,8 @@
 
 The normalised state x = (sqrt(d) h/|h| - mu) / sigma is modelled as x = A'(e_v - mean e) + noise, the noise Gaussian
 with covariance C. With C^-1 = L L', the log-likelihood of token v is, up to a constant, (xL).G_v - |G_v|^2/2 with
-G_v = (e_v - mean e) A L: all tokens and positions by one product with the table of embeddings. Scores only rank;
-nothing is believed before it has been verified.
+G_v = (e_v - mean e) A L: all tokens and positions by one product with the table of the e_v, which stand for tokens
+(`sipit.inversion.token_rows`). Scores only rank; nothing is believed before it has been verified.
 
 It is fitted in closed form, to few states, because both estimates are shrunk by as much as the states themselves call
 for: A by ridge regression towards a multiple of the row itself, which a residual stream carries, with the strength of
@@ -24,8 +24,8 @@ _ROWS = 8192  # of the table that are multiplied at a time
 class LinearProbe:
     """One fitted probe: `mean`, `scale` (d,), `decode` (e, d) = A, `whiten` (d, d) = L, and a calibrated temperature.
 
-    `embedding` (V, e) has the centred rows; `halves` (V,) their |G_v|^2/2 and `sizes` (V,) half the squared norms of
-    the directions that states are expected to take, which are worked out where not given.
+    `rows` (V, e) are the centred ones of all tokens; `halves` (V,) their |G_v|^2/2 and `sizes` (V,) half the squared
+    norms of the directions that states are expected to take, which are worked out where not given.
     """
 
     mean: torch.Tensor
@@ -33,7 +33,7 @@ class LinearProbe:
     decode: torch.Tensor
     whiten: torch.Tensor
     temperature: torch.Tensor
-    embedding: torch.Tensor
+    rows: torch.Tensor
     halves: torch.Tensor | None = None
     sizes: torch.Tensor | None = None
 
@@ -46,7 +46,7 @@ class LinearProbe:
         """`halves`, worked out where they are not given."""
         if self.halves is not None:
             return self.halves
-        parts = [(rows @ self._to_features).square().sum(1) / 2 for rows in self.embedding.split(_ROWS)]
+        parts = [(some @ self._to_features).square().sum(1) / 2 for some in self.rows.split(_ROWS)]
         return torch.cat(parts)
 
     @cached_property
@@ -59,14 +59,14 @@ class LinearProbe:
     def _sizes(self) -> torch.Tensor:
         if self.sizes is not None:
             return self.sizes
-        return torch.cat([((rows @ self._metric) * rows).sum(1) / 2 for rows in self.embedding.split(_ROWS)])
+        return torch.cat([((some @ self._metric) * some).sum(1) / 2 for some in self.rows.split(_ROWS)])
 
     def closeness(self, tokens: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
         """How near the states of tokens (n, k) are expected to lie to those of tokens (n,), to order them, (n, k).
 
         What whitening magnifies does not count: it is the distance of states itself that a rival is judged by.
         """
-        near = torch.einsum("nke,ne->nk", self.embedding[among], self.embedding[tokens] @ self._metric)
+        near = torch.einsum("nke,ne->nk", self.rows[among], self.rows[tokens] @ self._metric)
         return near - self._sizes[among]
 
     def features(self, states: torch.Tensor) -> torch.Tensor:
@@ -76,15 +76,15 @@ class LinearProbe:
 
     def expected(self, tokens: torch.Tensor) -> torch.Tensor:
         """The features G_v that tokens (n,) are expected to have, shape (n, d)."""
-        return self.embedding[tokens] @ self._to_features
+        return self.rows[tokens] @ self._to_features
 
     def scores(self, features: torch.Tensor) -> torch.Tensor:
         """Log-likelihoods of all tokens, up to a constant per row and divided by the temperature, shape (n, V)."""
-        return ((features @ self._to_features.T) @ self.embedding.T - self.own_halves) / self.temperature
+        return ((features @ self._to_features.T) @ self.rows.T - self.own_halves) / self.temperature
 
     def scores_of(self, tokens: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """The scores of some tokens (n, k) of each row of features (n, d), shape (n, k)."""
-        found = torch.einsum("nke,ne->nk", self.embedding[tokens], features @ self._to_features.T)
+        found = torch.einsum("nke,ne->nk", self.rows[tokens], features @ self._to_features.T)
         return (found - self.own_halves[tokens]) / self.temperature
 
     def parameters(self) -> dict[str, torch.Tensor]:
@@ -102,17 +102,17 @@ def normalised(states: torch.Tensor) -> torch.Tensor:
     return states / states.norm(dim=1, keepdim=True).clamp_min(tiny) * states.shape[1] ** 0.5
 
 
-def fit_probe(states: torch.Tensor, tokens: torch.Tensor, embedding: torch.Tensor) -> LinearProbe:
-    """Fits a probe to states (n, d) of known tokens (n,); `embedding` holds the centred rows (V, e), float32.
+def fit_probe(states: torch.Tensor, tokens: torch.Tensor, rows: torch.Tensor) -> LinearProbe:
+    """Fits a probe to states (n, d) of known tokens (n,); `rows` (V, e) are the centred ones of all tokens, float32.
 
     Its temperature is 1: the order of the tokens is right, their odds are too large until it is `calibrated`.
     """
     inputs = normalised(states.double())
     mean, scale = inputs.mean(0), inputs.std(0).clamp_min(1e-6)
-    x, rows = (inputs - mean) / scale, embedding[tokens].double()
-    decode = _regression(rows, x, scale)
+    x, inputs = (inputs - mean) / scale, rows[tokens].double()
+    decode = _regression(inputs, x, scale)
     # C = R R' gives C^-1 = R^-T R^-1, so L = R^-T.
-    factor = torch.linalg.cholesky(_covariance(x - rows @ decode))
+    factor = torch.linalg.cholesky(_covariance(x - inputs @ decode))
     whiten = torch.linalg.solve_triangular(factor, torch.eye(len(factor)).to(factor), upper=False).T
     return LinearProbe(
         mean=mean.float(),
@@ -120,7 +120,7 @@ def fit_probe(states: torch.Tensor, tokens: torch.Tensor, embedding: torch.Tenso
         decode=decode.float(),
         whiten=whiten.float().contiguous(),
         temperature=torch.ones((), device=states.device),
-        embedding=embedding,
+        rows=rows,
     )
 
 

@@ -22,7 +22,7 @@ from sipit.inversion.verifier import Verifier
 
 FAR_AHEAD = 12  # positions that alternatives are followed
 FOLLOWED = 128  # alternatives at most; with more of them nothing is told apart
-_FOLLOWED_BY_ALL = 64  # alternatives at most where every token is tested as a continuation
+_FOLLOWED_BY_ALL = 80  # where every token is tested as a continuation: 64 rivals, and what was tested before them
 _LIKELIEST = 16  # continuations tested behind each alternative
 _NEAREST = 8  # continuations whose rows are nearest to that of the first
 _SMALL = 1024  # vocabulary of which every token is tested as a continuation

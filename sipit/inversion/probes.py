@@ -6,6 +6,7 @@ few windows of text and of random tokens, then on twice as many, until it names 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -13,6 +14,7 @@ from numerics.dtypes import name_of
 from sipit.cache import keep_tensors, kept_tensors, measured_with
 from sipit.inversion.correction import Correction, fit_correction
 from sipit.inversion.linear_probe import LinearProbe, calibrated, fit_probe, normalised
+from sipit.inversion.token_rows import RowsAt, rows_by_layer
 from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.prompts.builtin_text import random_tokens, text_windows
@@ -21,7 +23,7 @@ from sipit.record import Progress
 _WINDOW = 128  # tokens of a training prompt
 _BATCH = 8  # of these that run together, text and random tokens in turn
 _FEWEST = 2048  # tokens of the first windows
-_FIRST_TOKENS = 1536  # one-token prompts for position 0
+_FIRST_TOKENS = 512  # one-token prompts for position 0
 _GOOD = 0.97  # share of held-out tokens among the best, from which no more are run
 _WORTH = 128  # tokens that are run at most for each one that is to be named, beyond the fewest
 _BEST = 16
@@ -35,7 +37,8 @@ class Probes:
     """The probe for position 0 and the one for all later positions.
 
     `trained` is how many tokens the latter was trained on, `share` how many of the held-out ones it names among the
-    best, `correction` how a run of a draft corrects it, where it does.
+    best, `correction` how a run of a draft corrects it, where it does, `rows_of` the layer of the rows of both
+    (`sipit.inversion.token_rows`).
     """
 
     first: LinearProbe
@@ -43,6 +46,7 @@ class Probes:
     trained: int = 0
     share: float = 0.0
     correction: Correction | None = None
+    rows_of: int = 0
 
     def sinks(self, states: torch.Tensor) -> torch.Tensor:
         """Which states (T, d) of one prompt are of the first one's kind, a mask: itself, and later attention sinks.
@@ -95,9 +99,9 @@ def trained_probes(network: Network, *, positions: int | None = None, progress: 
     ones that did neither are trained anew. The training runs are counted nowhere: they are done once.
     """
     model = network.model
-    embedding = centred_embedding(model)
     key = probes_key(model, network.place)
-    probes = kept_probes(key, embedding)
+    rows = rows_by_layer(model, progress)
+    probes = kept_probes(key, rows)
     most = most_tokens(model, network.layer)
     if positions is not None:
         most = min(most, max(_FEWEST, _WORTH * positions))
@@ -106,53 +110,51 @@ def trained_probes(network: Network, *, positions: int | None = None, progress: 
         or len(probes.later.mean) != network.width  # kept by one that took another part for the body
         or (probes.share < _GOOD and probes.trained < most)
     ):
-        probes = _train(network.anew(), embedding, most, progress)
+        probes = _train(network.anew(), rows, most, progress)
         keep_probes(key, probes)
     return probes
 
 
 def probes_key(model: LanguageModel, place: str) -> str:
     """Where the cache keeps the probes of a place in a model."""
-    return f"{measured_with(model.device)}/probes/{model.digest[:32]}-{place}-{name_of(model.dtype)}-sized.safetensors"
+    return f"{measured_with(model.device)}/probes/{model.digest[:32]}-{place}-{name_of(model.dtype)}-rows.safetensors"
 
 
 def keep_probes(key: str, probes: Probes) -> None:
-    """Puts probes into the cache, the embedding apart."""
+    """Puts probes into the cache, the rows of tokens apart."""
     named = {"first": probes.first.parameters(), "later": probes.later.parameters()}
     tensors = {f"{part}.{name}": tensor for part, tensors in named.items() for name, tensor in tensors.items()}
     way = probes.correction or Correction(0.0, 0.0)
-    numbers = [probes.trained, probes.share, way.share, way.weight]
+    numbers = [probes.trained, probes.share, way.share, way.weight, probes.rows_of]
     keep_tensors(key, tensors | {"trained": torch.tensor(numbers, dtype=torch.float64)})
 
 
-def kept_probes(key: str, embedding: torch.Tensor) -> Probes | None:
-    """Probes of the cache beside the centred rows they are for; None where there are none, or damaged ones."""
+def kept_probes(key: str, rows_at: RowsAt) -> Probes | None:
+    """Probes of the cache, with the rows that they are for; None where there are none, or damaged ones."""
     kept = kept_tensors(key) or {}
     width = len(kept["later.mean"]) if "later.mean" in kept else 0
-    if {name: tuple(tensor.shape) for name, tensor in kept.items()} != _shapes(width, *embedding.shape):
+    numbers = kept.pop("trained", torch.zeros(0)).flatten().tolist()
+    if len(numbers) != 5 or not all(
+        bool(tensor.isfinite().all()) for tensor in (*kept.values(), torch.tensor(numbers))
+    ):
         return None
-    if not all(bool(tensor.isfinite().all()) for tensor in kept.values()):
+    trained, share, *way, rows_of = numbers
+    rows = rows_at(int(rows_of))
+    if {name: tuple(tensor.shape) for name, tensor in kept.items()} != _shapes(width, *rows.shape):
         return None
-    trained, share, *way = kept.pop("trained").tolist()
     parts: dict[str, dict[str, torch.Tensor]] = {"first": {}, "later": {}}
     for name, tensor in kept.items():
         part, _, parameter = name.partition(".")
-        parts[part][parameter] = tensor.to(embedding.device)
-    first, later = (LinearProbe(**parts[part], embedding=embedding) for part in ("first", "later"))
-    return Probes(first, later, int(trained), share, Correction(*way) if way[0] else None)
+        parts[part][parameter] = tensor.to(rows.device)
+    first, later = (LinearProbe(**parts[part], rows=rows) for part in ("first", "later"))
+    return Probes(first, later, int(trained), share, Correction(*way) if way[0] else None, int(rows_of))
 
 
-def _shapes(width: int, vocabulary: int, embedded: int) -> dict[str, tuple[int, ...]]:
-    """The tensors of kept probes, by name."""
-    one = {"mean": (width,), "scale": (width,), "decode": (embedded, width), "whiten": (width, width),
+def _shapes(width: int, vocabulary: int, wide: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of two kept probes, by name; rows are `wide`."""
+    one = {"mean": (width,), "scale": (width,), "decode": (wide, width), "whiten": (width, width),
            "temperature": (), "halves": (vocabulary,), "sizes": (vocabulary,)}  # fmt: skip
-    return {"trained": (4,)} | {f"{part}.{name}": shape for part in ("first", "later") for name, shape in one.items()}
-
-
-def centred_embedding(model: LanguageModel) -> torch.Tensor:
-    """The embedding rows less their mean, shape (V, e), float32."""
-    rows = model.decoder.tables[0].weight.detach().float()
-    return rows - rows.mean(0)
+    return {f"{part}.{name}": shape for part in ("first", "later") for name, shape in one.items()}
 
 
 def most_tokens(model: LanguageModel, layer: int | str) -> int:
@@ -165,13 +167,17 @@ def is_late(model: LanguageModel, layer: int | str) -> bool:
     return layer == "final" or int(layer) > 0.67 * model.layers
 
 
-def _train(network: Network, embedding: torch.Tensor, most: int, progress: Progress | None) -> Probes:
-    """Probes from as many tokens as they need, at most so many, and from one-token prompts."""
+def _train(network: Network, rows_at: RowsAt, most: int, progress: Progress | None) -> Probes:
+    """Probes from as many tokens as they need, at most so many, and from one-token prompts.
+
+    Of the two kinds of rows that may stand for tokens, those by which held-out ones are ranked higher.
+    """
     generator = torch.Generator().manual_seed(_SEED)
     length = min(_WINDOW, network.model.context or _WINDOW)
     wanted, last = max(2 * _HELD_OUT, _FEWEST // length), max(2 * _HELD_OUT, most // length)
     windows = _windows(network.model, length, generator)
     states, prompts = list[torch.Tensor](), list[torch.Tensor]()
+    layers = [0, 1] if network.depth else [0]  # of the rows that are tried
     while True:
         while len(states) < wanted:
             ids = next(windows)
@@ -182,18 +188,37 @@ def _train(network: Network, embedding: torch.Tensor, most: int, progress: Progr
         # Of sixteen windows the last two are held out: one of text, one of random tokens.
         apart = torch.arange(len(states)) % (2 * _HELD_OUT) >= 2 * _HELD_OUT - 2
         tokens = [ids[1:] for ids in prompts]
-        probe = fit_probe(_chosen(states, ~apart), _chosen(tokens, ~apart), embedding)
-        seen, truth = _chosen(states, apart), _chosen(tokens, apart)
-        some = torch.randperm(len(truth), generator=generator)[:_CALIBRATING].to(truth.device)
-        later, ranks = calibrated(probe, seen[some], truth[some])
-        share = float((ranks < _BEST).float().mean())
-        if wanted >= last or share >= _GOOD:
+        known = _chosen(states, ~apart), _chosen(tokens, ~apart)
+        some = torch.randperm(int(apart.sum()) * (length - 1), generator=generator)[:_CALIBRATING]
+        held_out = tuple(_chosen(part, apart)[some.to(part[0].device)] for part in (states, tokens))
+        fits = [_Fit(*calibrated(fit_probe(*known, rows_at(layer)), *held_out), layer) for layer in layers]
+        best = min(fits, key=lambda fit: fit.height)
+        layers = [best.rows_of]
+        if wanted >= last or best.share >= _GOOD:
             trained = most if wanted >= last else length * len(states)
-            first = _first_probe(network, embedding, generator)
+            first = _first_probe(network, best.probe.rows, generator)
             pair = apart.nonzero().flatten()[-2:].tolist()
-            correction = _correction(network, later, [prompts[at] for at in pair], [states[at] for at in pair])
-            return Probes(first, later, trained, share, correction)
+            way = _correction(network, best.probe, [prompts[at] for at in pair], [states[at] for at in pair])
+            return Probes(first, best.probe, trained, best.share, way, best.rows_of)
         wanted = min(2 * wanted, last)
+
+
+class _Fit(NamedTuple):
+    """A probe, the ranks (n,) that held-out tokens have by it, from 0, and the layer of its rows."""
+
+    probe: LinearProbe
+    ranks: torch.Tensor
+    rows_of: int
+
+    @property
+    def share(self) -> float:
+        """Of the tokens, those among the best."""
+        return float((self.ranks < _BEST).float().mean())
+
+    @property
+    def height(self) -> float:
+        """The mean logarithm of the ranks."""
+        return float((self.ranks + 1.0).log().mean())
 
 
 def _correction(
@@ -222,10 +247,10 @@ def _windows(model: LanguageModel, length: int, generator: torch.Generator) -> I
         yield ids.to(model.device)
 
 
-def _first_probe(network: Network, embedding: torch.Tensor, generator: torch.Generator) -> LinearProbe:
+def _first_probe(network: Network, rows: torch.Tensor, generator: torch.Generator) -> LinearProbe:
     """The probe of position 0, from one-token prompts."""
     some = torch.randperm(network.model.vocabulary_size, generator=generator)[:_FIRST_TOKENS].to(network.model.device)
     alone = torch.cat([network.run(part[:, None])[:, 0].float().clone() for part in some.split(256)])
     held_out = torch.arange(len(some), device=some.device) % _HELD_OUT == _HELD_OUT - 1
-    probe = fit_probe(alone[~held_out], some[~held_out], embedding)
+    probe = fit_probe(alone[~held_out], some[~held_out], rows)
     return calibrated(probe, alone[held_out], some[held_out])[0]

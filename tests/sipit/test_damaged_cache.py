@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sipit.cache import keep_tensors, kept_tensors
-from sipit.inversion.probes import centred_embedding, keep_probes, kept_probes, probes_key, trained_probes
+from sipit.inversion.probes import keep_probes, kept_probes, probes_key, trained_probes
+from sipit.inversion.token_rows import rows_by_layer
 from sipit.models.network import Network
 from sipit.privacy.calibration import calibrate
 from tests.sipit.cases import tiny
@@ -16,13 +17,13 @@ from tests.sipit.cases import tiny
 @pytest.mark.parametrize("damage", [lambda tensor: tensor[..., :-1], lambda tensor: tensor * torch.nan, lambda _: None])
 def test_probes(empty_cache, part, damage):
     network = Network(tiny("gpt2"), 1)
-    key, embedding = probes_key(network.model, network.place), centred_embedding(network.model)
+    key, rows_at = probes_key(network.model, network.place), rows_by_layer(network.model)
     keep_probes(key, trained_probes(network, positions=4))
-    assert kept_probes(key, embedding) is not None and kept_probes(key, embedding[:-1]) is None
+    assert kept_probes(key, rows_at) is not None
     tensors = kept_tensors(key)
     changed = damage(tensors.pop(part))
     keep_tensors(key, tensors | ({} if changed is None else {part: changed.clone()}))
-    assert kept_probes(key, embedding) is None
+    assert kept_probes(key, rows_at) is None
 
 
 @pytest.mark.parametrize(

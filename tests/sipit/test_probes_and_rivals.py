@@ -50,7 +50,7 @@ def test_closeness_orders_tokens_by_the_distance_of_their_expected_states(seed):
     rows = rows - rows.mean(0)
     states = rows @ drawn(8, 12, seed=seed + 1) + 0.1 * drawn(40, 12, seed=seed + 2)
     probe = fit_probe(states, torch.arange(40), rows)
-    expected = (probe.embedding @ probe.decode * probe.scale).double()
+    expected = (probe.rows @ probe.decode * probe.scale).double()
     tokens, among = torch.tensor([3, 17]), torch.arange(40).expand(2, -1)
     close = probe.closeness(tokens, among).double()
     distances = torch.cdist(expected[tokens], expected).square() / 2
