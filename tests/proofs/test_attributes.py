@@ -123,3 +123,14 @@ def test_an_attribute_of_another_type_is_refused_in_every_graph(kind: str) -> No
             seen += 1
         row[name] = honest
     assert seen > 50
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_an_attribute_that_no_operation_knows_is_refused_in_every_graph(kind: str) -> None:
+    data, weights = MADE[kind]
+    rows = {id(row): row for row, _ in attributes(data)}.values()
+    for row in rows:
+        row["unheard-of"] = 1
+        result = check(fitted(data), weights)
+        assert (result.verdict, "does not know" in result.reason) == (Verdict.REJECTED, True)
+        del row["unheard-of"]

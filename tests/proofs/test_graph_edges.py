@@ -159,6 +159,21 @@ def test_types_that_no_lemma_looked_at_are_looked_at_before_they_are_believed() 
     assert_rejected({**whole, "graph": data["graph"], "claim": data["claim"]}, "not of the type")
 
 
+@pytest.mark.parametrize("part", ["nodes", "constants"])
+def test_the_network_for_another_length_holds_nothing_that_nobody_reads(part: str) -> None:
+    net = Net()
+    net.op("add", net.constant(1, (1, 2, 4)), net.op("negate", net.parameter("p", 1, 2, 4)))
+    net.tokens()
+    data = with_collisions(json.loads(json.dumps(prove_analytic(net.graph(3)).to_json())), "p", 1, 2, 4)
+    assert check(data).verdict is Verdict.ACCEPTED
+    other = data["other_lengths"]["2"]
+    if part == "nodes":
+        other["nodes"].append(other["nodes"][-1])
+    else:
+        other["constants"].append({"shape": [1], "kind": "real", "values": ["1"]})
+    assert_rejected(data, "nothing reads")
+
+
 def test_a_kernel_that_stumbles_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
     def stumbling(*_: Any) -> Any:
         raise ZeroDivisionError

@@ -1,5 +1,6 @@
 """No field of a record can be changed unnoticed: for every command that writes a certificate."""
 
+import copy
 import json
 from collections import Counter
 from functools import cache
@@ -17,7 +18,7 @@ from sipit.claims.prove import prove_generic_position, prove_training_step, prov
 from sipit.cli import run
 from tests.proofs.mutating import placed
 from tests.sipit.cases import checked, with_rows
-from tests.sipit.record_edits import Honest, covering, leaves
+from tests.sipit.record_edits import Honest, covering, leaves, objects
 
 PROMPTS = [[1, 2], [3, 2], [1, 4], [1, 2]]
 
@@ -72,6 +73,21 @@ def test_every_leaf_is_in_exactly_one_of_both_lists(honest: Honest) -> None:
 def test_an_edit_is_noticed_or_made_where_nothing_is_vouched_for(honest: Honest) -> None:
     found = Counter(honest.assert_noticed(seed) for seed in range(40))
     assert found["rejected"] > 5
+
+
+def test_an_unknown_entry_is_noticed_in_every_kind_of_object(honest: Honest) -> None:
+    seen = set[str]()
+    for path in objects(honest.data):
+        kind = ".".join("*" if step.isdigit() else step for step in path)
+        if kind in seen:
+            continue
+        seen.add(kind)
+        data = copy.deepcopy(honest.data)
+        place: Any = data
+        for step in path:
+            place = place[int(step) if isinstance(place, list) else step]
+        place["unheard-of"] = 1
+        honest.assert_this_is_noticed(data, kind)
 
 
 @pytest.mark.slow

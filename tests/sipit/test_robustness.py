@@ -312,7 +312,7 @@ def test_an_interruption_is_130_and_says_how_to_go_on(command, capsys, monkeypat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", [
-    ["prove", "witness", "--vocabulary", "4", "--context", "4"], ["train", "--steps", "100000", "--folder", "{folder}"],
+    ["prove", "witness", "--vocabulary", "2", "--context", "8"], ["train", "--steps", "100000", "--folder", "{folder}"],
     ["collide", "tiny-gpt2", "--prompts", "random:16", "--limit", "500000"],
     ["certify", "tiny-gpt2", "--prompts", "{prompts}"],
 ], ids=" ".join)  # fmt: skip
