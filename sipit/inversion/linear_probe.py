@@ -164,16 +164,24 @@ def _covariance(residuals: torch.Tensor) -> torch.Tensor:
     return correlations * deviations * deviations[:, None]
 
 
-def calibrated(probe: LinearProbe, states: torch.Tensor, tokens: torch.Tensor) -> tuple[LinearProbe, torch.Tensor]:
-    """The probe with the temperature that makes held-out tokens (n,) likeliest, and their ranks (n,), from 0.
+def ranks_of(probe: LinearProbe, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """The ranks of the true tokens (n,) of states (n, d) among all, from 0, shape (n,)."""
+    scores = probe.scores(probe.features(states))
+    return (scores > scores.gather(1, tokens[:, None])).sum(1)
 
-    The Gaussian alone is too sure of itself.
+
+def calibrated(probe: LinearProbe, states: torch.Tensor, tokens: torch.Tensor) -> LinearProbe:
+    """The probe with the temperature that makes held-out tokens (n,) likeliest: the Gaussian is too sure of itself.
+
+    The loss is convex in 1 / temperature, so halving the range finds it.
     """
-    losses, ranks = torch.zeros(len(_TEMPERATURES)), list[torch.Tensor]()
-    for part, truth in zip(states.split(256), tokens.split(256), strict=True):
-        scores = probe.scores(probe.features(part))
-        ranks.append((scores > scores.gather(1, truth[:, None])).sum(1))
-        for index, temperature in enumerate(_TEMPERATURES.tolist()):
-            losses[index] += torch.nn.functional.cross_entropy(scores / temperature, truth, reduction="sum").cpu()
-    best = _TEMPERATURES[losses.argmin()].clone().to(probe.mean.device)
-    return replace(probe, temperature=best, halves=probe.own_halves), torch.cat(ranks)
+    scores = probe.scores(probe.features(states))
+
+    def loss(index: int) -> float:
+        return float(torch.nn.functional.cross_entropy(scores / float(_TEMPERATURES[index]), tokens))
+
+    low, high = 0, len(_TEMPERATURES) - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if loss(middle) <= loss(middle + 1) else (middle + 1, high)
+    return replace(probe, temperature=_TEMPERATURES[low].clone().to(probe.mean.device), halves=probe.own_halves)

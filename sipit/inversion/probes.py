@@ -13,7 +13,7 @@ import torch
 from numerics.dtypes import name_of
 from sipit.cache import keep_tensors, kept_tensors, measured_with
 from sipit.inversion.correction import Correction, fit_correction
-from sipit.inversion.linear_probe import LinearProbe, calibrated, fit_probe, normalised
+from sipit.inversion.linear_probe import LinearProbe, calibrated, fit_probe, normalised, ranks_of
 from sipit.inversion.token_rows import RowsAt, rows_by_layer
 from sipit.models import LanguageModel
 from sipit.models.network import Network
@@ -30,6 +30,8 @@ _BEST = 16
 _HELD_OUT = 8  # of so many windows, one is held out
 _CALIBRATING = 256  # held-out tokens that the temperature comes from
 _SEED = 20251118
+
+_Known = tuple[torch.Tensor, torch.Tensor]  # states (n, d) and their tokens (n,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,16 +192,17 @@ def _train(network: Network, rows_at: RowsAt, most: int, progress: Progress | No
         tokens = [ids[1:] for ids in prompts]
         known = _chosen(states, ~apart), _chosen(tokens, ~apart)
         some = torch.randperm(int(apart.sum()) * (length - 1), generator=generator)[:_CALIBRATING]
-        held_out = tuple(_chosen(part, apart)[some.to(part[0].device)] for part in (states, tokens))
-        fits = [_Fit(*calibrated(fit_probe(*known, rows_at(layer)), *held_out), layer) for layer in layers]
-        best = min(fits, key=lambda fit: fit.height)
+        some = some.to(states[0].device)
+        held_out = _chosen(states, apart)[some], _chosen(tokens, apart)[some]
+        best = min((_fit(known, held_out, rows_at(layer), layer) for layer in layers), key=lambda fit: fit.height)
         layers = [best.rows_of]
         if wanted >= last or best.share >= _GOOD:
             trained = most if wanted >= last else length * len(states)
-            first = _first_probe(network, best.probe.rows, generator)
+            later = calibrated(best.probe, *held_out)
+            first = _first_probe(network, later.rows, generator)
             pair = apart.nonzero().flatten()[-2:].tolist()
-            way = _correction(network, best.probe, [prompts[at] for at in pair], [states[at] for at in pair])
-            return Probes(first, best.probe, trained, best.share, way, best.rows_of)
+            way = _correction(network, later, [prompts[at] for at in pair], [states[at] for at in pair])
+            return Probes(first, later, trained, best.share, way, best.rows_of)
         wanted = min(2 * wanted, last)
 
 
@@ -219,6 +222,12 @@ class _Fit(NamedTuple):
     def height(self) -> float:
         """The mean logarithm of the ranks."""
         return float((self.ranks + 1.0).log().mean())
+
+
+def _fit(known: _Known, held_out: _Known, rows: torch.Tensor, layer: int) -> _Fit:
+    """A probe fitted to known states for rows of a layer, and how it ranks held-out ones."""
+    probe = fit_probe(*known, rows)
+    return _Fit(probe, ranks_of(probe, *held_out), layer)
 
 
 def _correction(
@@ -253,4 +262,4 @@ def _first_probe(network: Network, rows: torch.Tensor, generator: torch.Generato
     alone = torch.cat([network.run(part[:, None])[:, 0].float().clone() for part in some.split(256)])
     held_out = torch.arange(len(some), device=some.device) % _HELD_OUT == _HELD_OUT - 1
     probe = fit_probe(alone[~held_out], some[~held_out], rows)
-    return calibrated(probe, alone[held_out], some[held_out])[0]
+    return calibrated(probe, alone[held_out], some[held_out])

@@ -10,7 +10,7 @@ from numerics.pairs.row_classes import row_classes
 from numerics.pairs.suspects import suspect_rows
 from proofs.errors import InvalidInput
 from sipit.inversion.inverter import Inverter
-from sipit.inversion.linear_probe import calibrated, fit_probe
+from sipit.inversion.linear_probe import _TEMPERATURES, calibrated, fit_probe, ranks_of
 from sipit.inversion.search import RIVALS
 from sipit.inversion.verifier import DISTANT
 from tests.sipit.cases import random_prompts, tiny
@@ -28,8 +28,20 @@ def test_a_probe_of_fewer_states_than_coordinates_names_tokens(count):
     tokens, others = torch.arange(count), torch.arange(300, 500)
     states = rows + 0.3 * drawn(500, 64, seed=2) + drawn(64, seed=3)
     probe = fit_probe(states[tokens], tokens, rows)
-    _, ranks = calibrated(probe, states[others], others)
+    ranks = ranks_of(probe, states[others], others)
     assert float((ranks == 0).float().mean()) > (0.5 if count < 64 else 0.95)
+
+
+@given(seed=st.integers(0, 10**6), noise=st.sampled_from([0.01, 0.3, 3.0]))
+def test_the_temperature_is_that_which_makes_held_out_tokens_likeliest(seed, noise):
+    rows = drawn(40, 8, seed=seed)
+    rows = rows - rows.mean(0)
+    states = rows @ drawn(8, 12, seed=seed + 1) + noise * drawn(40, 12, seed=seed + 2)
+    probe, tokens = fit_probe(states[:20], torch.arange(20), rows), torch.arange(20, 40)
+    scores = probe.scores(probe.features(states[20:]))
+    losses = torch.stack([torch.nn.functional.cross_entropy(scores / t, tokens) for t in _TEMPERATURES.tolist()])
+    chosen = losses[(calibrated(probe, states[20:], tokens).temperature == _TEMPERATURES).nonzero().item()]
+    torch.testing.assert_close(chosen, losses.min(), rtol=1e-5, atol=1e-5)
 
 
 def test_the_order_of_a_probe_is_that_of_gaussian_likelihoods():
