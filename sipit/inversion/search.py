@@ -31,7 +31,7 @@ from sipit.prefix.kinds import Prefix
 RIVALS = 16  # tested at a position: half by the ranking of the policy, half by nearest embedding rows
 FIRST = 32  # candidates in the first batch where the draft does not fit, half as many where the policy is informed
 GROWTH = 3  # each further batch is this many times as large
-AGAIN = 96  # tokens of a corrected draft that run before candidates are tested where it ended: more cost more than these
+AGAIN = 96  # tokens of a corrected draft that run before candidates are tested where it ended: more cost more
 STRETCH = 2048  # tokens of a draft that run together: nothing looks at the clock while they do
 EXAMINED = 256  # candidates tested with half types before the rounding at a position is examined
 CONDITIONAL = 512  # candidates tried at most behind an unresolved token, whose working choice may be the error
