@@ -6,7 +6,7 @@ from typing import Any
 from proofs.kernel.result import Rejected
 from proofs.kernel.wellformed import known_are_well_formed, well_formed
 from proofs.network.graph import Graph
-from proofs.operations.interpreter import live
+from proofs.operations.interpreter import all_counts
 
 
 def graphs_of(certificate: Mapping[str, Any]) -> dict[int, Graph]:
@@ -25,20 +25,10 @@ def graphs_of(certificate: Mapping[str, Any]) -> dict[int, Graph]:
             raise Rejected(f"two graphs are for {length} tokens")
         if dict(graph.parameters()) != dict(first.parameters()) or graph.layer != first.layer:
             raise Rejected(f"the graph for {length} tokens has other parameters, or passes another number of blocks")
-        if not _all_read(graph):
+        if not all_counts(graph):
             raise Rejected(f"the graph for {length} tokens holds what nothing reads")
         found[length] = graph
     return found
-
-
-def _all_read(graph: Graph) -> bool:
-    """Whether all of a graph counts, since no digest of it stands in the claim.
-
-    The output depends on every node but tokens, which also say how many there are; every constant stands in a node.
-    """
-    named = {node.attributes.get("value") for node in graph.nodes if node.operation == "constant"} - {None}
-    counted = {*live(graph), *(at for at, node in enumerate(graph.nodes) if node.operation == "tokens")}
-    return len(counted) == len(graph.nodes) and len(named) == len(graph.constants)
 
 
 def by_length(written: Any, formed: Callable[[Graph], Graph] = well_formed) -> dict[int, Graph]:

@@ -1,15 +1,13 @@
 """Whether every node of a graph has the type that its operation gives it, so that what is read off types is true."""
 
-from collections.abc import Iterator, Mapping
-
 from proofs.errors import InvalidInput
 from proofs.kernel.result import Rejected
-from proofs.network.graph import Attribute, Graph
+from proofs.network.graph import Graph
 from proofs.operations import REGISTRY
+from proofs.operations.base import typed
 from proofs.operations.interpreter import live
 
 LARGEST_NODE = 2**33  # entries
-OF_THE_GRAPH = {"parameter": {"name"}, "constant": {"value"}}  # attributes that are looked at when a graph is read
 
 
 def well_formed(graph: Graph) -> Graph:
@@ -31,31 +29,10 @@ def known_are_well_formed(graph: Graph) -> Graph:
         operation = REGISTRY.get(node.operation)
         if operation is None:
             continue
-        attributes = _Read(node.attributes)
         try:
-            type_ = operation.type([graph.nodes[i].type for i in node.arguments], attributes)
+            type_ = typed(operation, node, [graph.nodes[i].type for i in node.arguments])
         except (InvalidInput, IndexError, KeyError, TypeError, ValueError) as fault:
             raise Rejected(f"{graph.where(index)}: {fault}") from None
         if type_ != node.type or type_.size > LARGEST_NODE:
             raise Rejected(f"{graph.where(index)} is not of the type that its operation gives, or too large")
-        if attributes.unread - OF_THE_GRAPH.get(node.operation, set()):
-            raise Rejected(f"{graph.where(index)} has an attribute that its operation does not know")
     return graph
-
-
-class _Read(Mapping[str, Attribute]):
-    """Attributes of a node, and which of them nobody has read."""
-
-    def __init__(self, attributes: Mapping[str, Attribute]) -> None:
-        self._attributes = attributes
-        self.unread = set(attributes)
-
-    def __getitem__(self, name: str) -> Attribute:
-        self.unread.discard(name)
-        return self._attributes[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._attributes)
-
-    def __len__(self) -> int:
-        return len(self._attributes)

@@ -17,6 +17,7 @@ from proofs.network.graph import Attribute, Graph, Node, TensorType
 from proofs.regularity import CONSTANT, UNPROVED, Condition, Facts, Regularity
 
 Attributes = Mapping[str, Attribute]
+OF_THE_GRAPH = {"parameter": {"name"}, "constant": {"value"}}  # attributes that are looked at when a graph is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,31 @@ class Operation:
     facts: FactRule
     evaluate: Evaluate
     masked: bool = False
+
+
+class _Asked(dict[str, Attribute]):
+    """Attributes of a node, and which of them no rule has asked for."""
+
+    def __init__(self, attributes: Attributes) -> None:
+        super().__init__(attributes)
+        self.unasked = set(attributes)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.unasked.discard(name)
+        return super().get(name, default)
+
+
+def typed(operation: Operation, node: Node, arguments: Sequence[TensorType]) -> TensorType:
+    """The type that an operation gives a node.
+
+    Raises:
+        InvalidInput: the arguments do not fit, or the node has an attribute that the operation does not know.
+    """
+    attributes = _Asked(node.attributes)
+    found = operation.type(arguments, attributes)
+    unknown = sorted(attributes.unasked - OF_THE_GRAPH.get(node.operation, set()))
+    expect(not unknown, f"attributes that {node.operation} knows, but not {', '.join(unknown)}")
+    return found
 
 
 def prove(operation: Operation, at: Application) -> Proved:

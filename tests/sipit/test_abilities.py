@@ -189,7 +189,7 @@ def test_what_was_kept_with_something_else_is_not_found(empty_cache, monkeypatch
     expected = derive_tolerance(model, states)
     assert_recovers(model, states, PROMPTS[:1])
     old = {path for path in empty_cache.rglob("*") if path.is_file()}
-    assert {path.parent.name for path in old} == {"noise", "probes"}
+    assert {path.parent.name for path in old} == {"noise", "probes", "token-rows"}
     for path in old:
         path.write_bytes(path.read_bytes().replace(b'"largest": ', b'"largest": 9'))
     before = measured_with()
