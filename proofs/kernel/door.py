@@ -131,16 +131,17 @@ def _regularity(certificate: Mapping[str, Any]) -> Claim:
         found = _structural(certificate)
     except (InvalidInput, Rejected) as fault:
         raise Rejected(f"structural collisions: {fault}") from None
+    # Which graphs these are is vouched for where the claim names them.
+    read = {length: unlabelled(graph) for length, graph in certificate["other_lengths"].items()}
+    others = (
+        {"other_lengths": read} if "other_lengths" in claim.certificate["claim"] else {}
+    )  # else: which, says nobody
     named = "; ".join(f"{family['family']}: {family['statement']}" for family in found)
     return replace(
         claim,
         verdict=Verdict.REFUTED if found else claim.verdict,
         sentence=f"{claim.sentence} Prompts that collide for every parameter: {named or 'no family is derived.'}",
-        certificate={
-            **claim.certificate,
-            "structural_collisions": found,
-            "other_lengths": {length: unlabelled(graph) for length, graph in certificate["other_lengths"].items()},
-        },
+        certificate={**claim.certificate, "structural_collisions": found, **others},
         reason=f"{claim.reason}, every structural collision is shown again",
     )
 

@@ -6,7 +6,6 @@ from typing import Any
 from proofs.kernel.result import Rejected
 from proofs.kernel.wellformed import known_are_well_formed, well_formed
 from proofs.network.graph import Graph
-from proofs.operations.interpreter import all_counts
 
 
 def graphs_of(certificate: Mapping[str, Any]) -> dict[int, Graph]:
@@ -25,8 +24,6 @@ def graphs_of(certificate: Mapping[str, Any]) -> dict[int, Graph]:
             raise Rejected(f"two graphs are for {length} tokens")
         if dict(graph.parameters()) != dict(first.parameters()) or graph.layer != first.layer:
             raise Rejected(f"the graph for {length} tokens has other parameters, or passes another number of blocks")
-        if not all_counts(graph):
-            raise Rejected(f"the graph for {length} tokens holds what nothing reads")
         found[length] = graph
     return found
 

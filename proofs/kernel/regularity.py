@@ -24,6 +24,7 @@ STATEMENT = (
     "what the graph calls {layer} blocks {holds}."
 )
 WITNESS = ("claim", "seeds", "segment", "tokens", "choice", "separation", "bits", "largest", "parameters")
+CLAIM = {"regularity", "statement", "graph", "witness", "other_lengths"}  # the last where there are graphs for others
 _HOLDS = {
     str(DISCONTINUOUS): "is not continuous at some point of the parameter space",
     str(UNPROVED): "is of no class that is proved",
@@ -63,13 +64,14 @@ def derive_regularity(certificate: Mapping[str, Any]) -> Claim:
     said, named = statement(graph, regularity, witness), digest(certificate["graph"])
     if certificate["claim"]["graph"] != named:
         raise Rejected("the graph is not the one that the claim names by its digest")
+    others = {name: digest(certificate.get(name)) for name in {"other_lengths"} & set(certificate["claim"])}
     follows = {
         "schema": SCHEMA, "kind": "regularity", "graph": unlabelled(certificate["graph"]),
         "facts": facts, "lines": lines,
         "obstructions": [{name: o[name] for name in ("node", "operation", "regularity")} for o in obstructions],
         "claim": {
             "regularity": str(regularity), "statement": said, "graph": named,
-            "witness": None if witness is None else digest(witness),
+            "witness": None if witness is None else digest(witness), **others,
         },
         "witness": None if witness is None else _read(witness),
     }  # fmt: skip
@@ -167,8 +169,8 @@ def _class(
     if result.mask is not None:
         raise Rejected("the output holds masked entries")
     claim, witness = certificate.get("claim"), certificate.get("witness")
-    if not isinstance(claim, Mapping) or set(claim) != {"regularity", "statement", "graph", "witness"}:
-        raise Rejected("the claim is not of a class, a statement and the digests of a graph and a witness alone")
+    if not isinstance(claim, Mapping) or {*claim} | {"other_lengths"} != CLAIM:
+        raise Rejected("the claim is not of a class, a statement and the digests of graphs and a witness alone")
     if witness is not None and not isinstance(witness, Mapping):
         raise Rejected("witness: it is not an object")
     found = UNPROVED if result.regularity >= DISCONTINUOUS else result.regularity

@@ -20,16 +20,6 @@ def live(graph: Graph) -> list[int]:
     return sorted(needed)
 
 
-def all_counts(graph: Graph) -> bool:
-    """Whether the output depends on every node, and every constant stands in one.
-
-    Tokens count anyway: they also say how many there are.
-    """
-    named = {node.attributes.get("value") for node in graph.nodes if node.operation == "constant"} - {None}
-    counted = {*live(graph), *(at for at, node in enumerate(graph.nodes) if node.operation == "tokens")}
-    return len(counted) == len(graph.nodes) and len(named) == len(graph.constants)
-
-
 def evaluate(graph: Graph, inputs: Mapping[str, Any], arithmetic: Arithmetic) -> Any:
     """The output of a graph in one number system.
 

@@ -8,6 +8,7 @@ from proofs.evidence import Record
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.door import SHORTEST
 from proofs.kernel.regularity import shown_here, verdict_of
+from proofs.kernel.result import digest
 from proofs.network.graph import Graph
 from proofs.processes import in_order, processors, shared
 from proofs.provers.analyticity import AnalyticityProof, Obstructions, prove_analytic
@@ -81,12 +82,15 @@ def check_model(
     structural, undecided = _collisions(graphs)
     duplicates = None if loaded is None else vocabulary(loaded, nearest=nearest, stages=stages)
     scheme = position_scheme(graphs, config, small, attention)
+    written = {} if structural is None else {str(n): other.to_json() for n, other in others.items()}
     certificate: dict[str, Any] = {
         **found.to_json(),
         "structural_collisions": structural,
         "collisions_undecided": undecided,
-        "other_lengths": {} if structural is None else {str(n): other.to_json() for n, other in others.items()},
+        "other_lengths": written,
     }
+    if structural is not None:
+        certificate["claim"]["other_lengths"] = digest(written)
     result = {
         **checked(certificate),
         "conditions": _conditions(found),

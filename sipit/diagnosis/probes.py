@@ -11,7 +11,7 @@ import torch
 from sipit.diagnosis.sites import Site, Sites
 from sipit.inversion.linear_probe import fit_probe
 from sipit.inversion.probes import Probes, keep_probes, kept_probes, probes_key
-from sipit.inversion.token_rows import rows_by_layer
+from sipit.inversion.token_rows import token_rows
 from sipit.prompts.builtin_text import random_tokens, text_windows
 from sipit.record import Progress
 
@@ -28,17 +28,17 @@ def fit_site_probes(sites: Sites, wanted: Sequence[Site], *, progress: Progress 
         site: probes_key(sites.model, f"site-{site.layer}{'' if site.name == 'residual' else f'-{site.name}'}")
         for site in wanted
     }
-    rows_at = rows_by_layer(sites.model)
-    probes = {site: kept_probes(key, rows_at) for site, key in keys.items()}
+    rows = token_rows(sites.model, 0)  # of layer 0, which is one of the sites
+    probes = {site: kept_probes(key, lambda _: rows) for site, key in keys.items()}
     missing = [site for site, found in probes.items() if found is None]
-    fresh = _fit(sites, missing, rows_at(0), progress) if missing else {}
+    fresh = _fit(sites, missing, rows, progress) if missing else {}
     for site, found in fresh.items():
         keep_probes(keys[site], found)
     return {site: found or fresh[site] for site, found in probes.items()}
 
 
 def _fit(sites: Sites, wanted: Sequence[Site], rows: torch.Tensor, progress: Progress | None) -> dict[Site, Probes]:
-    """One pass over the training prompts for all the sites, layer 0 among them: so the rows are those of layer 0."""
+    """One pass over the training prompts for all the sites."""
     model = sites.model
     generator = torch.Generator().manual_seed(_SEED)
     length = min(_WINDOW, model.context or _WINDOW)

@@ -107,9 +107,9 @@ def fit_probe(states: torch.Tensor, tokens: torch.Tensor, rows: torch.Tensor) ->
 
     Its temperature is 1: the order of the tokens is right, their odds are too large until it is `calibrated`.
     """
-    inputs = normalised(states.double())
-    mean, scale = inputs.mean(0), inputs.std(0).clamp_min(1e-6)
-    x, inputs = (inputs - mean) / scale, rows[tokens].double()
+    directions, inputs = normalised(states.double()), rows[tokens].double()
+    mean, scale = directions.mean(0), directions.std(0).clamp_min(1e-6)
+    x = (directions - mean) / scale
     decode = _regression(inputs, x, scale)
     # C = R R' gives C^-1 = R^-T R^-1, so L = R^-T.
     factor = torch.linalg.cholesky(_covariance(x - inputs @ decode))
@@ -167,7 +167,7 @@ def _covariance(residuals: torch.Tensor) -> torch.Tensor:
 def ranks_of(probe: LinearProbe, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """The ranks of the true tokens (n,) of states (n, d) among all, from 0, shape (n,)."""
     scores = probe.scores(probe.features(states))
-    return (scores > scores.gather(1, tokens[:, None])).sum(1)
+    return (~(scores <= scores.gather(1, tokens[:, None]))).sum(1)  # what is no number is no good rank
 
 
 def calibrated(probe: LinearProbe, states: torch.Tensor, tokens: torch.Tensor) -> LinearProbe:

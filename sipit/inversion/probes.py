@@ -4,7 +4,7 @@ Position 0 has a probe of its own, because trained models keep their attention s
 few windows of text and of random tokens, then on twice as many, until it names most held-out tokens among its best.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from numerics.dtypes import name_of
 from sipit.cache import keep_tensors, kept_tensors, measured_with
 from sipit.inversion.correction import Correction, fit_correction
 from sipit.inversion.linear_probe import LinearProbe, calibrated, fit_probe, normalised, ranks_of
-from sipit.inversion.token_rows import RowsAt, rows_by_layer
+from sipit.inversion.token_rows import KINDS, token_rows
 from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.prompts.builtin_text import random_tokens, text_windows
@@ -31,7 +31,7 @@ _HELD_OUT = 8  # of so many windows, one is held out
 _CALIBRATING = 256  # held-out tokens that the temperature comes from
 _SEED = 20251118
 
-_Known = tuple[torch.Tensor, torch.Tensor]  # states (n, d) and their tokens (n,)
+_Labelled = tuple[torch.Tensor, torch.Tensor]  # states (n, d) and their tokens (n,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,7 @@ def trained_probes(network: Network, *, positions: int | None = None, progress: 
     """
     model = network.model
     key = probes_key(model, network.place)
-    rows = rows_by_layer(model, progress)
-    probes = kept_probes(key, rows)
+    probes = kept_probes(key, lambda layer: token_rows(model, layer))
     most = most_tokens(model, network.layer)
     if positions is not None:
         most = min(most, max(_FEWEST, _WORTH * positions))
@@ -112,7 +111,7 @@ def trained_probes(network: Network, *, positions: int | None = None, progress: 
         or len(probes.later.mean) != network.width  # kept by one that took another part for the body
         or (probes.share < _GOOD and probes.trained < most)
     ):
-        probes = _train(network.anew(), rows, most, progress)
+        probes = _train(network.anew(), most, progress)
         keep_probes(key, probes)
     return probes
 
@@ -131,32 +130,33 @@ def keep_probes(key: str, probes: Probes) -> None:
     keep_tensors(key, tensors | {"trained": torch.tensor(numbers, dtype=torch.float64)})
 
 
-def kept_probes(key: str, rows_at: RowsAt) -> Probes | None:
-    """Probes of the cache, with the rows that they are for; None where there are none, or damaged ones."""
+def kept_probes(key: str, rows_of: Callable[[int], torch.Tensor]) -> Probes | None:
+    """Probes of the cache, with the rows of a layer that they are for; None where there are none, or damaged ones."""
     kept = kept_tensors(key) or {}
-    width = len(kept["later.mean"]) if "later.mean" in kept else 0
-    numbers = kept.pop("trained", torch.zeros(0)).flatten().tolist()
-    if len(numbers) != 5 or not all(
-        bool(tensor.isfinite().all()) for tensor in (*kept.values(), torch.tensor(numbers))
-    ):
+    found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in kept.items()}
+    width, vocabulary = (kept[name].numel() if name in kept else 0 for name in ("later.mean", "later.halves"))
+    wide = kept["later.decode"].numel() // max(1, width) if "later.decode" in kept else 0
+    expected = _stored(width, vocabulary, wide)
+    if found != expected or not all(bool(tensor.isfinite().all()) for tensor in kept.values()):
         return None
-    trained, share, *way, rows_of = numbers
-    rows = rows_at(int(rows_of))
-    if {name: tuple(tensor.shape) for name, tensor in kept.items()} != _shapes(width, *rows.shape):
+    trained, share, *way, layer = kept.pop("trained").tolist()
+    rows = rows_of(int(layer)) if layer in KINDS else None
+    if rows is None or rows.shape != (vocabulary, wide):
         return None
     parts: dict[str, dict[str, torch.Tensor]] = {"first": {}, "later": {}}
     for name, tensor in kept.items():
         part, _, parameter = name.partition(".")
         parts[part][parameter] = tensor.to(rows.device)
     first, later = (LinearProbe(**parts[part], rows=rows) for part in ("first", "later"))
-    return Probes(first, later, int(trained), share, Correction(*way) if way[0] else None, int(rows_of))
+    return Probes(first, later, int(trained), share, Correction(*way) if way[0] else None, int(layer))
 
 
-def _shapes(width: int, vocabulary: int, wide: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors of two kept probes, by name; rows are `wide`."""
+def _stored(width: int, vocabulary: int, wide: int) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Types and shapes of what is kept of two probes, by name; rows are `wide`."""
     one = {"mean": (width,), "scale": (width,), "decode": (wide, width), "whiten": (width, width),
            "temperature": (), "halves": (vocabulary,), "sizes": (vocabulary,)}  # fmt: skip
-    return {f"{part}.{name}": shape for part in ("first", "later") for name, shape in one.items()}
+    tensors = {f"{part}.{name}": (torch.float32, shape) for part in ("first", "later") for name, shape in one.items()}
+    return {"trained": (torch.float64, (5,)), **tensors}
 
 
 def most_tokens(model: LanguageModel, layer: int | str) -> int:
@@ -169,7 +169,7 @@ def is_late(model: LanguageModel, layer: int | str) -> bool:
     return layer == "final" or int(layer) > 0.67 * model.layers
 
 
-def _train(network: Network, rows_at: RowsAt, most: int, progress: Progress | None) -> Probes:
+def _train(network: Network, most: int, progress: Progress | None) -> Probes:
     """Probes from as many tokens as they need, at most so many, and from one-token prompts.
 
     Of the two kinds of rows that may stand for tokens, those by which held-out ones are ranked higher.
@@ -179,7 +179,8 @@ def _train(network: Network, rows_at: RowsAt, most: int, progress: Progress | No
     wanted, last = max(2 * _HELD_OUT, _FEWEST // length), max(2 * _HELD_OUT, most // length)
     windows = _windows(network.model, length, generator)
     states, prompts = list[torch.Tensor](), list[torch.Tensor]()
-    layers = [0, 1] if network.depth else [0]  # of the rows that are tried
+    kinds = KINDS if network.depth else KINDS[:1]
+    tables = {layer: token_rows(network.model, layer, progress=progress) for layer in kinds}
     while True:
         while len(states) < wanted:
             ids = next(windows)
@@ -194,8 +195,9 @@ def _train(network: Network, rows_at: RowsAt, most: int, progress: Progress | No
         some = torch.randperm(int(apart.sum()) * (length - 1), generator=generator)[:_CALIBRATING]
         some = some.to(states[0].device)
         held_out = _chosen(states, apart)[some], _chosen(tokens, apart)[some]
-        best = min((_fit(known, held_out, rows_at(layer), layer) for layer in layers), key=lambda fit: fit.height)
-        layers = [best.rows_of]
+        fits = [_fit(known, held_out, rows, layer) for layer, rows in tables.items()]
+        best = min(fits, key=lambda fit: fit.mean_log_rank)
+        tables = {best.rows_of: best.probe.rows}  # more tokens are not tried with the others
         if wanted >= last or best.share >= _GOOD:
             trained = most if wanted >= last else length * len(states)
             later = calibrated(best.probe, *held_out)
@@ -219,12 +221,12 @@ class _Fit(NamedTuple):
         return float((self.ranks < _BEST).float().mean())
 
     @property
-    def height(self) -> float:
-        """The mean logarithm of the ranks."""
+    def mean_log_rank(self) -> float:
+        """The less, the better."""
         return float((self.ranks + 1.0).log().mean())
 
 
-def _fit(known: _Known, held_out: _Known, rows: torch.Tensor, layer: int) -> _Fit:
+def _fit(known: _Labelled, held_out: _Labelled, rows: torch.Tensor, layer: int) -> _Fit:
     """A probe fitted to known states for rows of a layer, and how it ranks held-out ones."""
     probe = fit_probe(*known, rows)
     return _Fit(probe, ranks_of(probe, *held_out), layer)

@@ -5,9 +5,6 @@ and later states carry both. Where it mostly mixes tokens, as with random weight
 made once per model and kept in the cache; in bfloat16, since only an order comes of them.
 """
 
-from collections.abc import Callable
-from functools import cache
-
 import torch
 
 from numerics.dtypes import name_of
@@ -16,36 +13,35 @@ from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.record import Progress
 
-RowsAt = Callable[[int], torch.Tensor]  # the rows of a layer
+KINDS = (0, 1)  # layers whose states of tokens alone may stand for them
 _BATCH = 512  # tokens that run at once
 
 
-def rows_by_layer(model: LanguageModel, progress: Progress | None = None) -> RowsAt:
-    """The rows that stand for tokens, less their mean, shape (V, e), float32, each kind worked out once.
+def token_rows(model: LanguageModel, layer: int, *, progress: Progress | None = None) -> torch.Tensor:
+    """The rows that stand for tokens, less their mean, shape (V, e), float32: of the embedding, or behind block 1.
 
-    At layer 0 the embedding, at others the states behind the first block; the embedding too where these are not finite.
+    Those of the embedding, too, where states behind the first block are not finite.
     """
-
-    def rows(layer: int) -> torch.Tensor:
-        found = _first_block(model, progress) if layer else None
-        if found is None:
-            found = model.decoder.tables[0].weight.detach().float()
-        return found - found.mean(0)
-
-    return cache(rows)
+    behind = _behind_first_block(model, progress) if layer else None
+    if behind is not None:
+        return behind
+    rows = model.decoder.tables[0].weight.detach().float()
+    return rows - rows.mean(0)
 
 
-def _first_block(model: LanguageModel, progress: Progress | None) -> torch.Tensor | None:
-    """The states (V, d) behind the first block, kept ones or new ones; None where they are not finite."""
+def _behind_first_block(model: LanguageModel, progress: Progress | None) -> torch.Tensor | None:
+    """The centred states (V, d), kept ones or new ones; None where they are not finite."""
     key = f"{measured_with(model.device)}/token-rows/{model.digest[:32]}-{name_of(model.dtype)}.safetensors"
     rows = (kept_tensors(key) or {}).get("rows")
-    if rows is None or rows.shape != (model.vocabulary_size, model.width_at(1)) or not bool(rows.isfinite().all()):
-        network, parts = Network(model, 1), list[torch.Tensor]()
+    shape = (model.vocabulary_size, model.width_at(1))
+    if rows is None or rows.dtype != torch.bfloat16 or rows.shape != shape or not bool(rows.isfinite().all()):
+        network, states = Network(model, 1), torch.empty(shape, device=model.device)
         for tokens in torch.arange(model.vocabulary_size, device=model.device).split(_BATCH):
-            parts.append(network.run(tokens[:, None])[:, 0].to(torch.bfloat16))
+            states[tokens] = network.run(tokens[:, None])[:, 0].float()
             if progress is not None:
-                progress(_BATCH * (len(parts) - 1) + len(tokens), model.vocabulary_size)
-        rows = torch.cat(parts)
+                progress(int(tokens[-1]) + 1, model.vocabulary_size)
+        # A token alone stands at an attention sink: beside what all have in common there, their differences are small.
+        rows = (states - states.mean(0)).to(torch.bfloat16)
         if not bool(rows.isfinite().all()):
             return None
         keep_tensors(key, {"rows": rows})

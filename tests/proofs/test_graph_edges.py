@@ -159,19 +159,18 @@ def test_types_that_no_lemma_looked_at_are_looked_at_before_they_are_believed() 
     assert_rejected({**whole, "graph": data["graph"], "claim": data["claim"]}, "not of the type")
 
 
-@pytest.mark.parametrize("part", ["nodes", "constants"])
-def test_the_network_for_another_length_holds_nothing_that_nobody_reads(part: str) -> None:
+def test_graphs_for_other_lengths_are_vouched_for_where_the_claim_names_them() -> None:
     net = Net()
     net.op("add", net.constant(1, (1, 2, 4)), net.op("negate", net.parameter("p", 1, 2, 4)))
-    net.tokens()
-    data = with_collisions(json.loads(json.dumps(prove_analytic(net.graph(3)).to_json())), "p", 1, 2, 4)
-    assert check(data).verdict is Verdict.ACCEPTED
-    other = data["other_lengths"]["2"]
-    if part == "nodes":
-        other["nodes"].append(other["nodes"][-1])
-    else:
-        other["constants"].append({"shape": [1], "kind": "real", "values": ["1"]})
-    assert_rejected(data, "nothing reads")
+    data = with_collisions(json.loads(json.dumps(prove_analytic(net.graph()).to_json())), "p", 1, 2, 4)
+    unnamed = check(data)
+    assert unnamed.verdict is Verdict.ACCEPTED
+    assert unnamed.claim is not None and "other_lengths" not in unnamed.claim.certificate
+    data["claim"]["other_lengths"] = digest(data["other_lengths"])
+    named = check(data)
+    assert named.claim is not None and "other_lengths" in named.claim.certificate
+    data["other_lengths"]["2"]["places"][0][0] = "another module"
+    assert_rejected(data, "claim.other_lengths")
 
 
 def test_a_kernel_that_stumbles_rejects(monkeypatch: pytest.MonkeyPatch) -> None:

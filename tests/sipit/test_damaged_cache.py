@@ -1,29 +1,44 @@
 """What the cache keeps and cannot be, is made anew: probes with other tensors, a calibration without its numbers."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from sipit.cache import keep_tensors, kept_tensors
 from sipit.inversion.probes import keep_probes, kept_probes, probes_key, trained_probes
-from sipit.inversion.token_rows import rows_by_layer
+from sipit.inversion.token_rows import token_rows
 from sipit.models.network import Network
 from sipit.privacy.calibration import calibrate
 from tests.sipit.cases import tiny
 
 
 @pytest.mark.parametrize("part", ["later.sizes", "first.scale", "later.halves", "trained"])
-@pytest.mark.parametrize("damage", [lambda tensor: tensor[..., :-1], lambda tensor: tensor * torch.nan, lambda _: None])
+@pytest.mark.parametrize("damage", [
+    lambda tensor: tensor[..., :-1], lambda tensor: tensor * torch.nan, lambda _: None,
+    lambda tensor: tensor.to(torch.complex64), lambda tensor: tensor.bfloat16(), lambda tensor: tensor.flatten()[0],
+    lambda tensor: tensor.to(torch.float8_e4m3fn),
+])  # fmt: skip
 def test_probes(empty_cache, part, damage):
     network = Network(tiny("gpt2"), 1)
-    key, rows_at = probes_key(network.model, network.place), rows_by_layer(network.model)
+    key, rows_at = probes_key(network.model, network.place), partial(token_rows, network.model)
     keep_probes(key, trained_probes(network, positions=4))
     assert kept_probes(key, rows_at) is not None
     tensors = kept_tensors(key)
     changed = damage(tensors.pop(part))
     keep_tensors(key, tensors | ({} if changed is None else {part: changed.clone()}))
     assert kept_probes(key, rows_at) is None
+
+
+def test_probes_for_rows_of_no_kind_or_another_shape(empty_cache):
+    network = Network(tiny("gpt2"), 1)
+    key, rows_at = probes_key(network.model, network.place), partial(token_rows, network.model)
+    keep_probes(key, replace(trained_probes(network, positions=4), rows_of=7))
+    assert kept_probes(key, rows_at) is None
+    keep_probes(key, trained_probes(network, positions=4))
+    assert kept_probes(key, rows_at) is not None and kept_probes(key, lambda layer: rows_at(layer)[:-1]) is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,24 @@ def test_an_unknown_entry_is_noticed_in_every_kind_of_object(honest: Honest) -> 
         honest.assert_this_is_noticed(data, kind)
 
 
+def test_labels_of_networks_for_other_lengths_cannot_be_changed_unnoticed(tmp_path: Path) -> None:
+    data = json.loads(text_of("check"))
+    other = data["result"]["certificate"]["other_lengths"]["2"]
+    tokens = next(row for row in other["nodes"] if row[0] == "tokens")
+    honest = Honest(tmp_path, json.dumps(data))
+    edits: list[Callable[[], object]] = [
+        lambda: other["nodes"].append(tokens), lambda: other["nodes"][22].__setitem__(4, 1 - min(1, other["nodes"][22][4])),
+        lambda: other["places"][0].__setitem__(0, "certified"), lambda: other["idealisations"].append("none"),
+    ]  # fmt: skip
+    for edit in edits:
+        before = json.dumps(other)
+        edit()
+        assert honest.verified(data).verdict == "rejected"
+        other.clear()
+        other.update(json.loads(before))
+    assert honest.verified(data).verdict in ("accepted", "accepted_sampled")
+
+
 @pytest.mark.slow
 def test_six_hundred_edits_are_noticed(honest: Honest) -> None:
     found = Counter(honest.assert_noticed(seed) for seed in range(1000, 1600))
@@ -122,6 +141,7 @@ def test_a_label_that_is_made_to_fit_everywhere_is_still_not_vouched_for(tmp_pat
         other["layer"] = 126
     data["result"]["graph"] = certificate["graph"]["about"] = {"architecture": "Another", "layers": 126}
     certificate["claim"]["graph"] = digest(certificate["graph"])
+    certificate["claim"]["other_lengths"] = digest(certificate["other_lengths"])
     certificate["claim"]["statement"] = certificate["claim"]["statement"].replace("calls 2 blocks", "calls 126 blocks")
     honest = Honest(tmp_path, json.dumps(data))
     assert "what the graph calls 126 blocks" in honest.outcome.result["claim"]
