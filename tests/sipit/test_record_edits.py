@@ -96,8 +96,12 @@ def test_labels_of_networks_for_other_lengths_cannot_be_changed_unnoticed(tmp_pa
     other = data["result"]["certificate"]["other_lengths"]["2"]
     tokens = next(row for row in other["nodes"] if row[0] == "tokens")
     honest = Honest(tmp_path, json.dumps(data))
+
+    def placed_elsewhere() -> None:
+        other["nodes"][22][4] = 1 - min(1, other["nodes"][22][4])
+
     edits: list[Callable[[], object]] = [
-        lambda: other["nodes"].append(tokens), lambda: other["nodes"][22].__setitem__(4, 1 - min(1, other["nodes"][22][4])),
+        placed_elsewhere, lambda: other["nodes"].append(tokens),
         lambda: other["places"][0].__setitem__(0, "certified"), lambda: other["idealisations"].append("none"),
     ]  # fmt: skip
     for edit in edits:
