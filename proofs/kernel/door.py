@@ -131,11 +131,9 @@ def _regularity(certificate: Mapping[str, Any]) -> Claim:
         found = _structural(certificate)
     except (InvalidInput, Rejected) as fault:
         raise Rejected(f"structural collisions: {fault}") from None
-    # Which graphs these are is vouched for where the claim names them.
-    read = {length: unlabelled(graph) for length, graph in certificate["other_lengths"].items()}
-    others = (
-        {"other_lengths": read} if "other_lengths" in claim.certificate["claim"] else {}
-    )  # else: which, says nobody
+    others = dict[str, Any]()
+    if "other_lengths" in claim.certificate["claim"]:  # else nobody says which graphs these are
+        others["other_lengths"] = {length: unlabelled(graph) for length, graph in certificate["other_lengths"].items()}
     named = "; ".join(f"{family['family']}: {family['statement']}" for family in found)
     return replace(
         claim,

@@ -3,6 +3,7 @@
     repeat until every position is decided
         advance   run the draft behind what is settled; settle the longest stretch that fits,     one run
                   and again while the run, which corrects the rest of the draft, brings it further
+                  and that rest is short
         review    test rivals of what was settled, and first candidates where the stretch ended   one batch
                   half types: where several fit, see what later states say of them (`sipit.inversion.lookahead`)
         repair    where it ended, test more candidates until one fits                             growing batches
@@ -122,8 +123,8 @@ class Search:
     def _advance(self) -> Answering:
         """Runs what is settled and not yet run, and drafts behind it; settles the longest stretch that fits.
 
-        Whether the rest of the draft, corrected, is worth a run before a candidate is tested: where the position it
-        ends at is another than before, and the token there as well.
+        Whether the rest of the draft, corrected, is worth a run before a candidate is tested: where it is not too long,
+        the position it ends at is another than before, and the token there as well.
         """
         start, settled = self._current, len(self.working)
         tokens = torch.tensor(self.working[start:], dtype=torch.long, device=self.verifier.model.device)
