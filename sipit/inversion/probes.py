@@ -6,7 +6,6 @@ few windows of text and of random tokens, then on twice as many, until it names 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 
@@ -14,7 +13,7 @@ from numerics.dtypes import name_of
 from sipit.cache import keep_tensors, kept_tensors, measured_with
 from sipit.inversion.correction import Correction, fit_correction
 from sipit.inversion.linear_probe import LinearProbe, calibrated, fit_probe, normalised, ranks_of
-from sipit.inversion.token_rows import KINDS, token_rows
+from sipit.inversion.token_rows import KINDS, rows_of_some, token_rows
 from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.prompts.builtin_text import random_tokens, text_windows
@@ -28,6 +27,7 @@ _GOOD = 0.97  # share of held-out tokens among the best, from which no more are 
 _WORTH = 128  # tokens that are run at most for each one that is to be named, beyond the fewest
 _BEST = 16
 _HELD_OUT = 8  # of so many windows, one is held out
+_TRIED = 4096  # tokens of the vocabulary by which the kind of rows is chosen, beside those of the training
 _CALIBRATING = 256  # held-out tokens that the temperature comes from
 _SEED = 20251118
 
@@ -170,17 +170,13 @@ def is_late(model: LanguageModel, layer: int | str) -> bool:
 
 
 def _train(network: Network, most: int, progress: Progress | None) -> Probes:
-    """Probes from as many tokens as they need, at most so many, and from one-token prompts.
-
-    Of the two kinds of rows that may stand for tokens, those by which held-out ones are ranked higher.
-    """
+    """Probes from as many tokens as they need, at most so many, and from one-token prompts."""
     generator = torch.Generator().manual_seed(_SEED)
     length = min(_WINDOW, network.model.context or _WINDOW)
     wanted, last = max(2 * _HELD_OUT, _FEWEST // length), max(2 * _HELD_OUT, most // length)
     windows = _windows(network.model, length, generator)
     states, prompts = list[torch.Tensor](), list[torch.Tensor]()
-    kinds = KINDS if network.depth else KINDS[:1]
-    tables = {layer: token_rows(network.model, layer, progress=progress) for layer in kinds}
+    kind, rows = KINDS[0], None
     while True:
         while len(states) < wanted:
             ids = next(windows)
@@ -195,41 +191,35 @@ def _train(network: Network, most: int, progress: Progress | None) -> Probes:
         some = torch.randperm(int(apart.sum()) * (length - 1), generator=generator)[:_CALIBRATING]
         some = some.to(states[0].device)
         held_out = _chosen(states, apart)[some], _chosen(tokens, apart)[some]
-        fits = [_fit(known, held_out, rows, layer) for layer, rows in tables.items()]
-        best = min(fits, key=lambda fit: fit.mean_log_rank)
-        tables = {best.rows_of: best.probe.rows}  # more tokens are not tried with the others
-        if wanted >= last or best.share >= _GOOD:
+        if rows is None:
+            kind = _better_rows(network, known, held_out)
+            rows = token_rows(network.model, kind, progress=progress)
+        probe = fit_probe(*known, rows)
+        share = float((ranks_of(probe, *held_out) < _BEST).float().mean())
+        if wanted >= last or share >= _GOOD:
             trained = most if wanted >= last else length * len(states)
-            later = calibrated(best.probe, *held_out)
-            first = _first_probe(network, later.rows, generator)
+            later = calibrated(probe, *held_out)
+            first = _first_probe(network, rows, generator)
             pair = apart.nonzero().flatten()[-2:].tolist()
             way = _correction(network, later, [prompts[at] for at in pair], [states[at] for at in pair])
-            return Probes(first, later, trained, best.share, way, best.rows_of)
+            return Probes(first, later, trained, share, way, kind)
         wanted = min(2 * wanted, last)
 
 
-class _Fit(NamedTuple):
-    """A probe, the ranks (n,) that held-out tokens have by it, from 0, and the layer of its rows."""
+def _better_rows(network: Network, known: _Labelled, held_out: _Labelled) -> int:
+    """The kind of rows by which probes of known tokens rank held-out ones higher, among some of the vocabulary."""
+    if not network.depth:
+        return KINDS[0]
+    model, device = network.model, known[1].device
+    some = torch.randperm(model.vocabulary_size, generator=torch.Generator().manual_seed(_SEED))[:_TRIED].to(device)
+    some = torch.cat([some, known[1], held_out[1]]).unique()
 
-    probe: LinearProbe
-    ranks: torch.Tensor
-    rows_of: int
+    def mean_log_rank(kind: int) -> float:
+        probe = fit_probe(known[0], torch.searchsorted(some, known[1]), rows_of_some(model, kind, some))
+        ranks = ranks_of(probe, held_out[0], torch.searchsorted(some, held_out[1]))
+        return float((ranks + 1.0).log().mean())
 
-    @property
-    def share(self) -> float:
-        """Of the tokens, those among the best."""
-        return float((self.ranks < _BEST).float().mean())
-
-    @property
-    def mean_log_rank(self) -> float:
-        """The less, the better."""
-        return float((self.ranks + 1.0).log().mean())
-
-
-def _fit(known: _Labelled, held_out: _Labelled, rows: torch.Tensor, layer: int) -> _Fit:
-    """A probe fitted to known states for rows of a layer, and how it ranks held-out ones."""
-    probe = fit_probe(*known, rows)
-    return _Fit(probe, ranks_of(probe, *held_out), layer)
+    return min(KINDS, key=mean_log_rank)
 
 
 def _correction(

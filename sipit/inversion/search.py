@@ -170,6 +170,7 @@ class Search:
         tests = [*few.items(), *self._rivals_of([position for position in pending if position not in few], self.rivals)]
         end = len(self.working)
         if self._current == end < self.length:
+            self._learn(end)
             tests.append((end, self._likeliest(end, FIRST // (1 + self.proposal.informed))))
         in_time = yield from self._test(tests)
         if not in_time:
@@ -244,10 +245,12 @@ class Search:
         limit = min(CONDITIONAL, vocabulary) if conditional else vocabulary
         batch, examined = FIRST, not self.verifier.tolerance.damped
         ordered = self.verifier.model.token_classes[:0]
+        self._learn(position)
         while self._tested(position) < limit and (self.rivals == vocabulary or not self.verifier.fits(position)):
             batch = min(batch * GROWTH, PIECE)
             if not len(ordered):
-                ordered = self._candidates(position, batch if batch < PIECE else self.proposal.at_once)
+                anew = batch < PIECE or self.verifier.learns(position)
+                ordered = self._candidates(position, batch if anew else self.proposal.at_once)
             chosen, ordered = ordered[:batch], ordered[batch:]
             in_time = yield from self._test([(position, chosen)])
             if not in_time:
@@ -267,6 +270,11 @@ class Search:
             self._decide(position)
             self._stop(Outcome.NOT_FOUND, f"not tried, because no token was found at position {position}")
         return False
+
+    def _learn(self, position: int) -> None:
+        """Learns from what is tested at a position, where that is worth its place."""
+        if self.proposal.informed and self.rivals < self.verifier.model.vocabulary_size:
+            self.verifier.learn(position)
 
     def _decide(self, position: int) -> None:
         """Enters the answer at a position; behind an unresolved one it stays conditional."""

@@ -2,7 +2,8 @@
 
 The first block of a trained model looks its tokens up once more: what it writes says more of a token than the row does,
 and later states carry both. Where it mostly mixes tokens, as with random weights, the row says more. The states are
-made once per model and kept in the cache; in bfloat16, since only an order comes of them.
+made once per model, and only where a trial with some tokens says so, and kept in the cache; in bfloat16, since only an
+order comes of them.
 """
 
 import torch
@@ -23,10 +24,28 @@ def token_rows(model: LanguageModel, layer: int, *, progress: Progress | None = 
     Those of the embedding, too, where states behind the first block are not finite.
     """
     behind = _behind_first_block(model, progress) if layer else None
-    if behind is not None:
-        return behind
+    return _embedded(model) if behind is None else behind
+
+
+def rows_of_some(model: LanguageModel, layer: int, tokens: torch.Tensor) -> torch.Tensor:
+    """The same of some tokens (n,) alone, shape (n, e): nothing is kept."""
+    states = _alone(model, tokens, None) if layer else _embedded(model)[tokens]
+    return states - states.mean(0) if bool(states.isfinite().all()) else _embedded(model)[tokens]
+
+
+def _embedded(model: LanguageModel) -> torch.Tensor:
     rows = model.decoder.tables[0].weight.detach().float()
     return rows - rows.mean(0)
+
+
+def _alone(model: LanguageModel, tokens: torch.Tensor, progress: Progress | None) -> torch.Tensor:
+    """The states behind the first block of tokens (n,), each of them a whole prompt."""
+    network, states = Network(model, 1), torch.empty(len(tokens), model.width_at(1), device=model.device)
+    for at, some in enumerate(tokens.split(_BATCH)):
+        states[at * _BATCH :][: len(some)] = network.run(some[:, None])[:, 0].float()
+        if progress is not None:
+            progress(at * _BATCH + len(some), len(tokens))
+    return states
 
 
 def _behind_first_block(model: LanguageModel, progress: Progress | None) -> torch.Tensor | None:
@@ -35,11 +54,7 @@ def _behind_first_block(model: LanguageModel, progress: Progress | None) -> torc
     rows = (kept_tensors(key) or {}).get("rows")
     shape = (model.vocabulary_size, model.width_at(1))
     if rows is None or rows.dtype != torch.bfloat16 or rows.shape != shape or not bool(rows.isfinite().all()):
-        network, states = Network(model, 1), torch.empty(shape, device=model.device)
-        for tokens in torch.arange(model.vocabulary_size, device=model.device).split(_BATCH):
-            states[tokens] = network.run(tokens[:, None])[:, 0].float()
-            if progress is not None:
-                progress(int(tokens[-1]) + 1, model.vocabulary_size)
+        states = _alone(model, torch.arange(model.vocabulary_size, device=model.device), progress)
         # A token alone stands at an attention sink: beside what all have in common there, their differences are small.
         rows = (states - states.mean(0)).to(torch.bfloat16)
         if not bool(rows.isfinite().all()):

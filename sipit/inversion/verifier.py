@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import torch
 
 from sipit.inversion.decision import CLEAR, Condition, clearly_farther, condition, fits, least_margin, limit
+from sipit.inversion.local_probe import LocalProbe
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.rounding import size_of
 from sipit.inversion.standing import Tested
@@ -43,13 +44,14 @@ def finite(value: float | None) -> float | None:
 class Trial:
     """All candidates tested at one position: ids and relative residuals, and the state of the nearest.
 
-    `struck` are ids that later positions speak against.
+    `struck` are ids that later positions speak against, `local` is what is learned of the states of all.
     """
 
     token_ids: torch.Tensor
     residuals: torch.Tensor
     nearest_state: torch.Tensor | None = None
     struck: set[int] = field(default_factory=set[int])
+    local: LocalProbe | None = None
 
     @property
     def nearest(self) -> int:
@@ -76,6 +78,7 @@ class Verifier:
     observed: torch.Tensor
     tolerance: Tolerance
     trials: dict[int, Trial] = field(default_factory=dict[int, Trial])
+    _local: LocalProbe | None = None  # of the position that is learned of
 
     def __post_init__(self) -> None:
         self.observed = self.observed.to(self.model.device).double()
@@ -128,6 +131,24 @@ class Verifier:
         trial.residuals = torch.cat([trial.residuals, residuals[new]])
         if bool(new.any()) and residuals[new].min() < before:
             trial.nearest_state = states[new][residuals[new].argmin()]
+        if self._local is not None and self._local.position == position:
+            self._local.add(token_ids[new], states[new])
+            trial.local = self._local
+
+    def learn(self, position: int) -> None:
+        """From now on what is tested at a position is learned from; at the one before no more."""
+        before = self._local
+        trial = None if before is None else self.trials.get(before.position)
+        if before is not None and trial is not None and trial.local is before:
+            if before.position == position:
+                return
+            trial.local = None  # its states are many
+        self._local = LocalProbe.at(position, self.observed[position], before)
+
+    def learns(self, position: int) -> bool:
+        """Whether another order may come of what is tested next at a position."""
+        trial = self.trials.get(position)
+        return trial is not None and trial.local is not None and not trial.local.full
 
     def test(self, positions: torch.Tensor, token_ids: torch.Tensor, states: torch.Tensor) -> None:
         """Enters candidates: the states of token_ids[n] in place of the token at positions[n]."""

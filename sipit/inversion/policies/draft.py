@@ -181,18 +181,21 @@ class DraftProposal:
         return self.best.resembling[position]
 
     def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
-        """All tokens by score, taking turns with the scores corrected by what the nearest token tried shows."""
+        """All tokens by score, taking turns with the scores that what was tried there shows.
+
+        That is those corrected by the nearest, and those of a probe of its own (`sipit.inversion.local_probe`).
+        """
         rows, expected = slice(position, position + 1), self._expected(position, prefix)
-        scores = self.probes.scores(self.features[rows], self.sinks[rows])
-        order = (scores + expected)[0].argsort(descending=True, stable=True)
-        if trial is None or trial.nearest_state is None:
-            return order
-        nearest = torch.tensor([trial.nearest], device=self.features.device)
-        corrected = self._corrected(rows, nearest, trial.nearest_state[None])
-        scores = self._weighed(self.probes.scores(corrected, self.sinks[rows]))
-        other = (scores + expected)[0].argsort(descending=True, stable=True)
-        ranks = torch.stack([order.argsort(), other.argsort()]).amin(0)
-        return ranks.argsort(stable=True)
+        found = [(self.probes.scores(self.features[rows], self.sinks[rows]) + expected)[0]]
+        if trial is not None and trial.nearest_state is not None:
+            nearest = torch.tensor([trial.nearest], device=self.features.device)
+            corrected = self._corrected(rows, nearest, trial.nearest_state[None])
+            found.append((self._weighed(self.probes.scores(corrected, self.sinks[rows])) + expected)[0])
+        if trial is not None and trial.local is not None:
+            learned = trial.local.scores(self.probes.later.rows)
+            found += [] if learned is None else [learned]
+        orders = [scores.argsort(descending=True, stable=True) for scores in found]
+        return torch.stack([order.argsort() for order in orders]).amin(0).argsort(stable=True)
 
     def _expected(self, position: int, prefix: Prefix) -> torch.Tensor | float:
         """What the model expects there, logarithms (1, V), of the prior or behind the working prompt; 0 without."""

@@ -137,5 +137,6 @@ class SketchedProposal:
     def ranking(self, position: int, trial: Trial | None, prefix: Prefix) -> torch.Tensor:
         """See `Proposal.ranking`."""
         if trial is not None and trial.nearest_state is not None:
-            trial = replace(trial, nearest_state=self.sketch.apply(trial.nearest_state))
+            local = trial.local and trial.local.seen_through(self.sketch.apply)
+            trial = replace(trial, nearest_state=self.sketch.apply(trial.nearest_state), local=local)
         return self.inner.ranking(position, trial, prefix)
