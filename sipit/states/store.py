@@ -1,11 +1,12 @@
 """States of very many prompts, several layers at once, on disk: written as they come, resumed where they stopped.
 
 A store is a folder with one memory-mapped array a layer and a checkpoint that says for which prompts, which model and
-which arithmetic it is, and how many windows are done. Memory is that of one batch; an interrupted run loses no more
-than the windows since the last checkpoint, and computes the rest in the same batches as an uninterrupted one.
+which arithmetic it is, how many windows are done, and the sha256 of what each layer then holds. Memory is that of one
+batch; an interrupted run loses no more than the windows since the last checkpoint, and computes the rest in the same
+batches as an uninterrupted one. A store that is not as it was written is begun anew.
 """
 
-import json
+import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -23,9 +24,11 @@ from sipit.models.layers import reading
 from sipit.models.network import Network, check_layer
 from sipit.prompts.windows import Prefixes
 from sipit.record import Progress
+from sipit.sealed import opened_json, sealed_json
 
 SCHEMA = "sipit/state-store/1"
-CHECKPOINT_EVERY = 8  # batches
+CHECKPOINT, CHECKPOINT_EVERY = "checkpoint.json", 8  # batches
+_ROWS = 2**14  # that are read at a time
 STORED = {torch.float64: np.float64, torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.float32}
 
 
@@ -72,13 +75,17 @@ def store_states(
         "batch": batch,
     }
     paths = {layer: folder / f"layer-{layer:03d}.npy" for layer in chosen}
-    done = _resume(folder, identity)
-    if not all(path.is_file() for path in paths.values()):
-        done = 0  # somebody has tidied the cache
+    done, seals = _resume(folder, identity)
     shape, dtype = (len(prompts), model.width), STORED[model.dtype]
+    borders = _borders(prompts)
+    sums = {layer: hashlib.sha256() for layer in chosen}
+    if not all(
+        _holds(paths[layer], shape, dtype, borders[done], sums[layer], seals.get(str(layer))) for layer in chosen
+    ):
+        done, sums = 0, {layer: hashlib.sha256() for layer in chosen}
     if done < len(prompts.windows):
         arrays = {layer: array_on_disk(path, shape, dtype, begun=bool(done)) for layer, path in paths.items()}
-        _fill(model, prompts, arrays, folder, identity, done, batch, progress)
+        _fill(model, prompts, arrays, sums, folder, identity, done, batch, progress)
     return {layer: np.load(path, mmap_mode="r") for layer, path in paths.items()}
 
 
@@ -102,38 +109,54 @@ def array_on_disk(path: Path, shape: tuple[int, ...], dtype: Any, *, begun: bool
     return array
 
 
-def _resume(folder: Path, identity: dict[str, Any]) -> int:
-    """How many windows the store in the folder has; makes the folder where there is none."""
-    checkpoint = folder / "checkpoint.json"
+def _resume(folder: Path, identity: dict[str, Any]) -> tuple[int, dict[str, str]]:
+    """How many windows the store in the folder has, and the sha256 of each layer; makes the folder if there is none."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stored = json.loads(checkpoint.read_text(encoding="utf-8")) if checkpoint.exists() else None
     except OSError as error:
         raise InvalidInput(f"Expected a folder for states, but {folder} is none: {error.strerror}.") from None
-    except ValueError:
-        raise InvalidInput(f"Expected a checkpoint in {folder}, but it cannot be read; remove the folder.") from None
+    stored = opened_json(folder / CHECKPOINT)
     if stored is None:
-        return 0
+        return 0, {}
     differing = [name for name, value in identity.items() if stored.get(name) != value]
     if differing:
         raise InvalidInput(
             f"Expected a store of the same run, but {folder} has other {', '.join(differing)}; choose another folder."
         )
-    return int(stored["windows"])
+    return stored["windows"], stored["seals"]
+
+
+def _holds(path: Path, shape: tuple[int, ...], dtype: Any, rows: int, total: Any, seal: str | None) -> bool:
+    """Whether a layer holds the rows of a seal; enters them into `total`, a sha256 that is begun."""
+    try:
+        array = np.load(path, mmap_mode="r") if seal is not None else None
+    except (OSError, ValueError, EOFError):
+        return False
+    if array is None or array.shape != shape or array.dtype != dtype:
+        return False
+    for at in range(0, rows, _ROWS):
+        total.update(np.ascontiguousarray(array[at : min(rows, at + _ROWS)]))
+    return total.hexdigest() == seal
+
+
+def _borders(prompts: Prefixes) -> NDArray[np.intp]:
+    """Where the rows of windows begin, and where the last end: window w has those from b[w] to b[w + 1]."""
+    return np.searchsorted(prompts.window, np.arange(len(prompts.windows) + 1))
 
 
 def _fill(
     model: LanguageModel,
     prompts: Prefixes,
     arrays: dict[int, Any],
+    sums: dict[int, Any],
     folder: Path,
     identity: dict[str, Any],
     done: int,
     batch: int,
     progress: Progress | None,
 ) -> None:
-    borders = np.searchsorted(prompts.window, np.arange(len(prompts.windows) + 1))  # rows of window w: b[w] .. b[w+1]
-    network = Network(model, max(arrays))
+    borders = _borders(prompts)
+    network, sealed = Network(model, max(arrays)), done
     for number, group in enumerate(batches(prompts, done, batch), start=1):
         ids = torch.tensor([prompts.windows[window] for window in group], device=model.device)
         for layer, states in _read(network, ids, sorted(arrays)).items():
@@ -144,9 +167,11 @@ def _fill(
                 arrays[layer][rows] = (kept.float() if kept.dtype == torch.bfloat16 else kept).cpu().numpy()
         done = group.stop
         if number % CHECKPOINT_EVERY == 0 or done == len(prompts.windows):
-            for array in arrays.values():
+            for layer, array in arrays.items():
+                sums[layer].update(np.ascontiguousarray(array[borders[sealed] : borders[done]]))
                 array.flush()
-            write_atomically(folder / "checkpoint.json", json.dumps({**identity, "windows": done}).encode())
+            sealed, seals = done, {str(layer): total.hexdigest() for layer, total in sums.items()}
+            write_atomically(folder / CHECKPOINT, sealed_json({**identity, "windows": done, "seals": seals}))
         if progress is not None:
             progress(int(borders[done]), len(prompts))
 

@@ -1,13 +1,13 @@
 """What the cache keeps and cannot be, is made anew: probes with other tensors, a calibration without its numbers."""
 
-import json
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
-from sipit.cache import keep_tensors, kept_tensors
+from sipit.cache import keep_json, keep_tensors, kept_json, kept_tensors
+from sipit.cli import run
 from sipit.inversion.probes import keep_probes, kept_probes, probes_key, trained_probes
 from sipit.inversion.token_rows import token_rows
 from sipit.models.network import Network
@@ -52,6 +52,22 @@ def test_a_calibration(empty_cache, kept):
     model = tiny("gpt2")
     first = calibrate(model, range(model.layers + 1), torch.float32)
     (path,) = empty_cache.rglob("maxima/*.json")
-    path.write_text(json.dumps(kept))
+    key = str(path.relative_to(empty_cache))
+    keep_json(key, kept)
     assert calibrate(model, range(model.layers + 1), torch.float32).maxima == first.maxima
-    assert json.loads(path.read_text()) != kept
+    assert kept_json(key) != kept
+
+
+def test_a_damaged_copy_of_weights_is_no_reason_to_reject(empty_cache, tmp_path, capsys):
+    prompts, record = tmp_path / "prompts.txt", tmp_path / "record.json"
+    prompts.write_text("ab\nba\n")
+    make = ["certify", "tiny-llama", "--prompts", str(prompts), "--layer", "1", "-o", str(record)]
+    assert run(make) == run(["verify", str(record)]) == 0
+    (copy,) = empty_cache.glob("weights/*.safetensors")
+    whole = copy.read_bytes()
+    for damaged in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:-9], b""):
+        copy.write_bytes(damaged)
+        capsys.readouterr()
+        assert run(["verify", str(record)]) == 2
+        assert "not on this machine" in capsys.readouterr().err
+        assert run(make) == run(["verify", str(record)]) == 0  # and makes the copy anew

@@ -10,7 +10,7 @@ import sipit
 from sipit.cache import cache_folder
 from sipit.inversion.inverter import Inverter, matches_truth
 from sipit.inversion.outcome import Outcome
-from sipit.models.smollm2 import gguf_file, read_smollm2, smollm2_folder
+from sipit.models.smollm2 import converted_digest, gguf_file, read_smollm2, smollm2_folder
 from sipit.prompts.builtin_text import random_tokens, section_prompts
 from tests.sipit.cases import assert_never_wrong
 
@@ -128,15 +128,44 @@ def test_a_read_only_cache_gives_the_same_model(tmp_path, monkeypatch):
     assert module.config.vocab_size == 49152
 
 
+def cut(content):
+    return content[: len(content) // 2]
+
+
+def one_bit(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
 @pytest.mark.slow
-def test_a_damaged_copy_in_the_cache_only_costs_time(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("model.safetensors", cut),
+        ("model.safetensors", one_bit),
+        ("config.json", lambda content: content.replace(b'"rms_norm_eps"', b'"another_eps"')),
+        ("tokenizer.json", cut),
+        ("tokenizer.json", lambda content: content.replace(b"the", b"eht")),
+        ("tokenizer_config.json", None),
+        ("sealed.json", None),
+        ("sealed.json", one_bit),
+    ],
+)
+def test_a_damaged_copy_in_the_cache_only_costs_time(tmp_path, monkeypatch, name, damage):
     folder = smollm2_folder()
     copy = tmp_path / folder.relative_to(cache_folder())
     shutil.copytree(folder, copy)
-    content = (copy / "model.safetensors").read_bytes()
-    (copy / "model.safetensors").write_bytes(content[: len(content) // 2])
+    before = (copy / name).read_bytes()
+    assert damage is None or damage(before) != before
+    (copy / name).unlink()  # it may be a link to the file of the cache
+    if damage is not None:
+        (copy / name).write_bytes(damage(before))
     monkeypatch.setenv("SIPIT_CACHE", str(tmp_path))
-    assert sipit.load_model("smollm2").digest == smollm2().digest
+    ids = smollm2().tokenizer(TEXT).input_ids
+    for _ in range(2):
+        model = sipit.load_model("smollm2")
+        assert model.digest == smollm2().digest and model.tokenizer(TEXT).input_ids == ids
+    assert converted_digest(copy) == model.digest  # and it is there again
 
 
 # What must be reached, with 64-token prompts.
