@@ -68,14 +68,24 @@ class LocalProbe:
         earlier = [(place, tokens, view(spread)) for place, tokens, spread in self.earlier]
         return replace(self, observed=view(self.observed), states=view(self.states), earlier=earlier)
 
-    def scores(self, rows: torch.Tensor) -> torch.Tensor | None:
-        """Scores (V,) of all tokens, with the rows (V, e) that stand for them; None where too little was tested."""
-        tokens = torch.cat([self.tokens, *(some for _, some, _ in self.earlier)])
-        if len(self.tokens) < _MEAN_OF or len(tokens) < _FEWEST:
-            return None
-        x = torch.cat([self._spread_out()[2], *(spread for _, _, spread in self.earlier)])
+    def scores(self, rows: torch.Tensor) -> list[torch.Tensor]:
+        """Scores (V,) of all tokens, with the rows (V, e) that stand for them: of this position, and with earlier ones.
+
+        Fewer where too little was tested, or what it says is no number.
+        """
+        if len(self.tokens) < _MEAN_OF:
+            return []
+        here = self._spread_out()
+        groups = [[here], [here, *self.earlier]] if self.earlier else [[here]]
+        found = [self._learned(some, rows) for some in groups if sum(len(tokens) for _, tokens, _ in some) >= _FEWEST]
+        return [scores for scores in found if scores is not None and bool(scores.isfinite().all())]
+
+    def _learned(self, groups: list[_Spread], rows: torch.Tensor) -> torch.Tensor | None:
+        """Scores (V,) by what some positions show; None where rows are too large to be multiplied."""
+        # What was tested is no fair sample: rows are taken about the mean of their own position, as states are.
+        inputs = torch.cat([rows[tokens] - rows[tokens].mean(0) for _, tokens, _ in groups])
+        x = torch.cat([spread for _, _, spread in groups])
         scale = x.std(0).clamp_min(torch.finfo(x.dtype).tiny)
-        inputs = rows[tokens]
         gram = inputs @ inputs.T
         gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
         factor, failed = torch.linalg.cholesky_ex(gram)
@@ -83,9 +93,9 @@ class LocalProbe:
             return None
         decode = inputs.T @ torch.cholesky_solve(x / scale, factor)
         seen = (self.observed - self.states.mean(0)) / self._size() / scale
-        lengths = (rows @ _leading(decode)).square().sum(1)
-        found = rows @ (decode @ seen) - lengths / 2
-        return found if bool(found.isfinite().all()) else None
+        leading = _leading(decode)
+        lengths = (rows @ leading - rows[self.tokens].mean(0) @ leading).square().sum(1)
+        return rows @ (decode @ seen) - lengths / 2
 
     def _spread_out(self) -> _Spread:
         return self.position, self.tokens, (self.states - self.states.mean(0)) / self._size()

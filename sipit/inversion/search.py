@@ -32,6 +32,7 @@ from sipit.prefix.kinds import Prefix
 RIVALS = 16  # tested at a position: half by the ranking of the policy, half by nearest embedding rows
 FIRST = 32  # candidates in the first batch where the draft does not fit, half as many where the policy is informed
 GROWTH = 3  # each further batch is this many times as large
+LEARNING = 256  # candidates in a batch as long as the next order comes of what these show
 AGAIN = 96  # tokens of a corrected draft that run before candidates are tested where it ended: more cost more
 STRETCH = 2048  # tokens of a draft that run together: nothing looks at the clock while they do
 EXAMINED = 256  # candidates tested with half types before the rounding at a position is examined
@@ -247,10 +248,9 @@ class Search:
         ordered = self.verifier.model.token_classes[:0]
         self._learn(position)
         while self._tested(position) < limit and (self.rivals == vocabulary or not self.verifier.fits(position)):
-            batch = min(batch * GROWTH, PIECE)
+            batch = min(batch * GROWTH, LEARNING if self.verifier.learns(position) else PIECE)
             if not len(ordered):
-                anew = batch < PIECE or self.verifier.learns(position)
-                ordered = self._candidates(position, batch if anew else self.proposal.at_once)
+                ordered = self._candidates(position, batch if batch < PIECE else self.proposal.at_once)
             chosen, ordered = ordered[:batch], ordered[batch:]
             in_time = yield from self._test([(position, chosen)])
             if not in_time:

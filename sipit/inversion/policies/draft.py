@@ -192,8 +192,7 @@ class DraftProposal:
             corrected = self._corrected(rows, nearest, trial.nearest_state[None])
             found.append((self._weighed(self.probes.scores(corrected, self.sinks[rows])) + expected)[0])
         if trial is not None and trial.local is not None:
-            learned = trial.local.scores(self.probes.later.rows)
-            found += [] if learned is None else [learned]
+            found += trial.local.scores(self.probes.later.rows)
         orders = [scores.argsort(descending=True, stable=True) for scores in found]
         return torch.stack([order.argsort() for order in orders]).amin(0).argsort(stable=True)
 
