@@ -168,3 +168,19 @@ def test_a_few_equal_numbers_are_no_grid():
     assert coarse_box(torch.eye(4, 64)) is None
     assert coarse_box(torch.ones(4, 64)) is None
     assert coarse_box(torch.zeros(4, 64)) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("length", [1, 8, 12, 17, 100])
+def test_rows_of_zeros_are_no_grid_however_many(length, dtype):
+    assert coarse_box(torch.zeros(length, 64, dtype=dtype)) is None
+
+
+@given(st.integers(0, 9999), st.sampled_from([8, 40, 100]), st.sampled_from([torch.float16, torch.bfloat16]))
+def test_zeros_in_front_hide_no_grid(seed, length, dtype):
+    """Groups of zeros lie on every grid: those behind them say which, though only some are looked at first."""
+    rows = drawn(seed, length, 64)
+    rows[: length // 2] = 0
+    rows[:, :16] = 0
+    stored = integers(rows, bits=8, grouped="tensor").to(dtype).float()
+    assert float(outside(rows - stored, box_around(stored, NEAREST)).abs().max()) == 0
