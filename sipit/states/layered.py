@@ -19,9 +19,9 @@ from sipit.models.network import check_layer
 from sipit.record import Progress
 from sipit.states.capturing import capture
 from sipit.states.files import Manifest, read_manifest, write_tensors
-from sipit.states.readers.containers import read_container
+from sipit.states.readers.containers import NUMBER, read_container
 
-_KEY = re.compile(r"(.+)\.(\d+)")
+_KEY = re.compile(rf"(.+)\.({NUMBER})")
 # Words in front of the number of a block, counted from 0, or of an entry of `hidden_states`: not those of a prompt.
 _NO_PROMPT = re.compile(r"(?:.*[^a-z])?(?:layers?|blocks?|h|hidden_states?)", re.IGNORECASE)
 
