@@ -57,7 +57,7 @@ class ModelRun:
         """The states of prompts at some layers under the settings.
 
         Raises:
-            InvalidInput: an attention or a batch that the model does not take.
+            InvalidInput: an attention or a batch that the model does not take, or states that are not finite.
             Unsupported: a cache that the model does not go on from.
         """
         how = self.settings
@@ -139,7 +139,7 @@ def check_before_norm(
         if not isinstance(run, FileRun) or run.states.manifest is not None:
             continue
         try:
-            behind = capture(model, ids, layer="final")
+            behind = capture(model, ids, layer="final", finite=False)
         except Unsupported:
             continue  # it has no such norm
         if all(

@@ -24,7 +24,7 @@ from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
 from sipit.observations.routes import routes_beside
 from sipit.observations.top import unpacked
-from sipit.states.arrays import as_arrays, way_out
+from sipit.states.arrays import as_arrays, check_finite, way_out
 from sipit.states.readers.containers import Container, natural, read_container
 from sipit.states.readers.contents import Contents, Source, joined_source
 from sipit.states.readers.reading import ENDINGS, cache_in, is_json, read_contents, read_place
@@ -152,13 +152,7 @@ class States(Sequence[torch.Tensor]):
                     f"Expected states of shape (T, {width}) with T >= 1 for {model.name}, but tensor {number} has "
                     f"shape {shape}; {way_out(shape, width, streams)}."
                 )
-            finite = torch.isfinite(array).all(dim=1)
-            if not bool(finite.all()):
-                position = int(torch.nonzero(~finite)[0])
-                raise InvalidInput(
-                    f"Expected finite states, but tensor {number} of shape {tuple(array.shape)} has NaN or infinity at "
-                    f"position {position}; capture it again, in a wider dtype if it overflowed."
-                )
+            check_finite(f"tensor {number}", array)
             if model.limit is not None and len(array) > model.limit:
                 raise InvalidInput(
                     f"Expected at most {model.limit} positions, the context of {model.name}, but tensor {number} "
