@@ -57,7 +57,8 @@ def check_one_each(module: Any, files: Iterable[Path]) -> None:
         for tensor in read_header(file).tensors:
             place = _without(tensor.name, _BETWEEN).removeprefix(outer)
             first, other = held.setdefault(place, (file, tensor))
-            if other.name != tensor.name and not {other.name, tensor.name} <= own and not _same(first, other, file, tensor):
+            two = other.name != tensor.name and not {other.name, tensor.name} <= own
+            if two and not _same(first, other, file, tensor):
                 raise InvalidInput(
                     f"Expected one weight for each place, but {other.name} of {first} and {tensor.name} of {file.name} "
                     "have the same and differ; remove the one that is not meant."

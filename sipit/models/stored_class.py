@@ -22,9 +22,9 @@ from sipit.models.leftovers import (
     PLAIN,
     check_complete,
     check_described,
-    check_one_each,
     check_left_over,
     check_numbers,
+    check_one_each,
     method_named,
     renamed,
 )
