@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from proofs.arguments import number, path_of
 from proofs.errors import InvalidInput
+from proofs.files import whole_file
 from proofs.showing import Shown
 from proofs.verdict import Verdict
 
@@ -112,16 +113,13 @@ def read_json(path: Path) -> Any:
         InvalidInput: no such file, too large, or not JSON that every reader takes for the same.
     """
     try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= LARGEST_RECORD else b""
+        content = whole_file(path, most=LARGEST_RECORD)
     except OSError as error:
         raise InvalidInput(
             f"Expected a readable record, but {path} is not: {error.strerror}; check the path."
         ) from None
-    if size > LARGEST_RECORD:
-        raise InvalidInput(
-            f"Expected a record of at most {LARGEST_RECORD} bytes, but {path} has {size}; name another file."
-        )
+    if content is None:
+        raise InvalidInput(f"Expected a record of at most {LARGEST_RECORD} bytes, but {path} has more; name another.")
     try:
         return json.loads(
             content.decode(), object_pairs_hook=_without_repetition, parse_float=_finite, parse_constant=_no_number

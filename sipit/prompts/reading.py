@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from proofs.errors import InvalidInput
+from proofs.files import whole_file
 from sipit.models import LanguageModel
 from sipit.models.library import asked
 from sipit.models.tokenizers import NO_TOKENIZER
@@ -90,11 +91,11 @@ def read_prompts(path: Path) -> list[Prompt]:
     if path.suffix not in {".txt", ".jsonl"}:
         raise InvalidInput(f"Expected a prompt file .txt or .jsonl, but got {path}; rename or convert it.")
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        data = whole_file(path, most=LARGEST_FILE)
+        if data is None:
             raise InvalidInput(
                 f"Expected a prompt file of at most {LARGEST_FILE} bytes, but {path} is larger; split it."
             )
-        data = path.read_bytes()
         # Some editors begin a file with a mark that says how it is encoded; it is no part of a prompt.
         encoding = "utf-16" if data[:2] in {BOM_UTF16_LE, BOM_UTF16_BE} else "utf-8-sig"
         lines = data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -13,7 +13,10 @@ import torch
 
 from proofs.arguments import token_ids
 from proofs.errors import InvalidInput
+from proofs.files import whole_file
 from sipit.states.readers.contents import Contents, Place, TokenIds
+
+_LARGEST = 4 * 2**30  # bytes of an answer
 
 
 def read_sglang(path: Path) -> Contents:
@@ -23,7 +26,8 @@ def read_sglang(path: Path) -> Contents:
         InvalidInput: not JSON, no such answers, or rows of several widths.
     """
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        content = whole_file(path, most=_LARGEST)
+        data: Any = json.loads((content or b"").decode())
     except (OSError, ValueError, RecursionError):
         raise InvalidInput(
             f"Expected the JSON of an SGLang answer, but {path} cannot be read as JSON; save it again."
