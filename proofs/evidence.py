@@ -122,7 +122,7 @@ def read_json(path: Path) -> Any:
         raise InvalidInput(f"Expected a record of at most {LARGEST_RECORD} bytes, but {path} has more; name another.")
     try:
         return json.loads(
-            content.decode(), object_pairs_hook=_without_repetition, parse_float=_finite, parse_constant=_no_number
+            content.decode(), object_pairs_hook=without_repetition, parse_float=_finite, parse_constant=_no_number
         )
     except (ValueError, RecursionError) as error:
         raise InvalidInput(
@@ -130,7 +130,7 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object; where a name stood twice, two readers could take it for two different ones."""
     found = dict(pairs)
     if len(found) != len(pairs):

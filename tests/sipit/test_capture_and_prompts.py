@@ -173,6 +173,34 @@ def test_a_bad_prompt_file_is_refused_by_line(tmp_path, name, content, reason):
         read_prompts(path)
 
 
+NO_PROMPT = {
+    '{"text": "a", "token_ids": [1]}': "has both",
+    '{"text": "a", "token_ids": []}': "has both",
+    '{"text": 3, "token_ids": [1]}': "has both",
+    '{"text": "a", "text": "a"}': "twice",
+    '{"token_ids": [1], "token_ids": [2]}': "twice",
+    '{"text": "a", "x": {"y": 1, "y": 2}}': "twice",
+    **{f'{{"token_ids": [1, {odd}]}}': "no whole number" for odd in ("[1]", "null", "true", "1.0", '"1"', "{}", "NaN")},
+    '{"token_ids": [[1]]}': "no whole number",
+    '{"token_ids": 1}': "is neither",
+    "{}": "is neither",
+}
+
+
+@pytest.mark.parametrize("line", NO_PROMPT)
+def test_a_line_says_one_prompt_once_or_is_refused(tmp_path, line):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(f'{{"text": "a"}}\n{line}\n')
+    with pytest.raises(InvalidInput, match=f"line 2 of .*{NO_PROMPT[line]}"):
+        read_prompts(path)
+
+
+def test_other_fields_of_a_line_count_for_nothing(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"id": 7, "text": "a", "token_ids": null}\n{"token_ids": [1], "note": [[true]]}\n')
+    assert read_prompts(path) == ["a", [1]]
+
+
 def test_prompt_files_that_are_missing_or_folders(tmp_path):
     (tmp_path / "folder.txt").mkdir()
     for path in (tmp_path / "none.txt", tmp_path / "folder.txt"):
