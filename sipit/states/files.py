@@ -17,6 +17,7 @@ import torch
 from proofs.arguments import path_of, whole_number
 from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import write_atomically
+from proofs.kernel.result import same
 from sipit.models import LanguageModel
 from sipit.observations.heads import with_heads_beside
 from sipit.observations.latent import latent_rows
@@ -380,7 +381,7 @@ def read_manifest(path: Path, text: str) -> Manifest:
         if kept is not None:
             data["fingerprint"] = tuple(kept)
         manifest = Manifest(**data) if sound else None
-        if manifest is not None and manifest.observed.layer != manifest.layer:
+        if manifest is not None and not same(manifest.observed.layer, manifest.layer):  # true is no 1
             manifest = None
     except (ValueError, TypeError, KeyError, RecursionError, InvalidInput):
         manifest = None
