@@ -6,6 +6,7 @@ guessed from text, and a truth value is no number.
 
 import operator
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ def whole_number(given: Any) -> Any:
         return operator.index(given)
     except _NONE:
         return given
+
+
+def decimal(text: str) -> int | None:
+    """The whole number that a text is in plain digits, perhaps below 0; None for what is none.
+
+    Python's `int` reads more: underscores, blanks, digits of other scripts; and fails at thousands of digits.
+    """
+    return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else None
 
 
 def whole(what: str, given: Any, *, least: int, most: int | None = None, example: int | None = None) -> int:

@@ -4,14 +4,16 @@ A record is written whole or not at all, and read back without running anything 
 """
 
 import json
+import math
 import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from proofs.arguments import path_of
+from proofs.arguments import number, path_of
 from proofs.errors import InvalidInput
+from proofs.files import whole_file
 from proofs.showing import Shown
 from proofs.verdict import Verdict
 
@@ -75,8 +77,12 @@ class Record(Shown):
                 f"Expected a record of schema {SCHEMA!r}, but got {found!r}; make it again with -o FILE.json."
             )
         fields = {name: data.get(name) for name in ("command", "verdict", "result", "provenance", "seconds")}
-        kinds = {"command": str, "verdict": str, "result": dict, "provenance": dict, "seconds": (int, float)}
+        kinds = {"command": str, "verdict": str, "result": dict, "provenance": dict}
         wrong = [name for name, kind in kinds.items() if not isinstance(fields[name], kind)]
+        seconds = number(fields["seconds"])  # None of a truth value, and of what no float holds
+        seconds = math.nan if seconds is None else seconds
+        if not 0 <= seconds < math.inf:
+            wrong.append("seconds")
         if fields["verdict"] not in list(Verdict):
             wrong.append("verdict")
         if wrong:
@@ -87,7 +93,7 @@ class Record(Shown):
             verdict=Verdict(data["verdict"]),
             result=data["result"],
             provenance=data["provenance"],
-            seconds=float(data["seconds"]),
+            seconds=seconds,
         )
 
 
@@ -107,30 +113,34 @@ def read_json(path: Path) -> Any:
         InvalidInput: no such file, too large, or not JSON that every reader takes for the same.
     """
     try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= LARGEST_RECORD else b""
+        content = whole_file(path, most=LARGEST_RECORD)
     except OSError as error:
         raise InvalidInput(
             f"Expected a readable record, but {path} is not: {error.strerror}; check the path."
         ) from None
-    if size > LARGEST_RECORD:
-        raise InvalidInput(
-            f"Expected a record of at most {LARGEST_RECORD} bytes, but {path} has {size}; name another file."
-        )
+    if content is None:
+        raise InvalidInput(f"Expected a record of at most {LARGEST_RECORD} bytes, but {path} has more; name another.")
     try:
-        return json.loads(content.decode(), object_pairs_hook=_without_repetition, parse_constant=_no_number)
+        return json.loads(
+            content.decode(), object_pairs_hook=without_repetition, parse_float=_finite, parse_constant=_no_number
+        )
     except (ValueError, RecursionError) as error:
         raise InvalidInput(
             f"Expected a JSON record, but {path} is not JSON ({error}); write it with -o FILE.json."
         ) from None
 
 
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object; where a name stood twice, two readers could take it for two different ones."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name stands twice in one object")
     return found
+
+
+def _finite(text: str) -> float:
+    """A number; one beyond every float would be read as infinite."""
+    return float(text) if math.isfinite(float(text)) else _no_number(text)
 
 
 def _no_number(text: str) -> Any:

@@ -23,6 +23,7 @@ from numerics.networks.stream import entered, hidden_of
 from numerics.networks.text_class import new_text_model, text_blocks, text_part
 from proofs.arguments import one_of, path_of, switch, whole
 from proofs.errors import InvalidInput, Unsupported
+from proofs.files import whole_file
 from proofs.network.graph import Graph
 
 LARGEST_BYTES = 16 * 2**20  # of a config file
@@ -157,11 +158,13 @@ def read_config(source: Any) -> Any:
     path = path_of("a config.json", source)
     path = path / "config.json" if path.is_dir() else path
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise InvalidInput(f"Expected a config of at most {LARGEST_BYTES} bytes, but {path} is larger.")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        content = whole_file(path, most=LARGEST_BYTES)
     except OSError as error:
         raise InvalidInput(f"Expected a config.json, but {path} cannot be read: {error.strerror}.") from None
+    if content is None:
+        raise InvalidInput(f"Expected a config of at most {LARGEST_BYTES} bytes, but {path} is larger.")
+    try:
+        data = json.loads(content.decode())
     except (ValueError, RecursionError):
         raise InvalidInput(f"Expected a config in JSON, but {path} is not; give the config.json of a model.") from None
     if not isinstance(data, dict) or not isinstance(data.get("model_type"), str):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from proofs.arguments import decimal
 from proofs.errors import InvalidInput
 from sipit.cli.output import as_text
 
@@ -85,10 +86,10 @@ def parse_layer(name: str | None) -> "Layer | None":
         return None
     if name == "final":
         return "final"
-    try:
-        return int(name)
-    except ValueError:
-        raise InvalidInput(f"Expected a layer number or 'final', but got --layer {name}; choose one.") from None
+    number = decimal(name)
+    if number is None:
+        raise InvalidInput(f"Expected a layer number or 'final', but got --layer {name}; choose one.")
+    return number
 
 
 def parse_named_layers(name: str | None) -> "Layer | tuple[Layer, ...] | None":
@@ -115,10 +116,11 @@ def parse_layers(names: str) -> list[int]:
     Raises:
         InvalidInput: not numbers between commas.
     """
-    parts = [part.strip() for part in names.split(",")]
-    if not all(part.isdecimal() for part in parts):
+    numbers = [decimal(part.strip()) for part in names.split(",")]
+    found = {number for number in numbers if number is not None and number >= 0}
+    if not all(number in found for number in numbers):
         raise InvalidInput(f"Expected layer numbers such as 1,15,30, but got {names}; correct them.")
-    return sorted({int(part) for part in parts})
+    return sorted(found)
 
 
 def parse_several(names: str, depth: int) -> list[int]:
@@ -140,10 +142,11 @@ def parse_positions(text: str | None) -> "Places":
         return None
     if text == "last":
         return "last"
-    try:
-        return [int(part) for part in str(text).split(",")]
-    except ValueError:
-        raise InvalidInput(f"Expected all, last or positions such as 0,3,5, but got {text!r}; correct it.") from None
+    numbers = [decimal(part.strip()) for part in str(text).split(",")]
+    found = [number for number in numbers if number is not None]
+    if len(found) < len(numbers):
+        raise InvalidInput(f"Expected all, last or positions such as 0,3,5, but got {text!r}; correct it.")
+    return found
 
 
 def parse_tolerance(text: str) -> float | None:

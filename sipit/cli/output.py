@@ -101,7 +101,11 @@ def _write(record: Record, output: Path | None) -> None:
 
 
 def say(line: str) -> None:
-    """Writes a line on standard error, if anybody listens there."""
+    """Writes a line on standard error, if anybody listens there; what a file makes of it steers no terminal."""
+    if not line.isprintable():  # else pages need not be loaded for an error
+        from sipit.report.wording import visible
+
+        line = visible(line, keep="\n\t")
     with suppress(OSError):
         sys.stderr.write(f"{line}\n")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from proofs.errors import InvalidInput
+from proofs.files import whole_file
 from proofs.network.tensor_file import check_pointer
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -45,10 +46,11 @@ def read_object(path: Path) -> dict[str, Any]:
         InvalidInput: not readable, absurdly large, a pointer of Git LFS, or no JSON object.
     """
     try:
-        if path.stat().st_size > _LARGEST_JSON:
-            raise InvalidInput(f"Expected at most {_LARGEST_JSON} bytes of JSON, but {path} is larger; write it again.")
         check_pointer(path)
-        data = json.loads(path.read_text(encoding="utf-8"))
+        content = whole_file(path, most=_LARGEST_JSON)
+        if content is None:
+            raise InvalidInput(f"Expected at most {_LARGEST_JSON} bytes of JSON, but {path} is larger; write it again.")
+        data = json.loads(content.decode())
     except OSError as error:
         raise InvalidInput(f"Expected a readable file, but {path} is not: {error.strerror}; check the path.") from None
     except (ValueError, RecursionError) as error:

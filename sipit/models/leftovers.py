@@ -6,15 +6,17 @@ them. They are taken off where everything then has its place.
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from proofs.errors import InvalidInput, Unsupported
-from proofs.network.tensor_file import StoredTensor
+from proofs.network.tensor_file import StoredTensor, read_header
 from sipit.models.stored import not_gathered
 from sipit.models.structure import body_of
 
 _BETWEEN = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module.")
+_AT_ONCE = 2**24  # bytes that are compared
 _FAR_MORE = 64  # a quantiser packs at most so many numbers into one
 PLAIN = frozenset({"F64", "F32", "F16", "BF16"})  # types of weights that are packed by nothing
 _WHOLE_NUMBERS = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
@@ -42,6 +44,41 @@ def renamed(module: Any, missing: Collection[str], stored: Collection[str]) -> d
         if prefixes:
             return found | {f"^{re.escape(prefixes[0])}": ""}
     return found
+
+
+def check_one_each(module: Any, files: Iterable[Path]) -> None:
+    """Raises InvalidInput where two stored weights that differ have one place: in front of one is the name of the body.
+
+    The library takes either, and says nothing.
+    """
+    outer, own = f"{module.base_model_prefix}.", module.state_dict().keys()
+    held: dict[str, tuple[Path, StoredTensor]] = {}
+    for file in files:
+        for tensor in read_header(file).tensors:
+            place = _without(tensor.name, _BETWEEN).removeprefix(outer)
+            first, other = held.setdefault(place, (file, tensor))
+            two = other.name != tensor.name and not {other.name, tensor.name} <= own
+            if two and not _same(first, other, file, tensor):
+                raise InvalidInput(
+                    f"Expected one weight for each place, but {other.name} of {first} and {tensor.name} of {file.name} "
+                    "have the same and differ; remove the one that is not meant."
+                )
+
+
+def _same(first: Path, one: StoredTensor, second: Path, other: StoredTensor) -> bool:
+    """Whether two stored tensors are equal, byte by byte."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    with first.open("rb") as here, second.open("rb") as there:
+        here.seek(one.start)
+        there.seek(other.start)
+        left = one.end - one.start
+        while left > 0:
+            size = min(left, _AT_ONCE)
+            if here.read(size) != there.read(size):
+                return False
+            left -= size
+    return True
 
 
 def _in_front(name: str, wanted: Collection[str]) -> list[str]:

@@ -4,6 +4,7 @@ Nothing else in the folder counts: not a file of states beside them, not a secon
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def stored_weights(folder: Path) -> Stored:
     """`model.safetensors`, else the shards of the index, else the one variant of either.
 
     Raises:
-        InvalidInput: an index that is none, shards that are not there, or several variants.
+        InvalidInput: an index that is none, shards that are not there or hold a weight twice, or several variants.
     """
     for name, index in ((SINGLE, False), (INDEX, True)):
         if (folder / name).is_file():
@@ -87,7 +88,22 @@ def _shards(index: Path) -> tuple[Path, ...]:
         raise InvalidInput(
             f"Expected the {len(names)} shards that {index} names, but {_listed(missing)} not there; copy them again."
         )
-    return tuple(index.parent / shard for shard in sorted(names))
+    files = tuple(index.parent / shard for shard in sorted(names))
+    _check_once(files)
+    return files
+
+
+def _check_once(files: Iterable[Path]) -> None:
+    """Raises InvalidInput where two shards hold a weight of one name, of which the index names one at most."""
+    held: dict[str, Path] = {}
+    for file in files:
+        for tensor in read_header(file).tensors:
+            if tensor.name in held:
+                raise InvalidInput(
+                    f"Expected every weight in one shard, but {tensor.name} is stored in {held[tensor.name]} and in "
+                    f"{file.name}; copy the model again, or remove the one that is not meant."
+                )
+            held[tensor.name] = file
 
 
 def not_gathered(file: Path | str, tensor: str) -> InvalidInput:

@@ -24,6 +24,7 @@ from sipit.models.leftovers import (
     check_described,
     check_left_over,
     check_numbers,
+    check_one_each,
     method_named,
     renamed,
 )
@@ -132,6 +133,7 @@ def read_whole(
     notes = [] if stored.variant is None else [f"the variant {stored.variant} of its weights"]
     stored = here or stored_weights(folder)  # of a hub id they have come just now
     tensors = [tensor for file in stored.files for tensor in read_header(file).tensors]
+    check_one_each(module, stored.files)
     if found["missing_keys"]:
         mapping = renamed(module, found["missing_keys"], [tensor.name for tensor in tensors])
         if mapping:

@@ -129,10 +129,13 @@ def _fitting(groups: torch.Tensor, moved: torch.Tensor, kind: Kind) -> _Fitting 
     fresh = torch.ones_like(size, dtype=torch.bool)
     fresh[:, 1:] = size[:, 1:] != size[:, :-1]
     fresh &= size > 0
-    if int(fresh.sum(1).max()) > _MOST or not bool(size.isfinite().all()):
+    most = int(fresh.sum(1).max())
+    if most > _MOST or not bool(size.isfinite().all()):
         return None
+    if most == 0:  # zeros are of every kind, and say nothing about what comes first in other groups
+        return _Fitting(torch.zeros_like(size[:, 0]), 0.0, kind.first)
     # The different magnitudes of every group in front, and how many there are.
-    places = torch.argsort((~fresh).to(torch.int8), dim=1, stable=True)[:, : max(1, int(fresh.sum(1).max()))]
+    places = torch.argsort((~fresh).to(torch.int8), dim=1, stable=True)[:, :most]
     size, error, count = size.gather(1, places), error.gather(1, places), fresh.sum(1)
     first = torch.tensor(kind.first, dtype=size.dtype, device=size.device)
     parts = 1 if bool((error[:, 0] <= _NARROW * size[:, 0]).all()) else _PARTS

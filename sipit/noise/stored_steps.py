@@ -182,7 +182,9 @@ def _integer_steps(groups: torch.Tensor, *, established: bool) -> torch.Tensor |
 
     Once a grid is `established` on larger groups, smaller ones need no evidence of theirs: they only widen steps.
     """
-    if not established and int(((groups != 0).sum(1) - 2).clamp_min(0).sum()) < _EVIDENCE:
+    # Beside a value that is larger by far than all others, these are 0 to its rounding, and lie on any grid.
+    other = groups.abs() > _EQUAL * groups.abs().amax(1, keepdim=True)
+    if not established and int((other.sum(1) - 2).clamp_min(0).sum()) < _EVIDENCE:
         return None
     some = groups[:_SAMPLED, :_SOME].sort(dim=1).values
     if bool(_too_fine(some, _least_gap(some, groups[:_SAMPLED])).any()):

@@ -126,7 +126,7 @@ class Observation:
         """
         try:
             sites, layers, top = tuple(entry["sites"]), tuple(entry["layers"]), entry["top"]
-            sound = all(layer == "final" or type(layer) is int for layer in layers)
+            sound = all(layer == "final" or type(layer) is int for layer in layers) and type(top) in {int, type(None)}
         except (TypeError, KeyError):
             sound, sites, layers, top = False, (), (), None
         if not sound:

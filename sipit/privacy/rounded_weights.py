@@ -46,6 +46,8 @@ def rounded_to(model: LanguageModel, coarse: LanguageModel) -> Rounded | None:
         wanted = theirs[name].cpu().float()
         if bool(near(weight.cpu().float(), wanted, step).all()):
             continue
+        if not bool(weight.isfinite().all()):  # which no format rounds
+            return None
         usual = sorted(_COARSE, key=lambda one: -found[one.name])
         format_ = next((one for one in usual if _makes(one, weight, wanted, step)), None)
         if format_ is None:

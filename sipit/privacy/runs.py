@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from proofs.arguments import decimal
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel, load_model
 from sipit.models.abilities import Side
@@ -57,7 +58,7 @@ class ModelRun:
         """The states of prompts at some layers under the settings.
 
         Raises:
-            InvalidInput: an attention or a batch that the model does not take.
+            InvalidInput: an attention or a batch that the model does not take, or states that are not finite.
             Unsupported: a cache that the model does not go on from.
         """
         how = self.settings
@@ -139,7 +140,7 @@ def check_before_norm(
         if not isinstance(run, FileRun) or run.states.manifest is not None:
             continue
         try:
-            behind = capture(model, ids, layer="final")
+            behind = capture(model, ids, layer="final", finite=False)
         except Unsupported:
             continue  # it has no such norm
         if all(
@@ -162,19 +163,18 @@ def _settings(text: str, settings: str) -> dict[str, Any]:
             raise InvalidInput(
                 f"Expected settings of {', '.join(_NAMES)} as NAME=VALUE, but got {part!r} in {text}; correct it."
             )
-        if name in ("batch", "threads") and not (value.isdecimal() and int(value) > 0):
+        whole = decimal(value) if name in ("batch", "threads") else None
+        if name in ("batch", "threads") and (whole is None or whole < 1):
             raise InvalidInput(
                 f"Expected a whole number of at least 1 for {name}, but got {value!r} in {text}; correct it."
             )
-        if name == "threads" and int(value) > _THREADS:  # far more end the process
+        if name == "threads" and whole is not None and whole > _THREADS:  # far more end the process
             raise InvalidInput(f"Expected at most {_THREADS} threads, but got {value} in {text}; name fewer.")
         if name == "cache" and value.lower() not in _SWITCH:
             raise InvalidInput(f"Expected cache=on or cache=off, but got {value!r} in {text}; choose one.")
         if name == "padding" and value not in ("left", "right"):
             raise InvalidInput(f"Expected padding=left or padding=right, but got {value!r} in {text}; choose one.")
-        chosen[name] = (
-            int(value) if name in ("batch", "threads") else _SWITCH[value.lower()] if name == "cache" else value
-        )
+        chosen[name] = _SWITCH[value.lower()] if name == "cache" else value if whole is None else whole
     return chosen
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from proofs.arguments import decimal
 from proofs.errors import InvalidInput, MissingResource
 from sipit.models import LanguageModel
 from sipit.prompts.builtin_text import random_tokens
@@ -109,11 +110,11 @@ def whole_prompts(
 
 
 def _random(model: LanguageModel, source: str, limit: int | None, seed: int) -> Corpus:
-    length = source.removeprefix(RANDOM)
-    if not length.isdecimal() or int(length) < 1 or limit is None:
+    length = decimal(source.removeprefix(RANDOM))
+    if length is None or length < 1 or limit is None:
         raise InvalidInput(f"Expected random:LENGTH together with a limit, but got {source}, {limit=}; give both.")
     generator = torch.Generator().manual_seed(seed)
-    rows = random_tokens(model, (limit, int(length)), generator=generator).tolist()
+    rows = random_tokens(model, (limit, length), generator=generator).tolist()
     return whole_prompts(source, rows, independent=True)
 
 

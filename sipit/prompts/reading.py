@@ -5,7 +5,10 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 from typing import Any
 
+from proofs.arguments import shown
 from proofs.errors import InvalidInput
+from proofs.evidence import without_repetition
+from proofs.files import whole_file
 from sipit.models import LanguageModel
 from sipit.models.library import asked
 from sipit.models.tokenizers import NO_TOKENIZER
@@ -90,11 +93,11 @@ def read_prompts(path: Path) -> list[Prompt]:
     if path.suffix not in {".txt", ".jsonl"}:
         raise InvalidInput(f"Expected a prompt file .txt or .jsonl, but got {path}; rename or convert it.")
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        data = whole_file(path, most=LARGEST_FILE)
+        if data is None:
             raise InvalidInput(
                 f"Expected a prompt file of at most {LARGEST_FILE} bytes, but {path} is larger; split it."
             )
-        data = path.read_bytes()
         # Some editors begin a file with a mark that says how it is encoded; it is no part of a prompt.
         encoding = "utf-16" if data[:2] in {BOM_UTF16_LE, BOM_UTF16_BE} else "utf-8-sig"
         lines = data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -117,15 +120,24 @@ def read_prompts(path: Path) -> list[Prompt]:
 
 
 def _json_prompt(path: Path, number: int, line: str) -> Prompt:
+    """The prompt of a line, which says one and says it once."""
+    entry, wrong = None, "is neither"
     try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        entry = None
+        entry = json.loads(line, object_pairs_hook=without_repetition)
+    except (ValueError, RecursionError) as error:
+        if not isinstance(error, json.JSONDecodeError | RecursionError):
+            wrong = f"is neither ({error})"
     if isinstance(entry, dict):
-        if isinstance(entry.get("text"), str):
-            return entry["text"]
-        if isinstance(entry.get("token_ids"), list):
-            return entry["token_ids"]
+        text, ids = entry.get("text"), entry.get("token_ids")
+        if text is not None and ids is not None:
+            wrong = "has both"
+        elif isinstance(text, str):
+            return text
+        elif isinstance(ids, list):
+            odd = [token for token in ids if type(token) is not int]
+            if not odd:
+                return ids
+            wrong = f"has {shown(odd[0])} among its ids, which is no whole number"
     raise InvalidInput(
-        f'Expected {{"text": …}} or {{"token_ids": […]}}, but line {number} of {path} is neither; correct that line.'
+        f'Expected {{"text": …}} or {{"token_ids": […]}}, but line {number} of {path} {wrong}; correct that line.'
     )

@@ -43,7 +43,7 @@ class Formatted:
 
     def capture(self, prompts: list[list[int]], *, layer: Layer) -> States:
         """The states of prompts, one forward each, as the format hands them out."""
-        states = capture(self.model, prompts, layer=layer, special_tokens=False)
+        states = capture(self.model, prompts, layer=layer, special_tokens=False, finite=False)
         return replace(states, arrays=tuple(map(self.handed_out, states.arrays)))
 
     def handed_out(self, states: torch.Tensor) -> torch.Tensor:

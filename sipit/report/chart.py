@@ -13,7 +13,7 @@ from itertools import pairwise
 from markupsafe import Markup
 
 from sipit.report.document import Chart, HeatMap, Level, LogCurves, LogPlot, LogRanges, Series, ShareCurves
-from sipit.report.wording import number
+from sipit.report.wording import number, visible
 
 HEIGHT = 232  # pixels of the plot of a LogPlot
 _ROW = 30  # pixels of a row of a LogRanges
@@ -81,7 +81,7 @@ def draw(chart: Chart, *, name: str, title: str, description: str) -> Markup:
     head = Markup(
         '<svg class="chart {kind}" role="img" aria-labelledby="{name}-t {name}-d" height="{height}">'
         '<title id="{name}-t">{title}</title><desc id="{name}-d">{description}</desc>'
-    ).format(kind=kind, name=name, height=height, title=title, description=description)
+    ).format(kind=kind, name=name, height=height, title=visible(title), description=visible(description))
     return head + Markup("").join(body) + Markup("</svg>")
 
 
@@ -98,7 +98,7 @@ def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
 
 
 def _text(kind: str, x: str, y: float, text: str) -> Markup:
-    return Markup('<text class="{}" x="{}" y="{:.4g}">{}</text>').format(kind, x, y, text)
+    return Markup('<text class="{}" x="{}" y="{:.4g}">{}</text>').format(kind, x, y, visible(text))
 
 
 def _dot(series: int, x: float, y: float) -> Markup:

@@ -8,6 +8,7 @@ import torch
 
 from proofs.errors import InvalidInput
 
+AGAIN = "capture it again, in a wider dtype if it overflowed"
 _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -30,6 +31,17 @@ def as_arrays(given: Any, *, heads: bool = False, ids: bool = False) -> tuple[to
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | Set):
         raise InvalidInput(f"Expected one (T, d) array per prompt, but got a {type(given).__name__}; give a list.")
     return tuple(_as_rows(number, array, ids) for number, array in enumerate(given))
+
+
+def check_finite(what: str, rows: torch.Tensor, way: str = AGAIN) -> None:
+    """Raises InvalidInput where states (…, T, n) have NaN or infinity; `what` says whose they are, `way` what to do."""
+    finite = torch.isfinite(rows).all(dim=-1)
+    if not bool(finite.all()):
+        position = int(torch.nonzero(~finite)[0, -1])
+        raise InvalidInput(
+            f"Expected finite states, but {what} of shape {tuple(rows.shape)} has NaN or infinity at position "
+            f"{position}; {way}."
+        )
 
 
 def _as_rows(number: int, given: Any, ids: bool) -> torch.Tensor:

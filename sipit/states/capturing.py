@@ -17,6 +17,7 @@ from sipit.observations.observation import Observation
 from sipit.observations.top import packed
 from sipit.prompts.reading import tokenize
 from sipit.record import Progress, versions, versions_in_words
+from sipit.states.arrays import check_finite
 from sipit.states.files import Manifest, States
 
 
@@ -31,6 +32,7 @@ def capture(
     batch: int = 1,
     padding: Side = "right",
     special_tokens: bool = True,
+    finite: bool = True,
     progress: Progress | None = None,
 ) -> States:
     """The states of prompts at block `layer` (default: half depth), one tensor of shape (T, n) each.
@@ -47,10 +49,13 @@ def capture(
             (`LanguageModel.abilities`), or depends on the length of the whole run: then each runs alone.
         padding: on which side.
         special_tokens: whether text gets the tokenizer's special tokens.
+        finite: whether NaN and infinities, which nothing can be found from, are refused; without it they are returned
+            as they come, for whoever tells what overflows.
         progress: called with (prompts done, prompts in all).
 
     Raises:
-        InvalidInput: a bad prompt, layer or observation, or `cached` together with a batch.
+        InvalidInput: a bad prompt, layer or observation, `cached` together with a batch, or states that are not
+            finite.
         Unsupported: the model has no such tensor; or `cached`, and the body continues a prompt from nothing that it
             returns, or looks at its length.
     """
@@ -62,6 +67,7 @@ def capture(
         raise InvalidInput(f"Expected a batch of 1 with a cache, but got batch={batch}; leave one of them away.")
     one_of("a side of padding", padding, ("left", "right"))
     special_tokens, progress = switch("special_tokens", special_tokens), called("progress", progress)
+    finite = switch("finite", finite)
     if cached and model.abilities.memory is None:
         raise Unsupported(
             f"Expected a model that continues a prompt from a cache, but {model.abilities.refused['memory']} "
@@ -82,7 +88,17 @@ def capture(
             progress(len(arrays), len(token_ids))
     if chosen.top is not None:
         arrays = [packed(array, chosen.top) for array in arrays]
+    if finite:
+        for number, array in enumerate(arrays):
+            check_finite(f"tensor {number}", array, way_out_of(model))
     return States(arrays=tuple(arrays), manifest=_manifest(model, chosen, token_ids), observation=chosen)
+
+
+def way_out_of(model: LanguageModel) -> str:
+    """What to do where the states of a model are not finite."""
+    if torch.finfo(model.dtype).bits < 32:
+        return f"{model.name} computes in {name_of(model.dtype)}, so load it in a wider dtype (--dtype float32)"
+    return f"look at the weights and the configuration of {model.name}, or observe an earlier layer"
 
 
 def _together(network: Network, group: list[list[int]], padding: Side) -> list[torch.Tensor]:

@@ -17,6 +17,7 @@ import torch
 from proofs.arguments import path_of, whole_number
 from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import write_atomically
+from proofs.kernel.result import same
 from sipit.models import LanguageModel
 from sipit.observations.heads import with_heads_beside
 from sipit.observations.latent import latent_rows
@@ -24,7 +25,7 @@ from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
 from sipit.observations.routes import routes_beside
 from sipit.observations.top import unpacked
-from sipit.states.arrays import as_arrays, way_out
+from sipit.states.arrays import as_arrays, check_finite, way_out
 from sipit.states.readers.containers import Container, natural, read_container
 from sipit.states.readers.contents import Contents, Source, joined_source
 from sipit.states.readers.reading import ENDINGS, cache_in, is_json, read_contents, read_place
@@ -152,13 +153,7 @@ class States(Sequence[torch.Tensor]):
                     f"Expected states of shape (T, {width}) with T >= 1 for {model.name}, but tensor {number} has "
                     f"shape {shape}; {way_out(shape, width, streams)}."
                 )
-            finite = torch.isfinite(array).all(dim=1)
-            if not bool(finite.all()):
-                position = int(torch.nonzero(~finite)[0])
-                raise InvalidInput(
-                    f"Expected finite states, but tensor {number} of shape {tuple(array.shape)} has NaN or infinity at "
-                    f"position {position}; capture it again, in a wider dtype if it overflowed."
-                )
+            check_finite(f"tensor {number}", array)
             if model.limit is not None and len(array) > model.limit:
                 raise InvalidInput(
                     f"Expected at most {model.limit} positions, the context of {model.name}, but tensor {number} "
@@ -386,7 +381,7 @@ def read_manifest(path: Path, text: str) -> Manifest:
         if kept is not None:
             data["fingerprint"] = tuple(kept)
         manifest = Manifest(**data) if sound else None
-        if manifest is not None and manifest.observed.layer != manifest.layer:
+        if manifest is not None and not same(manifest.observed.layer, manifest.layer):  # true is no 1
             manifest = None
     except (ValueError, TypeError, KeyError, RecursionError, InvalidInput):
         manifest = None

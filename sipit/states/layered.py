@@ -17,11 +17,12 @@ from sipit.models.abilities import Side
 from sipit.models.layers import reading
 from sipit.models.network import check_layer
 from sipit.record import Progress
-from sipit.states.capturing import capture
+from sipit.states.arrays import check_finite
+from sipit.states.capturing import capture, way_out_of
 from sipit.states.files import Manifest, read_manifest, write_tensors
-from sipit.states.readers.containers import read_container
+from sipit.states.readers.containers import NUMBER, read_container
 
-_KEY = re.compile(r"(.+)\.(\d+)")
+_KEY = re.compile(rf"(.+)\.({NUMBER})")
 # Words in front of the number of a block, counted from 0, or of an entry of `hidden_states`: not those of a prompt.
 _NO_PROMPT = re.compile(r"(?:.*[^a-z])?(?:layers?|blocks?|h|hidden_states?)", re.IGNORECASE)
 
@@ -43,6 +44,7 @@ def capture_layers(
     cached: bool = False,
     batch: int = 1,
     padding: Side = "right",
+    finite: bool = True,
     progress: Progress | None = None,
 ) -> LayeredStates:
     """The states of prompts (token ids) at several layers, by the runs that `capture` makes for the last of them.
@@ -54,6 +56,7 @@ def capture_layers(
         cached: as for `capture`.
         batch: as for `capture`.
         padding: as for `capture`.
+        finite: as for `capture`, of every layer.
         progress: called with (prompts done, prompts in all).
 
     Raises:
@@ -67,7 +70,9 @@ def capture_layers(
         check_layer(model, layer)
     given = [list(ids) for ids in prompts]
     with reading(model, chosen) as runs:
-        last = capture(model, given, layer=chosen[-1], cached=cached, batch=batch, padding=padding, progress=progress)
+        last = capture(
+            model, given, layer=chosen[-1], cached=cached, batch=batch, padding=padding, finite=False, progress=progress
+        )
     stacked = [torch.stack([runs[layer][run] for layer in chosen]) for run in range(len(runs[chosen[0]]))]
     stacks: list[torch.Tensor] = []
     for start in range(0, len(given), batch):
@@ -80,6 +85,9 @@ def capture_layers(
             (row[:, row.shape[1] - length :] if padding == "left" else row[:, :length]).clone()
             for row, length in zip(rows, lengths, strict=True)
         ]
+    if finite:
+        for number, stack in enumerate(stacks):
+            check_finite(f"prompt {number}", stack, way_out_of(model))
     assert last.manifest is not None  # `capture` says where its states come from
     return LayeredStates(tuple(chosen), tuple(stacks), replace(last.manifest, layers=tuple(chosen)))
 
@@ -134,13 +142,5 @@ def read_layers(path: Path) -> LayeredStates:
             )
     stacks = tuple(torch.stack([states[layer] for layer in layers]) for states in found.values())
     for number, stack in enumerate(stacks):
-        _check_finite(path, number, stack)
+        check_finite(f"prompt {number} of {path}", stack)
     return LayeredStates(layers, stacks, manifest)
-
-
-def _check_finite(path: Path, number: int, stack: torch.Tensor) -> None:
-    if not bool(torch.isfinite(stack).all()):
-        raise InvalidInput(
-            f"Expected finite states, but prompt {number} of {path} has NaN or infinity; capture it again, in a wider "
-            "type if it overflowed."
-        )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from tests.field.places import (
     POINTER,
@@ -71,6 +72,39 @@ def test_shards_and_what_is_missing_of_them(folder, tmp_path):
     refused(folder, tmp_path, shards[1], "index.json")
     (folder / "model.safetensors.index.json").unlink()
     refused(folder, tmp_path, shards[1], "index is missing", f"{len(shards) - 1} of {len(shards)}")
+
+
+@pytest.mark.parametrize("named", ["the first", "the second", "neither"])
+def test_a_weight_in_two_shards_is_refused_whichever_the_index_names(folder, tmp_path, named):
+    model_folder(folder, max_shard_size="200KB")
+    one, two = sorted(folder.glob("model-*.safetensors"))[:2]
+    (name, tensor), *_ = sorted(load_file(one).items())
+    save_file({**load_file(two), name: tensor + 1}, two, metadata={"format": "pt"})
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"][name] = (two if named == "the second" else one).name
+    if named == "neither":
+        index["weight_map"].pop(name)
+    path.write_text(json.dumps(index))
+    refused(folder, tmp_path, name, one.name, two.name)
+
+
+# The prefixes of their bodies: model., transformer., gpt_neox.
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt-neox"])
+@pytest.mark.parametrize("wrapped", ["", "_orig_mod."])
+@pytest.mark.parametrize("which", [0, -1])
+def test_two_weights_that_differ_for_one_place_are_refused_and_equal_ones_are_not(
+    folder, tmp_path, family, wrapped, which
+):
+    module = model_folder(folder, family)
+    outer = f"{module.base_model_prefix}."
+    name = sorted(one for one in load_file(folder / "model.safetensors") if one.startswith(outer))[which]
+    other = wrapped + name.removeprefix(outer)
+    rewritten(folder, lambda weights: {**weights, other: weights[name].clone()})
+    assert torch.equal(captured(folder, tmp_path), plain_states(module))
+    for change in (lambda weight: weight + 1, lambda weight: weight.half(), lambda weight: weight[:1]):
+        rewritten(folder, lambda weights, change=change: {**weights, other: change(weights[name]).clone()})
+        refused(folder, tmp_path, f"{name} ", f"{other} ", "differ")
 
 
 @pytest.mark.parametrize("shard", [[], {}, [1], None, 3, True, "../x", ""])

@@ -47,7 +47,7 @@ WRONG = {
     "verdict": [None, 3, [], {}, "maybe", "RECOVERED"],
     "result": [None, 3, [], "?"],
     "provenance": [None, 3, [], "?"],
-    "seconds": [None, [], {}, "1.5"],
+    "seconds": [None, [], {}, "1.5", True, False, -1, -0.5, 10**400, float("inf"), float("nan")],
 }
 
 
@@ -67,6 +67,16 @@ def test_a_missing_field_is_named(name):
 def test_another_schema_is_refused(data):
     with pytest.raises(InvalidInput, match=SCHEMA):
         Record.from_json(data)
+
+
+@pytest.mark.parametrize("value", ["1e999", "-1e999", "1" + 400 * "0" + ".0", "NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("name", ["seconds", "result", "provenance"])
+def test_a_number_that_no_float_is_is_refused_wherever_it_stands(tmp_path, name, value):
+    path = tmp_path / "record.json"
+    held = {"seconds": "#", "result": {"a": ["#"]}, "provenance": {"a": "#"}}[name]
+    path.write_text(json.dumps({**WHOLE, name: held}).replace('"#"', value))
+    with pytest.raises(InvalidInput, match=r"but .* is not"):
+        read_record(path)
 
 
 @given(st.binary(max_size=60))

@@ -60,7 +60,7 @@ class Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[tuple[str, str]] = []
-        self.text = ""
+        self.source, self.text = page, ""
         self.tokens: list[str] = []
         self.feed(page)
         self.close()

@@ -1,6 +1,7 @@
 """Capturing does not depend on company or order, and prompts are checked before anything is computed."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 
 import sipit
 from proofs.errors import InvalidInput
+from sipit.cli import run
 from sipit.prompts.reading import read_prompts, tokenize
-from tests.sipit.cases import ALL_FAMILIES, random_prompts, tiny
+from sipit.states.layered import capture_layers
+from tests.sipit.cases import ALL_FAMILIES, altered, random_prompts, tiny
 
 IDS = st.lists(st.integers(0, 511), min_size=1, max_size=12)
 
@@ -170,8 +173,100 @@ def test_a_bad_prompt_file_is_refused_by_line(tmp_path, name, content, reason):
         read_prompts(path)
 
 
+NO_PROMPT = {
+    '{"text": "a", "token_ids": [1]}': "has both",
+    '{"text": "a", "token_ids": []}': "has both",
+    '{"text": 3, "token_ids": [1]}': "has both",
+    '{"text": "a", "text": "a"}': "twice",
+    '{"token_ids": [1], "token_ids": [2]}': "twice",
+    '{"text": "a", "x": {"y": 1, "y": 2}}': "twice",
+    **{f'{{"token_ids": [1, {odd}]}}': "no whole number" for odd in ("[1]", "null", "true", "1.0", '"1"', "{}", "NaN")},
+    '{"token_ids": [[1]]}': "no whole number",
+    '{"token_ids": 1}': "is neither",
+    "{}": "is neither",
+}
+
+
+@pytest.mark.parametrize("line", NO_PROMPT)
+def test_a_line_says_one_prompt_once_or_is_refused(tmp_path, line):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(f'{{"text": "a"}}\n{line}\n')
+    with pytest.raises(InvalidInput, match=f"line 2 of .*{NO_PROMPT[line]}"):
+        read_prompts(path)
+
+
+def test_other_fields_of_a_line_count_for_nothing(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"id": 7, "text": "a", "token_ids": null}\n{"token_ids": [1], "note": [[true]]}\n')
+    assert read_prompts(path) == ["a", [1]]
+
+
 def test_prompt_files_that_are_missing_or_folders(tmp_path):
     (tmp_path / "folder.txt").mkdir()
     for path in (tmp_path / "none.txt", tmp_path / "folder.txt"):
         with pytest.raises(InvalidInput, match="readable"):
             read_prompts(path)
+
+
+# States that are not finite.
+
+
+def overflowing(module):
+    for name, parameter in module.named_parameters():
+        if "mlp" in name:
+            parameter.mul_(1e4)
+
+
+def poisoned(module):
+    module.get_input_embeddings().weight[7] = float("nan")
+
+
+NOT_FINITE = {
+    "overflowed in float16": (overflowing, torch.float16, "--dtype float32"),
+    "NaN in a weight": (poisoned, torch.float32, "look at the weights"),
+}
+WAYS = {
+    "one forward": lambda model, how: sipit.capture(model, [[5, 6], [7, 8, 9]], layer=2, **how),
+    "in a batch": lambda model, how: sipit.capture(model, [[5, 6, 3], [7, 8, 9]], layer=2, batch=2, **how),
+    "without its mean": lambda model, how: sipit.capture(model, [[7, 8]], layer=2, observe="centred", **how),
+    "log-probabilities": lambda model, how: sipit.capture(model, [[7, 8]], observe="logprobs", top=4, **how),
+    "every layer": lambda model, how: capture_layers(model, [[5, 6], [7, 8, 9]], [0, 1, 2], **how).stacks,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", NOT_FINITE)
+def test_states_that_are_not_finite_are_refused_where_they_are_captured(kind, way):
+    change, dtype, words = NOT_FINITE[kind]
+    model = altered("llama", change, dtype=dtype)
+    with pytest.raises(InvalidInput, match=f"Expected finite states.*position .*{words}"):
+        WAYS[way](model, {})
+    found = WAYS[way](model, {"finite": False})
+    assert not all(bool(one.isfinite().all()) for one in found)
+
+
+COMMANDS = {
+    "capture": ["capture", "{model}", "--prompts", "{prompts}", "--layer", "2", "-o", "{output}"],
+    "capture of several layers": ["capture", "{model}", "--prompts", "{prompts}", "--layer", "all", "-o", "{output}"],
+    "invert": ["invert", "{model}", "--prompts", "{prompts}"],
+    "compare": ["compare", "{model}", "{model}@batch=2", "--prompts", "{prompts}"],
+    "audit": ["audit", "{model}", "--states", "{states}", "--prompts", "{prompts}"],
+    "leak": ["leak", "{model}", "--prompts", "{prompts}", "--layers", "1"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_that_states_are_not_finite_and_writes_none(tmp_path, capsys, command):
+    names = {name: str(tmp_path / name) for name in ("model", "prompts.jsonl", "states.safetensors", "o.safetensors")}
+    _, prompts, kept, output = names.values()
+    prompt = [7, 8, 9, 10, 11, 12]
+    altered("llama", poisoned).module.save_pretrained(names["model"])
+    (tmp_path / "prompts.jsonl").write_text(json.dumps({"token_ids": prompt}) + "\n")
+    loaded = sipit.load_model(names["model"])
+    states = sipit.capture(loaded, [prompt], layer=2, finite=False)
+    sipit.write_states(kept, replace(states, arrays=(torch.ones(6, loaded.width),)))
+    given = {"model": names["model"], "prompts": prompts, "states": kept, "output": output}
+    status = run([word.format(**given) for word in COMMANDS[command]])
+    told = capsys.readouterr().err
+    assert (status, "NaN or infinity" in told, "Traceback" in told) == (2, True, False), told
+    assert not (tmp_path / "o.safetensors").exists()

@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markupsafe import Markup
 
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.report import render
 from sipit.report.chart import HEIGHT, draw
-from sipit.report.document import HeatMap, Level, LogPlot, LogRanges, Series, ShareCurves
+from sipit.report.document import HeatMap, Level, LogCurves, LogPlot, LogRanges, Series, ShareCurves
 from sipit.report.html import render_html
 from sipit.report.markdown import escape
 from sipit.report.page import document_of
-from sipit.report.wording import is_hidden, number, plain, sign_of
+from sipit.report.wording import is_hidden, number, plain, sign_of, visible
 from tests.sipit.report_pages import NASTY, Page, inversion_record, nasty, prompt_entry
 from tests.sipit.report_records import stored_records
 
@@ -41,6 +42,7 @@ def shown(text: str) -> str:
 
 
 def assert_harmless(page: Page) -> None:
+    assert not {character for character in page.source if is_hidden(character)} - {"\n"}
     for tag, attributes in page.elements:
         assert tag in HARMLESS
         assert not any(name.startswith("on") or name in {"src", "style", "autofocus"} for name in attributes)
@@ -182,6 +184,24 @@ def test_any_damaged_record_makes_a_page(record: Record):
     read = Page(render_html(document))
     assert_harmless(read)
     assert record.verdict.value.replace("_", " ") in read.text
+
+
+CURVE = (Series("a", (1.0, 2.0)),)
+CHARTS = {
+    "plot": lambda text: LogPlot(text, (Series(text, (1.0, 2.0)),), Level(text, 1.5)),
+    "ranges": lambda text: LogRanges((text, text), CURVE, CURVE, Level(text, 1.5)),
+    "curves": lambda text: LogCurves(text, (1.0, 2.0), (Series(text, (1.0, 2.0)),), Level(text, 1.5)),
+    "shares": lambda text: ShareCurves(text, (text, text), (Series(text, (0.5, 0.6)),)),
+    "heat": lambda text: HeatMap(text, (text, text), ((1.0,), (0.5,))),
+}
+
+
+@pytest.mark.parametrize("kind", CHARTS)
+@given(ANY_TEXT)
+def test_text_in_a_chart_can_be_seen(kind: str, text: str):
+    drawn = draw(CHARTS[kind](text), name="x", title=text, description=text)
+    assert not any(map(is_hidden, drawn))
+    assert Markup.escape(visible(text)) in drawn
 
 
 @pytest.mark.parametrize("text", NASTY)

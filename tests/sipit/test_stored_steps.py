@@ -164,7 +164,44 @@ def test_prompts_come_back_from_a_grid_with_an_offset_in_a_half_type(observe, la
     assert inversion.token_ids == prompt or inversion.outcome is Outcome.AMBIGUOUS
 
 
+@pytest.mark.parametrize("value", [1e9, 1e19, 3.4e38])
+def test_a_huge_value_in_the_last_row_hides_no_token_of_the_rows_before(value):
+    model, prompt = tiny("llama"), [200, 31, 7, 18, 300, 5]
+    (rows,) = sipit.capture(model, [prompt], layer=1)
+    rows[-1, 5] = value
+    (inversion,) = inverted(model, sipit.States([rows], layer=1))
+    assert inversion.outcome is Outcome.NOT_FOUND
+    assert inversion.token_ids[:-1] == prompt[:-1]
+
+
 def test_a_few_equal_numbers_are_no_grid():
     assert coarse_box(torch.eye(4, 64)) is None
     assert coarse_box(torch.ones(4, 64)) is None
     assert coarse_box(torch.zeros(4, 64)) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("length", [1, 8, 12, 17, 100])
+def test_rows_of_zeros_are_no_grid_however_many(length, dtype):
+    assert coarse_box(torch.zeros(length, 64, dtype=dtype)) is None
+
+
+@given(
+    st.integers(0, 9999), st.integers(1, 12), st.floats(7, 38), st.integers(1, 3),
+    st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+)  # fmt: skip
+def test_values_beyond_all_others_make_no_grid_of_these(seed, length, decades, count, dtype):
+    """Beside a huge value the others are 0 to its rounding, wherever it stands; that is no evidence of steps."""
+    rows = drawn(seed, length, 64)
+    rows.view(-1)[torch.randperm(64 * length, generator=torch.Generator().manual_seed(seed))[:count]] = 10.0**decades
+    assert coarse_box(rows.to(dtype)) is None
+
+
+@given(st.integers(0, 9999), st.sampled_from([8, 40, 100]), st.sampled_from([torch.float16, torch.bfloat16]))
+def test_zeros_in_front_hide_no_grid(seed, length, dtype):
+    """Groups of zeros lie on every grid: those behind them say which, though only some are looked at first."""
+    rows = drawn(seed, length, 64)
+    rows[: length // 2] = 0
+    rows[:, :16] = 0
+    stored = integers(rows, bits=8, grouped="tensor").to(dtype).float()
+    assert float(outside(rows - stored, box_around(stored, NEAREST)).abs().max()) == 0

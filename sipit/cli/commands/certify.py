@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from proofs.arguments import decimal
 from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Dtype, Json, Model, NoSpecialTokens, Output, Seed
 from sipit.cli.output import check_output, finish, load, progress
@@ -47,23 +48,23 @@ def certify(
     Example: sipit certify smollm2 --prompts prompts.txt --layer 15 -o record.json
     """
     check_output(output)
-    if layer is not None and not layer.isdecimal():
+    chosen, width, rows = (None if given is None else decimal(given) for given in (layer, bits, vocabulary))
+    if layer is not None and (chosen is None or chosen < 0):
         raise InvalidInput(f"Expected a layer number, but got --layer {layer}; the final norm is not covered.")
-    if bits != "auto" and not bits.isdecimal():
+    if bits != "auto" and (width is None or width < 0):
         raise InvalidInput(f"Expected a number of bits or 'auto', but got --bits {bits}; leave it out.")
-    if vocabulary not in (None, "all") and not vocabulary.isdecimal():
+    if vocabulary not in (None, "all") and (rows is None or rows < 0):
         raise InvalidInput(f"Expected a number of tokens or 'all', but got --vocabulary {vocabulary[:40]}; give one.")
     from sipit.claims.certify import certify as run
     from sipit.prompts.reading import read_prompts
 
     texts = read_prompts(prompts)
-    chosen = None if layer is None else int(layer)
     observed = None if states is None else (_observed(states, chosen), _exact(noise))
     loaded = load(model, dtype=dtype, device=device, seed=seed)
-    tokens = None if vocabulary is None else loaded.vocabulary_size if vocabulary == "all" else int(vocabulary)
+    tokens = loaded.vocabulary_size if vocabulary == "all" else rows
     with progress("tokens" if tokens else "prompts") as report:
         record = run(
-            loaded, texts, layer=chosen, bits=None if bits == "auto" else int(bits),
+            loaded, texts, layer=chosen, bits=width,
             special_tokens=not no_special_tokens, budget=not no_noise, vocabulary=tokens, observed=observed,
             progress=report,
         )  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from proofs.arguments import decimal
 from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Dtype, Json, Output, Seed
 from sipit.cli.output import check_output, finish, progress
@@ -36,7 +37,8 @@ def check(
 
     Example: sipit check tiny-llama -o record.json
     """
-    if layer is not None and not layer.isdecimal():
+    chosen = None if layer is None else decimal(layer)
+    if layer is not None and (chosen is None or chosen < 0):
         raise InvalidInput(
             f"Expected a layer number, but got --layer {layer}; the final norm is not part of the proof."
         )
@@ -45,7 +47,6 @@ def check(
     from sipit.claims.check import check_model
     from sipit.report.chapters.check import refuting
 
-    chosen = None if layer is None else int(layer)
     record = check_model(
         model,
         layer=chosen,

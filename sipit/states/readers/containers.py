@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,6 +19,7 @@ from sipit.models.gguf_header import check_gguf
 from sipit.states.readers.numpy_files import read_npy, read_npz
 from sipit.states.readers.price import check_memory
 
+NUMBER = "[0-9]{1,9}"  # of a layer in a name: what is longer is none, and may be too long to be made a number
 _PICKLES = (b"\x80", b"(dp", b"ccopy_reg")
 
 
@@ -60,10 +60,10 @@ class Container:
     metadata: dict[str, str]
 
 
-def natural(name: str) -> list[Any]:
+def natural(name: str) -> list[tuple[int, str]]:
     """Sorts `layer2` before `layer10`: digits by value, the rest by letters."""
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+    parts = re.split(r"([0-9]+)", name)  # letters and digits by turns, of any length
+    return [(len(part.lstrip("0")), part.lstrip("0")) if at % 2 else (0, part) for at, part in enumerate(parts)]
 
 
 def read_container(path: Path) -> Container:

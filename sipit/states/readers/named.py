@@ -20,27 +20,27 @@ from sipit.observations.halves import halves_of
 from sipit.observations.readers import AtModule, Reader, first_tensor
 from sipit.observations.sites import off_centre
 from sipit.states.readers.companions import Companions
-from sipit.states.readers.containers import Container, Stored
+from sipit.states.readers.containers import NUMBER, Container, Stored
 from sipit.states.readers.contents import Contents, Place, TokenIds
 
 # Pattern of the key, site, and by how much the layer is more than the number in the key.
 _HOOKS = (
-    (r"blocks\.(\d+)\.hook_resid_pre", "residual", 0),
-    (r"blocks\.(\d+)\.hook_resid_post", "residual", 1),
-    (r"blocks\.(\d+)\.hook_resid_mid", "mid", 1),
-    (r"blocks\.(\d+)\.hook_attn_out", "attention-out", 1),
-    (r"blocks\.(\d+)\.hook_mlp_out", "mlp-out", 1),
-    (r"blocks\.(\d+)\.attn\.hook_rot_k", "keys", 0),
-    (r"blocks\.(\d+)\.attn\.hook_k", "keys-unrotated", 0),
-    (r"blocks\.(\d+)\.attn\.hook_v", "values", 0),
+    (rf"blocks\.({NUMBER})\.hook_resid_pre", "residual", 0),
+    (rf"blocks\.({NUMBER})\.hook_resid_post", "residual", 1),
+    (rf"blocks\.({NUMBER})\.hook_resid_mid", "mid", 1),
+    (rf"blocks\.({NUMBER})\.hook_attn_out", "attention-out", 1),
+    (rf"blocks\.({NUMBER})\.hook_mlp_out", "mlp-out", 1),
+    (rf"blocks\.({NUMBER})\.attn\.hook_rot_k", "keys", 0),
+    (rf"blocks\.({NUMBER})\.attn\.hook_k", "keys-unrotated", 0),
+    (rf"blocks\.({NUMBER})\.attn\.hook_v", "values", 0),
 )
 _LLAMA_CPP = (
-    (r"l_out-(\d+)", "residual", 1),
-    (r"ffn_inp-(\d+)", "mid", 1),
-    (r"attn_out-(\d+)", "attention-out", 1),
-    (r"ffn_out-(\d+)", "mlp-out", 1),
-    (r"attn_norm-(\d+)", "normed", 0),
-    (r"Vcur-(\d+)", "values", 0),
+    (rf"l_out-({NUMBER})", "residual", 1),
+    (rf"ffn_inp-({NUMBER})", "mid", 1),
+    (rf"attn_out-({NUMBER})", "attention-out", 1),
+    (rf"ffn_out-({NUMBER})", "mlp-out", 1),
+    (rf"attn_norm-({NUMBER})", "normed", 0),
+    (rf"Vcur-({NUMBER})", "values", 0),
 )
 _LLAMA_CPP_KEYS = r"Kcur-\d+"  # before or behind the rotary embedding, of which the name says nothing
 _HEADS = {"keys", "keys-unrotated", "values"}  # sites with an axis of heads

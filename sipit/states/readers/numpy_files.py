@@ -30,11 +30,7 @@ def read_npy(path: Path) -> list[_Entry]:
     """
     with path.open("rb") as stream:
         dtype, shape = _header(path, stream, path.stat().st_size)
-
-    def read() -> torch.Tensor:
-        return from_numpy(np.load(path, allow_pickle=False))
-
-    return [(path.stem, dtype, shape, read)]
+    return [(path.stem, dtype, shape, _reader(path, path.stem, lambda: np.load(path, allow_pickle=False)))]
 
 
 def read_npz(path: Path) -> list[_Entry]:
@@ -57,7 +53,7 @@ def read_npz(path: Path) -> list[_Entry]:
                 name = entry.filename.removesuffix(".npy")
                 with archive.open(entry) as stream:
                     dtype, shape = _header(path, stream, entry.file_size)
-                found.append((name, dtype, shape, _member(path, name, opened)))
+                found.append((name, dtype, shape, _reader(path, name, lambda name=name: opened()[name])))
     except (
         zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError,
     ) as error:  # fmt: skip
@@ -69,11 +65,11 @@ def read_npz(path: Path) -> list[_Entry]:
     return found
 
 
-def _member(path: Path, name: str, opened: Callable[[], Any]) -> Callable[[], torch.Tensor]:
+def _reader(path: Path, name: str, load: Callable[[], Any]) -> Callable[[], torch.Tensor]:
     def read() -> torch.Tensor:
         try:
-            return from_numpy(opened()[name])
-        except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError):
+            return from_numpy(load())
+        except (zipfile.BadZipFile, zlib.error, OSError, ValueError, TypeError, EOFError, RuntimeError):
             raise InvalidInput(f"Expected the array {name!r}, but {path} is damaged there; copy it again.") from None
 
     return read
@@ -98,7 +94,8 @@ def _header(path: Path, stream: IO[bytes], size: int) -> tuple[str, tuple[int, .
             f"Expected an array of numbers, but one in {path} holds {dtype}, which is none that numpy computes states "
             "in; bring it to float32, and save it again."
         )
-    if any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != size - stream.tell():
+    sizes = all(type(one) is int and one >= 0 for one in shape)
+    if not sizes or math.prod(shape) * dtype.itemsize != size - stream.tell():
         raise InvalidInput(
             f"Expected as many bytes as an array of shape {shape} has, but {path} is cut or damaged; copy it again."
         )

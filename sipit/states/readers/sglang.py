@@ -11,8 +11,12 @@ from typing import Any
 
 import torch
 
+from proofs.arguments import token_ids
 from proofs.errors import InvalidInput
+from proofs.files import whole_file
 from sipit.states.readers.contents import Contents, Place, TokenIds
+
+_LARGEST = 4 * 2**30  # bytes of an answer
 
 
 def read_sglang(path: Path) -> Contents:
@@ -22,7 +26,8 @@ def read_sglang(path: Path) -> Contents:
         InvalidInput: not JSON, no such answers, or rows of several widths.
     """
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        content = whole_file(path, most=_LARGEST)
+        data: Any = json.loads((content or b"").decode())
     except (OSError, ValueError, RecursionError):
         raise InvalidInput(
             f"Expected the JSON of an SGLang answer, but {path} cannot be read as JSON; save it again."
@@ -38,10 +43,10 @@ def read_sglang(path: Path) -> Contents:
             "others; save the answer of return_hidden_states as it came."
         )
     known = tuple(_ids(answer, len(array)) for answer, array in zip(answers, arrays, strict=True))
-    token_ids: TokenIds | None = tuple(ids for ids in known if ids is not None)
-    if len(token_ids) != len(arrays):
-        token_ids = None
-    return Contents("answers of SGLang, states after the final norm", {Place("residual", "final"): arrays}, token_ids)
+    stored: TokenIds | None = tuple(ids for ids in known if ids is not None)
+    if len(stored) != len(arrays):
+        stored = None
+    return Contents("answers of SGLang, states after the final norm", {Place("residual", "final"): arrays}, stored)
 
 
 def _rows(parts: Any) -> torch.Tensor:
@@ -53,8 +58,8 @@ def _rows(parts: Any) -> torch.Tensor:
 def _ids(answer: Any, rows: int) -> tuple[int, ...] | None:
     """The ids of the rows, where the answer has those of its prompt (with log-probabilities of the input)."""
     try:
-        prompt = [int(entry[1]) for entry in answer["meta_info"]["input_token_logprobs"]]
-        ids = (*prompt, *map(int, answer["output_ids"]))[:rows]
-    except (KeyError, TypeError, ValueError, IndexError):
+        prompt = [entry[1] for entry in answer["meta_info"]["input_token_logprobs"]]
+        ids = token_ids("an answer", [*prompt, *answer["output_ids"]])[:rows]
+    except (KeyError, TypeError, InvalidInput, IndexError):
         return None
     return ids if len(ids) == rows else None

@@ -12,7 +12,7 @@ import torch
 
 from proofs.errors import InvalidInput
 from sipit.models.network import Layer
-from sipit.states.readers.containers import Container, Stored
+from sipit.states.readers.containers import NUMBER, Container, Stored
 from sipit.states.readers.contents import Contents, Place
 
 BLOCK = 16  # tokens in a block of its cache; rows of whole blocks that were in it are not computed again
@@ -64,7 +64,7 @@ def vllm_cache(containers: Sequence[Container]) -> Contents | None:
         return None
     places: dict[Place, tuple[torch.Tensor, ...]] = {}
     for container in containers:
-        found = re.search(r"(?:layers|h|blocks)\.(\d+)\.", container.path.name)
+        found = re.search(rf"(?:layers|h|blocks)\.({NUMBER})\.", container.path.name)
         if found is None:
             raise InvalidInput(
                 "Expected a file named for its attention module, such as model.layers.0.self_attn.attn.safetensors, "
