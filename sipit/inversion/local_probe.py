@@ -14,8 +14,8 @@ import torch
 
 _FEWEST = 256  # candidates, earlier positions counted, from which an order comes of them
 _MEAN_OF = 8  # candidates at the position itself, from which the others are compared with their mean
-_MOST = 2048  # rows that are learned from at most, and as many again of earlier positions
-_NUMBERS = 2**24  # that these hold at most
+_MOST, _EARLIER = 8192, 2048  # rows that are learned from at most, of a position and of those before
+_NUMBERS = 2**24  # that the former hold at most
 _RIDGE = 0.5  # strength, in mean squares of the rows
 _LENGTHS = 64  # directions in which the lengths of A'e_v are measured
 _SEED = 20251127
@@ -44,7 +44,7 @@ class LocalProbe:
         as here, nothing is taken over.
         """
         known = [] if before is None else [*before.earlier, before._spread_out()]
-        kept, room = list[_Spread](), _room(len(observed))
+        kept, room = list[_Spread](), min(_EARLIER, _room(len(observed)))
         for place, tokens, spread in reversed(known):
             if place < position < 2 * place + 2 and room > 0:
                 kept.append((place, tokens[:room], spread[:room]))
@@ -86,12 +86,18 @@ class LocalProbe:
         inputs = torch.cat([rows[tokens] - rows[tokens].mean(0) for _, tokens, _ in groups])
         x = torch.cat([spread for _, _, spread in groups])
         scale = x.std(0).clamp_min(torch.finfo(x.dtype).tiny)
-        gram = inputs @ inputs.T
-        gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
+        few = len(inputs) < inputs.shape[1]  # then the dual form is the smaller one
+        gram = inputs @ inputs.T if few else inputs.T @ inputs
+        gram.diagonal().add_(_RIDGE * inputs.square().sum(1).mean())
         factor, failed = torch.linalg.cholesky_ex(gram)
         if int(failed):
             return None
-        decode = inputs.T @ torch.cholesky_solve(x / scale, factor)
+        directions = x / scale
+        decode = (
+            inputs.T @ torch.cholesky_solve(directions, factor)
+            if few
+            else torch.cholesky_solve(inputs.T @ directions, factor)
+        )
         seen = (self.observed - self.states.mean(0)) / self._size() / scale
         leading = _leading(decode)
         lengths = (rows @ leading - rows[self.tokens].mean(0) @ leading).square().sum(1)

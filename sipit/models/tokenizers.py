@@ -1,11 +1,13 @@
 """The tokenizer beside a model, or why there is none; a model without one is worked with by token ids."""
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from proofs.errors import InvalidInput
 from proofs.network.tensor_file import check_pointer
 from sipit.models.files import file_of
+from sipit.models.growth import MOST, growth
 from sipit.models.library import missing_library, one_line, quiet
 from sipit.models.stored import gguf_file
 
@@ -19,6 +21,9 @@ def find_tokenizer(name: str) -> tuple[Any, str]:
     from transformers import AutoTokenizer
 
     packed = gguf_file(name)
+    path = None if packed is not None else file_of(name, _FILES[0])
+    if path is not None and _grows(path):
+        return None, f"has a {_FILES[0]} that may make a text more than {MOST} times as long, which is not run"
     where, given = (name, {}) if packed is None else (str(packed.parent), {"gguf_file": packed.name})
     try:
         with quiet():
@@ -28,6 +33,14 @@ def find_tokenizer(name: str) -> tuple[Any, str]:
         return None, _why_none(name, packed is not None, error)
     # Where a folder has no tokenizer files, the library makes an empty tokenizer up for some families.
     return (tokenizer, "") if len(known) > 1 else (None, NO_TOKENIZER)
+
+
+def _grows(path: Path) -> bool:
+    """Whether a `tokenizer.json` may make a text far longer; one that cannot be read is for the library to refuse."""
+    try:
+        return growth(path.read_bytes()) > MOST
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def _why_none(name: str, packed: bool, error: Exception) -> str:

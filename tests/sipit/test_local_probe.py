@@ -95,12 +95,36 @@ def test_a_view_of_the_states_sees_what_it_is_learned_of():
 
 def test_it_holds_no_more_rows_than_it_learns_from():
     _, states, order = setting(0)
-    before = learned(states, order[:1500], order[1501])
-    before.add(order[:1500], states(order[:1500]))
-    assert before.full
+    before = learned(states, order, order[0])
+    for _ in range(5):
+        before.add(order, states(order))
+    assert before.full and len(before.tokens) == 8192
     after = LocalProbe.at(4, before.observed, before)
-    assert len(before.tokens) == 2048
     assert sum(len(tokens) for _, tokens, _ in after.earlier) == 2048
+    wide = LocalProbe.at(0, torch.zeros(2**16), None)
+    wide.add(order[:500], torch.ones(500, 2**16))
+    assert wide.full and wide.states.numel() <= 2**24
+
+
+@pytest.mark.parametrize("count", [300, 2000])
+def test_both_forms_are_the_ridge_regression(count):
+    """Fewer candidates than a row has entries, and more."""
+    generator = torch.Generator().manual_seed(0)
+    rows, states = torch.randn(2100, 600, generator=generator), torch.randn(2100, 8, generator=generator)
+    probe = LocalProbe.at(0, states[0], None)
+    probe.add(torch.arange(1, count + 1), states[1 : count + 1])
+    inputs = (rows[1 : count + 1] - rows[1 : count + 1].mean(0)).double()
+    x = states[1 : count + 1].double() - states[1 : count + 1].mean(0)
+    size = x.square().sum(1).mean().sqrt()
+    scale = (x / size).std(0)
+    way = torch.linalg.solve(
+        inputs.T @ inputs + 0.5 * inputs.square().sum(1).mean() * torch.eye(600), inputs.T @ (x / size / scale)
+    )
+    expected = (rows.double() - rows[1 : count + 1].mean(0)) @ way
+    seen = (states[0].double() - states[1 : count + 1].mean(0)) / size / scale
+    (found,) = probe.scores(rows)
+    right = expected @ seen - expected.square().sum(1) / 2
+    torch.testing.assert_close((found - found.mean()).double(), right - right.mean(), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow

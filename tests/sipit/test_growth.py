@@ -1,0 +1,74 @@
+"""A tokenizer that would write without end is not run (`sipit.models.growth`)."""
+
+import base64
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+from sipit.models.growth import MOST, growth
+from sipit.models.smollm2 import smollm2_folder
+from sipit.models.tokenizers import find_tokenizer
+from tests.field.places import model_folder
+
+WORDS = st.text("ab ", max_size=4)
+STEPS = st.one_of(
+    st.builds(lambda old, new: {"type": "Replace", "pattern": {"String": old}, "content": new}, WORDS, WORDS),
+    st.builds(
+        lambda old, new: {"type": "Replace", "pattern": {"Regex": old}, "content": new},
+        st.sampled_from(["a", "a*", " {2,}", "b|a", "."]), WORDS,
+    ),
+    st.builds(lambda new: {"type": "Prepend", "prepend": new}, st.text("ab ", min_size=1, max_size=3)),
+    st.just({"type": "Lowercase"}),
+)  # fmt: skip
+NORMALIZERS = st.recursive(
+    STEPS, lambda inner: st.builds(lambda some: {"type": "Sequence", "normalizers": some}, st.lists(inner, max_size=4)),
+    max_leaves=6,
+)  # fmt: skip
+EMPTY = json.loads(Tokenizer(WordLevel({"a": 0}, unk_token="a")).to_str())
+
+
+def file_with(normalizer):
+    return json.dumps(EMPTY | {"normalizer": normalizer})
+
+
+@given(NORMALIZERS, st.text("ab ", min_size=1, max_size=12))
+def test_no_text_becomes_longer_than_it_says(normalizer, text):
+    content = file_with(normalizer)
+    made = Tokenizer.from_str(content).normalizer.normalize_str(text)
+    assert len(made) <= growth(content.encode()) * len(text)
+
+
+def test_a_table_writes_as_much_as_its_longest_entry():
+    table = base64.b64encode(b"\x04\0\0\0" + b"abcd" + b"x\0" + b"y" * 40 + b"\0").decode()
+    assert growth(file_with({"type": "Precompiled", "precompiled_charsmap": table}).encode()) == 40
+
+
+@pytest.mark.parametrize("part", ["normalizer", "decoder"])
+def test_a_chain_that_doubles_is_not_run(tmp_path, part):
+    doubling = [{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 40
+    folder = tmp_path / "model"
+    model_folder(folder)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    kind = {"normalizer": "normalizers", "decoder": "decoders"}[part]
+    content[part] = {"type": "Sequence", kind: doubling}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    tokenizer, why = find_tokenizer(str(folder))
+    assert tokenizer is None and f"{MOST} times" in why
+    command = [sys.executable, "-m", "sipit", "invert", str(folder), "--text", "aa", "--layer", "1"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and "tokenizer.json" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_tokenizers_in_use_are_far_below_the_limit():
+    content = (smollm2_folder() / "tokenizer.json").read_bytes()
+    assert growth(content) <= 4
+    llama = {"type": "Sequence", "normalizers": [
+        {"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+    ]}  # fmt: skip
+    assert growth(file_with(llama).encode()) == 2
