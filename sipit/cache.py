@@ -1,11 +1,14 @@
 """Where converted models, probes and measured noise are kept between runs.
 
-The cache only saves time: where it cannot be written, or what it holds is not as it was written (`sipit.sealed`), the
-work is done again.
+The cache only saves time: where it cannot be written, or what it holds is not as it was written, the work is done
+again. Files that are read back carry the sha256 of what they hold, so that one which a full disk, a crash or a bad
+sector has changed is seen and counts as missing. It is no signature: whoever can write into the cache can write a seal.
 """
 
 import contextlib
 import functools
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -18,11 +21,12 @@ import platformdirs
 
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
-from sipit.sealed import opened_json, opened_tensors, sealed_json, sealed_tensors
+from proofs.network.tensor_file import read_header
 
 if TYPE_CHECKING:
     import torch
 
+_SEAL, _NOTE = "sha256", "note"  # in the header of a file of tensors
 MEASURING = 4  # raised where this toolkit measures otherwise than before; 2 to 4: half types as the library loads them
 
 
@@ -128,3 +132,51 @@ def _keep(key: str, content: bytes) -> None:
     with contextlib.suppress(OSError, InvalidInput):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
+
+
+def sealed_json(data: dict[str, Any]) -> bytes:
+    """A file of a JSON object: a line with its seal, then the object."""
+    body = json.dumps(data).encode()
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def opened_json(path: Path) -> dict[str, Any] | None:
+    """The object of a file; None where there is none, or it is not as it was written."""
+    try:
+        seal, _, body = path.read_bytes().partition(b"\n")
+        data = json.loads(body) if seal == hashlib.sha256(body).hexdigest().encode() else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def sealed_tensors(tensors: "dict[str, torch.Tensor]", note: str = "") -> bytes:
+    """A safetensors file of tensors, and of a note beside them."""
+    from safetensors.torch import save
+
+    plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    return save(plain, {_SEAL: _seal(plain, note), _NOTE: note})
+
+
+def opened_tensors(path: Path) -> "tuple[dict[str, torch.Tensor], str] | None":
+    """The tensors of a file and its note; None where there is none, or it is not as it was written."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        about = read_header(path).metadata
+        tensors, note = load_file(path), about[_NOTE]
+        return (tensors, note) if about[_SEAL] == _seal(tensors, note) else None
+    except (InvalidInput, SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError):
+        return None
+
+
+def _seal(tensors: "dict[str, torch.Tensor]", note: str) -> str:
+    import torch
+
+    total = hashlib.sha256(note.encode(errors="surrogatepass"))
+    for name, tensor in sorted(tensors.items()):
+        total.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode(errors="surrogatepass"))
+        if tensor.numel():
+            total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()

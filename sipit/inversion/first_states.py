@@ -30,6 +30,11 @@ class FirstStates:
     def __post_init__(self) -> None:
         self._asked = torch.zeros_like(self.known)  # by some search, which enters them before it ends
 
+    @property
+    def complete(self) -> bool:
+        """Whether the states of all tokens are there."""
+        return bool(self.known.all())
+
     @classmethod
     def of(cls, network: Network) -> "FirstStates | None":
         """Those that are kept of a network, or none yet; None where holding them is not worth it, or not sound."""
@@ -77,6 +82,6 @@ class FirstStates:
         self.table = self.table.to(torch.promote_types(self.table.dtype, states.dtype))
         self.table[tokens[first]] = states[first].to(self.table.dtype)
         self.known[tokens[first]] = True
-        if not self._kept and bool(self.known.all()):
+        if not self._kept and self.complete:
             keep_tensors(self.key, {"states": self.table.cpu()})
             self._kept = True

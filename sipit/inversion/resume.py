@@ -19,13 +19,12 @@ import torch
 
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
-from sipit.cache import cache_folder, full_disk, measured_with
+from sipit.cache import cache_folder, full_disk, measured_with, opened_tensors, sealed_tensors
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.search import Search
 from sipit.inversion.standing import Standing, Tested
 from sipit.models import LanguageModel
 from sipit.noise.tolerance import Tolerance
-from sipit.sealed import opened_tensors, sealed_tensors
 
 SCHEMA = "sipit/inversion/1"
 INTERVAL = 10.0  # seconds between two writings of one prompt

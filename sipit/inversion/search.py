@@ -33,6 +33,7 @@ RIVALS = 16  # tested at a position: half by the ranking of the policy, half by 
 FIRST = 32  # candidates in the first batch where the draft does not fit, half as many where the policy is informed
 GROWTH = 3  # each further batch is this many times as large
 LEARNING = 256  # candidates in a batch as long as the next order comes of what these show
+EAGER = 2048  # candidates up to which that is so
 AGAIN = 96  # tokens of a corrected draft that run before candidates are tested where it ended: more cost more
 STRETCH = 2048  # tokens of a draft that run together: nothing looks at the clock while they do
 EXAMINED = 256  # candidates tested with half types before the rounding at a position is examined
@@ -248,9 +249,11 @@ class Search:
         ordered = self.verifier.model.token_classes[:0]
         self._learn(position)
         while self._tested(position) < limit and (self.rivals == vocabulary or not self.verifier.fits(position)):
-            batch = min(batch * GROWTH, LEARNING if self.verifier.learns(position) else PIECE)
+            learns = self.verifier.learns(position)
+            batch = min(batch * GROWTH, LEARNING if learns and self._tested(position) < EAGER else PIECE)
             if not len(ordered):
-                ordered = self._candidates(position, batch if batch < PIECE else self.proposal.at_once)
+                anew = learns or batch < PIECE
+                ordered = self._candidates(position, batch if anew else self.proposal.at_once)
             chosen, ordered = ordered[:batch], ordered[batch:]
             in_time = yield from self._test([(position, chosen)])
             if not in_time:
@@ -272,8 +275,10 @@ class Search:
         return False
 
     def _learn(self, position: int) -> None:
-        """Learns from what is tested at a position, where that is worth its place."""
-        if self.proposal.informed and self.rivals < self.verifier.model.vocabulary_size:
+        """Learns from what is tested at a position, where an order is wanted and tests cost a run."""
+        everything = self.rivals == self.verifier.model.vocabulary_size
+        at_hand = position == 0 and self.first is not None and self.first.complete
+        if self.proposal.informed and not everything and not at_hand:
             self.verifier.learn(position)
 
     def _decide(self, position: int) -> None:

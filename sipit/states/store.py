@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import write_atomically
+from sipit.cache import opened_json, sealed_json
 from sipit.models import LanguageModel
 from sipit.models.layers import reading
 from sipit.models.network import Network, check_layer
 from sipit.prompts.windows import Prefixes
 from sipit.record import Progress
-from sipit.sealed import opened_json, sealed_json
 
 SCHEMA = "sipit/state-store/1"
 CHECKPOINT, CHECKPOINT_EVERY = "checkpoint.json", 8  # batches

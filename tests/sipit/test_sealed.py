@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from sipit.sealed import opened_json, opened_tensors, sealed_json, sealed_tensors
+from sipit.cache import opened_json, opened_tensors, sealed_json, sealed_tensors
 
 ROOT = Path(__file__).parents[2]
 OBJECT = {"noise": 1e-6, "left_out": ["é"], "many": [1, 2.5, None, True]}
