@@ -1,6 +1,7 @@
 """What does not fit a lemma of the kernel is refused: shapes, kinds, attributes, leaves, masks beyond all bounds."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from proofs.arithmetic.bounds import EVERYTHING, Interval
 from proofs.kernel.lemmas.instance import OPEN, Line
 from proofs.kernel.lemmas.table import LEMMAS
-from proofs.network.graph import Constant
-from proofs.regularity import CONSTANT, POLYNOMIAL
+from proofs.network.graph import Constant, Node, TensorType
+from proofs.regularity import CONSTANT, POLYNOMIAL, UNPROVED
 from tests.proofs.lines import HALF, derived, real, refused, truth, whole, within
 
 
@@ -104,7 +105,8 @@ def test_nothing_is_known_of_what_is_read_from_a_mask(operation: str) -> None:
 
 @pytest.mark.parametrize(
     ("operation", "kind", "attributes"),
-    [("parameter", "integer", {"name": "x"}), ("tokens", "integer", {}), ("tokens", "integer", {"vocabulary": 0}),
+    [("parameter", "integer", {"name": "x"}), ("tokens", "integer", {}), ("tokens", "real", {"vocabulary": 7}),
+     ("tokens", "boolean", {"vocabulary": 7}), ("tokens", "integer", {"vocabulary": 0}),
      ("remainder", "integer", {"by": 0})],
 )  # fmt: skip
 def test_leaves_that_are_not_what_they_say_are_refused(operation: str, kind: str, attributes: Any) -> None:
@@ -137,3 +139,45 @@ def test_no_mask_is_followed_beyond_what_can_be_written_out(size: int) -> None:
 def test_a_constant_of_one_entry_that_stands_for_too_many_is_no_mask() -> None:
     values = [Constant((2**28 + 1,), "real", (-math.inf,))]
     refused("constant", [], (2**28 + 1,), values=values, shape=(2**28 + 1,), kind="real", value=0)
+
+
+@pytest.mark.parametrize("operation", ["maximum", "minimum"])
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    "hidden", [Line(POLYNOMIAL, within(0, 1).bounds, np.array([True, False, False, False])), Line(UNPROVED)]
+)
+def test_what_may_be_no_number_is_not_left_out_for_being_small(operation: str, place: int, hidden: Line) -> None:
+    """On either side, and however far beyond the other the one that is known lies."""
+    far = within(-9, -8) if operation == "minimum" else within(8, 9)
+    arguments = [real((4,), hidden), real((4,), far)]
+    assert derived(operation, arguments if place else arguments[::-1]) == OPEN
+    beyond = real((4,), replace(hidden, bounds=within(0, 1).bounds))
+    assert derived(operation, [beyond, real((4,), far)] if place else [real((4,), far), beyond]) == OPEN
+
+
+def test_what_is_unproved_stays_so_where_it_is_multiplied_by_0() -> None:
+    negative = within(-2, -1).bounds
+    assert derived("relu", [real((4,), Line(UNPROVED, negative))]).regularity == UNPROVED
+    assert derived("relu", [real((4,), Line(POLYNOMIAL, negative))]).regularity == CONSTANT
+
+
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize("around", [(-9, -7), (-3, 9), (2, 4), (7, 8)])
+def test_limits_in_the_wrong_order_give_the_upper_one(around: Any, opened: bool) -> None:
+    line = derived("clamp", [real((4,), within(*around, opened))], low=Fraction(5), high=Fraction(1))
+    assert line.bounds == Interval.point(Fraction(1))
+
+
+@pytest.mark.parametrize(
+    ("values", "largest"),
+    [((-math.inf, 0), False), ((0, 0), False), ((-math.inf, -math.inf), True)],
+)
+def test_only_minus_infinity_everywhere_is_less_than_every_number(values: Any, largest: bool) -> None:
+    """As a constant beside what may be anything: nothing else may be left out."""
+    held = [Constant((2,), "real", values)]
+    mask = np.array([value == -math.inf for value in values])
+    bottom = Node("constant", (), {"value": 0}, TensorType((2,), "real"))
+    line = Line(POLYNOMIAL, EVERYTHING)
+    known = Line(CONSTANT, EVERYTHING if mask.any() else Interval.point(Fraction(0)), mask if mask.any() else None)
+    found = derived("maximum", [real((2,), line), real((2,), known)], (2,), constants=[None, bottom], values=held)
+    assert (found == line) == largest

@@ -15,11 +15,12 @@ from proofs.enclosures.enclosure import Enclosure
 from proofs.enclosures.in_arb import balls_of
 from proofs.enclosures.segments import STATE, cuts, segments
 from proofs.errors import Unsupported
+from proofs.kernel import separation as checker
 from proofs.kernel.result import digest
 from proofs.operations.interpreter import evaluate
 from tests.proofs.building import Net, attention_net
 from tests.proofs.decoders import PROMPTS, weights_of
-from tests.proofs.mutating import changed, signed
+from tests.proofs.mutating import changed, placed, signed
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,65 @@ def test_every_change_is_rejected(name: str, certificate: dict[str, Any], weight
     plain = check(changed(certificate, *path, to=to, sign=False), weights)
     assert plain.verdict is Verdict.REJECTED
     assert "digest" in plain.reason
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "reason"),
+    [
+        (("prompts", 0, "token_ids", 1), True, "no tokens"),
+        (("prompts", 0, "token_ids", 1), 1.0, "no tokens"),
+        (("prompts", 0, "token_ids"), {"0": 0, "1": 1, "2": 2}, "no tokens"),
+        (("prompts", 0, "token_ids"), [0, 1, 2, 3, 4, 0, 1], "a length that no graph is of"),
+        (("prompts", 0), None, "no tokens"),
+        (("prompts",), {"0": 1, "1": 2}, "no two prompts"),
+        (("prompts",), lambda rows: rows[:1], "no two prompts"),
+        (("prompts", 0, "enclosures"), {"0": 1}, "one enclosure per step"),
+        (("prompts", 0, "enclosures"), lambda some: [*some, some[-1]], "one enclosure per step"),
+        (("graphs",), {"0": 1}, "no graph, or no claim"),
+        (("graphs",), [], "no graph, or no claim"),
+        (("claim",), ["graphs"], "no graph, or no claim"),
+        (("weights",), ["sha256"], "not those that the certificate names"),
+        (("claim", "closest"), [0, 4], "another bound than the least"),
+        (("claim", "closest"), [0, 1, 2], "none of two prompts"),
+        (("claim", "closest"), [True, 2], "none of two prompts"),
+        (("claim", "closest"), [-1, 1], "none of two prompts"),
+        (("claim", "closest"), lambda pair: pair[::-1], "none of two prompts"),
+    ],
+)
+def test_a_part_of_another_form_is_what_is_named(
+    path: Any, to: Any, reason: str, certificate: dict[str, Any], weights: dict[str, Any]
+) -> None:
+    """Also what equals what belongs there, as `True` does 1: a digest that fits does not save it."""
+    outcome = check(signed(placed(certificate, path, to)), weights)
+    assert outcome.verdict is Verdict.REJECTED
+    assert reason in outcome.reason
+
+
+def test_a_graph_that_is_not_well_formed_is_rejected(certificate: dict[str, Any], weights: dict[str, Any]) -> None:
+    forged = placed(certificate, ("graphs", 0, "nodes"), lambda rows: [*rows[:-1], [rows[-1][0], [0], *rows[-1][2:]]])
+    forged = placed(forged, ("claim", "graphs"), [digest(graph) for graph in forged["graphs"]])
+    outcome = check(signed(forged), weights)
+    assert outcome.verdict is Verdict.REJECTED
+    assert "enclosure" not in outcome.reason
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_arb_alone_notices_an_enclosure_that_does_not_hold(
+    monkeypatch: pytest.MonkeyPatch, step: int, certificate: dict[str, Any], weights: dict[str, Any]
+) -> None:
+    """The second opinion, where fixed point is taken away: every step in Arb, and one state a little off."""
+    monkeypatch.setattr(checker, "_contained", lambda *_: None)
+    monkeypatch.setattr(checker, "ASKED", 10**6)
+    assert check(certificate, weights).verdict is Verdict.ACCEPTED
+    last = certificate["prompts"][step]["enclosures"][-1]
+    moved = Enclosure.from_json(last, 1, 4)
+    middle = moved.mantissa.copy()
+    middle[0, 0] += 2 * int(moved.radius[0]) + 2
+    forged = placed(certificate, ("prompts", step, "enclosures", -1), replace(moved, mantissa=middle).to_json())
+    monkeypatch.setattr(checker, "_claims", lambda *_: None)
+    outcome = check(signed(forged), weights)
+    assert outcome.verdict is Verdict.REJECTED
+    assert "the states do not lie in the enclosure" in outcome.reason
 
 
 def test_other_weights_are_rejected(certificate: dict[str, Any], graph: Any, weights: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from proofs.enclosures.continuations import Continuations, norms
 from proofs.enclosures.in_arb import balls_of
 from proofs.errors import Unsupported
 from proofs.kernel.claim import Sample
+from proofs.kernel.vocabulary import claim_of
 from proofs.operations.interpreter import evaluate
 from proofs.provers.vocabulary import certify_vocabulary
 from tests.proofs.building import Net, attention_net
@@ -130,6 +131,8 @@ FORGERIES = {
     "prefix longer": (("prefix"), [3, 1, 1]),
     "prefix outside": (("prefix", 0), TOKENS),
     "prefix of text": (("prefix"), "31"),
+    "no prefix": (("prefix",), []),
+    "no enclosures": (("enclosures",), []),
     "tokens": (("tokens",), TOKENS - 1),
     "too many tokens": (("tokens",), TOKENS + 1),
     "layer": (("layer",), 2),
@@ -181,6 +184,58 @@ def test_the_closest_cannot_stand_behind_another_prefix(
     claim = certificate["claim"] | {"minimum_lower_bound": other["claim"]["minimum_lower_bound"]}
     forged = signed(certificate, closest=other, bits=other["bits"], claim=claim)
     assert check(forged, weights, steps=1).verdict is Verdict.REJECTED
+
+
+def reclaimed(graph: Any, certificate: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    """A certificate with other parts, and a claim that follows from these, as a careful forger would write it."""
+    forged = {**certificate, **parts}
+    others = forged["enclosures"]["others_at_least"]
+    claim = claim_of(
+        forged["closest"], graph, forged["prefix"], forged["tokens"], forged["duplicates"], others and float(others)
+    )
+    return signed(certificate, **parts, bits=forged["closest"]["bits"], claim=claim)
+
+
+def test_a_claim_that_follows_from_its_parts_does_not_save_them(
+    graph: Any, weights: dict[str, Any], certificate: dict[str, Any]
+) -> None:
+    """Each part is wrong alone, and is what is named."""
+
+    def reason(**parts: Any) -> str:
+        outcome = check(reclaimed(graph, certificate, **parts), weights, steps=1)
+        assert outcome.verdict is Verdict.REJECTED
+        return outcome.reason
+
+    def of(rows: list[tuple[int, ...]], **options: Any) -> dict[str, Any]:
+        return certify_separation(graph, weights, rows, **options).to_json()
+
+    assert check(reclaimed(graph, certificate), weights, steps=1).verdict is Verdict.ACCEPTED
+    for duplicates in ([], [[4, 7], [1, 2]], [[7, 4]], [[4, 7], [9]]):
+        assert "those with equal rows" in reason(duplicates=duplicates)
+    tokens = [row["token_ids"][-1] for row in certificate["closest"]["prompts"]]
+    for prefix in ((2, 1), (4, 1), (3, 0)):
+        assert "other prompts" in reason(closest=of([(*prefix, token) for token in tokens]))
+    second = [7 if token == 4 else token for token in tokens] if 4 in tokens else [7, *tokens[1:]]
+    assert "other prompts" in reason(closest=of([(*PREFIX, token) for token in second]))
+    many = [(*PREFIX, token) for token in [*tokens, *(t for t in range(TOKENS) if t not in {*tokens, 4, 7})][:17]]
+    assert "too many" in reason(closest=of(many))
+    assert "no certificate of the closest" in reason_of(check(signed(certificate, closest=[]), weights))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{"prefix": [3, True]}, {"prefix": [3.0, 1]}, {"prefix": "31"}, {"prefix": None}]
+    + [{"tokens": tokens} for tokens in (float(TOKENS), str(TOKENS), None)],
+)
+def test_what_equals_a_whole_number_is_none(
+    parts: dict[str, Any], certificate: dict[str, Any], weights: dict[str, Any]
+) -> None:
+    assert "not of integers" in reason_of(check(signed(certificate, **parts), weights))
+
+
+def reason_of(outcome: Any) -> str:
+    assert outcome.verdict is Verdict.REJECTED
+    return outcome.reason
 
 
 def test_a_closer_pair_cannot_be_hidden(graph: Any, weights: dict[str, Any], certificate: dict[str, Any]) -> None:
@@ -240,7 +295,9 @@ def test_what_float64_cannot_tell_apart_is_left_open(graph: Any, weights: dict[s
     assert found.verdict is Verdict.UNDECIDED
     assert found.claim["minimum_lower_bound"] is None
     assert found.claim["certified"] == 0
-    assert check(found, close).verdict is Verdict.ACCEPTED
+    outcome = check(found, close)
+    assert outcome.verdict is Verdict.ACCEPTED
+    assert outcome.claim is not None and outcome.claim.verdict is Verdict.UNDECIDED
 
 
 @pytest.mark.parametrize(
@@ -290,7 +347,9 @@ def test_a_pair_left_open_is_open_for_all_tokens_of_its_classes() -> None:
     assert found.duplicates == ((0, 3),)
     assert (found.pairs, found.claim["certified"]) == (6, 3)
     assert "the 1 pairs of tokens with equal embedding rows and the 2 pairs left open" in found.claim["statement"]
-    assert check(found, weights).verdict is Verdict.ACCEPTED
+    outcome = check(found, weights)
+    assert outcome.verdict is Verdict.ACCEPTED
+    assert outcome.claim is not None and outcome.claim.verdict is Verdict.UNDECIDED
 
 
 def test_states_that_do_not_depend_on_the_last_token_have_no_margin() -> None:
