@@ -18,6 +18,7 @@ from proofs.errors import Unsupported
 from proofs.kernel import separation as checker
 from proofs.kernel.result import digest
 from proofs.operations.interpreter import evaluate
+from proofs.provers import separation as prover
 from tests.proofs.building import Net, attention_net
 from tests.proofs.decoders import PROMPTS, weights_of
 from tests.proofs.mutating import changed, placed, signed
@@ -133,6 +134,8 @@ def test_every_change_is_rejected(name: str, certificate: dict[str, Any], weight
         (("prompts", 0, "token_ids"), {"0": 0, "1": 1, "2": 2}, "no tokens"),
         (("prompts", 0, "token_ids"), [0, 1, 2, 3, 4, 0, 1], "a length that no graph is of"),
         (("prompts", 0), None, "no tokens"),
+        (("prompts", 0, "token_ids", 1), 5, "outside the vocabulary"),
+        (("prompts", 0, "token_ids", 1), -1, "outside the vocabulary"),
         (("prompts",), {"0": 1, "1": 2}, "no two prompts"),
         (("prompts",), lambda rows: rows[:1], "no two prompts"),
         (("prompts", 0, "enclosures"), {"0": 1}, "one enclosure per step"),
@@ -163,6 +166,32 @@ def test_a_graph_that_is_not_well_formed_is_rejected(certificate: dict[str, Any]
     outcome = check(signed(forged), weights)
     assert outcome.verdict is Verdict.REJECTED
     assert "enclosure" not in outcome.reason
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5])
+def test_blocks_between_the_enclosures_that_stand_there_are_evaluated_again(
+    monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    """A chain of blocks of which every so many enclosures are written, from the last one back."""
+    net = Net()
+    x = net.op("take", net.parameter("embedding", 6, 2), net.tokens(2, 6), axis=0)
+    for block in range(5):
+        inner = net.op("silu", net.op("matmul", x, net.parameter(f"up{block}", 2, 2)))
+        x = net.op("add", x, net.op("matmul", inner, net.parameter(f"down{block}", 2, 2)))
+    graph = replace(net.graph(), layer=5)
+    weights = weights_of(graph)
+    whole = certify_separation(graph, weights, [(0, 1), (2, 3)]).to_json()
+    count = len(whole["prompts"][0]["enclosures"])
+    assert count == 5
+    monkeypatch.setattr(prover, "_size", lambda _written, at: prover.TRAIL_BYTES + 1 if at < every else 0)
+    found = certify_separation(graph, weights, [(0, 1), (2, 3)]).to_json()
+    assert found["every"] == every
+    assert len(found["prompts"][0]["enclosures"]) == -(-count // every)
+    assert found["prompts"][0]["enclosures"][-1] == whole["prompts"][0]["enclosures"][-1]
+    assert check(found, weights).verdict is Verdict.ACCEPTED
+    for other in {1, 2, 3, 5, 9} - {every}:
+        if len(range(count)[::-other]) != len(found["prompts"][0]["enclosures"]):
+            assert "one enclosure per step" in check(signed(found, every=other), weights).reason
 
 
 @pytest.mark.parametrize("step", range(3))
