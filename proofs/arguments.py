@@ -38,12 +38,12 @@ def whole_number(given: Any) -> Any:
         return given
 
 
-def decimal(text: str) -> int | None:
-    """The whole number that a text is in plain digits, perhaps below 0; None for what is none.
+def whole_in(text: str, *, signed: bool = False) -> int | None:
+    """The whole number that a text is in plain digits, below 0 too where it is `signed`; None for what is none.
 
     Python's `int` reads more: underscores, blanks, digits of other scripts; and fails at thousands of digits.
     """
-    return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else None
+    return int(text) if re.fullmatch(f"{'-?' if signed else ''}[0-9]{{1,18}}", text) else None
 
 
 def whole(what: str, given: Any, *, least: int, most: int | None = None, example: int | None = None) -> int:

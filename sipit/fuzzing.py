@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from numerics.dtypes import name_of
-from proofs.arguments import decimal
+from proofs.arguments import whole_in
 from proofs.errors import InvalidInput, MissingResource
 from proofs.evidence import Record, write_atomically
 from proofs.verdict import Verdict
@@ -240,7 +240,7 @@ def kept_examples(folder: Path, *, name: str, layer: Layer | None) -> list[Examp
     found: list[Example] = []
     for path in sorted(folder.glob(f"{name}-*.jsonl")):
         rest = path.stem.removeprefix(f"{name}-").split("-")
-        at: Any = rest[0] if rest[0] == "final" else decimal(rest[0])
+        at: Any = rest[0] if rest[0] == "final" else whole_in(rest[0])
         if at is not None and layer in {None, at}:
             prompts = [prompt for prompt in read_prompts(path) if not isinstance(prompt, str)]
             found += [Example(tuple(prompt), at, rest[1:2] == ["cached"]) for prompt in prompts]

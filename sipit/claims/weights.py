@@ -33,9 +33,8 @@ def remember(
         keep_json(f"weights/{digest}.json", {"files": [str(file.resolve()) for file in files]})
         return
     target = cache_folder() / "weights" / f"{digest}.safetensors"
-    if sum(array.nbytes for array in weights.values()) > LARGEST_COPY or _held(
-        [target], digest, dict.fromkeys(weights, ())
-    ):
+    too_large = sum(array.nbytes for array in weights.values()) > LARGEST_COPY
+    if too_large or _held([target], digest, dict.fromkeys(weights, ())) is not None:
         return
     from safetensors.numpy import save
 

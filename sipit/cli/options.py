@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from proofs.arguments import decimal
+from proofs.arguments import whole_in
 from proofs.errors import InvalidInput
 from sipit.cli.output import as_text
 
@@ -86,7 +86,7 @@ def parse_layer(name: str | None) -> "Layer | None":
         return None
     if name == "final":
         return "final"
-    number = decimal(name)
+    number = whole_in(name, signed=True)
     if number is None:
         raise InvalidInput(f"Expected a layer number or 'final', but got --layer {name}; choose one.")
     return number
@@ -116,11 +116,11 @@ def parse_layers(names: str) -> list[int]:
     Raises:
         InvalidInput: not numbers between commas.
     """
-    numbers = [decimal(part.strip()) for part in names.split(",")]
-    found = {number for number in numbers if number is not None and number >= 0}
-    if not all(number in found for number in numbers):
+    numbers = [whole_in(part.strip()) for part in names.split(",")]
+    found = [number for number in numbers if number is not None]
+    if len(found) < len(numbers):
         raise InvalidInput(f"Expected layer numbers such as 1,15,30, but got {names}; correct them.")
-    return sorted(found)
+    return sorted({*found})
 
 
 def parse_several(names: str, depth: int) -> list[int]:
@@ -142,7 +142,7 @@ def parse_positions(text: str | None) -> "Places":
         return None
     if text == "last":
         return "last"
-    numbers = [decimal(part.strip()) for part in str(text).split(",")]
+    numbers = [whole_in(part.strip(), signed=True) for part in str(text).split(",")]
     found = [number for number in numbers if number is not None]
     if len(found) < len(numbers):
         raise InvalidInput(f"Expected all, last or positions such as 0,3,5, but got {text!r}; correct it.")

@@ -23,7 +23,7 @@ from numerics.dtypes import name_of
 from numerics.pairs.points import processors
 from numerics.pairs.search import ClosePairs
 from numerics.pairs.shards import Shard, closest_pairs_in_shards, pairs_within_in_shards, search_shard
-from proofs.arguments import decimal
+from proofs.arguments import whole_in
 from proofs.errors import InvalidInput, MissingResource
 from sipit.models import LanguageModel, load_model
 from sipit.prompts.corpora import Corpus
@@ -207,7 +207,7 @@ def open_cluster(address: str | None = None) -> Generator[Cluster]:
 def _check_reachable(address: str) -> None:
     """Raises InvalidInput where nobody listens: Ray itself would try for minutes, and tell it on standard error."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    number = decimal(port)
+    number = whole_in(port)
     if not host or number is None:
         return  # a name that Ray resolves, such as auto
     try:

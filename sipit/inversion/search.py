@@ -247,7 +247,6 @@ class Search:
         limit = min(CONDITIONAL, vocabulary) if conditional else vocabulary
         batch, examined = FIRST, not self.verifier.tolerance.damped
         ordered = self.verifier.model.token_classes[:0]
-        self._learn(position)
         while self._tested(position) < limit and (self.rivals == vocabulary or not self.verifier.fits(position)):
             learns = self.verifier.learns(position)
             batch = min(batch * GROWTH, LEARNING if learns and self._tested(position) < EAGER else PIECE)

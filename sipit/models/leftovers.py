@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from proofs.errors import InvalidInput, Unsupported
-from proofs.network.tensor_file import StoredTensor, read_header
+from proofs.network.tensor_file import StoredTensor
 from sipit.models.stored import not_gathered
 from sipit.models.structure import body_of
 
@@ -46,23 +46,22 @@ def renamed(module: Any, missing: Collection[str], stored: Collection[str]) -> d
     return found
 
 
-def check_one_each(module: Any, files: Iterable[Path]) -> None:
+def check_one_each(module: Any, stored: Iterable[tuple[Path, StoredTensor]]) -> None:
     """Raises InvalidInput where two stored weights that differ have one place: in front of one is the name of the body.
 
     The library takes either, and says nothing.
     """
     outer, own = f"{module.base_model_prefix}.", module.state_dict().keys()
     held: dict[str, tuple[Path, StoredTensor]] = {}
-    for file in files:
-        for tensor in read_header(file).tensors:
-            place = _without(tensor.name, _BETWEEN).removeprefix(outer)
-            first, other = held.setdefault(place, (file, tensor))
-            two = other.name != tensor.name and not {other.name, tensor.name} <= own
-            if two and not _same(first, other, file, tensor):
-                raise InvalidInput(
-                    f"Expected one weight for each place, but {other.name} of {first} and {tensor.name} of {file.name} "
-                    "have the same and differ; remove the one that is not meant."
-                )
+    for file, tensor in stored:
+        place = _without(tensor.name, _BETWEEN).removeprefix(outer)
+        first, other = held.setdefault(place, (file, tensor))
+        two = other.name != tensor.name and not {other.name, tensor.name} <= own
+        if two and not _same(first, other, file, tensor):
+            raise InvalidInput(
+                f"Expected one weight for each place, but {other.name} of {first} and {tensor.name} of {file.name} "
+                "have the same and differ; remove the one that is not meant."
+            )
 
 
 def _same(first: Path, one: StoredTensor, second: Path, other: StoredTensor) -> bool:

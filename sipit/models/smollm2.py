@@ -53,10 +53,11 @@ def smollm2_folder() -> Path | None:
         digest = digest_of_tensors(module.config, module.named_parameters())
         (target / _SEAL).write_bytes(sealed_json({"digest": digest, "files": files}))
 
-    if folder.is_dir() and converted_digest(folder) is None:
+    if folder.is_dir():
+        if converted_digest(folder) is not None:
+            return folder
         shutil.rmtree(folder, ignore_errors=True)
-    if not folder.is_dir():
-        keep_folder(folder, convert)
+    keep_folder(folder, convert)
     return folder if converted_digest(folder) is not None else None
 
 

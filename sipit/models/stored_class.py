@@ -132,8 +132,9 @@ def read_whole(
     module, found = load(None)
     notes = [] if stored.variant is None else [f"the variant {stored.variant} of its weights"]
     stored = here or stored_weights(folder)  # of a hub id they have come just now
-    tensors = [tensor for file in stored.files for tensor in read_header(file).tensors]
-    check_one_each(module, stored.files)
+    held = [(file, tensor) for file in stored.files for tensor in read_header(file).tensors]
+    check_one_each(module, held)
+    tensors = [tensor for _, tensor in held]
     if found["missing_keys"]:
         mapping = renamed(module, found["missing_keys"], [tensor.name for tensor in tensors])
         if mapping:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from proofs.arguments import decimal
+from proofs.arguments import whole_in
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel, load_model
 from sipit.models.abilities import Side
@@ -163,7 +163,7 @@ def _settings(text: str, settings: str) -> dict[str, Any]:
             raise InvalidInput(
                 f"Expected settings of {', '.join(_NAMES)} as NAME=VALUE, but got {part!r} in {text}; correct it."
             )
-        whole = decimal(value) if name in ("batch", "threads") else None
+        whole = whole_in(value) if name in ("batch", "threads") else None
         if name in ("batch", "threads") and (whole is None or whole < 1):
             raise InvalidInput(
                 f"Expected a whole number of at least 1 for {name}, but got {value!r} in {text}; correct it."

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from proofs.arguments import decimal
+from proofs.arguments import whole_in
 from proofs.errors import InvalidInput, MissingResource
 from sipit.models import LanguageModel
 from sipit.prompts.builtin_text import random_tokens
@@ -110,7 +110,7 @@ def whole_prompts(
 
 
 def _random(model: LanguageModel, source: str, limit: int | None, seed: int) -> Corpus:
-    length = decimal(source.removeprefix(RANDOM))
+    length = whole_in(source.removeprefix(RANDOM))
     if length is None or length < 1 or limit is None:
         raise InvalidInput(f"Expected random:LENGTH together with a limit, but got {source}, {limit=}; give both.")
     generator = torch.Generator().manual_seed(seed)

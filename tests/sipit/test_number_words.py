@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import sipit
-from proofs.arguments import decimal
+from proofs.arguments import whole_in
 from proofs.errors import InvalidInput
 from sipit.cli import run
 from sipit.cli.options import parse_layer, parse_layers, parse_named_layers, parse_positions
@@ -20,12 +20,17 @@ NO_NUMBERS = ("1_0", "١", "²", "+1", "1.0", "true", "0x1", "9" * 5000, "1 0", 
 
 @given(st.integers(-(10**17), 10**17))
 def test_a_number_is_read_as_it_is_written(number):
-    assert decimal(str(number)) == number
+    assert whole_in(str(number), signed=True) == number
+
+
+@given(st.integers(-(10**17), 10**17))
+def test_a_sign_is_read_where_it_may_stand(number):
+    assert whole_in(str(number)) == (number if number >= 0 else None)
 
 
 @given(st.text() | st.sampled_from(NO_NUMBERS))
 def test_a_text_is_a_number_or_none(text):
-    number = decimal(text)
+    number = whole_in(text, signed=True)
     assert number is None or str(number).removeprefix("-") == text.removeprefix("-").lstrip("0") or number == 0
 
 

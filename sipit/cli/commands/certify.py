@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from proofs.arguments import decimal
+from proofs.arguments import whole_in
 from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Dtype, Json, Model, NoSpecialTokens, Output, Seed
 from sipit.cli.output import check_output, finish, load, progress
@@ -48,12 +48,12 @@ def certify(
     Example: sipit certify smollm2 --prompts prompts.txt --layer 15 -o record.json
     """
     check_output(output)
-    chosen, width, rows = (None if given is None else decimal(given) for given in (layer, bits, vocabulary))
-    if layer is not None and (chosen is None or chosen < 0):
+    chosen, width, rows = (None if given is None else whole_in(given) for given in (layer, bits, vocabulary))
+    if layer is not None and chosen is None:
         raise InvalidInput(f"Expected a layer number, but got --layer {layer}; the final norm is not covered.")
-    if bits != "auto" and (width is None or width < 0):
+    if bits != "auto" and width is None:
         raise InvalidInput(f"Expected a number of bits or 'auto', but got --bits {bits}; leave it out.")
-    if vocabulary not in (None, "all") and (rows is None or rows < 0):
+    if vocabulary not in (None, "all") and rows is None:
         raise InvalidInput(f"Expected a number of tokens or 'all', but got --vocabulary {vocabulary[:40]}; give one.")
     from sipit.claims.certify import certify as run
     from sipit.prompts.reading import read_prompts

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from proofs.arguments import decimal
+from proofs.arguments import whole_in
 from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Dtype, Json, Output, Seed
 from sipit.cli.output import check_output, finish, progress
@@ -37,8 +37,8 @@ def check(
 
     Example: sipit check tiny-llama -o record.json
     """
-    chosen = None if layer is None else decimal(layer)
-    if layer is not None and (chosen is None or chosen < 0):
+    chosen = None if layer is None else whole_in(layer)
+    if layer is not None and chosen is None:
         raise InvalidInput(
             f"Expected a layer number, but got --layer {layer}; the final norm is not part of the proof."
         )
