@@ -77,9 +77,9 @@ formal:
 docs: $(VENV)/.docs
 	OMP_WAIT_POLICY=PASSIVE NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Hours; `make bench BENCH=--quick` takes minutes. Both write docs/benchmarks.md and .json.
+# An hour and more; `make bench BENCH=--quick` takes minutes. Both write docs/benchmarks.md and .json.
 bench: $(VENV)/.model
-	@for name in separation collisions peers side_by_side; do \
+	@for name in separation collisions peers limits side_by_side; do \
 	  echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(BENCH) -o build/benchmarks/$$name.json || exit 1; done
 	$(BIN)/python benchmarks/table.py build/benchmarks/*.json
 

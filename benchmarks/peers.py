@@ -1,6 +1,6 @@
 """Inverters side by side: the same states, the same machine, one thread, CPU seconds.
 
-    python benchmarks/peers.py [--layers 7,15,29] [--lengths 20,64] [--prompts 5] [--cap 600] [--positions 0]
+    python benchmarks/peers.py [--layers 7,15,29] [--lengths 20,64] [--prompts 5] [--cap 60] [--positions 3]
                                [--peers exhaustive,gradient,tuned,joint] [--probes measured|kept]
                                [--model smollm2] [--quick] [-o FILE.json]
 
@@ -11,9 +11,9 @@
     ours         draft and verify
 
 Every answer is asserted: a position that a peer resolves has to carry the true token, and a peer that was not stopped
-has to resolve all. Peers that are stopped at the cap, or after so many positions (`--positions`; 0 is all), are
-extrapolated by the positions resolved; where none was, and for the capped ones anyway, a ratio is a lower bound, and
-written so. All but ours run on the first prompt alone. Training the probe is apart, and amortised over 100 prompts.
+has to resolve all. The exhaustive search ends after so many positions, and its time is extrapolated by them; where a
+peer was stopped at the cap, its ratio is a lower bound, and written so. All but ours run on the first prompt alone.
+Training the probe is apart, and amortised over 100 prompts.
 `--quick` takes tiny-llama and 8 tokens.
 """
 
@@ -68,8 +68,8 @@ def main() -> None:
     parser.add_argument("--layers", type=several(), default="7,15,29")
     parser.add_argument("--lengths", type=several(1), default="20,64")
     parser.add_argument("--prompts", type=whole(), default=5, help="natural prompts that ours is the median of")
-    parser.add_argument("--cap", type=seconds, default=600, help="seconds for each gradient or joint search")
-    parser.add_argument("--positions", type=whole(3), help="positions of the exhaustive search; all by default")
+    parser.add_argument("--cap", type=seconds, default=60, help="seconds for each gradient or joint search")
+    parser.add_argument("--positions", type=whole(3), default=3, help="of the exhaustive search")
     parser.add_argument("--peers", type=among(PEERS), default="exhaustive,gradient,tuned,joint")
     parser.add_argument("--probes", choices=("measured", "kept"), default="measured", help="kept: do not train anew")
     parser.add_argument("--model", default="smollm2")
@@ -137,7 +137,7 @@ def best(model: Any, prompts: list[list[int]], layer: int) -> Result:
 def exhaustive(model: Any, prompt: list[int], layer: int, options: argparse.Namespace) -> Result:
     """The plain algorithm, on the first positions alone where that is asked for."""
     length = len(prompt)
-    count = min(length, options.positions or length)
+    count = min(length, options.positions)
     policy = ExhaustivePolicy(model.vocabulary_size, model.device)
     inversion, seconds = searched(model, prompt, layer, policy, budget=1e9, positions=count)
     assert resolved(model, inversion, prompt[:count]) == count

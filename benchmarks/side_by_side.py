@@ -1,6 +1,6 @@
 """Two processes at once against the same two in turn: threads that sleep while they wait, and threads that stay awake.
 
-    python benchmarks/side_by_side.py [--model NAME] [--layer 15] [--processes 2] [--rounds 5] [--quick] [-o FILE.json]
+    python benchmarks/side_by_side.py [--model NAME] [--layer 15] [--processes 2] [--rounds 3] [--quick] [-o FILE.json]
 
 Each process inverts one sentence from the command line, loading included, and has to recover it. The peer is the same
 command with torch loaded first: the libraries then wait as they do by themselves. Ways take turns, and of several
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--layer", default="15")
     parser.add_argument("--processes", type=whole(), default=2)
-    parser.add_argument("--rounds", type=whole(), default=5)
+    parser.add_argument("--rounds", type=whole(), default=3)
     parser.add_argument("--quick", action="store_true", help="tiny-llama, block 1, one round")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()

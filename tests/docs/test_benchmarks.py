@@ -47,6 +47,7 @@ def test_a_newer_run_takes_the_place_of_an_older_one(tmp_path):
         ("separation", ["--width", "100"], "expected a multiple of 64 from 64 on, but got '100'"),
         pytest.param("peers", ["--peers", "exhaustive,friend"], "but got 'friend'", marks=pytest.mark.slow),
         pytest.param("peers", ["--positions", "2"], "whole number from 3 on", marks=pytest.mark.slow),
+        pytest.param("limits", ["--lengths", "8,0"], "from 1 on, but got '0'", marks=pytest.mark.slow),
         pytest.param("collisions", ["--rows", "none"], "but got 'none'", marks=pytest.mark.slow),
         pytest.param("side_by_side", ["--rounds", "0"], "from 1 on, but got '0'", marks=pytest.mark.slow),
         pytest.param("observations", ["--stored", "int7"], "but got 'int7'", marks=pytest.mark.slow),
@@ -93,3 +94,23 @@ def test_observations_are_counted_and_what_is_known_is_not_measured_again(tmp_pa
     rows = json.loads(path.read_text())["rows"]
     assert len({row["task"] for row in rows}) == len(rows) == 8
     assert all("wrong 0" in row["answer"] for row in rows)
+
+
+@pytest.mark.slow
+def test_limits_are_ratios_of_answers_that_are_right(tmp_path):
+    path = tmp_path / "run.json"
+    command = [sys.executable, ROOT / "benchmarks" / "limits.py", "--quick", "-o", path]
+    subprocess.run(command, capture_output=True, check=True)
+    rows = json.loads(path.read_text())["rows"]
+    ours = {row["task"]: row for row in rows if row["ratio"] is None}
+    theirs = {row["task"]: row for row in rows if row["ratio"] is not None}
+    assert len(rows) == 2 * len(ours) == 2 * len(theirs) == 14
+    for task, row in theirs.items():
+        assert row["ratio"] == pytest.approx(row["seconds"] / ours[task]["seconds"], rel=0.5), (
+            task
+        )  # a median of ratios
+    answers = [row["answer"] for row in ours.values()]
+    assert sum("8 of 8 prompts" in answer for answer in answers) == 2
+    assert sum(answer == "recovered" for answer in answers) == 3
+    assert any(answer.startswith("128 recovered") for answer in answers)
+    assert any(answer.startswith("20 recovered, 0 wrong") for answer in answers)
