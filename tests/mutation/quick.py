@@ -1,6 +1,9 @@
 """Which tests notice the mutants of a module, a file or one test of it: every module of the checker has some."""
 
-KERNEL = "test_lemmas test_lemmas_of_rows test_lemmas_refused test_forgeries test_checker test_negative_controls"
+KERNEL = (
+    "test_lemmas test_lemmas_of_rows test_lemmas_refused test_lemmas_grid test_forgeries test_checker "
+    "test_negative_controls"
+)
 QUICK = {  # in the order in which they run, those that notice most first
     "proofs/kernel/regularity.py": (
         "test_forgeries test_claims test_checker test_kernel_edges test_graph_edges test_generic_position"

@@ -20,9 +20,12 @@ from tests.proofs.lines import HALF, derived, real, refused, truth, whole, withi
     ("operation", "arguments", "shape", "attributes"),
     [
         ("reshape", [real((2, 2))], (5,), {"shape": (5,)}), ("reshape", [real((2, 2))], (-2, -2), {"shape": (-2, -2)}),
+        ("reshape", [real((2, 2))], (3,), {"shape": (3,)}),
         ("reshape", [real(), real()], (4,), {"shape": (4,)}), ("reshape", [], (4,), {"shape": (4,)}),
         ("permute", [real((2, 2))], (2, 2), {"order": (0, 0)}), ("permute", [real((2, 2))], (2,), {"order": (0,)}),
-        ("expand", [real((2,))], (3,), {"shape": (3,)}), ("expand", [real((2, 2))], (2,), {"shape": (2,)}),
+        ("permute", [real((2, 2))], (2, 2), {"order": (0, 2)}), ("permute", [real((2, 2))], (2, 2), {"order": (1, 1)}),
+        ("expand", [real((1, 2))], (2,), {"shape": (2,)}), ("expand", [real((2,))], (3,), {"shape": (3,)}),
+        ("expand", [real((2, 2))], (2,), {"shape": (2,)}),
         ("slice", [real()], (2,), {"axis": 0, "start": -1, "stop": 1, "step": 1}),
         ("slice", [real()], (1,), {"axis": 0, "start": 4, "stop": 5, "step": 1}),
         ("slice", [real()], (0,), {"axis": 0, "start": 3, "stop": 2, "step": 1}),
@@ -30,8 +33,12 @@ from tests.proofs.lines import HALF, derived, real, refused, truth, whole, withi
         ("slice", [real()], (2,), {"axis": 1, "start": 0, "stop": 2, "step": 1}),
         ("slice", [real()], (2,), {"axis": True, "start": 0, "stop": 2, "step": 1}),
         ("concatenate", [real((2, 2)), real((3, 2))], (2, 4), {"axis": 1}),
+        ("concatenate", [real((3, 2)), real((2, 2))], (3, 4), {"axis": 1}),
         ("concatenate", [real((2, 2)), real((2, 3))], (4, 2), {"axis": 0}),
+        ("concatenate", [real((2, 3)), real((2, 2))], (4, 3), {"axis": 0}),
         ("concatenate", [real((2, 2)), real((2,))], (4, 2), {"axis": 0}),
+        ("concatenate", [real((2,)), real((2, 2))], (4,), {"axis": 0}),
+        ("concatenate", [real((2, 2)), real((2, 2))], (2, 4), {"axis": -1}),
         ("concatenate", [real((2,)), whole((2,))], (4,), {"axis": 0}),
         ("gather", [real((5, 2)), whole((2, 3), within(0, 1).bounds)], (2, 3), {"axis": 0}),
         ("gather", [real((5, 2)), whole((2,), within(0, 1).bounds)], (2,), {"axis": 0}),
@@ -39,6 +46,7 @@ from tests.proofs.lines import HALF, derived, real, refused, truth, whole, withi
         ("scatter", [real((2, 5)), whole((3, 5), within(0, 1).bounds), real((3, 5))], (2, 5), {"axis": 1}),
         ("take", [real((5, 2)), real((2,))], (2, 2), {"axis": 0}),
         ("scatter", [real((5,)), whole((2,), within(0, 1).bounds), real((3,))], (5,), {"axis": 0}),
+        ("scatter", [real((5,)), whole((2,), within(0, 1).bounds), real((1,))], (5,), {"axis": 0}),
         ("scatter", [real((5, 2)), whole((2, 3), within(0, 1).bounds), real((2, 3))], (5, 2), {"axis": 0}),
         ("select", [real(), real(), real()], (4,), {}), ("select", [truth(), real(), whole()], (4,), {}),
         ("add", [truth(), truth()], (4,), {}), ("add", [real(), whole()], (4,), {}),
@@ -60,7 +68,8 @@ from tests.proofs.lines import HALF, derived, real, refused, truth, whole, withi
         ("layer_norm", [real(), real(), real(), real()], (4,), {"axes": 1, "epsilon": HALF}),
         ("layer_norm", [], (4,), {"axes": 1, "epsilon": HALF}),
         ("layer_norm", [real((0,))], (0,), {"axes": 1, "epsilon": HALF}),
-        ("matmul", [real((2, 3)), real((2, 3))], (2, 3), {}), ("matmul", [real((3,)), real((3, 2))], (2,), {}),
+        ("matmul", [real((2, 2)), real((3, 2))], (2, 2), {}), ("matmul", [real((2, 3)), real((2, 3))], (2, 3), {}),
+        ("matmul", [real((3,)), real((3, 2))], (2,), {}),
         ("matmul", [real((2, 3)), real((3,))], (2,), {}), ("matmul", [real((2, 3)), real((3, 2))], (2, 3), {}),
         ("largest", [real((2, 2))], (), {"axes": (0, 1), "keep": False}),
         ("largest", [real((2, 0))], (2,), {"axes": (1,), "keep": False}),
@@ -90,6 +99,20 @@ def test_what_does_not_fit_is_refused(operation: str, arguments: Any, shape: Any
 @pytest.mark.parametrize("operation", ["add", "subtract", "multiply", "greater", "at_most", "equal"])
 def test_truth_values_are_no_numbers(operation: str) -> None:
     refused(operation, [truth(), truth()], (4,), "boolean")
+
+
+@pytest.mark.parametrize("declared", ["boolean", "integer", "real"])
+@pytest.mark.parametrize(
+    ("operation", "arguments", "kind"),
+    [("add", [real(), real()], "real"), ("add", [whole(), whole()], "integer"), ("exp", [real()], "real"),
+     ("greater", [real(), real()], "boolean"), ("floor", [real()], "integer"), ("as_real", [whole()], "real"),
+     ("opposite", [truth()], "boolean"), ("as_integer", [truth()], "integer")],
+)  # fmt: skip
+def test_a_result_of_another_kind_is_refused(operation: str, arguments: Any, kind: str, declared: str) -> None:
+    if declared == kind:
+        derived(operation, arguments, (4,), declared)
+    else:
+        refused(operation, arguments, (4,), declared)
 
 
 def test_a_mean_of_whole_numbers_is_no_whole_number() -> None:
