@@ -319,7 +319,9 @@ def test_an_interruption_is_130_and_says_how_to_go_on(command, capsys, monkeypat
 def test_control_c_ends_real_work_with_one_sentence(line, tmp_path):
     (tmp_path / "p.txt").write_text("\n".join(f"prompt number {n}" for n in range(4000)))
     places = {"folder": tmp_path / "t", "prompts": tmp_path / "p.txt"}
-    code = f"import sys; sys.argv[1:] = {[one.format(**places) for one in line]!r}; from sipit.cli import main; main()"
+    # Where the tests run as a job in the background, Ctrl-C is ignored by all that they start.
+    heard = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heard}; sys.argv[1:] = {[one.format(**places) for one in line]!r}; from sipit.cli import main; main()"
     environment = os.environ | {"SIPIT_CACHE": str(tmp_path / "cache")}
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
