@@ -1,7 +1,7 @@
 """Bringing the matrices of a module into a number format with the libraries people use.
 
-As in `numerics.formats.quantizers`, a conversion that changes nothing is an error. Where a library cannot convert a
-model, or not on a device, the error quotes the message of the library.
+A conversion that reaches no matrix is an error and never a silent run in the old format. Where a library cannot convert
+a model, or not on a device, the error quotes the message of the library.
 """
 
 import warnings

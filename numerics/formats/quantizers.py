@@ -1,7 +1,7 @@
 """Bringing a module into a number format of PyTorch's own, and saying what really was converted.
 
-Every function here returns a conversion: it takes a module, which it changes, and its blocks. A conversion that
-changes nothing is an error and never a silent run in the old format.
+Every function here is a conversion or makes one: it takes a module, which it changes, and its blocks. Where a device
+lacks what a format needs, that is an error and never a silent run in the old format.
 """
 
 import functools

@@ -103,10 +103,12 @@ def capture_graph(
     Args:
         source: a path to a config.json or to a folder with one, a transformers config, or a torch module that maps
             ids of shape (1, length) to states; a transformers model is cut like its config, in the mode it is in.
-        layer: blocks passed; None for all of them, 0 for the embeddings alone.
+        layer: blocks passed; None for all of them, 0 for the embeddings alone. A module without a config is captured
+            whole, and this is only noted.
         attention: the attention implementation to capture.
         length: number of tokens of the prompt; the graph, and what is proved of it, is for this length.
-        distinct: keep only the shortest run of first blocks in which every kind of block occurs; `about` says so.
+        distinct: of a config keep only the shortest run of first blocks in which every kind of block occurs; `about`
+            says so.
 
     Raises:
         InvalidInput: no such config, not JSON, not a decoder, absurd sizes, or a layer it does not have.

@@ -1,6 +1,6 @@
 """Two blocks without positions: which prompts collide for every parameter? Settled for all prompts up to a length.
 
-By docs/generic-position.md two blocks see the last token and, as a distribution over positions, how often each class
+By docs/classification.md two blocks see the last token and, as a distribution over positions, how often each class
 (token, token frequencies of the prefix that ends there) occurs. If two prompts agree in that, so do they after all
 tokens but one are made one; so words over two letters decide, and both begin with the same letter, say 0 (only then
 does the class "0, and no 1 so far" occur). Words that agree have the same share of an initial run and of ones, which

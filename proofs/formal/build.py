@@ -2,8 +2,8 @@
 
 `make formal` runs it; what every theorem rests on is held against `assumptions.txt`. It needs Coq with the mathematical
 components (Debian's packages, below), Python's standard library and nothing else; what is compiled lies in
-`build/formal`. Exit status 1: a theorem rests on something that is not written down, or the other way round; 2: a
-program or a library is missing, or a theory does not compile.
+`build/formal`. Exit status 1: a theory holds something unproved, or a theorem rests on something that is not written
+down, or the other way round; 2: a program or a library is missing, or a theory does not compile.
 
     python3 proofs/formal/build.py             compile and compare
     python3 proofs/formal/build.py --renew     compile and write `assumptions.txt`

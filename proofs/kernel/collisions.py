@@ -36,7 +36,7 @@ SCOPE = (
 
 
 def family_of(first: Prompt, second: Prompt) -> str:
-    """What two different prompts have in common, in the order of the table."""
+    """What two different prompts have in common: the first of these families that they are of."""
     if repeated(first, second):
         return "repeated tokens"
     if powers_of_one_word(first, second):

@@ -73,7 +73,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Accepted with the claim that was derived, or rejected with the reason."""
+    """Accepted with the claim that was derived, or rejected or left undecided with the reason."""
 
     verdict: Verdict
     reason: str

@@ -71,7 +71,7 @@ def derive_equal_pairs(equal: EqualPairs, claimed: Any, count: int) -> set[Pair]
 
 
 def _rows(graphs: Mapping[int, Graph], weights: Mapping[str, NDArray[Any]], token: int) -> Hashable:
-    """Equal for tokens that no graph can tell apart; the token itself where it is read but by tables."""
+    """Equal for tokens that no graph can tell apart; the token itself where anything but a table reads it."""
     found: list[bytes] = []
     for graph in graphs.values():
         for index in live(graph):

@@ -1,4 +1,4 @@
-"""The kernel: re-checks a proof line by line, in exact arithmetic, with its own table of lemmas.
+"""The kernel for the class of a map: a proof again, line by line, in exact arithmetic, by its own table of lemmas.
 
 It trusts the meaning of the operations, its own table (`proofs.kernel.lemmas`), the exact bounds
 (`proofs.arithmetic.bounds`) and nothing that the certificate says. It needs neither torch nor the code that found the
@@ -32,7 +32,7 @@ _HOLDS = {
 
 
 def in_words(regularity: str) -> str:
-    """What a map of a class is, as it goes on a sentence about the map."""
+    """What a map of a class is, as the end of a sentence about the map."""
     return _HOLDS.get(regularity, f"is {regularity} on the whole parameter space")
 
 

@@ -11,7 +11,7 @@ class Rejected(Exception):
 
 
 def digest(graph: Any) -> str:
-    """The sha256 of a graph in JSON: which network a claim is about."""
+    """The sha256 of a value of JSON, such as a graph: it says which network a claim is about."""
     return hashlib.sha256(_text(graph).encode()).hexdigest()
 
 

@@ -1,8 +1,9 @@
-"""The kernel for separation certificates: every step again in exact fixed point, every distance in exact integers.
+"""The kernel for separation certificates: every step again in exact fixed point, distances in exact integers.
 
 A segment is evaluated from the enclosure that it starts from, and the result must lie in the enclosure that the
 certificate gives for its end. Some steps, drawn by the verifier, are evaluated in Arb too, which shares with the engine
-the meaning of the graph and nothing of its arithmetic.
+the meaning of the graph and nothing of its arithmetic. The verifier may ask for a sample of the steps alone. Of very
+many prompts only the least distances are taken in exact integers, as bounds in float64 exclude the other pairs.
 """
 
 import random
@@ -200,7 +201,7 @@ def _steps(
 
 
 def _falling(number: int, bits: list[int]) -> None:
-    """Enclosures only ever lose bits, the first at least those that a matrix product costs."""
+    """Raises Rejected where a number of bits is beyond the largest, or grows from one enclosure to the next."""
     if bits[0] > LARGEST or sorted(bits, reverse=True) != bits:
         raise Rejected(f"the numbers of bits of prompt {number} do not fall from block to block")
 
@@ -212,7 +213,7 @@ def _claims(
     prompts: list[tuple[int, ...]],
     states: list[Enclosure],
 ) -> None:
-    """The equal pairs by their reasons, and the distance of every other pair in exact integers."""
+    """Raises Rejected unless all that is claimed follows: equal pairs with their reasons, distances, open pairs."""
     skipped = derive_equal_pairs(EqualPairs(graphs, weights, prompts), certificate.get("identical"), len(prompts))
     minimum, unresolved = _distances(states, skipped)
     pairs = len(states) * (len(states) - 1) // 2
@@ -239,7 +240,7 @@ def _claims(
 
 
 def _closest(claimed: Any, states: list[Enclosure], minimum: Fraction | None, skipped: set[tuple[int, int]]) -> None:
-    """A pair whose own bound is the least; none where no pair has a bound."""
+    """Raises Rejected unless the pair named has the least bound; where no pair has a bound, none may be named."""
     if minimum is None:
         if claimed is not None:
             raise Rejected("a closest pair is named, but no pair has a bound")

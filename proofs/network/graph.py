@@ -111,7 +111,7 @@ class Graph:
         return 0
 
     def parameters(self) -> Iterator[tuple[str, TensorType]]:
-        """Name and shape of every parameter that the result may depend on."""
+        """Name and type of every parameter that the result may depend on."""
         for node in self.nodes:
             if node.operation == "parameter":
                 yield str(node.attributes["name"]), node.type

@@ -1,8 +1,9 @@
 """Elementary functions, entry by entry, each with the polynomial differential equation that makes it analytic.
 
 A function whose derivative is a polynomial in it, in companions with the same property and in x is real-analytic
-where it exists. `certificate` names those companions in sympy's notation; `proofs.operations.symbolic` differentiates
-and simplifies to zero. The functions written by others (silu = x sigmoid(x), ...) are evaluated by that formula.
+where it exists. A `Certificate` names those companions in sympy's notation; `proofs.operations.symbolic`
+differentiates and simplifies to zero. Functions that are written by others (silu = x sigmoid(x), ...) are evaluated by
+that formula.
 """
 
 from collections.abc import Callable, Sequence

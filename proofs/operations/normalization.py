@@ -1,4 +1,4 @@
-"""Softmax, its denominator and layer norm, kept whole because one lemma is better than their expansion."""
+"""Softmax, the logarithm of its denominator, layer norm: kept whole, as one lemma is better than their expansion."""
 
 from collections.abc import Sequence
 from fractions import Fraction

@@ -39,7 +39,7 @@ class SeparationCertificate:
 
     graphs: tuple[Graph, ...]
     trails: tuple[Trail, ...]
-    weights: Mapping[str, Any]  # digest and names, as in proofs.network.weights
+    weights: Mapping[str, Any]  # digest and number of parameters, as in proofs.network.weights
     found: Separation
     identical: tuple[Identity, ...]
     observation: Matches | None = None

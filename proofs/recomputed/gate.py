@@ -5,7 +5,7 @@ gamma vanish. Then z = 0 to first order, so the gradient of the loss F(z) is 0 a
 w . z, w = dF/dz(0): w[v] between U[v, i] and beta[i], w[v] x^[i] between U[v, i] and gamma[i], and no others. That is
 looked for, entry by entry. At zero x^ is 0; at a *base point*, where all embedding rows are one row x
 and all else is 0, it is x normalised. For both the determinant is a product over the coordinates i in which
-|w|^2 (1 + x^[i]^2) enters, or |w|^2 x^[i]^2 for a RMS norm.
+|w|^2 (1 + x^[i]^2) enters, or |w|^2 x^[i]^2 for an RMS norm.
 """
 
 from collections import Counter

@@ -73,7 +73,7 @@ class TrainingStep:
 
     @property
     def verdict(self) -> Verdict:
-        """Proved where every determinant excludes zero; undecided otherwise."""
+        """Proved where what `prove_step` computes shows that the determinant does not vanish; undecided otherwise."""
         return Verdict.PROVED if self.claim["non_zero"] else Verdict.UNDECIDED
 
     def to_json(self, written: Any = None) -> dict[str, Any]:
@@ -194,7 +194,11 @@ def _clipped_determinant(second: Any, gradient: Any, rate: Fraction, sign: int, 
 def _at_zero(
     zero: Mapping[str, At], base: Mapping[str, At], samples: Sequence[Sample], rule: Rule, rate: Fraction, p: int
 ) -> tuple[dict[str, Any], bool | None]:
-    """The exact determinant at zero parameters against the closed form, and whether both agree and are non-zero."""
+    """The exact determinant at zero parameters against the closed form, and whether both agree.
+
+    Agreement is enough: where both are zero, another point has to serve. For clipping by value, whose determinants
+    have a bound in place of a closed form, it is also asked that none is zero, whatever the mask.
+    """
     results: dict[str, Any] = {}
     good = True
     for name, at in zero.items():
@@ -306,7 +310,7 @@ def _expect(graph: Graph, samples: Sequence[Sample], p: int, tokens: int, rate: 
 
 
 def derive_training_step(certificate: Mapping[str, Any]) -> Claim:
-    """Computes both determinants again from the graph.
+    """Computes the whole claim again from the graph, for one sample and for the batch.
 
     Raises:
         Rejected, InvalidInput: the rule, the rate, the seed or a sample is missing, or does not fit the graph.

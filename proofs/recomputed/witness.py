@@ -59,7 +59,7 @@ class WitnessCount:
 
     @property
     def verdict(self) -> Verdict:
-        """Proved where the repaired witness separates every pair."""
+        """Proved where the repaired witness separates every pair, refuted where it gives one of them equal states."""
         if self.zero_repaired:
             return Verdict.REFUTED
         return Verdict.UNDECIDED if self.undecided else Verdict.PROVED

@@ -1,1 +1,1 @@
-"""Theorems 2.2 and 2.3 of the paper on actual architectures, and the project's own."""
+"""Theorem 2.2 of the paper on actual architectures, and which prompts collide there for every parameter."""

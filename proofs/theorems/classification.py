@@ -1,7 +1,7 @@
 """Which pairs collide for every parameter, by the position scheme alone: the complete classification, to compare with.
 
 Setting: residual blocks, pre-norm or post-norm, with full attention, epsilon > 0, and free token rows; proofs in
-docs/generic-position.md. The enumeration of `proofs.theorems.generic_position` does not use this table; the two are
+docs/classification.md. The enumeration of `proofs.theorems.generic_position` does not use this table; the two are
 compared.
 """
 

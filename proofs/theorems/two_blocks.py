@@ -1,7 +1,7 @@
 """Two blocks without positions, for prompts of every length: two words of 82 letters, and that none shorter collide.
 
 Two blocks see, as a distribution over positions, how often each class (token, frequencies of the tokens so far) occurs
-(docs/generic-position.md). If two prompts agree in that, they do so after all tokens but one are made one; and unless
+(docs/classification.md). If two prompts agree in that, they do so after all tokens but one are made one; and unless
 they are runs of one token, they have one length (ibid.). So words over two letters decide. Draw a word as a path, 1 one
 step to the right and 0 one step up: the class of a step is its letter and the slope of its end point. Exchanging the
 two ways around the unit cell with the upper right corner (a, b) changes the multiset of classes by

@@ -1,8 +1,9 @@
-"""The kernel's own table: for every operation the shape it must have, the class it keeps, and exact bounds.
+"""The kernel's own lemmas of leaves, moves, reads, selections, sums, products and quotients.
 
-Written apart from `proofs.operations`, which finds proofs: here they are only checked. A mask is a boolean numpy array
-of the node's shape (True where the entry is -inf), so that moving it is numpy's business. Anything that does not fit
-raises `Rejected` with the reason.
+Each says the shape that a node must have, the class that it keeps, and exact bounds. Written apart from
+`proofs.operations`, which finds proofs: here they are only checked. A mask is a boolean numpy array of the node's shape
+(True where the entry is -inf), so that moving it is numpy's business. Anything that does not fit raises `Rejected` with
+the reason.
 """
 
 import math

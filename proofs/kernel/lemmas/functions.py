@@ -1,4 +1,4 @@
-"""The kernel's table for functions of one tensor, kinks and decisions (see `proofs.kernel.lemmas.algebra`)."""
+"""The kernel's lemmas of functions of one tensor, kinks and decisions (see `proofs.kernel.lemmas.algebra`)."""
 
 from collections.abc import Callable
 from fractions import Fraction

@@ -1,7 +1,8 @@
 """The number of a prompt's last state, and whether two prompts have one state for every value of the parameters.
 
-(docs/collisions.md.) Both graphs are numbered in one table, each for the length of its own prompt; tokens are symbols,
-so that an equality holds for every vocabulary and every choice of distinct or equal tokens in their places.
+(docs/theory.md, "Value numbering".) Both graphs are numbered in one table, each for the length of its own prompt.
+Tokens are symbols, so that an equality holds for every vocabulary and every choice of distinct or equal tokens in
+their places.
 """
 
 from collections import Counter
