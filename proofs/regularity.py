@@ -56,10 +56,6 @@ class Pattern:
     shape: tuple[int, ...]
     excluded: bytes
 
-    def at(self, index: int) -> bool:
-        """Whether the entry of that row-major index is -inf."""
-        return bool(self.excluded[index])
-
 
 @dataclass(frozen=True, slots=True)
 class Facts:

@@ -5,7 +5,6 @@ fingerprint of every row's bits; the second pass of `numerics.pairs.bit_identity
 """
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from numerics.pairs.compiled import Array, compiled
 from proofs.errors import InvalidInput
+from proofs.processes import processors
 
 ACCEPTED = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 ROWS_AT_A_TIME = 4096
@@ -104,11 +104,6 @@ def point_set(points: Any) -> PointSet:
         )
     shift = max(-LARGEST_SHIFT, min(LARGEST_SHIFT, math.frexp(largest)[1]))
     return PointSet(values, fingerprints, shift)
-
-
-def processors() -> int:
-    """How many processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_parallel(work: Callable[[int], None], count: int) -> None:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from numerics.pairs.compiled import Array, compiled_sums
 from numerics.pairs.exact_distance import UNDERFLOW, Rows, scaled_distances
 from numerics.pairs.harvest import Harvest
-from numerics.pairs.points import in_parallel, processors
+from numerics.pairs.points import in_parallel
 from numerics.pairs.sketch import Sketch
 from numerics.pairs.tree import PairTree
+from proofs.processes import processors
 
 BLOCK = 2048
 PAIRS_AT_A_TIME = 1 << 15

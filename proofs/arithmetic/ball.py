@@ -1,6 +1,6 @@
 """Arb balls: every number is a midpoint and a radius that holds the true value."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Self
 
@@ -148,8 +148,3 @@ _ELEMENTARY: dict[str, Callable[[Any], Any]] = {
     "sqrt": lambda x: x.sqrt(),
     "rsqrt": lambda x: x.rsqrt(),
 }
-
-
-def exact_balls(values: Sequence[Any]) -> list[Any]:
-    """Floats as balls of radius 0."""
-    return [flint.arb(float(value)) for value in values]

@@ -80,11 +80,11 @@ def parts(certificate: Mapping[str, Any], kind: str, more: More = nothing_more) 
             continue  # which the kernel says better
         spread, read = _spread(graphs[-1])
         yield "constants and masks", ENTRY * spread + MASKED * read, 2.0 * POINTER * spread
-        powers = sum(whole_in(node.attributes, "exponent").bit_length() for node in graphs[-1].nodes)
+        powers = sum(whole_of(node.attributes, "exponent").bit_length() for node in graphs[-1].nodes)
         yield "powers", POWER * powers, 0.0
     claim, witness = (object_in(certificate.get(name)) for name in ("claim", "witness"))
     if kind == "regularity" and witness:
-        times = PASSES * max(whole_in(witness, "bits") / 128, 1)
+        times = PASSES * max(whole_of(witness, "bits") / 128, 1)
         yield from (evaluations(graph, times, PASSES) for graph in graphs[:1])
     yield from _written_prompts(certificate, [graph.length for graph in graphs])
     evaluated, numbered, points = _prompts(certificate)
@@ -209,7 +209,7 @@ def _of_node(node: Node, arguments: list[Node]) -> float:
     if operation in SIGNS:
         return BALL * entries
     if operation == "power":
-        return 2 * BALL * entries * whole_in(node.attributes, "exponent").bit_length()
+        return 2 * BALL * entries * whole_of(node.attributes, "exponent").bit_length()
     if operation == "matmul" and arguments:
         return TERM * entries * max(arguments[0].type.shape, default=1) + BALL * (entries + read)
     if operation == "scatter" and arguments:
@@ -227,7 +227,7 @@ def object_in(data: Any) -> Mapping[str, Any]:
     return data if isinstance(data, Mapping) else {}
 
 
-def whole_in(data: Mapping[str, Any], name: str) -> int:
+def whole_of(data: Mapping[str, Any], name: str) -> int:
     """A whole number below a million that stands under a name, else 0."""
     value = data.get(name)
     return value if type(value) is int and 0 <= value < LARGEST else 0

@@ -7,7 +7,7 @@ from typing import Any
 from proofs.arithmetic.surds import TooLong, at_most
 from proofs.kernel.claim import Claim
 from proofs.kernel.door import Given
-from proofs.kernel.price import OBJECT, Part, TooLarge, evaluation, evaluations, list_in, object_in, whole_in
+from proofs.kernel.price import OBJECT, Part, TooLarge, evaluation, evaluations, list_in, object_in, whole_of
 from proofs.network.graph import Graph
 from proofs.recomputed.published_witness import names_do_not_matter
 
@@ -39,7 +39,7 @@ def paid_as_it_is_done(
 
 def of_witness(certificate: Mapping[str, Any], graphs: list[Graph]) -> Iterator[Part]:
     """Of the published witness every pair of prompts, and an evaluation for each pattern of them."""
-    vocabulary = whole_in(object_in(certificate.get("claim")), "vocabulary")
+    vocabulary = whole_of(object_in(certificate.get("claim")), "vocabulary")
     words = sum(vocabulary**n for n in range(1, min(len(graphs), DIGITS) + 1))
     yield "pairs of prompts", PAIR * float(words**2), 0.0
     alike = all(map(names_do_not_matter, graphs))  # then one pair of each pattern is evaluated

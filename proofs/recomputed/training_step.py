@@ -111,7 +111,7 @@ def prove_step(
     tokens = graph.nodes[graph.output].type.shape[-1]
     _expect(graph, samples, p, tokens, rate, rule)
     batches = {"one sample": samples[:1], "batch": samples}
-    claim: dict[str, Any] = {"rule": rule, "rate": str(rate), "parameters": p, "bits": BITS, "batch": len(samples)}
+    claim: dict[str, Any] = {"rule": rule, "rate": str(rate), "parameters": p, "bits": BITS}
     found: list[bool] = []
     with Balls(BITS) as balls:
         each = [of_loss(graph, sample, balls, _drawn(seed)) for sample in samples]

@@ -100,8 +100,8 @@ def _of(
     if operation == "log_sum_exp":
         excluded = facts[node.arguments[0]].excluded
         return Influence(_softmax(arguments[0], excluded, shapes[0], integer(node.attributes, "axis")).bits)
-    if operation == "exp" and facts[node.arguments[0]].excluded is not None:
-        return _exp(arguments[0], facts[node.arguments[0]].excluded, len(shape))
+    if operation == "exp" and (excluded := facts[node.arguments[0]].excluded) is not None:
+        return _exp(arguments[0], excluded, len(shape))
     if operation == "multiply":
         zero = _either_zero(arguments, len(shape))
         bits: Bits = np.bitwise_or(arguments[0].bits, arguments[1].bits)
@@ -209,10 +209,8 @@ def _matmul(x: Influence, y: Influence, inner: int) -> Bits:
     return np.bitwise_or.reduce(pairs, axis=-2)
 
 
-def _exp(x: Influence, excluded: Pattern | None, rank: int) -> Influence:
+def _exp(x: Influence, excluded: Pattern, rank: int) -> Influence:
     """Exactly zero where -inf stands."""
-    if excluded is None:
-        return x
     mask = np.frombuffer(excluded.excluded, dtype=np.bool_).reshape(excluded.shape)
     mask = mask.reshape((1,) * (rank - mask.ndim) + mask.shape)
     return Influence(np.where(mask, 0, x.bits), mask)

@@ -11,8 +11,8 @@ ALMOST_SURE: list[dict[str, Any]] = [
 ]
 _RULES = {
     "sgd": (
-        "Theorem 2.3 of arXiv 2510.15511, repaired and extended to eta |w| != 1: for almost every first parameter, "
-        "after N gradient steps the last states of all prompts up to a length differ.",
+        "Theorem 2.3 of arXiv 2510.15511, repaired and extended to every positive rate: for almost every first "
+        "parameter, after N gradient steps the last states of all prompts up to a length differ.",
         "plain gradient steps keep laws absolutely continuous (sipit prove training-step --optimizer gd)",
     ),
     "adamw": (

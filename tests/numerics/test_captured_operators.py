@@ -99,6 +99,13 @@ UNKNOWN: dict[str, Step] = {
     "product with a complex number": lambda x, i, w, t: torch.view_as_real(
         torch.view_as_complex(x.reshape(1, -1, 3, 2)) * (2 + 1j)
     ).flatten(2),
+    "layer_norm with a bias alone": lambda x, i, w, t: functional.layer_norm(x, (WIDTH,), None, w[0]),
+    "native_layer_norm with a bias alone": lambda x, i, w, t: torch.native_layer_norm(x, (WIDTH,), None, w[0], 0.1)[0],
+    "floor of a quotient": lambda x, i, w, t: torch.div(x, 0.25, rounding_mode="floor"),
+    "floor of a quotient under a mask": lambda x, i, w, t: torch.div(
+        x + torch.zeros(WIDTH, dtype=x.dtype).masked_fill(torch.arange(WIDTH) > 3, -float("inf")), 0.25,
+        rounding_mode="floor",
+    ),
     "repeat 0 times": lambda x, i, w, t: x + x.repeat(1, 0, 1).sum(),
     "randint": lambda x, i, w, t: x + torch.randint(0, 9, (WIDTH,)),
     "randperm": lambda x, i, w, t: x[..., torch.randperm(WIDTH)],

@@ -53,7 +53,8 @@ def _divide(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
         under = _under_mask(b, a[0])
         scale = a[1].item() if isinstance(a[1], torch.Tensor) and a[1].numel() == 1 else a[1]
         if under is not None and isinstance(scale, int | float) and scale > 0:  # (x + mask) / c = x / c + mask
-            return b.emit("add", (_binary("divide")(b, value, (under[0], a[1]), k), under[1]))
+            part = _binary("divide")(b, value, (under[0], a[1]), k)
+            return part if part is NotImplemented else b.emit("add", (part, under[1]))
         return _binary("divide")(b, value, a, k)
     by = a[1].item() if isinstance(a[1], torch.Tensor) and a[1].numel() == 1 else a[1]
     if k.get("rounding_mode") == "floor" and isinstance(by, int) and by > 0:

@@ -29,7 +29,8 @@ def _layer_norm(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
 
 
 def _native_layer_norm(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-    return [_layer_norm(b, value[0], a, k), None, None]
+    found = _layer_norm(b, value[0], a, k)
+    return found if found is NotImplemented else [found, None, None]
 
 
 def _rms_norm(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
