@@ -126,7 +126,7 @@ def examine(
         states: shape (prompts, d), of all prompts of the corpus at the layer.
         threshold: absolute L2. By default twice (both states of a pair err) a safety factor times the measured
             relative noise times the median norm of the states.
-        seed: of the samples for noise and co-Lipschitz constants.
+        seed: of the samples for noise and co-Lipschitz estimates.
         listed: how many pairs to explain.
         search: who looks for them.
     """

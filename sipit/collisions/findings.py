@@ -165,7 +165,7 @@ def search_layer(
         states: shape (prompts, d), an array or memory map as for `numerics.closest_pair`.
         known: which prompts collide over the reals.
         threshold: absolute L2; pairs at or below it are hits.
-        seed: of the sample for the co-Lipschitz constants.
+        seed: of the sample for the co-Lipschitz estimates.
         count: how many closest pairs to report.
         search: who looks for them.
 
@@ -213,9 +213,10 @@ def search_layer(
 def identical_outside(
     groups: Sequence[tuple[int, ...]], known: KnownCollisions
 ) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
-    """The family of every prompt that speaks for bit-identical ones, and pairs of those not known to collide.
+    """A number by prompt for its family, and pairs of bit-identical prompts that are not known to collide.
 
-    One pair for every further class; prompts of one family are known to collide.
+    Prompts of one family are known to collide. The first of a group speaks for all of it: where they are of several
+    families, it gets a number of its own, and there is one pair for every further family.
     """
     family = known.first.copy()
     identical: list[tuple[int, int]] = []

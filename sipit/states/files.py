@@ -271,7 +271,7 @@ class FileStates:
 def look_into(
     path: Any, *, layer: Any = None, observe: Any = None, top: int | None = None, model: LanguageModel | None = None
 ) -> FileStates:
-    """The same without a judgement: a layer that nobody has named is None, and a manifest's goes before the one named.
+    """As `read_states`, but nothing is judged: no layer has to be known, and a manifest's goes before the one named.
 
     Raises:
         InvalidInput: as for `read_states`, but for the layer.
