@@ -84,7 +84,7 @@ _RAISED = {kind: type(f"_{kind.name.title()}", (_Failed,), {}) for kind in Failu
 
 @dataclass
 class Fuzzer:
-    """Inverts examples of one model; inverters are opened once for each layer."""
+    """Inverts examples of one model, `budget` seconds each; inverters are opened once for each layer."""
 
     model: LanguageModel
     policy: str = "draft"

@@ -33,7 +33,10 @@ PRECISIONS = {torch.float64: 8, torch.float32: 4, torch.float16: 2, torch.bfloat
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A pair that collides, or came within the threshold, with its explanation."""
+    """A pair that collides, or came within the threshold, with its explanation.
+
+    `stored_distance` is the absolute L2 distance of the states that were searched.
+    """
 
     first: int
     second: int

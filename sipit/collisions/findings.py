@@ -64,6 +64,8 @@ class LayerFindings:
 
     Attributes:
         layer: after this block.
+        threshold: absolute L2; pairs at or below it are hits.
+        known: which prompts collide over the reals.
         bit_identical: groups of prompts with equal states.
         identical_outside: pairs with bit-identical states that are not known to collide: one for every further class.
         below: pairs of different states at most `threshold` apart and not known to collide: the hits to explain.

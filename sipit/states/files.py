@@ -112,6 +112,7 @@ class States(Sequence[torch.Tensor]):
 
         Raises:
             InvalidInput: a tensor whose shape has no reading, or several.
+            Unsupported: the model has no such tensor.
         """
         if self.observation.top is not None:
             rows, top = observed_network(model, self.observation).width, self.observation.top
