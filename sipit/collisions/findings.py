@@ -215,16 +215,16 @@ def search_layer(
 def identical_outside(
     groups: Sequence[tuple[int, ...]], known: KnownCollisions
 ) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
-    """A number by prompt for its family, and pairs of bit-identical prompts that are not known to collide.
+    """By prompt the number of its class, and pairs of bit-identical prompts that are not known to collide.
 
-    Prompts of one family are known to collide. The first of a group speaks for all of it: where they are of several
-    families, it gets a number of its own, and there is one pair for every further family.
+    Prompts of one class are known to collide. The first of a group speaks for all of it: where they are of several
+    classes, it gets a number of its own, and there is one pair for every further class.
     """
     family = known.first.copy()
     identical: list[tuple[int, int]] = []
     for number, group in enumerate(groups):
         others = {int(known.first[member]): member for member in reversed(group)}
-        if len(others) > 1:  # rounding made one of states that may differ: such a class belongs to no family
+        if len(others) > 1:  # rounding made one of states that may differ: such a group belongs to no class
             family[group[0]] = -1 - number
             identical += [(group[0], member) for member in sorted(others.values())[1:]]
     return family, identical
