@@ -84,7 +84,7 @@ _RAISED = {kind: type(f"_{kind.name.title()}", (_Failed,), {}) for kind in Failu
 
 @dataclass
 class Fuzzer:
-    """Inverts examples of one model; inverters are opened once for each layer."""
+    """Inverts examples of one model, `budget` seconds each; inverters are opened once for each layer."""
 
     model: LanguageModel
     policy: str = "draft"
@@ -153,13 +153,13 @@ def fuzz(
         layer: where they are captured; None draws it too.
         examples: how many to draw.
         seed: of Hypothesis.
-        longest: tokens of a prompt.
+        longest: tokens of a prompt at most.
         known: examples that failed once.
         progress: called with (examples done, examples in all).
 
     Raises:
         MissingResource: hypothesis is not installed.
-        InvalidInput: fewer than one example.
+        InvalidInput: fewer than one example or token.
     """
     if examples < 1 or longest < 1:
         raise InvalidInput(f"Expected at least one example and one token, but got {examples} and {longest}; ask more.")

@@ -52,6 +52,7 @@ def certify(
         prompts: text or token ids, at least two.
         layer: blocks passed, before any final norm; None for half the depth.
         bits: of the fixed point; None to choose, and to raise them while a pair stays open.
+        special_tokens: whether text gets the tokenizer's special tokens.
         budget: also bound the errors of float32, bfloat16 and float64 runs, layer by layer.
         vocabulary: take the one prompt as a prefix, and it followed by each of the first so many tokens as the prompts:
             all in float64 midpoint-radius arithmetic and the closest exactly; with `bits` or `observed` all exactly.

@@ -24,7 +24,7 @@ from sipit.models.files import ADAPTER_CONFIG
 from sipit.record import Stages, Stopwatch, exact_provenance, silent
 
 LENGTH = 11  # tokens: a prime that no count of heads or groups shares, so that the sequence axis is told apart
-ON_SMALL_COPY = 7
+ON_SMALL_COPY = 7  # tokens, where a small copy stands for a network too large to be evaluated
 SHALLOW = 8  # blocks up to which a capture is done before another process would have begun
 LONGEST = 40  # tokens of a window or chunk that is captured on both sides
 

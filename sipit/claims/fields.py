@@ -139,7 +139,7 @@ _STEPS = {"gd": "training step", "clip-norm": "training step", "weight-decay": "
 
 
 def _of_step(claim: Mapping[str, Any]) -> Iterator[str]:
-    """What of a training step has been proved by a proof assistant: of a final LayerNorm, for its hypotheses."""
+    """What a proof assistant has proved of such a step, by name: but for clipping, under a final LayerNorm alone."""
     rule, zero, base = claim["rule"], claim["at_zero"].get("batch", {}), claim["at_base"].get("batch", {})
     if rule == "clip-norm" and claim["non_zero"]:
         yield "clipping by the global norm"
@@ -199,7 +199,7 @@ def _families(certificate: Mapping[str, Any]) -> list[str]:
 
 
 def _scope(claim: Mapping[str, Any]) -> dict[str, str]:
-    """For whom the pairs that differ do so: what is derived of it."""
+    """For which networks the pairs that differ do so, as far as it is derived."""
     scope = dict(_SCOPE)
     scope["depth"] = _DEPTH if claim["every_depth"] else "this depth: the last block was not shown to lift"
     return scope

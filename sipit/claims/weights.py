@@ -22,7 +22,7 @@ LARGEST_COPY = 2**31  # bytes of weights that are copied into the cache
 def remember(
     model: "LanguageModel", digest: str, weights: Mapping[str, Any], tied: Mapping[str, Sequence[str]]
 ) -> None:
-    """Notes in the cache where weights of this digest are; those that lie in no file are copied there.
+    """Notes in the cache where weights of this digest are; what no file holds as it is used is copied there.
 
     `tied` are the other names that a weight may be stored under.
     """

@@ -86,7 +86,7 @@ def run(arguments: list[str]) -> int:
     """Runs one command line; its exit status (0 yes, 1 no, 2 misuse, 3 undecided, 70 our fault, 130 interrupted)."""
     command = typer.main.get_command(app)
     try:
-        # Not by calling `app`, which would take the ends of a pipe and of patience (Ctrl-C) into its own hands.
+        # Not by calling `app`, which would answer a closed pipe and Ctrl-C by itself.
         # `run` goes along for `demo`, whose parts are commands.
         context = command.make_context("sipit", list(arguments), obj=run)
         with command_line(arguments), _quiet_libraries(), context:

@@ -1,4 +1,4 @@
-"""The records of `sipit invert` for people: one paragraph per prompt, what it says first."""
+"""The records of `sipit invert` for people: one paragraph per prompt, its outcome first."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -101,7 +101,7 @@ def _write(record: Record, output: Path | None) -> None:
 
 
 def say(line: str) -> None:
-    """Writes a line on standard error, if anybody listens there; what a file makes of it steers no terminal."""
+    """Writes a line on standard error, if anybody listens there; hidden characters are shown as signs."""
     if not line.isprintable():  # else pages need not be loaded for an error
         from sipit.report.wording import visible
 

@@ -65,7 +65,7 @@ def invert_on_cluster(
     truth: Sequence[Sequence[int]] | None = None,
     progress: Progress | None = None,
 ) -> list[Inversion]:
-    """As `Inverter.invert_all`, by the workers of a cluster.
+    """As `Inverter.invert_all`, by the workers of a cluster; with `truth`, no token says its `condition`.
 
     Args:
         policy: the name of the inverter's policy; its probes are kept where the workers run, or trained there.

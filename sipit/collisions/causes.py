@@ -92,7 +92,7 @@ def explain(
     """Runs both prompts alone and says why their last states are within `threshold` (absolute L2) of each other.
 
     Args:
-        known: the cause, where equality over the reals is known (`known_collisions.Families.cause`).
+        known: the cause, where equality over the reals is known (`sipit.collisions.known.Families.cause`).
     """
     (plain_first, exact_first), (plain_second, exact_second) = (alone.states(ids, layer) for ids in (first, second))
     distance, separated = _norm(plain_first - plain_second), _norm(exact_first - exact_second)

@@ -33,7 +33,10 @@ PRECISIONS = {torch.float64: 8, torch.float32: 4, torch.float16: 2, torch.bfloat
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A pair that collides, or came within the threshold, with its explanation."""
+    """A pair that collides, or came within the threshold, with its explanation.
+
+    `stored_distance` is the absolute L2 distance of the states that were searched.
+    """
 
     first: int
     second: int
@@ -126,7 +129,7 @@ def examine(
         states: shape (prompts, d), of all prompts of the corpus at the layer.
         threshold: absolute L2. By default twice (both states of a pair err) a safety factor times the measured
             relative noise times the median norm of the states.
-        seed: of the samples for noise and co-Lipschitz constants.
+        seed: of the samples for noise and co-Lipschitz estimates.
         listed: how many pairs to explain.
         search: who looks for them.
     """

@@ -64,6 +64,8 @@ class LayerFindings:
 
     Attributes:
         layer: after this block.
+        threshold: absolute L2; pairs at or below it are hits.
+        known: which prompts collide over the reals.
         bit_identical: groups of prompts with equal states.
         identical_outside: pairs with bit-identical states that are not known to collide: one for every further class.
         below: pairs of different states at most `threshold` apart and not known to collide: the hits to explain.
@@ -165,7 +167,7 @@ def search_layer(
         states: shape (prompts, d), an array or memory map as for `numerics.closest_pair`.
         known: which prompts collide over the reals.
         threshold: absolute L2; pairs at or below it are hits.
-        seed: of the sample for the co-Lipschitz constants.
+        seed: of the sample for the co-Lipschitz estimates.
         count: how many closest pairs to report.
         search: who looks for them.
 
@@ -213,15 +215,16 @@ def search_layer(
 def identical_outside(
     groups: Sequence[tuple[int, ...]], known: KnownCollisions
 ) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
-    """The family of every prompt that speaks for bit-identical ones, and pairs of those not known to collide.
+    """By prompt the number of its class, and pairs of bit-identical prompts that are not known to collide.
 
-    One pair for every further class; prompts of one family are known to collide.
+    Prompts of one class are known to collide. The first of a group speaks for all of it: where they are of several
+    classes, it gets a number of its own, and there is one pair for every further class.
     """
     family = known.first.copy()
     identical: list[tuple[int, int]] = []
     for number, group in enumerate(groups):
         others = {int(known.first[member]): member for member in reversed(group)}
-        if len(others) > 1:  # rounding made one of states that may differ: such a class belongs to no family
+        if len(others) > 1:  # rounding made one of states that may differ: such a group belongs to no class
             family[group[0]] = -1 - number
             identical += [(group[0], member) for member in sorted(others.values())[1:]]
     return family, identical

@@ -103,6 +103,7 @@ def collision_record(
 
     Raises:
         InvalidInput: a layer that the model has not, a corpus without prompts, or one that does not fit into memory.
+        ValueError: no search of that name.
     """
     watch = Stopwatch() if watch is None else watch
     chosen = sorted({1, max(1, model.layers // 2), model.layers}) if layers is None else list(layers)

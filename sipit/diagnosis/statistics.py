@@ -1,8 +1,8 @@
 """Which site states look like, and how far the usual arithmetics move them there; both from short prompts.
 
 Only directions are looked at, x = sqrt(d) h/|h|, so that a constant factor does not matter. Coordinate by coordinate
-they have a mean and a spread of their own at every site. The likeliest site under these Gaussians is where a search
-begins; of a small vocabulary it is one at which some row is that of a first token. It is never the answer. How far an
+they have a mean and a spread of their own at every site. A search begins at the likeliest site under these Gaussians;
+with a small vocabulary at one where some row is nearest to that of a token alone. It is never the answer. How far an
 arithmetic moves states is said in the damped distance of directions.
 """
 

@@ -1,4 +1,4 @@
-"""The examination of an installation: all checks, those that need torch last, since torch may be what is broken."""
+"""The examination of an installation: all checks; this module needs no torch, since torch may be what is broken."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor

@@ -14,7 +14,8 @@ from packaging.specifiers import SpecifierSet
 PROJECT = "sipit"
 _CHECKOUT = Path(__file__).parents[2] / "pyproject.toml"
 _MODULES = {"python-flint": "flint"}  # the others are imported under the name of the distribution
-_EXTRAS = ("quantization", "cluster", "fuzz", "adapters")  # that users install; the others are for developing
+# What users install; of the others, notebook is not looked at, and the rest are for developing.
+_EXTRAS = ("quantization", "cluster", "fuzz", "adapters")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ whatever is accepted is right if and only if
     error ≤ tolerance,  or  error + tolerance < margin,  or  3 error ≤ 2 margin,
 
 where the *error* is the residual of the true token and the *margin* a lower bound for the distance of every other
-class's state from the true one. The last two say that the error and the largest residual which a rival could be
-accepted with, stay below the margin. Numbers are compared as they are, floats or Fractions: doubling a float is exact.
+class's state from the true one. The last two say that the error and the largest residual with which a rival could be
+accepted together stay below the margin. Numbers are compared as they are, floats or Fractions: doubling a float is
+exact.
 """
 
 import math

@@ -195,9 +195,9 @@ def _as_rounded(model: LanguageModel, alone: States, of: Format, found: Inversio
 
 
 def _nearly_found(inversion: Inversion, *, boxed: bool) -> bool:
-    """Whether the first row was met by no token, but by one much more nearly than chance lets it.
+    """Whether no token fits the first row, but one comes much nearer to it than chance would bring one.
 
-    Of boxed rows the first that was met by none: a box that was misread holds some of the rows nevertheless.
+    Of boxed rows the first that no token fits counts: a box that was misread holds some of the rows nevertheless.
     """
     missed = [token for token in inversion.tokens if token.outcome is Outcome.NOT_FOUND]
     first = missed[0] if boxed and missed else inversion.tokens[0]

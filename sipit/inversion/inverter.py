@@ -56,6 +56,7 @@ def invert(
 
     Raises:
         InvalidInput: states that cannot be this model's, or an argument out of range.
+        Unsupported: the model has no such tensor, or gives its tokens other states when it is run in parts.
     """
     check_loaded(model)
     check_states(states)
@@ -109,7 +110,10 @@ class Inverter:
         budget: float = 600.0,
         progress: Progress | None = None,
     ) -> "Inverter":
-        """Checks the states, derives the tolerance and prepares the policy (probes may have to be trained)."""
+        """Checks the states, derives the tolerance and prepares the policy (probes may have to be trained).
+
+        Arguments and errors are those of `sipit.invert`; `progress` is told of the training.
+        """
         check_budget(budget)
         states.check(model)
         network = observed_network(model, states.observation)

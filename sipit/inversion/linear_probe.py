@@ -51,7 +51,7 @@ class LinearProbe:
 
     @cached_property
     def _metric(self) -> torch.Tensor:
-        """Of rows (e, e): what their difference makes the directions of their states differ by, squared."""
+        """The form (e, e) that makes of a difference of rows the squared one of the directions of their states."""
         directions = self.decode * self.scale
         return directions @ directions.T
 

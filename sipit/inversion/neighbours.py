@@ -1,4 +1,4 @@
-"""Which other layer the states of a prompt fit that belong to no prompt at the one that was named.
+"""Which other layer states fit that belong to no prompt at the layer that was named.
 
 Programs count differently: `hidden_states[1]` is the state after the first block in most families of `transformers`,
 and after the second in Mamba's; the last of them lies behind the final norm. Only a hint comes of it: it is looked for

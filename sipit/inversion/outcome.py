@@ -105,7 +105,8 @@ class Inversion(Shown):
     Tokens with identical embedding rows are one class, written by its smallest id; all members are then listed in
     `alternatives` and the outcome is ambiguous. `text` is None where a position is unresolved;
     `text_is_prompt` says whether the tokenizer makes the same ids of it again (None without one). `note` says in which
-    number formats else the states were tried. `pieces` has the text of every token, None where there is none.
+    other number formats the states were tried. `forward_passes` are runs of the model, `token_positions` the tokens
+    pushed through blocks in them. `pieces` has the text of every token, None where there is none.
     `likeliest` are whole prompts that fit, where many do and a language model orders them: ids, and the logarithm of
     their probability. `working_text` is no answer: what the nearest tokens spell, as far as they were taken, where they
     are not verified.

@@ -35,7 +35,10 @@ from sipit.states.files import States
 
 @dataclass(frozen=True, slots=True)
 class PartialInversion:
-    """The nearest prompt: its tokens are verified only as far as the segments say so."""
+    """The nearest prompt: its tokens are verified only as far as the segments say so.
+
+    `given` are the positions of the tokens that were known; `budget` and `seconds` are of the wall clock.
+    """
 
     outcome: Outcome
     nearest_token_ids: list[int]
@@ -104,6 +107,7 @@ def invert_partial(
 
     Raises:
         InvalidInput: states that cannot be this model's, or positions or tokens out of range.
+        Unsupported: the model has no such tensor, or gives its tokens other states when it is run in parts.
     """
     at = list(range(len(rows))) if positions is None else list(positions)
     given = dict(known or {})

@@ -61,6 +61,7 @@ def inversion_record(
 
     Raises:
         InvalidInput: states that cannot be this model's, or an argument out of range.
+        Unsupported: the model has no such tensor, or gives its tokens other states when it is run in parts.
     """
     watch = Stopwatch() if watch is None else watch
     truth = stored_truth(model, states) if truth is None else truth
@@ -139,6 +140,7 @@ def partial_record(
 
     Raises:
         InvalidInput: states that cannot be this model's, or positions or tokens out of range.
+        Unsupported: the model has no such tensor, or gives its tokens other states when it is run in parts.
     """
     watch = Stopwatch() if watch is None else watch
     truth = stored_truth(model, states) if truth is None else truth

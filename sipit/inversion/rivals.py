@@ -17,7 +17,7 @@ Tests = list[tuple[int, torch.Tensor]]  # positions, and the tokens to test ther
 
 
 class Few(NamedTuple):
-    """How many rivals do, and tokens whose states are likely to lie near, nearest first."""
+    """How many rivals are enough, and tokens whose states are likely to lie near, nearest first."""
 
     most: int
     alike: torch.Tensor
@@ -32,7 +32,7 @@ class _Proposal(Protocol):
 
 
 def few_rivals(verifier: Verifier, proposal: _Proposal, settled: list[tuple[int, int]]) -> dict[int, torch.Tensor]:
-    """Rivals by position, of tokens settled at positions, where the policy knows few that do.
+    """Rivals by position, of tokens settled at positions, where the policy knows how few are enough.
 
     The nearest embedding row is one of them always: a probe may not see what tells near twins apart. Two more are those
     whose states are likely to lie nearest, and what is missing then are the policy's best.

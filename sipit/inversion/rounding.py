@@ -25,8 +25,8 @@ def size_of(box: Box, observed: torch.Tensor, *, damped: bool) -> torch.Tensor:
 def shown_to_the_nearest(found: Inversion, observed: torch.Tensor, tolerance: Tolerance) -> bool:
     """Whether the answer to boxed states (T, d) itself shows that they were rounded to the nearest.
 
-    Counted are the coordinates of rows whose rivals all lie outside the box of any rounding: a rival inside that is
-    beyond the smaller one by no more than this is large.
+    Counted are the coordinates of rows whose rivals all lie outside the box of any rounding, which reaches beyond the
+    smaller one by as much as that is large.
     """
     recovered = [token for token in found.tokens if token.outcome is Outcome.RECOVERED]
     if not tolerance.boxed or not recovered:

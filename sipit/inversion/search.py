@@ -125,8 +125,8 @@ class Search:
     def _advance(self) -> Answering:
         """Runs what is settled and not yet run, and drafts behind it; settles the longest stretch that fits.
 
-        Whether the rest of the draft, corrected, is worth a run before a candidate is tested: where it is not too long,
-        the position it ends at is another than before, and the token there as well.
+        True where the rest of the draft, once corrected, is worth a run before candidates are tested: it is not too
+        long, the draft did not end at this position before, and the corrected token there is another one.
         """
         start, settled = self._current, len(self.working)
         tokens = torch.tensor(self.working[start:], dtype=torch.long, device=self.verifier.model.device)
@@ -195,9 +195,9 @@ class Search:
     def _widen(self, position: int) -> Answering:
         """Tests more rivals while the last batch brought one that is not clearly farther; False when out of time.
 
-        A rival that only later states speak against counts as one in the first batch: that more of them would fare
-        alike is seen on four times as many. Of values that were rounded when stored, all are tested: a box that holds
-        one wrong token may hold the true one unseen.
+        Where the first batch brought one, four times as many are tested in any case, even if later states strike all
+        of it out: that others would be struck out too is only seen on them. Of values that were rounded when stored,
+        all are tested while one is left: a box that holds one wrong token may hold the true one unseen.
         """
         count = self.rivals
         if not len(self.verifier.crowded(position)):

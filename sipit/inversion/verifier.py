@@ -25,10 +25,10 @@ from sipit.noise.stored_steps import box_around, outside
 from sipit.noise.tolerance import Tolerance
 from sipit.prefix.kinds import Prefix
 
-NEAR = 10.0  # a rival within this multiple of it widens the search
+NEAR = 10.0  # a rival within this multiple of the least residual widens the search
 DISTANT = 100.0  # the same for the few that are tested where a policy is sure
 FAR = 1e4  # multiples of the tolerance beyond which a residual is no rounding, however amplified
-BESIDE = 0.5  # of the size of a box, within which of it a rival widens the search
+BESIDE = 0.5  # of the size of a box: a rival that lies no farther beside it widens the search
 TIE = 1e-3  # of a tolerance: what the distance from its middle counts for those inside a box, to order them
 LISTED = 32  # alternatives named at most
 _ENTRIES = 2**24  # of states that are compared at once, in float64
@@ -111,7 +111,7 @@ class Verifier:
     def draft(self, start: int, tokens: torch.Tensor, states: torch.Tensor) -> int:
         """Takes a draft (n,) that was run from `start` on, with its states (n, d); how many of its tokens fit.
 
-        Enters its tokens up to the first that does not fit.
+        Enters its tokens up to the first that does not fit, and that one.
         """
         self.prefix.keep(0)
         span = slice(start, start + len(tokens))
@@ -166,7 +166,8 @@ class Verifier:
         """Raises what is allowed at a position by as much as rounding is amplified there.
 
         `prompt` is the working prompt up to the position. Called when the whole vocabulary has been tested and
-        nothing fits: with a wider tolerance only the nearest of all may be accepted, not the nearest of some.
+        nothing fits, so that with a wider tolerance the nearest of all is accepted, and not the nearest of some. For
+        half types it is called once before that (`sipit.inversion.search.EXAMINED`).
         """
         trial = self.trials[position]
         if trial.least <= FAR * self.tolerance.value:

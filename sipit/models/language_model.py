@@ -21,11 +21,11 @@ from sipit.models.structure import Decoder
 class LanguageModel:
     """A decoder-only language model, ready to run.
 
-    `module` is the torch module, `tokenizer` the `transformers` tokenizer (None where a folder has none), `digest`
-    the sha256 of configuration and stored weights, `dtype` the type that it computes in. `assembly` says in words what
-    was done to make it of what is stored, where that is more than loading, and `has_head` whether a language-model head
-    was stored: rows that are tied to the embedding are none where the checkpoint's class does not write text.
-    `without_tokenizer` says of a model why it has none.
+    `module` is the torch module, `decoder` its parts, `tokenizer` the `transformers` tokenizer (None where a folder has
+    none), `digest` the sha256 of configuration and stored weights, `dtype` the type that it computes in. `assembly`
+    says in words what was done to make it of what is stored, where that is more than loading, and `has_head` whether a
+    language-model head was stored: rows that are tied to the embedding are none where the checkpoint's class does not
+    write text. `without_tokenizer` says of a model why it has none.
     """
 
     name: str

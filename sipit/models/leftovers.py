@@ -134,7 +134,7 @@ def method_named(config: Any) -> str | None:
 
 
 def check_numbers(name: str, module: Any, tensors: Collection[StoredTensor], method: str | None) -> list[str]:
-    """In words, from which types that no layer computes in the weights were brought to floating-point ones.
+    """In words, from which packed types the weights were brought to floating-point ones that layers compute in.
 
     `method` is the quantisation that the configuration names, of which the library kept nothing.
 

@@ -87,7 +87,7 @@ def missing_library(error: Exception) -> str | None:
 
 
 def one_line(error: BaseException) -> str:
-    """The first sentence of an error's text, in one line and without a full stop, or its kind; both for a key."""
+    """The first sentence of an error's text, in one line and without a full stop, or its kind; both for KeyError."""
     text, kind = " ".join(str(error).split()).partition(". ")[0], type(error).__name__
     if isinstance(error, KeyError):
         text = f"{kind}: {text}"

@@ -201,7 +201,7 @@ class Network:
             logits = self._logits(states, rows)
         except REFUSALS:
             return None
-        # An unembedding may leave out rows that the embedding has to fill it up, or have some of its own.
+        # An unembedding may lack rows that only fill up the embedding, or have some of its own.
         missing = self.model.vocabulary_size - logits.shape[1]
         return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
 
@@ -261,7 +261,7 @@ def reading_final(final: Any | None, keep: Callable[[torch.Tensor], None]) -> Ge
 
 
 def check_layer(model: LanguageModel, layer: Layer) -> None:
-    """Raises InvalidInput where the model has no such layer, Unsupported where nothing is behind its final norm."""
+    """Raises InvalidInput where the model has no such layer, Unsupported where it has no state behind a final norm."""
     if layer == "final" and model.decoder.chain.final_width is None:
         raise Unsupported(
             f"Expected a state of width {model.width} after a final norm, but {type(model.decoder.body).__name__} has "

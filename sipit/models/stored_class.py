@@ -169,7 +169,7 @@ def _unpacked(name: str, file: Path, kind: Any, config: Any, dtype: torch.dtype,
     """The model of a GGUF file, every weight dequantised."""
     import transformers
 
-    dense = getattr(transformers, "GgufConfig", None)  # before it there was no other way
+    dense = getattr(transformers, "GgufConfig", None)  # older versions, which lack it, always dequantise
     given = {} if dense is None else {"quantization_config": dense(dequantize=True)}
     with contextlib.redirect_stderr(io.StringIO()):  # a bar of progress that nothing else turns off
         module, found = _loaded(name, kind, config, dtype, device_map, gguf_file=str(file), **given)

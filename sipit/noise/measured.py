@@ -38,7 +38,7 @@ class Noise:
     `largest` is the largest relative noise over `positions`; `ratio` the largest quotient of the noise at a position
     and the spread of its Monte Carlo runs there. `damped_usual` is what 19 of 20 positions stay below in the damped
     distance, `damped_ratio` the quotient there. `unrelated` and `damped_unrelated` are the median distances between
-    states of different prompts, at most 1, which is as far as nothing at all. `left_out` are sentences about ways of
+    states of different prompts, at most 1, as far as zeros are from any state. `left_out` are sentences about ways of
     capturing that were not counted, because the body does not allow them or does something else there than to round.
     """
 

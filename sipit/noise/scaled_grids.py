@@ -1,10 +1,10 @@
 """Grids of few bits whose scale is any number, and whose values may have been rounded once more to a half type.
 
 Such caches are handed out in the type that the model computes in: what was the whole number m times a scale s, or an
-8-bit floating-point number m times s, lies within half a step of that type from m s. Each value so bounds s from both
-sides, once its m is known; and it is, but for the first: the nearest to the value over the s that the earlier ones
-leave. The first is the largest, where scales are made for that, or the least, of which few are possible. That a scale
-is left by all values of a group is no chance where each of them has next to no choice.
+8-bit floating-point number m times s, lies within half a step of that type from m s. So each value bounds s from both
+sides, once its m is known. It is known of all but the first: the number nearest to the value divided by the s that the
+earlier ones leave. The first is the largest, where scales are made for that, or the least, of which few are possible.
+That a scale is left by all values of a group is no chance where each of them has next to no choice.
 """
 
 import math
@@ -17,7 +17,7 @@ _WHOLE = 255  # the largest whole number, of 8 bits without a sign
 _LEAST = range(1, 13)  # what the least value may be
 _LARGEST = (7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 255)  # what the largest may be, of so many bits
 _MOST = 256  # different magnitudes in 8 bits
-_EVIDENCE = 30.0  # by which the logarithm of a chance is below that of one
+_EVIDENCE = 30.0  # how far below 0 the logarithm of the chance has to lie that there is no grid
 _SAMPLED = 16  # groups that are looked at first
 _AT_ONCE = 4096  # groups
 _PARTS = 16  # of what the first value leaves of a scale: in each of them every other value has one number
@@ -31,9 +31,9 @@ Nearest = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 class Kind(NamedTuple):
     """Numbers that a scale multiplies: what the first of some may be, and the nearest to others, with the step there.
 
-    `sign` is 1 where the first is the least, -1 where it is the largest. `counted` is by how much more often than the
-    errors are wide what lies on no such numbers is within them: where errors are those of two numbers of one half
-    type, the difference of these can only be 0, 1 or 2 of its steps away.
+    `sign` is 1 where the first is the least, -1 where it is the largest. `counted` is how many times as often as the
+    width of the errors says what lies on no such numbers falls within them: where errors are those of two numbers of
+    one half type, the difference of these can only be 0, 1 or 2 of its steps away.
     """
 
     first: tuple[float, ...]

@@ -195,13 +195,13 @@ def _integer_steps(groups: torch.Tensor, *, established: bool) -> torch.Tensor |
 
 
 def _least_gap(ordered: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
-    """The least difference between values of a group (G, n), which is more than one of their rounding."""
+    """The least difference between values of a group (G, n) that is more than their rounding."""
     gaps, largest = ordered.diff(dim=1), groups.abs().amax(1, keepdim=True)
     return torch.where(gaps > _EQUAL * largest, gaps, torch.inf).amin(1)
 
 
 def _too_fine(ordered: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
-    """Whether values (G, n) lie further apart than so many least gaps, as some of them do if a few do."""
+    """Whether values (G, n), all of a group or some, span more of their least gaps than 8 bits have steps."""
     span = ordered[:, -1] - ordered[:, 0]
     return (span > 0) & (span > (_LEVELS + 0.5) * least)
 

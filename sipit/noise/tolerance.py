@@ -127,10 +127,11 @@ def derive_tolerance(
     Captures are repeated on calibration prompts in the dtype of the manifest (else in the stored dtype), unless
     `formats` says in which; `boxed` ones are compared as computed, since the rounding to where they are stored is no
     part of a residual then. States whose values all lie on the grid of a less exact type than the one that holds them
-    count as stored in that. In the plain
-    distance the largest noise counts. In the damped one it is what 19 of 20 positions stay below: half types carry so
-    much noise at a few ill-conditioned positions that nothing could be told apart under four times that; such
-    positions get a tolerance of their own. `damped` None takes the damped distance where a half type is involved.
+    count as stored in that.
+
+    In the plain distance the largest noise counts. In the damped one it is what 19 of 20 positions stay below: half
+    types carry so much noise at a few ill-conditioned positions that nothing could be told apart under four times that;
+    such positions get a tolerance of their own. `damped` None takes the damped distance where a half type is involved.
 
     Raises:
         InvalidInput: states that have nothing to do with each other would fit.

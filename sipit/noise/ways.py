@@ -56,7 +56,10 @@ def other_ways(model: LanguageModel, batch: int, *, longest: int) -> Iterator[tu
 
 
 def beyond_rounding(distance: torch.Tensor, spread: torch.Tensor) -> str | None:
-    """By how much distances (2, T) exceed what rounding explains, in words; None where they do not."""
+    """By how much distances (2, T) exceed what rounding explains, in words; None where they do not.
+
+    They come in pairs, plain and damped; the plain ones decide.
+    """
     excess = (distance / spread)[0]
     beyond = excess > _ROUNDING
     if not bool(beyond.any()):

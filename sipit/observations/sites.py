@@ -24,7 +24,7 @@ def add_site(name: str, kind: Kind, find: Find) -> None:
     """Makes a site of a name that can be observed: `find` gives its reader in a model at a layer.
 
     Raises:
-        InvalidInput: there is one of that name.
+        InvalidInput: there is one of that name, or it is not of small letters, digits and hyphens.
     """
     if name in KINDS or not re.fullmatch(r"[a-z][a-z0-9-]*", name):
         raise InvalidInput(f"Expected a new name for a site, of small letters, but got {name!r}; choose another.")
@@ -41,7 +41,11 @@ def find_reader(model: LanguageModel, site: str, layer: int) -> Reader:
 
 
 def heads_of(model: LanguageModel, site: str, layer: int) -> tuple[int, int]:
-    """How many heads the keys or values of a layer have, and how many numbers each."""
+    """How many heads the keys or values of a layer have, and how many numbers each.
+
+    Raises:
+        Unsupported: the next block puts nothing into a cache.
+    """
     stored = cached_heads(model, layer)
     if isinstance(stored, str):
         raise no_cache(model, layer, site, stored)

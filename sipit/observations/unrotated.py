@@ -27,7 +27,7 @@ _LENGTH = 4  # tokens of the prompt on which it is tried
 
 @dataclass(frozen=True)
 class Unrotated(InCache):
-    """The keys of a layer for tokens that are told to stand at the first position; `first` is what that is told."""
+    """The keys of a layer for tokens told to stand at the first position; `first` is what the block is told then."""
 
     block: nn.Module
     first: dict[str, tuple[torch.Tensor, ...]]

@@ -39,7 +39,10 @@ def kind_of(opener: PrefixOpener) -> str:
 
 
 def _agrees(network: Network, opener: PrefixOpener) -> bool:
-    """Extends, cuts back, extends again and tries candidates; for packed prefixes, together with another prompt."""
+    """Whether states are those of plain runs: extends, cuts back, extends again, tries candidates.
+
+    Packed prefixes are also run together with another prompt.
+    """
     model = network.model
     trial = network.anew()  # its runs are set-up, not work of an inversion
     prompt = model.first_ids(_LENGTH, 1)[0]

@@ -71,7 +71,7 @@ class PackedPrefix(CachedPrefix):
         return super().candidates(positions, token_ids)
 
     def known(self, farthest: int) -> tuple[int, torch.Tensor, torch.Tensor] | None:
-        """Position, token (1,) and state (1, d) of the working prompt to try packing with as far back as that."""
+        """Position, token (1,) and state (1, d) of the working prompt to try packing with; None where it was tried."""
         last = min(farthest, self._tokens.shape[1] - 1)
         if last <= self.tried.position:
             return None

@@ -1,8 +1,8 @@
-"""What leaks behind a defence of which only the states are known that it let out.
+"""What leaks behind a defence that is known by nothing but the states that it let out.
 
 What it did is seen from the prompts: their states are recomputed, and stand before. The attacker is told what it did to
 the other prompts, as mean and variance of the change in each coordinate, and takes the candidate that explains the
-released row best. Whoever knows the defence itself may read more; what is not read here is not hidden.
+released row best. Whoever knows the defence itself may read more; what is not read here need not be hidden.
 """
 
 from collections.abc import Sequence

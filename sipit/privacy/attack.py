@@ -33,7 +33,7 @@ def _known(model: LanguageModel, layer: int) -> Known:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attack:
-    """All defences and strengths at one layer."""
+    """All defences with their strengths, `levels`, at one layer; `candidates` is the size of the shortlist."""
 
     network: Network
     opener: PrefixOpener

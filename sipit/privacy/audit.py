@@ -85,6 +85,7 @@ def audit_states(
 
     Raises:
         InvalidInput: states of another model, width or of other prompts; no rate between 0 and 1.
+        Unsupported: a capture that the model cannot do.
     """
     check_loaded(model)
     check_states(states)

@@ -3,8 +3,9 @@
 A prompt is captured in every way that differs by rounding (a cache, padded batches, a coarser type, a perturbed run),
 and the largest distance over all layers and positions is taken, in multiples of the spread there. Such maxima follow a
 Gumbel distribution; its upper quantile is the threshold. It is never below the largest that was seen. Where a model
-chooses experts or keys, a run that turned a choice counts from the plain run with that choice (`choices`): it would
-widen the threshold for all others, and turned choices are told from faults by themselves.
+chooses experts or keys, a run that turned a choice counts from the plain run with that choice
+(`sipit.privacy.choices`): it would widen the threshold for all others, and turned choices are told from faults by
+themselves.
 """
 
 from collections.abc import Sequence

@@ -81,7 +81,7 @@ class Comparison(Shown):
 
 
 def _by_layer(found: Comparison) -> list[dict[str, Any]]:
-    """By layer the distance that is largest for what is expected there, and that; the largest where nothing is."""
+    """By layer the distance that is largest beside what is expected, and that; where nothing is, the largest."""
     rows: list[dict[str, Any]] = []
     for place, layer in enumerate(found.layers):
         distance = torch.cat([one[place] for one in found.distances])

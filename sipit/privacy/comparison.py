@@ -120,7 +120,7 @@ def compare_runs(
 def _in_one_format(one: ModelRun, two: ModelRun) -> tuple[ModelRun, ModelRun, dict[str, int] | None]:
     """Two runs, the finer with the weights of the coarser where those are its own in number formats, which are named.
 
-    What the format does is so taken for none; what else differs is left.
+    So what the format does counts as no difference; whatever else differs is left.
     """
     if (found := rounded_to(one.model, two.model)) is not None:
         return replace(one, model=found.model), two, found.formats

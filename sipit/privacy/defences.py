@@ -29,7 +29,10 @@ _HALVINGS = 50
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What defence and attacker both know: held-out states (n, d), float64, and the rounding unit of states."""
+    """What defence and attacker both know: held-out states (n, d), float64, and how far recomputed ones are off.
+
+    `unit` is that in shares of their mean norm.
+    """
 
     held_out: torch.Tensor
     unit: float

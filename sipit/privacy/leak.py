@@ -1,8 +1,8 @@
 """`measure_leak`: how much each defence hides, and what it costs the model, against an attacker who is told it.
 
 Each prompt is attacked at each layer, behind every defence and strength (`sipit.privacy.attack`), and counted.
-The attacker is told the tokens before, which makes single tokens easier than they are; a whole prompt is recovered
-by one who is told nothing exactly where each of its tokens is recovered so.
+The attacker is told the tokens before, which makes single tokens easier than they are; an attacker who is not told
+them recovers a whole prompt exactly where each of its tokens is recovered so.
 """
 
 import itertools

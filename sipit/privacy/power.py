@@ -44,7 +44,7 @@ class Power:
 
 
 def power_of(claim: Claim, threshold: Threshold, rate: float, progress: Progress) -> Power:
-    """How many of some fresh prompts the audit calls inconsistent, with Wilson intervals, and of how many rows of them.
+    """How many of some fresh prompts the audit calls inconsistent, with Wilson intervals, also by first rows alone.
 
     The first n rows of a prompt are those of the prompt of n tokens. An alternative that this model does not have, or
     that cannot be computed, is named with the reason.

@@ -36,8 +36,8 @@ def _is_packed(part: nn.Module, value: torch.Tensor) -> bool:
 def common_format(first: LanguageModel, second: LanguageModel) -> torch.dtype | None:
     """The most exact type in which all weights of two models are the same; None where there is none.
 
-    The same is what differs by one step of that type at most, two roundings in a row may end a step apart, where one of
-    the two has been rounded to it: weights that both lie between the numbers of a type are as far apart as they are.
+    Weights are the same in a type where one of the two lies on its numbers and the other at most one step of it away:
+    two roundings in a row may end a step apart. Where both lie between its numbers, rounding to it explains nothing.
     """
     ours, theirs = dense_weights(first), dense_weights(second)
     if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
@@ -66,8 +66,8 @@ def common_format(first: LanguageModel, second: LanguageModel) -> torch.dtype | 
 def rounds_alike(first: LanguageModel, second: LanguageModel, dtype: torch.dtype) -> bool:
     """Whether all weights of two models that have them by the same names are equal once rounded to a type.
 
-    Tables that no checkpoint has may be farther apart than that type explains, which is then a difference of the
-    networks, but not by one step of it.
+    So are tables that no checkpoint has, or they are more than one step of that type apart: that is a difference of the
+    networks, while one step comes of rounding twice.
     """
     theirs = dense_weights(second)
     weights = all(

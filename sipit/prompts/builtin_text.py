@@ -31,7 +31,7 @@ def section_prompts(model: LanguageModel, *, count: int, length: int, headings: 
 def text_windows(model: LanguageModel, *, length: int, generator: torch.Generator) -> Iterator[list[int]]:
     """Windows of `length` tokens at random places of the corpus, without end.
 
-    None where there is no tokenizer, or one whose tokens are so long that no window is found.
+    Yields none where there is no tokenizer, or one whose tokens are so long that no window is found.
     """
     if model.tokenizer is None:
         return

@@ -25,6 +25,7 @@ def tokenize(model: LanguageModel, prompts: Any, *, special_tokens: bool = True)
 
     Raises:
         InvalidInput: no prompts, an empty one, one beyond the context, an id out of range, or text without tokenizer.
+        Unsupported: text that the tokenizer refuses.
     """
     with asked(f"Expected text that the tokenizer of {model.name} takes", "give token_ids"):
         given = given_prompts(prompts)

@@ -21,7 +21,7 @@ class Counted:
 
 
 def forced_collision(*, bits: int, row_bits: int, width: int, vocabulary: int, context: int | None) -> Counted:
-    """The least K with sum_{k <= K} n^k > 2^(bits width + row_bits), in exact integers.
+    """The least K with sum_{k <= K} n^k > 2^(bits width + row_bits) for a vocabulary of n, in exact integers.
 
     Existence only: it says nothing of which prompts, or whether anyone would write them.
     """

@@ -1,4 +1,4 @@
-"""Charts as inline SVG on a logarithmic scale, without a view box.
+"""Charts as inline SVG, most of them on a logarithmic scale, without a view box.
 
 Across, everything is in percent of the width; down, in pixels. So a chart fills a phone and a wide screen alike while
 its letters keep their size; what must stand left of the plot lies in the padding of the element. Colours are classes
@@ -35,7 +35,7 @@ class Scale:
 
     @classmethod
     def over(cls, values: Iterable[float | None]) -> "Scale":
-        """The scale that holds all values; those below or above every float's decade never occur."""
+        """The scale that holds all finite values; from 1 to 10 where none is positive."""
         known = [value for value in values if value is not None and math.isfinite(value)]
         positive = [value for value in known if value > 0] or [1.0]
         low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
@@ -186,7 +186,7 @@ def _joined(index: int, points: Sequence[tuple[float, float]]) -> list[Markup]:
 
 
 def _step(names: Sequence[str]) -> int:
-    """Every how manieth name there is room for on a phone."""
+    """How many names further the next one is that there is room for on a phone."""
     letters = len(names) * (max(map(len, names), default=0) + 1)
     return max(1, -(-len(names) // _TICKS), -(-letters // _LETTERS))
 

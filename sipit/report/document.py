@@ -220,7 +220,10 @@ class LogPlot:
 
 @dataclass(frozen=True, slots=True)
 class LogRanges:
-    """For every row the ranges of the series, side by side on one logarithmic scale."""
+    """For every row the ranges of the series, side by side on one logarithmic scale.
+
+    `series` has their lower ends, `ends` the upper ones.
+    """
 
     rows: tuple[str, ...]
     series: tuple[Series, ...]

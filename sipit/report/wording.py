@@ -12,7 +12,7 @@ _LISTED = 64  # entries of a nested list that a page shows
 
 
 def number(value: Any) -> str:
-    """A number to three significant digits; integers whole."""
+    """A number to three significant digits, to the unit from 1000 to 10,000; integers whole."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return NONE if value is None else plain(value)
     if isinstance(value, int):

@@ -112,6 +112,7 @@ class States(Sequence[torch.Tensor]):
 
         Raises:
             InvalidInput: a tensor whose shape has no reading, or several.
+            Unsupported: the model has no such tensor.
         """
         if self.observation.top is not None:
             rows, top = observed_network(model, self.observation).width, self.observation.top
@@ -271,7 +272,7 @@ class FileStates:
 def look_into(
     path: Any, *, layer: Any = None, observe: Any = None, top: int | None = None, model: LanguageModel | None = None
 ) -> FileStates:
-    """The same without a judgement: a layer that nobody has named is None, and a manifest's goes before the one named.
+    """As `read_states`, but nothing is judged: no layer has to be known, and a manifest's goes before the one named.
 
     Raises:
         InvalidInput: as for `read_states`, but for the layer.

@@ -90,7 +90,9 @@ def store_states(
 
 
 def array_on_disk(path: Path, shape: tuple[int, ...], dtype: Any, *, begun: bool = False) -> Any:
-    """A memory-mapped array that can be written; a new one takes its room at once: a full disk later kills the process.
+    """A memory-mapped array that can be written; a new one takes its room at once.
+
+    A write to a disk that became full later would kill the process. With `begun` the file is there already.
 
     Raises:
         InvalidInput: there is no room, or the file cannot be written.

@@ -39,6 +39,9 @@ def hunt(
         folder: for states while a search goes on.
         threshold, seed, listed: as for `sipit.collisions.examination.examine`.
         memory: GiB.
+
+    Raises:
+        ValueError: no search of that name.
     """
     found: dict[str, Any] = {}
     for name in names:

@@ -74,9 +74,10 @@ def _values_apart(rows: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
 
 
 def _differences(row: torch.Tensor, ordered: torch.Tensor) -> torch.Tensor:
-    """How far (n, m) the values of a row (m,) are at least from the ones of states (n, d), in order, that they may be.
+    """How far at least the values of a row (m,) lie from those of states that they may be, shape (n, m).
 
-    All coordinates are those of the same rank, by the rearrangement inequality; some are the nearest.
+    `ordered` are the states (n, d), each sorted. Where no coordinate is missing, values of one rank are compared, by
+    the rearrangement inequality; else every value is compared with the nearest.
     """
     if len(row) == ordered.shape[1]:
         return (ordered - row.sort().values).abs()

@@ -40,7 +40,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    """A prompt that fits so far, with the residual of every row, and how near the nearest token came that was left."""
+    """A prompt that fits so far; for every row its residual, and how near the nearest token came that was left out."""
 
     settled: Settled
     tokens: tuple[int, ...] = ()

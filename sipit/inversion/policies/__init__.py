@@ -25,7 +25,7 @@ class Proposal(Protocol):
         ...
 
     def rivals(self, positions: torch.Tensor, tokens: torch.Tensor) -> list[Few | None]:
-        """The few rivals that say as much of tokens (n,) at positions (n,) as many; None where it knows none such."""
+        """For tokens (n,) at positions (n,) the few rivals that say as much as many would; None if it knows none."""
         ...
 
     @property
@@ -51,7 +51,10 @@ class Proposal(Protocol):
         ...
 
     def leading(self, position: int) -> torch.Tensor:
-        """The best few tokens (64, or the vocabulary if it is smaller), best first, at little cost."""
+        """The best few tokens (64, or the vocabulary if it is smaller), best first, at little cost.
+
+        None of them where the policy has no opinion.
+        """
         ...
 
     def resembling(self, position: int) -> torch.Tensor:

@@ -207,7 +207,7 @@ class DraftProposal:
 
 
 def _alone(probes: Probes, features: torch.Tensor, sinks: torch.Tensor) -> tuple[_Best, Scores]:
-    """What is kept of the scores that the probe alone gives, and what has those of any positions.
+    """What is kept of the scores that the probe alone gives, and a function that gives those at any positions.
 
     Scores of the doubtful ones are kept, as far as they are not too many.
     """

@@ -30,9 +30,10 @@ def doubtful(probabilities: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """Logits (n, V) of the token at some positions, which of them is for which position (T,), -1 for none, its share.
+    """Logits (n, V) of the token at some positions.
 
-    `sizes` (n, 1) are the logarithms of the sums of their exponentials.
+    `places` (T,) says which row belongs to a position, -1 for none; `share` is that of the language model in the prior;
+    `sizes` (n, 1) are the logarithms of the sums of the exponentials.
     """
 
     logits: torch.Tensor

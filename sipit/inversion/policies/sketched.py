@@ -18,7 +18,7 @@ from sipit.observations.network import ObservedNetwork
 from sipit.prefix.kinds import Prefix
 from sipit.record import Progress
 
-WIDE = 4096  # coordinates above which a probe of all of them is no longer fitted
+WIDE = 4096  # coordinates, or four widths of the stream, above which a probe of all of them is no longer fitted
 _SEED = 20251203
 
 

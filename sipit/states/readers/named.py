@@ -116,7 +116,7 @@ def _origins(model: LanguageModel | None) -> dict[str, _PlaceOf]:
 
 
 def _hook(model: LanguageModel | None, name: str) -> Place | None:
-    """The embedding is the stream that enters the first block where the model adds nothing to it."""
+    """The place of a hook; that of the embedding is layer 0 where the model adds nothing to its rows."""
     if name == "hook_embed" and model is not None:
         return _outside(model, model.module.get_input_embeddings(), entering=False)
     return _by(_HOOKS)(name)

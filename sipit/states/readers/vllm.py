@@ -21,7 +21,7 @@ BLOCK = 16  # tokens in a block of its cache; rows of whole blocks that were in 
 def vllm_states(container: Container, named: Sequence[Layer]) -> Contents | None:
     """The hidden states of a vLLM file, layer by layer; None where it is none.
 
-    Its n-th set of rows is layer n, unless as many layers are `named` as the file has: then those.
+    Its sets of rows are layers 0, 1, …, unless as many layers are `named` as the file has: then those.
 
     Raises:
         InvalidInput: not one id per row, or fewer sets than layers named.
