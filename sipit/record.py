@@ -4,6 +4,7 @@ The record of a command is made by a function of the package that does its work,
 command writes: `check_model`, `inversion_record`, `collision_record`, `quantization_record` and so on.
 """
 
+import math
 import platform
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -26,8 +27,8 @@ def silent(_title: str) -> Generator[Progress]:
 
 
 def finite(value: Any) -> float | None:
-    """A number that JSON has; None where a state overflowed."""
-    return float(value) if float(value) < float("inf") else None
+    """A number that JSON has; None for none, and where a state overflowed or there was nothing to divide by."""
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 class Stopwatch:

@@ -6,7 +6,6 @@ started again, and the prompts it had are inverted again.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 
@@ -14,7 +13,7 @@ from numerics.dtypes import name_of
 from sipit.cluster.states import Cluster
 from sipit.inversion.batching import PROMPTS
 from sipit.inversion.inverter import Inverter
-from sipit.inversion.outcome import Inversion, matches_truth
+from sipit.inversion.outcome import Inversion
 from sipit.inversion.policies import make_policy
 from sipit.models import load_model
 from sipit.noise.tolerance import Format, Tolerance
@@ -49,10 +48,10 @@ class InversionWorker:
         )
         self._observation, self._manifest = observation, manifest
 
-    def run(self, arrays: Sequence[torch.Tensor]) -> list[Inversion]:
-        """The prompts of some tensors of states."""
+    def run(self, arrays: Sequence[torch.Tensor], truth: Sequence[Sequence[int]] | None) -> list[Inversion]:
+        """The prompts of some tensors of states, held against the true ones where these are known."""
         states = States(tuple(arrays), manifest=self._manifest, observation=self._observation)
-        return self._inverter.invert_all(states)
+        return self._inverter.invert_all(states, truth=truth)
 
 
 def invert_on_cluster(
@@ -65,7 +64,7 @@ def invert_on_cluster(
     truth: Sequence[Sequence[int]] | None = None,
     progress: Progress | None = None,
 ) -> list[Inversion]:
-    """As `Inverter.invert_all`, by the workers of a cluster; with `truth`, no token says its `condition`.
+    """As `Inverter.invert_all`, by the workers of a cluster; nothing of interrupted work is kept.
 
     Args:
         policy: the name of the inverter's policy; its probes are kept where the workers run, or trained there.
@@ -74,20 +73,17 @@ def invert_on_cluster(
     """
     model = inverter.network.model
     size = max(1, min(PROMPTS, math.ceil(len(states) / (TURNS * cluster.workers))))
-    parts = [states.arrays[start : start + size] for start in range(0, len(states), size)]
+    cuts = [slice(start, start + size) for start in range(0, len(states), size)]
+    parts = [(states.arrays[cut], None if truth is None else truth[cut]) for cut in cuts]
     named = (model.name, name_of(model.dtype), str(model.device), seed)
     arguments = (
         named, states.observation, policy, inverter.tolerance, inverter.rivals, inverter.adaptive,
         sum(map(len, states)), inverter.budget, dict(inverter.tolerances), states.manifest,
     )  # fmt: skip
     found: dict[int, list[Inversion]] = {}
-    for number, inversions in cluster.by_actors(InversionWorker, arguments, [(part,) for part in parts]):
+    for number, inversions in cluster.by_actors(InversionWorker, arguments, parts):
         found[number] = inversions
         if progress is not None:
-            done = sum(len(array) for number in found for array in parts[number])
+            done = sum(len(array) for number in found for array in parts[number][0])
             progress(done, sum(map(len, states)))
-    answers = [inversion for number in range(len(parts)) for inversion in found[number]]
-    if truth is None:
-        return answers
-    pairs = zip(answers, truth, strict=True)
-    return [replace(inversion, matches_truth=matches_truth(model, inversion, ids)) for inversion, ids in pairs]
+    return [inversion for number in range(len(parts)) for inversion in found[number]]

@@ -15,7 +15,7 @@ from proofs.verdict import Verdict
 from sipit.collisions.causes import StandAlone
 from sipit.collisions.examination import LISTED, Examined, batch_for, examine, state_folder
 from sipit.collisions.findings import LocalSearch, Search
-from sipit.collisions.hunts import hunt
+from sipit.collisions.hunts import check_searches, hunt
 from sipit.collisions.result import layers_json
 from sipit.memory import peak_memory
 from sipit.models import LanguageModel
@@ -102,13 +102,14 @@ def collision_record(
         watch: where time is counted from.
 
     Raises:
-        InvalidInput: a layer that the model has not, a corpus without prompts, or one that does not fit into memory.
-        ValueError: no search of that name.
+        InvalidInput: a layer that the model has not, no search of that name, a corpus without prompts, or one that does
+            not fit into memory.
     """
     watch = Stopwatch() if watch is None else watch
     chosen = sorted({1, max(1, model.layers // 2), model.layers}) if layers is None else list(layers)
     for layer in chosen:
         check_layer(model, layer)
+    check_searches(searches)
     corpus = read_corpus(model, prompts, window=window, limit=limit, seed=seed)
     batch = batch_for(model, corpus.prompts, memory)
     elapsed = {"loading": round(watch.seconds, 1)}
@@ -130,7 +131,7 @@ def collision_record(
             with stages("searches") as progress:
                 result["searches"] = hunt(
                     alone, corpus, examined, searches, folder=folder, threshold=threshold, seed=seed, memory=memory,
-                    listed=listed, progress=progress,
+                    listed=listed, search=engine, progress=progress,
                 )  # fmt: skip
         elapsed["searches"] = round(watch.seconds, 1)
     also = {"engine": engine.name, "window": window, "elapsed_seconds": elapsed, "peak_memory_gib": peak_memory()}

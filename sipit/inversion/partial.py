@@ -110,8 +110,25 @@ def invert_partial(
         Unsupported: the model has no such tensor, or gives its tokens other states when it is run in parts.
     """
     at = list(range(len(rows))) if positions is None else list(positions)
-    given = dict(known or {})
-    states = States(arrays=(rows,), observation=Observation.of(observe, layer)).beside(model)
+    states = States(arrays=(rows,), observation=Observation.of(observe, layer))
+    return invert_rows(model, states, at, dict(known or {}), tolerance=tolerance, budget=budget, progress=progress)
+
+
+def invert_rows(
+    model: LanguageModel,
+    states: States,
+    at: list[int],
+    given: dict[int, int],
+    *,
+    tolerance: float | None,
+    budget: float,
+    progress: Progress | None,
+) -> PartialInversion:
+    """As `invert_partial`, of the states of one prompt, with what is told of them beside their values.
+
+    `at` are the positions of their rows, `given` the known tokens.
+    """
+    states = states.beside(model)
     if states.observation.discrete:
         raise InvalidInput(
             f"Expected states of which a part may do, but got {states.observation}; give the rows of all positions."
@@ -120,7 +137,7 @@ def invert_partial(
     (rows,) = states
     _check(model, rows, at, given)
     if tolerance is None:
-        allowed = derive_tolerance(model, states, damped=False, formats=format_of(rows, None))
+        allowed = derive_tolerance(model, states, damped=False, formats=format_of(rows, states.manifest))
     else:
         allowed = Tolerance.given(tolerance)
     box = box_around(rows, ANYHOW if allowed.boxed else 0)  # a few rows do not say how they were rounded

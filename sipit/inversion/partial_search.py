@@ -11,11 +11,12 @@ from sipit.inversion.decision import accepted, fits, limit
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.policies.sketched import SketchedNetwork, is_wide
 from sipit.inversion.probes import Probes, trained_probes
-from sipit.inversion.verifier import BESIDE, NEAR, finite
+from sipit.inversion.verifier import BESIDE, NEAR
 from sipit.models.network import Network
 from sipit.noise.stored_steps import Box, outside, point
 from sipit.observations.network import ObservedNetwork, says_little
 from sipit.prefix.choice import single_opener
+from sipit.record import finite
 
 EXHAUSTIVE = 2**19  # combinations up to which a space is searched whole
 CLASS = "tokens with identical embedding rows: the class is the answer"

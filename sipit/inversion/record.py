@@ -19,7 +19,7 @@ from proofs.formal.names import named
 from proofs.verdict import Verdict
 from sipit.inversion.inverter import Inverter, open_inverter
 from sipit.inversion.outcome import Inversion, Outcome
-from sipit.inversion.partial import PartialInversion, invert_partial
+from sipit.inversion.partial import PartialInversion, invert_rows
 from sipit.models import LanguageModel
 from sipit.noise.tolerance import Tolerance
 from sipit.record import Progress, Stages, Stopwatch, provenance, silent
@@ -157,10 +157,8 @@ def partial_record(
                 )
             end = at[-1] + 1
             known = dict(enumerate(prefix)) | dict(zip(range(end - len(suffix), end), suffix, strict=True))
-            inversion = invert_partial(
-                model, rows[chosen], observe=states.observation, positions=at, known=known, tolerance=tolerance,
-                budget=budget, progress=progress,
-            )  # fmt: skip
+            part = replace(states, arrays=(rows[chosen],), source=None)
+            inversion = invert_rows(model, part, at, known, tolerance=tolerance, budget=budget, progress=progress)
             found.append(inversion if whole is None else _compared(model, inversion, whole[:end]))
     return Record(
         command="invert",

@@ -8,7 +8,6 @@ are stored alike (`sipit.noise.stored_steps`). A rival that fits may be struck o
 (`sipit.inversion.lookahead`); it is then counted, and no rival any more.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,6 +23,7 @@ from sipit.noise.distances import damping, quotient
 from sipit.noise.stored_steps import box_around, outside
 from sipit.noise.tolerance import Tolerance
 from sipit.prefix.kinds import Prefix
+from sipit.record import finite
 
 NEAR = 10.0  # a rival within this multiple of the least residual widens the search
 DISTANT = 100.0  # the same for the few that are tested where a policy is sure
@@ -33,11 +33,6 @@ TIE = 1e-3  # of a tolerance: what the distance from its middle counts for those
 LISTED = 32  # alternatives named at most
 _ENTRIES = 2**24  # of states that are compared at once, in float64
 PIECE = 1024  # candidates that run together; between pieces the clock is looked at
-
-
-def finite(value: float | None) -> float | None:
-    """The number, or None where it is infinite: the candidate's state overflowed, or the observed state is zero."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 @dataclass(slots=True)

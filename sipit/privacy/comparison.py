@@ -13,7 +13,7 @@ import torch
 
 from numerics.dtypes import name_of
 from proofs.arguments import called, seed_of, share
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, SipitError
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.noise.spread import rounding_unit
@@ -154,7 +154,7 @@ def _reference(one: Run, two: Run, seed: int) -> LanguageModel | None:
             continue
         try:
             found = open_run(manifest.model, seed=seed)
-        except InvalidInput:
+        except SipitError:  # a model that is not here, or cannot be loaded here, explains nothing
             continue
         if isinstance(found, ModelRun) and found.model.digest == manifest.digest:
             return found.model

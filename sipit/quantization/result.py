@@ -36,7 +36,7 @@ def findings(study: Study, formats: Sequence[dict[str, Any]], progress: Progress
         "formats": judged,
         "layers": list(study.layers),
         "prompts": len(study.prompts),
-        "length": study.extent.length,
+        "length": max(map(len, study.prompts)),
         "places": [{"prompt": place.prompt, "position": place.position} for place in study.places],
         "scanned": scans[0]["candidates"],
         "whole_vocabulary": scans[0]["candidates"] == study.reference.model.vocabulary_size,
@@ -59,8 +59,8 @@ def _scanned(study: Study, number: int, ran: Sequence[dict[str, Any]], progress:
 
     By layer: row 0 is the float64 state; at the layers of the study the formats, then the leaks follow.
     """
-    place, names = study.places[number], ",".join(one["format"] for one in ran)
-    path = f"{study.kept_under}-scan-{number}-{hashlib.sha256(names.encode()).hexdigest()[:12]}.json"
+    place, drawn = study.places[number], repr(([one["format"] for one in ran], study.seed))
+    path = f"{study.kept_under}-scan-{number}-{hashlib.sha256(drawn.encode()).hexdigest()[:12]}.json"
     found = kept_json(path)
     if found is None:
         exact = study.exact[place.prompt][:, place.position].float()

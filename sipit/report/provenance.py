@@ -10,7 +10,9 @@ from sipit.report.reading import mapping, sequence, string
 from sipit.report.wording import number, plain
 
 # Those that take MODEL as argument.
-_ON_A_MODEL = {"capture", "certify", "check", "collide", "doctor", "fuzz", "invert", "quantization"}
+_ON_A_MODEL = {
+    "audit", "capture", "certify", "check", "collide", "doctor", "fuzz", "invert", "leak", "quantization",
+}  # fmt: skip
 
 
 def repeat(record: Record) -> str:

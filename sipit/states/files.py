@@ -140,9 +140,8 @@ class States(Sequence[torch.Tensor]):
         """
         if self.observation.layered and not self.observation.layers:
             raise InvalidInput(f"Expected the layer of {self.observation.words}, but got none; name it.")
+        check_states(self)
         width = observed_network(model, self.observation).width
-        if not self.arrays:
-            raise InvalidInput("Expected the states of at least one prompt, but got none; capture some.")
         if self.manifest is not None and self.manifest.fingerprint is not None:
             raise InvalidInput("Expected states, but got fingerprints of some; audit them, or capture the states.")
         if self.manifest is not None:
@@ -189,12 +188,14 @@ def source_entry(source: Source | None) -> dict[str, Any]:
 
 
 def check_states(states: Any) -> None:
-    """Raises InvalidInput where something else than states with their layer was given."""
+    """Raises InvalidInput where something else than states with their layer was given, or those of no prompt."""
     if not isinstance(states, States):
         raise InvalidInput(
             f"Expected the states of prompts with their layer, but got a {type(states).__name__}; give what capture or "
             "read_states returns, or sipit.States(arrays, layer=…)."
         )
+    if not states.arrays:
+        raise InvalidInput("Expected the states of at least one prompt, but got none; capture some.")
 
 
 def write_states(path: str | os.PathLike[str], states: States) -> None:

@@ -1,6 +1,5 @@
 """`train`, whole: a model is trained, its states are followed along the way, and it is written to a folder."""
 
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -67,8 +66,8 @@ def write_model(model: LanguageModel, folder: Path) -> Path:
             whole = Path(temporary) / folder.name
             model.module.save_pretrained(whole)
             model.tokenizer.save_pretrained(whole)
-            if folder.exists():
-                shutil.rmtree(folder)
+            if folder.exists():  # what was there goes with the temporary folder, once the new one has a name
+                folder.rename(Path(temporary) / "before")
             whole.rename(folder)
     except full_disk() as error:
         raise InvalidInput(f"Expected room for the trained model, but {folder} cannot be written: {error}.") from None

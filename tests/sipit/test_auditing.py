@@ -74,6 +74,20 @@ def test_fingerprints_do_for_states(tmp_path, capsys):
     assert {len(one["sha256"]) for one in record["result"]["files"]} == {64}
 
 
+def test_the_files_of_a_record_are_those_that_were_read(tmp_path, capsys):
+    folder = tmp_path / "states"
+    folder.mkdir()
+    (folder / "README.txt").write_text("nothing of this was read")
+    text = tmp_path / "p.txt"
+    text.write_text("Hello world\n")
+    line = ["--prompts", str(text), "-o", str(folder / "s.safetensors"), "--layer", "1"]
+    assert run(["capture", "tiny-llama", *line]) == 0
+    capsys.readouterr()
+    assert run(["audit", "tiny-llama", "--states", str(folder), "--prompts", str(text), "--json"]) == 0
+    files = json.loads(capsys.readouterr().out)["result"]["files"]
+    assert [one["file"] for one in files] == [str(folder / "s.safetensors"), str(text)]
+
+
 def test_fingerprints_are_the_same_for_a_seed_and_no_other():
     rows = torch.randn(5, 32, generator=torch.Generator().manual_seed(1))
     assert torch.equal(fingerprint(rows, 8, 1), fingerprint(rows, 8, 1))

@@ -8,7 +8,7 @@ import torch
 
 import sipit
 from numerics.formats import FORMATS
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, MissingResource, Unsupported
 from proofs.verdict import Verdict
 from sipit.cli import run
 from sipit.models.copies import copied
@@ -173,6 +173,23 @@ def test_files_are_compared_with_files_and_models(tmp_path, capsys):
     assert result["first_divergence"]["layer"] == 2 and [row["layer"] for row in result["layers"]] == [0, 1, 2]
     assert run(["compare", str(files[0]), str(files[2]), "--fail-on", "undecided"]) == 0
     assert run(["compare", str(files[0]), str(files[2]), "--fail-on", "not_rounding"]) == 1
+
+
+@pytest.mark.parametrize("fault", [MissingResource, Unsupported, InvalidInput])
+def test_a_model_that_cannot_be_had_explains_nothing(fault, tmp_path, monkeypatch):
+    """Two files are compared without it, as they are where no manifest names one."""
+    files = [tmp_path / f"{name}.safetensors" for name in ("a", "b")]
+    for file in files:
+        write_layers(file, capture_layers(tiny("llama"), PROMPTS, [0, 1, 2]))
+    expected = compare_runs(*files)
+
+    def opened(given, **named):
+        if given == "tiny-llama":
+            raise fault("Expected the model to be here, but it is not; install it.")
+        return open_run(given, **named)
+
+    monkeypatch.setattr("sipit.privacy.comparison.open_run", opened)
+    assert compare_runs(*files).kind is expected.kind is Verdict.ROUNDING
 
 
 def test_without_a_model_what_storing_does_not_explain_is_undecided(tmp_path):

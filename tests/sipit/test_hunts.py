@@ -5,12 +5,15 @@ import pytest
 import torch
 
 import sipit
+from proofs.errors import InvalidInput
 from sipit.collisions.causes import StandAlone
 from sipit.collisions.examination import examine
+from sipit.collisions.findings import LocalSearch
 from sipit.collisions.hunts import continuations, hunt
 from sipit.collisions.hunts.collapse import FORMATS, fading, hunt_collapse, in_dtype
 from sipit.collisions.hunts.continuations import continuation_states
 from sipit.collisions.hunts.swaps import swaps
+from sipit.collisions.record import collision_record
 from sipit.prompts.corpora import read_corpus
 from sipit.states.store import store_states
 from tests.sipit.cases import altered, tiny, with_rows
@@ -119,3 +122,20 @@ def test_another_format_rounds_the_weights_too():
     model = in_dtype(tiny("qwen2"), torch.bfloat16)
     assert {parameter.dtype for parameter in model.module.parameters()} == {torch.bfloat16}
     assert tiny("qwen2").dtype == torch.float32 and in_dtype(model, torch.bfloat16) is model
+
+
+def test_a_search_that_there_is_not_is_refused_before_any_work():
+    with pytest.raises(InvalidInput, match="Expected searches of continuations, swaps, collapse, but got 'luck'"):
+        collision_record(tiny("llama"), "random:2", limit=4, searches=["collapse", "luck"], engine=None)
+
+
+def test_every_search_looks_for_pairs_where_it_is_told_to(searched, tmp_path):
+    class Elsewhere(LocalSearch):
+        asked = 0
+
+        def closest_pairs(self, states, *, count):
+            Elsewhere.asked += 1
+            return super().closest_pairs(states, count=count)
+
+    hunt(*searched, ["swaps"], folder=tmp_path, threshold=None, seed=0, memory=4, listed=20, search=Elsewhere())
+    assert Elsewhere.asked

@@ -58,6 +58,9 @@ def test_workers_answer_as_one_process_does(tmp_path, monkeypatch):
         )
     assert answers(found) == answers(inverter.invert_all(states))
     assert all(inversion.matches_truth for inversion in found)
+    conditions = [[token.condition for token in one.tokens] for one in inverter.invert_all(states, truth=prompts)]
+    assert [[token.condition for token in one.tokens] for one in found] == conditions
+    assert any(condition for row in conditions for condition in row)
     assert seen[-1] == (sum(map(len, prompts)),) * 2
 
 

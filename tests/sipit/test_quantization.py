@@ -132,6 +132,18 @@ def test_a_study_resumes_judges_and_is_json(tmp_path, monkeypatch):
         assert "int4-states" in text and "How much leaks" in text and "The arithmetic that really ran" in text
 
 
+def test_what_another_seed_drew_is_not_taken_for_this_one(tmp_path, monkeypatch):
+    """The same study, after one with another seed in the same cache and in an empty one."""
+    model, found = tiny("llama"), []
+    prompts = random_prompts(2, shortest=6, longest=6, seed=3)
+    for cache, seed in (("one", 0), ("one", 1), ("two", 1)):
+        monkeypatch.setenv("SIPIT_CACHE", str(tmp_path / cache))
+        study = Study.open(model, prompts, layers=[1], extent=SMALL, seed=seed)
+        found.append(findings(study, [study.measured(one) for one in chosen_formats(["float32"])])["leaks"])
+    first, after_another, alone = found
+    assert after_another == alone != first
+
+
 @pytest.fixture(scope="module")
 def repeating():
     """A model, and what is known of it to collide: runs of one token."""

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proofs.errors import InvalidInput
 from proofs.evidence import Record, read_record
 from proofs.verdict import Verdict
+from sipit.cli import app
 from sipit.report import render, write_report
 from sipit.report.document import Figure, Theme
 from sipit.report.page import chapters_of, document_of
+from sipit.report.provenance import repeat
 from tests.sipit.report_pages import Page, classes_of, inversion_record, prompt_entry
 from tests.sipit.report_records import COMMANDS, FOLDER, make, stored_records
 
@@ -194,6 +197,15 @@ def test_how_to_repeat_it_is_the_command_line_of_the_record():
     assert line in render([inversion_record(prompt_entry(["a"]), command_line=line)], format="md")
     listed = inversion_record(prompt_entry(["a"]), command_line=["sipit", "invert", "a b"])
     assert "sipit invert 'a b'" in render([listed], format="md")
+
+
+def test_a_command_on_a_model_is_repeated_with_it():
+    """Of every command, also where the record has lost its line: MODEL stands where the command takes one."""
+    group = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        takes = [parameter.name for parameter in command.params if parameter.param_type_name == "argument"]
+        record = Record(name, Verdict.HELD, {}, {"model": "tiny-gpt2"})
+        assert (repeat(record) == f"sipit {name} tiny-gpt2") == (takes == ["model"]), name
 
 
 @pytest.mark.parametrize(

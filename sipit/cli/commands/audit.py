@@ -43,6 +43,7 @@ def audit(
     from sipit.prompts.reading import read_prompts, tokenize
     from sipit.states.files import read_states
     from sipit.states.readers.containers import natural
+    from sipit.states.readers.reading import ENDINGS
 
     named = [prompts]
     if prompts.is_dir():  # in the order in which a folder of states is read
@@ -66,7 +67,7 @@ def audit(
         rate=rate,
         fingerprint=None if fingerprint is None else (fingerprint, seed),
         power=power,
-        files=[*([states] if states.is_file() else sorted(p for p in states.iterdir() if p.is_file())), *named],
+        files=[*([states] if states.is_file() else sorted(p for p in states.iterdir() if p.suffix in ENDINGS)), *named],
         seed=seed,
         stages=progress,
         watch=watch,

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Dtype, Json, Model, NoSpecialTokens, Output, Seed
 from sipit.cli.output import check_output, finish, load, progress
 from sipit.record import provenance
+
+if TYPE_CHECKING:
+    from sipit.states.files import States
 
 
 def certify(
@@ -59,8 +62,13 @@ def certify(
     from sipit.prompts.reading import read_prompts
 
     texts = read_prompts(prompts)
-    observed = None if states is None else (_observed(states, chosen), _exact(noise))
+    seen = None if states is None else _observed(states, chosen)
+    allowed = _exact(noise)
     loaded = load(model, dtype=dtype, device=device, seed=seed)
+    observed = None
+    if seen is not None:
+        seen.check(loaded)
+        chosen, observed = seen.layer, (seen[0][-1].double().tolist(), allowed)
     tokens = loaded.vocabulary_size if vocabulary == "all" else rows
     with progress("tokens" if tokens else "prompts") as report:
         record = run(
@@ -92,14 +100,16 @@ def certify(
     finish(record, as_json=as_json, output=output, show=show)
 
 
-def _observed(path: Path, layer: int | None) -> list[float]:
-    """The last state of the one prompt in a states file."""
+def _observed(path: Path, layer: int | None) -> "States":
+    """The states of one prompt behind a block, from a file."""
     from sipit.states.files import read_states
 
     found = read_states(path, layer=layer)
     if len(found) != 1:
         raise InvalidInput(f"Expected the states of one prompt, but {path} has those of {len(found)}; capture one.")
-    return found[0][-1].double().tolist()
+    if found.observation.sites != ("residual",) or not isinstance(found.layer, int):
+        raise InvalidInput(f"Expected the residual stream at one layer, but {path} has {found.observation.words}.")
+    return found
 
 
 def _exact(text: str) -> Fraction:

@@ -8,15 +8,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from proofs.errors import InvalidInput
 from sipit.collisions.causes import StandAlone
 from sipit.collisions.examination import Examined
+from sipit.collisions.findings import LOCAL, Search
 from sipit.collisions.hunts.collapse import hunt_collapse
 from sipit.collisions.hunts.continuations import hunt_continuations
 from sipit.collisions.hunts.swaps import hunt_swaps
 from sipit.prompts.corpora import Corpus
 from sipit.record import Progress
 
-__all__ = ["hunt"]
+__all__ = ["check_searches", "hunt"]
+
+_NEAR_THE_CLOSEST = {"continuations": hunt_continuations, "swaps": hunt_swaps}
+
+
+def check_searches(names: Sequence[str]) -> None:
+    """Raises InvalidInput where there is no search of a name."""
+    known = [*_NEAR_THE_CLOSEST, "collapse"]
+    for name in names:
+        if name not in known:
+            raise InvalidInput(f"Expected searches of {', '.join(known)}, but got {name!r}; choose from them.")
 
 
 def hunt(
@@ -30,6 +42,7 @@ def hunt(
     seed: int,
     memory: float,
     listed: int,
+    search: Search = LOCAL,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Runs the named searches at the layers that were examined; what each found, by name.
@@ -39,26 +52,16 @@ def hunt(
         folder: for states while a search goes on.
         threshold, seed, listed: as for `sipit.collisions.examination.examine`.
         memory: GiB.
-
-    Raises:
-        ValueError: no search of that name.
+        search: who looks for close pairs.
     """
     found: dict[str, Any] = {}
     for name in names:
-        match name:
-            case "continuations":
-                found[name] = hunt_continuations(
-                    alone, corpus, examined, folder=folder, threshold=threshold, seed=seed, memory=memory,
-                    listed=listed, progress=progress,
-                )  # fmt: skip
-            case "swaps":
-                found[name] = hunt_swaps(
-                    alone, corpus, examined, folder=folder, threshold=threshold, seed=seed, memory=memory,
-                    listed=listed, progress=progress,
-                )  # fmt: skip
-            case "collapse":
-                layers = [one.findings.layer for one in examined]
-                found[name] = hunt_collapse(alone.model, corpus, layers, progress=progress)
-            case _:
-                raise ValueError(f"unknown search {name!r}")
+        if name == "collapse":
+            layers = [one.findings.layer for one in examined]
+            found[name] = hunt_collapse(alone.model, corpus, layers, progress=progress)
+        else:
+            found[name] = _NEAR_THE_CLOSEST[name](
+                alone, corpus, examined, folder=folder, threshold=threshold, seed=seed, memory=memory, listed=listed,
+                search=search, progress=progress,
+            )  # fmt: skip
     return found

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from proofs.evidence import write_atomically
 from sipit.collisions.causes import StandAlone
 from sipit.collisions.examination import BYTES_A_PROMPT, GIB, PRECISIONS, Examined, examine, held_bytes
+from sipit.collisions.findings import Search
 from sipit.collisions.hunts.bases import bases_json, closest_prompts, summary
 from sipit.collisions.result import layers_json
 from sipit.models import LanguageModel
@@ -39,6 +40,7 @@ def hunt_continuations(
     seed: int,
     memory: float,
     listed: int,
+    search: Search,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """At every layer: its closest prompts times the whole vocabulary, searched and explained as a corpus is.
@@ -58,7 +60,9 @@ def hunt_continuations(
             "continuations", ([*ids, token] for ids in prompts for token in range(model.vocabulary_size))
         )
         states = continuation_states(model, prompts, layer=layer, folder=folder, progress=progress)
-        found = examine(alone, continued, states, layer=layer, threshold=threshold, seed=seed, listed=listed)
+        found = examine(
+            alone, continued, states, layer=layer, threshold=threshold, seed=seed, listed=listed, search=search
+        )
         told = layers_json(model, continued, [found])
         layers.append({**told["layers"][0], "prompts": told["prompts"], "pairs": told["pairs"],
                        "bases_left_out": len(wanted) - len(bases),

@@ -9,6 +9,7 @@ import torch
 
 from sipit.collisions.causes import StandAlone
 from sipit.collisions.examination import Examined, batch_for, examine
+from sipit.collisions.findings import Search
 from sipit.collisions.hunts.bases import bases_json, closest_prompts, summary
 from sipit.collisions.result import layers_json
 from sipit.models import LanguageModel
@@ -29,6 +30,7 @@ def hunt_swaps(
     seed: int,
     memory: float,
     listed: int,
+    search: Search,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The closest prompts of all layers with all their swaps as one corpus, searched and explained."""
@@ -46,7 +48,9 @@ def hunt_swaps(
         progress=progress,
     )
     found = [
-        examine(alone, swapped, states[layer], layer=layer, threshold=threshold, seed=seed, listed=listed)
+        examine(
+            alone, swapped, states[layer], layer=layer, threshold=threshold, seed=seed, listed=listed, search=search
+        )
         for layer in layers
     ]
     told = layers_json(model, swapped, found)

@@ -1,0 +1,82 @@
+"""States that say which model and layer they are of are held against no other, whatever is done with them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+import sipit
+from proofs.errors import InvalidInput
+from sipit.cli import run
+from sipit.inversion.record import partial_record
+from sipit.privacy.audit import audit_states
+from sipit.states.files import States, write_states
+from tests.sipit.cases import tiny
+
+TEXT = "Hello"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """A prompt behind the first block of tiny-gpt2, as wide as tiny-llama."""
+    folder = tmp_path_factory.mktemp("states")
+    (folder / "prompts.txt").write_text(f"{TEXT}\nHelp!\n")
+    write_states(folder / "s.safetensors", sipit.capture(tiny("gpt2"), [TEXT], layer=1))
+    return folder
+
+
+LINES = {
+    "invert": "invert {model} --states {states}",
+    "a part": "invert {model} --states {states} --positions 0,1",
+    "behind a prefix": "invert {model} --states {states} --prefix He",
+    "before a suffix": "invert {model} --states {states} --suffix lo",
+    "audit": "audit {model} --states {states} --prompts {one}",
+    "certify": "certify {model} --states {states} --prompts {prompts} --no-noise --noise 1e-3",
+    "certify a vocabulary": "certify {model} --states {states} --prompts {one} --vocabulary 9 --no-noise",
+    "leak": "leak {model} --released {states} --prompts {one} --layers 1",
+}
+
+
+def told(line, file, model):
+    one = file / "one.txt"
+    one.write_text(f"{TEXT}\n")
+    places = {"states": file / "s.safetensors", "prompts": file / "prompts.txt", "one": one}
+    return line.format(model=model, **places).split()
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=list(LINES))
+def test_states_of_another_model_are_refused(line, file, capsys):
+    assert run(told(line, file, "tiny-llama")) == 2
+    assert "name that model" in capsys.readouterr().err
+
+
+def test_the_layer_of_the_states_is_the_one_that_is_certified(file, capsys):
+    line = told(LINES["certify"], file, "tiny-gpt2")
+    assert run([*line, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["result"]
+    assert (found["layer"], found["matches"], found["unique"]) == (1, [0], True)
+    assert run([*line, "--layer", "2"]) == 2
+    assert "layer" in capsys.readouterr().err
+
+
+def test_keys_are_not_certified(file, capsys):
+    path = file / "keys.safetensors"
+    write_states(path, sipit.capture(tiny("gpt2"), [TEXT], layer=1, observe="keys"))
+    assert run(["certify", "tiny-gpt2", "--prompts", str(file / "prompts.txt"), "--states", str(path)]) == 2
+    assert "Expected the residual stream at one layer" in capsys.readouterr().err
+
+
+def test_states_of_no_prompt_are_none():
+    model, nothing = tiny("gpt2"), States((), layer=1)
+    for work in (lambda: sipit.invert(model, nothing), lambda: audit_states(model, nothing, [])):
+        with pytest.raises(InvalidInput, match="at least one prompt"):
+            work()
+
+
+def test_what_states_were_computed_in_counts_for_a_part(file):
+    """A manifest that says half precision widens the tolerance of a part as it does that of the whole."""
+    states = sipit.capture(tiny("gpt2"), [TEXT], layer=1)
+    halved = replace(states, manifest=replace(states.manifest, dtype="bfloat16"))
+    plain, wide = (partial_record(tiny("gpt2"), one, positions=[0, 1]) for one in (states, halved))
+    assert plain.verdict.value == "recovered"
+    assert wide.result["partial"][0]["nearest_text"].startswith("H")
