@@ -22,7 +22,6 @@ from sipit.prefix.choice import single_opener
 _FIRST = 64  # candidates tested at every row
 _NEAR = 8  # embedding rows nearest to that of the best candidate
 _MORE = 512  # candidates tested where none of the first is near
-_LISTED = 8  # alternatives kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +36,13 @@ class Start:
 class Step:
     """One row: the nearest token, the distance of its direction, that of the nearest rival of another class.
 
-    `factor` is the length of the observed row over that of the computed one; `nearest` lists tokens with residuals.
+    `factor` is the length of the observed row over that of the computed one.
     """
 
     token: int
     residual: float
     margin: float
     factor: float
-    tested: int
-    nearest: tuple[tuple[int, float], ...]
 
     @property
     def clear(self) -> bool:
@@ -118,14 +115,11 @@ class Walk:
         best = int(distances.argmin())
         classes = self.model.token_classes
         rivals = distances[classes[tokens] != classes[tokens[best]]]
-        leading = distances.argsort()[:_LISTED].tolist()
         return Step(
             token=int(classes[tokens[best]]),
             residual=float(distances[best]),
             margin=float(rivals.min()) if len(rivals) else float("inf"),
             factor=float(row.double().norm() / lengths[best]),
-            tested=len(tokens),
-            nearest=tuple((int(tokens[index]), float(distances[index])) for index in leading),
         )
 
     @property

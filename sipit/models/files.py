@@ -3,6 +3,7 @@
 Needs no torch for a directory: a certificate is checked with the weights alone.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ def file_of(name: str, file: str) -> Path | None:
     except (OSError, ValueError):
         return None  # no such repository, which is told where its configuration is asked for
     return None if found is None else Path(str(found))
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_object(path: Path) -> dict[str, Any]:

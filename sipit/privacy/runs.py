@@ -1,6 +1,5 @@
 """What is compared: a model under settings, or a file with states of several layers."""
 
-import hashlib
 import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from proofs.arguments import whole_in
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel, load_model
 from sipit.models.abilities import Side
+from sipit.models.files import sha256_of
 from sipit.models.library import one_line
 from sipit.models.trial import REFUSALS
 from sipit.noise.number_grid import grid_type
@@ -78,12 +78,6 @@ class FileRun:
 Run = ModelRun | FileRun
 Captured = tuple[Run, Sequence[torch.Tensor]]
 """A run, and its states (layers, T, d) of every prompt."""
-
-
-def sha256_of(path: Path) -> str:
-    """The digest of a file's content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def open_run(given: Any, *, seed: int = 0, device: str = "cpu") -> Run:

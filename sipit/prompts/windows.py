@@ -34,6 +34,11 @@ class Prefixes:
         return list(self.windows[self.window[prompt]][: self.length[prompt]])
 
     @property
+    def borders(self) -> NDArray[np.intp]:
+        """Where the prompts of windows begin, and where the last end: window w has those from b[w] to b[w + 1]."""
+        return np.searchsorted(self.window, np.arange(len(self.windows) + 1))
+
+    @property
     def digest(self) -> str:
         """sha256 over all prompts in their order."""
         total = hashlib.sha256(repr(self.windows).encode())

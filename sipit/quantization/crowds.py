@@ -68,7 +68,7 @@ class Crowd:
         """By layer the last state of every prompt, (prompts, d), widened to float32 where numpy lacks the type."""
         prompts, model, layers = self.corpus.prompts, formatted.model, sorted(self.families)
         network = Network(model, layers[-1])
-        borders = np.searchsorted(prompts.window, np.arange(len(prompts.windows) + 1))
+        borders = prompts.borders
         rows: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
         for group in batches(prompts, 0, BATCH):
             ids = torch.tensor([prompts.windows[window] for window in group], device=model.device)

@@ -77,7 +77,7 @@ def store_states(
     paths = {layer: folder / f"layer-{layer:03d}.npy" for layer in chosen}
     done, seals = _resume(folder, identity)
     shape, dtype = (len(prompts), model.width), STORED[model.dtype]
-    borders = _borders(prompts)
+    borders = prompts.borders
     sums = {layer: hashlib.sha256() for layer in chosen}
     if not all(
         _holds(paths[layer], shape, dtype, borders[done], sums[layer], seals.get(str(layer))) for layer in chosen
@@ -141,11 +141,6 @@ def _holds(path: Path, shape: tuple[int, ...], dtype: Any, rows: int, total: Any
     return total.hexdigest() == seal
 
 
-def _borders(prompts: Prefixes) -> NDArray[np.intp]:
-    """Where the rows of windows begin, and where the last end: window w has those from b[w] to b[w + 1]."""
-    return np.searchsorted(prompts.window, np.arange(len(prompts.windows) + 1))
-
-
 def _fill(
     model: LanguageModel,
     prompts: Prefixes,
@@ -157,7 +152,7 @@ def _fill(
     batch: int,
     progress: Progress | None,
 ) -> None:
-    borders = _borders(prompts)
+    borders = prompts.borders
     network, sealed = Network(model, max(arrays)), done
     for number, group in enumerate(batches(prompts, done, batch), start=1):
         ids = torch.tensor([prompts.windows[window] for window in group], device=model.device)
