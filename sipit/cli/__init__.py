@@ -40,6 +40,7 @@ from sipit.cli.output import FAULT, INTERRUPTED, MISUSE, abandon_streams, comman
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # a disk, a quota or a limit of files is full
 GO_ON = frozenset({"invert", "collide", "quantization", "train", "certify", "leak"})  # keep what they have done
+ANEW = frozenset({"--diagnose", "--positions", "--prefix", "--suffix", "--released"})  # but of these they keep nothing
 
 app = typer.Typer(
     name="sipit",
@@ -100,7 +101,7 @@ def run(arguments: list[str]) -> int:
     except TyperException as error:
         return _refuse(_usage(error))
     except (KeyboardInterrupt, typer.Abort):
-        goes_on = "goes on from what it has kept" if {*arguments[:1]} & GO_ON else "begins anew"
+        goes_on = "goes on from what it has kept" if _keeps(arguments) else "begins anew"
         say(f"sipit: interrupted; the same command {goes_on}.")
         return INTERRUPTED
     except BrokenPipeError:
@@ -115,6 +116,12 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - told from a fault of ours, which is shown whole
         return _unforeseen(error)
     return 0
+
+
+def _keeps(arguments: list[str]) -> bool:
+    """Whether a command line that is interrupted has kept what it has done."""
+    named = {argument.partition("=")[0] for argument in arguments}
+    return bool({*arguments[:1]} & GO_ON) and not named & ANEW
 
 
 def _unforeseen(error: Exception) -> int:
