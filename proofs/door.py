@@ -44,7 +44,7 @@ def check(
         InvalidInput: not a certificate of a known kind, one of another version, or no weights where they are needed.
     """
     if weights is not None:
-        of_kind("weights by name", weights, Mapping, "name them with --model")
+        of_kind("weights by name", weights, Mapping, "pass arrays by name")
     steps = None if steps is None else whole("steps", steps, least=1)
     seed, workers = None if seed is None else seed_of(seed), whole("workers", workers, least=1)
     paid = number(limit)

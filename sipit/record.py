@@ -48,6 +48,11 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | _versions("sipit", "torch", "transformers", "numpy")
 
 
+def versions_of_the_checker() -> dict[str, str]:
+    """Versions of what re-checks a certificate: torch has no part in it."""
+    return {"python": platform.python_version()} | _versions("sipit", "python-flint", "numpy")
+
+
 def versions_in_words() -> str:
     """The versions of the libraries that run a model."""
     return ", ".join(f"{name} {of}" for name, of in _versions("torch", "transformers").items())

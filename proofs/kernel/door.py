@@ -96,7 +96,7 @@ def check_as(kinds: Mapping[str, Kind], data: Any, given: Given) -> CheckResult:
             f"Expected a certificate of schema {SCHEMA!r}, but got one of another version; make it again."
         )
     if kind in OF_WEIGHTS and given.weights is None:
-        raise InvalidInput("Expected the weights that the certificate is about, but got none; name them with --model.")
+        raise InvalidInput("Expected the weights that the certificate is about, but got none; pass them by name.")
     try:
         left = afford(data, kind, given.limit, kinds[kind].price)
         claim = kinds[kind].derive(data, replace(given, left=left))

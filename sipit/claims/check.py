@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
+from numerics.dtypes import name_of
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.kernel.collisions import find_collisions
@@ -113,6 +114,8 @@ def check_model(
         "exact rationals; Arb balls for witnesses; float64 for the trial of positions",
         *(() if loaded is None else loaded.assembly),
         digest=None if loaded is None else loaded.digest,
+        dtype=None if loaded is None else name_of(loaded.dtype),
+        device=None if loaded is None else str(loaded.device),
         seed=seed,
         attention=attention,
     )

@@ -17,6 +17,7 @@ from proofs.processes import processors
 from proofs.verdict import Verdict
 from sipit.claims.fields import stated
 from sipit.claims.weights import find
+from sipit.record import versions_of_the_checker
 
 
 def verify_record(
@@ -74,7 +75,8 @@ def verify_record(
         "derived": derived,
         "not_vouched_for": other,
     }
-    return Record("verify", outcome.verdict, result, {"file": str(file)}, time.perf_counter() - began)
+    where = {"file": str(file), "versions": versions_of_the_checker()}
+    return Record("verify", outcome.verdict, result, where, time.perf_counter() - began)
 
 
 def _subject(certificate: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,8 +60,13 @@ def weights_of(model: "LanguageModel", graphs: Sequence[Graph]) -> tuple[dict[st
     tied: dict[str, list[str]] = {}
     for name in sorted({name for graph in graphs for name, _ in graph.parameters()}):
         tensor = state.get(name)
-        if tensor is None or not tensor.is_floating_point() or type(tensor) is not torch.Tensor:
-            kind = "nothing" if tensor is None else f"{type(tensor).__name__} of {tensor.dtype}"
+        if tensor is None:
+            raise Unsupported(
+                f"Expected a model with values of {name!r}, but {model.name} has none; "
+                "name the model that the graph is of, or dequantise it first."
+            )
+        if not tensor.is_floating_point() or type(tensor) is not torch.Tensor:
+            kind = f"{type(tensor).__name__} of {tensor.dtype}"
             raise Unsupported(
                 f"Expected the values of {name!r} as plain floats, but got {kind}; dequantise the model first."
             )

@@ -14,6 +14,7 @@ import traceback
 import warnings
 from collections.abc import Generator
 from importlib.metadata import version
+from itertools import pairwise
 
 import typer
 from typer.exceptions import TyperException
@@ -40,6 +41,7 @@ from sipit.cli.output import FAULT, INTERRUPTED, MISUSE, abandon_streams, comman
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # a disk, a quota or a limit of files is full
 GO_ON = frozenset({"invert", "collide", "quantization", "train", "certify", "leak"})  # keep what they have done
+ANEW = frozenset({"--diagnose", "--positions", "--prefix", "--suffix", "--released"})  # but of these they keep nothing
 
 app = typer.Typer(
     name="sipit",
@@ -100,7 +102,7 @@ def run(arguments: list[str]) -> int:
     except TyperException as error:
         return _refuse(_usage(error))
     except (KeyboardInterrupt, typer.Abort):
-        goes_on = "goes on from what it has kept" if {*arguments[:1]} & GO_ON else "begins anew"
+        goes_on = "goes on from what it has kept" if _keeps(arguments) else "begins anew"
         say(f"sipit: interrupted; the same command {goes_on}.")
         return INTERRUPTED
     except BrokenPipeError:
@@ -115,6 +117,14 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - told from a fault of ours, which is shown whole
         return _unforeseen(error)
     return 0
+
+
+def _keeps(arguments: list[str]) -> bool:
+    """Whether a command line that is interrupted has kept what it has done."""
+    named = {argument.partition("=")[0] for argument in arguments}
+    elsewhere = "--engine=ray" in arguments or ("--engine", "ray") in pairwise(arguments)
+    anew = named & ANEW or (elsewhere and "invert" in arguments[:1])
+    return bool({*arguments[:1]} & GO_ON) and not anew
 
 
 def _unforeseen(error: Exception) -> int:

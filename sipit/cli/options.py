@@ -43,8 +43,9 @@ Observe = Annotated[
     typer.Option(
         "--observe",
         help="What is observed of block l (residual, the default, centred, mid, attention-out, mlp-out), made of "
-        "residual l by the next block (normed, keys, values, keys-unrotated, latent, experts), or of the network "
-        "(logits, logprobs); several joined by commas, with --layer 0,3 where caches or routers of several are.",
+        "residual l by the next block (normed, keys, values, keys-unrotated, latent, experts, router-scores), or of "
+        "the network (logits, logprobs); several joined by commas, with --layer 0,3 where caches or routers of "
+        "several are.",
     ),
 ]
 Top = Annotated[int | None, typer.Option("--top", help="Of logprobs: how many of every position, the largest.")]

@@ -80,8 +80,10 @@ def test_repeated_tokens_are_named_across_lengths() -> None:
 
 
 def test_the_checker_needs_the_weights(certificate: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInput, match="got none; pass them by name"):
         check(certificate)
+    with pytest.raises(InvalidInput, match="pass arrays by name"):
+        check(certificate, weights=3)
 
 
 def flipped(text: str) -> str:

@@ -98,7 +98,7 @@ SHARED = {
     "--dtype": (["int4", ""], {"check", "capture", "invert", "collide", "fuzz", "train", "certify"}),
     "--device": (["abacus", "meta", "cuda:99"], {"check", "capture", "invert", "collide", "quantization", "train"}),
     "-o": (OUTPUT, {"check", "invert", "collide", "quantization", "fuzz", "train", "certify", "verify", "prove witness",
-                    "prove generic-position", "prove training-step"}),
+                    "prove generic-position", "prove training-step", "download"}),
     "--nothing": ([""], set(COMMANDS)),
 }  # fmt: skip
 

@@ -137,6 +137,13 @@ def test_weights_of_another_model_are_rejected(tmp_path, record):
     assert run(["verify", str(file), "--model", str(tmp_path)]) == 2
 
 
+def test_a_model_of_another_class_is_told_from_hidden_values(tmp_path, record, capsys):
+    file = tmp_path / "record.json"
+    file.write_text(record.dumps())
+    assert run(["verify", str(file), "--model", "tiny-llama"]) == 2
+    assert "but tiny-llama has none; name the model that the graph is of" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "options", [["--layer", "9"], ["--layer", "final"], ["--bits", "many"], ["--bits", "5"], ["--prompts", "none.txt"]]
 )

@@ -239,6 +239,14 @@ def test_what_is_derived_of_a_proof_is_named(proof: dict[str, Any], tmp_path: Pa
     assert {"result.positions", "result.layer", "provenance"} <= set(result["not_vouched_for"])
 
 
+def test_records_of_checks_say_where_they_come_from(proof: dict[str, Any], tmp_path: Path) -> None:
+    of_weights, of_config = checked("tiny-gpt2").provenance, proof["provenance"]
+    assert (of_weights["dtype"], of_weights["device"]) == ("float32", "cpu")
+    assert (of_config["dtype"], of_config["device"]) == (None, None)
+    verified = verify_record(stored(tmp_path, json.dumps(proof))).provenance
+    assert set(verified["versions"]) == {"python", "sipit", "python-flint", "numpy"}
+
+
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.999])
 def test_a_truncated_proof_is_status_2(
     proof: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], keep: float

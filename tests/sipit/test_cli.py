@@ -299,6 +299,15 @@ def test_a_missing_embedded_model_names_its_download(capsys, monkeypatch):
     assert_refused(command(capsys, "invert", "smollm2", "--text", "a"), "sipit download smollm2")
 
 
+def test_a_download_writes_its_record_and_a_page_of_it(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("sipit.models.smollm2.gguf_file", lambda: tmp_path / "model.gguf")
+    for ending in ("json", "html", "md"):
+        status, _, _ = command(capsys, "download", "smollm2", "-o", tmp_path / f"download.{ending}")
+        assert (status, (tmp_path / f"download.{ending}").is_file()) == (0, True)
+    record = record_of((tmp_path / "download.json").read_text(encoding="utf-8"))
+    assert (record.command, record.result["files"]) == ("download", [str(tmp_path / "model.gguf")])
+
+
 def test_the_old_file_stays_when_an_inversion_is_refused(capsys, tmp_path):
     out = tmp_path / "r.json"
     out.write_text("old")

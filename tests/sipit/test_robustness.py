@@ -310,6 +310,20 @@ def test_an_interruption_is_130_and_says_how_to_go_on(command, capsys, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("line", [
+    ["invert", "m", "--diagnose"], ["invert", "m", "--positions", "last"], ["invert", "m", "--prefix=[1,2]"],
+    ["invert", "m", "--suffix", "x"], ["leak", "m", "--released", "s.safetensors"],
+    ["invert", "m", "--engine", "ray"], ["invert", "m", "--engine=ray"],
+], ids=lambda line: " ".join(line[2:]))  # fmt: skip
+def test_an_interruption_of_what_keeps_nothing_says_that_it_begins_anew(line, capsys, monkeypatch):
+    def interrupt(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules[f"sipit.cli.commands.{line[0]}"], "check_output", interrupt)
+    assert run(line) == 130
+    assert capsys.readouterr().err == "sipit: interrupted; the same command begins anew.\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("line", [
     ["prove", "witness", "--vocabulary", "2", "--context", "8"], ["train", "--steps", "100000", "--folder", "{folder}"],

