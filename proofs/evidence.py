@@ -9,7 +9,7 @@ import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from proofs.arguments import number, path_of
 from proofs.errors import InvalidInput
@@ -21,6 +21,7 @@ SCHEMA = "sipit/2"
 LARGEST_RECORD = 256 * 2**20  # bytes; a certificate for a deep model takes some twenty million
 
 
+@runtime_checkable
 class Evidence(Protocol):
     """A result that knows its verdict and can be written to a record."""
 

@@ -79,6 +79,7 @@ def collision_record(
     searches: Sequence[str] = (),
     listed: int = LISTED,
     memory: float = 4.0,
+    special_tokens: bool = True,
     engine: Engine = HERE,
     seed: int = 0,
     stages: Stages = silent,
@@ -96,6 +97,7 @@ def collision_record(
         searches: `continuations`, `swaps` and `collapse` look for collisions beside the corpus.
         listed: pairs a layer that are run again alone, explained and listed.
         memory: GiB that the work may take.
+        special_tokens: whether text gets the tokenizer's special tokens.
         engine: where it is done: this process, or a `sipit.cluster.states.Cluster`.
         seed: of the samples, and of the parameters of a tiny model.
         stages: called as the work goes on, with how far it is.
@@ -110,7 +112,7 @@ def collision_record(
     for layer in chosen:
         check_layer(model, layer)
     check_searches(searches)
-    corpus = read_corpus(model, prompts, window=window, limit=limit, seed=seed)
+    corpus = read_corpus(model, prompts, window=window, limit=limit, special_tokens=special_tokens, seed=seed)
     batch = batch_for(model, corpus.prompts, memory)
     elapsed = {"loading": round(watch.seconds, 1)}
     with state_folder(model, corpus.prompts, chosen, batch) as folder:

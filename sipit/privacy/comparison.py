@@ -35,7 +35,14 @@ _EXACT = 64  # multiples of the spread that float64 may leave between two ways o
 
 
 def compare_runs(
-    first: Any, second: Any, prompts: Any = None, *, rate: float = RATE, seed: int = 0, stages: Stages = silent
+    first: Any,
+    second: Any,
+    prompts: Any = None,
+    *,
+    rate: float = RATE,
+    special_tokens: bool = True,
+    seed: int = 0,
+    stages: Stages = silent,
 ) -> Comparison:
     """Compares two runs, each a loaded model, `MODEL@NAME=VALUE,…`, or states of several layers (a file, its path).
 
@@ -45,6 +52,7 @@ def compare_runs(
         prompts: texts or token ids; None takes short ones of built-in text and of random tokens. Of states they say
             which prompts those are.
         rate: of false alarms in the whole comparison.
+        special_tokens: whether text gets the tokenizer's special tokens.
         seed: of tiny models that are loaded.
         stages: is told how far the work is.
 
@@ -65,7 +73,7 @@ def compare_runs(
             shared = None if formats is None else common_format(one.model, two.model)
     model = _reference(one, two, seed)
     layers = _layers(one, two)
-    ids = _token_ids(model, one, two, prompts)
+    ids = _token_ids(model, one, two, prompts, special_tokens)
     with stages("capturing") as progress:
         ours, theirs = _captured(one, ids, layers), _captured(two, ids, layers)
         progress(1, 1)
@@ -178,13 +186,15 @@ def _layers(one: Run, two: Run) -> tuple[int, ...]:
     return shared
 
 
-def _token_ids(model: LanguageModel | None, one: Run, two: Run, prompts: Any) -> list[list[int]] | None:
+def _token_ids(
+    model: LanguageModel | None, one: Run, two: Run, prompts: Any, special_tokens: bool
+) -> list[list[int]] | None:
     """The prompts by token ids; None where states are compared and nobody says of which prompts they are."""
     files = [run for run in (one, two) if isinstance(run, FileRun)]
     if prompts is not None:
         if model is None:
             raise InvalidInput("Expected a model for the prompts, but the states name none; compare with a model.")
-        return tokenize(model, prompts)
+        return tokenize(model, prompts, special_tokens=special_tokens)
     if not files:
         assert model is not None  # neither is a file, so both are models
         return calibration_prompts(model)

@@ -32,6 +32,7 @@ def comparison_record(
     prompts: Any = None,
     *,
     rate: float = RATE,
+    special_tokens: bool = True,
     seed: int = 0,
     device: str = "cpu",
     stages: Stages = silent,
@@ -44,7 +45,7 @@ def comparison_record(
     """
     watch = Stopwatch() if watch is None else watch
     one, two = (open_run(given, seed=seed, device=device) for given in (first, second))
-    found = compare_runs(one, two, prompts, rate=rate, seed=seed, stages=stages)
+    found = compare_runs(one, two, prompts, rate=rate, special_tokens=special_tokens, seed=seed, stages=stages)
     model = next((run.model for run in (one, two) if isinstance(run, ModelRun)), None)
     return Record(
         command="compare",

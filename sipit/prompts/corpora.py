@@ -52,7 +52,13 @@ class Corpus:
 
 
 def read_corpus(
-    model: LanguageModel, source: str, *, window: int = WINDOW, limit: int | None = None, seed: int = 0
+    model: LanguageModel,
+    source: str,
+    *,
+    window: int = WINDOW,
+    limit: int | None = None,
+    special_tokens: bool = True,
+    seed: int = 0,
 ) -> Corpus:
     """The distinct prompts of a source, at most `limit`.
 
@@ -63,6 +69,7 @@ def read_corpus(
         window: tokens of a window of running text; every prefix of every window is a prompt. Special tokens that the
             tokenizer puts in front are put in front of every window, and count.
         limit: reading ends there.
+        special_tokens: whether text gets the tokenizer's special tokens.
         seed: of random prompts.
 
     Raises:
@@ -76,9 +83,9 @@ def read_corpus(
     if source.startswith(RANDOM):
         corpus = _random(model, source, limit, seed)
     elif (path := Path(source)).is_file():
-        corpus = whole_prompts(source, tokenize(model, read_prompts(path)), limit=limit)
+        corpus = whole_prompts(source, tokenize(model, read_prompts(path), special_tokens=special_tokens), limit=limit)
     else:
-        windows = _windows(model, _documents(source), window)
+        windows = _windows(model, _documents(source), window, special_tokens)
         found = prefixes(windows, limit=limit)
         corpus = Corpus(source, found, np.arange(len(found)))
     if len(corpus) < 2:
@@ -146,15 +153,17 @@ def _stream(name: str) -> Iterator[str]:
     return (str(row["text"]) for row in rows)
 
 
-def _windows(model: LanguageModel, documents: Iterator[str], length: int) -> Iterator[tuple[int, ...]]:
-    """Windows of all documents, with the tokenizer's leading special tokens in front of each."""
+def _windows(
+    model: LanguageModel, documents: Iterator[str], length: int, special_tokens: bool
+) -> Iterator[tuple[int, ...]]:
+    """Windows of all documents, with the tokenizer's leading special tokens in front of each if they are wanted."""
     if model.tokenizer is None:
         raise InvalidInput(f"Expected token ids, because {model.name} has no tokenizer, but got text; give token_ids.")
 
     def ids_of(text: str, special: bool) -> list[int]:
         return list(model.tokenizer(text, add_special_tokens=special, verbose=False).input_ids)
 
-    with_special = ids_of("a", True)
+    with_special = ids_of("a", special_tokens)
     front = tuple(itertools.takewhile(lambda token: token != ids_of("a", False)[0], with_special))
     if length <= len(front):
         raise InvalidInput(f"Expected a window longer than {len(front)} special tokens, but got {length}; raise it.")

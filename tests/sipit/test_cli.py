@@ -7,11 +7,12 @@ import sys
 
 import pytest
 import torch
+import typer
 from safetensors.torch import save_file
 
 import sipit
 from proofs.evidence import Record, read_record
-from sipit.cli import run
+from sipit.cli import app, run
 from sipit.prompts.builtin_text import section_prompts
 from sipit.states.files import read_states, write_states
 from tests.sipit.cases import random_prompts, tiny, with_rows
@@ -349,3 +350,10 @@ def test_the_module_is_the_command_line(tmp_path):
     assert "Usage: sipit " in done.stdout
     done = subprocess.run([*program, "report", tmp_path / "none.json"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+
+
+def test_every_command_that_reads_prompts_can_do_without_special_tokens():
+    group = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert ("--no-special-tokens" in options) == ("--prompts" in options), name

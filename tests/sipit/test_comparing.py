@@ -175,6 +175,16 @@ def test_files_are_compared_with_files_and_models(tmp_path, capsys):
     assert run(["compare", str(files[0]), str(files[2]), "--fail-on", "not_rounding"]) == 1
 
 
+def test_states_of_text_without_special_tokens_are_compared_by_that_text(tmp_path, capsys):
+    text, file = tmp_path / "p.txt", tmp_path / "s.safetensors"
+    text.write_text("Hello world\nGoodbye\n")
+    line = ["--prompts", str(text), "--no-special-tokens"]
+    assert run(["capture", "tiny-llama", *line, "--layer", "all", "-o", str(file)]) == 0
+    assert run(["compare", "tiny-llama", str(file), *line]) == 0
+    assert run(["compare", "tiny-llama", str(file), *line[:2]]) == 2
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize("fault", [MissingResource, Unsupported, InvalidInput])
 def test_a_model_that_cannot_be_had_explains_nothing(fault, tmp_path, monkeypatch):
     """Two files are compared without it, as they are where no manifest names one."""

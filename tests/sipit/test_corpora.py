@@ -9,6 +9,7 @@ import pytest
 
 from proofs import InvalidInput
 from proofs.errors import MissingResource
+from sipit.models.tiny import BOS
 from sipit.prompts.builtin_text import sections
 from sipit.prompts.corpora import read_corpus, whole_prompts
 from sipit.prompts.docstrings import builtin_documents
@@ -109,3 +110,15 @@ def test_a_stream_is_read_until_the_limit(monkeypatch):
     monkeypatch.setattr("sipit.prompts.corpora.find_spec", lambda name: object())
     corpus = read_corpus(tiny("qwen2"), "datasets:some", limit=20)
     assert len(corpus) == 20 and bytes(corpus.prompts.windows[0]) == b"row 0"
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_text_has_special_tokens_unless_it_is_told_to_have_none(special, tmp_path):
+    model, prompts = tiny("llama"), ["one", "two"]
+    file, folder = tmp_path / "p.txt", tmp_path / "texts"
+    folder.mkdir()
+    for path in (file, folder / "t.txt"):
+        path.write_text("\n".join(prompts))
+    for source in (file, folder):
+        found = ids_of(read_corpus(model, str(source), special_tokens=special))
+        assert all((ids[0] == BOS) is special for ids in found)

@@ -7,7 +7,7 @@ import typer
 
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
-from sipit.cli.options import Device, Json, Output, Prompts, Seed
+from sipit.cli.options import Device, Json, NoSpecialTokens, Output, Prompts, Seed
 from sipit.cli.output import check_output, finish, progress
 from sipit.record import Stopwatch
 
@@ -19,6 +19,7 @@ def compare(
     first: Annotated[str, typer.Argument(help=_SUBJECT)],
     second: Annotated[str, typer.Argument(help="What is compared with it, alike.")],
     prompts: Prompts = None,
+    no_special_tokens: NoSpecialTokens = False,
     rate: Annotated[float, typer.Option(help="Of false alarms in the whole comparison.")] = 0.01,
     fail_on: Annotated[
         str | None,
@@ -44,6 +45,7 @@ def compare(
         second,
         None if prompts is None else read_prompts(Path(prompts)),
         rate=rate,
+        special_tokens=not no_special_tokens,
         seed=seed,
         device=device,
         stages=progress,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proofs.errors import InvalidInput
-from sipit.cli.options import Device, Dtype, Json, Model, Output, Prompts, Seed, parse_layers
+from sipit.cli.options import Device, Dtype, Json, Model, NoSpecialTokens, Output, Prompts, Seed, parse_layers
 from sipit.cli.output import check_output, finish, load, progress, say, terminal
 from sipit.record import Stopwatch
 
@@ -23,6 +23,7 @@ def leak(
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Blocks 1…L, such as 1,15; default: half depth.")] = None,
     prompts: Prompts = None,
+    no_special_tokens: NoSpecialTokens = False,
     released: Annotated[
         Path | None,
         typer.Option(help="States of --prompts as a defence of yours let them out, instead of --defences."),
@@ -55,16 +56,17 @@ def leak(
         )
     chosen_strengths = None if strengths is None else [_number(part) for part in strengths.split(",")]
     watch = Stopwatch()
-    from sipit.prompts.reading import read_prompts
+    from sipit.prompts.reading import read_prompts, tokenize
 
     named = None if layers is None else parse_layers(layers)
     texts = None if prompts is None else read_prompts(prompts)
     loaded = load(model, dtype=dtype, device=device, seed=seed)
     from sipit.privacy.record import leak_record
 
+    ids = None if texts is None else tokenize(loaded, texts, special_tokens=not no_special_tokens)
     record = leak_record(
         loaded,
-        texts,
+        ids,
         released=None if released is None else _left(released, named),
         layers=named,
         defences=None if defences is None else [name.strip() for name in defences.split(",")],

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sipit.cli.options import Device, Json, Model, Output, Prompts, Seed, parse_layers
+from sipit.cli.options import Device, Json, Model, NoSpecialTokens, Output, Prompts, Seed, parse_layers
 from sipit.cli.output import check_output, finish, load, progress, terminal
 from sipit.record import Stopwatch
 
@@ -13,6 +13,7 @@ def quantization(
     model: Model,
     formats: Annotated[str | None, typer.Option(help="Names between commas; default: all (or a few, --quick).")] = None,
     prompts: Prompts = None,
+    no_special_tokens: NoSpecialTokens = False,
     layers: Annotated[
         str | None, typer.Option(help="Blocks 1…L, such as 1,15,30; default: first, half, last (--quick: no last).")
     ] = None,
@@ -37,7 +38,9 @@ def quantization(
     record = quantization_record(
         language_model,
         None if formats is None else [name.strip() for name in formats.split(",")],
-        prompts=None if prompts is None else tokenize(language_model, read_prompts(prompts)),
+        prompts=None
+        if prompts is None
+        else tokenize(language_model, read_prompts(prompts), special_tokens=not no_special_tokens),
         layers=None if layers is None else parse_layers(layers),
         quick=quick,
         seed=seed,
