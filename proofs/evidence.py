@@ -88,7 +88,9 @@ class Record(Shown):
             wrong.append("verdict")
         if wrong:
             names = ", ".join(dict.fromkeys(wrong))
-            raise InvalidInput(f"Expected a complete record, but these fields are missing or wrong: {names}.")
+            raise InvalidInput(
+                f"Expected a complete record, but these fields are missing or wrong: {names}; make it again."
+            )
         return cls(
             command=data["command"],
             verdict=Verdict(data["verdict"]),

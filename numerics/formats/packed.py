@@ -183,5 +183,5 @@ def _as_linear(blocks: Sequence[nn.Module]) -> None:
 def _need(library: str) -> None:
     if find_spec(library) is None:
         raise MissingResource(
-            f"Expected {library} for this format, but it is not installed: pip install 'sipit[quantization]'"
+            f"Expected {library} for this format, but it is not installed; pip install 'sipit[quantization]'"
         )

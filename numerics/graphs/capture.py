@@ -129,7 +129,7 @@ def capture_graph(
         blocks = cut_to_distinct(model, blocks)
     chosen = len(blocks) if layer is None else layer
     if not 0 <= chosen <= len(blocks):
-        raise InvalidInput(f"Expected a layer from 0 to {len(blocks)}, but got layer={layer}.")
+        raise InvalidInput(f"Expected a layer from 0 to {len(blocks)}, but got layer={layer}; choose one of them.")
     config: Any = model.config
     text = config.get_text_config()
     about = {
@@ -162,9 +162,13 @@ def read_config(source: Any) -> Any:
     try:
         content = whole_file(path, most=LARGEST_BYTES)
     except OSError as error:
-        raise InvalidInput(f"Expected a config.json, but {path} cannot be read: {error.strerror}.") from None
+        raise InvalidInput(
+            f"Expected a config.json, but {path} cannot be read: {error.strerror}; name another."
+        ) from None
     if content is None:
-        raise InvalidInput(f"Expected a config of at most {LARGEST_BYTES} bytes, but {path} is larger.")
+        raise InvalidInput(
+            f"Expected a config of at most {LARGEST_BYTES} bytes, but {path} is larger; keep only the configuration."
+        )
     try:
         data = json.loads(content.decode())
     except (ValueError, RecursionError):

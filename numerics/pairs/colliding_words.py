@@ -35,7 +35,7 @@ def colliding_words(longest: int, *, seed: int = 0) -> list[tuple[Word, Word]]:
     Cost: time 2**longest, memory 8 bytes for every word of the largest group: about 2**longest bytes.
     """
     if not 2 <= longest <= LONGEST:
-        raise InvalidInput(f"Expected a length from 2 to {LONGEST}, but got {longest}.")
+        raise InvalidInput(f"Expected a length from 2 to {LONGEST}, but got {longest}; choose such a one.")
     values = _class_values(longest, seed)
     scale = math.lcm(*range(1, longest + 1))
     found: list[tuple[Word, Word]] = []

@@ -24,7 +24,7 @@ class Balls(ObjectArithmetic):
 
     def __init__(self, bits: int = 128) -> None:
         if bits < 24:
-            raise InvalidInput(f"Expected at least 24 bits, but got bits={bits}.")
+            raise InvalidInput(f"Expected at least 24 bits, but got bits={bits}; raise them.")
         self.bits = bits
         self._outside = 0
 

@@ -88,7 +88,9 @@ class FixedPoint(PairedArithmetic):
 
     def __init__(self, bits: int, sliced: Sliced | None = None) -> None:
         if not SMALLEST <= bits <= LARGEST:
-            raise InvalidInput(f"Expected from {SMALLEST} to {LARGEST} bits, but got bits={bits}.")
+            raise InvalidInput(
+                f"Expected from {SMALLEST} to {LARGEST} bits, but got bits={bits}; choose such a number."
+            )
         self.bits = bits
         self.unit = 2.0**-bits
         self._sliced: Sliced = {} if sliced is None else sliced

@@ -99,7 +99,7 @@ class Point:
 def expect_networks(graphs: Mapping[int, Graph], context: int, bos: bool) -> None:
     """Raises InvalidInput unless there is one network, captured for every length, with room for all patterns."""
     if not 1 <= context <= LARGEST_CONTEXT:
-        raise InvalidInput(f"Expected a context from 1 to {LARGEST_CONTEXT}, but got {context}.")
+        raise InvalidInput(f"Expected a context from 1 to {LARGEST_CONTEXT}, but got {context}; choose such a one.")
     needed = range(1 + bos, context + 1 + bos)
     if more := set(graphs) - set(needed):
         raise InvalidInput(
@@ -108,7 +108,9 @@ def expect_networks(graphs: Mapping[int, Graph], context: int, bos: bool) -> Non
     for length in needed:
         graph = graphs.get(length)
         if graph is None or graph.length != length:
-            raise InvalidInput(f"Expected the network captured for {length} tokens, but there is none.")
+            raise InvalidInput(
+                f"Expected the network captured for {length} tokens, but there is none; capture it as well."
+            )
         if dict(graph.parameters()) != dict(graphs[1 + bos].parameters()):
             raise InvalidInput(f"Expected one network at every length, but at {length} it has other parameters.")
         read = next((node for node in graph.nodes if node.operation == "tokens"), None)

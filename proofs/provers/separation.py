@@ -230,4 +230,6 @@ def _check_prompts(graphs: Mapping[int, Graph], rows: Sequence[tuple[int, ...]])
             )
         vocabulary = next(int(str(n.attributes["vocabulary"])) for n in graph.nodes if n.operation == "tokens")
         if not all(0 <= token < vocabulary for token in row):
-            raise InvalidInput(f"Expected token ids from 0 to {vocabulary - 1}, but prompt {number} has others.")
+            raise InvalidInput(
+                f"Expected token ids from 0 to {vocabulary - 1}, but prompt {number} has others; correct it."
+            )

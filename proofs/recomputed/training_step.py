@@ -290,11 +290,11 @@ class _Rationals:
 
 def _expect(graph: Graph, samples: Sequence[Sample], p: int, tokens: int, rate: Fraction, rule: Rule) -> None:
     if rule not in RULES:
-        raise InvalidInput(f"Expected an optimizer among {', '.join(RULES)}, but got {rule!r}.")
+        raise InvalidInput(f"Expected an optimizer among {', '.join(RULES)}, but got {rule!r}; choose of them.")
     if not 1 <= p <= LARGEST:
         raise InvalidInput(f"Expected at most {LARGEST} parameters, but got {p}; choose a smaller width.")
     if rate <= 0:
-        raise InvalidInput(f"Expected a positive rate, but got {rate}.")
+        raise InvalidInput(f"Expected a positive rate, but got {rate}; raise it.")
     for sample in samples:
         fits = len(sample.tokens) == graph.length and len(sample.target) == tokens
         if not fits or sum(sample.target) != 1 or min(sample.target) < 0:
@@ -304,7 +304,7 @@ def _expect(graph: Graph, samples: Sequence[Sample], p: int, tokens: int, rate: 
         if not all(0 <= token < tokens for token in sample.tokens):
             raise InvalidInput(f"Expected token ids below {tokens}, but got {sample.tokens}.")
     if not samples:
-        raise InvalidInput("Expected at least one sample, but got none.")
+        raise InvalidInput("Expected at least one sample, but got none; give one.")
     if not is_analytic(graph):
         raise InvalidInput("Expected a network that is analytic in its parameters, but it is not proved to be.")
 

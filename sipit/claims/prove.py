@@ -36,7 +36,7 @@ def prove_witness(*, vocabulary: int, context: int) -> Record:
     from proofs.recomputed.witness import count_witness
 
     if vocabulary < 1 or context < 1:
-        raise InvalidInput(f"Expected at least one token and position, but got {vocabulary} and {context}.")
+        raise InvalidInput(f"Expected at least one token and position, but got {vocabulary} and {context}; raise them.")
     watch = Stopwatch()
     config = _gpt2(vocabulary=vocabulary, context=context, width=WIDTH)
     graphs = {length: capture_graph(config, length=length) for length in range(1, context + 1)}
@@ -73,11 +73,13 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
             raise ValueError
         exact = Fraction(rate)
     except (ValueError, ZeroDivisionError):
-        raise InvalidInput(f"Expected a rational rate such as 1/10, but got --rate {rate}.") from None
+        raise InvalidInput(f"Expected a rational rate such as 1/10, but got --rate {rate}; write one.") from None
     named: dict[str, Rule] = {known: known for known in RULES}
     rule = named.get(optimizer)
     if rule is None:
-        raise InvalidInput(f"Expected an optimizer among {', '.join(RULES)}, but got --optimizer {optimizer}.")
+        raise InvalidInput(
+            f"Expected an optimizer among {', '.join(RULES)}, but got --optimizer {optimizer}; choose of them."
+        )
     graph = capture_logits(_toy(model, width), length=2)
     one, half = Fraction(1), Fraction(1, 2)
     samples = [Sample((0, 1), (one, 0 * one, 0 * one)), Sample((1, 2), (0 * one, half, half)),
@@ -116,7 +118,9 @@ def prove_generic_position(
     from proofs.theorems.generic_position import examine
 
     if not 1 <= context <= LARGEST_CONTEXT:
-        raise InvalidInput(f"Expected a context from 1 to {LARGEST_CONTEXT}, but got --context {context}.")
+        raise InvalidInput(
+            f"Expected a context from 1 to {LARGEST_CONTEXT}, but got --context {context}; choose such a one."
+        )
     watch = Stopwatch()
     graphs = {n: _graph(model, variant, n, _vocabulary(context)) for n in range(1 + bos, context + 1 + bos)}
     zeroed = [name for name, _ in graphs[1 + bos].parameters() if _DOWN.search(name)] if _branching(graphs) else []
@@ -166,7 +170,7 @@ def _graph(model: str | None, variant: "Variant | None", length: int, vocabulary
 
     if model is None:
         if variant is None:
-            raise InvalidInput("Expected a model or a variant, but got neither.")
+            raise InvalidInput("Expected a model or a variant, but got neither; name one.")
         return capture_variant(variant, length=length, vocabulary=vocabulary)
     from sipit.models.tiny import tiny_config
 
@@ -258,7 +262,7 @@ def _toy(model: str, width: int) -> Any:
 
     family = _family(model)
     if not 1 <= width <= 64:
-        raise InvalidInput(f"Expected a width from 1 to 64, but got --width {width}.")
+        raise InvalidInput(f"Expected a width from 1 to 64, but got --width {width}; choose such a one.")
     config = tiny_config(family)
     small = {
         "hidden_size": width, "n_embd": width, "num_hidden_layers": 1, "n_layer": 1, "num_layers": 1,

@@ -175,7 +175,7 @@ def open_cluster(address: str | None = None) -> Generator[Cluster]:
             any more.
     """
     if find_spec("ray") is None:
-        raise MissingResource("Expected Ray for --engine ray, but it is not installed: pip install 'sipit[cluster]'")
+        raise MissingResource("Expected Ray for --engine ray, but it is not installed; pip install 'sipit[cluster]'")
     if address is None:
         # Read when Ray is imported: without it the loopback address is replaced by that of the machine.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

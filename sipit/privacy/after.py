@@ -70,7 +70,9 @@ def measure_released(
     check_states(after)
     ids = tokenize(model, prompts)
     if after.observation.sites != ("residual",) or not isinstance(after.layer, int) or after.layer < 1:
-        raise InvalidInput(f"Expected states of the residual stream after a block, but got {after.observation}.")
+        raise InvalidInput(
+            f"Expected states of the residual stream after a block, but got {after.observation}; capture that."
+        )
     after.check(model)
     check_lengths(after, ids)
     if len(ids) < 2:

@@ -78,7 +78,7 @@ def read_corpus(
     """
     if window < 1 or (limit is not None and limit < 2):
         raise InvalidInput(
-            f"Expected a window of at least 1 token and a limit of at least 2, but got {window=}, {limit=}."
+            f"Expected a window of at least 1 token and a limit of at least 2, but got {window=}, {limit=}; raise them."
         )
     if source.startswith(RANDOM):
         corpus = _random(model, source, limit, seed)
@@ -145,7 +145,7 @@ def _documents(source: str) -> Iterator[str]:
 def _stream(name: str) -> Iterator[str]:
     if find_spec("datasets") is None:
         raise MissingResource(
-            "Expected the package datasets for a stream of prompts, but it is not installed: pip install datasets"
+            "Expected the package datasets for a stream of prompts, but it is not installed; pip install datasets"
         )
     from datasets import load_dataset  # pyright: ignore[reportMissingImports] - not a dependency; see above
 

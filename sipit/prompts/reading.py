@@ -56,7 +56,9 @@ def _ids(model: LanguageModel, prompt: Prompt, special_tokens: bool) -> list[int
     try:
         prompt.encode()
     except UnicodeEncodeError:
-        raise InvalidInput("Expected text in UTF-8, but a prompt has bytes or half characters that are none.") from None
+        raise InvalidInput(
+            "Expected text in UTF-8, but a prompt has bytes or half characters that are none; give token ids."
+        ) from None
     # verbose=False: the library warns about long prompts, which are refused below in our own words
     return list(model.tokenizer(prompt, add_special_tokens=special_tokens, verbose=False).input_ids)
 

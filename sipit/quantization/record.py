@@ -85,7 +85,7 @@ def _layers(model: LanguageModel, layers: Sequence[int] | None, quick: bool) -> 
         return sorted({1, max(1, depth // 2)} if quick else {1, max(1, depth // 2), depth})
     if not layers or min(layers) < 1 or max(layers) > depth:
         named = ",".join(map(str, layers))
-        raise InvalidInput(f"Expected layers 1…{depth} of {model.name}, but got --layers {named}.")
+        raise InvalidInput(f"Expected layers 1…{depth} of {model.name}, but got --layers {named}; choose of them.")
     return list(layers)
 
 

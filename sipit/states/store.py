@@ -59,7 +59,9 @@ def store_states(
     for layer in chosen:
         check_layer(model, layer)
     if not chosen or batch < 1:
-        raise InvalidInput(f"Expected a layer and a batch of at least 1, but got layers={chosen}, batch={batch}.")
+        raise InvalidInput(
+            f"Expected a layer and a batch of at least 1, but got layers={chosen}, batch={batch}; name both."
+        )
     longest = max(map(len, prompts.windows))
     if not model.lengths.alike(1, longest):
         raise Unsupported(
@@ -116,7 +118,9 @@ def _resume(folder: Path, identity: dict[str, Any]) -> tuple[int, dict[str, str]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidInput(f"Expected a folder for states, but {folder} is none: {error.strerror}.") from None
+        raise InvalidInput(
+            f"Expected a folder for states, but {folder} is none: {error.strerror}; name another."
+        ) from None
     stored = opened_json(folder / CHECKPOINT)
     if stored is None:
         return 0, {}

@@ -37,7 +37,9 @@ def training_record(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidInput(f"Expected a folder to write, but {folder} is none: {error.strerror}.") from None
+        raise InvalidInput(
+            f"Expected a folder to write, but {folder} is none: {error.strerror}; name another."
+        ) from None
     with stages("training") as progress:
         found = train(model, settings, folder, progress)
     digest = digest_of_tensors(model.module.config, model.module.named_parameters())
@@ -70,5 +72,7 @@ def write_model(model: LanguageModel, folder: Path) -> Path:
                 folder.rename(Path(temporary) / "before")
             whole.rename(folder)
     except full_disk() as error:
-        raise InvalidInput(f"Expected room for the trained model, but {folder} cannot be written: {error}.") from None
+        raise InvalidInput(
+            f"Expected room for the trained model, but {folder} cannot be written: {error}; make room."
+        ) from None
     return folder

@@ -50,7 +50,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.steps < 1 or not 0 < self.rate < math.inf:
             raise InvalidInput(
-                f"Expected at least one step and a positive rate, but got --steps {self.steps} and --rate {self.rate}."
+                f"Expected at least one step and a positive rate, but got --steps {self.steps} and --rate {self.rate}; "
+                "correct them."
             )
         object.__setattr__(self, "every", max(1, math.ceil(self.steps / SNAPSHOTS)))
 

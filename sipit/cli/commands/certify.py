@@ -108,7 +108,9 @@ def _observed(path: Path, layer: int | None) -> "States":
     if len(found) != 1:
         raise InvalidInput(f"Expected the states of one prompt, but {path} has those of {len(found)}; capture one.")
     if found.observation.sites != ("residual",) or not isinstance(found.layer, int):
-        raise InvalidInput(f"Expected the residual stream at one layer, but {path} has {found.observation.words}.")
+        raise InvalidInput(
+            f"Expected the residual stream at one layer, but {path} has {found.observation.words}; capture that."
+        )
     return found
 
 

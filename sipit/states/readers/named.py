@@ -90,7 +90,10 @@ def _read(
         flat = len(tensor.shape) == 2  # heads side by side
         axes = len(tensor.shape) - (place.site in _HEADS and not flat)
         if axes not in (2, 3) or 0 in tensor.shape:
-            raise InvalidInput(f"Expected rows (T, d) or (N, T, d), but {tensor} in {container.path} has others.")
+            raise InvalidInput(
+                f"Expected rows (T, d) or (N, T, d), but {tensor} in {container.path} has others; "
+                "keep only such rows in it."
+            )
         read = tensor.read()
         arrays = companions.without_padding(read if axes == 3 else read[None], container)
         place = place if whole_stream else _centred(place, arrays)

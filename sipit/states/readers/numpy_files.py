@@ -59,7 +59,7 @@ def read_npz(path: Path) -> list[_Entry]:
     ) as error:  # fmt: skip
         if isinstance(error, InvalidInput):
             raise
-        raise InvalidInput(f"Expected an archive of numpy arrays, but {path} is damaged: copy it again.") from None
+        raise InvalidInput(f"Expected an archive of numpy arrays, but {path} is damaged; copy it again.") from None
     if len({one[0] for one in found}) < len(found):
         raise InvalidInput(f"Expected arrays of different names, but {path} has two of one; save it again.")
     return found
