@@ -23,6 +23,7 @@ from proofs.operations.interpreter import evaluate
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
 from sipit.models.layers import layered_states
+from sipit.record import finite
 
 MOST = 8  # prompts that are run again
 CAST_FREE = "float64, cast-free"
@@ -60,7 +61,7 @@ def noise_budget(
                 "layer": place + 1,
                 "margin": _down(min((bound for bound in pairs if bound), default=Fraction(0))),
                 "largest_state": max(float(np.linalg.norm(_middle(state))) for state in states),
-                "noise": {name: _finite(values[place]) for name, values in sorted(errors.items())},
+                "noise": {name: finite(values[place]) for name, values in sorted(errors.items())},
             }
         )
     return {"prompts": len(chosen), "layers": layers}
@@ -97,10 +98,6 @@ def _error(state: NDArray[np.float64], end: Enclosure) -> float:
     gaps = [abs(math.floor(value) - middle) + 1 for value, middle in zip(exact, end.mantissa[0].tolist(), strict=True)]
     total = math.isqrt(sum(gap * gap for gap in gaps)) + 1 + (math.isqrt(len(gaps)) + 1) * end.radius[0]
     return math.nextafter(float(Fraction(total, 2**end.bits)), math.inf)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None  # a run in floats that overflowed
 
 
 def _down(value: Fraction) -> float:

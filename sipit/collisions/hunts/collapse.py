@@ -18,7 +18,7 @@ from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
 from sipit.models.network import Network
 from sipit.prompts.corpora import Corpus
-from sipit.record import Progress
+from sipit.record import Progress, finite
 
 FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LENGTH = 512  # tokens of the longest prompt
@@ -95,8 +95,8 @@ def fading(
         "minimum_distance": _least(shown),
         "minimum_distance_float64": _least(real),
         "distances": [
-            {"length": n, "distance": _finite(shown[n - 1]), "distance_float64": _finite(real[n - 1]),
-             "norm": _finite(norms[n - 1])}
+            {"length": n, "distance": finite(shown[n - 1]), "distance_float64": finite(real[n - 1]),
+             "norm": finite(norms[n - 1])}
             for n in lengths
         ],
     }  # fmt: skip
@@ -107,13 +107,9 @@ def _minus(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[n
         return first - second
 
 
-def _finite(value: np.floating[Any]) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
 def _least(values: NDArray[np.float64]) -> float | None:
-    finite = values[np.isfinite(values)]
-    return float(finite.min()) if len(finite) else None
+    known = values[np.isfinite(values)]
+    return float(known.min()) if len(known) else None
 
 
 def _states(model: LanguageModel, ids: list[int], layer: int) -> NDArray[np.float64]:
