@@ -57,7 +57,7 @@ def verify_record(
     if not 0 < limit < math.inf:
         raise InvalidInput(f"Expected a positive factor, but got --limit {limit}; leave it out for the default.")
     if weights is None and isinstance(certificate, Mapping) and certificate.get("kind") in OF_WEIGHTS:
-        weights = find(certificate, model)
+        weights = find(certificate, model, record.provenance)
     outcome = check(certificate, weights, steps=steps, seed=seed, workers=processors(), limit=limit)
     outcome, derived, other = _compared(data, outcome)
     claim = outcome.claim

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proofs.arguments import LARGEST_SEED
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import Graph
 from proofs.network.tensor_file import read_header
@@ -77,8 +78,11 @@ def weights_of(model: "LanguageModel", graphs: Sequence[Graph]) -> tuple[dict[st
     return found, tied
 
 
-def find(certificate: Mapping[str, Any], model: str | None) -> dict[str, Any]:
+def find(certificate: Mapping[str, Any], model: str | None, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """The weights that a certificate names, from a model named by hand or by their digest from the cache.
+
+    With which seed and in which type a model was drawn or loaded is read of the `provenance`, which nobody vouches for:
+    whether these are the weights, their digest decides.
 
     Raises:
         InvalidInput: they are nowhere, or the model named does not hold them.
@@ -97,9 +101,12 @@ def find(certificate: Mapping[str, Any], model: str | None) -> dict[str, Any]:
     files = _files(model, names)
     if files:
         return read_weights(files, names)
-    from sipit.models import load_model  # a model that is drawn, downloaded or put together needs torch
+    from sipit.models.loading import DTYPES, load_model  # what is drawn, downloaded or put together needs torch
 
-    return weights_of(load_model(model), graphs)[0]
+    seed, dtype = provenance.get("seed"), provenance.get("dtype")
+    seed = seed if type(seed) is int and 0 <= seed <= LARGEST_SEED else 0
+    dtype = dtype if isinstance(dtype, str) and dtype in DTYPES else "float32"
+    return weights_of(load_model(model, seed=seed, dtype=dtype), graphs)[0]
 
 
 def _files(model: str, names: Mapping[str, Sequence[str]]) -> list[Path]:

@@ -144,6 +144,27 @@ def test_a_model_of_another_class_is_told_from_hidden_values(tmp_path, record, c
     assert "but tiny-llama has none; name the model that the graph is of" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("drawn", [["--seed", "5"], ["--seed", "5", "--dtype", "bfloat16"]])
+def test_weights_that_were_drawn_are_drawn_again_as_they_were(drawn, tmp_path, monkeypatch, capsys):
+    """Where no cache has them, what the record says of itself finds them, and their digest decides."""
+    prompts, file = tmp_path / "prompts.txt", tmp_path / "record.json"
+    prompts.write_text("one\ntwo\n")
+    line = ["certify", "tiny-gpt2", "--prompts", str(prompts), "--layer", "1", "--no-noise", "-o", str(file)]
+    assert run([*line, *drawn]) == 0
+    monkeypatch.setenv("SIPIT_CACHE", str(tmp_path / "empty"))
+    assert run(["verify", str(file), "--model", "tiny-gpt2"]) == 0
+    for wrong in ({"seed": 6}, {"seed": 2**70}, {"seed": [5]}, {"dtype": ["bfloat16"]}, {"dtype": "int7"}, {}):
+        data = json.loads(file.read_text())
+        kept = {name: data["provenance"][name] for name in ("seed", "dtype")}
+        data["provenance"] = {**data["provenance"], **wrong}
+        (tmp_path / "other.json").write_text(json.dumps(data))
+        found = run(["verify", str(tmp_path / "other.json"), "--model", "tiny-gpt2"])
+        names = {"seed": 0, "dtype": "float32"}  # what is taken where nothing can be read
+        read = {**kept, **({} if wrong == {} else wrong if wrong == {"seed": 6} else {n: names[n] for n in wrong})}
+        assert found == (0 if read == kept else 1), wrong
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize(
     "options", [["--layer", "9"], ["--layer", "final"], ["--bits", "many"], ["--bits", "5"], ["--prompts", "none.txt"]]
 )
