@@ -36,7 +36,9 @@ def other_layers(search: Search) -> list[Alternative]:
         states = Network(model, other).run(tokens[:, None])[:, 0].double()
         residuals = (states - observed).norm(dim=1) / observed.norm()
         if fits(float(residuals.min()), search.verifier.tolerance.value):
-            reason = f"the states fit layer {other}, not {layer}: there this token has the first of them; name that one"
+            reason = (
+                f"the states fit layer {other}, not {layer}; name layer {other}, where this token has the first of them"
+            )
             return [Alternative(0, [int(tokens[residuals.argmin()])], reason)]
     return []
 

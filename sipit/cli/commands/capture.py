@@ -101,7 +101,11 @@ def capture(
     )
 
     def show() -> None:
+        from sipit.report.wording import count
+
         where = f"layers {','.join(map(str, place))}" if seen is None else str(seen)
-        typer.echo(f"{len(lengths)} prompts, {sum(lengths)} positions at {where} of {language_model.name}")
+        typer.echo(
+            f"{count(len(lengths), 'prompt')}, {count(sum(lengths), 'position')} at {where} of {language_model.name}"
+        )
 
     finish(record, as_json=as_json, output=output, show=show)

@@ -110,14 +110,17 @@ def _check(threshold: float | None, listed: int, memory: float, engine: Engine, 
 
 
 def _lines(record: Record) -> list[str]:
+    from sipit.report.wording import count, do
+
     result = record.result
-    lines = [f"{result['prompts']} prompts, {result['pairs']} pairs: {record.verdict}"]
+    lines = [f"{count(result['prompts'], 'prompt')}, {count(result['pairs'], 'pair')}: {record.verdict}"]
     for layer in result["layers"]:
         outside, known = layer["outside"], layer["known_to_collide"]
         least = outside["minimum_distance"]
         lines.append(
-            f"  layer {layer['layer']}: {known['pairs']} pairs collide over the reals, "
-            f"{outside['below_threshold']} others within {layer['threshold']:.3g}; "
+            f"  layer {layer['layer']}: {count(known['pairs'], 'pair')} {do(known['pairs'], 'collide')} over the "
+            "reals, "
+            f"{count(outside['below_threshold'], 'other')} within {layer['threshold']:.3g}; "
             f"least distance of the others {'none' if least is None else format(least, '.9g')}"
         )
     causes: dict[str, int] = {}

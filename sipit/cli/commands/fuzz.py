@@ -62,8 +62,10 @@ def fuzz(
 
 def _show(result: dict[str, Any]) -> None:
     """Prints how many prompts came back, and of each class of failure one that did not."""
+    from sipit.report.wording import count
+
     failures = result["failures"]
-    typer.echo(f"{result['examples']} prompts inverted: {len(failures)} classes of failure")
+    typer.echo(f"{count(result['examples'], 'prompt')} inverted: {count(len(failures), 'class', 'classes')} of failure")
     for failure in failures:
         typer.echo(f"{failure['class']}: {failure['token_ids']} ({failure['detail']})\n  {failure['command']}")
 

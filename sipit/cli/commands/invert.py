@@ -103,7 +103,9 @@ def invert(
     if diagnose and observe not in (None, "residual"):
         raise InvalidInput(f"Expected rows of the residual stream to --diagnose, but got {observe}; leave it away.")
     bound = parse_tolerance(tolerance)
-    truth = None if states is not None and prompts is None and text is None else chosen_prompts(text, prompts)
+    if states is text is prompts is None:
+        raise InvalidInput("Expected --states, --text or --prompts, but got none of them; give one.")
+    truth = None if text is prompts is None else chosen_prompts(text, prompts)
     watch = Stopwatch()
     if dtype == "auto" and states is not None:
         from sipit.noise.tolerance import computed_type

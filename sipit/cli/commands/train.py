@@ -64,14 +64,19 @@ def train(
 
 
 def _lines(record: Record) -> list[str]:
+    from sipit.report.wording import count, do
+
     result = record.result
     first, last = result["series"][1], result["series"][-1]
-    lines = [f"{result['prompts']} prompts followed over {last['step']} steps: {record.verdict}"]
+    lines = [f"{count(result['prompts'], 'prompt')} followed over {count(last['step'], 'step')}: {record.verdict}"]
     lines += [f"  loss {first['loss']:.3f} at step {first['step']}, {last['loss']:.3f} at step {last['step']}"]
     for least in result["least"]:
         lines.append(
             f"  layer {least['layer']}: least distance {least['minimum_distance']:.4g} "
             f"(relative {least['relative_minimum']:.3g}) at step {least['step']}"
         )
-    lines += [f"  layer {k['layer']}: {k['pairs']} pairs collide over the reals" for k in result["known_to_collide"]]
+    lines += [
+        f"  layer {k['layer']}: {count(k['pairs'], 'pair')} {do(k['pairs'], 'collide')} over the reals"
+        for k in result["known_to_collide"]
+    ]
     return [*lines, f"  the trained model: {result['files'][-1]}"]

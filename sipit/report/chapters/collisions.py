@@ -29,7 +29,7 @@ from sipit.report.document import (
 )
 from sipit.report.generic import ROWS, fields
 from sipit.report.reading import integer, mapping, objects, real, sequence, string, without
-from sipit.report.wording import count, number, plain
+from sipit.report.wording import count, do, number, plain
 
 M = Claim.MEASURED
 _SHOWN = {"prompts", "pairs", "layers", "collisions", "bound", "bound_reason", "searches"}
@@ -62,9 +62,11 @@ def collisions_chapter(record: Record) -> Chapter:
 
 def _found(record: Record) -> str:
     """What the verdict is about."""
-    prompts, hits = integer(record.result.get("prompts")), len(sequence(record.result.get("collisions")))
+    prompts = integer(record.result.get("prompts"))
+    listed = enumerate(objects(record.result.get("collisions")))  # a pair stands there once a layer
+    hits = {(plain(hit.get("first", at)), plain(hit.get("second", at))) for at, hit in listed}
     if record.verdict is Verdict.COLLISION and hits:
-        return count(hits, "pair")
+        return count(len(hits), "pair")
     return "" if prompts is None else f"among {count(prompts, 'prompt')}"
 
 
@@ -78,11 +80,23 @@ def _findings(record: Record) -> Findings:
     compared = "the prompts" if prompts is None else count(prompts, "prompt")
     match record.verdict:
         case Verdict.SEPARATED:
-            return Findings(measured=(f"no two of {compared} share a state{where}",))
+            return Findings(measured=(f"no two of {compared} share a state{where}",), proved=_proved(result))
         case Verdict.COLLISION:
-            return Findings(broken=(f"some of {compared} collide{where}",))
+            return Findings(broken=(f"some of {compared} collide at states{where}",), proved=_proved(result))
         case _:
             return Findings(undecided=(f"whether some close pairs of {compared} collide{where}",))
+
+
+def _known(result: Mapping[str, Any]) -> int:
+    """The most pairs of a layer that collide over the real numbers."""
+    layers = objects(result.get("layers"))
+    return max((integer(mapping(layer.get("known_to_collide")).get("pairs")) or 0 for layer in layers), default=0)
+
+
+def _proved(result: Mapping[str, Any]) -> tuple[str, ...]:
+    known = _known(result)
+    told = f"at most {count(known, 'pair')} a layer {do(known, 'collide')} over the real numbers"
+    return (told,) if known else ()
 
 
 def _headline(record: Record) -> str:
@@ -99,16 +113,19 @@ def _headline(record: Record) -> str:
 
 def _sentences(result: Mapping[str, Any]) -> list[Paragraph]:
     layers = objects(result.get("layers"))
-    known = [integer(mapping(layer.get("known_to_collide")).get("pairs")) or 0 for layer in layers]
+    known = _known(result)
     hits = sum(integer(mapping(layer.get("outside")).get("below_threshold")) or 0 for layer in layers)
     causes = sorted({plain(hit.get("cause")) for hit in objects(result.get("collisions"))})
     pairs = integer(result.get("pairs"))
     compared = "All pairs" if pairs is None else count(pairs, "pair")
     found = [Paragraph(f"{compared} a layer, each decided exactly for the stored states.", M)]
-    if any(known):
-        told = f"At most {count(max(known), 'pair')} a layer collide over the real numbers, for every value of the "
-        found.append(Paragraph(told + "other weights; rounding may split them, and they are set apart.", Claim.PROVED))
-    others = "all other pairs" if any(known) else "them"
+    if known:
+        told = (
+            f"At most {count(known, 'pair')} a layer {do(known, 'collide')} over the real numbers, for every value of "
+            "the other weights; rounding may split them, and they are set apart."
+        )
+        found.append(Paragraph(told, Claim.PROVED))
+    others = "all other pairs" if known else "them"
     within = f"Of {others} {hits or 'none'} came within the threshold, which is a multiple of the measured noise."
     found.append(Paragraph(within, M))
     if causes:
