@@ -54,7 +54,7 @@ def _picture(record: Record, prompt: Mapping[str, Any], at: int) -> Picture:
     layer = plain(record.result.get("layer"))
     level = real(mapping(record.result.get("tolerance")).get("value"))
     more = len(positions) - len(shown)
-    note = [f"Below {number(level)} (shaded), the tolerance, a token fits."] if level else []
+    note = [f"A token fits below {number(level)}, the tolerance (shaded)."] if level else []
     if states:
         width = plain(mapping(record.result.get("glimpse")).get("width"))
         note.insert(0, f"Shown are {len(states[0])} of {width} numbers of each state at layer {layer}.")
