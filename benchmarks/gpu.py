@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from options import Options, among, answered, several, whole
-from table import Row, Run
+from table import OURS, Row, Run, besides
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 import sipit
@@ -86,8 +86,7 @@ def main() -> None:
     options.shape = SMALL if options.small else LARGE
     if not device_answers(options.device):
         parser.error(f"expected a device that computes, but {options.device} does not; name another --device")
-    some = "" if set(options.parts) == {*PARTS} else f", {', '.join(options.parts)}"  # stands beside the other parts
-    run = Run(f"device: {device_name(options.device)}{some}", "wall")
+    run = Run(f"device: {device_name(options.device)}{besides(options.parts, PARTS)}", "wall")
     for name in options.parts:
         with told(run, name):
             PARTS[name](run, options)
@@ -190,7 +189,7 @@ def inversion(run: Run, options: Any) -> None:
         pairs = list(zip(found.token_ids, prompts[0], strict=True))
         right, wrong = sum(a == b for a, b in pairs), sum(a not in (b, None) for a, b in pairs)
         task = f"{length} tokens in bfloat16, layer {options.layer}"
-        run.add(Row(task, "sipit (draft and verify)", seconds,
+        run.add(Row(task, OURS, seconds,
                     f"{right} tokens recovered, {wrong} wrong, {found.outcome.value}; "
                     f"probe and noise before it {opening:.3g} s"))  # fmt: skip
         short = replace(states, arrays=(states[0][:EXHAUSTED],))

@@ -30,9 +30,9 @@ from typing import Any
 import torch
 from gpu import SMALL, geometry
 from options import Options, among, answered, several
-from peers import resolved, timed
+from peers import empty_cache, resolved, timed
 from side_by_side import TEXT
-from table import Row, Run
+from table import OURS, Row, Run, besides
 
 import sipit
 from sipit.inversion.inverter import Inverter
@@ -44,7 +44,6 @@ ONE_BILLION: dict[str, Any] = {
     "vocab_size": 128_256, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
     "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 8192,
 }  # fmt: skip
-OURS = "sipit (draft and verify)"
 SHORT = 64  # tokens of the prompts that a long one is held against
 TOKENS = 20  # that `geometry` inverts
 SAMPLE = 1024  # candidates that the exhaustive search of `geometry` is extrapolated from
@@ -67,8 +66,7 @@ def main() -> None:
     if options.quick:
         options.model, options.layers, options.lengths = "tiny-llama", [1], [8]
         options.shape, options.middle, options.behind, options.low = SMALL, 2, [1, 2], 1
-    some = "" if set(options.parts) == {*PARTS} else f", {', '.join(options.parts)}"  # stands beside the other parts
-    run = Run(f"limits{some}", "CPU")
+    run = Run(f"limits{besides(options.parts, PARTS)}", "CPU")
     for name in options.parts:
         PARTS[name](run, options)
         run.write(options.output)
@@ -192,8 +190,7 @@ def geometry_of_1b(run: Run, options: argparse.Namespace) -> None:
     model = geometry(options.shape, torch.bfloat16, "cpu")
     prompts = random_tokens(model, (1, TOKENS), generator=torch.Generator().manual_seed(7)).tolist()
     states = sipit.capture(model, prompts, layer=options.middle, cached=False)
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["SIPIT_CACHE"] = folder  # the last part: nothing is read from the cache behind it
+    with empty_cache():
         inverter, opening = timed(lambda: Inverter.open(model, states, budget=BUDGET))
         began = time.monotonic()
         found, seconds = timed(lambda: inverter.invert(states[0]))

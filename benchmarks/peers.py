@@ -18,9 +18,11 @@ Training the probe is apart, and amortised over 100 prompts.
 """
 
 import argparse
+import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -28,7 +30,7 @@ from typing import Any
 
 import torch
 from options import Options, among, answered, seconds, several, whole
-from table import Row, Run
+from table import OURS, Row, Run
 
 import sipit
 from sipit.inversion.inverter import Inverter
@@ -110,7 +112,7 @@ def row(model: str, result: Result) -> Row:
     ours = result.peer == "ours"
     return Row(
         task=f"one prompt of {result.length} tokens, {model}, layer {result.layer}",
-        method="sipit (draft and verify)" if ours else result.peer,
+        method=OURS if ours else result.peer,
         seconds=result.whole,
         answer=answer,
         ratio=None if ours else result.ratio,
@@ -206,19 +208,23 @@ def resolved(model: Any, inversion: Any, prompt: list[int]) -> int:
 
 def probe_seconds(model: Any, layer: int) -> float:
     """CPU seconds of training the probes of a layer, in an empty cache."""
-    import os
+    with empty_cache():
+        return timed(lambda: trained_probes(Network(model, layer)))[1]
 
+
+@contextmanager
+def empty_cache() -> Iterator[None]:
+    """Nothing is kept from before, and nothing stays."""
     kept = os.environ.get("SIPIT_CACHE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SIPIT_CACHE"] = folder
         try:
-            _, seconds = timed(lambda: trained_probes(Network(model, layer)))
+            yield
         finally:
             if kept is None:
                 del os.environ["SIPIT_CACHE"]
             else:
                 os.environ["SIPIT_CACHE"] = kept
-    return seconds
 
 
 def timed(run: Callable[[], Any]) -> tuple[Any, float]:

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +23,7 @@ from options import Options
 STORE = Path(__file__).parents[1] / "docs" / "benchmarks.json"
 PACKAGES = ("sipit", "torch", "transformers", "numpy", "scipy", "faiss-cpu", "python-flint", "numba")
 SMALL = "This is the smallest setting: it shows that the table is made, and nothing about larger sizes."
+OURS = "sipit (draft and verify)"
 HEAD = """# Benchmarks
 
 Written by `make bench` from what `benchmarks/*.py` measured, each section with its settings, machine and versions.
@@ -53,6 +55,11 @@ class Row:
     answer: str = ""
     ratio: float | None = None
     bound: bool = False
+
+
+def besides(chosen: Collection[str], every: Collection[str]) -> str:
+    """What the name of a run of some parts ends with, so that it stands beside the others; nothing for all of them."""
+    return "" if {*chosen} == {*every} else f", {', '.join(chosen)}"
 
 
 @dataclass

@@ -26,7 +26,7 @@ from sipit.observations.observation import Observation
 from sipit.observations.routes import routes_beside
 from sipit.observations.top import unpacked
 from sipit.states.arrays import as_arrays, check_finite, way_out
-from sipit.states.readers.containers import Container, natural, read_container
+from sipit.states.readers.containers import Container, files_in, read_container
 from sipit.states.readers.contents import Contents, Source, joined_source
 from sipit.states.readers.reading import ENDINGS, cache_in, is_json, read_contents, read_place
 
@@ -310,7 +310,7 @@ def _foreign(path: Path, contents: Contents, observation: Observation) -> FileSt
 
 def _joined(folder: Path, layer: Any, observe: Any, top: int | None, model: LanguageModel | None) -> FileStates:
     """The states of all files in a folder; a key-value cache is one prompt in several files."""
-    paths = sorted((path for path in folder.iterdir() if path.suffix in ENDINGS), key=lambda path: natural(path.name))
+    paths = files_in(folder, ENDINGS)
     if not paths:
         raise InvalidInput(
             f"Expected states files ({', '.join(ENDINGS)}) in {folder}, but there are none; name another folder."

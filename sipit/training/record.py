@@ -68,9 +68,15 @@ def write_model(model: LanguageModel, folder: Path) -> Path:
             whole = Path(temporary) / folder.name
             model.module.save_pretrained(whole)
             model.tokenizer.save_pretrained(whole)
-            if folder.exists():  # what was there goes with the temporary folder, once the new one has a name
-                folder.rename(Path(temporary) / "before")
-            whole.rename(folder)
+            before = Path(temporary) / "before"  # goes with the temporary folder, once the new one has its name
+            if folder.exists():
+                folder.rename(before)
+            try:
+                whole.rename(folder)
+            except OSError:
+                if before.exists():
+                    before.rename(folder)
+                raise
     except full_disk() as error:
         raise InvalidInput(
             f"Expected room for the trained model, but {folder} cannot be written: {error}; make room."

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+import mpmath
 import pytest
 
 from proofs.arithmetic.bounds import EVERYTHING, Interval
@@ -62,3 +63,19 @@ def last_line(nodes: Sequence[Node], lines: Sequence[Line], values: Sequence[Con
 def refused(operation: str, *args: Any, **kwargs: Any) -> None:
     with pytest.raises(Rejected):
         derived(operation, *args, **kwargs)
+
+
+def over(function: Any) -> Any:
+    """A function of mpmath, of a Fraction and to one, to 50 digits."""
+
+    def at(x: Fraction) -> Fraction:
+        with mpmath.workdps(60):
+            return Fraction(mpmath.nstr(function(mpmath.mpf(x.numerator) / x.denominator), 50))
+
+    return at
+
+
+def inside(value: Any, bounds: Interval) -> bool:
+    """Whether a value is one of those that bounds allow."""
+    above = bounds.lower is None or value > bounds.lower or (value == bounds.lower and not bounds.open_below)
+    return above and (bounds.upper is None or value < bounds.upper or (value == bounds.upper and not bounds.open_above))

@@ -14,19 +14,9 @@ from proofs.arithmetic.bounds import EVERYTHING, Interval
 from proofs.kernel.lemmas.instance import OPEN, Line
 from proofs.network.graph import Constant, Node, TensorType
 from proofs.regularity import ANALYTIC, CONSTANT, CONTINUOUS, DISCONTINUOUS, POLYNOMIAL, UNPROVED, smooth
-from tests.proofs.lines import HALF, Argument, derived, last_line, real, truth, whole, within
+from tests.proofs.lines import HALF, Argument, derived, inside, last_line, over, real, truth, whole, within
 
 # Bounds: for an interval and a point of it, the value of the function lies in what the kernel derives.
-
-
-def over(function: Any) -> Any:
-    """A function of mpmath, of a Fraction and to one, to 50 digits."""
-
-    def at(x: Fraction) -> Fraction:
-        with mpmath.workdps(60):
-            return Fraction(mpmath.nstr(function(mpmath.mpf(x.numerator) / x.denominator), 50))
-
-    return at
 
 
 def tanh_gelu(x: Any) -> Any:
@@ -53,11 +43,6 @@ FUNCTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
 }  # fmt: skip
 DOMAIN = {"log": 0, "rsqrt": 0, "sqrt": 0, "log1p": -1}
 ENDS = st.fractions(-3, 3, max_denominator=4) | st.sampled_from([Fraction(0), Fraction(1), Fraction(-1)])
-
-
-def inside(value: Any, bounds: Interval) -> bool:
-    above = bounds.lower is None or value > bounds.lower or (value == bounds.lower and not bounds.open_below)
-    return above and (bounds.upper is None or value < bounds.upper or (value == bounds.upper and not bounds.open_above))
 
 
 @st.composite

@@ -15,7 +15,7 @@ from proofs.arithmetic.bounds import Interval
 from proofs.kernel.lemmas.instance import Line
 from proofs.network.graph import Constant, Node, TensorType
 from proofs.regularity import ANALYTIC, CONSTANT, CONTINUOUS, POLYNOMIAL, UNPROVED
-from tests.proofs.lines import HALF, derived, last_line, real, refused, whole, within
+from tests.proofs.lines import HALF, derived, inside, last_line, over, real, refused, whole, within
 
 ENDS = [Fraction(n) for n in (-2, -1, 0, 1, 2)]
 FAR, NEAR = Fraction(9), Fraction(1, 1000)  # what stands for no end, and for a point next to one that is not reached
@@ -37,18 +37,11 @@ def members(interval: Interval) -> list[Fraction]:
     return sorted({low, high, *inner})
 
 
-def holds(bounds: Interval, value: Any) -> bool:
-    below = bounds.lower is None or value > bounds.lower or (value == bounds.lower and not bounds.open_below)
-    return below and (bounds.upper is None or value < bounds.upper or (value == bounds.upper and not bounds.open_above))
-
-
-def expm1(x: Fraction) -> Fraction:
-    with mpmath.workdps(40):
-        return Fraction(mpmath.nstr(mpmath.expm1(mpmath.mpf(x.numerator) / x.denominator), 30))
+EXPM1 = over(mpmath.expm1)
 
 
 def elu(x: Fraction, scale: Fraction) -> Fraction:
-    return x if x > 0 else scale * expm1(x)
+    return x if x > 0 else scale * EXPM1(x)
 
 
 LIMITS = [None, Fraction(-1), Fraction(0), Fraction(1)]
@@ -71,7 +64,7 @@ def test_values_lie_in_the_bounds_and_kinks_are_seen(
 ) -> None:
     for interval in intervals():
         line, points = derived(operation, [real((4,), Line(POLYNOMIAL, interval))], **attributes), members(interval)
-        assert all(holds(line.bounds, function(x)) for x in points), interval
+        assert all(inside(function(x), line.bounds) for x in points), interval
         if any(points[0] < kink < points[-1] for kink in kinks):
             assert line.regularity >= CONTINUOUS, interval
 
@@ -83,7 +76,7 @@ def test_the_extreme_of_two_lies_in_the_bounds_and_changes_sides_with_a_kink(ope
         line = derived(operation, [real((4,), Line(POLYNOMIAL, one)) for one in (first, second)])
         # What an end gives is what the ends of the other give with it: the rest lies between.
         reached = [(a, b) for a in some for b in (others[0], others[-1])] + [(some[0], b) for b in others]
-        assert all(holds(line.bounds, function(pair)) for pair in reached), (first, second)
+        assert all(inside(function(pair), line.bounds) for pair in reached), (first, second)
         if some[0] < others[-1] and others[0] < some[-1]:
             assert line.regularity >= CONTINUOUS, (first, second)
 

@@ -15,6 +15,12 @@ from sipit.inversion.policies import POLICIES
 from sipit.models.architecture import language_model_of
 from sipit.models.tiny import FAMILIES, tiny_module, tiny_tokenizer
 
+COMMANDS = (
+    "demo", "check", "capture", "invert", "collide", "compare", "audit", "leak", "quantization", "fuzz", "train",
+    "report", "certify", "verify", "download", "doctor", "prove witness",
+    "prove generic-position", "prove training-step",
+)  # fmt: skip
+
 # Every policy; descents are slow, and what they share with the others is tested with these.
 EACH_POLICY = [pytest.param(name, marks=pytest.mark.slow if name == "gradient" else ()) for name in POLICIES]
 ALL_FAMILIES = tuple(FAMILIES)

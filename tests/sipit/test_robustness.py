@@ -1,5 +1,6 @@
-"""Around the commands: no torch, odd locales and terminals, closed pipes, full disks, Ctrl-C and SIGKILL."""
+"""Around the commands: no torch, odd locales and terminals, closed pipes, full disks and SIGKILL."""
 
+import errno
 import fcntl
 import json
 import os
@@ -23,14 +24,10 @@ import typer
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
 from sipit.cli import app, run
+from tests.sipit.cases import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 TORCH = ("torch", "functorch", "transformers", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
-COMMANDS = (
-    "demo", "check", "capture", "invert", "collide", "compare", "audit", "leak", "quantization", "fuzz", "train",
-    "report", "certify", "verify", "download", "doctor", "prove witness",
-    "prove generic-position", "prove training-step",
-)  # fmt: skip
 
 
 def sipit(*arguments, python=(sys.executable,), **options):
@@ -286,67 +283,6 @@ def test_a_killed_command_goes_on_to_the_same_record(tmp_path, command):
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_an_interruption_is_130_and_says_how_to_go_on(command, capsys, monkeypatch, tmp_path):
-    def interrupt(*arguments, **named):
-        raise KeyboardInterrupt
-
-    name = command.split()[0]
-    monkeypatch.setattr(
-        sys.modules[f"sipit.cli.commands.{name}"], "Stopwatch" if name == "download" else "check_output", interrupt
-    )
-    needed = {"check": ["m"], "capture": ["m", "-o", "s.safetensors"], "report": ["r.json"], "verify": ["r.json"],
-              "download": ["smollm2"], "certify": ["m", "--prompts", "p.txt"], "compare": ["m", "m"],
-              "audit": ["m", "--states", "s.safetensors", "--prompts", "p.txt"]}  # fmt: skip
-    arguments = needed.get(name, ["m"] if name in {"invert", "collide", "quantization", "fuzz", "leak"} else [])
-    monkeypatch.chdir(tmp_path)
-    capsys.readouterr()
-    assert run([*command.split(), *arguments]) == 130
-    output, error = capsys.readouterr()
-    goes_on = name in {"invert", "collide", "quantization", "train", "certify", "leak"}
-    assert output == ""
-    assert re.fullmatch(r"sipit: interrupted; the same command [^\n]*\.\n", error)
-    assert ("goes on" in error) is goes_on
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("line", [
-    ["invert", "m", "--diagnose"], ["invert", "m", "--positions", "last"], ["invert", "m", "--prefix=[1,2]"],
-    ["invert", "m", "--suffix", "x"], ["leak", "m", "--released", "s.safetensors"],
-    ["invert", "m", "--engine", "ray"], ["invert", "m", "--engine=ray"],
-], ids=lambda line: " ".join(line[2:]))  # fmt: skip
-def test_an_interruption_of_what_keeps_nothing_says_that_it_begins_anew(line, capsys, monkeypatch):
-    def interrupt(*arguments, **named):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sys.modules[f"sipit.cli.commands.{line[0]}"], "check_output", interrupt)
-    assert run(line) == 130
-    assert capsys.readouterr().err == "sipit: interrupted; the same command begins anew.\n"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("line", [
-    ["prove", "witness", "--vocabulary", "2", "--context", "8"], ["train", "--steps", "100000", "--folder", "{folder}"],
-    ["collide", "tiny-gpt2", "--prompts", "random:16", "--limit", "500000"],
-    ["certify", "tiny-gpt2", "--prompts", "{prompts}"],
-], ids=" ".join)  # fmt: skip
-def test_control_c_ends_real_work_with_one_sentence(line, tmp_path):
-    (tmp_path / "p.txt").write_text("\n".join(f"prompt number {n}" for n in range(4000)))
-    places = {"folder": tmp_path / "t", "prompts": tmp_path / "p.txt"}
-    # Where the tests run as a job in the background, Ctrl-C is ignored by all that they start.
-    heard = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"{heard}; sys.argv[1:] = {[one.format(**places) for one in line]!r}; from sipit.cli import main; main()"
-    environment = os.environ | {"SIPIT_CACHE": str(tmp_path / "cache")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
-    )
-    time.sleep(12)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=300)
-    assert process.returncode == 130, error
-    assert re.fullmatch(r"sipit: interrupted; the same command [^\n]*\.\n", error)
-
-
 @pytest.mark.slow
 def test_libraries_say_nothing_while_they_load(tmp_path):
     for line in (["check", "tiny-mixtral", "--layer", "1"], ["capture", "tiny-gpt2", "--text", "a"]):
@@ -406,3 +342,22 @@ def test_a_trained_model_is_written_whole_or_the_old_one_stays(tmp_path):
     write_model(model, folder)
     assert {entry.name for entry in tmp_path.iterdir()} == {"model"}
     assert (folder / "config.json").is_file() and not (folder / "old").exists()
+
+
+def test_an_old_model_comes_back_where_the_new_one_gets_no_name(tmp_path, monkeypatch):
+    from sipit.training.record import write_model
+    from tests.sipit.cases import tiny
+
+    model, folder = tiny("gpt2"), tmp_path / "model"
+    (folder / "old").mkdir(parents=True)
+    rename = Path.rename
+
+    def full(path, target):
+        if Path(target) == folder and (path / "config.json").is_file():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(InvalidInput, match="room for the trained model"):
+        write_model(model, folder)
+    assert [entry.name for entry in tmp_path.rglob("*")] == ["model", "old"]

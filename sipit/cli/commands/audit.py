@@ -42,13 +42,10 @@ def audit(
     from sipit.privacy.record import audit_record
     from sipit.prompts.reading import read_prompts, tokenize
     from sipit.states.files import read_states
-    from sipit.states.readers.containers import natural
+    from sipit.states.readers.containers import files_in
     from sipit.states.readers.reading import ENDINGS
 
-    named = [prompts]
-    if prompts.is_dir():  # in the order in which a folder of states is read
-        found = (path for path in prompts.iterdir() if path.suffix in (".txt", ".jsonl"))
-        named = sorted(found, key=lambda path: natural(path.name))
+    named = files_in(prompts, (".txt", ".jsonl")) if prompts.is_dir() else [prompts]
     if not named:
         raise InvalidInput(
             f"Expected prompt files (.txt, .jsonl) in {prompts}, but there are none; name another folder."
@@ -67,7 +64,7 @@ def audit(
         rate=rate,
         fingerprint=None if fingerprint is None else (fingerprint, seed),
         power=power,
-        files=[*([states] if states.is_file() else sorted(p for p in states.iterdir() if p.suffix in ENDINGS)), *named],
+        files=[*(files_in(states, ENDINGS) if states.is_dir() else [states]), *named],
         seed=seed,
         stages=progress,
         watch=watch,

@@ -93,10 +93,13 @@ def _known(result: Mapping[str, Any]) -> int:
     return max((integer(mapping(layer.get("known_to_collide")).get("pairs")) or 0 for layer in layers), default=0)
 
 
+def _over_the_reals(known: int) -> str:
+    return f"at most {count(known, 'pair')} a layer {do(known, 'collide')} over the real numbers"
+
+
 def _proved(result: Mapping[str, Any]) -> tuple[str, ...]:
     known = _known(result)
-    told = f"at most {count(known, 'pair')} a layer {do(known, 'collide')} over the real numbers"
-    return (told,) if known else ()
+    return (_over_the_reals(known),) if known else ()
 
 
 def _headline(record: Record) -> str:
@@ -120,11 +123,8 @@ def _sentences(result: Mapping[str, Any]) -> list[Paragraph]:
     compared = "All pairs" if pairs is None else count(pairs, "pair")
     found = [Paragraph(f"{compared} a layer, each decided exactly for the stored states.", M)]
     if known:
-        told = (
-            f"At most {count(known, 'pair')} a layer {do(known, 'collide')} over the real numbers, for every value of "
-            "the other weights; rounding may split them, and they are set apart."
-        )
-        found.append(Paragraph(told, Claim.PROVED))
+        told = f"{_over_the_reals(known).capitalize()}, for every value of the other weights; rounding may split them, "
+        found.append(Paragraph(told + "and they are set apart.", Claim.PROVED))
     others = "all other pairs" if known else "them"
     within = f"Of {others} {hits or 'none'} came within the threshold, which is a multiple of the measured noise."
     found.append(Paragraph(within, M))

@@ -7,7 +7,7 @@ are programs, and are refused unread.
 import math
 import re
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,11 @@ def natural(name: str) -> list[tuple[int, str]]:
     """Sorts `layer2` before `layer10`: digits by value, the rest by letters."""
     parts = re.split(r"([0-9]+)", name)  # letters and digits by turns, of any length
     return [(len(part.lstrip("0")), part.lstrip("0")) if at % 2 else (0, part) for at, part in enumerate(parts)]
+
+
+def files_in(folder: Path, endings: Collection[str]) -> list[Path]:
+    """The files of a folder that end so, in the order in which they are read."""
+    return sorted((path for path in folder.iterdir() if path.suffix in endings), key=lambda path: natural(path.name))
 
 
 def read_container(path: Path) -> Container:

@@ -1,0 +1,77 @@
+"""Ctrl-C: one sentence that says whether the same command goes on, status 130, and nothing left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sipit.cli import run
+from tests.sipit.cases import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_interruption_is_130_and_says_how_to_go_on(command, capsys, monkeypatch, tmp_path):
+    def interrupt(*arguments, **named):
+        raise KeyboardInterrupt
+
+    name = command.split()[0]
+    monkeypatch.setattr(
+        sys.modules[f"sipit.cli.commands.{name}"], "Stopwatch" if name == "download" else "check_output", interrupt
+    )
+    needed = {"check": ["m"], "capture": ["m", "-o", "s.safetensors"], "report": ["r.json"], "verify": ["r.json"],
+              "download": ["smollm2"], "certify": ["m", "--prompts", "p.txt"], "compare": ["m", "m"],
+              "audit": ["m", "--states", "s.safetensors", "--prompts", "p.txt"]}  # fmt: skip
+    arguments = needed.get(name, ["m"] if name in {"invert", "collide", "quantization", "fuzz", "leak"} else [])
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert run([*command.split(), *arguments]) == 130
+    output, error = capsys.readouterr()
+    goes_on = name in {"invert", "collide", "quantization", "train", "certify", "leak"}
+    assert output == ""
+    assert re.fullmatch(r"sipit: interrupted; the same command [^\n]*\.\n", error)
+    assert ("goes on" in error) is goes_on
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("line", [
+    ["invert", "m", "--diagnose"], ["invert", "m", "--positions", "last"], ["invert", "m", "--prefix=[1,2]"],
+    ["invert", "m", "--suffix", "x"], ["leak", "m", "--released", "s.safetensors"],
+    ["invert", "m", "--engine", "ray"], ["invert", "m", "--engine=ray"],
+], ids=lambda line: " ".join(line[2:]))  # fmt: skip
+def test_an_interruption_of_what_keeps_nothing_says_that_it_begins_anew(line, capsys, monkeypatch):
+    def interrupt(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules[f"sipit.cli.commands.{line[0]}"], "check_output", interrupt)
+    assert run(line) == 130
+    assert capsys.readouterr().err == "sipit: interrupted; the same command begins anew.\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [
+    ["prove", "witness", "--vocabulary", "2", "--context", "8"], ["train", "--steps", "100000", "--folder", "{folder}"],
+    ["collide", "tiny-gpt2", "--prompts", "random:16", "--limit", "500000"],
+    ["certify", "tiny-gpt2", "--prompts", "{prompts}"],
+], ids=" ".join)  # fmt: skip
+def test_control_c_ends_real_work_with_one_sentence(line, tmp_path):
+    (tmp_path / "p.txt").write_text("\n".join(f"prompt number {n}" for n in range(4000)))
+    places = {"folder": tmp_path / "t", "prompts": tmp_path / "p.txt"}
+    # Where the tests run as a job in the background, Ctrl-C is ignored by all that they start.
+    heard = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heard}; sys.argv[1:] = {[one.format(**places) for one in line]!r}; from sipit.cli import main; main()"
+    environment = os.environ | {"SIPIT_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(12)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 130, error
+    assert re.fullmatch(r"sipit: interrupted; the same command [^\n]*\.\n", error)
