@@ -58,6 +58,11 @@ def versions_in_words() -> str:
     return ", ".join(f"{name} {of}" for name, of in _versions("torch", "transformers").items())
 
 
+def origin(**known: Any) -> dict[str, Any]:
+    """Where a record comes from, as each says it: null where nothing of a kind had a part; and what else is known."""
+    return dict.fromkeys(("model", "digest", "seed", "dtype", "device", "arithmetic")) | known
+
+
 def provenance(
     model: "LanguageModel | None" = None,
     *,
@@ -69,7 +74,7 @@ def provenance(
 
     `warnings` says what has to be known of prompts of such `lengths`, if anything.
     """
-    data: dict[str, Any] = {"versions": versions()}
+    data = origin(versions=versions(), seed=seed)
     if model is not None:
         from numerics.dtypes import name_of  # here, for `sipit verify` runs with `proofs` alone
 
@@ -83,13 +88,13 @@ def provenance(
         }
         warnings = model.warnings(lengths)
         data |= {"warnings": warnings} if warnings else {}
-    return data | ({"seed": seed} if seed is not None else {})
+    return data
 
 
 def exact_provenance(model: str, *arithmetic: str, **also: Any) -> dict[str, Any]:
     """Where a claim over the reals comes from: the model by name, the number systems, and what else it depends on."""
     libraries = _versions("torch", "transformers", "python-flint", "numpy")
-    return {"model": model, **also, "arithmetic": "; ".join(arithmetic), "versions": libraries}
+    return origin(model=model, **also, arithmetic="; ".join(arithmetic), versions=libraries)
 
 
 def _versions(*names: str) -> dict[str, str]:

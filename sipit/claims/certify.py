@@ -79,8 +79,9 @@ def certify(
         result = _nothing(rows, count, bits or LARGEST, str(reason)) | {"layer": chosen}
     arithmetic = str(result.get("arithmetic", ARITHMETIC))
     where = exact_provenance(
-        model.name, arithmetic, *model.assembly, digest=model.digest, weights=weights, dtype=name_of(model.dtype)
-    )
+        model.name, arithmetic, *model.assembly, digest=model.digest, weights=weights, dtype=name_of(model.dtype),
+        device=str(model.device),
+    )  # fmt: skip
     return Record("certify", verdict, result, where, watch.seconds)
 
 

@@ -17,7 +17,7 @@ from proofs.processes import processors
 from proofs.verdict import Verdict
 from sipit.claims.fields import stated
 from sipit.claims.weights import find
-from sipit.record import versions_of_the_checker
+from sipit.record import origin, versions_of_the_checker
 
 
 def verify_record(
@@ -75,7 +75,7 @@ def verify_record(
         "derived": derived,
         "not_vouched_for": other,
     }
-    where = {"file": str(file), "versions": versions_of_the_checker()}
+    where = origin(file=str(file), seed=sampled and sampled.seed, versions=versions_of_the_checker())
     return Record("verify", outcome.verdict, result, where, time.perf_counter() - began)
 
 

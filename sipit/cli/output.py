@@ -48,6 +48,11 @@ def check_output(path: Path | None, endings: tuple[str, ...] = RECORD_ENDINGS) -
         )
 
 
+def page_of(output: Path) -> Path:
+    """Where the page of a command goes that always writes one: beside the record, if that is what is named."""
+    return output.with_suffix(".html") if output.suffix == ".json" else output
+
+
 def _named(path: Path) -> int:
     """How many arguments of the command line name a file, its output among them."""
     given = _arguments.get()

@@ -129,6 +129,11 @@ class Inversion(Shown):
     working_text: str | None = None
 
     @property
+    def verdict(self) -> Verdict:
+        """What the outcome stands for."""
+        return self.outcome.verdict
+
+    @property
     def explanation(self) -> str:
         """The outcome in words, how else the rows may be meant, and what else was tried."""
         if self.note:
@@ -168,7 +173,7 @@ class Inversion(Shown):
 
     def to_record(self) -> Record:
         """The record of this prompt alone; where its states come from is not in it."""
-        return Record("invert", self.outcome.verdict, {"prompts": [self.to_json()]})
+        return Record("invert", self.verdict, {"prompts": [self.to_json()]})
 
 
 def matches_truth(model: LanguageModel, inversion: Inversion, truth: Sequence[int]) -> bool:

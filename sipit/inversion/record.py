@@ -86,7 +86,7 @@ def inversion_record(
             raise InvalidInput(f"Expected states to --engine ray, but got {states.observation}; leave --engine out.")
     return Record(
         command="invert",
-        verdict=Verdict.worst(inversion.outcome.verdict for inversion in inversions),
+        verdict=Verdict.worst(inversion.verdict for inversion in inversions),
         result={
             "layer": states.layer,
             "observation": states.observation.to_json(),

@@ -5,23 +5,27 @@ lies beyond the threshold, which honest states of a prompt do at the stated rate
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from proofs.arguments import called, share
 from proofs.errors import InvalidInput
+from proofs.evidence import Record
+from proofs.showing import Shown
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
+from sipit.privacy.compared import DRAWN
 from sipit.privacy.fingerprint import check_size, size_and_seed
 from sipit.privacy.scores import Claim, Threshold, threshold_of
 from sipit.prompts.reading import tokenize
-from sipit.record import Stages, silent
+from sipit.record import Stages, finite, silent
 from sipit.states.files import States, check_states
 
 _SPEAKS = 0.5  # relative distance that a row's threshold must stay below to say anything: unrelated states are 1 apart
+_LINES = 16  # prompts of the map that a page draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(Shown):
     """The answers, the rate of false alarms for each prompt, the threshold they rest on, and what was claimed.
 
     Where tensors are stored in several types, the threshold and the claim are those of the least exact one, and each
@@ -62,6 +66,22 @@ class Audit:
         if "inconsistent" in kinds:
             return Verdict.REFUTED
         return Verdict.UNDECIDED if "undecided" in kinds else Verdict.HELD
+
+    def to_json(self) -> dict[str, Any]:
+        """The `result` field of a record, but for the files that were read and what an audit would notice."""
+        return {
+            "layer": self.claim.layer,
+            "false_alarm_rate": self.rate,
+            "prompts": [_answered(one) for one in self.answers],
+            "map": _map(self.answers),
+            "calibration": _calibrated(self.threshold, self.rate),
+            "fingerprint": self.claim.fingerprint and list(self.claim.fingerprint),
+            "unit": self.claim.unit,
+        }
+
+    def to_record(self) -> Record:
+        """The record of this audit; where states and prompts come from is not in it."""
+        return Record("audit", self.verdict, self.to_json())
 
 
 def audit_states(
@@ -160,3 +180,27 @@ def _answer(claim: Claim, threshold: Threshold, rows: torch.Tensor, tokens: Sequ
     answer = "undecided" if reason is not None else "inconsistent" if bad else "consistent"
     ratios = tuple((scores / most).tolist())
     return Answer(answer, float(scores.max()), most, len(tokens), speaking, bad[0] if bad else None, reason, ratios)
+
+
+def _answered(one: Answer) -> dict[str, Any]:
+    told = asdict(one) | {"score": finite(one.score)}
+    del told["ratios"]
+    return told
+
+
+def _map(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Scores over what they may be, row by row, of the prompts where they are the largest."""
+    shown = sorted(range(len(answers)), key=lambda n: -max(answers[n].ratios))[:_LINES]
+    ratios = [[finite(value) for value in answers[n].ratios[:DRAWN]] for n in sorted(shown)]
+    return {"prompts": sorted(shown), "ratios": ratios}
+
+
+def _calibrated(threshold: Threshold, rate: float) -> dict[str, Any]:
+    """What a threshold rests on: the way that decides at the rate, in prompts of `rows` rows, and all of them."""
+    deciding = threshold.deciding(rate, threshold.rows)
+    return {
+        "decided_by": deciding.name, "location": deciding.location, "scale": deciding.scale,
+        "largest": deciding.largest, "rows": threshold.rows, "runs": threshold.runs,
+        "threshold": threshold.at(rate, threshold.rows),
+        "ways": [fit.name for fit in threshold.fits], "by_way": [asdict(fit) for fit in threshold.fits],
+    }  # fmt: skip

@@ -57,6 +57,11 @@ class Comparison(Shown):
     formats: dict[str, int] | None = None
     choices: dict[str, Any] | None = None
 
+    @property
+    def verdict(self) -> Verdict:
+        """The kind: `rounding` holds, `not_rounding` fails."""
+        return self.kind
+
     def to_json(self) -> dict[str, Any]:
         """The `result` field of a record, but for what the runs were."""
         return {
@@ -77,7 +82,7 @@ class Comparison(Shown):
 
     def to_record(self) -> Record:
         """The record of this comparison; what the runs were is not in it."""
-        return Record("compare", self.kind, self.to_json())
+        return Record("compare", self.verdict, self.to_json())
 
 
 def _by_layer(found: Comparison) -> list[dict[str, Any]]:

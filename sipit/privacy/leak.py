@@ -14,6 +14,9 @@ import torch
 
 from proofs.arguments import called, one_of, seed_of, several, shown, switch, whole, whole_number
 from proofs.errors import InvalidInput
+from proofs.evidence import Record
+from proofs.showing import Shown
+from proofs.verdict import Verdict
 from sipit.memory import peak_memory
 from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
@@ -32,7 +35,7 @@ _PROMPTS, _LENGTH, _QUICK_PROMPTS, _QUICK_LENGTH = 20, 32, 4, 8
 
 
 @dataclass(frozen=True, slots=True)
-class Leak:
+class Leak(Shown):
     """The curves as records hold them, what the attacker had, and how many prompts more a rate needs (0: none)."""
 
     curves: tuple[dict[str, Any], ...]
@@ -40,6 +43,26 @@ class Leak:
     prompts: int
     candidates: int
     missing: int
+
+    @property
+    def verdict(self) -> Verdict:
+        """`done`, or `undecided` where there were too few prompts for a rate."""
+        return Verdict.UNDECIDED if self.missing else Verdict.DONE
+
+    def to_json(self) -> dict[str, Any]:
+        """The `result` field of a record."""
+        few = f"a rate needs {self.prompts + self.missing} prompts, and there is {self.prompts}"
+        return {
+            "curves": list(self.curves),
+            "layers": list(self.layers),
+            "prompts": self.prompts,
+            "candidates": self.candidates,
+            "reason": few if self.missing else None,
+        }
+
+    def to_record(self) -> Record:
+        """The record of these curves; which model they are of is not in it."""
+        return Record("leak", self.verdict, self.to_json())
 
 
 def measure_leak(

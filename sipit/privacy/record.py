@@ -1,29 +1,23 @@
 """`compare`, `audit` and `leak`, whole: each as a record."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from proofs.evidence import Record
-from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.models.files import sha256_of
 from sipit.privacy.after import measure_released
-from sipit.privacy.audit import Answer, audit_states
-from sipit.privacy.compared import DRAWN
+from sipit.privacy.audit import audit_states
 from sipit.privacy.comparison import RATE, compare_runs
 from sipit.privacy.defences import Defence
 from sipit.privacy.leak import SHORTLIST, measure_leak
 from sipit.privacy.power import Power, power_of
 from sipit.privacy.runs import FileRun, ModelRun, Run, open_run
-from sipit.privacy.scores import Threshold
-from sipit.record import Stages, Stopwatch, finite, provenance, silent
+from sipit.record import Stages, Stopwatch, provenance, silent
 from sipit.states.files import States
-
-_LINES = 16  # prompts of the map that a page draws
 
 
 def comparison_record(
@@ -35,21 +29,22 @@ def comparison_record(
     special_tokens: bool = True,
     seed: int = 0,
     device: str = "cpu",
+    dtype: str = "float32",
     stages: Stages = silent,
     watch: Stopwatch | None = None,
 ) -> Record:
     """Where two runs first differ by more than rounding: the record of `sipit compare`.
 
-    Arguments and errors are those of `compare_runs`; `device` is where models are loaded that name none, and `watch`
-    where time is counted from.
+    Arguments and errors are those of `compare_runs`; `device` and `dtype` are for models that name none, and `watch`
+    says where time is counted from.
     """
     watch = Stopwatch() if watch is None else watch
-    one, two = (open_run(given, seed=seed, device=device) for given in (first, second))
+    one, two = (open_run(given, seed=seed, device=device, dtype=dtype) for given in (first, second))
     found = compare_runs(one, two, prompts, rate=rate, special_tokens=special_tokens, seed=seed, stages=stages)
     model = next((run.model for run in (one, two) if isinstance(run, ModelRun)), None)
     return Record(
         command="compare",
-        verdict=found.kind,
+        verdict=found.verdict,
         result={
             **found.to_json(),
             "runs": [_told(run) for run in (one, two)],
@@ -87,13 +82,7 @@ def audit_record(
         command="audit",
         verdict=found.verdict,
         result={
-            "layer": states.layer,
-            "false_alarm_rate": rate,
-            "prompts": [_answered(one) for one in found.answers],
-            "map": _audited(found.answers),
-            "calibration": _calibrated(found.threshold, rate),
-            "fingerprint": found.claim.fingerprint and list(found.claim.fingerprint),
-            "unit": found.claim.unit,
+            **found.to_json(),
             "files": [{"file": str(path), "sha256": sha256_of(path)} for path in files],
             "power": measured and measured.alternatives,
             "false_alarms": measured and measured.false_alarms,
@@ -132,46 +121,13 @@ def leak_record(
             model, prompts, layers=layers, defences=defences, strengths=strengths, candidates=candidates, quick=quick,
             seed=seed, seeds=seeds, stages=stages, announce=announce,
         )  # fmt: skip
-    few = (
-        f"a rate needs {found.prompts + found.missing} prompts, and there is {found.prompts}" if found.missing else None
-    )
     return Record(
         command="leak",
-        verdict=Verdict.UNDECIDED if few else Verdict.DONE,
-        result={
-            "curves": list(found.curves),
-            "layers": list(found.layers),
-            "prompts": found.prompts,
-            "candidates": found.candidates,
-            "reason": few,
-        },
+        verdict=found.verdict,
+        result=found.to_json(),
         provenance=provenance(model, seed=seed),
         seconds=watch.seconds,
     )
-
-
-def _answered(one: Answer) -> dict[str, Any]:
-    told = asdict(one) | {"score": finite(one.score)}
-    del told["ratios"]
-    return told
-
-
-def _audited(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Scores over what they may be, row by row, of the prompts where they are the largest."""
-    shown = sorted(range(len(answers)), key=lambda n: -max(answers[n].ratios))[:_LINES]
-    ratios = [[finite(value) for value in answers[n].ratios[:DRAWN]] for n in sorted(shown)]
-    return {"prompts": sorted(shown), "ratios": ratios}
-
-
-def _calibrated(threshold: Threshold, rate: float) -> dict[str, Any]:
-    """What a threshold rests on: the way that decides at the rate, in prompts of `rows` rows, and all of them."""
-    deciding = threshold.deciding(rate, threshold.rows)
-    return {
-        "decided_by": deciding.name, "location": deciding.location, "scale": deciding.scale,
-        "largest": deciding.largest, "rows": threshold.rows, "runs": threshold.runs,
-        "threshold": threshold.at(rate, threshold.rows),
-        "ways": [fit.name for fit in threshold.fits], "by_way": [asdict(fit) for fit in threshold.fits],
-    }  # fmt: skip
 
 
 def _told(run: Run) -> dict[str, Any]:

@@ -80,9 +80,9 @@ Captured = tuple[Run, Sequence[torch.Tensor]]
 """A run, and its states (layers, T, d) of every prompt."""
 
 
-def open_run(given: Any, *, seed: int = 0, device: str = "cpu") -> Run:
+def open_run(given: Any, *, seed: int = 0, device: str = "cpu", dtype: str = "float32") -> Run:
     """The run that is meant by a name, `MODEL@dtype=…,attention=…,cache=…,batch=…,padding=…,threads=…,device=…` or a
-    states file, or by a loaded model or states.
+    states file, or by a loaded model or states; `device` and `dtype` are for a name that says none.
 
     Raises:
         InvalidInput: a setting that there is not, or no such model or file.
@@ -107,7 +107,7 @@ def open_run(given: Any, *, seed: int = 0, device: str = "cpu") -> Run:
         )
     name, _, settings = text.rpartition("@") if "=" in text.rpartition("@")[2] and "@" in text else (text, "", "")
     chosen = _settings(text, settings)
-    model = load_model(name, dtype=chosen.pop("dtype", "float32"), device=chosen.pop("device", device), seed=seed)
+    model = load_model(name, dtype=chosen.pop("dtype", dtype), device=chosen.pop("device", device), seed=seed)
     return ModelRun(model, replace(Settings(), **chosen), text)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from numerics.dtypes import name_of
 from numerics.formats import FORMATS, Format
 from proofs.errors import InvalidInput, MissingResource, Unsupported
 from sipit.cache import keep_json, kept_json, measured_with
@@ -115,7 +116,9 @@ class Study:
             InvalidInput: a model that does not compute in float32.
         """
         if model.dtype != torch.float32:
-            raise InvalidInput(f"Expected a model in float32 to round, but got {model.dtype}; leave --dtype away.")
+            raise InvalidInput(
+                f"Expected a model in float32 to round, but got {name_of(model.dtype)}; leave --dtype away."
+            )
         return_freed_memory()  # what is freed from here on as well
         kept = tuple(tuple(ids) for ids in prompts)
         in_float64 = in_format(model, FORMATS["float64"]).model

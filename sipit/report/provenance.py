@@ -65,7 +65,7 @@ def environment(record: Record) -> Facts:
     """Model, digest, arithmetic, seed, versions and time of a record."""
     facts: list[Fact] = []
     for key, value in record.provenance.items():
-        if key == "command_line":
+        if key == "command_line" or value is None:
             continue
         if key == "abilities":
             facts += abilities(mapping(value))

@@ -16,6 +16,7 @@ from sipit.cli import app, run
 from sipit.prompts.builtin_text import section_prompts
 from sipit.states.files import read_states, write_states
 from tests.sipit.cases import random_prompts, tiny, with_rows
+from tests.sipit.report_records import stored_records
 
 TOKEN_FIELDS = {"position", "token_id", "outcome", "residual", "margin", "rivals_tested", "candidates_tested"}
 PROMPT_FIELDS = {
@@ -141,6 +142,11 @@ def test_a_report_recomputes_nothing(capsys, tmp_path):
     assert status == 0
     assert record_of(output).result["files"] == [str(page)]
     assert page.read_text(encoding="utf-8").startswith("<!")
+    own = tmp_path / "own.json"
+    status, output, _ = command(capsys, "report", record, "-o", own, "--json")
+    assert (status, read_record(own)) == (0, record_of(output))
+    assert record_of(output).result["files"] == [str(own.with_suffix(".html"))]
+    assert own.with_suffix(".html").read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
 
 
 # Exit status.
@@ -357,3 +363,24 @@ def test_every_command_that_reads_prompts_can_do_without_special_tokens():
     for name, command in group.commands.items():
         options = {option for parameter in command.params for option in parameter.opts}
         assert ("--no-special-tokens" in options) == ("--prompts" in options), name
+
+
+# Of a network over the reals, or of a record: no type that a model computes in, and no device.
+WITHOUT_A_MODEL = {"verify", "prove", "report", "download", "demo"}
+
+
+def test_every_command_takes_the_options_that_all_take():
+    group = typer.main.get_command(app)
+    commands = {(name,): one for name, one in group.commands.items() if not hasattr(one, "commands")}
+    commands |= {("prove", name): one for name, one in group.commands["prove"].commands.items()}
+    for (name, *of), one in commands.items():
+        options = {option for parameter in one.params for option in parameter.opts}
+        assert {"--json", "-o"} <= options, name
+        assert ({"--device", "--dtype"} <= options) == (name not in WITHOUT_A_MODEL), name
+        assert ("--seed" in options) == (name not in {"report", "download"} and of != ["witness"]), name
+
+
+@pytest.mark.parametrize("record", stored_records(), ids=lambda record: record.command)
+def test_every_record_says_where_it_comes_from(record):
+    assert {"versions", "model", "digest", "seed", "dtype", "device", "arithmetic"} <= set(record.provenance)
+    assert record.provenance["arithmetic"]

@@ -86,6 +86,14 @@ def test_rounding_is_never_called_a_bug(settings):
     assert found.first is None
 
 
+def test_a_type_of_the_command_line_is_that_of_models_that_name_none(capsys):
+    line = ["compare", "tiny-gpt2", "tiny-gpt2@dtype=float64", "--json"]
+    for given, expected in ([], "float32"), (["--dtype", "bfloat16"], "bfloat16"):
+        assert run([*line, *given]) == 0
+        first, second = json.loads(capsys.readouterr().out)["result"]["runs"]
+        assert (expected in first["arithmetic"], "float64" in second["arithmetic"]) == (True, True)
+
+
 def test_two_half_types_differ_by_rounding():
     assert compare_runs(tiny("gpt2", "bfloat16"), tiny("gpt2", "float16"), PROMPTS).kind is Verdict.ROUNDING
 

@@ -13,11 +13,12 @@ from sipit.cli.commands import demo
 
 @pytest.mark.parametrize("quick", [True, False])
 def test_every_part_is_a_command_that_is_understood(quick: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    parts = demo._parts(Path("page.html"), 15, quick=quick)
+    parts = demo._parts(Path("page.html"), 15, seed=7, quick=quick)
     assert [part[0] for part in parts][:3] == ["check", "prove", "prove"]
     for part in parts:
         assert run([*part, "--help"]) == 0
         assert part[part.index("-o") + 1].startswith("page.")
+        assert part[0] in {"check", "capture", "certify"} or "witness" in part or part[part.index("--seed") + 1] == "7"
         shown = capsys.readouterr().out
         assert all(word in shown for word in part if word.startswith("--"))
 
@@ -41,8 +42,9 @@ def test_the_demo_on_a_tiny_model(
 ) -> None:
     monkeypatch.setattr(demo, "MODEL", "tiny-llama")
     page = tmp_path / "page.html"
-    assert run(["demo", "--quick", "-o", str(page), "--json"]) == 0
+    assert run(["demo", "--quick", "-o", str(page.with_suffix(".json")), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)  # one record and nothing else
+    assert json.loads(page.with_suffix(".json").read_text()) == record
     files = [Path(name) for name in record["result"]["files"]]
     assert files[0] == page and all(path.is_file() for path in files)
     verdicts = record["result"]["verdicts"]

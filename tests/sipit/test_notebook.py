@@ -8,7 +8,8 @@ import pytest
 
 import sipit
 from proofs.errors import MissingResource
-from proofs.evidence import Record
+from proofs.evidence import Evidence, Record
+from proofs.showing import Shown
 from sipit.claims.check import check_model
 from sipit.report.notebook import rows_of
 from sipit.report.page import document_of
@@ -70,6 +71,23 @@ def test_an_inversion_and_a_comparison_show_themselves(inversion):
         assert one.plot().axes[0].lines or one.plot().axes[0].images
         assert Record.from_json(json.loads(one.to_record().dumps())) == one.to_record()
     assert rows_of(found.to_record())[0]["layer"] == 0
+
+
+def test_every_result_is_evidence_and_shows_itself(inversion):
+    model = tiny("gpt2")
+    states = sipit.capture(model, [[1, 2, 3]], layer=1)
+    found = {
+        "Nothing speaks against": sipit.audit_states(model, states, [[1, 2, 3]]),
+        "": sipit.measure_leak(model, [[1, 2, 3], [4, 5, 6]], defences="bits", strengths=8, candidates=4),
+    }
+    for headline, one in found.items():
+        assert isinstance(one, Evidence) and isinstance(one, Shown)
+        record = one.to_record()
+        assert record.verdict is one.verdict and record.result == one.to_json()
+        assert Record.from_json(json.loads(record.dumps())) == record
+        assert headline in Page(one._repr_html_()).text
+        assert rows_of(record)
+    assert isinstance(inversion, Evidence) and isinstance(sipit.compare_runs(model, model, [[1, 2, 3]]), Evidence)
 
 
 def test_a_check_shows_itself(tmp_path):

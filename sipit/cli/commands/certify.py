@@ -77,7 +77,8 @@ def certify(
             progress=report,
         )  # fmt: skip
 
-    record = replace(record, provenance={**provenance(loaded, seed=seed), **record.provenance})
+    exact = {name: value for name, value in record.provenance.items() if value is not None}
+    record = replace(record, provenance=provenance(loaded, seed=seed) | exact)
 
     def show() -> None:
         result = record.result

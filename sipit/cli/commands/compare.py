@@ -7,7 +7,7 @@ import typer
 
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
-from sipit.cli.options import Device, Json, NoSpecialTokens, Output, Prompts, Seed
+from sipit.cli.options import Device, Dtype, Json, NoSpecialTokens, Output, Prompts, Seed
 from sipit.cli.output import check_output, finish, progress
 from sipit.record import Stopwatch
 
@@ -27,6 +27,7 @@ def compare(
     ] = None,
     output: Output = None,
     device: Device = "cpu",
+    dtype: Dtype = "float32",
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -48,6 +49,7 @@ def compare(
         special_tokens=not no_special_tokens,
         seed=seed,
         device=device,
+        dtype=dtype,
         stages=progress,
         watch=watch,
     )

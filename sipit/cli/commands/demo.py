@@ -16,8 +16,8 @@ import typer
 
 from proofs.evidence import Record, read_record, write_atomically
 from proofs.verdict import Verdict
-from sipit.cli.options import Json
-from sipit.cli.output import FAULT, INTERRUPTED, MISUSE, check_output, finish, load, say
+from sipit.cli.options import Json, Seed
+from sipit.cli.output import FAULT, INTERRUPTED, MISUSE, check_output, finish, load, page_of, say
 from sipit.record import Stopwatch, provenance
 
 if TYPE_CHECKING:
@@ -31,19 +31,24 @@ SENTENCES = ("The cat sat.", "The dog sat.", "A cat sat.")  # their distances ar
 
 def demo(
     context: typer.Context,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Page to write (.html or .md).")] = Path("report.html"),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Page to write (.html, .md), or record (.json): then it is beside.")
+    ] = Path("report.html"),
     quick: Annotated[bool, typer.Option("--quick", help="Smaller settings: about a minute instead of a few.")] = False,
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Check a real model's assumptions, recover text from its states, search collisions, round, prove; write a page.
 
     Example: sipit demo -o report.html
     """
-    check_output(output, (".html", ".md"))
+    check_output(output)
+    page = page_of(output)
+    check_output(page)
     watch = Stopwatch()
-    model = load(MODEL, dtype="float32", device="cpu", seed=0)
-    files = [output, *_write_prompts(model, output, *((2, 16) if quick else (8, 32)))]
-    parts = _parts(output, model.layers // 2, quick=quick)
+    model = load(MODEL, dtype="float32", device="cpu", seed=seed)
+    files = [page, *_write_prompts(model, page, *((2, 16) if quick else (8, 32)))]
+    parts = _parts(page, model.layers // 2, seed=seed, quick=quick)
     written: list[Path] = []
     for number, command in enumerate(parts, start=1):
         say(f"{number} of {len(parts)}: {shlex.join(['sipit', *command])}")
@@ -54,7 +59,7 @@ def demo(
     records = [read_record(path) for path in names]
     from sipit.report import write_report
 
-    write_report(output, records, [str(path) for path in names])
+    write_report(page, records, [str(path) for path in names])
     record = Record(
         command="demo",
         verdict=Verdict.DONE,
@@ -62,41 +67,46 @@ def demo(
             "files": [str(path) for path in files],
             "verdicts": {part.command: part.verdict.value for part in records},
         },
-        provenance=provenance(model, seed=0),
+        provenance=provenance(model, seed=seed),
         seconds=watch.seconds,
     )
-    finish(record, as_json=as_json, output=None, show=lambda: typer.echo(f"page: {output}"), judged=False)
+    finish(
+        record, as_json=as_json, output=None if output == page else output,
+        show=lambda: typer.echo(f"page: {page}"), judged=False,
+    )  # fmt: skip
 
 
-def _parts(output: Path, half: int, *, quick: bool) -> list[list[str]]:
+def _parts(page: Path, half: int, *, seed: int, quick: bool) -> list[list[str]]:
     """The commands, in the order of the page; each names the file it writes behind -o."""
 
     def name(ending: str) -> str:
-        return str(output.with_suffix(f".{ending}"))
+        return str(page.with_suffix(f".{ending}"))
 
     states, prompts = name("states.safetensors"), name("prompts.jsonl")
     few = "2" if quick else "3"
+    drawn = ["--seed", str(seed)] if seed else []
     parts = [
         ["check", MODEL, "-o", name("check.json")],
-        ["prove", "generic-position", "--positions", "rope", "--context", "2", "-o", name("patterns.json")],
+        ["prove", "generic-position", "--positions", "rope", "--context", "2", *drawn, "-o", name("patterns.json")],
         ["prove", "witness", "--vocabulary", few, "--context", few, "-o", name("witness.json")],
         # Captured otherwise than it is recomputed: with a cache, token by token.
         ["capture", MODEL, "--prompts", prompts, "--layer", str(half), "--cached", "-o", states],
-        ["invert", MODEL, "--states", states, "--prompts", prompts, "-o", name("invert.json")],
-        ["collide", MODEL, "--limit", "64" if quick else "500", "--layers", str(half), "-o", name("collide.json")],
+        ["invert", MODEL, "--states", states, "--prompts", prompts, *drawn, "-o", name("invert.json")],
+        ["collide", MODEL, "--limit", "64" if quick else "500", "--layers", str(half), *drawn,
+         "-o", name("collide.json")],
         # Converting the model to a format and scanning its vocabulary take minutes; a random tiny one takes seconds.
         ["quantization", *(["tiny-llama"] if quick else [MODEL, "--layers", str(half)]), "--quick",
-         "--formats", "bf16,int4-states", "-o", name("quantization.json")],
+         "--formats", "bf16,int4-states", *drawn, "-o", name("quantization.json")],
     ]  # fmt: skip
     certify = ["certify", MODEL, "--prompts", name("sentences.txt"), "--layer", "1", "-o", name("certify.json")]
     return parts if quick else [*parts, certify]
 
 
-def _write_prompts(model: "LanguageModel", output: Path, count: int, length: int) -> list[Path]:
+def _write_prompts(model: "LanguageModel", page: Path, count: int, length: int) -> list[Path]:
     """Writes the prompts to invert, and the sentences whose distances are certified, beside the page."""
     from sipit.prompts.builtin_text import section_prompts
 
-    prompts, sentences = output.with_suffix(".prompts.jsonl"), output.with_suffix(".sentences.txt")
+    prompts, sentences = page.with_suffix(".prompts.jsonl"), page.with_suffix(".sentences.txt")
     lines = [
         json.dumps({"token_ids": ids}) for ids in section_prompts(model, count=count, length=length, headings=False)
     ]

@@ -39,7 +39,7 @@ def doctor(
         command="doctor",
         verdict=examination.verdict,
         result=examination.to_json(),
-        provenance={"versions": examination.versions, "seed": seed} if tried is None else provenance(tried, seed=seed),
+        provenance=provenance(tried, seed=seed) | ({} if tried is not None else {"versions": examination.versions}),
         seconds=watch.seconds,
     )
     finish(record, as_json=as_json, output=output, show=lambda: _show(examination))

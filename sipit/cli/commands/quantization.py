@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sipit.cli.options import Device, Json, Model, NoSpecialTokens, Output, Prompts, Seed, parse_layers
+from sipit.cli.options import Device, Dtype, Json, Model, NoSpecialTokens, Output, Prompts, Seed, parse_layers
 from sipit.cli.output import check_output, finish, load, progress, terminal
 from sipit.record import Stopwatch
 
@@ -20,6 +20,7 @@ def quantization(
     quick: Annotated[bool, typer.Option("--quick", help="Few prompts, formats and candidates.")] = False,
     output: Output = None,
     device: Device = "cpu",
+    dtype: Dtype = "float32",
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -31,7 +32,7 @@ def quantization(
     """
     check_output(output)
     watch = Stopwatch()
-    language_model = load(model, dtype="float32", device=device, seed=seed)
+    language_model = load(model, dtype=dtype, device=device, seed=seed)
     from sipit.prompts.reading import read_prompts, tokenize
     from sipit.quantization.record import quantization_record
 
