@@ -1,6 +1,7 @@
 """The records of `sipit invert` for people: one paragraph per prompt, its outcome first."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import typer
@@ -30,15 +31,29 @@ def show_inversions(result: Mapping[str, Any]) -> None:
             f" · {prompt['candidates_tested']} candidates · {prompt['seconds']:.1f} s",
             markup=False,
         )
-        for alternative in prompt["alternatives"][:8]:
-            listed = f": {alternative['token_ids']}" if alternative["token_ids"] else ""
-            console.print(f"  position {alternative['position']}: {alternative['reason']}{listed}", markup=False)
+        for line in _alternatives(prompt["alternatives"])[:8]:
+            console.print(f"  {line}", markup=False)
         if prompt.get("working_text"):
             console.print(Styled(f"  not verified, what the nearest tokens spell: {prompt['working_text']!r}"))
         for ids, score in prompt.get("likeliest", [])[:3]:
             console.print(f"  among the likeliest that fit: {ids}, log-probability {score:.1f}", markup=False)
         if prompt["matches_truth"] is not None:
             console.print(f"  agrees with the true prompt: {'yes' if prompt['matches_truth'] else 'no'}")
+
+
+def _alternatives(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each, and one for positions in a row of which the same is to be said."""
+    lines: list[str] = []
+    for (ids, reason, _), alike in groupby(enumerate(entries), _run):
+        places = [entry["position"] for _, entry in alike]
+        where = f"position {places[0]}" if len(places) == 1 else f"positions {places[0]} to {places[-1]}"
+        lines.append(f"{where}: {reason}" + (f": {list(ids)}" if ids else ""))
+    return lines
+
+
+def _run(numbered: tuple[int, Mapping[str, Any]]) -> tuple[Any, ...]:
+    number, entry = numbered
+    return tuple(entry["token_ids"]), entry["reason"], entry["position"] - number
 
 
 def show_partial(result: Mapping[str, Any]) -> None:

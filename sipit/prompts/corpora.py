@@ -76,10 +76,7 @@ def read_corpus(
         InvalidInput: no such source, no prompt or only one in it, or an argument that cannot be.
         MissingResource: a stream without the package that reads it.
     """
-    if window < 1 or (limit is not None and limit < 2):
-        raise InvalidInput(
-            f"Expected a window of at least 1 token and a limit of at least 2, but got {window=}, {limit=}; raise them."
-        )
+    check_extent(window, limit)
     if source.startswith(RANDOM):
         corpus = _random(model, source, limit, seed)
     elif (path := Path(source)).is_file():
@@ -97,6 +94,14 @@ def read_corpus(
             f"prompts of {longest}; shorten them or lower --window."
         )
     return corpus
+
+
+def check_extent(window: int, limit: int | None) -> None:
+    """Raises InvalidInput for a window of no token, or a limit of fewer than two prompts."""
+    if window < 1 or (limit is not None and limit < 2):
+        raise InvalidInput(
+            f"Expected a window of at least 1 token and a limit of at least 2, but got {window=}, {limit=}; raise them."
+        )
 
 
 def whole_prompts(

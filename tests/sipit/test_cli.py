@@ -223,6 +223,7 @@ MISUSE = {
     "capture ending": (["capture", "tiny-gpt2", "--text", "a", "-o", "{out}.pt"], ".safetensors"),
     "cached batch": (["capture", "tiny-gpt2", "--text", "a", "--cached", "--batch", "2", "-o", "{out}.safetensors"],
                      "batch"),
+    "limit": (["collide", "tiny-none", "--limit", "0"], "a limit of at least 2"),
     "report of nothing": (["report", "{p}.json", "-o", "{out}.html"], "{p}.json"),
     "unknown download": (["download", "gpt5"], "smollm2"),
 }  # fmt: skip

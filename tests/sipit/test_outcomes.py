@@ -148,6 +148,17 @@ def test_the_nearest_of_two_inside_a_tolerance_comes_first(policy, true, capsys)
     assert "not verified" in capsys.readouterr().out
 
 
+def test_what_is_the_same_of_positions_in_a_row_is_said_once(capsys):
+    model = tiny("gpt2")
+    states = sipit.capture(model, [[1, 2, 3, 4, 5]], layer=1)
+    spoilt = [rows.index_fill(0, torch.tensor([1]), 7.0) for rows in states]
+    (inversion,) = inverted(model, replace(states, arrays=tuple(spoilt)))
+    show_inversions({"prompts": [inversion.to_json()]})
+    lines = [line for line in capsys.readouterr().out.splitlines() if "position" in line and ": " in line]
+    assert [alternative.position for alternative in inversion.alternatives] == [1, 2, 3, 4]
+    assert lines[-1].strip() == f"positions 2 to 4: {inversion.alternatives[-1].reason}"
+
+
 @pytest.mark.parametrize("policy", EACH_POLICY)
 @pytest.mark.parametrize("true", [50, 100])
 def test_near_rows_are_told_apart_where_the_noise_allows(policy, true):

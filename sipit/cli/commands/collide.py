@@ -72,6 +72,9 @@ def collide(
     check_output(output)
     _check(threshold, listed, memory, engine, address)
     watch = Stopwatch()
+    from sipit.prompts.corpora import check_extent
+
+    check_extent(window, limit)
     language_model = load(model, dtype=dtype, device=device, seed=seed)
     from sipit.collisions.record import HERE, collision_record
 

@@ -77,7 +77,9 @@ def _position(
 ) -> Position:
     outcome = plain(result.get("outcome"))
     badge = _BADGES.get(outcome, Badge(outcome if result else "no evidence", Tone.NEUTRAL))
-    extra = tuple(f"{key.replace('_', ' ')}: {plain(value)}" for key, value in without(result, _KNOWN).items())
+    extra = tuple(
+        f"{key.replace('_', ' ')}: {plain(value)}" for key, value in without(result, _KNOWN).items() if value != 0
+    )
     return Position(
         index=index,
         token_id=token,
