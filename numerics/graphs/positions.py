@@ -4,15 +4,15 @@ Repeated tokens collide where positions change nothing but attention weights (`r
 block cannot tell permuted prefixes apart either. Where trial and graph disagree, the answer is `undecided`.
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from numerics.graphs.small_graphs import last_states_apart, small_graph, spread_on_repeated_tokens
+from numerics.graphs.windows import without_windows
 from proofs.errors import Fault
 from proofs.kernel.collisions import colliding_pairs
-from proofs.kernel.patterns import Prompt
+from proofs.kernel.patterns import Prompt, rows_are_free
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.graph import Graph
 from proofs.structure.equal_prompts import in_room, repeated_tokens_collide
@@ -21,7 +21,6 @@ from proofs.structure.positions import positions
 NEAR_ZERO = 1e-9  # relative distance in float64; a structural collision shows 1e-13 or less
 ONE_BLOCK = 3  # tokens on which one block of the small copy is tried
 SWAPPED = ((1, 2, 3), (2, 1, 3))
-WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")  # in configs, whatever the class
 WIDE_OPEN = 1024  # tokens
 
 _Answer = TypeVar("_Answer")
@@ -54,10 +53,11 @@ def position_scheme(graphs: Mapping[int, Graph], config: Any, small: Graph | Non
         _expect_equal(small)
     read = positions(graphs[max(graphs)])
     scheme, block = "undecided", None
+    free = all(map(rows_are_free, graphs.values()))  # else a token may have a place of its own, as padding has
     if repeats and same is not False:
         block = _one_block(config, attention)
         scheme = {"collide": "none", "apart": "relative"}.get(block or "", "undecided")
-    elif repeats is False and same is not True and read.scheme in ("absolute", "recurrent"):
+    elif repeats is False and same is not True and free and read.scheme in ("absolute", "recurrent"):
         scheme = read.scheme
     evidence = {
         "lengths": sorted(graphs),
@@ -75,7 +75,7 @@ def _one_block(config: Any, attention: str) -> str | None:
 
     Windows and chunks are opened there: behind one, order may go unseen for another reason.
     """
-    graph = small_graph(_without_windows(config), attention, length=ONE_BLOCK, layer=1)
+    graph = small_graph(without_windows(config, WIDE_OPEN), attention, length=ONE_BLOCK, layer=1)
     distance = None if graph is None else last_states_apart(graph, *SWAPPED)
     if graph is None or distance is None:
         return None
@@ -83,15 +83,6 @@ def _one_block(config: Any, attention: str) -> str | None:
     if equal:
         return "collide"
     return "apart" if equal is False and distance > NEAR_ZERO else None
-
-
-def _without_windows(config: Any) -> Any:
-    opened = copy.deepcopy(config)
-    text = opened.get_text_config()
-    for name in WINDOWS:
-        if isinstance(getattr(text, name, None), int):
-            setattr(text, name, WIDE_OPEN)
-    return opened
 
 
 def _expect_equal(small: Graph) -> None:

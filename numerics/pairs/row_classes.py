@@ -31,4 +31,5 @@ def row_classes(*tables: torch.Tensor) -> list[int]:
 def _contents(table: torch.Tensor) -> Iterator[Any]:
     """The bytes of every row, without negative zeros."""
     for part in table.detach().split(_ROWS):
-        yield from (part + 0.0).cpu().contiguous().view(torch.uint8).numpy()
+        whole = part + 0.0 if part.is_floating_point() else part.double()
+        yield from whole.cpu().contiguous().view(torch.uint8).numpy()

@@ -16,6 +16,7 @@ from proofs.kernel.claim import Claim, expect, unlabelled
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.generic_position import derive_generic_position
 from proofs.kernel.lengths import graphs_of
+from proofs.kernel.patterns import rows_are_free
 from proofs.kernel.price import More, TooLarge, afford, nothing_more
 from proofs.kernel.regularity import derive_regularity
 from proofs.kernel.result import Rejected
@@ -159,7 +160,13 @@ def _structural(certificate: Mapping[str, Any]) -> list[dict[str, Any]]:
     graphs = graphs_of(certificate)
     if SHORTEST not in graphs:
         raise Rejected(f"without the network for {SHORTEST} tokens it is not seen whether repeated tokens collide")
-    return find_collisions(graphs)
+    found = find_collisions(graphs)
+    if not found and not all(map(rows_are_free, graphs.values())):
+        raise Rejected(
+            "none is claimed, but tokens are read by more than tables of rows, so that certain tokens may collide: "
+            "this is to be left open"
+        )
+    return found
 
 
 def _witness(certificate: Mapping[str, Any]) -> None:

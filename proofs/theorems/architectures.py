@@ -26,6 +26,10 @@ class Placement:
     by: str
     within: str = "as published"
 
+    def excludes(self, family: str) -> bool:
+        """Whether prompts of a family that always collide speak against this placement."""
+        return self.without_bos == NONE or (self.without_bos == RUNS and family != "repeated tokens")
+
     def to_json(self) -> dict[str, Any]:
         """The placement in a record."""
         return {

@@ -1,13 +1,15 @@
 """Which hypotheses of the theorems an architecture, and its weights, meet: the work behind `sipit check`."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from numerics.dtypes import name_of
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.door import SHORTEST
+from proofs.kernel.patterns import rows_are_free
 from proofs.kernel.regularity import shown_here, verdict_of
 from proofs.kernel.result import digest
 from proofs.network.graph import Graph
@@ -24,10 +26,19 @@ from sipit.claims.vocabulary import vocabulary
 from sipit.models.files import ADAPTER_CONFIG
 from sipit.record import Stages, Stopwatch, exact_provenance, silent
 
+if TYPE_CHECKING:
+    from numerics.graphs.windows import Window
+
 LENGTH = 11  # tokens: a prime that no count of heads or groups shares, so that the sequence axis is told apart
 ON_SMALL_COPY = 7  # tokens, where a small copy stands for a network too large to be evaluated
 SHALLOW = 8  # blocks up to which a capture is done before another process would have begun
 LONGEST = 40  # tokens of a window or chunk that is captured on both sides
+LEAST_WIDTH = 4  # of states, of which docs/classification.md speaks
+BY_ID = "tokens are read by more than tables of rows: what holds for certain tokens alone was not looked at"
+BEYOND = (
+    "every layer sees a window of {size} tokens alone: prompts that agree in their last {reach} tokens were not looked "
+    "at, for the longest captured have {length}"
+)
 
 
 def check_model(
@@ -59,6 +70,7 @@ def check_model(
     from numerics.graphs.capture import read_config
     from numerics.graphs.positions import position_scheme
     from numerics.graphs.small_graphs import small_graph, witness_in_small_copy
+    from numerics.graphs.windows import window
 
     watch = Stopwatch()
     config: Any
@@ -81,6 +93,10 @@ def check_model(
     if isinstance(found, Obstructions):
         found = witness_in_small_copy(found, config)
     structural, undecided = _collisions(graphs)
+    seen = window(config, layer, attention)
+    if structural == []:
+        undecided = _left_open(graphs, seen, getattr(config.get_text_config(), "max_position_embeddings", None))
+        structural = None if undecided else structural
     duplicates = None if loaded is None else vocabulary(loaded, nearest=nearest, stages=stages)
     scheme = position_scheme(graphs, config, small, attention)
     written = {} if structural is None else {str(n): other.to_json() for n, other in others.items()}
@@ -101,8 +117,8 @@ def check_model(
         "duplicate_embeddings": duplicates,
         "law": law(config, None if loaded is None else loaded.module),
         "bos": None if loaded is None else _bos(loaded.tokenizer),
-        "window": _window(config),
-        "classification": placed(config),
+        "window": None if seen is None else seen.to_json(),
+        "classification": placed(config, windowed=bool(seen and seen.every_layer), found=structural or ()),
         "certificate": certificate,
     }
     refuting = structural or shown_here(certificate["witness"]) or duplicated(duplicates)
@@ -141,16 +157,15 @@ def _captured(length: int) -> Graph:
 
 
 def other_lengths(config: Any, layer: int | None) -> list[int]:
-    """The lengths besides LENGTH for which a network is captured: short ones, and both sides of every window and chunk.
+    """The lengths besides LENGTH for which a network is captured: short ones, and those around windows and their reach.
 
     One block alone may not tell permuted prefixes or multiplied multisets apart; these need three and four tokens.
     """
-    from numerics.graphs.positions import WINDOWS
+    from numerics.graphs.windows import named_windows, reach
 
-    text = config.get_text_config()
-    named = {getattr(text, name, None) for name in WINDOWS}
-    sides = {n for size in named if isinstance(size, int) and 1 <= size < LONGEST for n in (size, size + 1)}
-    blocks = getattr(text, "num_hidden_layers", 1) if layer is None else layer
+    blocks = getattr(config.get_text_config(), "num_hidden_layers", 1) if layer is None else layer
+    borders = {border for name, size in named_windows(config).items() for border in (size, reach(name, size, blocks))}
+    sides = {n for border in borders if border < LONGEST for n in (border, border + 1)}
     return sorted(({SHORTEST} | sides | ({3, 4} if blocks == 1 else set())) - {LENGTH})
 
 
@@ -200,22 +215,32 @@ def _bos(tokenizer: Any) -> dict[str, Any] | None:
     return {"token_id": tokenizer.bos_token_id, "added": bool(ids) and ids[0] == tokenizer.bos_token_id}
 
 
-def _window(config: Any) -> dict[str, Any] | None:
-    """The sliding window that the config names; the mask of a short capture cannot show a long one."""
-    text = config.get_text_config()
-    size = getattr(text, "sliding_window", None)
-    kinds = getattr(text, "layer_types", None)
-    if not isinstance(size, int) or not isinstance(kinds, list) or "sliding_attention" not in kinds:
+def _left_open(graphs: dict[int, Graph], seen: "Window | None", context: int | None) -> str | None:
+    """Why it is not told which prompts collide, where none was found to; None where none is expected to."""
+    if not all(map(rows_are_free, graphs.values())):
+        return BY_ID
+    if seen is None or seen.every_layer is False or (context is not None and (seen.reach or 0) >= context):
         return None
-    every = all(kind == "sliding_attention" for kind in kinds)
-    return {"size": size, "every_layer": every, "reach": len(kinds) * (size - 1) + 1 if every else None}
+    return BEYOND.format(size=seen.size, length=max(graphs), reach=seen.reach or "however many")
 
 
-def placed(config: Any) -> dict[str, Any] | None:
-    """What the classification says of such an architecture, if it speaks of it."""
+def placed(
+    config: Any, *, windowed: bool | None = None, found: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any] | None:
+    """What the classification says of such an architecture, if it speaks of it.
+
+    Args:
+        config: of the architecture.
+        windowed: whether every layer sees a window only; None for what the names of the config say.
+        found: families that were shown to collide; a placement that excludes one of them is none.
+    """
     text = config.get_text_config()
-    kinds = getattr(text, "layer_types", None) or ["sliding_attention"]
-    windows = isinstance(getattr(text, "sliding_window", None), int) and getattr(text, "use_sliding_window", True)
-    everywhere = windows and all(kind == "sliding_attention" for kind in kinds)
-    found = placement(text.model_type, windows_everywhere=everywhere, alibi=bool(getattr(text, "alibi", False)))
-    return None if found is None else found.to_json()
+    if windowed is None:
+        kinds = getattr(text, "layer_types", None) or ["sliding_attention"]
+        windows = isinstance(getattr(text, "sliding_window", None), int) and getattr(text, "use_sliding_window", True)
+        windowed = bool(windows) and all(kind == "sliding_attention" for kind in kinds)
+    width = getattr(text, "hidden_size", LEAST_WIDTH)
+    place = placement(text.model_type, windows_everywhere=windowed, alibi=bool(getattr(text, "alibi", False)))
+    if place is None or width < LEAST_WIDTH or any(place.excludes(family["family"]) for family in found):
+        return None
+    return place.to_json()

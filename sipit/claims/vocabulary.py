@@ -30,11 +30,14 @@ def vocabulary(loaded: Any, *, nearest: bool = False, stages: Stages = silent) -
     if nearest or products <= QUICK:
         with stages(f"nearest rows, {products:.1e} multiply-adds at most") as progress:
             pair = nearest_rows(weight, progress=progress)
+    groups = [list(group) for group in found.groups]
+    if groups:  # another table that the ids index may tell them apart
+        groups = loaded.shared_classes
     return {
         "rows": found.rows,
-        "unique_rows": found.unique_rows,
-        "groups": [list(group) for group in found.groups],
-        "tokens": [_texts(loaded, group) for group in found.groups],
+        "unique_rows": found.rows - sum(len(group) - 1 for group in groups),
+        "groups": groups,
+        "tokens": [_texts(loaded, group) for group in groups],
         "zero_rows": list(suspects.zero),
         "suspect_rows": list(suspects.suspect),
         "suspicion": _suspicion(loaded, suspects),

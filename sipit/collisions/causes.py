@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from numerics.graphs.windows import window
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
 from sipit.models.network import Layer, Network
@@ -109,19 +110,13 @@ def _measured(distance: float, separated: float, noise: float, threshold: float)
 def window_reach(model: LanguageModel, layer: Layer) -> int | None:
     """How many of the last tokens can influence the last state at a layer; None where all of them can.
 
-    A block with a sliding window of w tokens sees w - 1 back, so l such blocks see l(w - 1) + 1.
+    Which windows bind is tried on a small copy of the class (`numerics.graphs.windows`).
     """
-    config = model.module.config.get_text_config()
     blocks = model.layers if layer == "final" else int(layer)
     if blocks == 0:
         return 1
-    window = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None)
-    if kinds:
-        sliding = all(kind == "sliding_attention" for kind in kinds[:blocks])
-    else:
-        sliding = getattr(config, "use_sliding_window", True)
-    return blocks * (window - 1) + 1 if window and sliding else None
+    found = window(model.module.config, blocks)
+    return None if found is None else found.reach
 
 
 def _last(model: LanguageModel, ids: Sequence[int], layer: Layer) -> NDArray[np.float64]:

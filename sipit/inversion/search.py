@@ -20,6 +20,7 @@ import torch
 
 from sipit.inversion.budget import Clock
 from sipit.inversion.first_states import FirstStates
+from sipit.inversion.flatness import flat_positions
 from sipit.inversion.lookahead import follow
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.policies import Proposal
@@ -179,6 +180,11 @@ class Search:
             return  # out of time: what was not tested is not decided
         near = [position for position in few if not self.verifier.far(position)]
         in_time = yield from self._test(self._rivals_of(near, self.rivals))
+        if not in_time:
+            return
+        flat = flat_positions(self.prefix.network, self.working, self.verifier.limits) if pending else []
+        every = [(position, self._rest(position)) for position in pending if position in flat]
+        in_time = yield from self._test(every)
         if not in_time:
             return
         for position in pending:
@@ -352,6 +358,11 @@ class Search:
     def _rivals_of(self, positions: list[int], count: int) -> Tests:
         """So many rivals to test at positions."""
         return many_rivals(self.verifier, self.proposal, positions, count)
+
+    def _rest(self, position: int) -> torch.Tensor:
+        """All tokens that were not tested at a position."""
+        every = torch.arange(self.verifier.model.vocabulary_size, device=self.verifier.model.device)
+        return every[~torch.isin(every, self.verifier.trials[position].token_ids)]
 
     def _tested(self, position: int) -> int:
         """How many tokens have been tested at a position."""

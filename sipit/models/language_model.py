@@ -12,6 +12,7 @@ from numerics.networks.products import rounded_unit
 from numerics.pairs.row_classes import row_classes
 from proofs.errors import InvalidInput
 from sipit.models.abilities import Abilities
+from sipit.models.entry import chosen_tables, entering_rows
 from sipit.models.length import LengthDependence
 from sipit.models.near_rows import NearRows
 from sipit.models.structure import Decoder
@@ -116,18 +117,18 @@ class LanguageModel:
 
     @cached_property
     def token_classes(self) -> torch.Tensor:
-        """For every token the smallest id with the same embedding rows, shape (V,), int64.
+        """For every token the smallest id with the same rows in all tables that ids index, shape (V,), int64.
 
         Tokens of one class have equal states after every prefix at every layer, so no method can tell them apart.
         """
-        return torch.tensor(row_classes(*(table.weight for table in self.decoder.tables)), device=self.device)
+        return torch.tensor(row_classes(*chosen_tables(self.decoder)), device=self.device)
 
     @cached_property
     def _near_rows(self) -> NearRows:
-        return NearRows(self.decoder.tables[0].weight.detach(), self.token_classes)
+        return NearRows(entering_rows(self.decoder), self.token_classes)
 
     def nearest_rows(self, tokens: torch.Tensor, count: int) -> list[torch.Tensor]:
-        """For each token so many of other classes whose embedding rows lie nearest to its own or along it, in order."""
+        """For each token so many of other classes that enter the blocks nearest to it or along it, in order."""
         return self._near_rows.of(tokens, count)
 
     @cached_property
@@ -135,6 +136,11 @@ class LanguageModel:
         """The classes of several tokens."""
         found, counts = self.token_classes.unique(return_counts=True)
         return frozenset(found[counts > 1].tolist())
+
+    @property
+    def shared_classes(self) -> list[list[int]]:
+        """The tokens of each class that has several."""
+        return [self.members(token) for token in sorted(self._shared)]
 
     def members(self, token: int) -> list[int]:
         """All tokens whose embedding rows are identical to this token's, itself included, ascending."""

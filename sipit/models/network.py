@@ -151,9 +151,9 @@ class Network:
             with self.reading(end, memory):
                 output = self.body(input_ids=token_ids, **arguments)
             if self.layer == "final":
-                return output[0]
+                return _of_tokens(output[0], token_ids)
         except Reached:
-            return state[0]
+            return _of_tokens(state[0], token_ids)
         except torch.OutOfMemoryError:
             raise InvalidInput(
                 f"Expected {token_ids.numel()} tokens to fit into memory, but the device ran out of it; "
@@ -218,6 +218,20 @@ class Network:
                 ids = torch.zeros(1, len(states), dtype=torch.long, device=model.device)
                 output = model.module(input_ids=ids, **model.abilities.arguments())
                 return model.head(output[0])[0] if model.module is model.decoder.body else output.logits[0]
+
+
+def _of_tokens(states: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+    """The states, one for each token.
+
+    Raises:
+        Unsupported: there are more or fewer, as where a body pads its prompts.
+    """
+    if states.shape[1] != token_ids.shape[1]:
+        raise Unsupported(
+            f"Expected a state for each of {token_ids.shape[1]} tokens, but the model hands on {states.shape[1]}; give "
+            "prompts of a length that it does not pad."
+        )
+    return states
 
 
 def _only(rows: torch.Tensor) -> Callable[..., Any]:

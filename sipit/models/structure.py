@@ -66,11 +66,24 @@ def find_decoder(module: Any) -> Decoder:
         reasons.append(f"it has 0 lists of {depth} blocks where one is expected")
     if reasons:
         raise _refusal(module, reasons)
+    modes = _modes(body)
     with looked_up_safely(embedding.weight.device):
         chain = find_chain(body, lists, rows=embedding.num_embeddings, depth=depth)
         if isinstance(chain, str):
             raise _refusal(module, [chain])
-        return _tried(body, chain, embedding, config)
+        found = _tried(body, chain, embedding, config)
+    changed = [place for place, mode in _modes(body).items() if modes.get(place, mode) != mode]
+    if changed:
+        where, name = changed[0]
+        said = f"{name} of {where or 'its body'}, {modes[changed[0]]!r} as it is loaded, is another one afterwards"
+        raise _refusal(module, [f"running a short prompt changes it for good: {said}"])
+    return found
+
+
+def _modes(body: nn.Module) -> dict[tuple[str, str], str]:
+    """What the modules of a body are set to in words, such as a kind of attention."""
+    parts = body.named_modules()
+    return {(at, name): value for at, part in parts for name, value in vars(part).items() if isinstance(value, str)}
 
 
 def _tried(body: Any, chain: Chain, embedding: nn.Embedding, config: Any) -> Decoder:

@@ -34,7 +34,8 @@ class Kind:
     """What may be asked of a site: at which layers, at several together, head by head.
 
     `entered` is whether it is there in front of the first block, at layer 0 of `Where.BLOCK`; `discrete` whether its
-    numbers are names of things, whose distance means nothing.
+    numbers are names of things, whose distance means nothing, `flat` whether they may stay as they are while what is in
+    front of them moves, as behind a ReLU that is off.
     """
 
     where: Where
@@ -42,16 +43,18 @@ class Kind:
     per_head: bool = False
     entered: bool = False
     discrete: bool = False
+    flat: bool = False
 
 
 KINDS = {
     "residual": Kind(Where.BLOCK, entered=True),
-    **{name: Kind(Where.BLOCK) for name in ("centred", "mid", "attention-out", "mlp-out")},
+    **{name: Kind(Where.BLOCK) for name in ("centred", "mid")},
+    **{name: Kind(Where.BLOCK, flat=True) for name in ("attention-out", "mlp-out")},
     "normed": Kind(Where.NEXT),
     **{name: Kind(Where.NEXT, several=True, per_head=True) for name in ("keys", "values", "keys-unrotated")},
     "latent": Kind(Where.NEXT, several=True),
-    "experts": Kind(Where.NEXT, several=True, discrete=True),
-    "router-scores": Kind(Where.NEXT, several=True),
+    "experts": Kind(Where.NEXT, several=True, discrete=True, flat=True),
+    "router-scores": Kind(Where.NEXT, several=True, flat=True),
     "logits": Kind(Where.NETWORK),
     "logprobs": Kind(Where.NETWORK),
 }

@@ -143,7 +143,7 @@ def _reason(
     coarse = "" if formats is None else f"with the weights of both in {', '.join(sorted(formats))}, "
     if found is None:
         turned = "" if choices is None else ", which turns a choice between near equals there (of experts, or of keys)"
-        return f"{coarse}the runs differ nowhere by more than rounding explains{turned}"
+        return f"{coarse}the runs differ nowhere up to the last block by more than rounding explains{turned}"
     how = f"{coarse}computed in float64, where next to no rounding is left, " if sharper else coarse
     return (
         f"{how}the runs differ by {found.distance:.1e} at layer {found.layer}, position {found.position} of prompt "

@@ -298,3 +298,58 @@ def test_a_row_in_which_nothing_is_scored_mixes_nothing(scored: bool) -> None:
         return net.graph(net.op("add", x, net.op("matmul", weights, x)))
 
     assert equal(network, (1, 2), (1, 2, 1, 2)) is scored
+
+
+@pytest.mark.parametrize("written", ["layer_norm", "by hand"])
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_norm_of_one_entry_is_its_shift(width: int, written: str) -> None:
+    """(x - x) / sqrt(epsilon) scale + shift: whatever the prompt."""
+
+    def network(length: int) -> Graph:
+        net = Net()
+        x = net.op("take", net.parameter("embedding", VOCABULARY, width), net.tokens(length, VOCABULARY), axis=0)
+        scale, shift = net.parameter("scale", width), net.parameter("shift", width)
+        if written == "layer_norm":
+            return net.graph(net.op("layer_norm", x, scale, shift, axes=1, epsilon=Fraction(1, 9)))
+        centred = net.op("subtract", x, net.op("mean", x, axes=(2,), keep=True))
+        return net.graph(net.op("add", net.op("multiply", centred, scale), shift))
+
+    assert equal(network, (1, 2), (1, 3)) is equal(network, (1,), (3, 2)) is (width == 1)
+    families = [one["family"] for one in find_collisions({n: network(n) for n in (2, 3)})]
+    assert ("equal states" in families) is (width == 1)
+
+
+def test_a_norm_that_is_not_defined_is_no_shift() -> None:
+    """Without an epsilon one entry is divided by 0; less itself -inf is no number."""
+
+    def normed(length: int) -> Graph:
+        net = Net()
+        x = net.op("take", net.parameter("embedding", VOCABULARY, 1), net.tokens(length, VOCABULARY), axis=0)
+        return net.graph(net.op("layer_norm", x, axes=1, epsilon=Fraction(0)))
+
+    def masked(length: int) -> Graph:
+        net, x = rows(length)
+        y = net.op("add", x, net.constant(float("-inf"), ()))
+        return net.graph(net.op("multiply", net.op("subtract", y, y), x))
+
+    assert not equal(normed, (1,), (2,)) and not equal(masked, (1,), (2,))
+
+
+def test_entries_of_constants_are_numbers_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of numpy wrap beyond 64 bits, and have no number of bits."""
+    seen: list[Any] = []
+    constant = Table.constant
+
+    def noted(self: Table, kind: str, shape: Any, values: tuple[Any, ...]) -> int:
+        seen.extend(values)
+        return constant(self, kind, shape, values)
+
+    monkeypatch.setattr(Table, "constant", noted)
+    net, x = rows(2)
+    large = net.constant(2**62, (2,), "integer")
+    twice = net.op("as_real", net.op("multiply", net.op("add", large, large), net.constant(4, (), "integer")))
+    flags = net.op("select", net.constant(True, (1, 2, WIDTH), "boolean"), x, net.op("reshape", twice, shape=(1, 1, 2)))
+    graph = net.graph(flags)
+    Numbering([graph]).last_state(graph, (1, 2))
+    assert Fraction(2**65) in seen
+    assert {type(value) for value in seen} <= {int, bool, float, Fraction}

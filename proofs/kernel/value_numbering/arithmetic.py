@@ -42,7 +42,7 @@ def _bits(value: Fraction | int) -> int:
 def _array(values: tuple[Any, ...], shape: Shape) -> Any:
     entries = np.empty(len(values), dtype=object)
     entries[:] = values
-    return np.broadcast_to(entries[0], shape) if len(values) == 1 else entries.reshape(shape)
+    return np.broadcast_to(entries.reshape(()), shape) if len(values) == 1 else entries.reshape(shape)
 
 
 def shifted(at: At, first: int, second: int, sign: int, fits: tuple[bool, bool]) -> int:
@@ -54,6 +54,8 @@ def shifted(at: At, first: int, second: int, sign: int, fits: tuple[bool, bool])
         if found is None and (masked or (sign > 0 and table.is_masked(second))):
             return table.constant("real", at.whole, (MASKED,))
         return table.of(operation, first, second) if found is None else found
+    if sign < 0 and first == second and all(fits) and at.node.type.kind == "real" and not table.is_masked(first):
+        return table.constant("real", at.whole, (Fraction(0),))
     sides = ((first, second, 0), (second, first, 1))[: 2 if sign > 0 else 1]
     for value, other, position in sides:
         known = table.known.get(other)

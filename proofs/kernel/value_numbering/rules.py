@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from math import prod
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def added(at: At) -> Value:
 
 
 def subtracted(at: At) -> Value:
-    """x - c = x + (-c)."""
+    """x - c = x + (-c), x - x = 0."""
     fits = (moves.whole(at, 0) == at.whole, moves.whole(at, 1) == at.whole)
     return at.each(lambda x, y: shifted(at, x, y, -1, fits), *at.numbers)
 
@@ -172,8 +173,14 @@ def _along(at: At, axes: Sequence[int], one: Callable[[list[int]], int]) -> Valu
 
 
 def normalised(at: At) -> Value:
-    """Layer norm: of the trailing axes together."""
+    """Layer norm: of the trailing axes together; of a single entry it is the shift, whatever the entry."""
     rank = len(at.node.type.shape)
+    single = prod(at.shape()[rank - at.get("axes") :]) == 1 and at.get("epsilon") > 0
+    if single and not any(map(at.table.is_masked, at.numbers[0].ravel().tolist())):
+        zero = at.table.constant("real", at.whole, (Fraction(0),))
+        if len(at.arguments) < 3:
+            return at.each(lambda _: zero, at.numbers[0])
+        return at.each(lambda _, n: moves.repeated(at, n, moves.whole(at, 2)), *at.numbers[::2])
     return mixing(at, tuple(range(rank - at.get("axes"), rank)))
 
 

@@ -130,7 +130,7 @@ def leaf(at: At, tokens: Sequence[int]) -> Value:
     if value is not None:
         entries = np.empty(len(value.values), dtype=object)
         entries[:] = [exactly(v) if value.kind == "real" else v for v in value.values]
-        entries = np.broadcast_to(entries[0], shape) if entries.size == 1 else entries.reshape(shape)
+        entries = np.broadcast_to(entries.reshape(()), shape) if entries.size == 1 else entries.reshape(shape)
         parts = (entries[tuple(i if a in at.cut else slice(None) for a, i in enumerate(place))] for place in places)
         numbers = [at.table.constant(value.kind, at.whole, _entries(part)) for part in parts]
     else:

@@ -1,0 +1,128 @@
+"""What `check` proves of a config, beside what its class does: no two short prompts collide where it says `proved`.
+
+Of small models of the class with parameters drawn in float64, every prompt of up to three tokens is run.
+"""
+
+import itertools
+import json
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from numerics.graphs.capture import capture_graph
+from numerics.graphs.windows import window
+from proofs.kernel.result import digest
+from proofs.verdict import Verdict
+from sipit.claims.check import check_model
+from sipit.claims.fields import checked
+from sipit.claims.verify import verify_record
+from tests.sipit.cases import rest_slow
+
+SIZES = {
+    "vocab_size": 4, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
+    "max_position_embeddings": 32, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1,
+}  # fmt: skip
+GPT2 = {"model_type": "gpt2", "vocab_size": 4, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 32}
+ENCODER = {**SIZES, "is_decoder": True}
+NEO = {"model_type": "gpt_neo", "vocab_size": 4, "hidden_size": 8, "num_layers": 2, "num_heads": 2,
+       "max_position_embeddings": 64, "activation_function": "gelu"}  # fmt: skip
+ONE = {"hidden_size": 1, "num_attention_heads": 1}
+CONFIGS = {
+    "gpt2": (GPT2, "proved"),
+    "gpt2 of one entry": ({**GPT2, "n_embd": 1, "n_head": 1}, "refuted"),
+    "bert": ({"model_type": "bert", **ENCODER}, "proved"),
+    "bert of one entry": ({"model_type": "bert", **ENCODER, **ONE}, "refuted"),
+    "roberta, whose padding stands nowhere": ({"model_type": "roberta", **ENCODER}, "undecided"),
+    "roberta of one block": ({"model_type": "roberta", **ENCODER, "num_hidden_layers": 1}, "undecided"),
+    "camembert": ({"model_type": "camembert", **ENCODER}, "undecided"),
+    "openai-gpt of one entry": ({"model_type": "openai-gpt", "vocab_size": 4, "n_embd": 1, "n_layer": 2, "n_head": 1,
+                                 "n_positions": 32}, "refuted"),
+    "opt of one entry": ({"model_type": "opt", **SIZES, **ONE, "ffn_dim": 16, "word_embed_proj_dim": 1,
+                          "activation_function": "gelu"}, "refuted"),
+    "bloom of one entry": ({"model_type": "bloom", "vocab_size": 4, "hidden_size": 1, "n_layer": 2, "n_head": 1},
+                           "refuted"),
+    "gpt-neo": ({**NEO, "attention_types": [[["global", "local"], 1]], "window_size": 8}, "proved"),
+    "gpt-neo, all local": ({**NEO, "attention_types": [[["local"], 2]], "window_size": 8}, "refuted"),
+    "gpt-neo, far": ({**NEO, "attention_types": [[["local"], 2]], "window_size": 30}, "undecided"),
+    "gpt-neo, as far as it goes": ({**NEO, "attention_types": [[["local"], 2]], "window_size": 33}, "proved"),
+    "biogpt": ({"model_type": "biogpt", **SIZES}, "proved"),
+    "mamba": ({"model_type": "mamba", "vocab_size": 4, "hidden_size": 8, "num_hidden_layers": 2, "state_size": 4},
+              "proved"),
+}  # fmt: skip
+
+
+def states(config):
+    """The states behind the last block of every short prompt, in float64, with every parameter drawn."""
+    torch.manual_seed(0)
+    config.use_cache = False
+    module = AutoModelForCausalLM.from_config(config, attn_implementation="eager").double().eval()
+    for parameter in module.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.5)
+    found = {}
+    for length in (1, 2, 3):
+        prompts = [*itertools.product(range(4), repeat=length)]
+        with torch.inference_mode():
+            hidden = module(torch.tensor(prompts), output_hidden_states=True).hidden_states[-1][:, -1]
+        found |= dict(zip(prompts, hidden, strict=True))
+    return found
+
+
+@pytest.mark.parametrize("name", rest_slow("gpt2", "roberta, whose padding stands nowhere", "gpt-neo, all local",
+                                           "bert of one entry", of=CONFIGS))  # fmt: skip
+def test_no_two_short_prompts_collide_where_it_is_proved(name, tmp_path):
+    data, verdict = CONFIGS[name]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(data))
+    record = check_model(str(path))
+    assert (record.verdict, record.result["regularity"]) == (verdict, "analytic")
+    told = record.result["collisions_undecided"]
+    assert (told is None) is (verdict != "undecided")
+    claimed = [
+        {tuple(one) for one in pair} for entry in record.result["structural_collisions"] for pair in entry["pairs"]
+    ]
+    placement = record.result["classification"]
+    assert placement is None or not claimed or "no two" not in placement["without_bos"]
+    stored = tmp_path / "record.json"
+    stored.write_text(record.dumps())
+    assert verify_record(stored).verdict is Verdict.ACCEPTED
+    found = states(AutoConfig.for_model(**data))
+    size = max(float(row.norm()) for row in found.values())
+    near = [{s, t} for s, t in itertools.combinations(found, 2) if float((found[s] - found[t]).norm()) < 1e-9 * size]
+    assert not near or verdict != "proved"
+    assert all(pair in near for pair in claimed if all(len(one) <= 3 and max(one) < 4 for one in pair))
+
+
+def test_none_is_claimed_where_tokens_are_compared_and_a_record_that_does_is_rejected(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(CONFIGS["roberta, whose padding stands nowhere"][0]))
+    record = check_model(str(path))
+    assert record.result["positions"] == "undecided"
+    data = json.loads(record.dumps())
+    certificate = data["result"]["certificate"]
+    others = {"2": capture_graph(path, None, "eager", length=2).to_json()}
+    claim = {**certificate["claim"], "other_lengths": digest(others)}
+    forged = {**certificate, "claim": claim, "structural_collisions": [], "collisions_undecided": None,
+              "other_lengths": others}  # fmt: skip
+    data["result"] |= {**checked(forged), "certificate": forged}
+    data["verdict"] = "proved"
+    stored = tmp_path / "forged.json"
+    stored.write_text(json.dumps(data))
+    found = verify_record(stored)
+    assert (found.verdict, "to be left open" in found.result["reason"]) == (Verdict.REJECTED, True)
+
+
+@pytest.mark.parametrize(
+    ("data", "layer", "expected"),
+    [
+        ({**NEO, "attention_types": [[["local"], 2]], "window_size": 5}, None, (5, True, 9)),
+        ({**NEO, "attention_types": [[["local"], 2]], "window_size": 5}, 1, (5, True, 5)),
+        ({**NEO, "attention_types": [[["global", "local"], 1]], "window_size": 5}, None, (5, False, None)),
+        ({"model_type": "mistral", **SIZES, "num_key_value_heads": 2, "sliding_window": 7}, None, (7, True, 13)),
+        ({"model_type": "mistral", **SIZES, "num_key_value_heads": 2, "sliding_window": None}, None, None),
+        ({"model_type": "llama", **SIZES, "sliding_window": 7}, None, (7, False, None)),  # the class knows no such word
+    ],
+)
+def test_what_a_window_does_is_tried(data, layer, expected):
+    found = window(AutoConfig.for_model(**data), layer)
+    assert found == expected if expected is None else (found.size, found.every_layer, found.reach) == expected
