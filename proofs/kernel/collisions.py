@@ -133,8 +133,8 @@ def looked_at(lengths: Collection[int]) -> set[Prompt]:
 def _plain(lengths: Collection[int]) -> list[Pair]:
     """Runs of one token, and words that differ in the first alone, or in the last where they are short."""
     runs = [((1,) * m, (1,) * k) for m, k in combinations(sorted(lengths), 2)]
-    shortest = min(lengths, default=0)
-    last = [((*range(1, shortest), shortest), (*range(1, shortest), shortest + 1))] if shortest > 1 else []
+    short = tuple(range(1, min(lengths, default=0)))
+    last = [((*short, len(short) + 1), (*short, len(short) + 2))] if short else []
     return [*runs, *last, *((tuple(range(1, n + 1)), (n + 1, *range(2, n + 1))) for n in sorted(lengths) if n > 1)]
 
 

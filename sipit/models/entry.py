@@ -1,62 +1,69 @@
 """What tokens bring along: every table that ids choose rows of, and what of them enters the first block."""
 
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
 
+from numerics.networks.stream import Stream
 from sipit.models.hooks import Reached, hooked
 from sipit.models.lookups import LookupsSeen
 from sipit.models.trial import REFUSALS
-
-if TYPE_CHECKING:
-    from sipit.models.structure import Decoder
 
 _TRIED = 64  # tokens on which it is seen whether the blocks are handed the rows as they are
 _BATCH = 512  # tokens that run at once
 _ALIKE = 0.01  # of a difference: what the change of a row and the change of what enters may differ by
 
 
-def chosen_tables(decoder: "Decoder") -> list[torch.Tensor]:
-    """The tables (V, n) whose rows the ids choose, the input embedding first, as one run shows them.
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """The way from ids to the first block: what is run, with which arguments, the block, and the embedding (V, e)."""
 
-    Beside embeddings these are tables of other modules, such as one that says which experts a token is sent to.
+    body: nn.Module
+    arguments: dict[str, Any]
+    block: nn.Module
+    stream: Stream
+    table: torch.Tensor
+
+    def plain(self) -> bool:
+        """Whether the block is handed the rows as they are, but for a factor and for what all of them share."""
+        some = torch.linspace(0, len(self.table) - 1, min(_TRIED, len(self.table)), device=self.table.device).long()
+        return _moves_alike(self.table[some], self._states(some))
+
+    def rows(self) -> torch.Tensor:
+        """What the body makes of every token before the first block, such as a projection that may make rows one."""
+        every = torch.arange(len(self.table), device=self.table.device)
+        return torch.cat([self._states(some) for some in every.split(_BATCH)])
+
+    def _states(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What enters the block of tokens (n,), each a prompt of its own, shape (n, e)."""
+        found: list[torch.Tensor] = []
+
+        def keep(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            found.append(self.stream.entered(arguments, named))
+            raise Reached
+
+        hook = self.block.register_forward_pre_hook(keep, with_kwargs=True)
+        with torch.inference_mode(), hooked([hook]), suppress(Reached):
+            self.body(input_ids=tokens[:, None], **self.arguments)
+        return found[0][:, 0].flatten(1)
+
+
+def other_tables(body: nn.Module, embeddings: Sequence[nn.Embedding], arguments: Any) -> tuple[torch.Tensor, ...]:
+    """The tables (V, n) beside embeddings whose rows the ids choose, as one run of a body shows them.
+
+    Such a one may say which experts a token is sent to.
     """
-    known = [table.weight.detach() for table in decoder.tables]
-    rows, device = len(known[0]), known[0].device
+    known = {table.weight.data_ptr() for table in embeddings}
+    rows, device = embeddings[0].num_embeddings, embeddings[0].weight.device
     ids = torch.tensor([[rows - 1, rows // 2, rows // 3]], device=device)
     with torch.inference_mode(), LookupsSeen(ids, rows) as seen, suppress(*REFUSALS):
-        decoder.body(input_ids=ids, **decoder.abilities.arguments())
-    places = {table.data_ptr() for table in known}
-    others = {table.data_ptr(): table for table in seen.tables if table.data_ptr() not in places}
-    return [*known, *(table.reshape(rows, -1) for table in others.values())]
-
-
-def entering_rows(decoder: "Decoder") -> torch.Tensor:
-    """The rows (V, e) that stand for tokens in front of the first block: of the table, where it is handed these.
-
-    Else what the body makes of them before, such as a projection in which different rows may be one.
-    """
-    table = decoder.tables[0].weight.detach()
-    ids = torch.linspace(0, len(table) - 1, min(_TRIED, len(table)), device=table.device).long()
-    if _moves_alike(table[ids], _entering(decoder, ids)):
-        return table
-    every = torch.arange(len(table), device=table.device)
-    return torch.cat([_entering(decoder, some) for some in every.split(_BATCH)])
-
-
-def _entering(decoder: "Decoder", tokens: torch.Tensor) -> torch.Tensor:
-    """What enters the first block of tokens (n,), each a prompt of its own, shape (n, e)."""
-    found: list[torch.Tensor] = []
-
-    def keep(_module: object, arguments: tuple[object, ...], named: dict[str, object]) -> None:
-        found.append(decoder.chain.stream.entered(arguments, named))
-        raise Reached
-
-    hook = decoder.blocks[0].register_forward_pre_hook(keep, with_kwargs=True)
-    with torch.inference_mode(), hooked([hook]), suppress(Reached):
-        decoder.body(input_ids=tokens[:, None], **decoder.abilities.arguments())
-    return found[0][:, 0].flatten(1)
+        body(input_ids=ids, **arguments)
+    others = {table.data_ptr(): table for table in seen.tables if table.data_ptr() not in known}
+    return tuple(table.detach().reshape(rows, -1) for table in others.values())
 
 
 def _moves_alike(rows: torch.Tensor, states: torch.Tensor) -> bool:

@@ -12,7 +12,6 @@ from numerics.networks.products import rounded_unit
 from numerics.pairs.row_classes import row_classes
 from proofs.errors import InvalidInput
 from sipit.models.abilities import Abilities
-from sipit.models.entry import chosen_tables, entering_rows
 from sipit.models.length import LengthDependence
 from sipit.models.near_rows import NearRows
 from sipit.models.structure import Decoder
@@ -121,11 +120,18 @@ class LanguageModel:
 
         Tokens of one class have equal states after every prefix at every layer, so no method can tell them apart.
         """
-        return torch.tensor(row_classes(*chosen_tables(self.decoder)), device=self.device)
+        tables = [*(table.weight for table in self.decoder.tables), *self.decoder.other_tables]
+        return torch.tensor(row_classes(*tables), device=self.device)
+
+    @cached_property
+    def entering_rows(self) -> torch.Tensor:
+        """What every token brings to the first block, shape (V, e): its row, unless the body makes another of it."""
+        entrance = self.decoder.entrance
+        return entrance.table if self.decoder.rows_enter else entrance.rows()
 
     @cached_property
     def _near_rows(self) -> NearRows:
-        return NearRows(entering_rows(self.decoder), self.token_classes)
+        return NearRows(self.entering_rows, self.token_classes)
 
     def nearest_rows(self, tokens: torch.Tensor, count: int) -> list[torch.Tensor]:
         """For each token so many of other classes that enter the blocks nearest to it or along it, in order."""

@@ -5,7 +5,7 @@ states do not move when a later token changes; whatever is not, is refused with 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 from proofs.errors import Unsupported
 from sipit.models.abilities import Abilities
 from sipit.models.chain import Chain, find_chain
+from sipit.models.entry import Entrance, other_tables
 from sipit.models.length import LengthDependence, Table, find_dependence, find_tables
 from sipit.models.lookups import looked_up_safely
 from sipit.models.trial import REFUSALS, find_abilities, without_memory
@@ -26,7 +27,8 @@ class Decoder:
     """The parts of a decoder-only model.
 
     `body` maps ids to the state after the final norm (no unembedding); `chain` are its L blocks in order and the form
-    of their states; `tables` are the embedding tables that the ids index, the input embedding first.
+    of their states; `tables` are the embedding tables that the ids index, the input embedding first, `other_tables`
+    (V, n) what else they choose rows of; `rows_enter` is whether the first block is handed embedding rows as they are.
     `context` is the longest prompt that it was made for, in tokens, `limit` the longest that it takes; None where there
     is none. `lengths` says which lengths of a prompt change the states of all its positions. `special_tokens` are ids
     of the configuration that a library may treat in a way of its own, the padding token first; `abilities` is what the
@@ -36,16 +38,24 @@ class Decoder:
     body: nn.Module
     chain: Chain
     tables: tuple[nn.Embedding, ...]
+    other_tables: tuple[torch.Tensor, ...]
     context: int | None
     limit: int | None
     lengths: LengthDependence
     special_tokens: tuple[int, ...]
     abilities: Abilities
+    rows_enter: bool = True
 
     @property
     def blocks(self) -> tuple[nn.Module, ...]:
         """The L blocks in order."""
         return self.chain.blocks
+
+    @property
+    def entrance(self) -> Entrance:
+        """The way from ids to the first block."""
+        arguments, table = self.abilities.arguments(), self.tables[0].weight.detach()
+        return Entrance(self.body, arguments, self.blocks[0], self.chain.stream, table)
 
 
 def find_decoder(module: Any) -> Decoder:
@@ -95,10 +105,12 @@ def _tried(body: Any, chain: Chain, embedding: nn.Embedding, config: Any) -> Dec
     context = _context(config, [table for table in others if table not in token_tables])
     turning = _tables(body, embedding)
     limit = None if context is not None and turning and _goes_beyond(body, embedding, abilities, context) else context
-    return Decoder(
+    tables = (embedding, *[table for table in token_tables if table is not embedding])
+    found = Decoder(
         body=body,
         chain=chain,
-        tables=(embedding, *[table for table in token_tables if table is not embedding]),
+        tables=tables,
+        other_tables=other_tables(body, tables, abilities.arguments()),
         context=context,
         limit=limit,
         lengths=find_dependence(
@@ -113,6 +125,7 @@ def _tried(body: Any, chain: Chain, embedding: nn.Embedding, config: Any) -> Dec
         special_tokens=special,
         abilities=abilities,
     )
+    return replace(found, rows_enter=found.entrance.plain())
 
 
 def body_of(module: Any) -> Any:

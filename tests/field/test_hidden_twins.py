@@ -11,7 +11,6 @@ from numerics.networks.shrinking import small_copy
 from proofs.errors import Unsupported
 from sipit.collisions.record import collision_record
 from sipit.inversion.outcome import Outcome
-from sipit.models.entry import chosen_tables, entering_rows
 from tests.field.models import COMMON, llama
 from tests.sipit.cases import EACH_POLICY, language_model, tiny
 from tests.sipit.folders import drawn
@@ -82,7 +81,7 @@ def hashed():
 
 def test_equal_rows_are_no_class_where_another_table_tells_the_tokens_apart():
     model = hashed()
-    assert len(chosen_tables(model.decoder)) > 1
+    assert model.decoder.other_tables and not tiny("llama").decoder.other_tables
     first, second = sipit.capture(model, [[50], [60]], layer=model.layers)
     assert float((first - second).norm()) > 0.01 * float(first.norm())
     assert model.members(50) == [50]
@@ -101,9 +100,9 @@ def test_no_listed_pair_is_said_to_collide_over_the_reals_that_lies_apart(tmp_pa
 def test_rows_enter_as_they_are_or_as_the_body_makes_them():
     for family in ("gpt2", "llama", "gemma3"):  # with positions, plain, and scaled
         model = tiny(family)
-        assert torch.equal(entering_rows(model.decoder), model.decoder.tables[0].weight)
-    assert entering_rows(projected().decoder).shape == (3000, 24)
-    assert not torch.equal(entering_rows(tiny("bloom").decoder), tiny("bloom").decoder.tables[0].weight)  # a norm
+        assert torch.equal(model.entering_rows, model.decoder.tables[0].weight)
+    assert projected().entering_rows.shape == (3000, 24)
+    assert not torch.equal(tiny("bloom").entering_rows, tiny("bloom").decoder.tables[0].weight)  # a norm
 
 
 def test_a_body_that_pads_its_prompts_is_refused():

@@ -34,7 +34,9 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/kernel/patterns.py": (
         "test_patterns test_witness test_generic_position test_value_numbering test_numbered_constants"
     ),
-    "proofs/kernel/collisions.py": "test_two_blocks test_kernel_edges test_graph_edges test_generic_position",
+    "proofs/kernel/collisions.py": (
+        "test_looked_at test_two_blocks test_kernel_edges test_graph_edges test_generic_position"
+    ),
     "proofs/kernel/equal_pairs.py": "test_equal_rows test_separation test_kernel_edges test_graph_edges",
     "proofs/kernel/lines.py": "test_forgeries test_checker",
     "proofs/kernel/depth.py": "test_zeros_and_depth test_generic_position",

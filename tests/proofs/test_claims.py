@@ -9,7 +9,7 @@ import pytest
 
 from proofs import Graph, Verdict, certify_separation, check, prove_analytic
 from proofs.kernel.claim import divided, expect
-from proofs.kernel.regularity import in_words, is_analytic, statement, verdict_of
+from proofs.kernel.regularity import in_words, is_analytic, shown_here, statement, verdict_of
 from proofs.kernel.result import Rejected, digest, expect_claim, same
 from proofs.network.graph import TensorType
 from proofs.provers.branches import with_witness
@@ -99,6 +99,14 @@ def test_the_kernel_asks_its_own_lemmas_whether_a_graph_is_analytic() -> None:
     net = Net()
     net.op("add", net.parameter("p", 1, 2, 4), net.constant(float("-inf"), (1, 2, 4)))
     assert not is_analytic(net.graph())  # its entries are no real numbers
+    net = Net()
+    net.op("relu", net.op("negate", net.op("relu", net.parameter("p", 1, 2, 4))))
+    assert not is_analytic(net.graph())  # it is 0, by way of what is not analytic
+
+
+def test_a_witness_on_another_graph_shows_nothing_of_this_one() -> None:
+    assert shown_here({"claim": "discontinuous"})
+    assert not shown_here(None) and not shown_here({"claim": "discontinuous", "graph": {}})
 
 
 # What binds a certificate to its claim.

@@ -31,6 +31,8 @@ from tests.proofs.lines import HALF, derived, real, refused, truth, whole, withi
         ("slice", [real()], (0,), {"axis": 0, "start": 3, "stop": 2, "step": 1}),
         ("slice", [real()], (2,), {"axis": 0, "start": 0, "stop": 2, "step": 0}),
         ("slice", [real()], (2,), {"axis": 1, "start": 0, "stop": 2, "step": 1}),
+        *((name, [real()], (4,), {"axis": -1}) for name in ("cumulative_sum", "softmax", "log_sum_exp")),
+        ("take", [real((5, 2)), whole((2,), within(0, 1).bounds)], (5, 2), {"axis": -1}),
         ("slice", [real()], (2,), {"axis": True, "start": 0, "stop": 2, "step": 1}),
         ("concatenate", [real((2, 2)), real((3, 2))], (2, 4), {"axis": 1}),
         ("concatenate", [real((3, 2)), real((2, 2))], (3, 4), {"axis": 1}),
@@ -204,3 +206,19 @@ def test_only_minus_infinity_everywhere_is_less_than_every_number(values: Any, l
     known = Line(CONSTANT, EVERYTHING if mask.any() else Interval.point(Fraction(0)), mask if mask.any() else None)
     found = derived("maximum", [real((2,), line), real((2,), known)], (2,), constants=[None, bottom], values=held)
     assert (found == line) == largest
+
+
+@pytest.mark.parametrize("operation", ["parameter", "abs", "zeros"])
+def test_a_value_is_read_of_constants_alone(operation: str) -> None:
+    """A node that is no constant may carry an attribute of that name, in a forged graph."""
+    known = Constant((4,), "real", (float("-inf"),))
+    named = Node(operation, (), {"value": 0, "name": "w"}, TensorType((4,), "real"))
+    largest = derived("maximum", [real(), real()], constants=(None, named), values=(known,))
+    assert largest.regularity > POLYNOMIAL
+    constant = Node("constant", (), {"value": 0}, TensorType((4,), "real"))
+    assert derived("maximum", [real(), real()], constants=(None, constant), values=(known,)).regularity == POLYNOMIAL
+    which = Constant((4,), "boolean", (True,))
+    chosen = Node(operation, (), {"value": 0, "name": "w"}, TensorType((4,), "boolean"))
+    masked = real(line=Line(POLYNOMIAL, EVERYTHING, np.ones(4, dtype=bool)))
+    selected = derived("select", [truth(), real(), masked], constants=(chosen,), values=(which,))
+    assert selected == OPEN or selected.mask is not None

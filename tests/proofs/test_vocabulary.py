@@ -18,7 +18,7 @@ from proofs.enclosures.continuations import Continuations, norms
 from proofs.enclosures.in_arb import balls_of
 from proofs.errors import Unsupported
 from proofs.kernel.claim import Sample
-from proofs.kernel.vocabulary import claim_of
+from proofs.kernel.vocabulary import claim_of, others_at_least
 from proofs.operations.interpreter import evaluate
 from proofs.provers.vocabulary import certify_vocabulary
 from tests.proofs.building import Net, attention_net
@@ -360,3 +360,21 @@ def test_states_that_do_not_depend_on_the_last_token_have_no_margin() -> None:
     graph = net.graph(net.op("concatenate", first, net.op("add", first, last), axis=1))
     with pytest.raises(Unsupported, match="last token"):
         certify_vocabulary(graph, {"embedding": np.array([[1.0], [2.0], [3.0], [4.0]])}, [0], 4)
+
+
+def test_no_pair_of_a_chosen_and_another_state_is_left_out_of_a_bound() -> None:
+    best = [(0.5, 0, 1), (1.0, 0, 5), (2.0, 5, 6)]
+    assert others_at_least(best, [0, 1], 7) == 1.0
+    assert others_at_least(best, [0, 5, 1], 7) == 2.0
+    assert others_at_least(best, [*range(7)], 7) is None
+
+
+def test_where_the_others_have_no_bound_none_is_stated(graph: Any, certificate: dict[str, Any]) -> None:
+    def claimed(others: float | None) -> dict[str, Any]:
+        return claim_of(certificate["closest"], graph, PREFIX, TOKENS, certificate["duplicates"], others)
+
+    bounded, nothing = claimed(1e-9), claimed(0.0)
+    pairs, named = TOKENS * (TOKENS - 1) // 2, 1
+    assert bounded["certified"] == pairs - named and bounded["minimum_lower_bound"] in bounded["statement"]
+    assert (nothing["certified"], nothing["minimum_lower_bound"]) == (0, None)
+    assert "(nothing)" in nothing["statement"] and str(pairs - named) in nothing["statement"]

@@ -107,10 +107,10 @@ def broadcast(*shapes: Shape) -> Shape:
         raise Rejected(f"shapes {shapes} do not fit") from None
 
 
-def mask_of(step: Instance, position: int, shape: Shape | None = None) -> Any:
+def mask_of(step: Instance, position: int) -> Any:
     """The mask of an argument, all False where it has none."""
     found = step.lines[position].mask
-    return np.broadcast_to(np.False_ if found is None else found, shape or step.nodes[position].type.shape)
+    return np.broadcast_to(np.False_ if found is None else found, step.nodes[position].type.shape)
 
 
 def nonempty(mask: Any) -> Mask:

@@ -35,20 +35,9 @@ from proofs.kernel.lemmas.instance import LARGEST_MASK, ONE, OPEN, UNIT, ZERO, I
 from proofs.kernel.lemmas.rows import layer_norm, log_sum_exp, softmax
 
 MASKED = {
-    "exp",
-    "reshape",
-    "permute",
-    "expand",
-    "slice",
-    "concatenate",
-    "select",
-    "add",
-    "subtract",
-    "softmax",
-    "log_sum_exp",
-    "maximum",
-    "largest",
-}
+    "exp", "reshape", "permute", "expand", "slice", "concatenate", "select", "add", "subtract", "softmax",
+    "log_sum_exp", "maximum", "largest",
+}  # fmt: skip
 
 
 LEMMAS: Mapping[str, Rule] = {

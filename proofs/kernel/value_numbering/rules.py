@@ -74,12 +74,10 @@ def softmax(at: At) -> Value:
 def _weights(at: At, scores: list[int]) -> list[int]:
     left = [score for score in scores if not at.table.is_masked(score)]
     zero, one = (at.table.constant("real", at.whole, (Fraction(value),)) for value in (0, 1))
+    if not left:
+        return [at.table.fresh()] * len(scores)
     if len(left) < 2:
-        return (
-            [zero if at.table.is_masked(score) else one for score in scores]
-            if left
-            else [at.table.fresh()] * len(scores)
-        )
+        return [zero if at.table.is_masked(score) else one for score in scores]
     row = at.table.of("row", frozenset(Counter(left).items()))
     return [zero if at.table.is_masked(score) else at.table.weigh(score, row) for score in scores]
 
@@ -178,9 +176,7 @@ def normalised(at: At) -> Value:
     single = prod(at.shape()[rank - at.get("axes") :]) == 1 and at.get("epsilon") > 0
     if single and not any(map(at.table.is_masked, at.numbers[0].ravel().tolist())):
         zero = at.table.constant("real", at.whole, (Fraction(0),))
-        if len(at.arguments) < 3:
-            return at.each(lambda _: zero, at.numbers[0])
-        return at.each(lambda _, n: moves.repeated(at, n, moves.whole(at, 2)), *at.numbers[::2])
+        return at.each(lambda _, *n: moves.repeated(at, n[0], moves.whole(at, 2)) if n else zero, *at.numbers[::2])
     return mixing(at, tuple(range(rank - at.get("axes"), rank)))
 
 
