@@ -107,6 +107,7 @@ def regularity(name: str) -> dict[str, Any]:
 def collisions(name: str) -> dict[str, Any]:
     """The families that collide for every parameter in a small copy, at three lengths, and by which theorem each."""
     from numerics.graphs.small_graphs import small_graph
+    from numerics.graphs.windows import window
     from proofs.formal.names import formal
     from proofs.kernel.collisions import find_collisions
     from sipit.claims.check import placed
@@ -118,7 +119,7 @@ def collisions(name: str) -> dict[str, Any]:
     families = [entry["family"] for entry in find_collisions({n: g for n, g in graphs.items() if g is not None})]
     return {
         "families": {family: [one.theorem for one in formal(family)] for family in families},
-        "classification": placed(config),
+        "classification": placed(config, window(config)),
     }
 
 

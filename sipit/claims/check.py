@@ -118,7 +118,7 @@ def check_model(
         "law": law(config, None if loaded is None else loaded.module),
         "bos": None if loaded is None else _bos(loaded.tokenizer),
         "window": None if seen is None else seen.to_json(),
-        "classification": placed(config, windowed=bool(seen and seen.every_layer), found=structural or ()),
+        "classification": placed(config, seen, structural or ()),
         "certificate": certificate,
     }
     refuting = structural or shown_here(certificate["witness"]) or duplicated(duplicates)
@@ -224,21 +224,16 @@ def _left_open(graphs: dict[int, Graph], seen: "Window | None", context: int | N
     return BEYOND.format(size=seen.size, length=max(graphs), reach=seen.reach or "however many")
 
 
-def placed(
-    config: Any, *, windowed: bool | None = None, found: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any] | None:
+def placed(config: Any, seen: "Window | None", found: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any] | None:
     """What the classification says of such an architecture, if it speaks of it.
 
     Args:
         config: of the architecture.
-        windowed: whether every layer sees a window only; None for what the names of the config say.
+        seen: the window that bounds what its states see.
         found: families that were shown to collide; a placement that excludes one of them is none.
     """
     text = config.get_text_config()
-    if windowed is None:
-        kinds = getattr(text, "layer_types", None) or ["sliding_attention"]
-        windows = isinstance(getattr(text, "sliding_window", None), int) and getattr(text, "use_sliding_window", True)
-        windowed = bool(windows) and all(kind == "sliding_attention" for kind in kinds)
+    windowed = seen is not None and seen.every_layer is True
     width = getattr(text, "hidden_size", LEAST_WIDTH)
     place = placement(text.model_type, windows_everywhere=windowed, alibi=bool(getattr(text, "alibi", False)))
     if place is None or width < LEAST_WIDTH or any(place.excludes(family["family"]) for family in found):
