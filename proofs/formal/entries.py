@@ -54,13 +54,14 @@ class Entries(ObjectArithmetic):
 
     Attributes:
         lines: the rows written so far, as the program reads them.
+        names: what the numbers in rows stand for: operations, parameters' entries, constants, bases.
         zero, masked: what is known to be 0, and minus infinity.
     """
 
     def __init__(self, *, mixtures: bool) -> None:
         self.lines: list[str] = []
+        self.names: dict[Any, int] = {}
         self._mixtures = mixtures
-        self._names: dict[Any, int] = {}
         self._made: dict[int, tuple[str, tuple[int, ...]]] = {}
         self._constants: dict[int, Fraction] = {}
         self._shifts: dict[int, tuple[int, Fraction]] = {}
@@ -71,7 +72,7 @@ class Entries(ObjectArithmetic):
         if self.masked in read:
             raise Unsupported(f"Expected numbers for {name}, but got a masked one.")
         places = tuple(self.place(entry) for entry in read)
-        number = self._names.setdefault(name, len(self._names))
+        number = self.names.setdefault(name, len(self.names))
         return self._written(name, places, _line(f"apply {number}", places))
 
     def total(self, terms: Sequence[Entry]) -> Entry:
@@ -93,7 +94,7 @@ class Entries(ObjectArithmetic):
         base, exponents = _powers([shift for side in sides for _, shift in side])
         powers = iter(exponents)
         top, bottom = (" ".join(f"{place}:{next(powers)}" for place, _ in side) for side in sides)
-        number = self._names.setdefault(("base", base), len(self._names))
+        number = self.names.setdefault(("base", base), len(self.names))
         return self._written("divide", read, f"quotient {number} {top} / {bottom}")
 
     def number(self, value: Number) -> Entry:
@@ -216,19 +217,17 @@ def _line(head: str, places: Sequence[int]) -> str:
     return " ".join([head, *map(str, places)])
 
 
-def last_states(
-    prompts: Sequence[tuple[Graph, Sequence[int]]], *, mixtures: bool
-) -> tuple[list[str], list[tuple[int, ...]]]:
-    """The rows of several prompts, each through its graph, and the places of the entries of their last states.
+def last_states(prompts: Sequence[tuple[Graph, Sequence[int]]], rows: Entries) -> list[tuple[int, ...]]:
+    """Writes the rows of several prompts, each through its graph: the places of the entries of their last states.
 
     Args:
         prompts: graphs of one network, and prompts of their lengths.
-        mixtures: how products with weights that add to one are written.
+        rows: where they are written.
 
     Raises:
         Undecided, Unsupported: the network makes choices, or a masked entry reaches what is no softmax.
     """
-    rows, states = Entries(mixtures=mixtures), list[tuple[int, ...]]()
+    states = list[tuple[int, ...]]()
     drawn: dict[tuple[str, tuple[int, ...]], Entry] = {}
     for graph, prompt in prompts:
         inputs: Mapping[str, Any] = {"tokens": np.array([prompt], dtype=np.int64)} | {
@@ -236,7 +235,7 @@ def last_states(
         }
         last = evaluate(graph, inputs, rows)[0, -1]
         states.append(tuple(rows.place(entry) for entry in last))
-    return rows.lines, states
+    return states
 
 
 def _parameter(rows: Entries, drawn: dict[Any, Entry], name: str, shape: tuple[int, ...]) -> Any:

@@ -39,6 +39,10 @@ BEYOND = (
     "every layer sees a window of {size} tokens alone: prompts that agree in their last {reach} tokens were not looked "
     "at, for the longest captured have {length}"
 )
+UNTRIED = (
+    "the config names a window of {size} tokens, and no small copy could be built to try whether every layer has it: "
+    "prompts that differ farther back were not looked at, for the longest captured have {length}"
+)
 
 
 def check_model(
@@ -221,7 +225,9 @@ def _left_open(graphs: dict[int, Graph], seen: "Window | None", context: int | N
         return BY_ID
     if seen is None or seen.every_layer is False or (context is not None and (seen.reach or 0) >= context):
         return None
-    return BEYOND.format(size=seen.size, length=max(graphs), reach=seen.reach or "however many")
+    if seen.reach is None:
+        return UNTRIED.format(size=seen.size, length=max(graphs))
+    return BEYOND.format(size=seen.size, length=max(graphs), reach=seen.reach)
 
 
 def placed(config: Any, seen: "Window | None", found: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any] | None:

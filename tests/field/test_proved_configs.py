@@ -10,8 +10,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from numerics.graphs import windows
 from numerics.graphs.capture import capture_graph
 from numerics.graphs.windows import window
+from proofs.errors import InvalidInput
 from proofs.kernel.result import digest
 from proofs.verdict import Verdict
 from sipit.claims.check import check_model
@@ -126,3 +128,16 @@ def test_none_is_claimed_where_tokens_are_compared_and_a_record_that_does_is_rej
 def test_what_a_window_does_is_tried(data, layer, expected):
     found = window(AutoConfig.for_model(**data), layer)
     assert found == expected if expected is None else (found.size, found.every_layer, found.reach) == expected
+
+
+def test_a_window_that_could_not_be_tried_is_not_said_to_be_seen(tmp_path, monkeypatch):
+    def refused(config):
+        raise InvalidInput("Expected a config that can be made small, but got another.")
+
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**NEO, "attention_types": [[["local"], 2]], "window_size": 64, "max_position_embeddings": 512}))
+    tried = check_model(str(path)).result["certificate"]["collisions_undecided"]
+    monkeypatch.setattr(windows, "small_copy", refused)
+    untried = check_model(str(path)).result["certificate"]["collisions_undecided"]
+    assert "every layer sees a window of 64 tokens alone" in tried
+    assert "names a window of 64 tokens, and no small copy could be built" in untried

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import proofs.formal.graph_text as graph_text
-from proofs.formal.entries import last_states
+from proofs.formal.entries import Entries, last_states
 from proofs.network.graph import Graph
 
 SOURCES = Path(graph_text.__file__).parent
@@ -48,8 +48,9 @@ def equated(first: tuple[Graph, Any], second: tuple[Graph, Any]) -> list[bool]:
     """Whether both last states have equal numbers: products as mixtures, and as quotients of sums."""
     found = []
     for mixtures in (True, False):
-        lines, states = last_states([first, second], mixtures=mixtures)
-        numbers = numbered(lines)
+        rows = Entries(mixtures=mixtures)
+        states = last_states([first, second], rows)
+        numbers = numbered(rows.lines)
         one, other = ([numbers[place] for place in places] for places in states)
         found.append(one == other)
     return found

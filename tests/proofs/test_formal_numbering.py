@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proofs.formal.entries import last_states
+from proofs.formal.entries import Entries, last_states
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.theorems.two_blocks import pair
 from tests.proofs.decoders import network
@@ -85,8 +85,9 @@ def test_words_of_82_letters_collide_in_two_blocks_and_others_do_not() -> None:
     k = max(k for k in range(80) if first[k] != first[k + 1])
     exchanged = (*first[:k], first[k + 1], first[k], *first[k + 2 :])
     prompts = [first, second, exchanged]
-    lines, states = last_states([(graph, prompt) for prompt in prompts], mixtures=False)
-    numbers = numbered(lines)
+    rows = Entries(mixtures=False)
+    states = last_states([(graph, prompt) for prompt in prompts], rows)
+    numbers = numbered(rows.lines)
     found = [[numbers[place] for place in places] for places in states]
     assert found[0] == found[1] != found[2]
 

@@ -69,6 +69,8 @@ def test_fingerprints_do_for_states(tmp_path, capsys):
     assert run(["audit", "tiny-llama", "--states", str(file), "--prompts", str(text), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["verdict"] == "held" and record["result"]["fingerprint"] == [16, 3]
+    assert run(["audit", "tiny-llama", "--states", str(file), "--prompts", str(text), "--seed", "4"]) == 2
+    assert "Expected --seed 3" in capsys.readouterr().err
     assert run(["audit", "tiny-llama", "--states", str(file), "--prompts", str(text)]) == 0
     assert "score 0" in capsys.readouterr().out  # 0, or what the projections rounded
     assert {len(one["sha256"]) for one in record["result"]["files"]} == {64}

@@ -53,9 +53,13 @@ def audit(
     texts = [prompt for path in named for prompt in read_prompts(path)]
     given = read_states(states, layer=parse_layer(layer))
     claimed = dtype or (given.manifest.dtype if given.manifest is not None else "float32")
+    kept = None if given.manifest is None else given.manifest.fingerprint
     if seed is None:
-        kept = None if given.manifest is None else given.manifest.fingerprint
         seed = 0 if kept is None else kept[1]
+    elif kept is not None and seed != kept[1]:
+        raise InvalidInput(
+            f"Expected --seed {kept[1]}, with which the manifest says that they were drawn, but got {seed}; leave it away."
+        )
     loaded = load(model, dtype=claimed, device=device, seed=seed)
     record = audit_record(
         loaded,
