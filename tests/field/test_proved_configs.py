@@ -135,7 +135,9 @@ def test_a_window_that_could_not_be_tried_is_not_said_to_be_seen(tmp_path, monke
         raise InvalidInput("Expected a config that can be made small, but got another.")
 
     path = tmp_path / "config.json"
-    path.write_text(json.dumps({**NEO, "attention_types": [[["local"], 2]], "window_size": 64, "max_position_embeddings": 512}))
+    path.write_text(
+        json.dumps({**NEO, "attention_types": [[["local"], 2]], "window_size": 64, "max_position_embeddings": 512})
+    )
     tried = check_model(str(path)).result["certificate"]["collisions_undecided"]
     monkeypatch.setattr(windows, "small_copy", refused)
     untried = check_model(str(path)).result["certificate"]["collisions_undecided"]

@@ -128,7 +128,9 @@ def expect_the_node(line: str, graph: Graph, index: int, claim: Sequence[Any]) -
     if claim[0] == "unproved":
         assert claimed == ["nothing"]
         return
-    ends = ["-" if end is None else f"{'open' if opened else 'closed'}:{end}" for end, opened in (claim[1:3], claim[3:5])]
+    ends = [
+        "-" if end is None else f"{'open' if opened else 'closed'}:{end}" for end, opened in (claim[1:3], claim[3:5])
+    ]
     assert claimed == ["bounds", *ends, str(int(claim[5])), claim[0]]
 
 

@@ -58,7 +58,7 @@ def audit(
         seed = 0 if kept is None else kept[1]
     elif kept is not None and seed != kept[1]:
         raise InvalidInput(
-            f"Expected --seed {kept[1]}, with which the manifest says that they were drawn, but got {seed}; leave it away."
+            f"Expected --seed {kept[1]}, with which the manifest says they were drawn, but got {seed}; leave it away."
         )
     loaded = load(model, dtype=claimed, device=device, seed=seed)
     record = audit_record(
