@@ -1,6 +1,6 @@
 """Mutation testing of the checker: every small change of a kernel must be noticed by a test.
 
-    python -m tests.mutation.mutants [module ...] [--every N]
+    python -m tests.mutation.mutants [module ...] [--every N] [--processes N]
 
 The changes are those of cosmic-ray that can weaken a check, and two more: a condition that guards a rejection is never
 true, and one of several conditions is dropped. Each mutant lives in the memory of a forked process alone; no file is
@@ -14,10 +14,13 @@ import importlib.machinery
 import os
 import re
 import resource
+import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +109,40 @@ def mutants(path: str) -> Iterator[tuple[str, str]]:
             yield f"{path}: " + " => ".join(line[1:].strip() for line in lines), changed
 
 
-def outcome(path: str, changed: str, tests: list[str], seconds: float) -> str:
+class Order:
+    """A plugin of pytest: tests that noticed most mutants run first, and which one notices this mutant is written down.
+
+    Attributes:
+        noticed: how many mutants of a module each test was the first to notice.
+    """
+
+    def __init__(self) -> None:
+        self.noticed: Counter[str] = Counter()
+        self.told, self._tell = os.pipe()
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: -self.noticed[item.nodeid])
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            os.write(self._tell, f"{report.nodeid}\n".encode())
+
+    def learn(self) -> None:
+        """Counts the test that noticed a mutant; a mutant on which the collection fails was noticed by none."""
+        while select.select([self.told], [], [], 0)[0]:
+            self.noticed.update(os.read(self.told, 1 << 16).decode().splitlines())
+
+
+def outcome(path: str, changed: str, tests: list[str], seconds: float, order: Order) -> str:
     """`survived` where the tests pass with a module changed, else `noticed`, or `endless` after so many seconds."""
     child = os.fork()
     if child == 0:
-        _run(path, changed, tests)
+        _run(path, changed, tests, order)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
+            order.learn()
             return "survived" if os.waitstatus_to_exitcode(status) == 0 else "noticed"
         time.sleep(0.01)
     os.killpg(child, signal.SIGKILL)
@@ -122,7 +150,7 @@ def outcome(path: str, changed: str, tests: list[str], seconds: float) -> str:
     return "endless"
 
 
-def _run(path: str, changed: str, tests: list[str]) -> None:
+def _run(path: str, changed: str, tests: list[str], order: Order) -> None:
     os.setsid()
     silent = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):
@@ -135,12 +163,64 @@ def _run(path: str, changed: str, tests: list[str]) -> None:
 
     importlib.machinery.SourceFileLoader.get_code = get_code
     status = 1
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--assert=plain", "-m", "not slow"]
     try:
-        status = pytest.main(
-            ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--assert=plain", "-m", "not slow", *tests]
-        )
+        status = pytest.main([*options, *tests], plugins=[order])
     finally:
         os._exit(int(status))
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module of the checker with its mutants, by key: (what was changed, the whole text); and the tests of it."""
+
+    path: str
+    tests: list[str]
+    mutants: dict[str, tuple[str, str]]
+
+    @classmethod
+    def of(cls, path: str, every: int) -> "Module":
+        """Of every so manyth mutant; keys are of the texts of a mutant and its tests."""
+        chosen = [name.partition("::") for name in QUICK[path].split()]
+        read = b"".join((ROOT / "tests/proofs" / f"{file}.py").read_bytes() for file, *_ in chosen)
+        told_by = hashlib.sha256(read).hexdigest()
+        keyed = {hashlib.sha256(f"{told_by} {text}".encode()).hexdigest(): (change, text)
+                 for change, text in list(mutants(path))[::every]}  # fmt: skip
+        return cls(path, [f"tests/proofs/{file}.py{mark}{test}" for file, mark, test in chosen], keyed)
+
+    def judge(self, keys: Sequence[str], seconds: float) -> None:
+        """Writes down what becomes of mutants, for at most so long each."""
+        order = Order()
+        for key in keys:
+            change, text = self.mutants[key]
+            found = outcome(self.path, text, self.tests, seconds, order)
+            with JUDGED.open("a") as file:
+                file.write(f"{key} {found} {change}\n")
+
+
+def judged() -> dict[str, str]:
+    """What was found of mutants, by key."""
+    return dict(line.split(" ", 2)[:2] for line in JUDGED.read_text().splitlines())
+
+
+def judge_all(module: Module, processes: int) -> None:
+    """Judges the mutants of a module that are not, in so many processes side by side."""
+    kept = judged()
+    keys = [key for key in module.mutants if key not in kept]
+    began = time.monotonic()
+    if keys and outcome(module.path, (ROOT / module.path).read_text(), module.tests, 3600, Order()) != "survived":
+        sys.exit(f"Expected the tests of {module.path} to pass, but they fail; run them first.")
+    limit = 30 + 5 * (time.monotonic() - began)
+    workers: list[int] = []
+    for number in range(processes):
+        worker = os.fork()
+        if worker == 0:
+            module.judge(keys[number::processes], limit)
+            os._exit(0)
+        workers.append(worker)
+    ended = [os.waitpid(worker, 0)[1] for worker in workers]  # all of them, or some would be left behind
+    if any(ended):
+        sys.exit(f"Expected every mutant of {module.path} to be judged, but a process ended early; start it again.")
 
 
 def main() -> int:
@@ -148,6 +228,7 @@ def main() -> int:
     asked = argparse.ArgumentParser()
     asked.add_argument("modules", nargs="*", default=list(QUICK))
     asked.add_argument("--every", type=int, default=1, help="only every N-th mutant")
+    asked.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="how many run side by side")
     options = asked.parse_args()
     os.chdir(ROOT)
     import flint  # noqa: F401 - loaded once, before the processes part
@@ -157,32 +238,16 @@ def main() -> int:
     known = {line.rsplit("  # ", 1)[0] for line in HARMLESS.read_text().splitlines() if line and line[0] != "#"}
     JUDGED.parent.mkdir(exist_ok=True)
     JUDGED.touch()
-    judged: dict[str, str] = dict(line.split(" ", 2)[:2] for line in JUDGED.read_text().splitlines())
     unknown = 0
     for path in options.modules:
-        chosen = [name.partition("::") for name in QUICK[path].split()]
-        tests = [f"tests/proofs/{file}.py{mark}{test}" for file, mark, test in chosen]
-        began = time.monotonic()
-        if outcome(path, (ROOT / path).read_text(), tests, 3600) != "survived":
-            sys.exit(f"Expected the tests of {path} to pass, but they fail; run them first.")
-        limit = 30 + 5 * (time.monotonic() - began)
-        counts = dict.fromkeys(("noticed", "endless", "harmless"), 0)
-        left: list[str] = []
-        told_by = hashlib.sha256(
-            b"".join((ROOT / "tests/proofs" / f"{file}.py").read_bytes() for file, *_ in chosen)
-        ).hexdigest()
-        for change, text in list(mutants(path))[:: options.every]:
-            key = hashlib.sha256(f"{told_by} {text}".encode()).hexdigest()
-            found = judged.get(key) or outcome(path, text, tests, limit)
-            if key not in judged:
-                with JUDGED.open("a") as file:
-                    file.write(f"{key} {found} {change}\n")
-            if found == "survived" and change not in known:
-                left.append(change)
-                print(f"survived  {change}", flush=True)
-            else:
-                counts["harmless" if found == "survived" else found] += 1
-        told = ", ".join(f"{count} {name}" for name, count in counts.items())
+        module = Module.of(path, options.every)
+        judge_all(module, options.processes)
+        kept = judged()
+        counts = Counter(kept[key] for key in module.mutants)
+        left = [c for key, (c, _) in module.mutants.items() if kept[key] == "survived" and c not in known]
+        for change in left:
+            print(f"survived  {change}")
+        told = f"{counts['noticed']} noticed, {counts['endless']} endless, {counts['survived'] - len(left)} harmless"
         print(f"{path}: {told}, {len(left)} survived", flush=True)
         unknown += len(left)
     return 1 if unknown else 0
