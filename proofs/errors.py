@@ -5,6 +5,8 @@ is input that cannot be worked with; its message is one sentence that says what 
 way out. The command line prints it and ends with exit status 2.
 """
 
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "device ran out of it")
+
 
 class SipitError(Exception):
     """Root of every exception that the project raises on purpose."""
@@ -24,3 +26,8 @@ class MissingResource(SipitError, LookupError):
 
 class Fault(Exception):
     """A fault of this program, found by a check of its own: nothing may be claimed, and it should be reported."""
+
+
+def short_of_memory(error: BaseException | None) -> bool:
+    """Whether an error says that memory has run out; torch has no class for it on the CPU, and raises RuntimeError."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)

@@ -6,20 +6,18 @@ doctor` looks at these. Whatever else nobody meant to raise is a fault of ours. 
 
 from importlib import metadata
 
-from proofs.errors import InvalidInput, SipitError
+from proofs.errors import InvalidInput, SipitError, short_of_memory
 from sipit.installation.checks import told
 from sipit.installation.versions import Library, out_of_range
 
 _OURS = ("sipit", "numerics", "proofs")
-# Where torch has no class of its own for it, and raises RuntimeError.
-_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 _OF_A_DEVICE = ("CUDA error", "CUDA driver", "cuDNN error", "CUBLAS_STATUS", "HIP error", "MPS backend")
 
 
 def environment_fault(error: Exception) -> str | None:
     """The sentence for an error that the environment is to blame for; None where it is a fault of ours."""
     got, end = told(error), "run sipit doctor to see what this installation can do."
-    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+    if short_of_memory(error):
         return f"Expected enough memory, but it ran out ({got}); take less at once, or {end}"
     if any(words in str(error) for words in _OF_A_DEVICE):
         return f"Expected the device to do what it is asked for, but got {got}; {end}"

@@ -10,7 +10,8 @@ from torch import nn
 from numerics.networks.stream import Stream
 from sipit.models.hooks import hooked
 from sipit.models.library import one_line
-from sipit.models.trial import REFUSALS, without_memory
+from sipit.models.refusals import Refusals
+from sipit.models.trial import without_memory
 
 _CAUSAL = {torch.float64: 1e-9, torch.float32: 2e-5}  # relative; runs of one shape hardly round otherwise
 _CAUSAL_HALF = 1e-3  # for half types
@@ -51,12 +52,12 @@ def find_chain(body: nn.Module, lists: Sequence[nn.ModuleList], *, rows: int, de
     device = next(body.parameters()).device
     begin = [i % rows for i in range(2, _LENGTH + 1)]
     prompts = [torch.tensor([[*begin, last % rows]], device=device) for last in (0, 1)]
-    try:
-        with torch.inference_mode():
-            arguments = without_memory(body, prompts[0])
-            runs = [_watched(body, lists, ids, arguments) for ids in prompts]
-    except REFUSALS as error:
-        return f"its body does not run on token ids alone ({one_line(error)})"
+    runs, arguments = list[_Run](), dict[str, Any]()
+    with Refusals() as refusals, torch.inference_mode():
+        arguments = without_memory(body, prompts[0])
+        runs = [_watched(body, lists, ids, arguments) for ids in prompts]
+    if refusals.reason is not None:
+        return f"its body does not run on token ids alone ({one_line(refusals.reason)})"
     called = sorted({call.owner for call in runs[0].calls})
     orders = [[[call.index for call in run.calls if call.owner == owner] for owner in called] for run in runs]
     if orders[0] != orders[1] or any(order != sorted(set(order)) for order in orders[0]):

@@ -11,7 +11,7 @@ from torch import nn
 from numerics.networks.stream import Stream
 from sipit.models.hooks import Reached, hooked
 from sipit.models.lookups import LookupsSeen
-from sipit.models.trial import REFUSALS
+from sipit.models.refusals import Refusals
 
 _TRIED = 64  # tokens on which it is seen whether the blocks are handed the rows as they are
 _BATCH = 512  # tokens that run at once
@@ -60,7 +60,7 @@ def other_tables(body: nn.Module, embeddings: Sequence[nn.Embedding], arguments:
     known = {table.weight.data_ptr() for table in embeddings}
     rows, device = embeddings[0].num_embeddings, embeddings[0].weight.device
     ids = torch.tensor([[rows - 1, rows // 2, rows // 3]], device=device)
-    with torch.inference_mode(), LookupsSeen(ids, rows) as seen, suppress(*REFUSALS):
+    with torch.inference_mode(), LookupsSeen(ids, rows) as seen, Refusals():
         body(input_ids=ids, **arguments)
     others = {table.data_ptr(): table for table in seen.tables if table.data_ptr() not in known}
     return tuple(table.detach().reshape(rows, -1) for table in others.values())

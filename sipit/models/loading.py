@@ -11,7 +11,7 @@ import torch
 from numerics.dtypes import name_of
 from numerics.networks.casting import cast
 from proofs.arguments import path_of, seed_of
-from proofs.errors import InvalidInput, SipitError, Unsupported
+from proofs.errors import InvalidInput, SipitError, Unsupported, short_of_memory
 from sipit.models.adapter import find_adapter
 from sipit.models.digest import digest_of_tensors
 from sipit.models.language_model import LanguageModel
@@ -118,6 +118,8 @@ def _placed(module: Any, dtype: torch.dtype, device: str | torch.device) -> Any:
         module = module.to(device=device)
         return module if getattr(module, "hf_quantizer", None) is not None else cast(module, dtype)
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        if short_of_memory(error):
+            raise
         reason = one_line(error)
         raise InvalidInput(f"Expected a device that is present, but got {str(device)!r} ({reason}); use cpu.") from None
 

@@ -14,7 +14,7 @@ import torch
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
 from sipit.models.hooks import Reached, hooked
-from sipit.models.trial import REFUSALS
+from sipit.models.refusals import Refusals
 
 Layer = int | Literal["final"]
 
@@ -197,13 +197,12 @@ class Network:
         """
         if self.model.head is None:
             return None
-        try:
+        with Refusals():
             logits = self._logits(states, rows)
-        except REFUSALS:
-            return None
-        # An unembedding may lack rows that only fill up the embedding, or have some of its own.
-        missing = self.model.vocabulary_size - logits.shape[1]
-        return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
+            # An unembedding may lack rows that only fill up the embedding, or have some of its own.
+            missing = self.model.vocabulary_size - logits.shape[1]
+            return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
+        return None
 
     def _logits(self, states: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
         self.work.forward_passes += 1

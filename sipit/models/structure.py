@@ -17,7 +17,8 @@ from sipit.models.chain import Chain, find_chain
 from sipit.models.entry import Entrance, other_tables
 from sipit.models.length import LengthDependence, Table, find_dependence, find_tables
 from sipit.models.lookups import looked_up_safely
-from sipit.models.trial import REFUSALS, find_abilities, without_memory
+from sipit.models.refusals import Refusals
+from sipit.models.trial import find_abilities, without_memory
 
 _LENGTH = 12  # tokens of the prompt with which tables of positions are found
 
@@ -161,12 +162,10 @@ def _tables(body: Any, embedding: nn.Embedding) -> list[Table]:
 def _goes_beyond(body: Any, embedding: nn.Embedding, abilities: Abilities, context: int) -> bool:
     """Whether a body whose positions come from rotary tables runs beyond the length that it was made for."""
     places = torch.arange(_LENGTH, device=embedding.weight.device)[None]
-    try:
-        with torch.inference_mode():
-            far = body(input_ids=places % embedding.num_embeddings, **abilities.arguments(positions=places + context))
-    except (*REFUSALS, Unsupported):
-        return False
-    return bool(torch.isfinite(far[0]).all())
+    with Refusals(), torch.inference_mode():
+        far = body(input_ids=places % embedding.num_embeddings, **abilities.arguments(positions=places + context))
+        return bool(torch.isfinite(far[0]).all())
+    return False
 
 
 def _special_tokens(config: Any, rows: int) -> tuple[int, ...]:

@@ -24,9 +24,7 @@ from torch import nn
 from numerics.networks.stream import Stream
 from sipit.models.abilities import Abilities, Side, agree, fields
 from sipit.models.hooks import Reached, hooked
-
-REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What a body raises when it is handed something that it does not understand."""
+from sipit.models.refusals import Refusals
 
 # Names that releases have used: tried before the other arguments of a body.
 _POSITIONS, _MASKS, _MEMORIES = ("position_ids",), ("attention_mask",), ("past_key_values", "cache", "cache_params")
@@ -128,10 +126,9 @@ class _Trial:
 
     def states(self, ids: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor | None:
         """The states of all blocks (L, B, T, d), or None where the body raises."""
-        try:
+        with Refusals():
             return self.body.run(ids, arguments)[0]
-        except REFUSALS:
-            return None
+        return None
 
     def padded(self, side: Side, token: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The prompt with some of a token beside it on one side, and the mask that hides these."""
@@ -219,10 +216,9 @@ def _padded(trial: _Trial, known: Abilities, side: Side) -> tuple[str, ...] | No
 
 
 def _memory(trial: _Trial, known: Abilities) -> Abilities:
-    try:
+    returned = dict[str, Any]()
+    with Refusals():
         returned = fields(_begin(trial, known))
-    except REFUSALS:
-        returned = {}
     for returned_as in list(returned)[1:]:
         for argument in trial.candidates((returned_as, *_MEMORIES)):
             candidate = replace(known, memory=(returned_as, argument))
@@ -241,7 +237,7 @@ def _begin(trial: _Trial, known: Abilities) -> Any:
 
 def _continues(trial: _Trial, known: Abilities) -> bool:
     """Whether the last tokens, one by one over the memory of those before them, have the plain states."""
-    try:
+    with Refusals():
         memory = known.memory_in(_begin(trial, known))
         for at in range(trial.ids.shape[1] - _AFTER, trial.ids.shape[1]):
             here = slice(at, at + 1)
@@ -251,9 +247,8 @@ def _continues(trial: _Trial, known: Abilities) -> bool:
             if not trial.fits(states, trial.plain[:, :, here], ignored=ignored):
                 return False
             memory = known.memory_in(output)
-    except REFUSALS:
-        return False
-    return True
+        return True
+    return False
 
 
 def _ending(trial: _Trial, known: Abilities) -> Abilities:
@@ -267,11 +262,10 @@ def _ending(trial: _Trial, known: Abilities) -> Abilities:
         return known
     config: Any = trial.body.module.config
     empty = partial(type(memory), config=config.get_text_config())
-    try:
-        ended = all(_continues_to(trial, known, empty(), last) for last in {0, len(trial.plain) // 2})
-    except REFUSALS:
-        return known
-    return replace(known, empty_memory=empty) if ended else known
+    with Refusals():
+        if all(_continues_to(trial, known, empty(), last) for last in {0, len(trial.plain) // 2}):
+            return replace(known, empty_memory=empty)
+    return known
 
 
 def _continues_to(trial: _Trial, known: Abilities, memory: Any, last: int) -> bool:

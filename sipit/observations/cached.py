@@ -7,7 +7,7 @@ import torch
 from proofs.errors import Unsupported
 from sipit.models import LanguageModel
 from sipit.models.hooks import hooked
-from sipit.models.trial import REFUSALS
+from sipit.models.refusals import Refusals
 from sipit.observations.readers import InCache, beside
 
 _LENGTH = 3  # tokens; the shortest window of a cache that drops what lies behind it is longer
@@ -60,7 +60,7 @@ def cached_heads(model: LanguageModel, layer: int) -> tuple[torch.Tensor, torch.
         own.append(bool(inside))
         seen[which].append(tensor)
 
-    try:
+    with Refusals():
         memory = empty_memory(model)
         with (
             hooked(hooks),
@@ -75,6 +75,5 @@ def cached_heads(model: LanguageModel, layer: int) -> tuple[torch.Tensor, torch.
             len(seen[which]) == 1 and torch.equal(seen[which][0], beside(part))
             for which, part in zip(("keys", "values"), heads, strict=True)
         )
-    except REFUSALS:
-        return "none was seen there"
-    return heads if agree and all(own) else "none of its own was seen there"
+        return heads if agree and all(own) else "none of its own was seen there"
+    return "none was seen there"

@@ -13,7 +13,7 @@ from torch import nn
 from proofs.errors import Unsupported
 from sipit.models import LanguageModel
 from sipit.models.hooks import Reached, hooked
-from sipit.models.trial import REFUSALS
+from sipit.models.refusals import REFUSALS
 from sipit.observations.cached import cached_heads, empty_memory, no_cache
 from sipit.observations.readers import AtModule, first_tensor
 

@@ -11,7 +11,7 @@ import torch
 from proofs.errors import Unsupported
 from sipit.models import LanguageModel
 from sipit.models.hooks import hooked
-from sipit.models.trial import REFUSALS
+from sipit.models.refusals import REFUSALS
 from sipit.observations.readers import AtModule, first_tensor
 
 _LENGTH = 4  # tokens of the prompt with which they are found

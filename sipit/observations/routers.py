@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from proofs.errors import Unsupported
 from sipit.models import LanguageModel
 from sipit.models.hooks import Reached, hooked
-from sipit.models.trial import REFUSALS
+from sipit.models.refusals import Refusals
 from sipit.observations.readers import Keep
 
 _LENGTH = 4  # tokens of the prompt with which routers are found
@@ -157,7 +157,7 @@ def find_router(model: LanguageModel, layer: int) -> Router:
         calls.append((call.given.shape, found.indices.shape[-1]))
         return found
 
-    with suppress(*REFUSALS):
+    with Refusals():
         plain = _left(model, layer, note)
         (*_, experts), chosen = calls[-1]
         router = Router(model, layer, experts, chosen)

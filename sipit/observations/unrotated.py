@@ -18,7 +18,7 @@ from sipit.models import LanguageModel
 from sipit.models.abilities import agree
 from sipit.models.hooks import Reached, hooked
 from sipit.models.network import Network, replaced_blocks
-from sipit.models.trial import REFUSALS
+from sipit.models.refusals import Refusals
 from sipit.observations.cached import cached_heads, empty_memory, no_cache
 from sipit.observations.readers import InCache, Keep
 
@@ -57,11 +57,10 @@ def find_unrotated(model: LanguageModel, layer: int) -> Unrotated:
     ids = model.first_ids(_LENGTH, 1)
     reader = Unrotated(layer, "keys", block, _told_first(model, block))
     states = Network(model, layer).run(ids)
-    try:
+    turned = found = alone = None
+    with Refusals():
         turned, found = (_keys(model, one, ids) for one in (InCache(layer, "keys"), reader))
         alone = _alone(model, layer, states, ids)
-    except REFUSALS:
-        turned = found = alone = None
     if turned is not None and found is not None and torch.equal(turned, found):
         raise Unsupported(f"Expected keys that {model.name} turns, but it does not; observe keys, which are the same.")
     if found is None or alone is None or not agree(alone, found, model.dtype):

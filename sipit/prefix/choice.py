@@ -8,7 +8,7 @@ import torch
 from sipit.models.abilities import agree
 from sipit.models.length import whole_length
 from sipit.models.network import Network
-from sipit.models.trial import REFUSALS
+from sipit.models.refusals import Refusals
 from sipit.prefix.kinds import CachedPrefix, Prefix, RecomputedPrefix
 from sipit.prefix.packed import PackedPrefix, Tried, extend_together
 
@@ -47,12 +47,9 @@ def _agrees(network: Network, opener: PrefixOpener) -> bool:
     trial = network.anew()  # its runs are set-up, not work of an inversion
     prompt = model.first_ids(_LENGTH, 1)[0]
     plain, shared = RecomputedPrefix(trial), opener(trial)
-    try:
-        with whole_length(2 * _LENGTH):  # of one network, whatever its parts
-            pairs = _pairs(plain, shared, prompt)
-    except REFUSALS:
-        return False  # the model keeps another kind of cache, such as a recurrent state
-    return all(agree(a, b, model.dtype) for a, b in pairs)
+    with Refusals(), whole_length(2 * _LENGTH):  # of one network, whatever its parts
+        return all(agree(a, b, model.dtype) for a, b in _pairs(plain, shared, prompt))
+    return False  # the model keeps another kind of cache, such as a recurrent state
 
 
 def _pairs(plain: RecomputedPrefix, shared: Prefix, prompt: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:

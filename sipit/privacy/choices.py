@@ -7,7 +7,6 @@ captured is explained by a turn if it is one of those up to rounding. A fault th
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from sipit.models import LanguageModel
 from sipit.models.layers import reading
 from sipit.models.length import whole_length
 from sipit.models.network import Network
-from sipit.models.trial import REFUSALS
+from sipit.models.refusals import Refusals
 from sipit.noise.distances import relative_distance
 from sipit.noise.spread import SAMPLES, perturbed_runs
 
@@ -61,7 +60,7 @@ def _values(func: Callable[..., Any], args: Sequence[Any], named: dict[str, Any]
 def chooses(model: LanguageModel) -> bool:
     """Whether a model chooses by the largest of numbers anywhere, as the routers of mixtures do."""
     watched = _Watched()
-    with suppress(*REFUSALS), torch.inference_mode(), watched:
+    with Refusals(), torch.inference_mode(), watched:
         model.decoder.body(input_ids=model.first_ids(_LENGTH), **model.abilities.arguments())
     return bool(watched.seen)
 

@@ -18,8 +18,8 @@ from sipit.models import LanguageModel, load_model
 from sipit.models.copies import in_dtype
 from sipit.models.library import one_line
 from sipit.models.names import TINY
+from sipit.models.refusals import REFUSALS
 from sipit.models.structure import find_decoder
-from sipit.models.trial import REFUSALS
 from sipit.privacy.scores import Claim, Recomputed, Threshold, honest_ways
 from sipit.prompts.builtin_text import random_tokens, text_windows
 from sipit.quantization.formatted import in_format

@@ -7,7 +7,6 @@ table of positions when it is first run in one. What somebody else has rounded, 
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +19,7 @@ from sipit.memory import available_memory
 from sipit.models import LanguageModel
 from sipit.models.copies import copied
 from sipit.models.library import one_line
-from sipit.models.trial import REFUSALS
+from sipit.models.refusals import REFUSALS, Refusals
 from sipit.privacy.runs import attention_of
 from sipit.privacy.weights import unpack
 from sipit.states.layered import capture_layers
@@ -63,5 +62,5 @@ def in_exact_arithmetic(
 
 def _run_once(model: LanguageModel) -> None:
     """Runs a short prompt, for some classes bring a table to the type of the states only then, and keep it so."""
-    with torch.no_grad(), suppress(*REFUSALS):
+    with torch.no_grad(), Refusals():
         model.decoder.body(input_ids=model.first_ids(1), **model.abilities.arguments())

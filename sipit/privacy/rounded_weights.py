@@ -16,7 +16,7 @@ from numerics.formats.conversion import effective_weight
 from proofs.errors import SipitError
 from sipit.models import LanguageModel
 from sipit.models.copies import copied
-from sipit.models.trial import REFUSALS
+from sipit.models.refusals import REFUSALS
 from sipit.privacy.weights import dense_weights, near
 
 _TIES = 1e-3  # the share of weights that may lie between two numbers of a format, and be rounded to the other one

@@ -15,7 +15,7 @@ from sipit.models import LanguageModel, load_model
 from sipit.models.abilities import Side
 from sipit.models.files import sha256_of
 from sipit.models.library import one_line
-from sipit.models.trial import REFUSALS
+from sipit.models.refusals import REFUSALS
 from sipit.noise.number_grid import grid_type
 from sipit.privacy.spread import damped_distance
 from sipit.states.capturing import capture

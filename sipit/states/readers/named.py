@@ -15,7 +15,7 @@ from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
 from sipit.models.hooks import hooked
 from sipit.models.network import Layer, Network
-from sipit.models.trial import REFUSALS
+from sipit.models.refusals import Refusals
 from sipit.observations.halves import halves_of
 from sipit.observations.readers import AtModule, Reader, first_tensor
 from sipit.observations.sites import off_centre
@@ -177,7 +177,7 @@ def _outside(model: LanguageModel, module: Any, *, entering: bool) -> Place | No
             taken.append(first_tensor(arguments if entering else output).clone())  # some go on in place
 
     ids = model.first_ids(_LENGTH)
-    with torch.inference_mode(), hooked([module.register_forward_hook(keep)]), suppress(*REFUSALS):
+    with torch.inference_mode(), hooked([module.register_forward_hook(keep)]), Refusals():
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
     if len(taken) != 1:
         return None
