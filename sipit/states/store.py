@@ -82,7 +82,7 @@ def store_states(
     borders = prompts.borders
     sums = {layer: hashlib.sha256() for layer in chosen}
     if not all(
-        _holds(paths[layer], shape, dtype, borders[done], sums[layer], seals.get(str(layer))) for layer in chosen
+        holds(paths[layer], shape, dtype, borders[done], sums[layer], seals.get(str(layer))) for layer in chosen
     ):
         done, sums = 0, {layer: hashlib.sha256() for layer in chosen}
     if done < len(prompts.windows):
@@ -132,8 +132,8 @@ def _resume(folder: Path, identity: dict[str, Any]) -> tuple[int, dict[str, str]
     return stored["windows"], stored["seals"]
 
 
-def _holds(path: Path, shape: tuple[int, ...], dtype: Any, rows: int, total: Any, seal: str | None) -> bool:
-    """Whether a layer holds the rows of a seal; enters them into `total`, a sha256 that is begun."""
+def holds(path: Path, shape: tuple[int, ...], dtype: Any, rows: int, total: Any, seal: str | None) -> bool:
+    """Whether an array on disk holds the rows of a seal; enters them into `total`, a sha256 that is begun."""
     try:
         array = np.load(path, mmap_mode="r") if seal is not None else None
     except (OSError, ValueError, EOFError):

@@ -1,5 +1,7 @@
 """Hunts for collisions: states are those of stand-alone runs, and interrupted ones resume to the same bits."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,33 @@ def test_interrupted_continuations_are_resumed_to_the_same_bits(tmp_path, monkey
         model, prompts, layer=1, folder=tmp_path, progress=lambda done, total: seen.append(done)
     )
     assert seen == [912, 1024] and np.array_equal(whole, again)
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def _flipped(path):
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [_cut, _flipped, Path.unlink])
+@pytest.mark.parametrize("ending", [".json", ".npy"])
+def test_continuations_that_are_not_as_they_were_written_are_computed_anew(tmp_path, damage, ending):
+    model, prompts = tiny("gpt2"), [[3, 1], [4]]
+    whole = np.array(continuation_states(model, prompts, layer=1, folder=tmp_path))
+    (file,) = tmp_path.glob(f"*{ending}")
+    damage(file)
+    computed = []
+    again = continuation_states(
+        model, prompts, layer=1, folder=tmp_path, progress=lambda done, _: computed.append(done)
+    )
+    assert computed and np.array_equal(whole, again)
+    computed.clear()
+    continuation_states(model, prompts, layer=1, folder=tmp_path, progress=lambda done, _: computed.append(done))
+    assert not computed
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ With keys and values of the prompt kept, a continuation costs one token. The pap
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from proofs.evidence import write_atomically
+from sipit.cache import opened_json, sealed_json
 from sipit.collisions.causes import StandAlone
 from sipit.collisions.examination import BYTES_A_PROMPT, GIB, PRECISIONS, Examined, examine, held_bytes
 from sipit.collisions.findings import Search
@@ -25,7 +25,7 @@ from sipit.models.network import Network
 from sipit.prefix.choice import prefix_opener
 from sipit.prompts.corpora import Corpus, whole_prompts
 from sipit.record import Progress
-from sipit.states.store import STORED, array_on_disk
+from sipit.states.store import STORED, array_on_disk, holds
 
 TOKENS = 2048  # that run together, and are done again after an interruption
 
@@ -93,15 +93,19 @@ def continuation_states(
 ) -> NDArray[np.floating[Any]]:
     """The last state of every prompt followed by every token: a memory map of shape (len(prompts) * V, d).
 
-    Row b V + t is prompt b followed by token t. Interrupted work is continued by another call with the same folder.
+    Row b V + t is prompt b followed by token t. Interrupted work is continued by another call with the same folder;
+    what is not as it was written there is computed anew.
     """
     digest = hashlib.sha256(repr((model.digest, str(model.dtype), layer, prompts)).encode()).hexdigest()[:16]
     path, checkpoint = folder / f"continuations-{digest}.npy", folder / f"continuations-{digest}.json"
     vocabulary = model.vocabulary_size
-    shape = len(prompts) * vocabulary, model.width
-    done = int(json.loads(checkpoint.read_text())["rows"]) if checkpoint.exists() else 0
+    shape, dtype = (len(prompts) * vocabulary, model.width), STORED[model.dtype]
+    stored, total = opened_json(checkpoint) or {"rows": 0, "seal": None}, hashlib.sha256()
+    done = stored["rows"]
+    if not holds(path, shape, dtype, done, total, stored["seal"]):
+        done, total = 0, hashlib.sha256()
     if done < shape[0]:
-        states = array_on_disk(path, shape, STORED[model.dtype], begun=bool(done))
+        states = array_on_disk(path, shape, dtype, begun=bool(done))
         network = Network(model, layer)
         open_prefix = prefix_opener(network)
         for number in range(done // vocabulary, len(prompts)):
@@ -114,9 +118,10 @@ def continuation_states(
                 run = prefix.candidates(torch.full_like(tokens, len(ids)), tokens).cpu()
                 end = done + len(tokens)
                 states[done:end] = (run.float() if run.dtype == torch.bfloat16 else run).numpy()
+                total.update(np.ascontiguousarray(states[done:end]))
                 done = end
                 states.flush()
-                write_atomically(checkpoint, json.dumps({"rows": done}).encode())
+                write_atomically(checkpoint, sealed_json({"rows": done, "seal": total.hexdigest()}))
                 if progress is not None:
                     progress(done, shape[0])
     return np.load(path, mmap_mode="r")
