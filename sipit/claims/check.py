@@ -177,7 +177,7 @@ def config_alone(model: str) -> bool:
     """Whether a name is a config file, or a folder with a config and neither weights nor an adapter."""
     path = Path(model)
     if path.is_dir():
-        there = any(path.glob("*.safetensors")) or (path / ADAPTER_CONFIG).exists()
+        there = any(path.glob("*.safetensors")) or any(path.glob("*.gguf")) or (path / ADAPTER_CONFIG).exists()
         return (path / "config.json").is_file() and not there
     return path.suffix == ".json"
 

@@ -101,8 +101,9 @@ def run(arguments: list[str]) -> int:
         return _refuse(with_version(error))
     except TyperException as error:
         return _refuse(_usage(error))
-    except (KeyboardInterrupt, typer.Abort):
-        goes_on = "goes on from what it has kept" if _keeps(arguments) else "begins anew"
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        kept = _keeps(arguments) and not stop.args  # what keeps nothing of its work says so in the exception
+        goes_on = "goes on from what it has kept" if kept else "begins anew"
         say(f"sipit: interrupted; the same command {goes_on}.")
         return INTERRUPTED
     except BrokenPipeError:

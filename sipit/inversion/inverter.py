@@ -24,6 +24,7 @@ from sipit.models.language_model import check_loaded
 from sipit.models.length import whole_length
 from sipit.models.network import Network, Work
 from sipit.noise.tolerance import Format, Tolerance, format_of
+from sipit.observations.near_tokens import NearTokens
 from sipit.observations.network import ObservedNetwork, observed_network, says_little
 from sipit.prefix.choice import PrefixOpener, kind_of, prefix_opener
 from sipit.record import Progress
@@ -69,16 +70,23 @@ def invert(
 
 
 def open_inverter(
-    model: LanguageModel, states: States, *, tolerance: float | Tolerance | None, budget: float, **options: Any
+    model: LanguageModel,
+    states: States,
+    *,
+    policy: str,
+    tolerance: float | Tolerance | None,
+    budget: float,
+    **options: Any,
 ) -> "Inverter | RouteInverter":
     """What inverts such states: `Inverter`, or where they are ids of experts `RouteInverter`, which tries everything.
 
-    The arguments are those of `Inverter.open`.
+    The arguments are those of `Inverter.open`; where everything is tried, policy and rivals are not used.
     """
     if states.observation.discrete:
+        check_policy(policy)
         states.check(model)
         return RouteInverter.open(model, states, tolerance=tolerance, budget=budget)
-    return Inverter.open(model, states, tolerance=tolerance, budget=budget, **options)
+    return Inverter.open(model, states, policy=policy, tolerance=tolerance, budget=budget, **options)
 
 
 @dataclass(frozen=True)
@@ -118,11 +126,10 @@ class Inverter:
         states.check(model)
         network = observed_network(model, states.observation)
         derived: dict[Format, Tolerance] = {}
-        if tolerance is None or (isinstance(tolerance, str) and tolerance == "auto"):
+        allowed = Tolerance.asked(tolerance)
+        if allowed is None:
             derived = derive_each(model, states)
-            tolerance = max(derived.values(), key=lambda one: one.value)
-        elif not isinstance(tolerance, Tolerance):
-            tolerance = Tolerance.given(tolerance)
+            allowed = max(derived.values(), key=lambda one: one.value)
         rivals = None if rivals is None else whole("rivals", rivals, least=2, example=RIVALS)
         check_policy(policy)
         everything = full_margin or policy == "exhaustive" or says_little(network)
@@ -130,7 +137,7 @@ class Inverter:
             network=network,
             open_prefix=prefix_opener(network),
             policy=make_policy(policy, network, positions=sum(map(len, states)), progress=progress),
-            tolerance=tolerance,
+            tolerance=allowed,
             rivals=model.vocabulary_size if everything else rivals or RIVALS,
             adaptive=rivals is None and policy == "draft" and not (everything or isinstance(network, ObservedNetwork)),
             budget=budget,
@@ -238,7 +245,9 @@ class Inverter:
         with clock.running():
             network = replace(self.network, work=Work())
             return Search(
-                verifier=Verifier(network.model, self.open_prefix(network), observed, tolerance or self.tolerance),
+                verifier=Verifier(
+                    network.model, self.open_prefix(network), observed, tolerance or self.tolerance, self._near
+                ),
                 proposal=self.policy.propose(observed, network),
                 rivals=self.rivals,
                 adaptive=self.adaptive,
@@ -246,6 +255,11 @@ class Inverter:
                 progress=progress,
                 first=self._first,
             )
+
+    @cached_property
+    def _near(self) -> NearTokens:
+        """Rivals by what the sites show of tokens, for all searches."""
+        return NearTokens(self.network)
 
     @cached_property
     def _first(self) -> FirstStates | None:

@@ -77,7 +77,7 @@ def _likeliest(verifier: Verifier, proposal: Proposal, working: Sequence[int], l
     named = [*working[later : later + 1], *proposal.leading(later)[:_LIKELIEST].tolist()]
     if verifier.tolerance.boxed and named:
         first = torch.tensor(named[:1], device=verifier.model.device)
-        named += verifier.model.nearest_rows(first, _NEAREST)[0].tolist()
+        named += verifier.near.of(first, _NEAREST)[0].tolist()
     by_class: dict[int, int] = {}
     for of, token in zip(verifier.model.token_classes[named].tolist(), named, strict=True):
         by_class.setdefault(of, token)

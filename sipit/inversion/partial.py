@@ -136,10 +136,9 @@ def invert_rows(
     states.check(model)
     (rows,) = states
     _check(model, rows, at, given)
-    if tolerance is None:
+    allowed = Tolerance.asked(tolerance)
+    if allowed is None:
         allowed = derive_tolerance(model, states, damped=False, formats=format_of(rows, states.manifest))
-    else:
-        allowed = Tolerance.given(tolerance)
     box = box_around(rows, ANYHOW if allowed.boxed else 0)  # a few rows do not say how they were rounded
     started = time.monotonic()
     prompt: list[int] = []

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 import torch
 
 from sipit.inversion.decision import accepted, fits, limit
+from sipit.inversion.flatness import says_few_bits
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.policies.sketched import SketchedNetwork, is_wide
 from sipit.inversion.probes import Probes, trained_probes
 from sipit.inversion.verifier import BESIDE, NEAR
 from sipit.models.network import Network
 from sipit.noise.stored_steps import Box, outside, point
+from sipit.observations.near_tokens import NearTokens
 from sipit.observations.network import ObservedNetwork, says_little
 from sipit.prefix.choice import single_opener
 from sipit.record import finite
@@ -22,7 +24,7 @@ EXHAUSTIVE = 2**19  # combinations up to which a space is searched whole
 CLASS = "tokens with identical embedding rows: the class is the answer"
 _TOKENS = 8192  # tokens run together
 _FIRST = 64  # candidates of the probe before the whole vocabulary
-_ROWS = 8  # embedding rows nearest to that of the best candidate
+_ROWS = 8  # tokens nearest to the best candidate, in every way
 _BEAM = 4  # prompts that a coordinate search improves side by side; one where the vocabulary is large
 _LARGE = 4096
 _LISTED = 8  # alternatives named
@@ -83,7 +85,7 @@ class SegmentSearch:
 
     def __init__(self, network: Network, tolerance: float, deadline: float, *, segments: int) -> None:
         self.model, self.tolerance, self.deadline = network.model, tolerance, deadline
-        self._network, self._everything = network, says_little(network)
+        self._network, self._near = network, NearTokens(network)
         self._prefix = single_opener(network)(network)
         self._settled = 0
         self._segments = segments
@@ -105,21 +107,21 @@ class SegmentSearch:
         unknown = [index for index, token in enumerate(fixed) if token is None]
         template = self._ids([[token or 0 for token in fixed]])
         space = len(self._vocabulary) ** len(unknown)
-        trials = _Trials()
+        trials, stands = _Trials(), False
         if not unknown:
             whole = self._test(trials, [template])
         elif len(unknown) == 1:
-            whole = self._one(trials, template, unknown[0])
+            whole, stands = self._one(trials, template, unknown[0])
         elif space <= EXHAUSTIVE:
             whole = self._test(trials, self._combinations(template, unknown))
         else:
             whole = False
             self._descend(trials, template, unknown)
-        return self._answer(len(prompt), trials, space, whole)
+        return self._answer(len(prompt), trials, space, whole, stands)
 
-    def _answer(self, first: int, trials: _Trials, space: int, whole: bool) -> Segment:
+    def _answer(self, first: int, trials: _Trials, space: int, whole: bool, stands: bool) -> Segment:
         tokens = list(trials.best[0][1]) if trials.best else []
-        settled = whole or (space == len(self._vocabulary) and self._stands_clear(trials))
+        settled = whole or stands
         if fits(trials.nearest, self.tolerance):
             clear = accepted(trials.nearest, trials.margin, self.tolerance)
             outcome = Outcome.RECOVERED if settled and clear else Outcome.AMBIGUOUS
@@ -151,21 +153,28 @@ class SegmentSearch:
         blur = BESIDE * float(self._box.steps.norm() / self._row.norm())
         return trials.margin > max(limit(trials.nearest, self.tolerance), NEAR * trials.nearest, blur)
 
-    def _one(self, trials: _Trials, template: torch.Tensor, index: int) -> bool:
-        """One unknown token: the probe's best, their nearest rows, then everything; True if everything was tested."""
-        order = self._ranking() if index == template.shape[1] - 1 else self._vocabulary
+    def _one(self, trials: _Trials, template: torch.Tensor, index: int) -> tuple[bool, bool]:
+        """One unknown token: whether the whole vocabulary was tested, and whether the answer stands without that.
+
+        The probe's best, then those near to the best of these, then everything. An earlier token than the last is seen
+        by its keys and values alone, which others may share that lie near in no way: there everything is tested.
+        """
+        little = says_little(self._network) or says_few_bits(self._row, self.model.vocabulary_size)
+        if little or index < template.shape[1] - 1:
+            return self._test(trials, [self._with(template, index, self._vocabulary)]), False
+        order = self._ranking()
         tested = order[:_FIRST]
         if not self._test(trials, [self._with(template, index, tested)]):
-            return False
-        (rows,) = self.model.nearest_rows(self._ids([trials.best[0][1][index]]), _ROWS)
+            return False, False
+        (rows,) = self._near.of(self._ids([trials.best[0][1][index]]), _ROWS)
         near = self.model.token_classes[rows].unique()
         near = near[~torch.isin(near, tested)]
         if len(near) and not self._test(trials, [self._with(template, index, near)]):
-            return False
-        if fits(trials.nearest, self.tolerance) and self._stands_clear(trials) and not self._everything:
-            return False
+            return False, False
+        if fits(trials.nearest, self.tolerance) and self._stands_clear(trials):
+            return False, True
         rest = order[~torch.isin(order, torch.cat([tested, near]))]
-        return self._test(trials, [self._with(template, index, rest)])
+        return self._test(trials, [self._with(template, index, rest)]), False
 
     def _combinations(self, template: torch.Tensor, unknown: Sequence[int]) -> Iterator[torch.Tensor]:
         """All prompts, in pieces that share all tokens but the last unknown one."""

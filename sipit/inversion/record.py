@@ -90,7 +90,7 @@ def inversion_record(
         result={
             "layer": states.layer,
             "observation": states.observation.to_json(),
-            "policy": policy,
+            "policy": policy if isinstance(inverter, Inverter) else "exhaustive",
             "tolerance": asdict(inverter.tolerance),
             "prompts": [inversion.to_json() for inversion in inversions],
             **_glimpse(states, inversions),

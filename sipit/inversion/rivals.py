@@ -1,7 +1,8 @@
 """Which rivals of a settled token are tested, where they can matter.
 
-Half of many by what the policy says of the state, half by the nearest embedding rows. A policy that knows which states
-lie near that of a token says how few of these say as much (`Few`).
+Of many, half by what the policy says of the state, and as many in every way in which tokens may be near: by their
+embedding rows, and where no stream is observed by what is (`sipit.observations.near_tokens`). A policy that knows which
+states lie near that of a token says how few of these say as much (`Few`).
 """
 
 from typing import NamedTuple, Protocol
@@ -42,7 +43,7 @@ def few_rivals(verifier: Verifier, proposal: _Proposal, settled: list[tuple[int,
     classes = verifier.model.token_classes
     positions, tokens = torch.tensor(settled, dtype=torch.long, device=classes.device).unbind(1)
     found = dict[int, torch.Tensor]()
-    rows = verifier.model.nearest_rows(tokens, 1)
+    rows = verifier.near.of(tokens, 1)
     for (position, token), few, row in zip(settled, proposal.rivals(positions, tokens), rows, strict=True):
         if few is not None:
             others = few.alike[(classes[few.alike] != classes[token]) & ~torch.isin(few.alike, row)]
@@ -52,13 +53,13 @@ def few_rivals(verifier: Verifier, proposal: _Proposal, settled: list[tuple[int,
 
 
 def many_rivals(verifier: Verifier, proposal: _Proposal, positions: list[int], count: int) -> Tests:
-    """Rivals at positions: the policy's best, and the rows nearest to that of the nearest token so far."""
+    """Rivals at positions: half of `count` by the policy, and those nearest to the nearest token so far."""
     if not positions:
         return []
-    model = verifier.model
     nearest = torch.tensor([verifier.trials[position].nearest for position in positions], dtype=torch.long)
-    near = model.nearest_rows(nearest.to(model.device), count // 2)
-    return [(at, _completed(verifier, proposal, at, rows, count)) for at, rows in zip(positions, near, strict=True)]
+    found = verifier.near.of(nearest.to(verifier.model.device), count // 2)
+    pairs = zip(positions, found, strict=True)
+    return [(at, _completed(verifier, proposal, at, near, max(count, count // 2 + len(near)))) for at, near in pairs]
 
 
 def _completed(verifier: Verifier, proposal: _Proposal, position: int, near: torch.Tensor, count: int) -> torch.Tensor:

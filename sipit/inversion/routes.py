@@ -168,10 +168,10 @@ class RouteInverter:
         assert isinstance(network, ObservedNetwork)
         layers = [int(layer) for layer in states.observation.within(model.layers, model.name).layers]
         computed = getattr(torch, states.manifest.dtype) if states.manifest is not None else model.dtype
-        found: dict[int, Tolerance] = {}
+        asked, found = Tolerance.asked(tolerance), dict[int, Tolerance]()
         for layer in layers:
-            if isinstance(tolerance, Tolerance) or tolerance not in (None, "auto"):
-                found[layer] = tolerance if isinstance(tolerance, Tolerance) else Tolerance.given(tolerance)
+            if asked is not None:
+                found[layer] = asked
                 continue
             scores = States((torch.zeros(1, 1),), layer=layer, observation=Observation(("router-scores",)))
             found[layer] = derive_tolerance(model, scores, damped=False, formats=Format(computed, computed))
@@ -199,12 +199,19 @@ class RouteInverter:
         resume: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Inversion]:
-        """The prompts of all tensors of ids; see `Inverter.invert_all`. Nothing is kept of an interrupted run."""
+        """The prompts of all tensors of ids; see `Inverter.invert_all`.
+
+        Raises:
+            KeyboardInterrupt: with words, for nothing is kept of an interrupted run.
+        """
         done, answers = 0, list[Inversion]()
-        for number, rows in enumerate(states):
-            told = progress and (lambda settled, _all, done=done: progress(done + settled, sum(map(len, states))))
-            answers.append(self._invert(rows, told, None if truth is None else truth[number]))
-            done += len(rows)
+        try:
+            for number, rows in enumerate(states):
+                told = progress and (lambda settled, _all, done=done: progress(done + settled, sum(map(len, states))))
+                answers.append(self._invert(rows, told, None if truth is None else truth[number]))
+                done += len(rows)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("nothing is kept of prompts that are read from experts") from None
         return answers
 
     def _invert(

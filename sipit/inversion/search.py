@@ -13,14 +13,14 @@ so the worst case is the plain algorithm. A search does not run the model: it yi
 sent the states, so that several searches can share a run (`sipit.inversion.batching`).
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from sipit.inversion.budget import Clock
 from sipit.inversion.first_states import FirstStates
-from sipit.inversion.flatness import flat_positions
+from sipit.inversion.flatness import flat_positions, says_few_bits
 from sipit.inversion.lookahead import follow
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.policies import Proposal
@@ -182,9 +182,7 @@ class Search:
         in_time = yield from self._test(self._rivals_of(near, self.rivals))
         if not in_time:
             return
-        flat = flat_positions(self.prefix.network, self.working, self.verifier.limits) if pending else []
-        every = [(position, self._rest(position)) for position in pending if position in flat]
-        in_time = yield from self._test(every)
+        in_time = yield from self._test([(position, self._rest(position)) for position in self._flat(pending)])
         if not in_time:
             return
         for position in pending:
@@ -197,6 +195,14 @@ class Search:
             if classes[nearest] != classes[self.working[position]]:
                 self._take_back(position, nearest)
                 return
+
+    def _flat(self, positions: Sequence[int]) -> list[int]:
+        """Those whose states may be those of tokens that lie nowhere near."""
+        if not positions:
+            return []
+        flat, model = flat_positions(self.prefix.network, self.working, self.verifier.limits), self.verifier.model
+        rows = self.verifier.observed
+        return [at for at in positions if at in flat or says_few_bits(rows[at], model.vocabulary_size)]
 
     def _widen(self, position: int) -> Answering:
         """Tests more rivals while the last batch brought one that is not clearly farther; False when out of time.

@@ -22,6 +22,7 @@ from sipit.models import LanguageModel
 from sipit.noise.distances import damping, quotient
 from sipit.noise.stored_steps import box_around, outside
 from sipit.noise.tolerance import Tolerance
+from sipit.observations.near_tokens import NearTokens
 from sipit.prefix.kinds import Prefix
 from sipit.record import finite
 
@@ -72,6 +73,7 @@ class Verifier:
     prefix: Prefix
     observed: torch.Tensor
     tolerance: Tolerance
+    near: NearTokens
     trials: dict[int, Trial] = field(default_factory=dict[int, Trial])
     _local: LocalProbe | None = None  # of the position that is learned of
 

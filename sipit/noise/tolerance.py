@@ -46,7 +46,18 @@ class Tolerance:
     left_out: tuple[str, ...] = ()
 
     @classmethod
-    def given(cls, value: float) -> "Tolerance":
+    def asked(cls, value: "float | str | Tolerance | None") -> "Tolerance | None":
+        """The one that a caller wants; None where it is to be measured, which None and 'auto' stand for.
+
+        Raises:
+            InvalidInput: as for `given`.
+        """
+        if value is None or (isinstance(value, str) and value == "auto"):
+            return None
+        return value if isinstance(value, cls) else cls.given(value)
+
+    @classmethod
+    def given(cls, value: Any) -> "Tolerance":
         """A tolerance chosen by the user, the same everywhere.
 
         Raises:
@@ -58,7 +69,7 @@ class Tolerance:
             sound = False
         if not sound:
             raise InvalidInput(
-                f"Expected a relative tolerance between 0 and 1, but got {value}; use 'auto' to have it measured."
+                f"Expected a relative tolerance between 0 and 1, but got {value!r}; use 'auto' to have it measured."
             )
         return cls(float(value), "given", "the caller")
 

@@ -100,12 +100,14 @@ def open_run(given: Any, *, seed: int = 0, device: str = "cpu", dtype: str = "fl
     text = os.fspath(given)
     if text.endswith(".safetensors"):
         return FileRun(read_layers(Path(text)), text, sha256_of(Path(text)))
-    if Path(text).suffix in (".npz", ".npy", ".gguf", ".json", ".pt") and Path(text).is_file():
+    if Path(text).suffix in (".npz", ".npy", ".json", ".pt") and Path(text).is_file():
         raise InvalidInput(
             f"Expected a model, or states of several layers in a safetensors file, but got {text}; save its tensors as "
             "<prompt>.<layer> with safetensors."
         )
-    name, _, settings = text.rpartition("@") if "=" in text.rpartition("@")[2] and "@" in text else (text, "", "")
+    name, at, settings = text.rpartition("@")
+    if not at or "=" not in settings:  # a folder may have an @ in its name
+        name, settings = text, ""
     chosen = _settings(text, settings)
     model = load_model(name, dtype=chosen.pop("dtype", dtype), device=chosen.pop("device", device), seed=seed)
     return ModelRun(model, replace(Settings(), **chosen), text)

@@ -11,6 +11,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from sipit.claims.check import config_alone
 from tests.field.places import (
     POINTER,
     assert_refused,
@@ -289,6 +290,11 @@ def test_gguf_is_read_densely_and_named_so(folder, tmp_path):
         assert torch.equal(captured(name, tmp_path), plain_states(module))
     said = called("invert", folder / "m.gguf", "--states", tmp_path / "states.safetensors")
     assert said[0] == 0 and "m.gguf dequantised" in said[2]
+    (tmp_path / "p.txt").write_text("t1\n")
+    said = called("compare", folder / "m.gguf", f"{folder / 'm.gguf'}@batch=1", "--prompts", tmp_path / "p.txt")
+    assert said[0] == 0, said
+    shutil.copy(tmp_path / "plain" / "config.json", folder)
+    assert not config_alone(str(folder))
 
 
 def test_gguf_files_that_cannot_be_read_are_named(folder, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import sipit
+from proofs.errors import InvalidInput
 from sipit.inversion.inverter import Inverter, matches_truth
 from sipit.models.network import Network
 from sipit.noise.measured import measure_noise
@@ -72,3 +73,11 @@ def test_an_ill_conditioned_position_of_the_real_model_is_recovered_under_its_ow
     if inversion.tokens[1].residual > inverter.tolerance.value:
         assert inversion.tokens[1].candidates_tested == model.vocabulary_size
     assert all(token.residual <= token.tolerance < token.margin for token in inversion.tokens)
+
+
+def test_a_tolerance_is_asked_for_in_one_way():
+    assert Tolerance.asked(None) is Tolerance.asked("auto") is None
+    assert Tolerance.asked(1e-3) == Tolerance.given(1e-3) == Tolerance.asked(Tolerance.given(1e-3))
+    for wrong in ("small", True, 0, 1, float("nan"), [1e-3]):
+        with pytest.raises(InvalidInput, match="'auto'"):
+            Tolerance.asked(wrong)

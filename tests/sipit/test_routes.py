@@ -10,7 +10,9 @@ from transformers import AutoConfig
 
 import sipit
 from proofs.errors import InvalidInput, Unsupported
+from sipit.inversion.inverter import open_inverter
 from sipit.inversion.outcome import Outcome
+from sipit.inversion.routes import RouteInverter
 from sipit.models.hooks import hooked
 from sipit.models.tiny import drawn_module
 from sipit.observations.routers import find_router
@@ -137,3 +139,18 @@ def test_what_are_no_ids_of_experts_is_refused(data):
 def test_a_model_that_chooses_none_is_refused():
     with pytest.raises(Unsupported, match="router that chooses experts in block 2 of tiny-llama"):
         sipit.capture(tiny("llama"), [[1, 2]], layer=1, observe="experts")
+
+
+def test_what_is_interrupted_says_that_nothing_is_kept(monkeypatch):
+    model = routed("qwen3_moe")
+    states = sipit.capture(model, [[1, 2]], layer=[0, 1], observe="experts")
+    inverter = open_inverter(model, states, policy="draft", tolerance="auto", budget=60.0)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RouteInverter, "_invert", stopped)
+    with pytest.raises(KeyboardInterrupt, match="nothing is kept"):
+        inverter.invert_all(states)
+    with pytest.raises(InvalidInput, match="policy"):
+        open_inverter(model, states, policy="best", tolerance=None, budget=60.0)

@@ -118,7 +118,7 @@ def continuation_states(
                 run = prefix.candidates(torch.full_like(tokens, len(ids)), tokens).cpu()
                 end = done + len(tokens)
                 states[done:end] = (run.float() if run.dtype == torch.bfloat16 else run).numpy()
-                total.update(np.ascontiguousarray(states[done:end]))
+                total.update(states[done:end])
                 done = end
                 states.flush()
                 write_atomically(checkpoint, sealed_json({"rows": done, "seal": total.hexdigest()}))
