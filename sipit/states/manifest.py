@@ -66,8 +66,9 @@ def read_manifest(path: Path, text: str) -> Manifest:
         raise InvalidInput(f"Expected a manifest of schema {STATES_SCHEMA}, but {path} has another; capture it again.")
     fault = _damaged(data)
     if fault is None:
-        lists = {name: tuple(data[name]) for name in ("layers", "fingerprint") if data.get(name) is not None}
-        manifest = Manifest(**{**data, **lists})
+        for name in ("layers", "fingerprint"):
+            data[name] = None if data.get(name) is None else tuple(data[name])
+        manifest = Manifest(**data)
         try:
             # Compared by type as well: true is no layer 1.
             fault = None if same(manifest.observed.layer, manifest.layer) else "layer"
