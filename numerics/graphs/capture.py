@@ -187,7 +187,9 @@ def read_config(source: Any) -> Any:
                 f"Expected an architecture of the library, but {kind!r} brings its own code, which is never run here; "
                 "give a model that a class of transformers loads."
             )
-        raise InvalidInput(f"Expected a known model_type, but got {kind!r}; give one that transformers has a class of.")
+        raise InvalidInput(
+            f"Expected a known model_type, but got {kind!r}; transformers has no such class, name another."
+        )
     with asked_of_a_class(InvalidInput, f"Expected a config that {kind!r} accepts, but it refuses", "correct it"):
         config = CONFIG_MAPPING[kind].from_dict(data)
     return _plausible(config)
