@@ -1,15 +1,18 @@
 """The exceptions of the three packages: misuse is raised, mathematics is returned.
 
-An undecided, ambiguous or negative answer is a value (`proofs.Verdict`), never an exception. What is raised here
+An undecided, ambiguous or negative answer is a value (`proofs.Verdict`), never an exception. What is raised to a caller
 is input that cannot be worked with; its message is one sentence that says what was expected, what came, and the
 way out. The command line prints it and ends with exit status 2.
+
+Exceptions that are caught inside the packages are not below `SipitError`, so that nobody takes them for misuse: a
+check's `Rejected` and `TooLarge`, `TooLong` of exact algebra, `Reached` of a run that has gone far enough.
 """
 
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "device ran out of it")
 
 
 class SipitError(Exception):
-    """Root of every exception that the project raises on purpose."""
+    """Root of what is raised where a caller, a file or the installation is not what a call needs."""
 
 
 class InvalidInput(SipitError, ValueError):
@@ -17,7 +20,7 @@ class InvalidInput(SipitError, ValueError):
 
 
 class Unsupported(SipitError, NotImplementedError):
-    """A model or an operation outside what can be treated soundly; the message lists every reason."""
+    """A model or an operation outside what can be treated soundly; the message says why."""
 
 
 class MissingResource(SipitError, LookupError):
@@ -25,7 +28,10 @@ class MissingResource(SipitError, LookupError):
 
 
 class Fault(Exception):
-    """A fault of this program, found by a check of its own: nothing may be claimed, and it should be reported."""
+    """A fault of this program, found by a check of its own: nothing may be claimed, and it should be reported.
+
+    It is no `SipitError`: nothing that the caller changes would help.
+    """
 
 
 def short_of_memory(error: BaseException | None) -> bool:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from numerics.formats.conversion import Conversion, Convert, Quantize, converted, effective_weight
+from numerics.networks.library import one_line
 from proofs.errors import MissingResource, Unsupported
 
 
@@ -121,8 +122,9 @@ def _attempted(
         done = converted(module, blocks, quantize, stored)
         unpacked = unpack(blocks)
     except (ImportError, AssertionError, NotImplementedError, RuntimeError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
-        raise Unsupported(f"Expected {library} to convert this model here, but it does not: {reason}.") from None
+        raise Unsupported(
+            f"Expected {library} to convert this model here, but it does not: {one_line(error)}; use another format."
+        ) from None
     if not done.matrices:
         raise Unsupported(f"Expected matrices that {library} converts, but it converted none; use another format.")
     if not unpacked:

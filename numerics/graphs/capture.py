@@ -18,11 +18,11 @@ import torch
 
 from numerics.graphs.decomposition import decompose
 from numerics.graphs.lowering import lower
-from numerics.networks.library import quiet
+from numerics.networks.library import asked_of_a_class, unlogged
 from numerics.networks.stream import entered, hidden_of
 from numerics.networks.text_class import new_text_model, text_blocks, text_part
 from proofs.arguments import one_of, path_of, switch, whole
-from proofs.errors import InvalidInput, Unsupported
+from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.files import whole_file
 from proofs.network.graph import Graph
 
@@ -73,7 +73,10 @@ class _UpTo(torch.nn.Module):
             for block in behind:
                 del block.forward
         if not reached:
-            raise Unsupported("Expected the model to run its blocks in order, but the layer was never reached.")
+            raise Unsupported(
+                "Expected the model to run its blocks in order, but the layer was never reached; name another layer, "
+                "or give a module without a config, which is captured whole."
+            )
         return reached[0]
 
 
@@ -181,13 +184,14 @@ def read_config(source: Any) -> Any:
     if kind not in CONFIG_MAPPING:
         if data.get("auto_map"):
             raise Unsupported(
-                f"Expected an architecture of the library, but {kind!r} brings its own code, which is never run here."
+                f"Expected an architecture of the library, but {kind!r} brings its own code, which is never run here; "
+                "give a model that a class of transformers loads."
             )
-        raise InvalidInput(f"Expected a known model_type, but got {kind!r}; transformers has no such class.")
-    try:
+        raise InvalidInput(
+            f"Expected a known model_type, but got {kind!r}; transformers has no such class, name another."
+        )
+    with asked_of_a_class(InvalidInput, f"Expected a config that {kind!r} accepts, but it refuses", "correct it"):
         config = CONFIG_MAPPING[kind].from_dict(data)
-    except Exception as error:  # noqa: BLE001 - a config class may refuse values with any exception
-        raise InvalidInput(f"Expected a config that {kind!r} accepts, but it refuses: {_first_line(error)}.") from None
     return _plausible(config)
 
 
@@ -232,14 +236,13 @@ def build(config: Any, attention: str = "eager", *, device: str = "meta") -> tor
     config.use_cache = False
     for part in {id(c): c for c in (config, config.get_text_config())}.values():
         part._experts_implementation = "batched_mm"  # the loop over experts depends on data and cannot be traced
-    try:
-        with torch.device(device), quiet():
-            model = new_text_model(config, attn_implementation=attention, dtype=torch.float32)
-    except Exception as error:  # noqa: BLE001 - model classes refuse configs with any exception
-        raise Unsupported(
-            f"Expected a config that builds with attention={attention!r}, but {config.model_type!r} does not: "
-            f"{_first_line(error)}"
-        ) from None
+    expected = f"Expected a config that builds with attention={attention!r}, but {config.model_type!r} does not"
+    with (
+        asked_of_a_class(Unsupported, expected, "name another attention, or correct the config"),
+        torch.device(device),
+        unlogged(),
+    ):
+        model = new_text_model(config, attn_implementation=attention, dtype=torch.float32)
     return model.eval()
 
 
@@ -255,7 +258,10 @@ def find_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
     lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m)]
     fitting = [m for m in lists if len(m) in wanted] or lists
     if not fitting:
-        raise Unsupported(f"Expected a stack of blocks, but {type(model).__name__} has no list of modules.")
+        raise Unsupported(
+            f"Expected a stack of blocks, but {type(model).__name__} has no list of modules; give a model that has "
+            "one, or a module without a config, which is captured whole."
+        )
     return list(text_blocks(text, max(fitting, key=lambda m: sum(p.numel() for p in m.parameters()))))
 
 
@@ -288,14 +294,15 @@ def _export(
 ) -> Graph:
     buffers = buffer_values(model)
     wrapper.training = model.training
-    try:
-        with torch.no_grad(), quiet(), _weightless(model, buffers):
-            ids = torch.zeros(1, length, dtype=torch.long)
-            program = decompose(torch.export.export(wrapper, (ids,), strict=False))
-    except Exception as error:  # noqa: BLE001 - tracing fails with whatever the model's code raises
-        raise Unsupported(
-            f"Expected a network that can be traced, but {type(model).__name__} cannot: {_first_line(error)}"
-        ) from None
+    expected = f"Expected a network that can be traced, but {type(model).__name__} cannot"
+    with (
+        asked_of_a_class(Unsupported, expected, "give one that torch.export takes"),
+        torch.no_grad(),
+        unlogged(),
+        _weightless(model, buffers),
+    ):
+        ids = torch.zeros(1, length, dtype=torch.long)
+        program = decompose(torch.export.export(wrapper, (ids,), strict=False))
     builder, output = lower(program, buffers, vocabulary=vocabulary)
     return builder.finish(output, layer=layer, about=about)
 
@@ -354,8 +361,8 @@ def buffer_values(model: torch.nn.Module) -> dict[str, torch.Tensor | None]:
             for name, b in own.items():
                 module._buffers[name] = torch.full_like(b, filler, device="cpu")
             try:
-                with torch.no_grad(), quiet(), contextlib.suppress(Exception):
-                    initialise(module)
+                with torch.no_grad(), unlogged():
+                    _tried(initialise, module)
                 found |= {f"{path}.{name}" if path else name: module._buffers[name] for name in own}  # type: ignore[misc]
             finally:
                 module._buffers.update(own)
@@ -365,6 +372,11 @@ def buffer_values(model: torch.nn.Module) -> dict[str, torch.Tensor | None]:
     return {**real, **{name: first[name] if same[name] else None for name in first}}
 
 
-def _first_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return (text or type(error).__name__)[:200].rstrip(".")
+def _tried(initialise: Callable[[torch.nn.Module], None], module: torch.nn.Module) -> None:
+    """Initialises a module; a class that cannot, for whatever reason, leaves its buffers as they are."""
+    try:
+        initialise(module)
+    except (SipitError, MemoryError):
+        raise
+    except Exception:  # noqa: BLE001 - a class may stumble over a module of its own with any exception
+        return

@@ -154,7 +154,7 @@ def capture_variant(variant: Variant, *, length: int, vocabulary: int) -> Graph:
     if variant.depth < 1 or not 3 <= variant.width <= 64 or even:
         raise InvalidInput(
             f"Expected at least one block and a width from 3 to 64, even for rope, but got depth={variant.depth}, "
-            f"width={variant.width}."
+            f"width={variant.width}; choose such sizes."
         )
     with torch.random.fork_rng(devices=[]):
         module = Decoder(variant, length, vocabulary).double().eval().requires_grad_(False)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from numerics.networks.library import quiet
+from numerics.networks.library import asked_of_a_class, unlogged
 from numerics.networks.shrinking import small_copy
 from numerics.networks.text_class import new_text_model, text_part
 from proofs.errors import Unsupported
@@ -83,14 +83,19 @@ def _at_start(value: torch.Tensor) -> bool:
 def _built(config: Any, seed: int) -> Any:
     text = text_part(config)
     if text is None:
-        raise Unsupported("Expected a decoder that the library builds, but it has no class for it.")
+        raise Unsupported(
+            f"Expected a decoder that the library builds, but it has no class for {config.model_type!r}; give the "
+            "config of a causal language model."
+        )
     copy = small_copy(text)
-    with torch.random.fork_rng(devices=[]), quiet():
+    expected = f"Expected small sizes that {text.model_type!r} accepts, but it refuses"
+    with (
+        asked_of_a_class(Unsupported, expected, "give a config of another class"),
+        torch.random.fork_rng(devices=[]),
+        unlogged(),
+    ):
         torch.manual_seed(seed)
-        try:
-            return new_text_model(copy, dtype=torch.float32)
-        except Exception as error:  # noqa: BLE001 - a class may refuse small sizes with any exception
-            raise Unsupported(f"Expected sizes that {text.model_type!r} accepts, but it refuses: {error}") from None
+        return new_text_model(copy, dtype=torch.float32)
 
 
 def _beside(models: list[Any]) -> Iterator[tuple[str, list[torch.Tensor]]]:

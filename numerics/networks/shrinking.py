@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from numerics.networks.library import quiet
+from numerics.networks.library import asked_of_a_class, unlogged
 from proofs.errors import Unsupported
 
 WIDTH = 32
@@ -96,11 +96,9 @@ def small_copy(config: Any) -> Any:
     if isinstance(data.get("per_layer_config"), dict):
         kept = {number: own for number, own in data["per_layer_config"].items() if int(number) < blocks}
         changed["per_layer_config"] = {number: {**own, **_shrunk(own)} for number, own in kept.items()}
-    try:
-        with quiet():
-            return type(text).from_dict({**data, **changed, **OWN.get(text.model_type, {})})
-    except Exception as error:  # noqa: BLE001 - a config class may refuse values with any exception
-        raise Unsupported(f"Expected sizes that {text.model_type!r} accepts, but it refuses: {error}") from None
+    expected = f"Expected small sizes that {text.model_type!r} accepts, but it refuses"
+    with asked_of_a_class(Unsupported, expected, "give a config of another class"), unlogged():
+        return type(text).from_dict({**data, **changed, **OWN.get(text.model_type, {})})
 
 
 def _shrunk(data: dict[str, Any]) -> dict[str, Any]:

@@ -136,8 +136,8 @@ def as_evaluated(graphs: Mapping[int, Graph], regularity: str, zeroed: Sequence[
 
 def claim_of(
     graphs: Mapping[int, Graph], outcomes: Sequence[tuple[Prompt, Prompt, str]], *, context: int, bos: bool,
-    zeroed: Sequence[str], silenced: Sequence[str], named: str, points: dict[int, "Point"] | None = None,
-    longer: "Longer | None" = None,
+    zeroed: Sequence[str], silenced: Sequence[str], named: str, points: dict[int, Point] | None = None,
+    longer: Longer | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """What follows where every pattern has the outcome that is written beside it.
 

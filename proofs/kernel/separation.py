@@ -58,19 +58,15 @@ class Step:
     bits: int
 
 
-def derive_separation(
-    certificate: Mapping[str, Any],
-    weights: Any,
-    steps: int | None = None,
-    seed: int = 0,
-) -> Claim:
+def derive_separation(certificate: Mapping[str, Any], weights: Any, steps: int | None = None, seed: int = 0) -> Claim:
     """The distances between the states that a certificate encloses, once its enclosures are confirmed.
 
     Args:
         certificate: the JSON object.
         weights: arrays of floats by parameter name; they must have the digest that the certificate names.
         steps: how many of the steps to evaluate again; None for all of them.
-        seed: draws the steps, and is the verifier's: a file that had a say in it could be made until it is missed.
+        seed: draws the steps, and is the verifier's: a file that could choose it could be built so that its false step
+            is never drawn.
 
     Raises:
         Rejected, InvalidInput: something does not follow, or the weights are not those of the graphs.
@@ -78,17 +74,17 @@ def derive_separation(
     graphs = graphs_in(certificate)
     arrays = weights_named(certificate, graphs, weights)
     plan, prompts, states = _plan(certificate, graphs)
-    _claims(certificate, graphs, arrays, prompts, states)
+    _expect_claims(certificate, graphs, arrays, prompts, states)
     chosen = plan
     if steps is not None and steps < len(plan):
         chosen = sorted(random.Random(seed).sample(plan, steps), key=lambda step: step.place)
     sliced: Sliced = {}
     for step in chosen:
-        _contained(step, arrays, sliced)
+        _expect_contained(step, arrays, sliced)
     asked = random.Random(seed + 1).sample(chosen, min(ASKED, len(chosen)))
     inputs = Parameters(arrays)
     for step in asked:
-        _evaluate(step, inputs)
+        _expect_in_arb(step, inputs)
     sample = None if chosen is plan else Sample(len(chosen), len(plan), seed)
     exactly = "all distances in exact integers" if len(states) <= ALL_EXACT else "the least distances in exact integers"
     again = f"{'all' if sample is None else len(chosen)} of {len(plan)} steps again in fixed point"
@@ -193,20 +189,20 @@ def _steps(
         raise Rejected(f"prompt {number} does not have one enclosure per step")
     sizes = [*[len(tokens)] * (len(kept) - 1), 1]
     ends = [Enclosure.from_json(entry, size, width) for entry, size in zip(written, sizes, strict=True)]
-    _falling(number, [bits, *(end.bits for end in ends)])
+    _expect_falling(number, [bits, *(end.bits for end in ends)])
     start, begin = None, 0
     for place, end in zip(kept, ends, strict=True):
         yield Step(place, number, tuple(tokens), parts[begin : place + 1], start, end, bits)
         start, begin = end, place + 1
 
 
-def _falling(number: int, bits: list[int]) -> None:
+def _expect_falling(number: int, bits: list[int]) -> None:
     """Raises Rejected where a number of bits is beyond the largest, or grows from one enclosure to the next."""
     if bits[0] > LARGEST or sorted(bits, reverse=True) != bits:
         raise Rejected(f"the numbers of bits of prompt {number} do not fall from block to block")
 
 
-def _claims(
+def _expect_claims(
     certificate: Mapping[str, Any],
     graphs: Mapping[int, Graph],
     weights: Mapping[str, NDArray[Any]],
@@ -234,12 +230,14 @@ def _claims(
         "minimum_lower_bound": stated, "unique": None if seen is None else seen.unique(skipped),
         "closest": claim.get("closest"), "graphs": claim.get("graphs"),
     })  # fmt: skip
-    _closest(claim.get("closest"), states, minimum, skipped)
+    _expect_closest(claim.get("closest"), states, minimum, skipped)
     if not same(certificate.get("unresolved"), unresolved):
         raise Rejected("the pairs left open are not those whose enclosures meet")
 
 
-def _closest(claimed: Any, states: list[Enclosure], minimum: Fraction | None, skipped: set[tuple[int, int]]) -> None:
+def _expect_closest(
+    claimed: Any, states: list[Enclosure], minimum: Fraction | None, skipped: set[tuple[int, int]]
+) -> None:
     """Raises Rejected unless the pair named has the least bound; where no pair has a bound, none may be named."""
     if minimum is None:
         if claimed is not None:
@@ -271,7 +269,7 @@ def _distances(states: list[Enclosure], skipped: set[tuple[int, int]]) -> tuple[
     return minimum, unresolved
 
 
-def _contained(step: Step, weights: Mapping[str, NDArray[Any]], sliced: Sliced) -> None:
+def _expect_contained(step: Step, weights: Mapping[str, NDArray[Any]], sliced: Sliced) -> None:
     """Raises Rejected unless the enclosure of exact fixed point lies in the one that is stated.
 
     The engine is the one that made the enclosure (its bounds are proved in docs/separation.md), and starts where the
@@ -296,7 +294,7 @@ def _contained(step: Step, weights: Mapping[str, NDArray[Any]], sliced: Sliced) 
         raise Rejected(f"prompt {step.prompt}, step {step.place}: the states do not lie in the enclosure")
 
 
-def _evaluate(step: Step, parameters: Parameters) -> None:
+def _expect_in_arb(step: Step, parameters: Parameters) -> None:
     """Raises Rejected unless Arb's result lies in the enclosure."""
     bits = step.bits if step.start is None else step.start.bits
     state = None if step.start is None else as_balls(step.start)

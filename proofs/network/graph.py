@@ -66,7 +66,9 @@ class Constant:
         shape, kind = _shape(_get(data, "shape", list)), _kind(_get(data, "kind", str))
         values = tuple(_number_from_json(v, kind) for v in _get(data, "values", list))
         if len(values) not in (1, math.prod(shape)):
-            raise InvalidInput(f"Expected one entry or {math.prod(shape)} of them, but got {len(values)}.")
+            raise InvalidInput(
+                f"Expected one entry or {math.prod(shape)} of them, but got {len(values)}; the file is damaged."
+            )
         return cls(shape, kind, values)
 
 
@@ -240,7 +242,7 @@ def _agree(nodes: list[Node]) -> None:
 def _number_to_json(value: Number) -> Any:
     if isinstance(value, float):
         if not math.isinf(value):
-            raise InvalidInput(f"Expected an exact constant or an infinity, but got {value}.")
+            raise InvalidInput(f"Expected an exact constant or an infinity, but got {value}; give a rational.")
         return "-inf" if value < 0 else "inf"
     return str(value) if isinstance(value, Fraction) else value
 
@@ -278,7 +280,9 @@ def _attribute_from_json(value: Any) -> Attribute:
 def _get(data: Any, name: str, kind: type) -> Any:
     value = data.get(name) if isinstance(data, dict) else None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise InvalidInput(f"Expected a graph with the field {name!r}, but it is missing or of the wrong type.")
+        raise InvalidInput(
+            f"Expected a graph with the field {name!r}, but it is missing or of the wrong type; the file is damaged."
+        )
     return value
 
 
@@ -296,16 +300,16 @@ def _index(value: Any, size: int) -> int:
 
 def _shape(value: list[Any]) -> tuple[int, ...]:
     if len(value) > LARGEST_RANK or any(isinstance(n, bool) or not isinstance(n, int) for n in value):
-        raise InvalidInput(f"Expected a shape of integers, but got {str(value)[:60]}.")
+        raise InvalidInput(f"Expected a shape of integers, but got {str(value)[:60]}; the file is damaged.")
     shape = tuple(value)
     if any(not 0 <= n <= LARGEST_AXIS for n in shape) or math.prod(shape) > LARGEST_TENSOR:
-        raise InvalidInput(f"Expected a shape of at most {LARGEST_TENSOR} entries, but got {shape}.")
+        raise InvalidInput(f"Expected a shape of at most {LARGEST_TENSOR} entries, but got {shape}; use smaller ones.")
     return shape
 
 
 def _kind(value: str) -> Kind:
     if value not in ("real", "integer", "boolean"):
-        raise InvalidInput(f"Expected the kind real, integer or boolean, but got {value!r}.")
+        raise InvalidInput(f"Expected the kind real, integer or boolean, but got {value!r}; the file is damaged.")
     return value
 
 

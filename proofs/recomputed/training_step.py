@@ -299,14 +299,18 @@ def _expect(graph: Graph, samples: Sequence[Sample], p: int, tokens: int, rate: 
         fits = len(sample.tokens) == graph.length and len(sample.target) == tokens
         if not fits or sum(sample.target) != 1 or min(sample.target) < 0:
             raise InvalidInput(
-                "Expected prompts of the captured length and targets on the simplex, but one does not fit."
+                f"Expected prompts of {graph.length} tokens, as captured, and targets on the simplex, but one does not "
+                "fit; correct it."
             )
         if not all(0 <= token < tokens for token in sample.tokens):
-            raise InvalidInput(f"Expected token ids below {tokens}, but got {sample.tokens}.")
+            raise InvalidInput(f"Expected token ids below {tokens}, but got {sample.tokens}; correct them.")
     if not samples:
         raise InvalidInput("Expected at least one sample, but got none; give one.")
     if not is_analytic(graph):
-        raise InvalidInput("Expected a network that is analytic in its parameters, but it is not proved to be.")
+        raise InvalidInput(
+            "Expected a network that is analytic in its parameters, but it is not proved to be; take a smooth "
+            "activation."
+        )
 
 
 def derive_training_step(certificate: Mapping[str, Any]) -> Claim:

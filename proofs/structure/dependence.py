@@ -22,6 +22,7 @@ from proofs.operations.derivation import derive
 from proofs.operations.interpreter import live
 from proofs.operations.normalization import unshifted
 from proofs.regularity import Facts, Pattern
+from proofs.structure.entrywise import ENTRYWISE
 
 LONGEST = 62  # tokens; one bit each
 Bits: TypeAlias = Any  # an int64 numpy array of the node's rank, of size one along axes that do not matter
@@ -123,17 +124,9 @@ def _of(
     return Influence(bits.reshape((1,) * (len(shape) - bits.ndim) + bits.shape))
 
 
-_ENTRY_BY_ENTRY = {
-    "add", "subtract", "divide", "negate", "power", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf",
-    "sigmoid", "softplus", "rsqrt", "sqrt", "silu", "gelu", "tanh_gelu", "mish", "relu", "absolute", "clamp",
-    "maximum", "minimum", "leaky_relu", "elu", "greater", "at_most", "equal", "both", "either", "opposite", "floor",
-    "as_real", "as_integer", "whole_quotient", "remainder", "select",
-}  # fmt: skip
-
-
 def _mixed_axes(node: Node, rank: int) -> tuple[int, ...]:
     """The axes along which an operation mixes entries; all of them where nothing else is written here."""
-    if node.operation in _ENTRY_BY_ENTRY:
+    if node.operation in ENTRYWISE:
         return ()
     if node.operation in ("sum", "mean", "largest"):
         return integers(node.attributes, "axes")

@@ -16,17 +16,28 @@ from proofs.network.axes import groups
 from proofs.network.graph import Graph, Node
 from proofs.operations.base import integer, integers
 from proofs.operations.interpreter import live
+from proofs.structure.entrywise import ENTRYWISE, WHOLE
 
-_ENTRYWISE = {
-    "add", "subtract", "multiply", "divide", "negate", "power", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh",
-    "erf", "sigmoid", "softplus", "rsqrt", "sqrt", "silu", "gelu", "tanh_gelu", "mish", "relu", "absolute", "clamp",
-    "maximum", "minimum", "leaky_relu", "elu", "greater", "at_most", "equal", "both", "either", "opposite", "select",
-}  # fmt: skip
+# What is made of whole numbers are places, which entries are read from; docs/generic-position.md has no proof for axes
+# of places, so that along them nothing grows.
+_CARRIED = ENTRYWISE - WHOLE
 
 
 @dataclass(eq=False, slots=True)
 class Axis:
-    """Axes that must have one length; `fixed` says why no entry can be added, `unequal` why it cannot be repeated."""
+    """Axes that must have one length.
+
+    Attributes:
+        size: the length.
+        fixed: why no entry can be added; empty where nothing is in the way.
+        unequal: why the entries cannot be repeated, alike.
+        leader: the class that this one has been made one with; what else stands here is then stale.
+        parts: the axes that this one is laid out of, the slowest first, where a reshape fuses or cuts it.
+        within: the axes that it is a part or a slice of: what keeps one of those from growing keeps this one too.
+        read: names of parameters that sum over it: of repeated entries they read the first copy.
+        written: names of parameters that lie along it otherwise, and are repeated with it; none may do both.
+        cuts: the slices of it, by start and stop.
+    """
 
     size: int
     fixed: str = ""
@@ -145,7 +156,7 @@ class _Walk:
         if operation == "permute":
             return Value([arguments[0].axes[i] for i in integers(attributes, "order")], arguments[0].parameter)
         if operation == "reshape":
-            return Value(_reshaped(arguments[0].axes, self._shape(node), shape), arguments[0].parameter)
+            return Value(_reshaped(arguments[0].axes, self._argument_shape(node), shape), arguments[0].parameter)
         if operation == "expand":
             lead = len(shape) - len(arguments[0].axes)
             own = [None] * lead + arguments[0].axes
@@ -166,7 +177,7 @@ class _Walk:
         if operation == "softmax":
             _spoil(arguments[0].axes[integer(attributes, "axis")], f"{where} normalises along it")
             return Value(arguments[0].axes)
-        if operation in _ENTRYWISE:
+        if operation in _CARRIED:
             return Value(_broadcast([value.axes for value in arguments]))
         if operation in ("sum", "largest"):
             return self._summed(node, arguments[0], where)
@@ -197,7 +208,7 @@ class _Walk:
         _spoil_all([result[i] for i in mixed], f"{where} mixes along it")
         return Value(result)
 
-    def _shape(self, node: Node) -> tuple[int, ...]:
+    def _argument_shape(self, node: Node) -> tuple[int, ...]:
         return self.graph.nodes[node.arguments[0]].type.shape
 
     def _leaf(self, node: Node, where: str) -> list[Axis | None]:

@@ -31,6 +31,11 @@ def collides(scheme: Scheme, depth: int, first: Prompt, second: Prompt) -> bool:
     return repeated(first, second)
 
 
+def least_width(scheme: Scheme, *, post_norm: bool) -> int:
+    """The least width of states for which the classification is proved with either norm (docs/classification.md)."""
+    return 4 if scheme == "learned" or post_norm else 3
+
+
 def for_every_length(scheme: Scheme, depth: int, *, bos: bool) -> dict[str, Any]:
     """The same in words, for prompts of every length.
 

@@ -225,7 +225,9 @@ def _every_length(variant: "Variant | None", bos: bool) -> dict[str, Any] | None
 
 def _classified(variant: "Variant") -> bool:
     """Whether the classification speaks of such blocks: residual, with norms, wide enough."""
-    wide = variant.width >= (4 if variant.positions == "learned" or variant.post_norm else 3)
+    from proofs.theorems.classification import least_width
+
+    wide = variant.width >= least_width(variant.positions, post_norm=variant.post_norm)
     return variant.residual and variant.norm != "none" and wide
 
 

@@ -21,7 +21,8 @@ from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
 from sipit.prefix.choice import prefix_opener
 from sipit.record import Progress
-from sipit.states.files import Manifest, States
+from sipit.states.files import States
+from sipit.states.manifest import Manifest
 
 TURNS = 4  # tasks for each actor at least, so that none waits long for a hard prompt of another
 

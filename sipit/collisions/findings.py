@@ -248,15 +248,15 @@ def median_norm(states: Any) -> float:
     return float(np.median(np.concatenate([np.linalg.norm(part, axis=1) for part in parts])))
 
 
-def zero_hits_bound(prompts: int, *, independent: bool, confidence: float = 0.95) -> float | None:
-    """An upper bound on the probability that two independent prompts collide, when none of N prompts did.
+def zero_hits_bound(prompts: int, *, confidence: float = 0.95) -> float:
+    """An upper bound on the probability that two independent prompts collide, when none of N independent ones did.
 
     The N(N-1)/2 pairs share prompts and are not independent; floor(N/2) disjoint pairs of independent prompts are,
     and none of them collided. If p is the probability of a hit, that has probability (1-p)^floor(N/2), so with the
-    given confidence p <= 1 - (1-confidence)^(1/floor(N/2)), about 3/floor(N/2) at 95 %. None for a fixed corpus,
-    whose prompts (prefixes of one text) are no independent sample of anything.
+    given confidence p <= 1 - (1-confidence)^(1/floor(N/2)), about 3/floor(N/2) at 95 %. It says nothing of a fixed
+    corpus, whose prompts (prefixes of one text) are no independent sample of anything.
     """
-    return -float(np.expm1(np.log1p(-confidence) / (prompts // 2))) if independent else None
+    return -float(np.expm1(np.log1p(-confidence) / (prompts // 2)))
 
 
 def _rows(states: Any, rows: NDArray[np.int64]) -> Any:

@@ -80,7 +80,7 @@ def _bound(corpus: Corpus, collided: bool) -> tuple[float | None, str]:
             "The prompts are a fixed corpus, not independent draws: seeing no collision says that these pairs are "
             "separated, and nothing of other prompts."
         )
-    bound = zero_hits_bound(corpus.drawn, independent=True)
+    bound = zero_hits_bound(corpus.drawn)
     return bound, (
         f"With 95 % confidence, two independent prompts of this distribution differ and collide with at most this "
         f"probability, from {corpus.drawn // 2} disjoint pairs (all pairs share prompts and are not independent)."

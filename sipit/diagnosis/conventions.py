@@ -44,6 +44,10 @@ _SITES = 4  # likeliest sites that are tried
 _ENOUGH = 0.02  # distance of directions below which a start is worth a walk
 _CHUNK = 2  # rows of a run of its own that are verified before one is claimed, where there are as many
 _SKIPS = 3  # starts behind padding that are tried
+_PADDED = 64  # rows, at most, that padding is looked for in
+_LIKELIEST = 8  # tokens with one of which such a row may begin a prompt
+_ROUGHLY = 5 * _ENOUGH  # how near the state of a prompt of one token comes to a row that may be the first of one
+_SHIFTS = 8  # position ids, at most, by which the first row may be shifted
 _SHUFFLED = 2  # likeliest sites at which rows are put in order
 _NEAR = 0.5  # median distance of the head up to which it may still be the same model
 
@@ -207,10 +211,10 @@ class Diagnostician:
         if len(rows) < 2:
             return []
         walk = Walk(self._sites, site, self._probes[site], Start(), _ENOUGH)
-        apart = single_token_distances(walk, rows[1:65], 8)
-        near = sorted((distance, skip) for skip, distance in enumerate(apart, start=1) if distance <= 5 * _ENOUGH)
+        apart = single_token_distances(walk, rows[1 : 1 + _PADDED], _LIKELIEST)
+        near = sorted((distance, skip) for skip, distance in enumerate(apart, start=1) if distance <= _ROUGHLY)
         skips = sorted(skip for _, skip in near[:_SKIPS])
-        shifted = [(skip, Start(shift=skip)) for skip in range(1, min(len(rows), 9))] if not skips else []
+        shifted = [(skip, Start(shift=skip)) for skip in range(1, min(len(rows), 1 + _SHIFTS))] if not skips else []
         return [(skip, Start()) for skip in skips] + (shifted if self._absolute else [])
 
     @property
@@ -348,8 +352,8 @@ class Diagnostician:
             found,
             verified=found.verified + len(steps),
             consistent=found.verified + len(steps),
-            largest_residual=max([*residuals, *([found.largest_residual] if found.largest_residual else [])]),
-            smallest_margin=min([*margins, *([found.smallest_margin] if found.smallest_margin else [])]),
+            largest_residual=max([*residuals, *([] if found.largest_residual is None else [found.largest_residual])]),
+            smallest_margin=min([*margins, *([] if found.smallest_margin is None else [found.smallest_margin])]),
             token_ids=(*found.token_ids, *(step.token for step in steps)),
             shared=found.shared or any(len(self.model.members(step.token)) > 1 for step in steps),
             **also,

@@ -97,6 +97,8 @@ def _otherwise(model: LanguageModel, alone: States, found: Inversion, shown: boo
 def _met_exactly(model: LanguageModel, of: Format, found: Inversion) -> bool:
     """Whether the first of boxed rows that several tokens fit lies in the middle of its box."""
     first = found.tokens[0]
+    # Inside a box the verifier's residual is TIE * tolerance * (distance from the middle), so that it is at most
+    # TIE * tolerance^2 just where that distance is within the tolerance.
     return (
         of.boxed > 0
         and found.outcome is Outcome.AMBIGUOUS

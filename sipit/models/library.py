@@ -4,15 +4,13 @@ Readers, tokenizers and quantisers raise anything at all on what a stranger has 
 would do. What is about this machine, and not about the file (memory, a device), goes on its way.
 """
 
-import logging
 import re
-import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from numerics.networks.library import one_line, quiet
 from proofs.errors import MissingResource, SipitError, Unsupported
 
-_LONGEST = 200  # characters of somebody else's error that a sentence of ours holds
 _EXTRAS = {"bitsandbytes": "quantization", "torchao": "quantization", "peft": "adapters"}
 # How libraries say that another one is missing, and which.
 _MISSING = re.compile(
@@ -21,27 +19,6 @@ _MISSING = re.compile(
     r"|([A-Za-z][\w-]*)>=[\w.]+ is required"
     r"|No module named '([\w]+)"
 )
-
-
-@contextmanager
-def quiet() -> Generator[None]:
-    """Keeps the libraries' progress bars and warnings off the terminal, and leaves their settings as found."""
-    from transformers.utils import logging as library
-
-    hub = logging.getLogger("huggingface_hub")
-    level, bars, hub_level = library.get_verbosity(), library.is_progress_bar_enabled(), hub.level
-    library.set_verbosity(logging.ERROR)
-    library.disable_progress_bar()
-    hub.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        library.set_verbosity(level)
-        hub.setLevel(hub_level)
-        if bars:
-            library.enable_progress_bar()
 
 
 @contextmanager
@@ -84,11 +61,3 @@ def missing_library(error: Exception) -> str | None:
         return None
     found = [name for match in _MISSING.finditer(text) for name in match.groups() if name]
     return getattr(error, "name", None) or next(iter(found), None)
-
-
-def one_line(error: BaseException) -> str:
-    """The first sentence of an error's text, in one line and without a full stop, or its kind; both for KeyError."""
-    text, kind = " ".join(str(error).split()).partition(". ")[0], type(error).__name__
-    if isinstance(error, KeyError):
-        text = f"{kind}: {text}"
-    return (text or kind)[:_LONGEST].rstrip(".")

@@ -1,7 +1,8 @@
-"""Runs the blocks 1..l of a model and nothing beyond them.
+"""Runs the blocks 1..l of a model, and nothing beyond them where nothing else is asked for.
 
-The residual stream is read with hooks, and the run is ended by an exception inside the last hook, so that no block
-after l, no final norm and no unembedding is computed. Every run is counted.
+The residual stream is read with hooks, and a plain run is ended by an exception inside the last hook, so that no block
+after l, no final norm and no unembedding is computed. Two runs go on: `run_whole`, to the end of the body, since it
+fills a memory of all blocks, and `next_token_logits`, from observed states. Every run is counted.
 """
 
 from collections.abc import Callable, Generator
@@ -116,12 +117,12 @@ class Network:
         """
         count = len(embeddings)
 
-        def replace(table: Any, _arguments: Any, output: torch.Tensor) -> torch.Tensor:
+        def with_rows(table: Any, _arguments: Any, output: torch.Tensor) -> torch.Tensor:
             rows = table.weight[token_ids[0, -count:]].norm(dim=1, keepdim=True)
             scale = torch.where(rows > 0, output[0, -count:].norm(dim=1, keepdim=True) / rows, 1.0)
             return torch.cat([output[:, :-count], (scale * embeddings).to(output.dtype)[None]], dim=1)
 
-        with hooked([self.model.decoder.tables[0].register_forward_hook(replace)]), torch.enable_grad():
+        with hooked([self.model.decoder.tables[0].register_forward_hook(with_rows)]), torch.enable_grad():
             return self._states(token_ids, memory=memory, positions=positions)[0, -count:]
 
     def _count(self, token_ids: torch.Tensor) -> None:
@@ -191,9 +192,9 @@ class Network:
         Where `rows` (n,) are given, of these positions alone, shape (n, V): the unembedding is run for no other.
 
         Pushes states h^l, shape (T, d), through blocks l+1..L, the final norm and the unembedding; blocks up to l
-        are passed over. This is the one place where the model is computed beyond layer l. Needs l >= 1. None where
-        there is no head, or the rest does not run alone: later blocks may want more of the earlier ones than the
-        states, such as shared keys.
+        are passed over. Beside `run_whole`, which has no logits, nothing here computes beyond layer l. Needs
+        l >= 1. None where there is no head, or the rest does not run alone: later blocks may want more of the earlier
+        ones than the states, such as shared keys.
         """
         if self.model.head is None:
             return None

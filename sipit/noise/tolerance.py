@@ -19,7 +19,8 @@ from sipit.noise.measured import Noise, measure_noise
 from sipit.noise.number_grid import grid_type
 from sipit.noise.spread import rounding_unit, spread_of_rounding
 from sipit.noise.stored_steps import ANYHOW, NEAREST, coarse_box
-from sipit.states.files import Manifest, States, look_into
+from sipit.states.files import States, look_into
+from sipit.states.manifest import Manifest
 
 COARSE = 1e-4  # rounding unit from which a type counts as a half type
 _MOST = 0.5  # tolerance of an ill-conditioned position: unrelated states lie about 1 apart

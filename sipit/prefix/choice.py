@@ -21,9 +21,17 @@ def prefix_opener(network: Network) -> PrefixOpener:
     """What opens a prefix: the first of packed, cached and recomputed ones whose states are those of plain runs."""
     single = single_opener(network)
     packing = network.model.abilities.packing
-    if packing and single is CachedPrefix and _agrees(network, partial(PackedPrefix, tried=Tried(_LENGTH))):
-        return partial(PackedPrefix, tried=Tried(_LENGTH - 1))
+    if packing and single is CachedPrefix and _agrees(network, _packed()):
+        return _packed()  # with a note of its own, since that of the trial says how runs of it went
     return single
+
+
+def _packed() -> PrefixOpener:
+    """Opens packed prefixes that are compared with plain runs behind the last position of the trial prompt.
+
+    Up to that position `_agrees` has compared them, or does it now.
+    """
+    return partial(PackedPrefix, tried=Tried(_LENGTH - 1))
 
 
 def single_opener(network: Network) -> PrefixOpener:

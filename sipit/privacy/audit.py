@@ -129,7 +129,7 @@ def audit_states(
 def _claim(model: LanguageModel, states: States, given: tuple[int, int] | None) -> Claim:
     manifest = states.manifest
     said = None if manifest is None or manifest.fingerprint is None else tuple(manifest.fingerprint)
-    print_ = given if said is None else (said[0], said[1])
+    fingerprint = given if said is None else (said[0], said[1])
     if given is not None and said is not None and given != said:
         raise InvalidInput(f"Expected the fingerprint {said} of the manifest, but got {given}; leave it away.")
     if given is not None:
@@ -138,8 +138,8 @@ def _claim(model: LanguageModel, states: States, given: tuple[int, int] | None) 
         raise InvalidInput(f"Expected states of the residual stream, but got {states.observation}; capture those.")
     if manifest is not None:
         manifest.check_model(model)
-    stored = model.dtype if print_ is not None else states.arrays[0].dtype
-    return Claim(model, states.layer, stored, print_)
+    stored = model.dtype if fingerprint is not None else states.arrays[0].dtype
+    return Claim(model, states.layer, stored, fingerprint)
 
 
 def check_lengths(states: States, ids: list[list[int]]) -> None:

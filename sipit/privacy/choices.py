@@ -19,6 +19,7 @@ from sipit.models.network import Network
 from sipit.models.refusals import Refusals
 from sipit.noise.distances import relative_distance
 from sipit.noise.spread import SAMPLES, perturbed_runs
+from sipit.privacy.compared import Place, first_beyond
 
 RUNS = 384  # perturbed runs of a prompt in which choices are looked for
 _WIDER = (1, 4, 16)  # times as far as rounding they are perturbed, in turn: scores are rounded one by one as well
@@ -96,6 +97,33 @@ def nearest_turned(
                 apart = relative_distance(stack[place].cpu().double().expand_as(made), made, damped=True).amin(0)
                 nearest[number, place] = torch.minimum(nearest[number, place], apart)
     return nearest
+
+
+def behind_turns(
+    model: LanguageModel,
+    ids: list[list[int]],
+    layers: tuple[int, ...],
+    unit: float,
+    captured: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    distances: tuple[torch.Tensor, ...],
+    allowed: tuple[torch.Tensor, ...],
+    progress: Any,
+) -> tuple[Place | None, tuple[torch.Tensor, ...], dict[str, Any]]:
+    """What no turned choice explains, what is allowed where one does, and what was run for it.
+
+    A place is explained where both runs are what the model makes of choices that rounding turns. Prompts are looked
+    at as long as what comes first is explained.
+    """
+    wider, places, seen = list(allowed), 0, list[int]()
+    while (found := first_beyond(layers, distances, wider)) is not None and found.prompt not in seen:
+        number = found.prompt
+        progress(len(seen), len(ids))
+        seen.append(number)
+        nearest = nearest_turned(model, ids[number], layers, unit, captured[number]).amax(0)
+        turned = (distances[number] > allowed[number]) & (nearest <= allowed[number])
+        wider[number] = torch.where(turned, distances[number], allowed[number])
+        places += int(turned.sum())
+    return found, tuple(wider), {"runs": RUNS, "prompts": sorted(seen), "places": places}
 
 
 def _new(choices: Sequence[torch.Tensor], known: set[bytes]) -> list[int]:

@@ -1,5 +1,6 @@
 """What a comparison of two runs found, and how a record tells it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ class Place:
     expected: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Comparison(Shown):
     """Two runs, compared.
 
@@ -106,3 +107,19 @@ def _map(found: Comparison) -> dict[str, Any] | None:
         range(len(ratios)), key=lambda n: float(ratios[n].max()))  # fmt: skip
     shown = ratios[number][:, :DRAWN].tolist()
     return {"prompt": number, "ratios": [[finite(value) for value in row] for row in shown]}
+
+
+def first_beyond(
+    layers: tuple[int, ...], distances: Sequence[torch.Tensor], allowed: Sequence[torch.Tensor]
+) -> Place | None:
+    """The first layer, at it the first position, where a distance of a prompt is not within what is allowed."""
+    beyond = [~(distance <= most) for distance, most in zip(distances, allowed, strict=True)]
+    for place, layer in enumerate(layers):
+        hits = [(int(torch.nonzero(one[place])[0]), number) for number, one in enumerate(beyond) if one[place].any()]
+        if hits:
+            position, number = min(hits)
+            return Place(
+                layer, position, number,
+                float(distances[number][place, position]), float(allowed[number][place, position]),
+            )  # fmt: skip
+    return None

@@ -6,32 +6,31 @@ replay     of two models in float64, where next to no rounding hides what differ
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from numerics.dtypes import name_of
 from proofs.arguments import called, seed_of, share
 from proofs.errors import InvalidInput, SipitError
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
+from sipit.models.library import one_line
 from sipit.noise.spread import rounding_unit
 from sipit.privacy.calibration import Calibration, calibrate
-from sipit.privacy.choices import RUNS, chooses, nearest_turned
-from sipit.privacy.compared import Comparison, Place
-from sipit.privacy.replay import in_exact_arithmetic
+from sipit.privacy.choices import behind_turns, chooses
+from sipit.privacy.compared import Comparison, Place, first_beyond
+from sipit.privacy.replay import replayed
 from sipit.privacy.rounded_weights import rounded_to
-from sipit.privacy.runs import FileRun, ModelRun, Run, check_before_norm, coarsest, open_run
+from sipit.privacy.runs import Captured, FileRun, ModelRun, Run, check_before_norm, coarsest, open_run
 from sipit.privacy.spread import damped_distance, spread_at
-from sipit.privacy.weights import common_format, rounds_alike
+from sipit.privacy.weights import common_format
 from sipit.prompts.calibration import calibration_prompts
 from sipit.prompts.reading import tokenize
 from sipit.record import Stages, silent
 from sipit.states.layered import LayeredStates
 
 RATE = 0.01  # of false alarms in one comparison
-_EXACT = 64  # multiples of the spread that float64 may leave between two ways of computing one function
 
 
 def compare_runs(
@@ -47,8 +46,9 @@ def compare_runs(
     """Compares two runs, each a loaded model, `MODEL@NAME=VALUE,…`, or states of several layers (a file, its path).
 
     Args:
-        first: what is taken for right; its spread is what is expected, where it is a model.
-        second: what is compared with it.
+        first: what is taken for right: distances are relative to it.
+        second: what is compared with it. What rounding explains comes from the more exact model of the two, whichever
+            it is; of two files from the model that one of them names.
         prompts: texts or token ids; None takes short ones of built-in text and of random tokens. Of states they say
             which prompts those are.
         rate: of false alarms in the whole comparison.
@@ -63,52 +63,39 @@ def compare_runs(
     """
     rate, seed = share("a rate of false alarms", rate), seed_of(seed)
     stages = called("stages", stages) or silent
-    one, two = open_run(first, seed=seed), open_run(second, seed=seed)
-    shared: torch.dtype | None = None
-    formats: dict[str, int] | None = None
-    if isinstance(one, ModelRun) and isinstance(two, ModelRun):
-        shared = common_format(one.model, two.model)
-        if shared is None:
-            one, two, formats = _in_one_format(one, two)
-            shared = None if formats is None else common_format(one.model, two.model)
-    model = _reference(one, two, seed)
-    layers = _layers(one, two)
-    ids = _token_ids(model, one, two, prompts, special_tokens)
+    pair = _paired(open_run(first, seed=seed), open_run(second, seed=seed))
+    model, missing = _reference(pair, seed)
+    layers = _layers(pair)
+    ids = _token_ids(model, missing, pair, prompts, special_tokens)
     with stages("capturing") as progress:
-        ours, theirs = _captured(one, ids, layers), _captured(two, ids, layers)
+        both = _captured(pair, ids, layers, named=prompts is not None)
         progress(1, 1)
-    _check_alike(one, two, ours, theirs, ids if prompts is not None else None)
-    distances = tuple(damped_distance(b, a) for a, b in zip(ours, theirs, strict=True))
-    coarse = coarsest([(one, ours), (two, theirs)], shared)
+    distances = both.distances
     if model is None:
-        return _without_model(layers, distances, rounding_unit(coarse), rate)
-    unit = rounding_unit(coarse, device=model.device)
+        return _without_model(both, rate, missing)
+    unit = rounding_unit(both.coarsest, device=model.device)
     with stages("calibrating") as progress:
-        calibration = calibrate(model, layers, coarse, progress)
+        calibration = calibrate(model, layers, both.coarsest, progress)
         threshold = calibration.threshold(rate / len(distances))
     with stages("spreading rounding") as progress:
-        widest = rounding_unit(coarse, model.dtype, device=model.device)
-        expected = _expected(model, ids, layers, widest, distances, calibration, progress)
+        widest = rounding_unit(both.coarsest, model.dtype, device=model.device)
+        expected = _expected(model, both, widest, calibration, progress)
     allowed = tuple(threshold * spread for spread in expected)
-    found = _first_beyond(layers, distances, allowed)
+    found = first_beyond(layers, distances, allowed)
     if found is not None and found.layer == model.layers and ids is not None:
-        check_before_norm([(one, ours), (two, theirs)], model, ids, allowed)
-    exact: dict[str, Any] | None = None
-    if isinstance(one, ModelRun) and isinstance(two, ModelRun) and one.model is not two.model and ids is not None:
-        with stages("in float64") as progress:
-            exact, sharper = _replayed(one, two, ids, layers, expected, unit, shared)
-            progress(1, 1)
-        found = sharper or found
+        check_before_norm(both.captured, model, ids, allowed)
+    exact, sharper = _in_float64(both, expected, unit, stages)
+    found = sharper or found
     choices: dict[str, Any] | None = None
-    if found is not None and (exact is None or exact.get("first") is None) and chooses(model):
+    if found is not None and sharper is None and chooses(model):
         if ids is None:
-            return _without_prompts(layers, distances, unit, rate)
+            return _without_prompts(both, unit, rate)
         with stages("turning choices") as progress:
-            pairs = list(zip(ours, theirs, strict=True))
-            found, allowed, choices = _behind_turns(model, ids, layers, widest, pairs, distances, allowed, progress)
+            stacks = list(zip(both.ours, both.theirs, strict=True))
+            found, allowed, choices = behind_turns(model, ids, layers, widest, stacks, distances, allowed, progress)
     return Comparison(
         kind=Verdict.ROUNDING if found is None else Verdict.NOT_ROUNDING,
-        reason=_reason(found, formats, sharper=exact is not None and exact.get("first") is not None, choices=choices),
+        reason=_reason(found, pair.formats, sharper=sharper is not None, choices=choices),
         layers=layers,
         distances=distances,
         expected=allowed,
@@ -120,9 +107,73 @@ def compare_runs(
             "largest": max(calibration.maxima), **calibration.exceeding(threshold),
         },
         replay=exact,
-        formats=formats,
+        formats=pair.formats,
         choices=choices,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two runs.
+
+    Attributes:
+        one: the first.
+        two: the second.
+        shared: of two models the coarsest type that the weights of both are the same in, if there is one.
+        formats: how many matrices are in which number format, where the finer model got the coarser one's weights.
+    """
+
+    one: Run
+    two: Run
+    shared: torch.dtype | None = None
+    formats: dict[str, int] | None = None
+
+    @property
+    def runs(self) -> tuple[Run, Run]:
+        """Both."""
+        return self.one, self.two
+
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """What both runs made of the same prompts at the layers that both have.
+
+    Attributes:
+        pair: the runs.
+        ids: the prompts; None where nobody says of which prompts the states in two files are.
+        layers: which.
+        ours: the states of the first run, (layers, T, d) for every prompt.
+        theirs: those of the second.
+        distances: of theirs from ours, (layers, T) for every prompt.
+    """
+
+    pair: _Pair
+    ids: list[list[int]] | None
+    layers: tuple[int, ...]
+    ours: tuple[torch.Tensor, ...]
+    theirs: tuple[torch.Tensor, ...]
+    distances: tuple[torch.Tensor, ...]
+
+    @property
+    def captured(self) -> list[Captured]:
+        """Each run with its states."""
+        return [(self.pair.one, self.ours), (self.pair.two, self.theirs)]
+
+    @property
+    def coarsest(self) -> torch.dtype:
+        """The least exact type that a difference can come from."""
+        return coarsest(self.captured, self.pair.shared)
+
+
+def _paired(one: Run, two: Run) -> _Pair:
+    """Two runs, of two models in one number format where the weights are the same in one."""
+    if not (isinstance(one, ModelRun) and isinstance(two, ModelRun)):
+        return _Pair(one, two)
+    shared = common_format(one.model, two.model)
+    if shared is not None:
+        return _Pair(one, two, shared)
+    one, two, formats = _in_one_format(one, two)
+    return _Pair(one, two, None if formats is None else common_format(one.model, two.model), formats)
 
 
 def _in_one_format(one: ModelRun, two: ModelRun) -> tuple[ModelRun, ModelRun, dict[str, int] | None]:
@@ -151,28 +202,35 @@ def _reason(
     )
 
 
-def _reference(one: Run, two: Run, seed: int) -> LanguageModel | None:
-    """The model whose rounding says what is expected: the more exact of those given, else that which states name."""
-    given = [run.model for run in (one, two) if isinstance(run, ModelRun)]
+def _reference(pair: _Pair, seed: int) -> tuple[LanguageModel | None, str]:
+    """The model whose rounding says what is expected, or why there is none.
+
+    It is the more exact of those given, else that which the states name.
+    """
+    given = [run.model for run in pair.runs if isinstance(run, ModelRun)]
     if given:
-        return min(given, key=lambda model: torch.finfo(model.dtype).eps)
-    for run in (one, two):
+        return min(given, key=lambda model: torch.finfo(model.dtype).eps), ""
+    reasons: list[str] = []
+    for run in pair.runs:
         manifest = run.states.manifest if isinstance(run, FileRun) else None
         if manifest is None:
+            reasons.append(f"none is named by {run.name}")
             continue
         try:
             found = open_run(manifest.model, seed=seed)
-        except SipitError:  # a model that is not here, or cannot be loaded here, explains nothing
+        except SipitError as error:  # a model that is not here, or cannot be loaded here, explains nothing
+            reasons.append(f"{manifest.model}, which {run.name} names, cannot be loaded ({one_line(error)})")
             continue
         if isinstance(found, ModelRun) and found.model.digest == manifest.digest:
-            return found.model
-    return None
+            return found.model, ""
+        reasons.append(f"{manifest.model}, which {run.name} names, is not the model that they were captured from")
+    return None, ", and ".join(dict.fromkeys(reasons))
 
 
-def _layers(one: Run, two: Run) -> tuple[int, ...]:
+def _layers(pair: _Pair) -> tuple[int, ...]:
     """The layers that both have."""
-    held = [run.states.layers if isinstance(run, FileRun) else tuple(range(run.model.layers + 1)) for run in (one, two)]
-    if all(isinstance(run, ModelRun) for run in (one, two)) and held[0] != held[1]:
+    held = [run.states.layers if isinstance(run, FileRun) else tuple(range(run.model.layers + 1)) for run in pair.runs]
+    if all(isinstance(run, ModelRun) for run in pair.runs) and held[0] != held[1]:
         raise InvalidInput(
             f"Expected two models of the same depth, but got {len(held[0]) - 1} and {len(held[1]) - 1} blocks; "
             "compare two runs of one network."
@@ -187,13 +245,13 @@ def _layers(one: Run, two: Run) -> tuple[int, ...]:
 
 
 def _token_ids(
-    model: LanguageModel | None, one: Run, two: Run, prompts: Any, special_tokens: bool
+    model: LanguageModel | None, missing: str, pair: _Pair, prompts: Any, special_tokens: bool
 ) -> list[list[int]] | None:
     """The prompts by token ids; None where states are compared and nobody says of which prompts they are."""
-    files = [run for run in (one, two) if isinstance(run, FileRun)]
+    files = [run for run in pair.runs if isinstance(run, FileRun)]
     if prompts is not None:
         if model is None:
-            raise InvalidInput("Expected a model for the prompts, but the states name none; compare with a model.")
+            raise InvalidInput(f"Expected a model for the prompts, but {missing}; compare with a model.")
         return tokenize(model, prompts, special_tokens=special_tokens)
     if not files:
         assert model is not None  # neither is a file, so both are models
@@ -205,7 +263,15 @@ def _token_ids(
     return None
 
 
-def _captured(run: Run, ids: list[list[int]] | None, layers: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
+def _captured(pair: _Pair, ids: list[list[int]] | None, layers: tuple[int, ...], *, named: bool) -> _Both:
+    """Both runs on the prompts, which somebody has `named` or which were chosen here."""
+    ours, theirs = (_states_of(run, ids, layers) for run in pair.runs)
+    _check_alike(pair, ours, theirs, ids if named else None)
+    distances = tuple(damped_distance(b, a) for a, b in zip(ours, theirs, strict=True))
+    return _Both(pair, ids, layers, ours, theirs, distances)
+
+
+def _states_of(run: Run, ids: list[list[int]] | None, layers: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
     if isinstance(run, ModelRun):
         assert ids is not None  # `_token_ids` asks for them where a model runs
         return tuple(stack.cpu() for stack in run.capture(ids, layers).stacks)
@@ -215,8 +281,9 @@ def _captured(run: Run, ids: list[list[int]] | None, layers: tuple[int, ...]) ->
 
 
 def _check_alike(
-    one: Run, two: Run, ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor], ids: list[list[int]] | None
+    pair: _Pair, ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor], ids: list[list[int]] | None
 ) -> None:
+    one, two = pair.runs
     shapes = [[tuple(stack.shape[1:]) for stack in stacks] for stacks in (ours, theirs)]
     if ids is not None and [shape[0] for shape in shapes[0]] != list(map(len, ids)):
         lengths = [shape[0] for shape in shapes[0]]
@@ -236,125 +303,68 @@ def _check_alike(
         )
 
 
-def _without_model(
-    layers: tuple[int, ...], distances: tuple[torch.Tensor, ...], unit: float, rate: float
-) -> Comparison:
+def _without_model(both: _Both, rate: float, missing: str) -> Comparison:
     """What two files say by themselves: what storing alone explains is rounding, of more nothing is known."""
-    alike = all(bool((distance <= unit).all()) for distance in distances)
+    unit = rounding_unit(both.coarsest)
+    alike = all(bool((distance <= unit).all()) for distance in both.distances)
     reason = (
         "the states differ by no more than the rounding of what they are stored in"
         if alike
-        else "the states differ by more than storing them explains, and no model says how rounding spreads; compare "
-        "one of them with the model, or capture them from one that can be loaded by name"
+        else "the states differ by more than storing them explains, and no model says how rounding spreads: "
+        f"{missing}; compare one of them with the model, or capture them from one that can be loaded by name"
     )
-    kind = Verdict.ROUNDING if alike else Verdict.UNDECIDED
-    return Comparison(kind, reason, layers, distances, None, None, unit, rate, None, None)
+    return _unexplained(Verdict.ROUNDING if alike else Verdict.UNDECIDED, reason, both, unit, rate)
 
 
-def _without_prompts(
-    layers: tuple[int, ...], distances: tuple[torch.Tensor, ...], unit: float, rate: float
-) -> Comparison:
+def _without_prompts(both: _Both, unit: float, rate: float) -> Comparison:
     """What two files say of a model that chooses, where nobody says of which prompts they are."""
     reason = (
         "the states differ by more than rounding spreads them, but the model chooses (experts, or keys), and rounding "
         "may turn a choice; of which prompts the states are is not said: give --prompts"
     )
-    return Comparison(Verdict.UNDECIDED, reason, layers, distances, None, None, unit, rate, None, None)
+    return _unexplained(Verdict.UNDECIDED, reason, both, unit, rate)
 
 
-def _behind_turns(
-    model: LanguageModel,
-    ids: list[list[int]],
-    layers: tuple[int, ...],
-    unit: float,
-    captured: Sequence[tuple[torch.Tensor, torch.Tensor]],
-    distances: tuple[torch.Tensor, ...],
-    allowed: tuple[torch.Tensor, ...],
-    progress: Any,
-) -> tuple[Place | None, tuple[torch.Tensor, ...], dict[str, Any]]:
-    """What no turned choice explains, what is allowed where one does, and what was run for it.
+def _unexplained(kind: Verdict, reason: str, both: _Both, unit: float, rate: float) -> Comparison:
+    """A comparison in which no model says what rounding explains."""
+    return Comparison(
+        kind=kind,
+        reason=reason,
+        layers=both.layers,
+        distances=both.distances,
+        expected=None,
+        first=None,
+        unit=unit,
+        rate=rate,
+        calibration=None,
+        replay=None,
+    )
 
-    A place is explained where both runs are what the model makes of choices that rounding turns. Prompts are looked
-    at as long as what comes first is explained.
-    """
-    wider, places, seen = list(allowed), 0, list[int]()
-    while (found := _first_beyond(layers, distances, wider)) is not None and found.prompt not in seen:
-        number = found.prompt
-        progress(len(seen), len(ids))
-        seen.append(number)
-        nearest = nearest_turned(model, ids[number], layers, unit, captured[number]).amax(0)
-        turned = (distances[number] > allowed[number]) & (nearest <= allowed[number])
-        wider[number] = torch.where(turned, distances[number], allowed[number])
-        places += int(turned.sum())
-    return found, tuple(wider), {"runs": RUNS, "prompts": sorted(seen), "places": places}
+
+def _in_float64(
+    both: _Both, spreads: tuple[torch.Tensor, ...], unit: float, stages: Stages
+) -> tuple[dict[str, Any] | None, Place | None]:
+    """What two models do in float64, as `replayed` tells it; nothing where not two models were run."""
+    one, two = both.pair.runs
+    if not (isinstance(one, ModelRun) and isinstance(two, ModelRun)) or one.model is two.model or both.ids is None:
+        return None, None
+    with stages("in float64") as progress:
+        found = replayed(one, two, both.ids, both.layers, spreads, unit, both.pair.shared)
+        progress(1, 1)
+    return found
 
 
 def _expected(
-    model: LanguageModel,
-    ids: list[list[int]] | None,
-    layers: tuple[int, ...],
-    unit: float,
-    distances: tuple[torch.Tensor, ...],
-    calibration: Calibration,
-    progress: Any,
+    model: LanguageModel, both: _Both, unit: float, calibration: Calibration, progress: Any
 ) -> tuple[torch.Tensor, ...]:
     """The spread by prompt (layers, T): of the prompts themselves, or the widest of calibration ones at each layer."""
-    if ids is None:
+    if both.ids is None:
         widest = torch.stack([spread.amax(1) for spread in calibration.spreads]).amax(0)
-        return tuple(widest[:, None].expand_as(distance) for distance in distances)
-    if ids == calibration_prompts(model):
+        return tuple(widest[:, None].expand_as(distance) for distance in both.distances)
+    if both.ids == calibration_prompts(model):
         return calibration.spreads
     spreads: list[torch.Tensor] = []
-    for prompt in ids:
-        spreads.append(spread_at(model, prompt, layers, unit).largest)
-        progress(len(spreads), len(ids))
+    for prompt in both.ids:
+        spreads.append(spread_at(model, prompt, both.layers, unit).largest)
+        progress(len(spreads), len(both.ids))
     return tuple(spreads)
-
-
-def _first_beyond(
-    layers: tuple[int, ...], distances: Sequence[torch.Tensor], allowed: Sequence[torch.Tensor]
-) -> Place | None:
-    """The first layer, at it the first position, where a distance of a prompt is not within what is allowed."""
-    beyond = [~(distance <= most) for distance, most in zip(distances, allowed, strict=True)]
-    for place, layer in enumerate(layers):
-        hits = [(int(torch.nonzero(one[place])[0]), number) for number, one in enumerate(beyond) if one[place].any()]
-        if hits:
-            position, number = min(hits)
-            return Place(
-                layer, position, number,
-                float(distances[number][place, position]), float(allowed[number][place, position]),
-            )  # fmt: skip
-    return None
-
-
-def _replayed(
-    one: ModelRun,
-    two: ModelRun,
-    ids: list[list[int]],
-    layers: tuple[int, ...],
-    spreads: tuple[torch.Tensor, ...],
-    unit: float,
-    shared: torch.dtype | None,
-) -> tuple[dict[str, Any], Place | None]:
-    """What two models do in float64: told in words and by layer, and where they first differ."""
-    rounded = max((one.model.dtype, two.model.dtype, shared or torch.float64), key=lambda t: torch.finfo(t).eps)
-    if shared is not None and not rounds_alike(one.model, two.model, rounded):
-        return {"done": False, "reason": f"their weights are steps of {name_of(shared)} apart, rounded twice"}, None
-    stacks = [in_exact_arithmetic(run.model, ids, layers, rounded) for run in (one, two)]
-    for run, stack in zip((one, two), stacks, strict=True):
-        if isinstance(stack, str):
-            return {"done": False, "reason": f"{run.name}: {stack}"}, None
-    distances = [damped_distance(b, a) for a, b in zip(*stacks, strict=True)]  # pyright: ignore[reportArgumentType]
-    exact = torch.finfo(torch.float64).eps
-    allowed = [_EXACT * spread * (exact / unit) for spread in spreads]
-    found = _first_beyond(layers, distances, allowed)
-    return {
-        "done": True,
-        "weights_rounded_to": name_of(rounded),
-        "first": None if found is None else {"layer": found.layer, "position": found.position},
-        "layers": [
-            {"layer": layer, "distance": max(float(d[n].max()) for d in distances),
-             "expected": max(float(a[n].max()) for a in allowed)}
-            for n, layer in enumerate(layers)
-        ],
-    }, found  # fmt: skip

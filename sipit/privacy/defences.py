@@ -10,16 +10,16 @@ What is drawn afresh (noise, a permutation, a rotation) is a secret of the defen
     mine = Defence("halved", (0.5,), halved)
 """
 
-import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from scipy import stats
 
+from numerics.formats.rounding import round_to_bits
 from proofs.arguments import number, shown
 from proofs.errors import InvalidInput
 
@@ -36,6 +36,7 @@ class Known:
 
     held_out: torch.Tensor
     unit: float
+    _bounds: dict[float, float] = field(default_factory=dict[float, float], init=False, repr=False)
 
     @property
     def width(self) -> int:
@@ -70,6 +71,18 @@ class Known:
         """Random orthonormal directions, shape (d, d), one a row; told to the attacker."""
         drawn = torch.randn(self.width, self.width, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
         return torch.linalg.qr(drawn).Q.T
+
+    def bound(self, strength: float) -> float:
+        """Where held-out rows have to be cut to move by so much of their mean norm; looked for once."""
+        if strength not in self._bounds:
+            low, high = 0.0, float(self.held_out.abs().max())
+            for _ in range(_HALVINGS):
+                middle = (low + high) / 2
+                cut = self.held_out.clamp(-middle, middle)
+                moved = float((self.held_out - cut).norm(dim=1).mean()) / self.mean_norm
+                low, high = (low, middle) if moved < strength else (middle, high)
+            self._bounds[strength] = high
+        return self._bounds[strength]
 
     def count(self, share: float) -> int:
         """How many coordinates a share of them is, at least one."""
@@ -174,19 +187,8 @@ def _apart_covariant(row: torch.Tensor, candidates: torch.Tensor, strength: floa
 
 
 def _clip(rows: torch.Tensor, strength: float, known: Known, _generator: torch.Generator) -> torch.Tensor:
-    bound = _bound(known, strength)
+    bound = known.bound(strength)
     return rows.clamp(-bound, bound)
-
-
-@functools.lru_cache(maxsize=64)
-def _bound(known: Known, strength: float) -> float:
-    """Where held-out rows have to be cut to move by so much of their mean norm."""
-    low, high = 0.0, float(known.held_out.abs().max())
-    for _ in range(_HALVINGS):
-        bound = (low + high) / 2
-        moved = float((known.held_out - known.held_out.clamp(-bound, bound)).norm(dim=1).mean()) / known.mean_norm
-        low, high = (low, bound) if moved < strength else (bound, high)
-    return high
 
 
 def _top(rows: torch.Tensor, strength: float, known: Known, _generator: torch.Generator) -> torch.Tensor:
@@ -205,9 +207,7 @@ def _projection(rows: torch.Tensor, strength: float, known: Known, _generator: t
 
 
 def _bits(rows: torch.Tensor, strength: float, _known: Known, _generator: torch.Generator) -> torch.Tensor:
-    steps = 2 ** (int(strength) - 1) - 1
-    scale = rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny) / steps
-    return (rows / scale).round() * scale
+    return round_to_bits(int(strength))(rows)
 
 
 def _drop(rows: torch.Tensor, strength: float, known: Known, _generator: torch.Generator) -> torch.Tensor:
@@ -273,10 +273,15 @@ def released(defence: Defence, rows: torch.Tensor, strength: float, known: Known
         InvalidInput: the defence changes their shape, or makes something that is not finite.
     """
     changed: Any = defence.apply(rows.clone(), strength, known, generator)
-    shape = tuple(getattr(changed, "shape", ()))
-    if shape != tuple(rows.shape) or not bool(torch.isfinite(changed).all()):
+    shape, wanted = tuple(getattr(changed, "shape", ())), tuple(rows.shape)
+    if shape != wanted:
         raise InvalidInput(
-            f"Expected finite states of shape {tuple(rows.shape)} from the defence {defence.name!r}, but got shape "
-            f"{shape}; map what it makes back to the states' own coordinates."
+            f"Expected states of shape {wanted} from the defence {defence.name!r}, but got shape {shape}; map what it "
+            "makes back to the states' own coordinates."
+        )
+    if not bool(torch.isfinite(changed).all()):
+        raise InvalidInput(
+            f"Expected finite states from the defence {defence.name!r}, but at strength {strength:g} it makes some "
+            "that are not; keep what it computes within the range of float64."
         )
     return changed

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from numerics.dtypes import name_of
 from numerics.networks.casting import cast
 from proofs.errors import SipitError
 from sipit.memory import available_memory
@@ -20,11 +21,14 @@ from sipit.models import LanguageModel
 from sipit.models.copies import copied
 from sipit.models.library import one_line
 from sipit.models.refusals import REFUSALS, Refusals
-from sipit.privacy.runs import attention_of
-from sipit.privacy.weights import unpack
+from sipit.privacy.compared import Place, first_beyond
+from sipit.privacy.runs import ModelRun, attention_of
+from sipit.privacy.spread import damped_distance
+from sipit.privacy.weights import rounds_alike, unpack
 from sipit.states.layered import capture_layers
 
 _COPIES = 2  # of a model at once: a matrix is there in its own type and in float64
+_EXACT = 64  # multiples of the spread that float64 may leave between two ways of computing one function
 
 
 class _WithoutCasts(TorchFunctionMode):
@@ -58,6 +62,39 @@ def in_exact_arithmetic(
     except (*REFUSALS, SipitError) as error:
         return f"it does not run in float64 ({one_line(error)})"
     return tuple(stack.cpu() for stack in found)
+
+
+def replayed(
+    one: ModelRun,
+    two: ModelRun,
+    ids: list[list[int]],
+    layers: tuple[int, ...],
+    spreads: tuple[torch.Tensor, ...],
+    unit: float,
+    shared: torch.dtype | None,
+) -> tuple[dict[str, Any], Place | None]:
+    """What two models do in float64: told in words and by layer, and where they first differ."""
+    rounded = max((one.model.dtype, two.model.dtype, shared or torch.float64), key=lambda t: torch.finfo(t).eps)
+    if shared is not None and not rounds_alike(one.model, two.model, rounded):
+        return {"done": False, "reason": f"their weights are steps of {name_of(shared)} apart, rounded twice"}, None
+    stacks = [in_exact_arithmetic(run.model, ids, layers, rounded) for run in (one, two)]
+    for run, stack in zip((one, two), stacks, strict=True):
+        if isinstance(stack, str):
+            return {"done": False, "reason": f"{run.name}: {stack}"}, None
+    distances = [damped_distance(b, a) for a, b in zip(*stacks, strict=True)]  # pyright: ignore[reportArgumentType]
+    exact = torch.finfo(torch.float64).eps
+    allowed = [_EXACT * spread * (exact / unit) for spread in spreads]
+    found = first_beyond(layers, distances, allowed)
+    return {
+        "done": True,
+        "weights_rounded_to": name_of(rounded),
+        "first": None if found is None else {"layer": found.layer, "position": found.position},
+        "layers": [
+            {"layer": layer, "distance": max(float(d[n].max()) for d in distances),
+             "expected": max(float(a[n].max()) for a in allowed)}
+            for n, layer in enumerate(layers)
+        ],
+    }, found  # fmt: skip
 
 
 def _run_once(model: LanguageModel) -> None:

@@ -124,8 +124,8 @@ def threshold_of(claim: Claim, progress: Progress) -> Threshold:
         Unsupported: a capture that the model cannot do.
     """
     model = claim.model
-    types, print_ = "-".join(map(name_of, (model.dtype, claim.stored))), claim.fingerprint or "whole"
-    key = f"{measured_with(model.device)}/audit/by-way/{model.digest[:32]}-{claim.layer}-{types}-{print_}.json"
+    types, part = "-".join(map(name_of, (model.dtype, claim.stored))), claim.fingerprint or "whole"
+    key = f"{measured_with(model.device)}/audit/by-way/{model.digest[:32]}-{claim.layer}-{types}-{part}.json"
     kept = kept_json(key)
     if kept is None:
         kept = keep_json(key, _measured(claim, progress))

@@ -12,6 +12,7 @@ from numerics.formats.conversion import Conversion
 from numerics.formats.quantizers import unchanged
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
+from sipit.models.library import one_line
 from sipit.models.network import Layer
 from sipit.models.structure import find_decoder
 from sipit.states.capturing import capture
@@ -64,9 +65,9 @@ def in_format(model: LanguageModel, number_format: Format) -> Formatted:
     try:
         decoder = find_decoder(module)
     except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
         raise Unsupported(
-            f"Expected {model.name} to run in {number_format.name}, but {number_format.library} fails: {reason}."
+            f"Expected {model.name} to run in {number_format.name}, but {number_format.library} fails: "
+            f"{one_line(error)}; use another format."
         ) from None
     identity = f"{model.digest}:{number_format.name}:{_version(number_format.library)}"
     formatted = LanguageModel(

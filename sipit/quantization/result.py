@@ -47,7 +47,10 @@ def findings(study: Study, formats: Sequence[dict[str, Any]], progress: Progress
 
 
 def verdict_of(result: dict[str, Any]) -> Verdict:
-    """`void` where some format's guarantee is void at some layer, or a token came back wrong; else `held`."""
+    """`void` where some format's guarantee is void at some layer, or a token came back wrong; else `held`.
+
+    `undecided` where no format ran.
+    """
     ran = [one for one in result["formats"] if one["reason"] is None]
     if not ran:
         return Verdict.UNDECIDED

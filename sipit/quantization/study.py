@@ -37,7 +37,7 @@ from sipit.record import Progress
 from sipit.states.files import States
 
 CROSSED = ("float32", "bf16", "fp16", "int8", "int4")  # all ordered pairs of those that are chosen
-NEAREST = 1024  # tokens of a vocabulary that is scanned whole for a format's own margin
+SMALL_VOCABULARY = 1024  # tokens of a vocabulary that is scanned whole for a format's own margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,9 @@ class Study:
         model = formatted.model
         for place in (self.places[0], self.places[-1]):
             token = torch.tensor([place.token], device=model.device)
-            near = model.nearest_rows(token, self.extent.nearest)[0] if model.vocabulary_size > NEAREST else None
+            near = (
+                model.nearest_rows(token, self.extent.nearest)[0] if model.vocabulary_size > SMALL_VOCABULARY else None
+            )
             states = layered_states(model, (*place.prefix, place.token), self.layers)[:, -1:]
             found = scan(model, place, dict(zip(self.layers, states, strict=True)), near)
             for layer, state in zip(self.layers, states, strict=True):

@@ -18,7 +18,8 @@ from sipit.observations.top import packed
 from sipit.prompts.reading import tokenize
 from sipit.record import Progress, versions, versions_in_words
 from sipit.states.arrays import check_finite
-from sipit.states.files import Manifest, States
+from sipit.states.files import States
+from sipit.states.manifest import Manifest
 
 
 def capture(

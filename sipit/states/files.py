@@ -17,7 +17,6 @@ import torch
 from proofs.arguments import path_of, whole_number
 from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import write_atomically
-from proofs.kernel.result import same
 from sipit.models import LanguageModel
 from sipit.observations.heads import with_heads_beside
 from sipit.observations.latent import latent_rows
@@ -26,47 +25,10 @@ from sipit.observations.observation import Observation
 from sipit.observations.routes import routes_beside
 from sipit.observations.top import unpacked
 from sipit.states.arrays import as_arrays, check_finite, way_out
+from sipit.states.manifest import Manifest, read_manifest
 from sipit.states.readers.containers import Container, files_in, read_container
 from sipit.states.readers.contents import Contents, Source, joined_source
 from sipit.states.readers.reading import ENDINGS, cache_in, is_json, read_contents, read_place
-
-STATES_SCHEMA = "sipit-states/1"
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """Where states come from; `dtype` is the type that the capturing model computed in, `bos` whether ids start so.
-
-    `observation` is what was observed, as `Observation.to_json` writes it; None for the residual stream at the layer.
-    `layers` names all of a file with several, of which `layer` is the last (`sipit.states.layered`). `fingerprint` says
-    that rows are so many projections, drawn with that seed (`sipit.privacy.fingerprint`).
-    """
-
-    model: str
-    digest: str
-    layer: Any
-    norm: str
-    dtype: str
-    bos: bool
-    versions: dict[str, str]
-    schema: str = STATES_SCHEMA
-    observation: dict[str, Any] | None = None
-    layers: tuple[int, ...] | None = None
-    fingerprint: tuple[int, int] | None = None
-
-    def check_model(self, model: LanguageModel) -> None:
-        """Raises InvalidInput where the states are of another model."""
-        if self.digest != model.digest:
-            raise InvalidInput(
-                f"Expected states of {model.name} (digest {model.digest[:16]}), but they were captured from "
-                f"{self.model} (digest {self.digest[:16]}); name that model."
-            )
-
-    @property
-    def observed(self) -> Observation:
-        """What was observed."""
-        plain = {"sites": ["residual"], "layers": [self.layer], "top": None}
-        return Observation.from_json(plain if self.observation is None else self.observation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +94,7 @@ class States(Sequence[torch.Tensor]):
         return replace(self, arrays=read, source=source)
 
     def check(self, model: LanguageModel) -> None:
-        """Whether these can be states of this model that it inverts.
+        """Raises an error unless these can be states of this model that it inverts.
 
         Raises:
             InvalidInput: they cannot: digest, layer, width, shape or values.
@@ -359,34 +321,3 @@ def _of_layer(container: Container, manifest: Manifest, layer: Any) -> tuple[Con
         )
     chosen = tuple(tensor for tensor in container.tensors if tensor.name.endswith(f".{layer}"))
     return replace(container, tensors=chosen), replace(manifest, layer=layer, layers=None, observation=None)
-
-
-def read_manifest(path: Path, text: str) -> Manifest:
-    """The manifest of a file, of its text.
-
-    Raises:
-        InvalidInput: it is none of ours.
-    """
-    try:
-        data: Any = json.loads(text)
-        texts = [data[name] for name in ("model", "digest", "norm", "dtype")]
-        layers, kept = data.get("layers"), data.get("fingerprint")
-        sound = (
-            data["schema"] == STATES_SCHEMA
-            and (layers is None or (bool(layers) and all(type(one) is int for one in layers)))
-            and (kept is None or (len(kept) == 2 and all(type(one) is int for one in kept)))
-            and all(isinstance(part, str) for part in texts)
-            and data["dtype"] in {"float64", "float32", "float16", "bfloat16"}
-        )
-        if layers is not None:
-            data["layers"] = tuple(layers)
-        if kept is not None:
-            data["fingerprint"] = tuple(kept)
-        manifest = Manifest(**data) if sound else None
-        if manifest is not None and not same(manifest.observed.layer, manifest.layer):  # true is no 1
-            manifest = None
-    except (ValueError, TypeError, KeyError, RecursionError, InvalidInput):
-        manifest = None
-    if manifest is None:
-        raise InvalidInput(f"Expected a manifest of schema {STATES_SCHEMA}, but {path} has another; capture it again.")
-    return manifest

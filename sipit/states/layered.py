@@ -19,7 +19,8 @@ from sipit.models.network import check_layer
 from sipit.record import Progress
 from sipit.states.arrays import check_finite
 from sipit.states.capturing import capture, way_out_of
-from sipit.states.files import Manifest, read_manifest, write_tensors
+from sipit.states.files import write_tensors
+from sipit.states.manifest import Manifest, read_manifest
 from sipit.states.readers.containers import NUMBER, read_container
 
 _KEY = re.compile(rf"(.+)\.({NUMBER})")

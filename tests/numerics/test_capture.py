@@ -340,6 +340,27 @@ def test_a_bad_config_is_one_sentence(tmp_path: Path, content: str, error: type[
     assert "\n" not in str(raised.value)
 
 
+class Refusing(torch.nn.Module):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [InvalidInput("Expected a, but got b; give a."), MemoryError("no room")])
+def test_a_sentence_and_a_lack_of_memory_come_out_of_a_capture_as_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised:
+        capture_graph(Refusing(error), length=3)
+    assert str(raised.value) == str(error)
+
+
+def test_what_a_module_raises_is_told_in_one_sentence_with_a_way_out() -> None:
+    with pytest.raises(Unsupported, match=r"traced, but Refusing cannot: no; give one that torch\.export takes\.$"):
+        capture_graph(Refusing(RuntimeError("no.\nBut why")), length=3)
+
+
 def test_a_missing_config(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be read"):
         capture_graph(tmp_path / "nowhere.json")

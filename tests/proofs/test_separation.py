@@ -201,7 +201,7 @@ def test_arb_alone_notices_an_enclosure_that_does_not_hold(
     monkeypatch: pytest.MonkeyPatch, step: int, certificate: dict[str, Any], weights: dict[str, Any]
 ) -> None:
     """The second opinion, where fixed point is taken away: every step in Arb, and one state a little off."""
-    monkeypatch.setattr(checker, "_contained", lambda *_: None)
+    monkeypatch.setattr(checker, "_expect_contained", lambda *_: None)
     monkeypatch.setattr(checker, "ASKED", 10**6)
     assert check(certificate, weights).verdict is Verdict.ACCEPTED
     last = certificate["prompts"][step]["enclosures"][-1]
@@ -209,7 +209,7 @@ def test_arb_alone_notices_an_enclosure_that_does_not_hold(
     middle = moved.mantissa.copy()
     middle[0, 0] += 2 * int(moved.radius[0]) + 2
     forged = placed(certificate, ("prompts", step, "enclosures", -1), replace(moved, mantissa=middle).to_json())
-    monkeypatch.setattr(checker, "_claims", lambda *_: None)
+    monkeypatch.setattr(checker, "_expect_claims", lambda *_: None)
     outcome = check(signed(forged), weights)
     assert outcome.verdict is Verdict.REJECTED
     assert "the states do not lie in the enclosure" in outcome.reason

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.value_numbering.number import Numbering
+from proofs.kernel.value_numbering.rules import RULES, added, entrywise, multiplied, selected, subtracted
 from proofs.network.axes import groups
 from proofs.network.graph import Graph
 from proofs.structure.dependence import causal, influences
+from proofs.structure.entrywise import ENTRYWISE
 from proofs.structure.equal_prompts import repeated_tokens_collide
 from proofs.structure.positions import positions
 from proofs.structure.sameness import Sameness, _reshaped, sameness
@@ -116,6 +118,11 @@ def test_a_bias_merged_into_the_mask_is_a_position_scheme() -> None:
 
 def test_a_window_forbids_the_claim_on_permuted_prefixes() -> None:
     assert "permuted prefixes" not in families(window=2)
+
+
+def test_the_operations_that_act_entry_by_entry_are_those_of_the_kernel() -> None:
+    by_entry = (entrywise, added, subtracted, multiplied, selected)
+    assert {name for name, rule in RULES.items() if rule in by_entry} == ENTRYWISE
 
 
 def test_causality_is_read_off_the_masks() -> None:

@@ -85,7 +85,6 @@ def test_prompts_that_are_all_known_to_collide_leave_nothing_to_find():
     assert found.to_json(np.arange(3))["outside"]["minimum_distance"] is None
 
 
-def test_no_hits_bound_the_rate_only_for_independent_prompts():
-    assert zero_hits_bound(100_000, independent=False) is None
-    bound = zero_hits_bound(100_000, independent=True)
+def test_no_hits_bound_the_rate_of_independent_prompts():
+    bound = zero_hits_bound(100_000)
     assert bound == pytest.approx(3 / 50_000, rel=2e-3) and (1 - bound) ** 50_000 == pytest.approx(0.05)

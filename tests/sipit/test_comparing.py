@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -208,6 +209,18 @@ def test_a_model_that_cannot_be_had_explains_nothing(fault, tmp_path, monkeypatc
 
     monkeypatch.setattr("sipit.privacy.comparison.open_run", opened)
     assert compare_runs(*files).kind is expected.kind is Verdict.ROUNDING
+    with pytest.raises(InvalidInput, match=r"tiny-llama, which .*a\.safetensors names, cannot be loaded"):
+        compare_runs(*files, PROMPTS)
+
+
+def test_why_no_model_explains_a_difference_is_said(tmp_path):
+    stacks, file = capture_layers(tiny("llama"), PROMPTS, [1, 2]), tmp_path / "a.safetensors"
+    nameless = sipit.states.layered.LayeredStates((1, 2), stacks.stacks)
+    with pytest.raises(InvalidInput, match="but none is named by states; compare with a model"):
+        compare_runs(nameless, nameless, PROMPTS)
+    write_layers(file, replace(stacks, manifest=replace(stacks.manifest, digest="0" * 64)))
+    other = sipit.states.layered.LayeredStates((1, 2), tuple(1.5 * stack for stack in stacks.stacks))
+    assert "is not the model that they were captured from" in compare_runs(file, other).reason
 
 
 def test_without_a_model_what_storing_does_not_explain_is_undecided(tmp_path):

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save, save_file
 import sipit
 from proofs.errors import InvalidInput
 from proofs.network.tensor_file import read_header
-from sipit.states.files import STATES_SCHEMA, Manifest, States, read_states, write_states
+from sipit.states.files import States, read_states, write_states
+from sipit.states.manifest import STATES_SCHEMA, Manifest
 from tests.sipit.cases import assert_recovers, random_prompts, tiny
 
 MANIFEST = Manifest("toy", "0" * 64, 3, "before", "float32", False, {"torch": "2"})
@@ -201,6 +202,26 @@ def test_a_manifest_that_is_none_of_ours_is_refused(tmp_path, manifest):
     path = tmp_path / "s.safetensors"
     save_file({"a": torch.ones(2, 2)}, path, {"sipit": manifest})
     with pytest.raises(InvalidInput, match="manifest"):
+        read_states(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"dtype": "int8"}, "'dtype'"),
+        ({"digest": None}, "'digest'"),
+        ({"layers": [1, "2"]}, "'layers'"),
+        ({"fingerprint": [1]}, "'fingerprint'"),
+        ({"layer": True}, "'layer'"),
+        ({"observation": {"sites": ["nowhere"]}}, "'observation'"),
+        ({"extra": 1}, "'extra'"),
+        ({"schema": "sipit-states/0"}, "schema sipit-states/1, but .* has another"),
+    ],
+)
+def test_the_field_of_a_manifest_that_is_damaged_is_named(tmp_path, change, named):
+    path = tmp_path / "s.safetensors"
+    save_file({"a": torch.ones(2, 2)}, path, {"sipit": json.dumps(asdict(MANIFEST) | change)})
+    with pytest.raises(InvalidInput, match=named):
         read_states(path)
 
 

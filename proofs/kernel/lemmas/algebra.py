@@ -7,22 +7,19 @@ the reason.
 """
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from proofs.arithmetic.bounds import EVERYTHING, Interval
 from proofs.kernel.lemmas.instance import OPEN, ZERO, Instance, Line, Shape, broadcast, hull, mask_of, nonempty, spread
 from proofs.kernel.result import Rejected
-from proofs.regularity import (
-    ANALYTIC,
-    CONSTANT,
-    DISCONTINUOUS,
-    POLYNOMIAL,
-    UNPROVED,
-    Regularity,
-    smooth,
-)
+from proofs.regularity import ANALYTIC, CONSTANT, DISCONTINUOUS, POLYNOMIAL, UNPROVED, Regularity, smooth
+
+Moved: TypeAlias = tuple[Shape, Callable[..., Any]]
+"""The shape of what is moved, and what does the same with the masks of the arguments."""
 
 
 def leaf(step: Instance) -> Line:
@@ -63,39 +60,52 @@ def moved(step: Instance) -> Line:
         or (node.operation != "concatenate" and len(shapes) != 1)
     ):
         raise Rejected(f"{node.operation} is applied to the wrong number or kind of arguments")
-    first, kind, move = shapes[0], step.nodes[0].type.kind, None
-    if node.operation == "reshape":
-        shape = step.get("shape", tuple)
-        if math.prod(shape) != math.prod(first) or any(n < 0 for n in shape):
-            raise Rejected("a reshape changes the number of entries")
-        move = lambda m: np.reshape(m[0], shape)  # noqa: E731
-    elif node.operation == "permute":
-        order = step.get("order", tuple)
-        if sorted(order) != list(range(len(first))):
-            raise Rejected("a permutation of axes is none")
-        shape = tuple(first[i] for i in order)
-        move = lambda m: np.transpose(m[0], order)  # noqa: E731
-    elif node.operation == "expand":
-        shape = step.get("shape", tuple)
-        if broadcast(first, shape) != tuple(shape):
-            raise Rejected("an expansion does not fit")
-        move = lambda m: np.broadcast_to(m[0], shape)  # noqa: E731
-    elif node.operation == "slice":
-        axis, (start, stop, stride) = step.axis(first), (step.get(n, int) for n in ("start", "stop", "step"))
-        if not (0 <= start <= stop <= first[axis] and stride >= 1):
-            raise Rejected("a slice leaves its axis")
-        shape = (*first[:axis], len(range(start, stop, stride)), *first[axis + 1 :])
-        move = lambda m: m[0][(slice(None),) * axis + (slice(start, stop, stride),)]  # noqa: E731
-    else:
-        axis = step.axis(first)
-        if any(len(s) != len(first) or s[:axis] != first[:axis] or s[axis + 1 :] != first[axis + 1 :] for s in shapes):
-            raise Rejected("concatenated parts do not fit")
-        shape = (*first[:axis], sum(s[axis] for s in shapes), *first[axis + 1 :])
-        move = lambda m: np.concatenate(m, axis)  # noqa: E731
-    step.result(shape, kind)
+    shape, move = _MOVES[node.operation](step, *shapes)
+    step.result(shape, step.nodes[0].type.kind)
     masked = any(line.mask is not None for line in step.lines)
-    mask = nonempty(move([mask_of(step, i) for i in range(len(shapes))])) if masked else None
+    mask = nonempty(move(*(mask_of(step, i) for i in range(len(shapes))))) if masked else None
     return Line(step.worst, hull(step.lines), mask)
+
+
+def _reshaped(step: Instance, first: Shape) -> Moved:
+    shape = step.get("shape", tuple)
+    if math.prod(shape) != math.prod(first) or any(n < 0 for n in shape):
+        raise Rejected("a reshape changes the number of entries")
+    return shape, lambda mask: np.reshape(mask, shape)
+
+
+def _permuted(step: Instance, first: Shape) -> Moved:
+    order = step.get("order", tuple)
+    if sorted(order) != list(range(len(first))):
+        raise Rejected("a permutation of axes is none")
+    return tuple(first[i] for i in order), lambda mask: np.transpose(mask, order)
+
+
+def _expanded(step: Instance, first: Shape) -> Moved:
+    shape = step.get("shape", tuple)
+    if broadcast(first, shape) != tuple(shape):
+        raise Rejected("an expansion does not fit")
+    return shape, lambda mask: np.broadcast_to(mask, shape)
+
+
+def _sliced(step: Instance, first: Shape) -> Moved:
+    axis, (start, stop, stride) = step.axis(first), (step.get(n, int) for n in ("start", "stop", "step"))
+    if not (0 <= start <= stop <= first[axis] and stride >= 1):
+        raise Rejected("a slice leaves its axis")
+    shape = (*first[:axis], len(range(start, stop, stride)), *first[axis + 1 :])
+    return shape, lambda mask: mask[(slice(None),) * axis + (slice(start, stop, stride),)]
+
+
+def _concatenated(step: Instance, *shapes: Shape) -> Moved:
+    first, axis = shapes[0], step.axis(shapes[0])
+    if any(len(s) != len(first) or s[:axis] != first[:axis] or s[axis + 1 :] != first[axis + 1 :] for s in shapes):
+        raise Rejected("concatenated parts do not fit")
+    return (*first[:axis], sum(s[axis] for s in shapes), *first[axis + 1 :]), lambda *masks: np.concatenate(masks, axis)
+
+
+_MOVES: dict[str, Callable[..., Moved]] = {
+    "reshape": _reshaped, "permute": _permuted, "expand": _expanded, "slice": _sliced, "concatenate": _concatenated,
+}  # fmt: skip
 
 
 def indexed(step: Instance) -> Line:
