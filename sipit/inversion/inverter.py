@@ -13,7 +13,7 @@ from sipit.inversion.budget import Clock, check_budget
 from sipit.inversion.first_states import FirstStates
 from sipit.inversion.formats import derive_each, with_other_formats
 from sipit.inversion.neighbours import other_layers
-from sipit.inversion.outcome import Inversion, TokenResult, matches_truth, overall
+from sipit.inversion.outcome import Inversion, Outcome, TokenResult, matches_truth, overall
 from sipit.inversion.policies import Policy, check_policy, make_policy
 from sipit.inversion.resume import Kept
 from sipit.inversion.routes import RouteInverter
@@ -23,6 +23,7 @@ from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
 from sipit.models.length import whole_length
 from sipit.models.network import Network, Work
+from sipit.noise.distances import relative_distance
 from sipit.noise.tolerance import Format, Tolerance, format_of
 from sipit.observations.near_tokens import NearTokens
 from sipit.observations.network import ObservedNetwork, observed_network, says_little
@@ -87,6 +88,13 @@ def open_inverter(
         states.check(model)
         return RouteInverter.open(model, states, tolerance=tolerance, budget=budget)
     return Inverter.open(model, states, policy=policy, tolerance=tolerance, budget=budget, **options)
+
+
+PLACELESS = (
+    "These rows do not show where their tokens stand, or behind which: in another order, or without some, they would "
+    "be read alike."
+)
+_TRIED = 4  # tokens of the prompt on which that is seen
 
 
 @dataclass(frozen=True)
@@ -214,7 +222,7 @@ class Inverter:
 
     def _judged(self, search: Search, truth: Sequence[int] | None) -> Inversion:
         """What a search found, compared with the truth where that is given."""
-        inversion = _answer(search)
+        inversion = self._answer(search)
         if truth is None:
             return inversion
         agrees = matches_truth(self.network.model, inversion, truth)
@@ -223,7 +231,14 @@ class Inverter:
     def invert(self, observed: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
         """The prompt of one tensor of states (T, d)."""
         ((_, search),) = self._run([(len(observed), lambda: self._search(observed, progress))], None)
-        return _answer(search)
+        return self._answer(search)
+
+    def _answer(self, search: Search) -> Inversion:
+        """What a search that has ended found, and what its rows cannot show."""
+        inversion = _found(search)
+        if inversion.outcome is Outcome.RECOVERED and not self._tells_places:
+            return replace(inversion, note=PLACELESS)
+        return inversion
 
     def _run(
         self, openings: Sequence[Opening], keep: Callable[[int, Search], None] | None
@@ -257,6 +272,13 @@ class Inverter:
             )
 
     @cached_property
+    def _tells_places(self) -> bool:
+        """Whether a token has another row where it stands elsewhere, behind other tokens."""
+        ids = self.network.model.first_ids(_TRIED)
+        rows, turned = (self.network.anew().run(order)[0].double() for order in (ids, ids.flip(1)))
+        return bool((relative_distance(rows, turned.flip(0), damped=False) > self.tolerance.value).any())
+
+    @cached_property
     def _near(self) -> NearTokens:
         """Rivals by what the sites show of tokens, for all searches."""
         return NearTokens(self.network)
@@ -267,7 +289,7 @@ class Inverter:
         return FirstStates.of(self.network)
 
 
-def _answer(search: Search) -> Inversion:
+def _found(search: Search) -> Inversion:
     """What a search that has ended found."""
     found = search.standing()
     tokens = list(found.results)

@@ -36,7 +36,8 @@ class Outcome(StrEnum):
 
 _EXPLANATIONS = {
     Outcome.RECOVERED: "One token fits within the tolerance, and every rival tested is clearly farther.",
-    Outcome.AMBIGUOUS: "More than one token fits, or the token depends on an earlier position that is unresolved.",
+    Outcome.AMBIGUOUS: "A token fits, but another fits too or is not more than twice as far; or it stands behind a "
+    "position that is unresolved.",
     Outcome.NOT_FOUND: "No token of the whole vocabulary fits within the tolerance: as they stand, these are the "
     "states of no prompt of this model and layer.",
     Outcome.BUDGET_EXHAUSTED: "The time budget ended before a token was found; raise --budget.",
@@ -105,11 +106,11 @@ class Inversion(Shown):
     Tokens with identical embedding rows are one class, written by its smallest id; all members are then listed in
     `alternatives` and the outcome is ambiguous. `text` is None where a position is unresolved;
     `text_is_prompt` says whether the tokenizer makes the same ids of it again (None without one). `note` says in which
-    other number formats the states were tried. `forward_passes` are runs of the model, `token_positions` the tokens
-    pushed through blocks in them. `pieces` has the text of every token, None where there is none.
-    `likeliest` are whole prompts that fit, where many do and a language model orders them: ids, and the logarithm of
-    their probability. `working_text` is no answer: what the nearest tokens spell, as far as they were taken, where they
-    are not verified.
+    other number formats the states were tried, or what they cannot show. `forward_passes` are runs of the model,
+    `token_positions` the tokens pushed through blocks in them. `pieces` has the text of every token, None where there
+    is none. `likeliest` are whole prompts that fit, where many do and a language model orders them: ids, and the
+    logarithm of their probability. `working_text` is no answer: what the nearest tokens spell, as far as they were
+    taken, where they are not verified.
     """
 
     outcome: Outcome

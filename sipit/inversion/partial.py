@@ -74,7 +74,8 @@ class PartialInversion:
 UNRELATED = 0.5  # a residual from which on the nearest prompt has nothing to do with a row
 EXPLANATIONS = {
     Outcome.RECOVERED: "Every unknown token was settled by the normal rule or by searching its whole space.",
-    Outcome.AMBIGUOUS: "The nearest prompt fits, but others fit as well or were not all tested: not verified.",
+    Outcome.AMBIGUOUS: "The nearest prompt fits, but another is not clearly farther, or not all were tested: it is not "
+    "verified.",
     Outcome.NOT_FOUND: "Nothing in a space that was searched whole fits; the nearest prompt is given, not verified.",
     Outcome.BUDGET_EXHAUSTED: "The budget ended; the nearest prompt found is given, not verified.",
 }

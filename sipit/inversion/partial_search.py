@@ -127,7 +127,7 @@ class SegmentSearch:
             outcome = Outcome.RECOVERED if settled and clear else Outcome.AMBIGUOUS
             reason = "the whole space was searched" if whole else f"the normal rule, {trials.tested - 1} rivals tested"
             if not clear:
-                reason = "several fit"
+                reason = "the next nearest is not clearly farther"
             elif not settled:
                 reason = f"fits, but at most {trials.tested} of {space} combinations were tested"
             elif any(len(self.model.members(token)) > 1 for token in tokens):

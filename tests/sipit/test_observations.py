@@ -10,6 +10,7 @@ from transformers import AutoConfig
 
 import sipit
 from proofs.errors import InvalidInput, Unsupported
+from sipit.inversion.outcome import Outcome
 from sipit.inversion.policies.sketched import is_wide
 from sipit.models.hooks import hooked
 from sipit.models.tiny import drawn_module
@@ -17,6 +18,7 @@ from sipit.observations.network import observed_network
 from sipit.observations.observation import KINDS, Observation, Where
 from sipit.observations.sites import heads_of
 from sipit.observations.top import leading, packed, unpacked
+from sipit.states.files import States
 from tests.sipit.cases import ALL_FAMILIES, EACH_KIND, assert_recovers, language_model, random_prompts, rest_slow, tiny
 
 BLOCKS = 4
@@ -302,3 +304,24 @@ def test_wide_observations_are_drafted_from_a_sketch_of_them(monkeypatch):
     inversions = assert_recovers(model, states, prompts)
     tested = sum(one.candidates_tested for one in inversions) / sum(map(len, prompts))
     assert tested < model.vocabulary_size / 2  # without a sketch nothing would be known of the order
+
+
+@pytest.mark.parametrize(
+    ("family", "site", "layer", "told"),
+    [
+        ("llama", "residual", 0, False), ("llama", "values", 0, False), ("llama", "keys-unrotated", 0, False),
+        ("llama", "keys", 0, True), ("llama", "residual", 1, True), ("gpt2", "residual", 0, True),
+        ("gpt2", "values", 0, True), ("bloom", "keys", 0, False), ("mamba", "residual", 1, True),
+    ],
+)  # fmt: skip
+def test_rows_that_do_not_show_where_their_tokens_stand_are_said_to(family, site, layer, told):
+    model = tiny(family)
+    prompt = [7, 300, 21, 5, 90, 44]
+    (rows,) = sipit.capture(model, [prompt], layer=layer, observe=site)
+    for part, ids in ((rows, prompt), (rows[2:], prompt[2:]), (rows.flip(0), prompt[::-1])):
+        (found,) = sipit.invert(model, States((part,), layer=layer, observation=Observation((site,), (layer,))))
+        if told and part is not rows:
+            assert found.outcome is not Outcome.RECOVERED
+        else:
+            assert (found.outcome, found.token_ids) == (Outcome.RECOVERED, ids)
+            assert ("do not show where" in found.explanation) is not told

@@ -135,7 +135,10 @@ def _sentences(result: Mapping[str, Any], ran: list[dict[str, Any]]) -> list[Par
         if degenerate
         else "",
     )
-    return [*found, Paragraph("Ambiguous is no failure: several tokens fit the rounded state, and all are named.")]
+    return [
+        *found,
+        Paragraph("Ambiguous is no failure: a token fits the rounded state, and those not clearly farther are named."),
+    ]
 
 
 def _matrix(result: Mapping[str, Any], formats: list[dict[str, Any]]) -> Table:
