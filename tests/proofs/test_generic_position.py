@@ -11,9 +11,9 @@ import pytest
 from proofs import InvalidInput, Verdict, check
 from proofs.kernel.collisions import find_collisions, powers_of_one_word, proportional, repeated
 from proofs.kernel.depth import last_block_lifts
-from proofs.kernel.generic_position import STATEMENT
+from proofs.kernel.generic_position import STATEMENT, claim_of
 from proofs.kernel.patterns import patterns, relabelled
-from proofs.kernel.result import digest
+from proofs.kernel.result import Rejected, digest
 from proofs.network.graph import Graph, Node, TensorType
 from proofs.theorems.classification import collides
 from proofs.theorems.generic_position import examine
@@ -307,3 +307,34 @@ def test_a_vocabulary_has_room_for_all_patterns() -> None:
         else:
             with pytest.raises(InvalidInput, match="above 4, but got 4"):
                 examine(networks, context=2)
+
+
+def claimed(networks: dict[int, Graph], outcomes: dict[tuple[Any, Any], str]) -> dict[str, Any]:
+    """The claim of outcomes, each of which has to be shown."""
+    rows = [(first, second, outcomes[first, second]) for first, second in patterns(2, bos=False)]
+    return claim_of(networks, rows, context=2, bos=False, zeroed=(), silenced=(), named="")
+
+
+def test_states_that_differ_at_a_point_say_nothing_of_a_network_that_jumps() -> None:
+    def graph(length: int, *, jumps: bool) -> Graph:
+        net = Net()
+        x = net.op("take", net.parameter("e", 9, 2), net.tokens(length, 9), axis=0)
+        summed = net.op("cumulative_sum", x, axis=1)
+        chosen = net.op("select", net.op("greater", x, net.constant(0)), net.op("negate", x), x) if jumps else x
+        return net.graph(net.op("add", summed, chosen))
+
+    outcomes = dict.fromkeys(patterns(2, bos=False), "differ: point 0")
+    assert claimed({n: graph(n, jumps=False) for n in (1, 2)}, outcomes)["certified"] == len(outcomes)
+    with pytest.raises(Rejected, match="not shown to differ"):
+        claimed({n: graph(n, jumps=True) for n in (1, 2)}, outcomes)
+
+
+def test_a_pattern_that_collides_is_of_its_own_family() -> None:
+    networks = graphs(2)
+    found = {(first, second): outcome for first, second, outcome in examine(networks, context=2).classes}
+    collide = next(pair for pair, outcome in found.items() if outcome.startswith("collide"))
+    assert claimed(networks, found)["collisions_proved"] > 0
+    for other in ("permuted prefixes", "window reach", "anything", ""):
+        if found[collide] != f"collide: {other}":
+            with pytest.raises(Rejected, match="not shown to collide"):
+                claimed(networks, {**found, collide: f"collide: {other}"})
