@@ -1,30 +1,39 @@
-"""How far back attention sees, where a config names windows or chunks: what a name does is tried on a small copy."""
+"""How far back a network sees. What configs name (windows, chunks, convolutions) is not believed: a small copy is run.
+
+The small copy has every kind of block and windows of at most 8 tokens. If nothing of it sees the first of `FAR` tokens,
+no block of the network sees everything, however wide its windows are.
+"""
 
 import copy
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
 from numerics.graphs.capture import capture_graph
 from numerics.graphs.small_graphs import UNBUILDABLE
 from numerics.networks.shrinking import small_copy
-from proofs.structure.dependence import influences
+from numerics.networks.text_class import new_text_model
+from proofs.structure.dependence import LONGEST, influences
 
 CHUNK = "attention_chunk_size"
 WINDOWS = ("sliding_window", "sliding_window_size", CHUNK, "window_size", "attention_window_size")  # whatever the class
 NARROW = 2  # tokens of a window in the trial
+PADDING = 2  # rows of a table of positions that stand for none, in some classes
+FAR = LONGEST  # tokens of the prompt on which it is tried whether a small copy sees the first
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window that a config names.
+    """A bound of what the blocks of a network see.
 
     Attributes:
-        size: in tokens.
-        every_layer: whether nothing sees beyond it; None where no small copy tells.
-        reach: how many of the last tokens the last state sees, if so.
+        size: the largest window that a config names, in tokens; None where it names none.
+        every_layer: whether no block sees everything; None where no small copy tells.
+        reach: how many of the last tokens the last state sees, where a window alone says it.
     """
 
-    size: int
+    size: int | None
     every_layer: bool | None
     reach: int | None
 
@@ -46,29 +55,64 @@ def reach(name: str, size: int, blocks: int) -> int:
 
 
 def window(config: Any, layer: int | None = None, attention: Any = "eager") -> Window | None:
-    """The window that bounds what the state after so many blocks (None: all) sees, else one that bounds some layer's.
+    """What bounds what the state after so many blocks (None: all) sees; else a window that bounds some block's, if any.
 
-    A network that sees all of a prompt with a window of two tokens in its config has other layers as well.
+    Blocks may be bounded without a name that is known here, as convolutions are.
     """
-    blocks = config.get_text_config().num_hidden_layers if layer is None else layer
-    found: list[Window] = []
-    for name, size in named_windows(config).items():
-        every = _everywhere(config, name, layer, attention)
-        found.append(Window(size, every, reach(name, size, blocks) if every else None))
-    return min(found, key=lambda one: (not one.every_layer, one.reach or 0), default=None)
+    named, far = named_windows(config), _sees_far(config, layer, attention)
+    size = max(named.values(), default=None)
+    if far is not False:
+        return None if size is None else Window(size, None if far is None else False, None)
+    blocks = getattr(config.get_text_config(), "num_hidden_layers", 1) if layer is None else layer
+    reaches = [reach(name, size, blocks) for name, size in named.items() if _bounds(config, name, layer, attention)]
+    return Window(size, True, min(reaches, default=None))
 
 
-def _everywhere(config: Any, name: str, layer: int | None, attention: Any) -> bool | None:
+def _sees_far(config: Any, layer: int | None, attention: Any) -> bool | None:
+    """Whether the last state of the small copy sees the first of many tokens; None where no small copy can be built."""
     try:
         narrow = small_copy(config)
-        text = narrow.get_text_config()
-        setattr(text, name, NARROW)
-        depth = text.num_hidden_layers if layer is None else min(layer, text.num_hidden_layers)
-        length = reach(name, NARROW, depth) + 1
+        depth = _depth(narrow, layer)
+        length = min(FAR, (getattr(narrow.get_text_config(), "max_position_embeddings", None) or 2 * FAR) - PADDING)
+        if depth is None and _runs_far(narrow, length):
+            return True
         graph = capture_graph(narrow, depth, attention, length=length)
     except UNBUILDABLE:
         return None
+    return 0 in influences(graph)[-1]
+
+
+def _runs_far(narrow: Any, length: int) -> bool:
+    """Whether a run of random weights shows it; where none does, the graph is asked, which knows for all weights."""
+    try:
+        with torch.random.fork_rng(devices=()), torch.inference_mode():
+            torch.manual_seed(0)
+            body = new_text_model(narrow).double().eval().base_model
+            ids = torch.arange(length)[None].repeat(2, 1) % narrow.vocab_size
+            ids[1, 0] = (ids[0, 0] + 3) % narrow.vocab_size
+            first, second = body(input_ids=ids, use_cache=False)[0][:, -1]
+    except (*UNBUILDABLE, RuntimeError, IndexError):
+        return False
+    return not torch.equal(first, second)
+
+
+def _bounds(config: Any, name: str, layer: int | None, attention: Any) -> bool:
+    """Whether a window alone bounds what is seen: made narrow, the first of more tokens than it reaches is not seen."""
+    try:
+        narrow = small_copy(config)
+        setattr(narrow.get_text_config(), name, NARROW)
+        depth = _depth(narrow, layer)
+        blocks = narrow.get_text_config().num_hidden_layers if depth is None else depth
+        graph = capture_graph(narrow, depth, attention, length=reach(name, NARROW, blocks) + 1)
+    except UNBUILDABLE:
+        return False
     return 0 not in influences(graph)[-1]
+
+
+def _depth(narrow: Any, layer: int | None) -> int | None:
+    """The blocks of a small copy that stand for so many of the network."""
+    blocks = getattr(narrow.get_text_config(), "num_hidden_layers", None)
+    return None if layer is None or blocks is None or layer >= blocks else layer
 
 
 def without_windows(config: Any, wide: int) -> Any:

@@ -39,6 +39,10 @@ BEYOND = (
     "every layer sees a window of {size} tokens alone: prompts that agree in their last {reach} tokens were not looked "
     "at, for the longest captured have {length}"
 )
+BOUNDED = (
+    "no layer sees more than some of the last tokens, as a small copy shows: prompts that differ farther back were not "
+    "looked at, for the longest captured have {length}"
+)
 UNTRIED = (
     "the config names a window of {size} tokens, and no small copy could be built to try whether every layer has it: "
     "prompts that differ farther back were not looked at, for the longest captured have {length}"
@@ -86,7 +90,8 @@ def check_model(
 
         loaded = load_model(model, dtype=dtype, device=device, seed=seed)
         config = loaded.module.config
-    lengths = [LENGTH, *other_lengths(config, layer)]
+    seen = window(config, layer, attention)
+    lengths = [LENGTH, *other_lengths(config, layer, bounded=seen is not None and seen.every_layer is True)]
     workers = 1 if loaded is not None or len(lengths) > 2 or not _deep(config) else processors()
     graphs = dict(zip(lengths, in_order((config, layer, attention), _captured, lengths, workers), strict=True))
     graph, others = graphs[LENGTH], {length: graphs[length] for length in lengths[1:]}
@@ -97,7 +102,6 @@ def check_model(
     if isinstance(found, Obstructions):
         found = witness_in_small_copy(found, config)
     structural, undecided = _collisions(graphs)
-    seen = window(config, layer, attention)
     if structural == []:
         undecided = _left_open(graphs, seen, getattr(config.get_text_config(), "max_position_embeddings", None))
         structural = None if undecided else structural
@@ -160,7 +164,7 @@ def _captured(length: int) -> Graph:
     return capture_graph(config, layer, attention, length=length)
 
 
-def other_lengths(config: Any, layer: int | None) -> list[int]:
+def other_lengths(config: Any, layer: int | None, *, bounded: bool = False) -> list[int]:
     """The lengths besides LENGTH for which a network is captured: short ones, and those around windows and their reach.
 
     One block alone may not tell permuted prefixes or multiplied multisets apart; these need three and four tokens.
@@ -170,6 +174,7 @@ def other_lengths(config: Any, layer: int | None) -> list[int]:
     blocks = getattr(config.get_text_config(), "num_hidden_layers", 1) if layer is None else layer
     borders = {border for name, size in named_windows(config).items() for border in (size, reach(name, size, blocks))}
     sides = {n for border in borders if border < LONGEST for n in (border, border + 1)}
+    sides |= {LONGEST} if bounded else set()
     return sorted(({SHORTEST} | sides | ({3, 4} if blocks == 1 else set())) - {LENGTH})
 
 
@@ -225,8 +230,10 @@ def _left_open(graphs: dict[int, Graph], seen: "Window | None", context: int | N
         return BY_ID
     if seen is None or seen.every_layer is False or (context is not None and (seen.reach or 0) >= context):
         return None
-    if seen.reach is None:
+    if seen.every_layer is None:
         return UNTRIED.format(size=seen.size, length=max(graphs))
+    if seen.reach is None:
+        return BOUNDED.format(length=max(graphs))
     return BEYOND.format(size=seen.size, length=max(graphs), reach=seen.reach)
 
 

@@ -273,7 +273,11 @@ class Inverter:
 
     @cached_property
     def _tells_places(self) -> bool:
-        """Whether a token has another row where it stands elsewhere, behind other tokens."""
+        """Whether a token has another row where it stands elsewhere, behind other tokens; so it has behind a block."""
+        network = self.network
+        layers = network.observation.layers if isinstance(network, ObservedNetwork) else (network.layer,)
+        if any(layer != 0 for layer in layers) or not layers:
+            return True
         ids = self.network.model.first_ids(_TRIED)
         rows, turned = (self.network.anew().run(order)[0].double() for order in (ids, ids.flip(1)))
         return bool((relative_distance(rows, turned.flip(0), damped=False) > self.tolerance.value).any())
