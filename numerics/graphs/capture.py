@@ -224,7 +224,8 @@ def build(config: Any, attention: str = "eager", *, device: str = "meta") -> tor
     """The causal language model of a config, in evaluation mode; on the meta device it holds no numbers.
 
     Raises:
-        Unsupported: the class cannot be built from this config, or not with this attention implementation.
+        Unsupported: the class cannot be built from this config, or not with this attention implementation; or a size
+            of 0 leaves a weight no entries.
     """
     import copy
 
@@ -232,6 +233,7 @@ def build(config: Any, attention: str = "eager", *, device: str = "meta") -> tor
     config.use_cache = False
     for part in {id(c): c for c in (config, config.get_text_config())}.values():
         part._experts_implementation = "batched_mm"  # the loop over experts depends on data and cannot be traced
+        part.return_dict = True  # their own code reads the fields of what a body hands on
     try:
         with torch.device(device), quiet():
             model = new_text_model(config, attn_implementation=attention, dtype=torch.float32)
@@ -240,6 +242,12 @@ def build(config: Any, attention: str = "eager", *, device: str = "meta") -> tor
             f"Expected a config that builds with attention={attention!r}, but {config.model_type!r} does not: "
             f"{_first_line(error)}"
         ) from None
+    for name, parameter in model.named_parameters():
+        if not parameter.numel():  # what a size of 0 leaves is no such network, and libraries fail at it here and there
+            raise Unsupported(
+                f"Expected a config whose weights all have entries, but {name} of {config.model_type!r} has shape "
+                f"{tuple(parameter.shape)}; correct the size that is 0."
+            )
     return model.eval()
 
 
