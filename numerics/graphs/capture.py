@@ -21,7 +21,7 @@ from numerics.graphs.lowering import lower
 from numerics.networks.library import quiet
 from numerics.networks.stream import entered, hidden_of
 from numerics.networks.text_class import new_text_model, text_blocks, text_part
-from proofs.arguments import one_of, path_of, switch, whole
+from proofs.arguments import one_of, path_of, shown, switch, whole
 from proofs.errors import InvalidInput, Unsupported
 from proofs.files import whole_file
 from proofs.network.graph import Graph
@@ -184,6 +184,13 @@ def read_config(source: Any) -> Any:
                 f"Expected an architecture of the library, but {kind!r} brings its own code, which is never run here."
             )
         raise InvalidInput(f"Expected a known model_type, but got {kind!r}; transformers has no such class.")
+    for name in ("dtype", "torch_dtype"):  # the library takes whatever torch has of that name
+        told = data.get(name)
+        if isinstance(told, str) and not isinstance(getattr(torch, told, None), torch.dtype):
+            raise InvalidInput(f"Expected a number format as {name}, but got {shown(told)}; write one such as float32.")
+    if not isinstance(data.get("quantization_config", {}), dict | None):
+        got = shown(data["quantization_config"])
+        raise InvalidInput(f"Expected an object as quantization_config, but got {got}; correct it, or leave it away.")
     try:
         config = CONFIG_MAPPING[kind].from_dict(data)
     except Exception as error:  # noqa: BLE001 - a config class may refuse values with any exception
@@ -375,4 +382,6 @@ def buffer_values(model: torch.nn.Module) -> dict[str, torch.Tensor | None]:
 
 def _first_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
+    if isinstance(error, KeyError) and text:  # which says the name alone
+        text = f"it knows nothing by the name {text}"
     return (text or type(error).__name__)[:200].rstrip(".")

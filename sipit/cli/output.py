@@ -34,8 +34,8 @@ def check_output(path: Path | None, endings: tuple[str, ...] = RECORD_ENDINGS) -
     """Refuses an output file that could not be written, before anything is computed.
 
     Raises:
-        InvalidInput: another ending, a name that no file can have, no such folder, one that nothing can be written into,
-            or a file that is read, or belongs to a model.
+        InvalidInput: another ending, a name that no file can have, no such folder, one that takes no file, or a file
+            that is read, or belongs to a model.
     """
     if path is None:
         return

@@ -102,8 +102,8 @@ def _check_held(model: LanguageModel, after: States) -> None:
     for number, rows in enumerate(after):
         if not bool(rows.to(model.dtype).isfinite().all() and rows.double().square().sum().isfinite()):
             raise InvalidInput(
-                f"Expected released states that {name_of(model.dtype)} holds, in which {model.name} computes, but tensor "
-                f"{number} has numbers up to {float(rows.abs().max()):.3g}, which overflow; make its numbers smaller."
+                f"Expected released states that {name_of(model.dtype)} holds, in which {model.name} computes, but "
+                f"tensor {number} has numbers up to {float(rows.abs().max()):.3g}, which overflow; scale it down."
             )
 
 

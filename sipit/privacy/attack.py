@@ -153,8 +153,8 @@ class Attack:
         if not bool(leaving.isfinite().all()):
             wider = "name others" if model.dtype == torch.float64 else "name others, or a wider --dtype"
             raise InvalidInput(
-                f"Expected strengths of {defence.name} whose states {name_of(model.dtype)} holds, in which {model.name} "
-                f"computes, but got {level:g}, at which they overflow; {wider}."
+                f"Expected strengths of {defence.name} whose states {name_of(model.dtype)} holds, in which "
+                f"{model.name} computes, but got {level:g}, at which they overflow; {wider}."
             )
         return leaving
 

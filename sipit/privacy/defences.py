@@ -25,7 +25,7 @@ from proofs.errors import InvalidInput
 
 _SHRINK = 1e-3  # of the mean variance, added to every variance
 _HALVINGS = 50
-_FAINTEST = 1e-100  # strengths below are read as this one: far below every rounding, and nothing divided by it overflows
+_FAINTEST = 1e-100  # strengths below are read as this: far below every rounding, and nothing over it overflows
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,8 +98,8 @@ def measure_leak(
             (None where the system does not say), as estimated from the first tokens at each layer.
 
     Raises:
-        InvalidInput: no such defence or layer, a strength that means nothing or goes beyond the model's type, or a defence
-            that changes shapes.
+        InvalidInput: no such defence or layer, a strength that means nothing or goes beyond the model's type, or a
+            defence that changes shapes.
     """
     check_loaded(model)
     chosen = [_defence(one) for one in several("defences", list(DEFENCES) if defences is None else defences)]

@@ -16,8 +16,8 @@ from proofs import AnalyticityProof, Graph, InvalidInput, Obstructions, Unsuppor
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.multiprecision import Multiprecision
 from proofs.operations.interpreter import evaluate
-from proofs.structure.dependence import causal
 from proofs.provers.branches import with_witness
+from proofs.structure.dependence import causal
 
 FAMILIES = {
     "gpt2": "analytic", "gpt_neo": "analytic", "gpt_neox": "analytic", "opt": "C0", "bloom": "analytic",
@@ -76,13 +76,11 @@ def test_balls_hold_the_oracle_and_their_midpoints_are_cast_free_float64(name: s
         )
 
 
+DECODER = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
 SIZES = {
-    "llama": ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim"),
-    "mistral": ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim"),
-    "qwen3": ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim"),
-    "gpt2": ("n_embd", "n_inner", "n_head", "n_positions"),
+    "llama": DECODER, "mistral": DECODER, "qwen3": DECODER, "gpt2": ("n_embd", "n_inner", "n_head", "n_positions"),
     "mamba": ("hidden_size", "state_size", "conv_kernel", "expand", "time_step_rank"),
-}
+}  # fmt: skip
 BESIDE = ({}, {"head_dim": 8}, {"num_key_value_heads": 2})
 
 
@@ -106,7 +104,6 @@ def test_no_size_below_one_is_captured_for_another(family: str, size: int, tmp_p
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "mamba"])
 def test_a_config_without_named_outputs_is_the_network_that_it_is_with_them(family: str) -> None:
-    """What a body hands on is read by name in the library's own classes."""
     config, unnamed = small(family), small(family)
     unnamed.return_dict = False
     graphs = [capture_graph(one, length=3) for one in (config, unnamed)]

@@ -185,7 +185,7 @@ SHAPES = st.lists(st.integers(0, 4), min_size=1, max_size=4)
 
 
 @given(SHAPES, st.permutations(range(4)), st.lists(st.booleans(), min_size=4, max_size=4))
-def test_what_is_reshaped_is_what_reshaping_all_of_it_gives(sizes: list[int], order: list[int], keep: list[bool]) -> None:
+def test_a_reshape_is_what_reshaping_all_of_it_gives(sizes: list[int], order: list[int], keep: list[bool]) -> None:
     """Also of no entries, where any axis fits any other."""
     old, new = tuple(sizes), tuple(sizes[i] for i in order if i < len(sizes))
     array = np.zeros([n if kept else 1 for n, kept in zip(old, keep, strict=False)], dtype=np.int64)

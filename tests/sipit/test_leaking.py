@@ -123,9 +123,7 @@ def test_strengths_that_a_type_does_not_hold_are_refused_and_no_cost_is_told_tha
     command = ["leak", "tiny-llama", "--quick", "--layers", "1", "--defences", "gaussian", "--strengths"]
     assert run([*command, "1e6", "--dtype", "float16"]) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("sipit: Expected strengths of gaussian")
-    record = leak_record(
-        tiny("llama", dtype="float64"), PROMPTS, layers=[1], defences=["gaussian"], strengths=[1e200]
-    )
+    record = leak_record(tiny("llama", dtype="float64"), PROMPTS, layers=[1], defences=["gaussian"], strengths=[1e200])
     assert record.result["curves"][0]["kl"] is None and record.result["curves"][0]["same_top1"] == 0
     record.dumps()
 
@@ -157,7 +155,9 @@ def test_no_more_is_taken_than_there_is():
     for name, strength in (("low-rank", 65), ("projection", 1e300), ("permute", 1e-320)):
         with pytest.raises(InvalidInput, match=f"64 coordinates .* {name}"):
             measure_leak(tiny("llama"), PROMPTS, defences=[name], strengths=[strength])
-    own = [one["strength"] for one in measure_leak(tiny("llama"), PROMPTS[:2], layers=[1], defences=["low-rank"]).curves]
+    own = [
+        one["strength"] for one in measure_leak(tiny("llama"), PROMPTS[:2], layers=[1], defences=["low-rank"]).curves
+    ]
     assert own == [1, 2, 4, 16, 64] and not DEFENCES["low-rank"].fits(64, 16)
 
 
