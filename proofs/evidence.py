@@ -158,7 +158,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     temporary: str | None = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, temporary = _beside(path)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
@@ -169,9 +169,31 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
-        raise InvalidInput(
-            f"Expected a file that can be written, but {path} is not: {error.strerror}; choose another with -o."
-        ) from None
+        raise _unwritable(path, error) from None
     finally:
         if temporary is not None:
             os.unlink(temporary)
+
+
+def try_to_write(path: Path) -> None:
+    """Makes the temporary file that `write_atomically` would, and takes it away again: before long work.
+
+    Raises:
+        InvalidInput: it cannot be made, as under a name that leaves no room for its own, or in a folder of others.
+    """
+    try:
+        descriptor, temporary = _beside(path)
+        os.close(descriptor)
+        os.unlink(temporary)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _beside(path: Path) -> tuple[int, str]:
+    return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+
+
+def _unwritable(path: Path, error: OSError) -> InvalidInput:
+    return InvalidInput(
+        f"Expected a file that can be written, but {path} is not: {error.strerror}; choose another with -o."
+    )

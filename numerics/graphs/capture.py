@@ -21,7 +21,7 @@ from numerics.graphs.lowering import lower
 from numerics.networks.library import asked_of_a_class, unlogged
 from numerics.networks.stream import entered, hidden_of
 from numerics.networks.text_class import new_text_model, text_blocks, text_part
-from proofs.arguments import one_of, path_of, switch, whole
+from proofs.arguments import one_of, path_of, shown, switch, whole
 from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.files import whole_file
 from proofs.network.graph import Graph
@@ -190,6 +190,13 @@ def read_config(source: Any) -> Any:
         raise InvalidInput(
             f"Expected a known model_type, but got {kind!r}; transformers has no such class, name another."
         )
+    for name in ("dtype", "torch_dtype"):  # the library takes whatever torch has of that name
+        told = data.get(name)
+        if isinstance(told, str) and not isinstance(getattr(torch, told, None), torch.dtype):
+            raise InvalidInput(f"Expected a number format as {name}, but got {shown(told)}; write one such as float32.")
+    if not isinstance(data.get("quantization_config", {}), dict | None):
+        got = shown(data["quantization_config"])
+        raise InvalidInput(f"Expected an object as quantization_config, but got {got}; correct it, or leave it away.")
     with asked_of_a_class(InvalidInput, f"Expected a config that {kind!r} accepts, but it refuses", "correct it"):
         config = CONFIG_MAPPING[kind].from_dict(data)
     return _plausible(config)
@@ -228,7 +235,8 @@ def build(config: Any, attention: str = "eager", *, device: str = "meta") -> tor
     """The causal language model of a config, in evaluation mode; on the meta device it holds no numbers.
 
     Raises:
-        Unsupported: the class cannot be built from this config, or not with this attention implementation.
+        Unsupported: the class cannot be built from this config, or not with this attention implementation; or a size
+            of 0 leaves a weight no entries.
     """
     import copy
 
@@ -236,6 +244,7 @@ def build(config: Any, attention: str = "eager", *, device: str = "meta") -> tor
     config.use_cache = False
     for part in {id(c): c for c in (config, config.get_text_config())}.values():
         part._experts_implementation = "batched_mm"  # the loop over experts depends on data and cannot be traced
+        part.return_dict = True  # their own code reads the fields of what a body hands on
     expected = f"Expected a config that builds with attention={attention!r}, but {config.model_type!r} does not"
     with (
         asked_of_a_class(Unsupported, expected, "name another attention, or correct the config"),
@@ -243,6 +252,12 @@ def build(config: Any, attention: str = "eager", *, device: str = "meta") -> tor
         unlogged(),
     ):
         model = new_text_model(config, attn_implementation=attention, dtype=torch.float32)
+    for name, parameter in model.named_parameters():
+        if not parameter.numel():  # what a size of 0 leaves is no such network, and libraries fail at it here and there
+            raise Unsupported(
+                f"Expected a config whose weights all have entries, but {name} of {config.model_type!r} has shape "
+                f"{tuple(parameter.shape)}; correct the size that is 0."
+            )
     return model.eval()
 
 

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proofs.arithmetic.midpoint_functions import UNIT, UP, Floats
+from proofs.errors import Unsupported
 from proofs.processes import in_order, shared
 
 ROWS, COLUMNS = 512, 2048  # of a block of pairs
 SAMPLE = 512  # states whose pairs give a first threshold
 PIECE = 2**14  # pairs measured at a time
+LARGEST = 2.0**480  # of a coordinate or a radius: sums of squares, and products of two, stay finite
 ROOT_UNDERFLOW = 2.0**-440  # more than what underflow of squares takes off a root
 
 Bound = tuple[float, int, int]  # a lower bound of the distance, and the two rows, the smaller number first
@@ -25,10 +27,21 @@ Bound = tuple[float, int, int]  # a lower bound of the distance, and the two row
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crowd:
-    """Midpoints (states, width), and for each state a radius in the 2-norm that its true value lies within."""
+    """Midpoints (states, width), and for each state a radius in the 2-norm that its true value lies within.
+
+    Raises:
+        Unsupported: numbers whose squares overflow, of which float64 would tell no distance.
+    """
 
     mid: Floats
     radius: Floats
+
+    def __post_init__(self) -> None:
+        if not (np.abs(self.mid) < LARGEST).all() or not (np.abs(self.radius) < LARGEST).all():
+            raise Unsupported(
+                f"Expected states below {LARGEST:.0e}, whose squares float64 holds, but some are not; bound pairs of "
+                "prompts instead, which is done in fixed point."
+            )
 
     def closest(
         self, count: int, workers: int = 1, progress: Callable[[int, int], None] = lambda done, of: None

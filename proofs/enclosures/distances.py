@@ -73,8 +73,10 @@ def _float_bounds(states: Sequence[Enclosure]) -> Iterator[tuple[int, Floats]]:
     rounded = np.abs(points).max(axis=1) * 2.0**-51
     slack = math.sqrt(width) * (radii + rounded) * (1 + 2.0**-40)
     for i in range(len(states) - 1):
-        distance = np.sqrt(np.square(points[i + 1 :] - points[i]).sum(axis=1)) * (1 - (width + 16) * 2.0**-51)
-        yield i, (distance - slack[i] - slack[i + 1 :]) - np.abs(distance) * 2.0**-50
+        with np.errstate(over="ignore", invalid="ignore"):
+            distance = np.sqrt(np.square(points[i + 1 :] - points[i]).sum(axis=1)) * (1 - (width + 16) * 2.0**-51)
+            bounds = (distance - slack[i] - slack[i + 1 :]) - np.abs(distance) * 2.0**-50
+        yield i, np.where(np.isfinite(bounds), bounds, -np.inf)  # what overflowed bounds nothing: done exactly
 
 
 def decimal_below(value: Fraction) -> str:

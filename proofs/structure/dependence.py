@@ -166,6 +166,8 @@ def _full(array: Any, axis: int, size: int) -> Any:
 
 def _reshape(array: Any, old: tuple[int, ...], new: tuple[int, ...]) -> Any:
     """Only groups of axes on which the array varies are written out."""
+    if 0 in old:  # of no entries, which no axis tells apart
+        return np.zeros((1,) * len(new), dtype=array.dtype)
     middle_old: list[int] = []
     result: list[int] = []
     for left, right in groups(old, new):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import typer
 
+from proofs.arguments import path_of
 from proofs.errors import InvalidInput
-from proofs.evidence import Record, write_atomically
+from proofs.evidence import Record, try_to_write, write_atomically
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,10 +34,12 @@ def check_output(path: Path | None, endings: tuple[str, ...] = RECORD_ENDINGS) -
     """Refuses an output file that could not be written, before anything is computed.
 
     Raises:
-        InvalidInput: another ending, no such folder, or a file that is read, or belongs to a model.
+        InvalidInput: another ending, a name that no file can have, no such folder, one that takes no file, or a file
+            that is read, or belongs to a model.
     """
     if path is None:
         return
+    path_of("the output", str(path))
     if path.suffix not in endings:
         raise InvalidInput(f"Expected an output file ending in {' or '.join(endings)}, but got {path}; rename it.")
     if not path.parent.is_dir() or path.is_dir():
@@ -46,6 +49,7 @@ def check_output(path: Path | None, endings: tuple[str, ...] = RECORD_ENDINGS) -
         raise InvalidInput(
             f"Expected a new output file, but {path} is read, or is a part of a model; choose another name."
         )
+    try_to_write(path)
 
 
 def page_of(output: Path) -> Path:

@@ -114,7 +114,8 @@ class Observation:
             InvalidInput: as above.
         """
         if isinstance(observe, Observation):
-            return observe if layer is None else cls(observe.sites, named_layers(layer), observe.top)
+            layers = observe.layers if layer is None else named_layers(layer)
+            return cls(observe.sites, layers, observe.top if top is None else top)
         if observe is not None and not isinstance(observe, str):
             raise InvalidInput(f"Expected sites such as 'keys,values', but got a {type(observe).__name__}; name them.")
         sites = ("residual",) if observe is None else tuple(part.strip() for part in observe.split(","))

@@ -17,9 +17,19 @@ def leading(rows: torch.Tensor, count: int) -> torch.Tensor:
     return rows.maximum(least)
 
 
+def check_top(count: int, vocabulary: int) -> None:
+    """Raises InvalidInput for more log-probabilities of a position than there are."""
+    if count > vocabulary:
+        raise InvalidInput(
+            f"Expected a top of at most {vocabulary} for logprobs, one for each token there is, but got top={count}; "
+            "name fewer, or leave it away for all."
+        )
+
+
 def packed(rows: torch.Tensor, count: int) -> torch.Tensor:
     """Ids and log-probabilities (T, 2 K) of rows (T, V) of all of them."""
-    largest = rows.topk(min(count, rows.shape[-1]), dim=-1)
+    check_top(count, rows.shape[-1])
+    largest = rows.topk(count, dim=-1)
     return torch.cat([largest.indices.to(rows.dtype), largest.values], dim=-1)
 
 
@@ -27,10 +37,10 @@ def unpacked(rows: torch.Tensor, vocabulary: int, count: int, number: int) -> to
     """The rows (T, V) that (T, 2 K) stand for; those of prompt `number`, for the message.
 
     Raises:
-        InvalidInput: other shapes, a type that rounds ids, ids that are none or named twice, or a log-probability
-            above 0.
+        InvalidInput: other shapes, a type that rounds ids, ids that are none or named twice, more of them than there
+            are, or a log-probability above 0.
     """
-    count = min(count, vocabulary)
+    check_top(count, vocabulary)
     if 2 / torch.finfo(rows.dtype).eps < vocabulary - 1:
         raise InvalidInput(
             f"Expected ids below {vocabulary} in float32, but tensor {number} is {name_of(rows.dtype)}, which rounds "

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from numerics.dtypes import name_of
 from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
@@ -64,7 +65,8 @@ def measure_released(
         stages: is told how far the work is.
 
     Raises:
-        InvalidInput: states of other prompts, of another width, not finite, or not after a block; a single prompt.
+        InvalidInput: states of other prompts, of another width, not finite or beyond the model's type, or not after a
+            block; a single prompt.
     """
     check_loaded(model)
     check_states(after)
@@ -80,6 +82,7 @@ def measure_released(
     network = Network(model, after.layer)
     before = [network.run(torch.tensor([prompt], device=model.device))[0].cpu().double() for prompt in ids]
     released = [rows.cpu().double() for rows in after]
+    _check_held(model, after)
     changes = [later - rows for later, rows in zip(released, before, strict=True)]
     strength = float(torch.cat(changes).norm(dim=1).mean() / torch.cat(before).norm(dim=1).mean())
     attack = Attack.at(network, [], candidates, seed)
@@ -92,6 +95,16 @@ def measure_released(
     attacker = told_to(model, candidates) | {"told_changes_of_other_prompts": True}
     one = curve(NAME, strength, after.layer, found, attacker)
     return Leak((one,), (after.layer,), len(ids), attacker["candidates"], 0)
+
+
+def _check_held(model: LanguageModel, after: States) -> None:
+    """Raises InvalidInput where the model's type does not hold the states, or float64 not their squares."""
+    for number, rows in enumerate(after):
+        if not bool(rows.to(model.dtype).isfinite().all() and rows.double().square().sum().isfinite()):
+            raise InvalidInput(
+                f"Expected released states that {name_of(model.dtype)} holds, in which {model.name} computes, but "
+                f"tensor {number} has numbers up to {float(rows.abs().max()):.3g}, which overflow; scale it down."
+            )
 
 
 def _others(changes: Sequence[torch.Tensor], number: int) -> torch.Tensor:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from numerics.dtypes import name_of
+from proofs.errors import InvalidInput
 from sipit.cache import keep_json, kept_json, measured_with
 from sipit.models import LanguageModel
 from sipit.models.network import Network
@@ -96,7 +98,7 @@ class Attack:
             number,
         )
         return (
-            f"{measured_with(model.device)}/leak/bounds/{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.json"
+            f"{measured_with(model.device)}/leak/read/{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.json"
         )
 
     def _measured(self, prompt: list[int], number: int) -> list[dict[str, Any]]:
@@ -141,9 +143,20 @@ class Attack:
         return found
 
     def _leaving(self, rows: torch.Tensor, defence: Defence, level: float, number: int) -> torch.Tensor:
-        """What leaves of the rows of a prompt, rounded to the type of the model."""
-        drawn = _generator(self.seed, number, defence.name, level)
-        return released(defence, rows, level, self.known, drawn).to(self.network.model.dtype).double()
+        """What leaves of the rows of a prompt, rounded to the type of the model.
+
+        Raises:
+            InvalidInput: that type does not hold it.
+        """
+        drawn, model = _generator(self.seed, number, defence.name, level), self.network.model
+        leaving = released(defence, rows, level, self.known, drawn).to(model.dtype).double()
+        if not bool(leaving.isfinite().all()):
+            wider = "name others" if model.dtype == torch.float64 else "name others, or a wider --dtype"
+            raise InvalidInput(
+                f"Expected strengths of {defence.name} whose states {name_of(model.dtype)} holds, in which "
+                f"{model.name} computes, but got {level:g}, at which they overflow; {wider}."
+            )
+        return leaving
 
     def _shortlist(self, token: int, position: int, number: int) -> torch.Tensor:
         """The whole vocabulary, or the true token, those nearest to it, and others at random."""

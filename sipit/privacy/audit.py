@@ -25,6 +25,7 @@ from sipit.record import Stages, finite, silent
 from sipit.states.files import States, check_states
 
 _SPEAKS = 0.5  # relative distance that a row's threshold must stay below to say anything: unrelated states are 1 apart
+_MANY = 10**7  # from here on a number of runs is told by its first digits
 _LINES = 16  # prompts of the map that a page draws
 
 
@@ -172,9 +173,10 @@ def _answer(claim: Claim, threshold: Threshold, rows: torch.Tensor, tokens: Sequ
     bad = torch.nonzero(~(scores <= most)).flatten().tolist()
     speaking = int((most * right.spread < _SPEAKS).sum())
     reason: str | None = None
-    if threshold.runs < threshold.needed(rate):
-        runs = f"{threshold.needed(rate)} calibration runs of each way"
-        reason = f"a rate of {rate:g} needs {runs}, and there are {threshold.runs}"
+    needed = threshold.needed(rate)
+    if threshold.runs < needed:
+        runs = f"{needed if needed < _MANY else f'{needed:.3g}'} calibration runs of each way"
+        reason = f"a rate of {rate} needs {runs}, and there are {threshold.runs}"
     elif not bad and not speaking:
         reason = "rounding spreads every row as far as unrelated states are apart; 1 row that speaks is needed"
     answer = "undecided" if reason is not None else "inconsistent" if bad else "consistent"

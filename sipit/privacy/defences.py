@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from scipy import stats
@@ -25,6 +25,7 @@ from proofs.errors import InvalidInput
 
 _SHRINK = 1e-3  # of the mean variance, added to every variance
 _HALVINGS = 50
+_FAINTEST = 1e-100  # strengths below are read as this: far below every rounding, and nothing over it overflows
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +116,8 @@ class Defence:
             it gives the attack, and a bound of its error.
         range: the strengths that mean something, from the first (without it, if it is 0) to the last.
         whole: whether only whole numbers do.
+        counts: what they are of the coordinates of a row: a "share", of which there is one coordinate at least, a
+            "number", of which there are no more than it has; or nothing of the kind.
     """
 
     name: str
@@ -124,9 +127,10 @@ class Defence:
     apart: Apart | None = None
     range: tuple[float, float] = (0.0, math.inf)
     whole: bool = False
+    counts: Literal["share", "number"] | None = None
 
-    def check(self, given: float) -> None:
-        """Raises InvalidInput for a strength that means nothing here."""
+    def check(self, given: float, width: int | None = None) -> None:
+        """Raises InvalidInput for a strength that means nothing here, or nothing of rows of a width."""
         low, high = self.range
         strength = number(given)
         if strength is None or not (
@@ -139,13 +143,25 @@ class Defence:
                 f"Expected {kind} {span} as strengths of {self.name}, but got {shown(given)}; correct it, or name "
                 "defences whose strengths mean the same."
             )
+        if width is not None and not self.fits(strength, width):
+            few = "a share that is one of them at least" if self.counts == "share" else "no more than there are"
+            raise InvalidInput(
+                f"Expected of {width} coordinates {few} as strengths of {self.name}, but got {shown(given)}; name "
+                f"{'larger' if self.counts == 'share' else 'smaller'} ones."
+            )
+
+    def fits(self, strength: float, width: int) -> bool:
+        """Whether rows of so many coordinates can be changed so much: what is counted of them is there."""
+        if self.counts is None:
+            return True
+        return round(strength * width) >= 1 if self.counts == "share" else strength <= width
 
     def likelihoods(self, seen: Seen, candidates: torch.Tensor, strength: float, known: Known) -> torch.Tensor:
         """How likely each candidate is, (C,), up to a constant."""
         if self.attack is not None:
             return self.attack(seen, candidates, strength, known)
         if self.apart is not None:
-            return -(self.apart(seen.row, candidates, strength, known) ** 2) / 2
+            return _gaussian_likelihoods(self.apart(seen.row, candidates, max(strength, _FAINTEST), known))
         changed = self.apply(candidates, strength, known, torch.Generator().manual_seed(0))
         return alike(seen.row, changed, known)
 
@@ -156,13 +172,24 @@ class Defence:
         """
         if self.apart is None:
             return None
-        pairs = stats.norm.sf(self.apart(state, others, strength, known).numpy() / 2)
+        pairs = stats.norm.sf(self.apart(state, others, max(strength, _FAINTEST), known).numpy() / 2)
         return min(1.0, float(pairs.sum()))
 
 
 def alike(row: torch.Tensor, candidates: torch.Tensor, known: Known) -> torch.Tensor:
     """Log-likelihoods where a released row is a candidate up to rounding."""
     return -((candidates - row).norm(dim=1) ** 2) / (2 * (known.unit * known.mean_norm) ** 2)
+
+
+def _gaussian_likelihoods(apart: torch.Tensor) -> torch.Tensor:
+    """Log-likelihoods of what lies so many standard deviations away, relative to the nearest.
+
+    Squares of the distances themselves overflow far away, where all would then be alike.
+    """
+    nearest = apart.min()
+    if not bool(nearest.isfinite()):
+        return torch.zeros_like(apart)  # all are beyond every number: nothing is told
+    return -(apart - nearest) * (apart + nearest) / 2
 
 
 def _noise(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -255,13 +282,13 @@ DEFENCES: dict[str, Defence] = {
         Defence("gaussian", _RELATIVE, _gaussian, apart=_apart_gaussian),
         Defence("covariant", _RELATIVE, _covariant, apart=_apart_covariant),
         Defence("clip", (0.01, 0.1, 0.3, 0.6, 0.9), _clip, range=(0, 1)),
-        Defence("top-k", _SHARES, _top, range=(0, 1)),
-        Defence("low-rank", _RANKS, _low_rank, range=(1, math.inf), whole=True),
-        Defence("projection", _RANKS, _projection, range=(1, math.inf), whole=True),
+        Defence("top-k", _SHARES, _top, range=(0, 1), counts="share"),
+        Defence("low-rank", _RANKS, _low_rank, range=(1, math.inf), whole=True, counts="number"),
+        Defence("projection", _RANKS, _projection, range=(1, math.inf), whole=True, counts="number"),
         Defence("bits", (8, 6, 4, 3, 2), _bits, range=(2, 52), whole=True),
-        Defence("drop", (0.25, 0.5, 0.75, 0.9, 0.99), _drop, range=(0, 1)),
-        Defence("permute", _SHARES, _permute, _behind_permutation, range=(0, 1)),
-        Defence("rotate", _SHARES, _rotate, _behind_rotation, range=(0, 1)),
+        Defence("drop", (0.25, 0.5, 0.75, 0.9, 0.99), _drop, range=(0, 1), counts="share"),
+        Defence("permute", _SHARES, _permute, _behind_permutation, range=(0, 1), counts="share"),
+        Defence("rotate", _SHARES, _rotate, _behind_rotation, range=(0, 1), counts="share"),
     )
 }
 
@@ -281,7 +308,7 @@ def released(defence: Defence, rows: torch.Tensor, strength: float, known: Known
         )
     if not bool(torch.isfinite(changed).all()):
         raise InvalidInput(
-            f"Expected finite states from the defence {defence.name!r}, but at strength {strength:g} it makes some "
-            "that are not; keep what it computes within the range of float64."
+            f"Expected finite states from the defence {defence.name!r}, but got NaN or infinity at strength "
+            f"{strength:g}; name other strengths."
         )
     return changed

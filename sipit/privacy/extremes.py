@@ -46,13 +46,18 @@ def _quantile(runs: int, rate: float) -> float:
     fits = _fits(runs)
 
     def excess(quantile: float) -> float:
-        return float(stats.gumbel_r.sf(fits[:, 0] + fits[:, 1] * quantile).mean()) - rate
+        places = fits[:, 0] + fits[:, 1] * quantile
+        if rate > 0.5:  # what is exceeded nearly always: there 1 - rate has the digits
+            return (1 - rate) - float(stats.gumbel_r.cdf(places).mean())
+        return float(stats.gumbel_r.sf(places).mean()) - rate
 
     plain = float(stats.gumbel_r.isf(rate))  # a quantile at 1 - rate has no rates below 1e-16
-    most = plain + 1
+    least, most = plain - 1, plain + 1
     while excess(most) > 0:
         most += most - plain
-    return float(optimize.brentq(excess, plain - 1, most))  # pyright: ignore[reportArgumentType]
+    while excess(least) < 0:
+        least -= plain - least
+    return float(optimize.brentq(excess, least, most))  # pyright: ignore[reportArgumentType]
 
 
 @functools.cache

@@ -98,7 +98,8 @@ def measure_leak(
             (None where the system does not say), as estimated from the first tokens at each layer.
 
     Raises:
-        InvalidInput: no such defence or layer, a strength that means nothing, or a defence that changes shapes.
+        InvalidInput: no such defence or layer, a strength that means nothing or goes beyond the model's type, or a
+            defence that changes shapes.
     """
     check_loaded(model)
     chosen = [_defence(one) for one in several("defences", list(DEFENCES) if defences is None else defences)]
@@ -109,9 +110,9 @@ def measure_leak(
     if strengths is not None:
         strengths = tuple(map(whole_number, several("strengths", strengths)))
     for one, level in itertools.product(chosen, strengths or ()):
-        one.check(level)
+        one.check(level, model.width)
     ids = _prompts(model, quick, seed) if prompts is None else tokenize(model, prompts)
-    levels = [(one, level) for one in chosen for level in _levels(one, strengths, quick)]
+    levels = [(one, level) for one in chosen for level in _levels(one, strengths, model.width, quick)]
     done: dict[int, list[list[list[dict[str, Any]]]]] = {layer: [] for layer in at}
     attacks = {layer: Attack.at(Network(model, layer), levels, candidates, seed).drawn_again(seeds) for layer in at}
     if announce is not None:
@@ -150,8 +151,9 @@ def _defence(given: str | Defence) -> Defence:
     return DEFENCES[one_of("defences", given, DEFENCES)]
 
 
-def _levels(defence: Defence, strengths: tuple[float, ...] | None, quick: bool) -> tuple[float, ...]:
-    own = defence.strengths
+def _levels(defence: Defence, strengths: tuple[float, ...] | None, width: int, quick: bool) -> tuple[float, ...]:
+    """The strengths that are given; else the defence's own, those that rows of the width can be changed by."""
+    own = tuple(one for one in defence.strengths if defence.fits(one, width))
     return strengths if strengths is not None else tuple(dict.fromkeys((own[0], own[-1]))) if quick else own
 
 

@@ -7,6 +7,7 @@ whichever way honest states were captured.
 """
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +107,7 @@ class Threshold:
 
     def needed(self, rate: float) -> int:
         """How many runs of each way it takes to speak of a rate."""
-        return math.ceil(1 / (_BEYOND * rate))
+        return math.ceil(min(1 / (_BEYOND * rate), sys.float_info.max))
 
 
 def held_out_prompts(model: LanguageModel, count: int = _HELD_OUT) -> list[list[int]]:

@@ -12,23 +12,28 @@ from sipit.models.network import Network
 def divergences(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """KL(before || after) in nats position by position, and whether the likeliest token is the same; of logits (T, V).
 
-    Both of shape (T,), computed in float64; a token that both rule out counts nothing.
+    Both of shape (T,), computed in float64; a token that both rule out counts nothing. Where the logits behind a change
+    are no numbers any more the divergence is NaN, and nothing is the same.
     """
     p, q = (logits.cpu().double().log_softmax(1) for logits in (before, after))
     terms = torch.where(p > -torch.inf, p.exp() * (p - q), 0.0)
-    return terms.sum(1).clamp_min(0.0), p.argmax(1) == q.argmax(1)
+    return terms.sum(1).clamp_min(0.0), (p.argmax(1) == q.argmax(1)) & ~q.isnan().any(1)
 
 
 def summary(kl: Sequence[torch.Tensor], same: Sequence[torch.Tensor]) -> dict[str, Any]:
-    """`kl` {`mean`, `p50`, `p99`, `max`} in nats and `same_top1`, over all positions; None where there are none."""
+    """`kl` {`mean`, `p50`, `p99`, `max`} in nats and `same_top1`, over all positions; None where there are none.
+
+    `kl` is None as well where a position's is beyond every number: the rest of a network may overflow behind a change.
+    """
     if not kl:
         return {"kl": None, "same_top1": None}
     values, alike = torch.cat(list(kl)), torch.cat(list(same))
+    known = bool(values.isfinite().all())
     return {
         "kl": {
             "mean": float(values.mean()), "p50": float(values.quantile(0.5)), "p99": float(values.quantile(0.99)),
             "max": float(values.max()),
-        },
+        } if known else None,
         "same_top1": float(alike.double().mean()),
     }  # fmt: skip
 

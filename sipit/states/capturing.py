@@ -14,7 +14,7 @@ from sipit.models.language_model import check_loaded
 from sipit.models.network import Network
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
-from sipit.observations.top import packed
+from sipit.observations.top import check_top, packed
 from sipit.prompts.reading import tokenize
 from sipit.record import Progress, versions, versions_in_words
 from sipit.states.arrays import check_finite
@@ -44,7 +44,7 @@ def capture(
         layer: 0 is the embedding, L the residual stream before the final norm, "final" the state after it; several
             where that is observed (`sipit.observations.observation`).
         observe: which tensors, such as "keys,values"; by default the residual stream, of width n = d.
-        top: how many log-probabilities of each position are kept.
+        top: how many log-probabilities of each position are kept, of those that there are.
         cached: one token at a time with a key-value cache, as during generation.
         batch: prompts that run together; the shorter ones are padded, unless that was seen to change their states
             (`LanguageModel.abilities`), or depends on the length of the whole run: then each runs alone.
@@ -63,6 +63,8 @@ def capture(
     check_loaded(model)
     chosen = Observation.of(observe, layer, top).within(model.layers, model.name)
     network = observed_network(model, replace(chosen, top=None))
+    if chosen.top is not None:
+        check_top(chosen.top, network.width)
     batch, cached = whole("the batch", batch, least=1), switch("cached", cached)
     if cached and batch > 1:
         raise InvalidInput(f"Expected a batch of 1 with a cache, but got batch={batch}; leave one of them away.")

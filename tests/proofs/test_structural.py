@@ -13,7 +13,7 @@ from proofs.kernel.value_numbering.number import Numbering
 from proofs.kernel.value_numbering.rules import RULES, added, entrywise, multiplied, selected, subtracted
 from proofs.network.axes import groups
 from proofs.network.graph import Graph
-from proofs.structure.dependence import causal, influences
+from proofs.structure.dependence import _reshape, causal, influences
 from proofs.structure.entrywise import ENTRYWISE
 from proofs.structure.equal_prompts import repeated_tokens_collide
 from proofs.structure.positions import positions
@@ -186,6 +186,19 @@ def test_groups_cover_both_shapes_with_equal_sizes(sizes: list[int], chance: obj
         assert [a for _, right in pairs for a in right] == list(range(len(new)))
         for left, right in pairs:
             assert np.prod([sizes[a] for a in left]) == np.prod([new[a] for a in right])
+
+
+SHAPES = st.lists(st.integers(0, 4), min_size=1, max_size=4)
+
+
+@given(SHAPES, st.permutations(range(4)), st.lists(st.booleans(), min_size=4, max_size=4))
+def test_a_reshape_is_what_reshaping_all_of_it_gives(sizes: list[int], order: list[int], keep: list[bool]) -> None:
+    """Also of no entries, where any axis fits any other."""
+    old, new = tuple(sizes), tuple(sizes[i] for i in order if i < len(sizes))
+    array = np.zeros([n if kept else 1 for n, kept in zip(old, keep, strict=False)], dtype=np.int64)
+    array += np.arange(array.size).reshape(array.shape)
+    found = _reshape(array, old, new)
+    assert np.array_equal(np.broadcast_to(found, new), np.broadcast_to(array, old).reshape(new))
 
 
 @given(st.data())

@@ -2,9 +2,12 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 import sipit
@@ -12,6 +15,7 @@ from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.cli import run
 from sipit.privacy.audit import audit_states
+from sipit.privacy.extremes import _fits, _quantile
 from sipit.privacy.fingerprint import fingerprint, fingerprinted
 from sipit.privacy.power import power_of
 from sipit.states.files import States
@@ -103,6 +107,32 @@ def test_a_rate_that_nothing_was_seen_of_is_undecided():
     found = audit_states(model, sipit.capture(model, PROMPTS[:1], layer=1), PROMPTS[:1], rate=1e-6)
     assert found.verdict is Verdict.UNDECIDED
     assert "calibration runs" in found.answers[0].reason
+
+
+@given(st.sampled_from([8, 24]), st.lists(st.floats(5e-324, 1.0, exclude_max=True), min_size=2, max_size=6))
+def test_every_rate_has_a_threshold_and_a_rarer_one_is_not_lower(runs, rates):
+    """By the fits themselves: on average over them a further maximum exceeds what is said at that rate."""
+    odd = [5e-324, 1e-300, 1e-16, 0.5, 0.9999999, 1 - 2**-53]
+    rates = sorted({*rates, *odd})
+    found = [_quantile(runs, rate) for rate in rates]
+    assert all(one >= other - 1e-6 * abs(one) for one, other in pairwise(found))
+    fits = _fits(runs)
+    for rate, quantile in zip(rates, found, strict=True):
+        places = fits[:, 0] + fits[:, 1] * quantile
+        assert stats.gumbel_r.sf(places).mean() == pytest.approx(rate, rel=1e-6, abs=1e-300)
+        assert stats.gumbel_r.cdf(places).mean() == pytest.approx(1 - rate, rel=1e-4)
+
+
+@pytest.mark.parametrize("rate", [5e-324, 1e-300, 1e-9, 0.5, 0.9999999, 1 - 2**-53])
+def test_an_audit_at_any_rate_ends_with_a_short_record(rate, monkeypatch):
+    model = tiny("llama")
+    found = audit_states(model, sipit.capture(model, PROMPTS[:2], layer=1), PROMPTS[:2], rate=rate)
+    found.to_record().dumps()
+    assert (found.verdict is Verdict.UNDECIDED) == (rate < 1e-3)
+    assert all(len(one.reason or "") < 120 for one in found.answers)
+    monkeypatch.setattr("sipit.privacy.power._PROMPTS", 2)
+    monkeypatch.setattr("sipit.privacy.power._TRIED", 1)
+    power_of(found.claim, found.threshold, rate, lambda *_: None)
 
 
 def test_other_prompts_and_models_are_refused():

@@ -203,6 +203,12 @@ SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "i
         ({"model_type": "mixtral", **SMALL, "num_local_experts": 10**8}, "num_local_experts"),
         ({"model_type": "llama", **SMALL, "hidden_size": "wide"}, "refuses"),
         ({"model_type": "llama", **SMALL, "num_attention_heads": 0}, "."),
+        ({"model_type": "llama", **SMALL, "hidden_act": "__import__"}, "nothing by the name '__import__'"),
+        ({"model_type": "llama", **SMALL, "torch_dtype": "os"}, "Expected a number format as torch_dtype"),
+        ({"model_type": "llama", **SMALL, "quantization_config": [1]}, "Expected an object as quantization_config"),
+        ({"model_type": "mistral", **SMALL, "num_attention_heads": 0, "head_dim": 8}, "q_proj"),
+        ({"model_type": "qwen3", **SMALL, "intermediate_size": 0}, "correct the size that is 0"),
+        ({"model_type": "mamba", "hidden_size": 32, "num_hidden_layers": 1, "state_size": 0}, "A_log"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -15,7 +15,7 @@ from proofs.verdict import Verdict
 from sipit.cli import run
 from sipit.models.network import Network
 from sipit.privacy.after import measure_released
-from sipit.privacy.defences import DEFENCES, Defence, Known, released
+from sipit.privacy.defences import DEFENCES, Defence, Known, Seen, released
 from sipit.privacy.leak import measure_leak
 from sipit.privacy.record import leak_record
 from sipit.quantization.output import divergences, summary
@@ -82,6 +82,83 @@ def test_the_bound_of_two_states_is_the_error_itself(seed):
     apart = torch.stack([defence.apart(row, noisy, 1.0, KNOWN) for row in rows])
     seen = float((apart[1] < apart[0]).double().mean())
     assert abs(seen - bound) <= 5 * math.sqrt(bound * (1 - bound) / 4000) + 1e-3
+
+
+@given(
+    st.sampled_from(["gaussian", "covariant"]), st.integers(0, 2**31), st.integers(2, 9),
+    st.lists(st.floats(5e-324, 1e150), min_size=2, max_size=5),
+)  # fmt: skip
+def test_fainter_noise_never_hides_more(name, seed, count, strengths):
+    """Likelihoods order candidates as distances do at every strength, and without noise the true one is the nearest."""
+    defence, generator = DEFENCES[name], torch.Generator().manual_seed(seed)
+    rows = torch.randn(count, 16, generator=generator, dtype=torch.float64)
+    bounds = [defence.error_bound(rows[0], rows[1:], one, KNOWN) for one in sorted(strengths)]
+    assert bounds == sorted(bounds)
+    for strength in strengths:
+        quiet = defence.likelihoods(Seen(rows[0], rows[:0], rows[:0]), rows, strength, KNOWN)
+        assert int(quiet.argmax()) == 0 and quiet[0] > quiet[1:].max(), strength
+        noisy = released(defence, rows[:1], strength, KNOWN, generator)[0]
+        told, near = (
+            defence.likelihoods(Seen(noisy, rows[:0], rows[:0]), rows, strength, KNOWN),
+            defence.apart(noisy, rows, max(strength, 1e-100), KNOWN),
+        )
+        assert not bool(told.isnan().any()) and near[told.argmax()] == near.min(), strength
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_the_least_noise_of_all_reads_as_none(dtype):
+    curves = measure_leak(
+        tiny("llama", dtype=dtype), PROMPTS, layers=[1], defences=["gaussian", "covariant"], strengths=[5e-324, 1e-160]
+    ).curves
+    for curve in curves:
+        assert curve["recovered_tokens"] == curve["tokens"] and not curve["error_bound"]
+        assert curve["same_top1"] == 1
+
+
+def test_strengths_that_a_type_does_not_hold_are_refused_and_no_cost_is_told_that_overflows(capsys):
+    """Also what goes wrong behind the layer, where what left is finite: the record has to be JSON."""
+    for dtype, strength in (("float16", 1e6), ("float32", 1e300), ("float64", 1e308)):
+        with pytest.raises(InvalidInput, match="strength"):
+            measure_leak(tiny("llama", dtype=dtype), PROMPTS, layers=[1], defences=["gaussian"], strengths=[strength])
+    command = ["leak", "tiny-llama", "--quick", "--layers", "1", "--defences", "gaussian", "--strengths"]
+    assert run([*command, "1e6", "--dtype", "float16"]) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("sipit: Expected strengths of gaussian")
+    record = leak_record(tiny("llama", dtype="float64"), PROMPTS, layers=[1], defences=["gaussian"], strengths=[1e200])
+    assert record.result["curves"][0]["kl"] is None and record.result["curves"][0]["same_top1"] == 0
+    record.dumps()
+
+
+@given(st.integers(0, 2**31), st.sampled_from([math.nan, math.inf, -math.inf]))
+def test_a_summary_of_costs_has_numbers_or_none(seed, odd):
+    logits = torch.randn(3, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    broken = logits.clone()
+    broken[1, seed % 5] = odd
+    kl, same = divergences(logits, broken)
+    assert same.tolist() == [True, odd == -math.inf and int(logits[1].argmax()) != seed % 5, True]
+    assert summary([kl], [same])["kl"] is None
+
+
+@given(st.floats(5e-324, 1.0), st.integers(1, 64))
+def test_a_share_is_taken_as_it_is_called_up_to_half_a_coordinate(share, width):
+    known = Known(torch.ones(1, width, dtype=torch.float64), 1e-6)
+    for name in ("drop", "permute", "rotate", "top-k"):
+        if DEFENCES[name].fits(share, width):
+            DEFENCES[name].check(share, width)
+            assert abs(known.count(share) - share * width) <= 0.5
+        else:
+            assert share * width <= 0.5
+            with pytest.raises(InvalidInput, match=f"strengths of {name}"):
+                DEFENCES[name].check(share, width)
+
+
+def test_no_more_is_taken_than_there_is():
+    for name, strength in (("low-rank", 65), ("projection", 1e300), ("permute", 1e-320)):
+        with pytest.raises(InvalidInput, match=f"64 coordinates .* {name}"):
+            measure_leak(tiny("llama"), PROMPTS, defences=[name], strengths=[strength])
+    own = [
+        one["strength"] for one in measure_leak(tiny("llama"), PROMPTS[:2], layers=[1], defences=["low-rank"]).curves
+    ]
+    assert own == [1, 2, 4, 16, 64] and not DEFENCES["low-rank"].fits(64, 16)
 
 
 @pytest.mark.parametrize("name", DEFENCES)
@@ -190,6 +267,9 @@ def test_states_that_a_defence_let_out_are_read_as_far_as_it_changed_little(tmp_
     for prompts, rows in ((PROMPTS[:1], states[:1]), (PROMPTS[:2], states[1:3]), (PROMPTS, narrow)):
         with pytest.raises(InvalidInput):
             measure_released(model, prompts, sipit.States(rows, layer=1))
+    for far in (1e39, 1e200):
+        with pytest.raises(InvalidInput, match="released states that float32 holds"):
+            measure_released(model, PROMPTS, sipit.States([rows.double() * far for rows in states], layer=1))
     with pytest.raises(InvalidInput, match="after a block"):
         measure_released(model, PROMPTS, sipit.States(list(states), layer=0))
     assert run(["leak", "tiny-llama", "--released", str(tmp_path / "x.safetensors")]) == 2

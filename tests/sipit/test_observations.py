@@ -10,6 +10,7 @@ from transformers import AutoConfig
 
 import sipit
 from proofs.errors import InvalidInput, Unsupported
+from sipit.cli import run
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.policies.sketched import is_wide
 from sipit.models.hooks import hooked
@@ -266,6 +267,37 @@ def test_heads_are_read_in_every_order_of_axes_that_the_model_tells_apart(family
 def test_states_whose_layer_nobody_names_are_refused():
     with pytest.raises(InvalidInput, match="layer"):
         sipit.invert(tiny("gpt2"), sipit.States([torch.zeros(3, 64)], observation=Observation.of("keys")))
+
+
+@given(st.integers(1, 9), st.integers(1, 30), st.integers(0, 2**31))
+def test_so_many_are_kept_as_it_is_said_or_it_is_refused(vocabulary, count, seed):
+    rows = torch.randn(2, vocabulary, generator=torch.Generator().manual_seed(seed)).log_softmax(1)
+    if count <= vocabulary:
+        kept = packed(rows, count)
+        assert kept.shape == (2, 2 * count)
+        assert torch.equal(unpacked(kept, vocabulary, count, 0), leading(rows, count))
+        return
+    for given_rows in (lambda: packed(rows, count), lambda: unpacked(packed(rows, vocabulary), vocabulary, count, 0)):
+        with pytest.raises(InvalidInput, match=f"at most {vocabulary} for logprobs"):
+            given_rows()
+
+
+def test_a_top_that_is_named_is_meant(tmp_path, capsys):
+    """Also beside an observation, and beside several layers; nothing is written where it cannot be."""
+    model, out = tiny("llama"), tmp_path / "s.safetensors"
+    every = Observation(("logprobs",))
+    assert sipit.capture(model, [[1, 2]], observe=every, top=3).observation.top == 3
+    for top in (513, 2**70):
+        with pytest.raises(InvalidInput, match="at most 512 for logprobs"):
+            sipit.capture(model, [[1, 2]], observe="logprobs", top=top)
+    command = ["capture", "tiny-llama", "--text", "a b", "-o", str(out)]
+    assert run([*command, "--observe", "logprobs", "--top", "99999"]) == 2
+    assert run([*command, "--layer", "all", "--top", "2"]) == 2
+    assert run(["invert", "tiny-llama", "--text", "a b", "--observe", "logprobs", "--top", "513"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 3 and all(line.startswith("sipit: Expected") for line in said) and not out.exists()
+    assert run([*command, "--observe", "logprobs", "--top", "512"]) == 0
+    assert run(["invert", "tiny-llama", "--states", str(out)]) == 0
 
 
 @pytest.mark.parametrize("top", [1, 20])

@@ -16,14 +16,18 @@ import sysconfig
 import termios
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
 from sipit.cli import app, run
+from sipit.cli.output import check_output
 from tests.sipit.cases import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -214,6 +218,33 @@ def test_a_full_disk_leaves_the_old_page(records, tmp_path):
     assert re.fullmatch(r"sipit: Expected a file that can be written[^\n]*\n", done.stderr)
     assert page.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["r.html"]
+
+
+@given(st.integers(1, 300), st.sampled_from("aä語"), st.sampled_from([".json", ".md", ".html"]))
+def test_a_name_is_refused_before_the_work_just_where_it_could_not_be_written_after_it(length, character, ending):
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / (character * length + ending)
+        try:
+            check_output(path)
+        except InvalidInput as refusal:
+            assert str(refusal).startswith("Expected ") and "too long" in str(refusal)
+            with pytest.raises((InvalidInput, OSError)):
+                write_atomically(path, b"")
+        else:
+            assert not [*Path(folder).iterdir()], "nothing stays where nothing was written"
+            write_atomically(path, b"")
+            assert path.is_file()
+
+
+@pytest.mark.parametrize("name", [f"{'a' * 300}.json", f"{'a' * 248}.json", f"{'a' * 300}/x.json", "none/x.json",
+                                  "file/x.json", "/proc/x.json", "folder.json"])  # fmt: skip
+def test_an_output_that_cannot_be_is_refused_before_the_work(name, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.json").mkdir()
+    monkeypatch.setattr("sipit.claims.check.check_model", lambda *_, **__: pytest.fail("work was begun"))
+    assert run(["check", "tiny-llama", "-o", str(tmp_path / name)]) == 2
+    assert re.fullmatch(r"sipit: Expected [^\n]*\n", capsys.readouterr().err)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"file", "folder.json"}
 
 
 def test_room_for_states_is_taken_before_they_are_computed(tmp_path):

@@ -82,7 +82,7 @@ def _show(result: dict[str, Any]) -> None:
         said = one["reason"] or f"score {score:.3g} of at most {one['threshold']:.3g}"
         bad = "" if one["first_bad_row"] is None else f", first at row {one['first_bad_row']}"
         typer.echo(f"prompt {number}: {one['answer']} ({one['rows']} rows; {said}{bad})")
-    typer.echo(f"false alarms: {result['false_alarm_rate']:g} of prompts")
+    typer.echo(f"false alarms: {result['false_alarm_rate']} of prompts")
     for one in result["false_alarms"] or ():
         typer.echo("  honest, {way}: {detected} of {prompts} called inconsistent".format(**one))
     for one in result["power"] or ():

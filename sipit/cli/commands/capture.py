@@ -59,6 +59,8 @@ def capture(
     several = observe is None and layer is not None and (layer == "all" or "," in layer)  # for `sipit compare`
     if fingerprint is not None and (several or observe is not None):
         raise InvalidInput("Expected fingerprints of the residual stream at one layer, but got more; name one layer.")
+    if top is not None and several:
+        raise InvalidInput("Expected --top beside --observe logprobs, but got layers of residual; leave one away.")
     observed = None if several else Observation.of(observe, parse_named_layers(layer), top)
     watch = Stopwatch()
     language_model = load(model, dtype=dtype, device=device, seed=seed)
