@@ -61,8 +61,8 @@ def asked_of_a_class(kind: type[SipitError], expected: str, way_out: str) -> Gen
 
 
 def one_line(error: BaseException) -> str:
-    """The first sentence of an error's text, in one line and without a full stop, or its kind; both for KeyError."""
+    """The first sentence of an error's text, in one line and without a full stop, or its kind."""
     text, kind = " ".join(str(error).split()).partition(". ")[0], type(error).__name__
-    if isinstance(error, KeyError):
-        text = f"{kind}: {text}"
+    if isinstance(error, KeyError) and text:  # which says the name alone
+        text = f"it knows nothing by the name {text}"
     return (text or kind)[:_LONGEST].rstrip(".")

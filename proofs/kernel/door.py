@@ -136,10 +136,12 @@ def _regularity(certificate: Mapping[str, Any]) -> Claim:
     if "other_lengths" in claim.certificate["claim"]:  # else nobody says which graphs these are
         others["other_lengths"] = {length: unlabelled(graph) for length, graph in certificate["other_lengths"].items()}
     named = "; ".join(f"{family['family']}: {family['statement']}" for family in found)
+    lengths = ", ".join(map(str, sorted(graphs_of(certificate))))
+    none = f"no family is derived of the networks for {lengths} tokens, and of longer prompts nothing is claimed."
     return replace(
         claim,
         verdict=Verdict.REFUTED if found else claim.verdict,
-        sentence=f"{claim.sentence} Prompts that collide for every parameter: {named or 'no family is derived.'}",
+        sentence=f"{claim.sentence} Prompts that collide for every parameter: {named or none}",
         certificate={**claim.certificate, "structural_collisions": found, **others},
         reason=f"{claim.reason}, every structural collision is shown again",
     )

@@ -31,7 +31,7 @@ def vocabulary(loaded: Any, *, nearest: bool = False, stages: Stages = silent) -
         with stages(f"nearest rows, {products:.1e} multiply-adds at most") as progress:
             pair = nearest_rows(weight, progress=progress)
     groups = [list(group) for group in found.groups]
-    if groups and loaded.decoder.other_tables + loaded.decoder.tables[1:]:  # another table may tell them apart
+    if groups:  # another table, or the body, may tell them apart
         groups = loaded.shared_classes
     return {
         "rows": found.rows,

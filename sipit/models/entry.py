@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from numerics.networks.stream import Stream
+from sipit.models.abilities import Abilities, agree
 from sipit.models.hooks import Reached, hooked
 from sipit.models.lookups import LookupsSeen
 from sipit.models.refusals import Refusals
 
 _TRIED = 64  # tokens on which it is seen whether the blocks are handed the rows as they are
+_SHARED = 4096  # tokens that share a row, of which it is seen whether they are told apart
 _BATCH = 512  # tokens that run at once
 _ALIKE = 0.01  # of a difference: what the change of a row and the change of what enters may differ by
 
@@ -64,6 +66,38 @@ def other_tables(body: nn.Module, embeddings: Sequence[nn.Embedding], arguments:
         body(input_ids=ids, **arguments)
     others = {table.data_ptr(): table for table in seen.tables if table.data_ptr() not in known}
     return tuple(table.detach().reshape(rows, -1) for table in others.values())
+
+
+def told_apart(body: nn.Module, abilities: Abilities, classes: torch.Tensor) -> torch.Tensor:
+    """Classes (V,) of tokens with equal rows, cut where a token's states in a short prompt are not its class's.
+
+    A body may compare ids, too: padding of RoBERTa has another place. Each token is run in front of others and behind
+    them; where very many share a row, some of them are.
+    """
+    shared = (classes != torch.arange(len(classes), device=classes.device)).nonzero().flatten()
+    if not len(shared):
+        return classes
+    some = shared[torch.linspace(0, len(shared) - 1, min(_SHARED, len(shared)), device=shared.device).long()].unique()
+    apart: dict[int, list[int]] = {}
+    with torch.inference_mode():
+        for tokens in some.split(_BATCH):
+            one, other = (_prompts(of, len(classes)) for of in (tokens, classes[tokens]))
+            states = [body(input_ids=ids, **abilities.arguments())[0] for ids in (one, other)]
+            for token, left, right in zip(tokens.tolist(), *states, strict=True):
+                if not agree(left, right, left.dtype):
+                    apart.setdefault(int(classes[token]), []).append(token)
+    if not apart:
+        return classes
+    cut = classes.clone()
+    for members in apart.values():
+        cut[members] = min(members)
+    return told_apart(body, abilities, cut)
+
+
+def _prompts(tokens: torch.Tensor, rows: int) -> torch.Tensor:
+    """Prompts (n, 4) with a token twice."""
+    others = torch.full_like(tokens, rows // 2), torch.full_like(tokens, rows // 3)
+    return torch.stack([tokens, others[0], tokens, others[1]], dim=1)
 
 
 def _moves_alike(rows: torch.Tensor, states: torch.Tensor) -> bool:

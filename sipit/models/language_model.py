@@ -12,6 +12,7 @@ from numerics.networks.products import rounded_unit
 from numerics.pairs.row_classes import row_classes
 from proofs.errors import InvalidInput
 from sipit.models.abilities import Abilities
+from sipit.models.entry import told_apart
 from sipit.models.length import LengthDependence
 from sipit.models.near_rows import NearRows
 from sipit.models.structure import Decoder
@@ -118,10 +119,12 @@ class LanguageModel:
     def token_classes(self) -> torch.Tensor:
         """For every token the smallest id with the same rows in all tables that ids index, shape (V,), int64.
 
-        Tokens of one class have equal states after every prefix at every layer, so no method can tell them apart.
+        Tokens of one class have equal states after every prefix at every layer, so no method can tell them apart. Those
+        that a trial tells apart all the same, as padding whose place is counted otherwise, are classes of their own.
         """
         tables = [*(table.weight for table in self.decoder.tables), *self.decoder.other_tables]
-        return torch.tensor(row_classes(*tables), device=self.device)
+        classes = torch.tensor(row_classes(*tables), device=self.device)
+        return told_apart(self.decoder.body, self.abilities, classes)
 
     @cached_property
     def entering_rows(self) -> torch.Tensor:

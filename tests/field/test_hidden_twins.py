@@ -9,6 +9,7 @@ import transformers as tf
 import sipit
 from numerics.networks.shrinking import small_copy
 from proofs.errors import Unsupported
+from sipit.claims.vocabulary import vocabulary
 from sipit.collisions.record import collision_record
 from sipit.inversion.outcome import Outcome
 from tests.field.models import COMMON, llama
@@ -128,3 +129,20 @@ def test_a_body_that_a_short_prompt_changes_for_good_is_refused():
         language_model(drawn(lambda: tf.BigBirdForCausalLM(config)))
     config.attention_type = "original_full"
     assert language_model(drawn(lambda: tf.BigBirdForCausalLM(config))).layers == 2
+
+
+def test_a_token_that_the_body_compares_is_no_twin_of_those_that_share_its_row():
+    """Padding of RoBERTa is counted at no place, whatever its row."""
+    config = tf.RobertaConfig(**COMMON | {"is_decoder": True, "pad_token_id": 1, "max_position_embeddings": 64})
+    module = drawn(lambda: tf.RobertaForCausalLM(config))
+    with torch.no_grad():
+        rows = module.get_input_embeddings().weight
+        rows[7] = rows[9] = rows[1]
+    model = language_model(module)
+    assert model.shared_classes == [[7, 9]]
+    assert vocabulary(model)["groups"] == [[7, 9]]
+    for prompt in ([5, 1, 3], [5, 7, 3], [5, 9, 3]):
+        (inversion,) = sipit.invert(model, sipit.capture(model, [prompt], layer=2))
+        named = {*inversion.alternatives[0].token_ids} if inversion.alternatives else {*inversion.token_ids}
+        assert (inversion.outcome is Outcome.RECOVERED) is (1 in prompt)
+        assert named == ({*prompt} if 1 in prompt else {7, 9})

@@ -290,8 +290,8 @@ def test_gguf_is_read_densely_and_named_so(folder, tmp_path):
         assert torch.equal(captured(name, tmp_path), plain_states(module))
     said = called("invert", folder / "m.gguf", "--states", tmp_path / "states.safetensors")
     assert said[0] == 0 and "m.gguf dequantised" in said[2]
-    (tmp_path / "p.txt").write_text("t1\n")
-    said = called("compare", folder / "m.gguf", f"{folder / 'm.gguf'}@batch=1", "--prompts", tmp_path / "p.txt")
+    (tmp_path / "p.jsonl").write_text('{"token_ids": [1, 2, 3]}\n')
+    said = called("compare", folder / "m.gguf", f"{folder / 'm.gguf'}@batch=1", "--prompts", tmp_path / "p.jsonl")
     assert said[0] == 0, said
     shutil.copy(tmp_path / "plain" / "config.json", folder)
     assert not config_alone(str(folder))

@@ -130,6 +130,37 @@ def test_what_a_window_does_is_tried(data, layer, expected):
     assert found == expected if expected is None else (found.size, found.every_layer, found.reach) == expected
 
 
+CONVOLVED = {"model_type": "lfm2", **SIZES, "num_key_value_heads": 1, "max_position_embeddings": 512}
+
+
+@pytest.mark.parametrize(
+    ("fields", "verdict", "reach"),
+    [
+        ({"layer_types": ["conv", "conv"]}, "refuted", 5),
+        ({"layer_types": ["conv", "conv"], "conv_L_cache": 12}, "refuted", 23),
+        ({"layer_types": ["conv", "conv"], "conv_L_cache": 40}, "undecided", 79),
+        ({"layer_types": ["conv", "full_attention"]}, "proved", None),
+    ],
+    ids=str,
+)
+def test_convolutions_bound_what_is_seen_as_windows_do(tmp_path, fields, verdict, reach):
+    """The last state of prompts that differ where no convolution reaches is the same, to the bit."""
+    config = {**CONVOLVED, **fields}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    record = check_model(str(path))
+    assert record.verdict.value == verdict
+    assert (record.result["window"] is None) is (reach is None)
+    torch.manual_seed(0)
+    module = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config)).double().eval()
+    seen = reach or 60
+    ids = torch.full((2, seen + 1), 3)
+    ids[1, 0] = 2
+    with torch.inference_mode():
+        first, second = module.base_model(input_ids=ids, use_cache=False)[0][:, -1]
+    assert torch.equal(first, second) is (reach is not None)
+
+
 def test_a_window_that_could_not_be_tried_is_not_said_to_be_seen(tmp_path, monkeypatch):
     def refused(config):
         raise InvalidInput("Expected a config that can be made small, but got another.")

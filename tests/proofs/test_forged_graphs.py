@@ -111,7 +111,7 @@ def test_parameters_have_names_that_are_texts(names: tuple[Any, Any]) -> None:
 
     honest = check(certificate("1", "True"))
     assert honest.claim is not None
-    assert honest.claim.sentence.endswith("Prompts that collide for every parameter: no family is derived.")
+    assert honest.claim.sentence.endswith("and of longer prompts nothing is claimed.")
     refused = check(certificate(*names))
     assert (refused.verdict, "under a name" in refused.reason) == (Verdict.REJECTED, True)
 

@@ -10,6 +10,7 @@ import pytest
 
 from proofs import InvalidInput, Verdict, certify_separation, check
 from proofs.arithmetic.ball import Balls
+from proofs.enclosures.closest import Crowd
 from proofs.enclosures.distances import decimal_below, lower_bound, separation
 from proofs.enclosures.enclosure import Enclosure
 from proofs.enclosures.in_arb import balls_of
@@ -333,6 +334,27 @@ def test_the_least_bound_is_that_of_all_pairs_exactly() -> None:
     assert found.unresolved == tuple(sorted(pair for pair, bound in exact.items() if not bound))
     assert (0, 60) in found.unresolved
     assert found.minimum == min(bound for bound in exact.values() if bound)
+
+
+@pytest.mark.parametrize("exponent", [400, 480, 560, 700, 900])
+def test_enclosures_beyond_what_float64_squares_are_bounded_exactly(exponent: int) -> None:
+    """A file chooses how large its enclosures are; one that says nothing leaves its pairs open."""
+    states = [enclosure([k << 60, 3], 1) for k in range(4)]
+    wide = [enclosure([1 << exponent, 0], 1 << exponent + 1), enclosure([-1 << exponent, 5], 1)]
+    found = separation([*states, *wide])
+    exact = {(i, j): lower_bound(a, b) for i, a in enumerate([*states, *wide])
+             for j, b in enumerate([*states, *wide]) if i < j}  # fmt: skip
+    assert found.unresolved == tuple(sorted(pair for pair, bound in exact.items() if not bound))
+    assert found.minimum == min(bound for bound in exact.values() if bound)
+
+
+@pytest.mark.parametrize("value", [2.0**480, 2.0**600, 2.0**1023, np.inf, np.nan])
+def test_states_whose_squares_overflow_are_not_compared_in_float64(value: float) -> None:
+    rows, radii = np.ones((3, 2)), np.ones(3)
+    Crowd(rows * (2.0**479), radii)
+    for mid, radius in ((rows * value, radii), (rows, radii * value), (rows, radii * -value)):
+        with pytest.raises(Unsupported, match="squares"):
+            Crowd(mid, radius)
 
 
 def test_bounds_of_enclosures_on_different_grids() -> None:

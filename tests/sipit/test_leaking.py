@@ -186,7 +186,7 @@ def test_a_defence_of_ones_own_is_measured_and_one_that_changes_shapes_refused()
     assert curve["defence"] == "halved" and curve["recovered_tokens"] == curve["tokens"]
     cut = Defence("cut", (0.5,), lambda rows, strength, known, generator: rows[:, :3])
     holed = Defence("holed", (0.5,), lambda rows, strength, known, generator: rows / 0)
-    with pytest.raises(InvalidInput, match=r"Expected finite states from the defence 'holed', but at strength 0.5"):
+    with pytest.raises(InvalidInput, match=r"Expected finite states from the defence 'holed', .* at strength 0.5"):
         measure_leak(tiny("gpt2"), PROMPTS, layers=[1], defences=[holed])
     with pytest.raises(InvalidInput, match=r"of shape .* from the defence 'cut'"):
         measure_leak(tiny("gpt2"), PROMPTS, layers=[1], defences=[cut])
