@@ -50,7 +50,7 @@ def two(net: Net, x: int, y: int, chance: random.Random) -> int:
 def put(net: Net, x: int, y: int, length: int, chance: random.Random) -> int:
     """One or the other by a condition that is known, or entries moved about."""
     kind, truths = (
-        chance.choice(("select", "concatenate", "mix", "across", "fold")),
+        chance.choice(("select", "concatenate", "mix", "across", "fold", "gather")),
         [chance.random() < 0.5 for _ in range(LONGEST)],
     )
     x, y = (net.op("expand", z, shape=(1, length, WIDTH)) for z in (x, y))
@@ -68,6 +68,15 @@ def put(net: Net, x: int, y: int, length: int, chance: random.Random) -> int:
         square = [chance.choice((0, 0, 0, 1, 1, 2)) for _ in range(LONGEST**2)]
         known = [square[i * LONGEST + j] for i in range(length) for j in range(length)]
         return net.op("matmul", net.constant(known, (1, length, length)), x)
+    if kind == "gather":  # places, known or not, of every entry or of whole rows and columns
+        axis, size = chance.choice(((1, length), (2, WIDTH)))
+        shape = (1, *chance.choice(((length, WIDTH), (length, 1), (1, WIDTH))))
+        drawn = [[chance.randrange(LONGEST) for _ in range(WIDTH)] for _ in range(LONGEST)]
+        places = [place % size for row in drawn[: shape[1]] for place in row[: shape[2]]]
+        index = net.constant(places, shape, "integer")
+        if chance.random() < 0.3:
+            index = net.op("top_indices", x, axis=axis, count=size) if size == length else index
+        return net.op("gather", x, index, axis=axis)
     return net.op("permute", net.op("reshape", x, shape=(1, WIDTH, length)), order=(0, 2, 1))
 
 
