@@ -85,7 +85,9 @@ BESIDE = ({}, {"head_dim": 8}, {"num_key_value_heads": 2})
 
 
 @pytest.mark.parametrize("size", [0, -1])
-@pytest.mark.parametrize("family", SIZES)
+@pytest.mark.parametrize(
+    "family", [one if one in ("mistral", "mamba") else pytest.param(one, marks=pytest.mark.slow) for one in SIZES]
+)
 def test_no_size_below_one_is_captured_for_another(family: str, size: int, tmp_path: Path) -> None:
     """It is refused in a sentence, or the library reads it as a size that it names itself."""
     plain = AutoConfig.for_model(family).to_dict() | small_dict(None) | {"num_hidden_layers": 1, "n_layer": 1}
