@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from numerics.graphs.capture import capture_graph
+from numerics.graphs.capture import capture_graph, find_blocks
 from numerics.graphs.small_graphs import UNBUILDABLE
 from numerics.networks.library import asked_of_a_class, unlogged
 from numerics.networks.shrinking import small_copy
@@ -77,7 +77,7 @@ def _sees_far(config: Any, layer: int | None, attention: Any) -> bool | None:
         narrow = small_copy(config)
         depth = _depth(narrow, layer)
         length = min(FAR, (getattr(narrow.get_text_config(), "max_position_embeddings", None) or 2 * FAR) - PADDING)
-        if depth is None and _runs_far(narrow, length):
+        if _runs_far(narrow, length, depth):
             return True
         graph = capture_graph(narrow, depth, attention, length=length)
     except UNBUILDABLE:
@@ -85,17 +85,25 @@ def _sees_far(config: Any, layer: int | None, attention: Any) -> bool | None:
     return 0 in influences(graph)[-1]
 
 
-def _runs_far(narrow: Any, length: int) -> bool:
+def _runs_far(narrow: Any, length: int, depth: int | None) -> bool:
     """Whether a run of random weights shows it; where none does, the graph is asked, which knows for all weights."""
     told = asked_of_a_class(Unsupported, "Expected a small copy that runs, but it does not", "its graph is asked")
     with suppress(Unsupported), told, unlogged(), torch.random.fork_rng(devices=()), torch.inference_mode():
         torch.manual_seed(0)
         narrow._experts_implementation = "eager"  # others are not there for float64
-        body = new_text_model(narrow).double().eval().base_model
+        model = new_text_model(narrow).double().eval()
+        states: list[torch.Tensor] = []
+
+        def keep(_module: Any, _arguments: Any, output: Any) -> None:
+            states.append(output if isinstance(output, torch.Tensor) else output[0])
+
+        if depth:
+            find_blocks(model)[depth - 1].register_forward_hook(keep)
         ids = torch.arange(length)[None].repeat(2, 1) % narrow.vocab_size
         ids[1, 0] = (ids[0, 0] + 3) % narrow.vocab_size
-        first, second = body(input_ids=ids, use_cache=False)[0][:, -1]
-        return not torch.equal(first, second)
+        last = model.base_model(input_ids=ids, use_cache=False)[0]
+        first, second = (states[0] if depth else last)[:, -1]
+        return depth != 0 and not torch.equal(first, second)
     return False
 
 
