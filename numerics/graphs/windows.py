@@ -15,6 +15,7 @@ from numerics.graphs.capture import capture_graph, find_blocks
 from numerics.graphs.small_graphs import UNBUILDABLE
 from numerics.networks.library import asked_of_a_class, unlogged
 from numerics.networks.shrinking import small_copy
+from numerics.networks.stream import hidden_of
 from numerics.networks.text_class import new_text_model
 from proofs.errors import Unsupported
 from proofs.structure.dependence import LONGEST, influences
@@ -77,12 +78,9 @@ def _sees_far(config: Any, layer: int | None, attention: Any) -> bool | None:
         narrow = small_copy(config)
         depth = _depth(narrow, layer)
         length = min(FAR, (getattr(narrow.get_text_config(), "max_position_embeddings", None) or 2 * FAR) - PADDING)
-        if _runs_far(narrow, length, depth):
-            return True
-        graph = capture_graph(narrow, depth, attention, length=length)
+        return _runs_far(narrow, length, depth) or _sees_first(narrow, length, depth, attention)
     except UNBUILDABLE:
         return None
-    return 0 in influences(graph)[-1]
 
 
 def _runs_far(narrow: Any, length: int, depth: int | None) -> bool:
@@ -92,17 +90,14 @@ def _runs_far(narrow: Any, length: int, depth: int | None) -> bool:
         torch.manual_seed(0)
         narrow._experts_implementation = "eager"  # others are not there for float64
         model = new_text_model(narrow).double().eval()
-        states: list[torch.Tensor] = []
-
-        def keep(_module: Any, _arguments: Any, output: Any) -> None:
-            states.append(output if isinstance(output, torch.Tensor) else output[0])
-
+        reached: list[torch.Tensor] = []
         if depth:
-            find_blocks(model)[depth - 1].register_forward_hook(keep)
+            last = find_blocks(model)[depth - 1]
+            last.register_forward_hook(lambda _module, _arguments, output: reached.append(hidden_of(output)))
         ids = torch.arange(length)[None].repeat(2, 1) % narrow.vocab_size
         ids[1, 0] = (ids[0, 0] + 3) % narrow.vocab_size
-        last = model.base_model(input_ids=ids, use_cache=False)[0]
-        first, second = (states[0] if depth else last)[:, -1]
+        states = model.base_model(input_ids=ids, use_cache=False)[0]
+        first, second = (reached[0] if depth else states)[:, -1]
         return depth != 0 and not torch.equal(first, second)
     return False
 
@@ -114,10 +109,14 @@ def _bounds(config: Any, name: str, layer: int | None, attention: Any) -> bool:
         setattr(narrow.get_text_config(), name, NARROW)
         depth = _depth(narrow, layer)
         blocks = narrow.get_text_config().num_hidden_layers if depth is None else depth
-        graph = capture_graph(narrow, depth, attention, length=reach(name, NARROW, blocks) + 1)
+        return not _sees_first(narrow, reach(name, NARROW, blocks) + 1, depth, attention)
     except UNBUILDABLE:
         return False
-    return 0 not in influences(graph)[-1]
+
+
+def _sees_first(narrow: Any, length: int, depth: int | None, attention: Any) -> bool:
+    """Whether the last of so many states may depend on the first token, for some value of the parameters."""
+    return 0 in influences(capture_graph(narrow, depth, attention, length=length))[-1]
 
 
 def _depth(narrow: Any, layer: int | None) -> int | None:

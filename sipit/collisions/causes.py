@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from numerics.graphs.windows import window
+from numerics.graphs.windows import named_windows, window
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
 from sipit.models.network import Layer, Network
@@ -108,14 +108,15 @@ def _measured(distance: float, separated: float, noise: float, threshold: float)
 
 
 def window_reach(model: LanguageModel, layer: Layer) -> int | None:
-    """How many of the last tokens can influence the last state at a layer; None where all of them can.
+    """How many of the last tokens can influence the last state at a layer; None where all of them can, or no name says.
 
     Which windows bind is tried on a small copy of the class (`numerics.graphs.windows`).
     """
     blocks = model.layers if layer == "final" else int(layer)
     if blocks == 0:
         return 1
-    found = window(model.module.config, blocks)
+    config = model.module.config
+    found = window(config, blocks) if named_windows(config) else None  # without a name nothing says how far
     return None if found is None else found.reach
 
 

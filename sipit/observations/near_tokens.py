@@ -39,7 +39,7 @@ class NearTokens:
     @cached_property
     def _tables(self) -> list[NearRows]:
         model = self.network.model
-        return [NearRows(alone(model_network), model.token_classes) for model_network in _lowest(self.network)]
+        return [NearRows(alone(lowest), model.token_classes) for lowest in _lowest(self.network)]
 
 
 def alone(network: Network) -> torch.Tensor:

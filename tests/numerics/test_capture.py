@@ -17,7 +17,6 @@ from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.multiprecision import Multiprecision
 from proofs.operations.interpreter import evaluate
 from proofs.provers.branches import with_witness
-from proofs.structure.dependence import causal
 
 FAMILIES = {
     "gpt2": "analytic", "gpt_neo": "analytic", "gpt_neox": "analytic", "opt": "C0", "bloom": "analytic",
@@ -74,42 +73,6 @@ def test_balls_hold_the_oracle_and_their_midpoints_are_cast_free_float64(name: s
         assert all(
             abs(ball.mid() - point) <= ball.rad() + slack for ball, point in zip(enclosed.ravel(), points, strict=True)
         )
-
-
-DECODER = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
-SIZES = {
-    "llama": DECODER, "mistral": DECODER, "qwen3": DECODER, "gpt2": ("n_embd", "n_inner", "n_head", "n_positions"),
-    "mamba": ("hidden_size", "state_size", "conv_kernel", "expand", "time_step_rank"),
-}  # fmt: skip
-BESIDE = ({}, {"head_dim": 8}, {"num_key_value_heads": 2})
-
-
-@pytest.mark.parametrize("size", [0, -1])
-@pytest.mark.parametrize(
-    "family", [one if one in ("mistral", "mamba") else pytest.param(one, marks=pytest.mark.slow) for one in SIZES]
-)
-def test_no_size_below_one_is_captured_for_another(family: str, size: int, tmp_path: Path) -> None:
-    """It is refused in a sentence, or the library reads it as a size that it names itself."""
-    plain = AutoConfig.for_model(family).to_dict() | small_dict(None) | {"num_hidden_layers": 1, "n_layer": 1}
-    path = tmp_path / "config.json"
-    for name in ("vocab_size", "num_hidden_layers", *SIZES[family]):
-        for beside in BESIDE:
-            config = plain | {"num_attention_heads": 4, "intermediate_size": 48, "n_embd": 32} | beside | {name: size}
-            path.write_text(json.dumps(config))
-            try:
-                graph = capture_graph(path, length=3)
-            except (InvalidInput, Unsupported) as refusal:
-                assert "\n" not in str(refusal) and str(refusal).startswith("Expected ")
-                continue
-            assert causal(graph) and all(0 not in node.type.shape for node in graph.nodes), (name, beside)
-
-
-@pytest.mark.parametrize("family", ["gpt2", "llama", "mamba"])
-def test_a_config_without_named_outputs_is_the_network_that_it_is_with_them(family: str) -> None:
-    config, unnamed = small(family), small(family)
-    unnamed.return_dict = False
-    graphs = [capture_graph(one, length=3) for one in (config, unnamed)]
-    assert graphs[0].nodes == graphs[1].nodes and unnamed.return_dict is False
 
 
 def _constant(tensor: torch.Tensor) -> Any:

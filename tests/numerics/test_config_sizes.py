@@ -1,0 +1,51 @@
+"""Configs with sizes that are none, or that ask for unnamed outputs: refused in a sentence, or captured rightly."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoConfig
+
+from numerics.graphs.capture import capture_graph
+from numerics.networks.shrinking import small_copy
+from proofs import InvalidInput, Unsupported
+from proofs.structure.dependence import causal
+
+DECODER = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
+SIZES = {
+    "llama": DECODER, "mistral": DECODER, "qwen3": DECODER, "gpt2": ("n_embd", "n_inner", "n_head", "n_positions"),
+    "mamba": ("hidden_size", "state_size", "conv_kernel", "expand", "time_step_rank"),
+}  # fmt: skip
+SMALL = {
+    "hidden_size": 32, "num_heads": 4, "vocab_size": 64, "max_position_embeddings": 64, "window_size": 3,
+    "num_hidden_layers": 1, "n_layer": 1,
+}  # fmt: skip
+BESIDE = ({}, {"head_dim": 8}, {"num_key_value_heads": 2})
+
+
+@pytest.mark.parametrize("size", [0, -1])
+@pytest.mark.parametrize(
+    "family", [one if one in ("mistral", "mamba") else pytest.param(one, marks=pytest.mark.slow) for one in SIZES]
+)
+def test_no_size_below_one_is_captured_for_another(family: str, size: int, tmp_path: Path) -> None:
+    """It is refused in a sentence, or the library reads it as a size that it names itself."""
+    plain = AutoConfig.for_model(family).to_dict() | SMALL
+    path = tmp_path / "config.json"
+    for name in ("vocab_size", "num_hidden_layers", *SIZES[family]):
+        for beside in BESIDE:
+            config = plain | {"num_attention_heads": 4, "intermediate_size": 48, "n_embd": 32} | beside | {name: size}
+            path.write_text(json.dumps(config))
+            try:
+                graph = capture_graph(path, length=3)
+            except (InvalidInput, Unsupported) as refusal:
+                assert "\n" not in str(refusal) and str(refusal).startswith("Expected ")
+                continue
+            assert causal(graph) and all(0 not in node.type.shape for node in graph.nodes), (name, beside)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mamba"])
+def test_a_config_without_named_outputs_is_the_network_that_it_is_with_them(family: str) -> None:
+    config, unnamed = (small_copy(AutoConfig.for_model(family)) for _ in range(2))
+    unnamed.return_dict = False
+    graphs = [capture_graph(one, length=3) for one in (config, unnamed)]
+    assert graphs[0].nodes == graphs[1].nodes and unnamed.return_dict is False
