@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 import torch
 
+from numerics.graphs.buffers import Buffers
 from numerics.graphs.decomposition import decompose
 from numerics.graphs.lowering import lower
 from numerics.networks.library import asked_of_a_class, unlogged
 from numerics.networks.stream import entered, hidden_of
 from numerics.networks.text_class import new_text_model, text_blocks, text_part
 from proofs.arguments import one_of, path_of, shown, switch, whole
-from proofs.errors import InvalidInput, SipitError, Unsupported
+from proofs.errors import InvalidInput, Unsupported
 from proofs.files import whole_file
 from proofs.network.graph import Graph
 
@@ -31,7 +32,6 @@ LARGEST = {"vocab_size": 2**24, "hidden_size": 2**18, "num_hidden_layers": 1024}
 LARGEST_COUNT = 2**14  # heads, experts
 LARGEST_SIZE = 2**24  # anything else that a tensor is as long as
 LONGEST = 2**20  # tokens of a prompt
-LARGEST_BUFFER = 2**27  # entries that are computed on the CPU; a larger buffer is not known
 
 
 class _UpTo(torch.nn.Module):
@@ -307,14 +307,14 @@ def _kind_of_block(block: torch.nn.Module, number: int) -> str:
 def _export(
     wrapper: torch.nn.Module, model: torch.nn.Module, length: int, *, layer: int, vocabulary: int, about: dict[str, Any]
 ) -> Graph:
-    buffers = buffer_values(model)
+    buffers = Buffers.of(model, fixed=isinstance(wrapper, _Direct))
     wrapper.training = model.training
     expected = f"Expected a network that can be traced, but {type(model).__name__} cannot"
     with (
         asked_of_a_class(Unsupported, expected, "give one that torch.export takes"),
         torch.no_grad(),
         unlogged(),
-        _weightless(model, buffers),
+        _weightless(model, buffers.values),
     ):
         ids = torch.zeros(1, length, dtype=torch.long)
         program = decompose(torch.export.export(wrapper, (ids,), strict=False))
@@ -353,45 +353,3 @@ def _weightless(model: torch.nn.Module, buffers: dict[str, torch.Tensor | None])
         for path, module in modules.items():
             module._parameters.update(before[path][0])
             module._buffers.update(before[path][1])
-
-
-def buffer_values(model: torch.nn.Module) -> dict[str, torch.Tensor | None]:
-    """The values of all buffers by full name; on the meta device they are set anew on the CPU by the model's own code.
-
-    A buffer that the model's initialisation does not set is not known: None. It is found by filling it beforehand
-    with two different values.
-    """
-    real = {name: b for name, b in model.named_buffers() if not b.is_meta}
-    if all(not b.is_meta for b in model.buffers()):
-        return dict(real)
-    initialise = getattr(model, "_init_weights", None)
-    runs: list[dict[str, torch.Tensor]] = []
-    for filler in (0, 1):
-        found: dict[str, torch.Tensor] = {}
-        for path, module in model.named_modules():
-            buffers = module.named_buffers(recurse=False)
-            own = {name: b for name, b in buffers if b.is_meta and b.numel() <= LARGEST_BUFFER}
-            if not own or initialise is None:
-                continue
-            for name, b in own.items():
-                module._buffers[name] = torch.full_like(b, filler, device="cpu")
-            try:
-                with torch.no_grad(), unlogged():
-                    _tried(initialise, module)
-                found |= {f"{path}.{name}" if path else name: module._buffers[name] for name in own}  # type: ignore[misc]
-            finally:
-                module._buffers.update(own)
-        runs.append(found)
-    first, second = runs
-    same = {name: torch.equal(first[name], second[name]) for name in first}
-    return {**real, **{name: first[name] if same[name] else None for name in first}}
-
-
-def _tried(initialise: Callable[[torch.nn.Module], None], module: torch.nn.Module) -> None:
-    """Initialises a module; a class that cannot, for whatever reason, leaves its buffers as they are."""
-    try:
-        initialise(module)
-    except (SipitError, MemoryError):
-        raise
-    except Exception:  # noqa: BLE001 - a class may stumble over a module of its own with any exception
-        return

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from numerics.graphs.buffers import Buffers
 from numerics.graphs.builder import Builder, Complex, Place, Term, Value, is_complex, kind_of, parts_of
 from numerics.graphs.exact_folding import fold
 from numerics.graphs.operators.rules import rule_of
@@ -25,14 +26,12 @@ MEANINGLESS = {  # over the reals, of keywords
 }  # fmt: skip
 
 
-def lower(
-    program: torch.export.ExportedProgram, buffers: dict[str, torch.Tensor | None], *, vocabulary: int
-) -> tuple[Builder, Value]:
+def lower(program: torch.export.ExportedProgram, buffers: Buffers, *, vocabulary: int) -> tuple[Builder, Value]:
     """The graph of an exported program, and the value of its first output.
 
     Args:
         program: decomposed; its tensors may be fake or on the meta device.
-        buffers: the values of buffers by their full name; None where they are not known.
+        buffers: of the module that was exported; one that it sets anew is free too.
         vocabulary: the number of token ids; the program's one input is taken to be ids.
     """
     builder = Builder()
@@ -50,15 +49,16 @@ def lower(
     raise InvalidInput("Expected a program with an output, but got none.")
 
 
-def _leaf(builder: Builder, fx: Any, program: Any, buffers: dict[str, torch.Tensor | None], vocabulary: int) -> Value:
+def _leaf(builder: Builder, fx: Any, program: Any, buffers: Buffers, vocabulary: int) -> Value:
     value, signature = fx.meta["val"], program.graph_signature
     if fx.name in signature.inputs_to_parameters:
         return builder.parameter(_plain(signature.inputs_to_parameters[fx.name]), value.shape)
     if fx.name in signature.inputs_to_buffers:
         full = signature.inputs_to_buffers[fx.name]
-        if full not in signature.non_persistent_buffers and value.is_floating_point():
-            return builder.parameter(_plain(full), value.shape)  # a checkpoint may set it to anything
-        return _known(builder, _plain(full), value, buffers.get(_plain(full)))
+        name, changed = _plain(full), full in signature.buffers_to_mutate.values()
+        if value.is_floating_point() and (name in buffers.free or changed):
+            return builder.parameter(name, value.shape)
+        return _known(builder, name, value, buffers.values.get(name))
     if fx.name in signature.inputs_to_lifted_tensor_constants:
         return _known(builder, fx.name, value, program.constants[signature.inputs_to_lifted_tensor_constants[fx.name]])
     return builder.emit("tokens", (), shape=tuple(value.shape), kind="integer", vocabulary=vocabulary)

@@ -1,0 +1,63 @@
+"""Buffers: what a class computes is known to its graph, what a checkpoint fills is free, and nothing is drawn for both."""
+
+import pytest
+import torch
+from transformers import AutoConfig, MiniMaxConfig
+
+from numerics.graphs.buffers import Buffers
+from numerics.graphs.capture import build, capture_graph
+from numerics.graphs.float64 import evaluate_float64
+from numerics.graphs.small_graphs import sees_later_tokens
+from numerics.networks.shrinking import small_copy
+from proofs.kernel.value_numbering.number import Numbering
+
+
+class Scaled(torch.nn.Module):
+    """Embedding rows times what is registered as a buffer."""
+
+    def __init__(self, scale: torch.Tensor, *, persistent: bool) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(8, 4)
+        self.register_buffer("scale", scale, persistent=persistent)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        return self.table(input_ids) * self.get_buffer("scale")
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+@pytest.mark.parametrize("scale", [torch.tensor(0.5), torch.ones(4), torch.arange(4.0)])
+def test_a_module_of_ones_own_has_the_buffers_that_it_has(scale: torch.Tensor, persistent: bool) -> None:
+    module = Scaled(scale, persistent=persistent)
+    graph = capture_graph(module, length=2)
+    assert [name for name, _ in graph.parameters()] == ["table.weight"]
+    ours = evaluate_float64(graph, module.state_dict(), [3, 5])
+    torch.testing.assert_close(ours, module(torch.tensor([[3, 5]])).double())
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_a_buffer_of_zeros_makes_all_prompts_one(persistent: bool) -> None:
+    graph = capture_graph(Scaled(torch.zeros(4), persistent=persistent), length=2)
+    assert Numbering([graph]).equal(graph, (1, 2), graph, (3, 4))
+
+
+def test_decays_are_what_the_class_computes() -> None:
+    """MiniMax keeps its decays, and the mask in them, in buffers that checkpoints have too: drawn, it is not causal."""
+    config = small_copy(MiniMaxConfig())
+    graph = capture_graph(config, length=3)
+    assert not [name for name, _ in graph.parameters() if "decay" in name]
+    assert sees_later_tokens(graph) is False
+
+
+@pytest.mark.parametrize("kind", ["minimax", "deepseek_v3", "gemma3_text", "mamba2"])
+def test_a_graph_has_the_same_parameters_with_weights_and_without(kind: str) -> None:
+    config = small_copy(AutoConfig.for_model(kind))
+    without, loaded = (Buffers.of(build(config, device=device), fixed=False) for device in ("meta", "cpu"))
+    assert without.free == loaded.free
+    for name in loaded.values.keys() - loaded.free:
+        assert without.values[name] is not None
+        assert torch.equal(without.values[name], loaded.values[name])
+
+
+def test_a_bias_of_experts_that_is_learned_is_free() -> None:
+    config = small_copy(AutoConfig.for_model("deepseek_v3"))
+    assert any("e_score_correction_bias" in name for name in Buffers.of(build(config), fixed=False).free)
