@@ -14,6 +14,7 @@ from proofs.verdict import Verdict
 from sipit.models.copies import in_dtype
 from sipit.privacy.comparison import compare_runs
 from tests.field.models import COMMON, drawn_ids, llama, plain
+from tests.sipit.cases import rest_slow
 from tests.sipit.folders import drawn, save
 
 MIXED = {
@@ -86,7 +87,7 @@ def test_every_class_is_brought_to_a_half_type_as_the_library_loads_it(name, tmp
     assert_brought_as_loaded(name, folder, torch.bfloat16)
 
 
-@pytest.mark.parametrize("name", ROUNDING)
+@pytest.mark.parametrize("name", rest_slow("ctrl", "gemma3_text", of=ROUNDING))
 def test_what_a_class_rounds_by_itself_is_rounding(name, tmp_path):
     folder = save(small(name), tmp_path, tokenizer=None)
     for first, second in [("float32", "bfloat16"), ("float16", "float32"), ("bfloat16", "float16")]:

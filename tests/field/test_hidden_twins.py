@@ -90,6 +90,7 @@ def test_equal_rows_are_no_class_where_another_table_tells_the_tokens_apart():
     assert (inversion.outcome, inversion.token_ids) == (Outcome.RECOVERED, [5, 60, 7])
 
 
+@pytest.mark.slow
 def test_no_listed_pair_is_said_to_collide_over_the_reals_that_lies_apart(tmp_path):
     model, prompts = hashed(), tmp_path / "prompts.jsonl"
     prompts.write_text("".join(f'{{"token_ids": {ids}}}\n' for ids in ([50], [60], [5, 50, 7], [5, 60, 7])))

@@ -1,4 +1,4 @@
-"""Buffers: what a class computes is known to its graph, what a checkpoint fills is free, and nothing is drawn for both."""
+"""Buffers: what a class computes is known to its graph, and what a checkpoint fills is free."""
 
 import pytest
 import torch

@@ -46,7 +46,7 @@ def certificate(graph: Any, weights: dict[str, Any]) -> dict[str, Any]:
     return certify_vocabulary(graph, weights, PREFIX, TOKENS).to_json()
 
 
-@pytest.mark.parametrize("shape", [(2, 3), (5, 3), (700, 2), (1500, 20)])
+@pytest.mark.parametrize("shape", [(2, 3), (5, 3), (700, 2), pytest.param((1500, 20), marks=pytest.mark.slow)])
 def test_the_closest_pairs_are_those_of_an_exact_search(shape: tuple[int, int]) -> None:
     points = np.random.default_rng(1).normal(size=shape) + 3
     found = Crowd(points, np.zeros(len(points))).closest(9)

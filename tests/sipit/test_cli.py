@@ -327,7 +327,7 @@ def test_the_old_file_stays_when_an_inversion_is_refused(capsys, tmp_path):
 
 
 def test_as_a_program_the_streams_are_kept_apart(tmp_path):
-    arguments = ["invert", "tiny-gemma3", "--text", "Hello", "--json"]
+    arguments = ["invert", "tiny-gpt2", "--text", "Hello", "--json"]
     code = f"from sipit.cli import main; import sys; sys.argv[1:] = {arguments!r}; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, env=os.environ)
     assert done.returncode == 0, done.stderr

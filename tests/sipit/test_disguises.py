@@ -1,5 +1,6 @@
 """Disguised states: what a disguise leaves is read and verified, and what it does not leave stays undecided."""
 
+import itertools
 from functools import cache
 
 import pytest
@@ -16,7 +17,7 @@ from sipit.diagnosis.findings import Cause
 from sipit.diagnosis.sites import Site
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
-from tests.sipit.cases import altered, tiny
+from tests.sipit.cases import altered, rest_slow, tiny
 
 PROMPT = [104, 7, 33, 250, 9, 180, 61, 61, 2]
 LAYER = 1
@@ -171,16 +172,18 @@ def with_twins(relative):
     return altered("llama", change)
 
 
+TWINS = [*itertools.product(LARGE, [1, 128], [1e-6, 3e-6])]
+
+
 def named_wrongly(model, prompt, found):
     classes = model.token_classes
     return found.token_ids != () and list(found.token_ids) != classes[prompt].tolist()
 
 
-@pytest.mark.parametrize("relative", [1e-6, 3e-6])
-@pytest.mark.parametrize("batch", [1, 128])
-@pytest.mark.parametrize("disguise", LARGE)
-def test_a_twin_that_is_tried_first_is_not_named(disguise, batch, relative, monkeypatch):
+@pytest.mark.parametrize("case", rest_slow(("a rotation", 128, 1e-6), ("coordinates", 1, 3e-6), of=TWINS), ids=str)
+def test_a_twin_that_is_tried_first_is_not_named(case, monkeypatch):
     """Of a large vocabulary a batch may hold the twin and not the true token."""
+    disguise, batch, relative = case
     monkeypatch.setattr("sipit.diagnosis.disguises.evidence.RUNS", 0)
     monkeypatch.setattr("sipit.diagnosis.disguises.evidence._LIKELIEST", batch)
     model = with_twins(relative)

@@ -366,6 +366,7 @@ def test_within_the_ranges_a_sentence_is_left_as_it_is(capsys, monkeypatch, insi
     assert ended(capsys, monkeypatch, kind("Expected it; do so.")) == (2, "sipit: Expected it; do so.\n")
 
 
+@pytest.mark.slow
 def test_a_checkout_that_is_not_installed_knows_its_ranges_and_says_so(monkeypatch):
     installed, python = {one.name: one for one in libraries_named()}, python_required()
     monkeypatch.setattr(versions, "PROJECT", "sipit-that-is-not-installed")

@@ -15,6 +15,7 @@ from sipit.models.growth import MOST, growth
 from sipit.models.smollm2 import smollm2_folder
 from sipit.models.tokenizers import find_tokenizer
 from tests.field.places import model_folder
+from tests.sipit.cases import rest_slow
 
 WORDS = st.text("ab ", max_size=4)
 STEPS = st.one_of(
@@ -49,7 +50,7 @@ def test_a_table_writes_as_much_as_its_longest_entry():
     assert growth(file_with({"type": "Precompiled", "precompiled_charsmap": table}).encode()) == 40
 
 
-@pytest.mark.parametrize("part", ["normalizer", "decoder"])
+@pytest.mark.parametrize("part", rest_slow("normalizer", of=["normalizer", "decoder"]))
 def test_a_chain_that_doubles_is_not_run(tmp_path, part):
     doubling = [{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 40
     folder = tmp_path / "model"

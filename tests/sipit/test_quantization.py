@@ -132,6 +132,7 @@ def test_a_study_resumes_judges_and_is_json(tmp_path, monkeypatch):
         assert "int4-states" in text and "How much leaks" in text and "The arithmetic that really ran" in text
 
 
+@pytest.mark.slow
 def test_what_another_seed_drew_is_not_taken_for_this_one(tmp_path, monkeypatch):
     """The same study, after one with another seed in the same cache and in an empty one."""
     model, found = tiny("llama"), []

@@ -1,5 +1,7 @@
 """Tokens come back from values that were rounded when they were stored, and none is named wrongly."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,8 +11,19 @@ import sipit
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.partial import invert_partial
 from sipit.models.copies import in_dtype
-from tests.sipit.cases import altered, assert_never_wrong, inverted, random_prompts, relabelled, tiny, with_rows
+from tests.sipit.cases import (
+    altered,
+    assert_never_wrong,
+    inverted,
+    random_prompts,
+    relabelled,
+    rest_slow,
+    tiny,
+    with_rows,
+)
 from tests.sipit.storing import GROUPS, ROUNDED, by_row, integers
+
+BOXES = [*itertools.product([0.003, 0.01, 0.03, 0.1], [4, 8])]
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -86,7 +99,7 @@ def test_a_twin_half_a_step_beside_is_never_named_for_the_true_token(how, beside
     assert_never_wrong(model, inversion, prompt)
 
 
-@settings(max_examples=10)
+@pytest.mark.slow
 @given(
     st.integers(0, 9999), st.sampled_from(["llama", "gpt2", "gemma3"]), st.sampled_from([2, 3, 4, 8]),
     st.sampled_from([*ROUNDED]),
@@ -101,10 +114,10 @@ def test_few_bits_are_never_answered_wrongly(seed, family, bits, how):
         assert_never_wrong(model, inversion, prompt)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("spread", [0.003, 0.01, 0.03, 0.1])
-def test_a_box_that_holds_many_tokens_names_none_before_the_true_one_is_tested(bits, spread):
+@pytest.mark.parametrize("box", rest_slow((0.1, 4), (0.003, 8), of=BOXES), ids=str)
+def test_a_box_that_holds_many_tokens_names_none_before_the_true_one_is_tested(box):
     """Four hundred tokens about as far apart as what is stored alike is wide: the true one is not tested first."""
+    spread, bits = box
 
     def crowd(module):
         rows = module.get_input_embeddings().weight
@@ -192,7 +205,7 @@ def test_one_row_that_is_made_to_mislead_strikes_nothing_out(family, behind, mon
     assert_never_wrong(model, inverted(model, stored)[0], prompt)
 
 
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(
     st.sampled_from(["llama", "gpt2"]), st.sampled_from([0.01, 0.05, 0.2]), st.sampled_from([1024, 0]),
     st.lists(st.sampled_from([2, 3, 4, 8]), min_size=5, max_size=5), st.sampled_from([200, 77]),
@@ -277,7 +290,7 @@ def test_what_was_rounded_when_stored_is_told_from_what_was_computed_so(dtype):
         assert "rounded to" in inversion.note
 
 
-@pytest.mark.parametrize("relative", [0.003, 0.01, 0.03])
+@pytest.mark.parametrize("relative", rest_slow(0.01, of=[0.003, 0.01, 0.03]))
 @settings(max_examples=10)
 @given(seed=st.integers(0, 9999))
 def test_what_was_computed_in_a_half_type_is_not_taken_for_rounded(relative, seed):
