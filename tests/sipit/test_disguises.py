@@ -126,7 +126,7 @@ LARGE = {
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @pytest.mark.parametrize("disguise", LARGE)
-@pytest.mark.parametrize("batch", [4, 128])
+@pytest.mark.parametrize("batch", rest_slow(4, of=[4, 128]))
 def test_of_a_large_vocabulary_the_likeliest_are_tried_first(disguise, family, batch, monkeypatch):
     monkeypatch.setattr("sipit.diagnosis.disguises.evidence.RUNS", 0)
     monkeypatch.setattr("sipit.diagnosis.disguises.evidence._LIKELIEST", batch)
@@ -197,7 +197,7 @@ def test_a_twin_that_is_tried_first_is_not_named(case, monkeypatch):
         assert not named_wrongly(model, prompt, doctors.diagnose(rows, claimed=LAYER))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", rest_slow(0, 1, of=range(4)))
 @pytest.mark.parametrize("kept", [64, 40])
 @pytest.mark.parametrize("prompt", [[9, 200], [9, 77], [9, 200, 31]])
 def test_coordinates_that_earlier_rows_do_not_tell_apart_name_no_token(seed, kept, prompt):

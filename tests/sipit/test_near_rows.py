@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import sipit
 from sipit.models.near_rows import NearRows
-from tests.sipit.cases import altered, assert_never_wrong, inverted
+from tests.sipit.cases import altered, assert_never_wrong, inverted, rest_slow
 
 
 def unit(like, generator):
@@ -82,7 +82,7 @@ def scaled(size, factor):
     return change
 
 
-@pytest.mark.parametrize("rivals", [None, 16])
+@pytest.mark.parametrize("rivals", rest_slow(None, of=[None, 16]))
 @pytest.mark.parametrize(
     ("family", "layer", "change", "dtype"),
     [

@@ -23,10 +23,11 @@ from tests.sipit.cases import (
 )
 from tests.sipit.storing import GROUPS, ROUNDED, by_row, integers
 
+PLACED = [[9, 200, 31], [77, 77], [200], [200, 200, 200]]
 BOXES = [*itertools.product([0.003, 0.01, 0.03, 0.1], [4, 8])]
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", rest_slow("llama", of=["llama", "gpt2"]))
 @pytest.mark.parametrize(("observe", "layer"), [("keys", 1), ("values", 1), ("keys,values", 1), ("residual", 2)])
 @pytest.mark.parametrize("grouped", GROUPS)
 def test_prompts_come_back_from_eight_bits_without_a_tolerance(family, observe, layer, grouped):
@@ -82,7 +83,7 @@ def test_a_half_type_may_have_been_cut_off(family):
 
 @pytest.mark.parametrize("how", ROUNDED)
 @pytest.mark.parametrize("beside", [-1.0, -0.6, -0.5, -0.4, 0.4, 0.5, 0.6, 1.0])
-@pytest.mark.parametrize("prompt", [[200], [200, 200, 200], [9, 200, 31], [77, 77]])
+@pytest.mark.parametrize("prompt", rest_slow(*PLACED[:2], of=PLACED))
 def test_a_twin_half_a_step_beside_is_never_named_for_the_true_token(how, beside, prompt):
     """Every coordinate of the twin lies a part of a step beside that of the other token."""
 
