@@ -1,4 +1,4 @@
-"""The buffers of a module: what the class computes is known, what a checkpoint fills is free like a parameter."""
+"""The buffers of a module: what its class computes is known, what a checkpoint fills is free like a parameter."""
 
 # pyright: reportPrivateUsage=false
 # torch has no public way to replace a buffer, or to ask which of them a checkpoint holds.
@@ -21,31 +21,36 @@ class Buffers:
     Attributes:
         values: None where one is not known.
         free: those that are parameters of the graph, for a checkpoint sets them to anything.
+        assumed: those that a checkpoint holds too, and that are taken to be as the class computes them.
     """
 
     values: dict[str, torch.Tensor | None]
-    free: frozenset[str]
+    free: frozenset[str] = frozenset()
+    assumed: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, model: torch.nn.Module, *, fixed: bool) -> "Buffers":
-        """Those of a module; where it is fixed, it is not one of many that checkpoints fill, and none is free."""
+    def of_class(cls, model: torch.nn.Module, *, stored: bool) -> "Buffers":
+        """Those of a class that many checkpoints fill; all that these hold are free where one of them is meant."""
         values = buffer_values(model)
-        return cls(values, frozenset[str]() if fixed else frozenset(_filled(model, values)))
+        held = frozenset(_held(model))
+        assumed = frozenset[str]() if stored else frozenset(name for name in held if _is_computed(values.get(name)))
+        return cls(values, held - assumed, assumed)
 
 
-def _filled(model: torch.nn.Module, values: dict[str, torch.Tensor | None]) -> Iterator[str]:
-    """The persistent buffers of floats that a class leaves uniform: statistics, biases learned without a gradient.
-
-    What it computes from the configuration, such as decays and their masks, differs from entry to entry.
-    """
+def _held(model: torch.nn.Module) -> Iterator[str]:
+    """The buffers of floats that a checkpoint holds."""
     for path, module in model.named_modules():
         for name, buffer in module.named_buffers(recurse=False):
-            full = f"{path}.{name}" if path else name
-            if not buffer.is_floating_point() or name in module._non_persistent_buffers_set:
-                continue
-            known = values.get(full)
-            if known is None or bool((known == known.flatten()[:1]).all()):
-                yield full
+            if buffer.is_floating_point() and name not in module._non_persistent_buffers_set:
+                yield f"{path}.{name}" if path else name
+
+
+def _is_computed(built: torch.Tensor | None) -> bool:
+    """Whether a class computes a buffer from its configuration, as decays and their masks: its entries differ.
+
+    What a checkpoint is to fill, statistics and biases that are learned without a gradient, is uniform as it is built.
+    """
+    return built is not None and bool((built != built.flatten()[:1]).any())
 
 
 def buffer_values(model: torch.nn.Module) -> dict[str, torch.Tensor | None]:

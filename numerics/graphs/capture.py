@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 
-from numerics.graphs.buffers import Buffers
+from numerics.graphs.buffers import Buffers, buffer_values
 from numerics.graphs.decomposition import decompose
 from numerics.graphs.lowering import lower
 from numerics.networks.library import asked_of_a_class, unlogged
@@ -100,6 +100,7 @@ def capture_graph(
     *,
     length: int = 8,
     distinct: bool = False,
+    stored: bool = False,
 ) -> Graph:
     """The network from token ids and parameters to the residual stream after `layer` blocks.
 
@@ -112,19 +113,23 @@ def capture_graph(
         length: number of tokens of the prompt; the graph, and what is proved of it, is for this length.
         distinct: of a config keep only the shortest run of first blocks in which every kind of block occurs; `about`
             says so.
+        stored: of a config, whether the graph is about one checkpoint: all buffers that it holds are parameters then,
+            of which those that the class computes are constants else. A module without a config has those it has.
 
     Raises:
         InvalidInput: no such config, not JSON, not a decoder, absurd sizes, or a layer it does not have.
         Unsupported: the architecture needs code outside the library, or cannot be traced.
     """
     length, distinct = whole("tokens", length, least=1, most=LONGEST, example=8), switch("distinct", distinct)
+    stored = switch("stored", stored)
     one_of("an attention", attention, ("eager", "sdpa"))
     layer = None if layer is None else whole("the layer", layer, least=0)
     if isinstance(source, torch.nn.Module) and not hasattr(source, "config"):
         tables = [m.num_embeddings for m in source.modules() if isinstance(m, torch.nn.Embedding)]
         about = {"module": type(source).__name__, "length": length}
         vocabulary = tables[0] if tables else 2**31
-        return _export(_Direct(source), source, length, layer=layer or 0, vocabulary=vocabulary, about=about)
+        buffers = Buffers(buffer_values(source))
+        return _export(_Direct(source), source, buffers, length, layer=layer or 0, vocabulary=vocabulary, about=about)
     model = source if isinstance(source, torch.nn.Module) else build(read_config(source), attention)
     blocks = find_blocks(model)
     full = len(blocks)
@@ -146,7 +151,8 @@ def capture_graph(
         "length": length,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    return _export(_UpTo(model, blocks, chosen), model, length, layer=chosen, vocabulary=text.vocab_size, about=about)
+    buffers, run = Buffers.of_class(model, stored=stored), _UpTo(model, blocks, chosen)
+    return _export(run, model, buffers, length, layer=chosen, vocabulary=text.vocab_size, about=about)
 
 
 def read_config(source: Any) -> Any:
@@ -305,9 +311,15 @@ def _kind_of_block(block: torch.nn.Module, number: int) -> str:
 
 
 def _export(
-    wrapper: torch.nn.Module, model: torch.nn.Module, length: int, *, layer: int, vocabulary: int, about: dict[str, Any]
+    wrapper: torch.nn.Module,
+    model: torch.nn.Module,
+    buffers: Buffers,
+    length: int,
+    *,
+    layer: int,
+    vocabulary: int,
+    about: dict[str, Any],
 ) -> Graph:
-    buffers = Buffers.of(model, fixed=isinstance(wrapper, _Direct))
     wrapper.training = model.training
     expected = f"Expected a network that can be traced, but {type(model).__name__} cannot"
     with (

@@ -21,6 +21,7 @@ from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import TensorType
 
 CASTS = "casts between float types are the identity"
+COMPUTED = "buffers that the class computes are as it does, whatever a checkpoint holds for them"
 MEANINGLESS = {  # over the reals, of keywords
     "dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking", "stable", "implicit", "sparse_grad",
 }  # fmt: skip
@@ -58,6 +59,8 @@ def _leaf(builder: Builder, fx: Any, program: Any, buffers: Buffers, vocabulary:
         name, changed = _plain(full), full in signature.buffers_to_mutate.values()
         if value.is_floating_point() and (name in buffers.free or changed):
             return builder.parameter(name, value.shape)
+        if name in buffers.assumed:
+            builder.idealisations.add(COMPUTED)
         return _known(builder, name, value, buffers.values.get(name))
     if fx.name in signature.inputs_to_lifted_tensor_constants:
         return _known(builder, fx.name, value, program.constants[signature.inputs_to_lifted_tensor_constants[fx.name]])

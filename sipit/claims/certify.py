@@ -105,7 +105,8 @@ def _found(
         return margin.verdict, result, str(margin.weights["sha256"])
     if vocabulary is not None:
         rows = _continuations(model, rows, vocabulary)
-    graphs = [capture_graph(model.module.config, chosen, "eager", length=n) for n in sorted({len(r) for r in rows})]
+    lengths = sorted({len(row) for row in rows})
+    graphs = [capture_graph(model.module.config, chosen, "eager", length=n, stored=True) for n in lengths]
     weights, tied = weights_of(model, graphs)
     digest = weights_digest(weights)["sha256"]
     trails = KeptTrails(f"{digest[:16]}-{chosen}", graphs)

@@ -39,7 +39,7 @@ def vocabulary_margin(
     if tokens < 2:
         raise InvalidInput(f"Expected at least 2 tokens of the vocabulary, but got {tokens}; name more.")
     prefix = rows[0]
-    graph = capture_graph(model.module.config, layer, "eager", length=len(prefix) + 1)
+    graph = capture_graph(model.module.config, layer, "eager", length=len(prefix) + 1, stored=True)
     weights, tied = weights_of(model, [graph])
     count = min(tokens, model.vocabulary_size)
     margin = certify_vocabulary(graph, weights, prefix, count, workers=processors(), progress=progress)

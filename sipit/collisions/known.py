@@ -98,7 +98,7 @@ def families_at(model: LanguageModel, layer: int) -> Families:
     if layer == 0:
         everywhere = _same_everywhere(model)
         return Families(repeats=everywhere, permutations=False, reach=1, back=0, anywhere=everywhere)
-    graphs = {n: capture_graph(model.module.config, layer, "eager", length=n) for n in SHOWN}
+    graphs = {n: capture_graph(model.module.config, layer, "eager", length=n, stored=True) for n in SHOWN}
     reach = window_reach(model, layer)
     repeats = bool(in_room(repeated_tokens_collide, graphs))  # what there is no room to show is not known
     permutations = reach is None and PERMUTED in (in_room(colliding_pairs, graphs) or ())

@@ -7,6 +7,7 @@ from transformers import AutoConfig, MiniMaxConfig
 from numerics.graphs.buffers import Buffers
 from numerics.graphs.capture import build, capture_graph
 from numerics.graphs.float64 import evaluate_float64
+from numerics.graphs.lowering import COMPUTED
 from numerics.graphs.small_graphs import sees_later_tokens
 from numerics.networks.shrinking import small_copy
 from proofs.kernel.value_numbering.number import Numbering
@@ -40,24 +41,41 @@ def test_a_buffer_of_zeros_makes_all_prompts_one(persistent: bool) -> None:
     assert Numbering([graph]).equal(graph, (1, 2), graph, (3, 4))
 
 
-def test_decays_are_what_the_class_computes() -> None:
+def test_decays_are_what_the_class_computes_and_it_is_said() -> None:
     """MiniMax keeps its decays, and the mask in them, in buffers that checkpoints have too: drawn, it is not causal."""
-    config = small_copy(MiniMaxConfig())
-    graph = capture_graph(config, length=3)
+    graph = capture_graph(small_copy(MiniMaxConfig()), length=3)
     assert not [name for name, _ in graph.parameters() if "decay" in name]
+    assert COMPUTED in graph.idealisations
     assert sees_later_tokens(graph) is False
+
+
+def test_a_checkpoint_with_other_decays_is_captured_as_it_is() -> None:
+    config = small_copy(MiniMaxConfig())
+    model = build(config, device="cpu").double()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            if "decay" in name:
+                buffer.mul_(0.9)
+        states = model(torch.tensor([[5, 9, 3]]), output_hidden_states=True).hidden_states[1]
+    graph = capture_graph(config, 1, length=3, stored=True)
+    assert COMPUTED not in graph.idealisations
+    ours = evaluate_float64(graph, model.state_dict(), [5, 9, 3])
+    torch.testing.assert_close(ours, states, rtol=1e-5, atol=1e-5)  # its class goes by way of float32 here and there
 
 
 @pytest.mark.parametrize("kind", ["minimax", "deepseek_v3", "gemma3_text", "mamba2"])
 def test_a_graph_has_the_same_parameters_with_weights_and_without(kind: str) -> None:
     config = small_copy(AutoConfig.for_model(kind))
-    without, loaded = (Buffers.of(build(config, device=device), fixed=False) for device in ("meta", "cpu"))
-    assert without.free == loaded.free
-    for name in loaded.values.keys() - loaded.free:
+    without, loaded = (Buffers.of_class(build(config, device=device), stored=False) for device in ("meta", "cpu"))
+    assert (without.free, without.assumed) == (loaded.free, loaded.assumed)
+    for name in loaded.assumed:
         assert without.values[name] is not None
         assert torch.equal(without.values[name], loaded.values[name])
 
 
 def test_a_bias_of_experts_that_is_learned_is_free() -> None:
-    config = small_copy(AutoConfig.for_model("deepseek_v3"))
-    assert any("e_score_correction_bias" in name for name in Buffers.of(build(config), fixed=False).free)
+    model = build(small_copy(AutoConfig.for_model("deepseek_v3")))
+    assert any("e_score_correction_bias" in name for name in Buffers.of_class(model, stored=False).free)
