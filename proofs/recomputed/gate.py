@@ -92,7 +92,7 @@ def gates(graph: Graph, samples: Sequence[Sample], tokens: int, row: Sequence[Fr
 
 def gate_of(graph: Graph, gradient: Sequence[Any], second: Any, w: Sequence[Fraction]) -> Gate | None:
     """The form of the second derivatives, if they are those of the gate lemma entry by entry, and the gradient is 0."""
-    known = all(entry.terms is not None for row in second for entry in row)
+    known = all(entry.terms is not None and not entry.masked for row in second for entry in row)
     if not known or any(entry.zero is not True for entry in gradient):
         return None
     width = embedding_of(graph).type.shape[-1]

@@ -1,0 +1,72 @@
+"""What is taken for a gate: a table and a scale that are parameters of their own, and second derivatives all known."""
+
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from proofs import Graph
+from proofs.arithmetic.surds import Surd
+from proofs.recomputed.gate import Gate, embedding_of, gate_of, reads_out
+from tests.proofs.building import Net
+
+D, N = 2, 3
+
+
+def read_out(change: str = "") -> Graph:
+    """Logits U (gamma x^), with what is read of them changed."""
+    net = Net()
+    places = net.op("take", net.parameter("places", 2, D), net.constant([0, 1], (1, 2), "integer"), axis=0)
+    table = net.parameter("embedding", N, D)
+    x = net.op("add", net.op("take", table, net.tokens(2, N), axis=0), places)
+    scale = net.constant([1, 2], (D,)) if change == "a scale that is known" else net.parameter("scale", D)
+    if change == "a scale that is computed":
+        scale = net.op("tanh", scale)
+    if change == "a scale of two axes":
+        scale = net.parameter("wide", 1, D)
+    head = net.parameter("head", N, D)
+    if change == "a table that is computed":
+        head = net.op("tanh", head)
+    if change == "the table of the tokens":
+        head = table
+    if change == "a table that is read before":
+        x = net.op("add", x, net.op("matmul", x, net.op("matmul", net.op("permute", head, order=(1, 0)), head)))
+    if change == "a scale that is read before":
+        x = net.op("multiply", x, scale)
+    if change == "a scale that is read under another node":
+        x = net.op("multiply", x, net.parameter("scale", D))
+    x = net.op("slice", x, axis=1, start=1, stop=2, step=1)
+    square = net.op("mean", net.op("power", x, exponent=2), axes=(2,), keep=True)
+    x = net.op("multiply", x, net.op("rsqrt", net.op("add", square, net.constant(Fraction(1, 16)))))
+    x = net.op("multiply", x, scale)
+    net.op("matmul", x, net.op("permute", head, order=(1, 0)))
+    return net.graph()
+
+
+def test_logits_are_read_out_by_a_table_and_a_scale_that_nothing_else_reads() -> None:
+    assert reads_out(read_out())
+    assert embedding_of(read_out()).attributes["name"] == "embedding"  # not what constants select from
+
+
+@pytest.mark.parametrize("change", [
+    "a scale that is known", "a scale that is computed", "a scale of two axes", "a table that is computed",
+    "the table of the tokens", "a table that is read before", "a scale that is read before",
+    "a scale that is read under another node",
+])  # fmt: skip
+def test_what_is_read_elsewhere_or_is_no_parameter_reads_nothing_out(change: str) -> None:
+    assert not reads_out(read_out(change))
+
+
+def test_second_derivatives_that_are_not_known_are_no_gate() -> None:
+    graph, zero = read_out(), Surd({})
+    size = sum(kind.size for _, kind in graph.parameters())
+    gradient: list[Any] = [SimpleNamespace(zero=True)] * size
+    w = [Fraction(1), Fraction(0), Fraction(-1)]
+    assert gate_of(graph, gradient, [[zero] * size] * size, w) == Gate("RMSNorm", (Fraction(0),) * D)
+    for entry in (Surd(None), Surd({}, masked=True)):
+        unknown = [[zero] * size for _ in range(size)]
+        unknown[3][4] = entry
+        assert gate_of(graph, gradient, unknown, w) is None
+    for told in (None, False):
+        assert gate_of(graph, [SimpleNamespace(zero=told), *gradient[1:]], [[zero] * size] * size, w) is None
