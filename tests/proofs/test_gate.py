@@ -35,7 +35,7 @@ def read_out(change: str = "") -> Graph:
     if change == "a scale that is read before":
         x = net.op("multiply", x, scale)
     if change == "a scale that is read under another node":
-        x = net.op("multiply", x, net.parameter("scale", D))
+        x = net.op("multiply", x, net.op("parameter", name="scale", shape=(D,), kind="real"))
     x = net.op("slice", x, axis=1, start=1, stop=2, step=1)
     square = net.op("mean", net.op("power", x, exponent=2), axes=(2,), keep=True)
     x = net.op("multiply", x, net.op("rsqrt", net.op("add", square, net.constant(Fraction(1, 16)))))

@@ -319,6 +319,28 @@ def test_a_norm_of_one_entry_is_its_shift(width: int, written: str) -> None:
     assert ("equal states" in families) is (width == 1)
 
 
+@pytest.mark.parametrize("value", [0, -1, 1])
+def test_a_norm_of_one_entry_without_a_shift_is_zero(value: int) -> None:
+    def network(length: int) -> Graph:
+        net = Net()
+        x = net.op("take", net.parameter("embedding", VOCABULARY, 1), net.tokens(length, VOCABULARY), axis=0)
+        if length == 1:
+            return net.graph(net.op("expand", net.constant(value, (1, 1, 1)), shape=(1, 1, 1)))
+        return net.graph(net.op("layer_norm", x, axes=1, epsilon=Fraction(1, 9)))
+
+    assert equal(network, (1, 2), (1,)) is (value == 0)
+
+
+def test_constants_that_are_not_known_are_one_in_a_network_and_differ_between_two() -> None:
+    def network(length: int) -> Graph:
+        net, x = rows(length)
+        unknown = net.op("constant", name="mask", shape=(1, 1, WIDTH), kind="real", value=None)
+        return net.graph(net.op("multiply", x, unknown))
+
+    assert equal(network, (1, 2), (3, 2))
+    assert not equal(network, (2,), (3, 2)) and not equal(network, (3, 2), (1, 3, 2))
+
+
 def test_a_norm_that_is_not_defined_is_no_shift() -> None:
     """Without an epsilon one entry is divided by 0; less itself -inf is no number."""
 
