@@ -1,5 +1,6 @@
 """The published witness on a hand-made GPT-2: where it fails, why, and that the repair does not."""
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import permutations, product
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from proofs import InvalidInput, Verdict, check
 from proofs.kernel.patterns import relabelled
-from proofs.network.graph import Graph
+from proofs.network.graph import Graph, TensorType
 from proofs.recomputed.price import relabelled_pairs
 from proofs.recomputed.published_witness import (
     DELTA,
@@ -107,6 +108,24 @@ def test_networks_without_the_hypotheses_are_refused() -> None:
         count_witness({1: GRAPHS[1]}, vocabulary=3, context=2)
     with pytest.raises(InvalidInput, match="two different"):
         printed((1, 2), (1, 2))
+
+
+def reshaped(name: str, shape: tuple[int, ...]) -> Graph:
+    """The network for one token, with another shape of a parameter."""
+    nodes = tuple(
+        replace(n, type=TensorType(shape, "real")) if n.attributes.get("name") == name else n for n in GRAPHS[1].nodes
+    )
+    return replace(GRAPHS[1], nodes=nodes)
+
+
+@pytest.mark.parametrize("graph", [
+    GRAPHS[2], replace(GRAPHS[1], layer=2), replace(GRAPHS[1], layer=0), gpt2(1, 2),
+    *(reshaped("wte.weight", (3, width)) for width in (3, 5)), reshaped("wte.weight", (3, 4, 1)),
+    *(reshaped("c_attn.weight", shape) for shape in ((4, 11), (4, 13), (5, 12), (3, 12))),
+])  # fmt: skip
+def test_networks_of_another_form_are_refused(graph: Graph) -> None:
+    with pytest.raises(InvalidInput, match="of width 4, one head and one block for length 1"):
+        count_witness({1: graph}, vocabulary=3, context=1)
 
 
 def test_one_pair_of_each_pattern_stands_for_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
