@@ -46,7 +46,7 @@ QUICK = {  # in the order in which they run, those that notice most first
             f"proofs/recomputed/{name}.py"
             for name in ("gate", "loss", "optimizers", "settled", "training_step", "zero_state")
         ),
-        "test_gate test_training_step",
+        "test_gate test_zero_state test_step_cross_checks test_training_step",
     ),
     **dict.fromkeys(
         (
