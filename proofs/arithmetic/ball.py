@@ -13,6 +13,7 @@ from proofs.arithmetic.whole import whole
 from proofs.errors import InvalidInput
 from proofs.network.graph import Number
 
+LARGE = 4096  # entries of a matrix that is made once for all places of a product
 UNDECIDED = "Expected enclosures narrow enough to compare, but got overlapping ones; raise the number of bits."
 
 
@@ -56,7 +57,7 @@ class Balls(ObjectArithmetic):
         if 0 in x.shape[-2:] or 0 in result.shape:
             result[...] = flint.arb(0)
             return result
-        matrices: dict[int, flint.arb_mat] = {}
+        matrices: dict[Any, flint.arb_mat] = {}
         for place in np.ndindex(*batch):
             first, second = (_matrix(part[place], matrices) for part in (left, right))
             result[place] = np.array((first * second).entries(), dtype=object).reshape(result.shape[-2:])
@@ -99,12 +100,13 @@ class Balls(ObjectArithmetic):
         return max((float(b.rad().upper()) for b in np.ravel(x)), default=0)
 
 
-def _matrix(block: Any, cache: dict[int, Any]) -> Any:
-    key = block.__array_interface__["data"][0] if block.size > 4096 else -1
+def _matrix(block: Any, cache: dict[Any, Any]) -> Any:
+    """A block as a matrix; a large one is made once: other views of its entries, such as its transpose, are others."""
+    key = (block.__array_interface__["data"][0], block.shape, block.strides)
     if key in cache:
         return cache[key]
     matrix = flint.arb_mat(block.shape[0], block.shape[1], list(block.ravel()))
-    if key >= 0:
+    if block.size > LARGE:
         cache[key] = matrix
     return matrix
 
