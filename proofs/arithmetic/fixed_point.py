@@ -39,13 +39,13 @@ class Fixed:
 
     def __init__(
         self,
-        mantissa: Integers,
+        mantissa: Integers | int,  # numpy hands out the entry of what has no axes
         radius: Floats,
         masked: NDArray[np.bool_] | None = None,
         ratio: Fraction | None = None,
     ) -> None:
-        self.mantissa = mantissa
-        self.radius = radius
+        self.mantissa = mantissa if isinstance(mantissa, np.ndarray) else integers([mantissa], ())
+        self.radius = np.asarray(radius)
         self.masked = masked
         self.ratio = ratio
         self._size: Floats | None = None
@@ -206,7 +206,7 @@ class FixedPoint(PairedArithmetic):
         least = (y.size / UP**2 - y.radius) * self.unit  # a lower bound of |y|
         if not (least > 0).all():
             raise Undecided(WIDE)
-        quotient = (x.mantissa << self.bits) // y.mantissa
+        quotient = np.asarray((x.mantissa << self.bits) // y.mantissa, dtype=object)
         size = np.abs(quotient.astype(np.float64)) * self.unit * UP + self.unit
         return Fixed(quotient, (x.radius + size * y.radius) / least * UP + CUT)
 
@@ -253,8 +253,8 @@ class FixedPoint(PairedArithmetic):
         if not axes:
             return x
         mantissa = np.sum(x.mantissa, axis=tuple(axes), keepdims=keep)
-        radius = np.asarray(np.sum(x.radius, axis=tuple(axes), keepdims=keep)) * _up(x.radius.size)
-        return Fixed(mantissa if isinstance(mantissa, np.ndarray) else integers([mantissa], ()), radius)
+        radius = np.sum(x.radius, axis=tuple(axes), keepdims=keep) * _up(x.radius.size)
+        return Fixed(mantissa, radius)
 
     def cumulative_sum(self, x: Tensor, axis: int) -> Tensor:
         """Partial sums along an axis."""

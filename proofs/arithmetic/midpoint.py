@@ -248,10 +248,11 @@ class Midpoint(PairedArithmetic):
             raise Unsupported(MASKED)
         if name == "absolute":
             return Middle(np.abs(x.mid), x.radius)
-        found = FUNCTIONS[name](x.mid, x.radius) if name in FUNCTIONS else by_arb(name, x.mid, x.radius)
+        mid, radius = np.atleast_1d(x.mid), np.atleast_1d(x.radius)  # their code writes into arrays
+        found = FUNCTIONS[name](mid, radius) if name in FUNCTIONS else by_arb(name, mid, radius)
         if found is None:
             raise Undecided(WIDE)
-        result = _up(np.asarray(found[0]), found[1])
+        result = _up(np.reshape(found[0], np.shape(x.mid)), np.reshape(found[1], np.shape(x.mid)))
         if x.masked is None:
             return result
         return Middle(np.where(x.masked, 0.0, result.mid), np.where(x.masked, 0.0, result.radius))
