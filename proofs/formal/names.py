@@ -114,8 +114,8 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
         ),
     ),
     "causality": (Formal("Collisions.state_is_last_of_prefix", idealised=(LAYERS, "attention is causal")),),
-    "published witness": (
-        Formal("RealWitness.published_witness_gap", checked=("the pair is inside the gap",)),
+    "published witness": (Formal("RealWitness.published_witness_gap", checked=("the pair is inside the gap",)),),
+    "published witness on two tokens": (
         Formal("RealWitness.published_witness_fails_on_two_tokens", checked=("the prompts have two tokens",)),
     ),
     "repaired witness": (Formal("RealWitness.repaired_witness", checked=("the pair is outside the gap",)),),

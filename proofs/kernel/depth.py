@@ -20,7 +20,8 @@ def last_block_lifts(graph: Graph, silenced: Collection[str]) -> bool:
 
     Returns:
         True where the output is, by x + 0 = x and 0 y = 0 alone, the entries of a node of as many entries that no
-        parameter of that block enters.
+        parameter of that block enters, and through which alone the tokens enter the rest: so what is behind it is a
+        block, which may follow itself.
     """
     prefixes = {_block(name) for name in silenced}
     if len(prefixes) != 1 or "" in prefixes:
@@ -40,7 +41,7 @@ def last_block_lifts(graph: Graph, silenced: Collection[str]) -> bool:
             source[index] = source[node.arguments[0]]
     origin = source[graph.output]
     own = {name for name, _ in graph.parameters() if f"{name}.".startswith(f"{prefix}.")}
-    return origin != graph.output and not own & _parameters_of(graph, origin)
+    return origin != graph.output and not own & _parameters_of(graph, origin) and not _passes(graph, origin)
 
 
 def _block(name: str) -> str:
@@ -48,6 +49,15 @@ def _block(name: str) -> str:
     parts = name.split(".")
     number = next((place for place, part in enumerate(parts) if part.isdecimal()), None)
     return "" if number is None else ".".join(parts[: number + 1])
+
+
+def _passes(graph: Graph, origin: int) -> bool:
+    """Whether tokens reach the output by a way that does not go through a node."""
+    reached = {graph.output}
+    for index in range(graph.output, -1, -1):
+        if index in reached and index != origin:
+            reached.update(graph.nodes[index].arguments)
+    return any(graph.nodes[index].operation == "tokens" for index in reached)
 
 
 def _parameters_of(graph: Graph, index: int) -> set[str]:

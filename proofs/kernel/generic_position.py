@@ -43,7 +43,7 @@ BITS = 160
 LARGEST_CONTEXT = 5
 STATEMENT = (
     "Of the {classes} patterns of pairs of distinct prompts of at most {context} tokens{bos}, {certified} differ for "
-    "almost every parameter, {collide} collide for every one, and {undecided} are undecided, for every vocabulary."
+    "almost every parameter, {collide} collide for every one, and {undecided} are undecided, for {sizes}."
 )
 UNDEFINED = " States that collide do so where they are defined; that they are for every parameter is not shown."
 LONGER = " Pairs of longer prompts that are listed beside them, and collide for every parameter: {pairs}."
@@ -177,9 +177,11 @@ def claim_of(
         counts[kind] += 1
     numbers = {"classes": len(outcomes), "certified": counts["differ"], "collisions_proved": counts["collide"],
                "undecided": counts["undecided"]}  # fmt: skip
+    free = all(map(rows_are_free, graphs.values()))
     statement = STATEMENT.format(
         classes=len(outcomes), context=context, bos=" after a reserved BOS" if bos else "",
         certified=counts["differ"], collide=counts["collide"], undecided=counts["undecided"],
+        sizes="every vocabulary" if free else "the tokens that they are written in",
     )  # fmt: skip
     if (counts["collide"] or longer is not None) and not all(map(has_real_values, everything)):
         statement += UNDEFINED
@@ -190,8 +192,8 @@ def claim_of(
         beyond = {"longer_collisions": len(longer.pairs)}
     return {
         "statement": statement, **numbers, **beyond, "context": context, "bos": bos, "bits": BITS, "zeroed": [*zeroed],
-        "silenced": [*silenced], "every_depth": last_block_lifts(graphs[max(graphs)], silenced),
-        "free_rows": all(map(rows_are_free, graphs.values())), "regularity": regularity, "graphs": named,
+        "silenced": [*silenced], "every_depth": all(last_block_lifts(graph, silenced) for graph in graphs.values()),
+        "free_rows": free, "regularity": regularity, "graphs": named,
     }  # fmt: skip
 
 

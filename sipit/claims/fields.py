@@ -16,6 +16,7 @@ from proofs.kernel.result import Rejected
 from proofs.kernel.separation import KIND as SEPARATION
 from proofs.kernel.vocabulary import KIND as VOCABULARY
 from proofs.network.rational import rational
+from proofs.recomputed.optimizers import kept
 from proofs.verdict import Verdict
 from sipit.claims.hypotheses import ALMOST_SURE
 
@@ -102,7 +103,7 @@ def counted(certificate: Mapping[str, Any]) -> Fields:
     return {
         **{name: value for name, value in certificate["claim"].items() if name != "graphs"},
         "examples": certificate["zero"][:EXAMPLES],
-        "theorems": named(["published witness", "repaired witness"]),
+        "theorems": named(_of_witness(certificate)),
         "hypotheses": [
             {
                 "hypothesis": "layer norms with one epsilon > 0, width 4, parameters called as a GPT-2's",
@@ -112,6 +113,15 @@ def counted(certificate: Mapping[str, Any]) -> Fields:
             *ALMOST_SURE,
         ],
     }
+
+
+def _of_witness(certificate: Mapping[str, Any]) -> Iterator[str]:
+    """What a proof assistant has proved of pairs that are among those counted, by name."""
+    if certificate["claim"]["in_gap"]:
+        yield "published witness"
+    if any(len(first) == len(second) == 2 for first, second in certificate["zero"]):
+        yield "published witness on two tokens"
+    yield "repaired witness"
 
 
 def stepped(certificate: Mapping[str, Any]) -> Fields:
@@ -143,7 +153,7 @@ def _of_step(claim: Mapping[str, Any]) -> Iterator[str]:
     rule, zero, base = claim["rule"], claim["at_zero"].get("batch", {}), claim["at_base"].get("batch", {})
     if rule == "clip-norm" and claim["non_zero"]:
         yield "clipping by the global norm"
-    if rule not in _STEPS or zero.get("final_norm") != "LayerNorm":
+    if rule not in _STEPS or zero.get("final_norm") != "LayerNorm" or not kept(rule, rational(claim["rate"])):
         return
     yield _STEPS[rule]
     yield "training step on a batch"
@@ -169,7 +179,7 @@ def settled(certificate: Mapping[str, Any]) -> Fields:
         "open": [[first, second] for first, second, outcome in classes if outcome == "undecided"],
         "hypotheses": [
             {
-                "hypothesis": "the state is analytic in the parameters, or in finitely many branches",
+                "hypothesis": "the state is analytic in the parameters, or in countably many branches",
                 "checked": claim["regularity"] != "unsuitable",
             },
             {"hypothesis": "token rows are free parameters, treated alike", "checked": claim["free_rows"]},
@@ -187,8 +197,9 @@ def settled(certificate: Mapping[str, Any]) -> Fields:
 
 
 _DEPTH = "every greater depth: with zero output weights the last block is the identity (checked on the graph)"
+_EVERY_SIZE = "every size: only rows of tokens that occur enter, and relabelling permutes them"
+_THIS_SIZE = "this one: tokens enter otherwise than by rows of their own, and others may behave otherwise"
 _SCOPE = {
-    "vocabulary": "every size: only rows of tokens that occur enter, and relabelling permutes them",
     "context": "every smaller context",
     "not": "one given checkpoint, which is a point of a null set; floating point",
 }
@@ -200,7 +211,7 @@ def _families(certificate: Mapping[str, Any]) -> list[str]:
 
 def _scope(claim: Mapping[str, Any]) -> dict[str, str]:
     """For which networks the pairs that differ do so, as far as it is derived."""
-    scope = dict(_SCOPE)
+    scope = {"vocabulary": _EVERY_SIZE if claim["free_rows"] else _THIS_SIZE, **_SCOPE}
     scope["depth"] = _DEPTH if claim["every_depth"] else "this depth: the last block was not shown to lift"
     return scope
 

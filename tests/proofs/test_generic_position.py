@@ -234,7 +234,7 @@ def recounted(classes: list[Any], networks: dict[int, Graph]) -> dict[str, Any]:
     written = {str(length): graph.to_json() for length, graph in networks.items()}
     kinds = [outcome.partition(":")[0] for *_, outcome in classes]
     counts = {"certified": kinds.count("differ"), "collide": kinds.count("collide"), "undecided": 0}
-    said = STATEMENT.format(classes=len(classes), context=2, bos="", **counts)
+    said = STATEMENT.format(classes=len(classes), context=2, bos="", sizes="every vocabulary", **counts)
     claim = {
         **CERTIFICATE["claim"], "statement": said, "classes": len(classes), "certified": counts["certified"],
         "collisions_proved": counts["collide"], "graphs": digest(written),
@@ -338,3 +338,33 @@ def test_a_pattern_that_collides_is_of_its_own_family() -> None:
         if found[collide] != f"collide: {other}":
             with pytest.raises(Rejected, match="not shown to collide"):
                 claimed(networks, {**found, collide: f"collide: {other}"})
+
+
+def shifting(length: int) -> Graph:
+    """A block that is residual behind two tokens, and behind one moves entries on, which two such blocks lose."""
+    net = Net()
+    x = net.op("take", net.parameter("embedding", 6, 2), net.tokens(length, 6), axis=0)
+    added = net.op("matmul", net.op("tanh", x), net.parameter("block.0.out", 2, 2))
+    if length == 1:
+        x = net.op("matmul", x, net.constant([0, 1, 0, 0], (2, 2)))
+    return net.graph(net.op("add", x, added))
+
+
+def test_every_depth_is_claimed_where_the_last_block_lifts_at_every_length() -> None:
+    silenced = ["block.0.out"]
+    assert last_block_lifts(shifting(2), silenced) and not last_block_lifts(shifting(1), silenced)
+    found = examine({n: shifting(n) for n in (1, 2)}, context=2, silenced=silenced)
+    assert found.claim["every_depth"] is False
+    assert check(placed(found.to_json(), ("claim", "every_depth"), True)).verdict is Verdict.REJECTED
+
+
+def test_a_table_whose_rows_are_all_read_is_of_one_size() -> None:
+    def network(length: int) -> Graph:
+        net = Net()
+        table = net.parameter("embedding", 6, 2)
+        x = net.op("take", table, net.tokens(length, 6), axis=0)
+        return net.graph(net.op("multiply", x, net.op("tanh", net.op("mean", table, axes=(0,), keep=False))))
+
+    claim = examine({n: network(n) for n in (1, 2)}, context=2).claim
+    assert claim["free_rows"] is False
+    assert claim["statement"].endswith("are undecided, for the tokens that they are written in.")

@@ -116,10 +116,10 @@ def taken(at: At) -> Value:
     if table.shape[axis] != 1:
         index = _known_places(at, places, table.shape[axis])
         if index is not None:
-            return _rows(at, np.take(table, index, axis))
+            return _rows(at, np.asarray(np.take(table, index, axis)))
         table = stacked(at.table, table, (axis,))
-    left = table.reshape(*table.shape[:axis], *(1,) * places.ndim, *table.shape[axis + 1 :])
-    right = places.reshape(*(1,) * axis, *places.shape, *(1,) * (table.ndim - axis - 1))
+    left = table.reshape((*table.shape[:axis], *(1,) * places.ndim, *table.shape[axis + 1 :]))
+    right = places.reshape((1,) * axis + places.shape + (1,) * (table.ndim - axis - 1))
     return at.each(lambda t, i: at.table.of("take", axis, t, i), left, right)
 
 
