@@ -32,12 +32,26 @@ class Buffers:
     def of_class(cls, model: torch.nn.Module, *, stored: bool) -> "Buffers":
         """Those of a class that many checkpoints fill; all that these hold are free where one of them is meant."""
         values = buffer_values(model)
-        held = frozenset(_held(model))
+        held = frozenset(held_buffers(model))
         assumed = frozenset[str]() if stored else frozenset(name for name in held if _is_computed(values.get(name)))
         return cls(values, held - assumed, assumed)
 
+    def others_in(self, module: torch.nn.Module) -> list[str]:
+        """Those assumed that a checkpoint of the class holds other values for, but for a rounding to a half type."""
+        found = dict(module.named_buffers())
+        stored = {name: found[name].cpu() for name in sorted(self.assumed) if name in found}
+        return [name for name, value in stored.items() if not _is_rounded(self.values[name], value)]
 
-def _held(model: torch.nn.Module) -> Iterator[str]:
+
+def _is_rounded(built: torch.Tensor | None, stored: torch.Tensor) -> bool:
+    """Whether a buffer is as it was built, or that in a half type, as a checkpoint may keep it."""
+    if built is None or built.shape != stored.shape:
+        return False
+    kept = (built.dtype, stored.dtype, torch.bfloat16, torch.float16)
+    return any(torch.equal(built.to(one).to(stored.dtype), stored) for one in kept)
+
+
+def held_buffers(model: torch.nn.Module) -> Iterator[str]:
     """The buffers of floats that a checkpoint holds."""
     for path, module in model.named_modules():
         for name, buffer in module.named_buffers(recurse=False):
@@ -59,30 +73,38 @@ def buffer_values(model: torch.nn.Module) -> dict[str, torch.Tensor | None]:
     A buffer that the model's initialisation does not set is not known: None. It is found by filling it beforehand
     with two different values.
     """
-    real = {name: b for name, b in model.named_buffers() if not b.is_meta}
-    if all(not b.is_meta for b in model.buffers()):
+    named = dict(model.named_buffers())
+    real = {name: buffer for name, buffer in named.items() if not buffer.is_meta}
+    if len(real) == len(named):
         return dict(real)
-    initialise = getattr(model, "_init_weights", None)
-    runs: list[dict[str, torch.Tensor]] = []
-    for filler in (0, 1):
-        found: dict[str, torch.Tensor] = {}
-        for path, module in model.named_modules():
-            buffers = module.named_buffers(recurse=False)
-            own = {name: b for name, b in buffers if b.is_meta and b.numel() <= LARGEST_BUFFER}
-            if not own or initialise is None:
-                continue
-            for name, b in own.items():
-                module._buffers[name] = torch.full_like(b, filler, device="cpu")
-            try:
-                with torch.no_grad(), unlogged():
-                    _tried(initialise, module)
-                found |= {f"{path}.{name}" if path else name: module._buffers[name] for name in own}  # type: ignore[misc]
-            finally:
-                module._buffers.update(own)
-        runs.append(found)
-    first, second = runs
+    first, second = (_initialised(model, filler) for filler in (0, 1))
     same = {name: torch.equal(first[name], second[name]) for name in first}
     return {**real, **{name: first[name] if same[name] else None for name in first}}
+
+
+def _initialised(model: torch.nn.Module, filler: int) -> dict[str, torch.Tensor]:
+    """The buffers on the meta device after an initialisation on the CPU that begins with them filled.
+
+    All of them are there at once, for a module may set those of the modules in it.
+    """
+    initialise = getattr(model, "_init_weights", None)
+    modules = dict(model.named_modules())
+    before = {path: dict(module._buffers) for path, module in modules.items()}
+    places: list[tuple[str, str]] = []
+    try:
+        for path, own in before.items():
+            for name, buffer in own.items():
+                if buffer is not None and buffer.is_meta and buffer.numel() <= LARGEST_BUFFER:
+                    modules[path]._buffers[name] = torch.full_like(buffer, filler, device="cpu")
+                    places.append((path, name))
+        with torch.no_grad(), unlogged():
+            if initialise is not None and places:
+                for module in reversed(modules.values()):  # children first
+                    _tried(initialise, module)
+        return {f"{path}.{name}" if path else name: modules[path]._buffers[name] for path, name in places}  # type: ignore[misc]
+    finally:
+        for path, module in modules.items():
+            module._buffers.update(before[path])
 
 
 def _tried(initialise: Callable[[torch.nn.Module], None], module: torch.nn.Module) -> None:

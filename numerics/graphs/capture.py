@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 
-from numerics.graphs.buffers import Buffers, buffer_values
+from numerics.graphs.buffers import Buffers, buffer_values, held_buffers
 from numerics.graphs.decomposition import decompose
 from numerics.graphs.lowering import lower
 from numerics.networks.library import asked_of_a_class, unlogged
@@ -179,7 +179,7 @@ def read_config(source: Any) -> Any:
             f"Expected a config of at most {LARGEST_BYTES} bytes, but {path} is larger; keep only the configuration."
         )
     try:
-        data = json.loads(content.decode())
+        data = json.loads(content.decode(), object_hook=_float_in)
     except (ValueError, RecursionError):
         raise InvalidInput(f"Expected a config in JSON, but {path} is not; give the config.json of a model.") from None
     if not isinstance(data, dict) or not isinstance(data.get("model_type"), str):
@@ -206,6 +206,12 @@ def read_config(source: Any) -> Any:
     with asked_of_a_class(InvalidInput, f"Expected a config that {kind!r} accepts, but it refuses", "correct it"):
         config = CONFIG_MAPPING[kind].from_dict(data)
     return _plausible(config)
+
+
+def _float_in(data: dict[str, Any]) -> Any:
+    """An object of JSON, or the number without a name in JSON that the library writes as one."""
+    name = data.get("__float__")
+    return float(name) if len(data) == 1 and name in ("Infinity", "-Infinity", "NaN") else data
 
 
 def _plausible(config: Any) -> Any:
@@ -265,6 +271,22 @@ def build(config: Any, attention: str = "eager", *, device: str = "meta") -> tor
                 f"{tuple(parameter.shape)}; correct the size that is 0."
             )
     return model.eval()
+
+
+def expect_computed(module: torch.nn.Module, config: Any) -> None:
+    """Compares the buffers of a checkpoint with those that its class computes, which a graph of the class has.
+
+    Raises:
+        Unsupported: it holds other ones, so that what is proved of the class says nothing of it.
+    """
+    if not any(True for _ in held_buffers(module)):
+        return
+    others = Buffers.of_class(build(config), stored=False).others_in(module)
+    if others:
+        raise Unsupported(
+            f"Expected the buffers that {type(module).__name__} computes, but the weights hold other values for "
+            f"{others[0]}; give the config alone, and what is proved is about its class."
+        )
 
 
 def find_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:

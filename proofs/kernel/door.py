@@ -16,7 +16,7 @@ from proofs.kernel.claim import Claim, expect, unlabelled
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.generic_position import derive_generic_position
 from proofs.kernel.lengths import graphs_of
-from proofs.kernel.patterns import rows_are_free
+from proofs.kernel.patterns import constants_are_known, rows_are_free
 from proofs.kernel.price import More, TooLarge, afford, nothing_more
 from proofs.kernel.regularity import derive_regularity
 from proofs.kernel.result import Rejected
@@ -163,6 +163,8 @@ def _structural(certificate: Mapping[str, Any]) -> list[dict[str, Any]]:
     if SHORTEST not in graphs:
         raise Rejected(f"without the network for {SHORTEST} tokens it is not seen whether repeated tokens collide")
     found = find_collisions(graphs)
+    if not found and not all(map(constants_are_known, graphs.values())):
+        raise Rejected("entries of constants are not known: whether certain prompts collide is to be left open")
     if not found and not all(map(rows_are_free, graphs.values())):
         raise Rejected("tokens are read by more than tables of rows: whether certain ones collide is to be left open")
     return found

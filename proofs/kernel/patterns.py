@@ -60,6 +60,12 @@ def rows_are_free(graph: Graph) -> bool:
     return True
 
 
+def constants_are_known(graph: Graph) -> bool:
+    """Whether every constant that the output depends on has entries: unknown ones may make prompts one, unseen."""
+    constants = (node for node in map(graph.nodes.__getitem__, live(graph)) if node.operation == "constant")
+    return all(graph.constant(node) is not None for node in constants)
+
+
 def _reads_rows(graph: Graph, node: Node) -> bool:
     """Whether a node selects rows of a table by the tokens."""
     by_rows = node.operation == "take" and len(node.arguments) == 2 and node.attributes.get("axis") == 0

@@ -9,7 +9,7 @@ from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.door import SHORTEST
-from proofs.kernel.patterns import rows_are_free
+from proofs.kernel.patterns import constants_are_known, rows_are_free
 from proofs.kernel.regularity import shown_here, verdict_of
 from proofs.kernel.result import digest
 from proofs.network.graph import Graph
@@ -35,6 +35,7 @@ SHALLOW = 8  # blocks up to which a capture is done before another process would
 LONGEST = 40  # tokens of a window or chunk that is captured on both sides
 LEAST_WIDTH = 4  # of states, of which docs/classification.md speaks
 BY_ID = "tokens are read by more than tables of rows: what holds for certain tokens alone was not looked at"
+UNVALUED = "entries of constants are not known: whether they make prompts one was not looked at"
 BEYOND = (
     "every layer sees a window of {size} tokens alone: prompts that agree in their last {reach} tokens were not looked "
     "at, for the longest captured have {length}"
@@ -75,7 +76,7 @@ def check_model(
     Raises:
         InvalidInput, Unsupported: the model is none, or cannot be captured.
     """
-    from numerics.graphs.capture import read_config
+    from numerics.graphs.capture import expect_computed, read_config
     from numerics.graphs.positions import position_scheme
     from numerics.graphs.small_graphs import small_graph, witness_in_small_copy
     from numerics.graphs.windows import window
@@ -90,6 +91,7 @@ def check_model(
 
         loaded = load_model(model, dtype=dtype, device=device, seed=seed)
         config = loaded.module.config
+        expect_computed(loaded.module, config)
     seen = window(config, layer, attention)
     lengths = [LENGTH, *other_lengths(config, layer, bounded=seen is not None and seen.every_layer is True)]
     workers = 1 if loaded is not None or len(lengths) > 2 or not _deep(config) else processors()
@@ -126,7 +128,7 @@ def check_model(
         "law": law(config, None if loaded is None else loaded.module),
         "bos": None if loaded is None else _bos(loaded.tokenizer),
         "window": None if seen is None else seen.to_json(),
-        "classification": placed(config, seen, structural or ()),
+        "classification": placed(config, seen, scheme.scheme, structural or ()),
         "certificate": certificate,
     }
     refuting = structural or shown_here(certificate["witness"]) or duplicated(duplicates)
@@ -220,12 +222,16 @@ def _bos(tokenizer: Any) -> dict[str, Any] | None:
     """Whether the tokenizer puts a BOS in front of a text; without one repeated tokens stay repeated."""
     if tokenizer is None:
         return None
-    ids = tokenizer("a")["input_ids"]
+    from sipit.models.tokenizers import token_ids_of
+
+    ids = token_ids_of(tokenizer, "a")
     return {"token_id": tokenizer.bos_token_id, "added": bool(ids) and ids[0] == tokenizer.bos_token_id}
 
 
 def _left_open(graphs: dict[int, Graph], seen: "Window | None", context: int | None) -> str | None:
     """Why it is not told which prompts collide, where none was found to; None where none is expected to."""
+    if not all(map(constants_are_known, graphs.values())):
+        return UNVALUED
     if not all(map(rows_are_free, graphs.values())):
         return BY_ID
     if seen is None or seen.every_layer is False or (context is not None and (seen.reach or 0) >= context):
@@ -237,18 +243,23 @@ def _left_open(graphs: dict[int, Graph], seen: "Window | None", context: int | N
     return BEYOND.format(size=seen.size, length=max(graphs), reach=seen.reach)
 
 
-def placed(config: Any, seen: "Window | None", found: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any] | None:
+def placed(
+    config: Any, seen: "Window | None", scheme: str, found: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any] | None:
     """What the classification says of such an architecture, if it speaks of it.
 
     Args:
         config: of the architecture.
         seen: the window that bounds what its states see.
+        scheme: how the order of tokens enters; of one without it no page speaks.
         found: families that were shown to collide; a placement that excludes one of them is none.
     """
     text = config.get_text_config()
     windowed = seen is not None and seen.every_layer is True
     width = getattr(text, "hidden_size", LEAST_WIDTH)
     place = placement(text.model_type, windows_everywhere=windowed, alibi=bool(getattr(text, "alibi", False)))
-    if place is None or width < LEAST_WIDTH or any(place.excludes(family["family"]) for family in found):
+    if place is None or scheme == "none" or width < LEAST_WIDTH:
+        return None
+    if any(place.excludes(family["family"]) for family in found):
         return None
     return place.to_json()

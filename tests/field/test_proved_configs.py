@@ -175,3 +175,27 @@ def test_a_window_that_could_not_be_tried_is_not_said_to_be_seen(tmp_path, monke
     untried = check_model(str(path)).result["certificate"]["collisions_undecided"]
     assert "every layer sees a window of 64 tokens alone" in tried
     assert "names a window of 64 tokens, and no small copy could be built" in untried
+
+
+MULTIPLIED = {"model_type": "falcon_h1", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48,
+              "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+              "mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1,
+              "mamba_chunk_size": 4, "attention_out_multiplier": 0.0}  # fmt: skip
+
+
+@pytest.mark.parametrize(("multipliers", "verdict"), [([0.0] * 5, "refuted"), ([1.0] * 5, "proved")])
+def test_multipliers_of_zero_in_buffers_that_another_module_sets_are_seen(multipliers, verdict, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({**MULTIPLIED, "ssm_multipliers": multipliers}))
+    record = check_model(str(tmp_path))
+    assert record.verdict.value == verdict
+    assert record.result["collisions_undecided"] is None
+
+
+def test_no_classification_speaks_of_a_network_without_positions(tmp_path):
+    config = {"model_type": "phi", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48,
+              "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64}  # fmt: skip
+    for rotary, spoken_of in ((0.0, False), (0.5, True)):
+        (tmp_path / "config.json").write_text(json.dumps({**config, "partial_rotary_factor": rotary}))
+        result = check_model(str(tmp_path)).result
+        assert (result["positions"] == "none") is not spoken_of
+        assert (result["classification"] is not None) is spoken_of

@@ -1,16 +1,23 @@
 """Buffers: what a class computes is known to its graph, and what a checkpoint fills is free."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoConfig, MiniMaxConfig
 
+import sipit
 from numerics.graphs.buffers import Buffers
-from numerics.graphs.capture import build, capture_graph
+from numerics.graphs.capture import build, capture_graph, expect_computed
 from numerics.graphs.float64 import evaluate_float64
 from numerics.graphs.lowering import COMPUTED
 from numerics.graphs.small_graphs import sees_later_tokens
 from numerics.networks.shrinking import small_copy
+from proofs import Unsupported
+from proofs.kernel.patterns import constants_are_known
 from proofs.kernel.value_numbering.number import Numbering
+from sipit.claims.certify import certify
+from sipit.claims.check import check_model
 
 
 class Scaled(torch.nn.Module):
@@ -79,3 +86,44 @@ def test_a_graph_has_the_same_parameters_with_weights_and_without(kind: str) -> 
 def test_a_bias_of_experts_that_is_learned_is_free() -> None:
     model = build(small_copy(AutoConfig.for_model("deepseek_v3")))
     assert any("e_score_correction_bias" in name for name in Buffers.of_class(model, stored=False).free)
+
+
+def test_what_a_class_sets_in_the_modules_of_a_module_is_known() -> None:
+    """Falcon-H1 sets the multipliers of its mixers from the model around them."""
+    graph = capture_graph(small_copy(AutoConfig.for_model("falcon_h1")), length=2)
+    assert constants_are_known(graph)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_checkpoint_keeps_what_its_class_computes_or_is_another_network(dtype: torch.dtype) -> None:
+    config = small_copy(MiniMaxConfig())
+    model = build(config, device="cpu").to(dtype)
+    expect_computed(model, config)
+    expect_computed(model.float(), config)  # as it is loaded from a half type
+    model.get_buffer("model.layers.1.self_attn.slope_rate").zero_()
+    with pytest.raises(Unsupported, match=r"hold other values for model\.layers\.1\.self_attn\.slope_rate; give"):
+        expect_computed(model, config)
+
+
+@pytest.mark.slow
+def test_a_certificate_is_of_the_buffers_that_the_weights_hold(tmp_path: Path) -> None:
+    """MiniMax without decay sums over what is behind a token: the two prompts have one state."""
+    config = small_copy(MiniMaxConfig(num_hidden_layers=1, layer_types=["linear_attention"]))
+    config.num_local_experts = config.num_experts_per_tok = 1
+    model = build(config, device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
+    for name, buffer in model.named_buffers():
+        if name.endswith("decay"):
+            buffer.copy_((buffer > 0).float())
+        elif name.endswith("slope_rate"):
+            buffer.zero_()
+    model.save_pretrained(tmp_path)
+    loaded = sipit.load_model(str(tmp_path))
+    record = certify(loaded, [[5, 6, 7, 8], [6, 5, 7, 8]], layer=1)
+    first, second = sipit.capture(loaded, [[5, 6, 7, 8], [6, 5, 7, 8]], layer=1)
+    apart = float((first[-1] - second[-1]).double().norm())
+    assert record.result["minimum_lower_bound"] is None or float(record.result["minimum_lower_bound"]) <= apart
+    with pytest.raises(Unsupported, match="hold other values"):
+        check_model(str(tmp_path))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig
 
-from numerics.graphs.capture import capture_graph
+from numerics.graphs.capture import capture_graph, read_config
 from numerics.networks.shrinking import small_copy
 from proofs import InvalidInput, Unsupported
 from proofs.structure.dependence import causal
@@ -49,3 +49,18 @@ def test_a_config_without_named_outputs_is_the_network_that_it_is_with_them(fami
     unnamed.return_dict = False
     graphs = [capture_graph(one, length=3) for one in (config, unnamed)]
     assert graphs[0].nodes == graphs[1].nodes and unnamed.return_dict is False
+
+
+@pytest.mark.parametrize("family", ["mamba2", "bamba"])
+def test_infinities_are_read_as_the_library_writes_them(family: str, tmp_path: Path) -> None:
+    config = small_copy(AutoConfig.for_model(family))
+    config.save_pretrained(tmp_path)
+    assert "Infinity" in (tmp_path / "config.json").read_text()
+    assert read_config(tmp_path).time_step_limit == config.time_step_limit
+
+
+def test_a_number_without_a_name_is_no_size(tmp_path: Path) -> None:
+    data = {"model_type": "llama", "rms_norm_eps": {"__float__": "NaN"}}
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    with pytest.raises(InvalidInput, match="finite numbers in a config, but got rms_norm_eps=nan"):
+        read_config(tmp_path)

@@ -334,7 +334,7 @@ def test_a_norm_of_one_entry_without_a_shift_is_zero(value: int) -> None:
 def test_constants_that_are_not_known_are_one_in_a_network_and_differ_between_two() -> None:
     def network(length: int) -> Graph:
         net, x = rows(length)
-        unknown = net.op("constant", name="mask", shape=(1, 1, WIDTH), kind="real", value=None)
+        unknown = net.op("constant", shape=(1, 1, WIDTH), kind="real", value=None)
         return net.graph(net.op("multiply", x, unknown))
 
     assert equal(network, (1, 2), (3, 2))
