@@ -45,9 +45,9 @@ def check_output(path: Path | None, endings: tuple[str, ...] = RECORD_ENDINGS) -
     if not path.parent.is_dir() or path.is_dir():
         raise InvalidInput(f"Expected an output file in a folder that exists, but got {path}; make the folder first.")
     described = any((path.parent / name).is_file() for name in ("config.json", "adapter_config.json"))
-    if path.exists() and ((described and _OF_A_MODEL.fullmatch(path.name)) or _named(path) > 1):
+    if (described and _OF_A_MODEL.fullmatch(path.name)) or (path.exists() and _named(path) > 1):
         raise InvalidInput(
-            f"Expected a new output file, but {path} is read, or is a part of a model; choose another name."
+            f"Expected a new output file, but {path} is read, or would be a part of a model; choose another name."
         )
     try_to_write(path)
 
@@ -58,14 +58,21 @@ def page_of(output: Path) -> Path:
 
 
 def _named(path: Path) -> int:
-    """How many arguments of the command line name a file, its output among them."""
+    """How many arguments of the command line name a file, or a folder that links to it; its output is among them."""
     given = _arguments.get()
     count = 0
     for argument in sys.argv[1:] if given is None else given:
         parts = {argument, argument.partition("=")[2], argument.removeprefix("-o")}
         with suppress(OSError, ValueError):  # no name of a file
-            count += any(os.path.samefile(path, part) for part in parts if os.path.isfile(part))
+            count += any(os.path.samefile(path, file) for part in parts for file in _files(part))
     return count
+
+
+def _files(name: str) -> list[str]:
+    """The file of a name, or those elsewhere that links in the folder of that name lead to."""
+    if os.path.isdir(name):
+        return [one.path for one in os.scandir(name) if one.is_symlink() and one.is_file()]
+    return [name] if os.path.isfile(name) else []
 
 
 def finish(

@@ -16,6 +16,7 @@ from sipit.models.entry import told_apart
 from sipit.models.length import LengthDependence
 from sipit.models.near_rows import NearRows
 from sipit.models.structure import Decoder
+from sipit.models.tokenizers import token_ids_of
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,9 @@ class LanguageModel:
         if self.tokenizer is None:
             return None
         try:
-            made = [self.tokenizer(text, add_special_tokens=add, verbose=False).input_ids for add in (False, True)]
-        except Exception:  # noqa: BLE001 - tokenizers raise anything
+            return token_ids in [token_ids_of(self.tokenizer, text, special_tokens=added) for added in (False, True)]
+        except InvalidInput:
             return False
-        return token_ids in [list(ids) for ids in made]
 
     def _text(self, token_ids: list[int]) -> str | None:
         """The text of ids that the tokenizer knows, else None."""

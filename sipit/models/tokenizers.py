@@ -35,6 +35,23 @@ def find_tokenizer(name: str) -> tuple[Any, str]:
     return (tokenizer, "") if len(known) > 1 else (None, NO_TOKENIZER)
 
 
+def token_ids_of(tokenizer: Any, text: str, *, special_tokens: bool = True) -> list[int]:
+    """The ids of a text.
+
+    Raises:
+        InvalidInput: the tokenizer gives up on it, as a pattern does that tries too many ways.
+    """
+    try:  # verbose=False: the library warns about long texts, which are refused elsewhere in our own words
+        return list(tokenizer(text, add_special_tokens=special_tokens, verbose=False).input_ids)
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # noqa: BLE001 - what panics in another language is no Exception
+        raise InvalidInput(
+            f"Expected a text that the tokenizer of the model reads, but it gives up on one of {len(text)} characters "
+            f"({one_line(error)}); give token_ids."
+        ) from None
+
+
 def _grows(path: Path) -> bool:
     """Whether a `tokenizer.json` may make a text far longer; one that cannot be read is for the library to refuse."""
     try:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from sipit.models import LanguageModel
+from sipit.models.tokenizers import token_ids_of
 
 _MISSES = 100  # windows in a row that are too short, before a tokenizer is given up
 
@@ -55,5 +56,4 @@ def random_tokens(model: LanguageModel, shape: tuple[int, ...], *, generator: to
 
 def _token_ids(model: LanguageModel, text: str) -> list[int]:
     """The ids of a text, without those that the embedding has no row for: a tokenizer may know more tokens."""
-    ids = model.tokenizer(text, verbose=False).input_ids
-    return [token for token in ids if token < model.vocabulary_size]
+    return [token for token in token_ids_of(model.tokenizer, text) if token < model.vocabulary_size]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from proofs.arguments import whole_in
 from proofs.errors import InvalidInput, MissingResource
 from sipit.models import LanguageModel
+from sipit.models.tokenizers import token_ids_of
 from sipit.prompts.builtin_text import random_tokens
 from sipit.prompts.docstrings import builtin_documents
 from sipit.prompts.reading import read_prompts, tokenize
@@ -166,7 +167,7 @@ def _windows(
         raise InvalidInput(f"Expected token ids, because {model.name} has no tokenizer, but got text; give token_ids.")
 
     def ids_of(text: str, special: bool) -> list[int]:
-        return list(model.tokenizer(text, add_special_tokens=special, verbose=False).input_ids)
+        return token_ids_of(model.tokenizer, text, special_tokens=special)
 
     with_special = ids_of("a", special_tokens)
     front = tuple(itertools.takewhile(lambda token: token != ids_of("a", False)[0], with_special))

@@ -11,7 +11,7 @@ from proofs.evidence import without_repetition
 from proofs.files import whole_file
 from sipit.models import LanguageModel
 from sipit.models.library import asked
-from sipit.models.tokenizers import NO_TOKENIZER
+from sipit.models.tokenizers import NO_TOKENIZER, token_ids_of
 from sipit.prompts.given import Prompt, given_prompts
 
 LARGEST_FILE = 2**30  # bytes of a prompt file
@@ -59,8 +59,7 @@ def _ids(model: LanguageModel, prompt: Prompt, special_tokens: bool) -> list[int
         raise InvalidInput(
             "Expected text in UTF-8, but a prompt has bytes or half characters that are none; give token ids."
         ) from None
-    # verbose=False: the library warns about long prompts, which are refused below in our own words
-    return list(model.tokenizer(prompt, add_special_tokens=special_tokens, verbose=False).input_ids)
+    return token_ids_of(model.tokenizer, prompt, special_tokens=special_tokens)
 
 
 def _checked(model: LanguageModel, ids: list[Any], number: int, prompt: Prompt) -> list[int]:

@@ -30,6 +30,26 @@ def test_no_part_of_a_model_is_written_over(whole, tmp_path, name):
     assert (folder / name).read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors", "adapter_model.safetensors"])
+def test_nor_is_one_added_that_the_library_would_read(whole, tmp_path, name):
+    folder = shutil.copytree(whole[0], tmp_path / "model")
+    said = called("capture", folder, "--prompts", prompts_file(tmp_path), "-o", folder / name)
+    assert_refused(said, name, "choose another name")
+    said = called("check", folder, "--layer", 1, "-o", folder / "adapter_config.json")
+    assert_refused(said, "adapter_config.json", "choose another name")
+    assert {file.name for file in folder.iterdir()} == {file.name for file in whole[0].iterdir()}
+
+
+def test_weights_that_a_folder_links_to_are_not_written_over(whole, tmp_path):
+    folder, store = shutil.copytree(whole[0], tmp_path / "model"), tmp_path / "store.safetensors"
+    (folder / "model.safetensors").rename(store)
+    (folder / "model.safetensors").symlink_to(store)
+    before = store.read_bytes()
+    said = called("capture", folder, "--prompts", prompts_file(tmp_path), "-o", store)
+    assert_refused(said, "store.safetensors", "choose another name")
+    assert store.read_bytes() == before
+
+
 def test_states_beside_a_model_are_written_again(whole, tmp_path):
     folder = shutil.copytree(whole[0], tmp_path / "model")
     for _ in range(2):

@@ -14,7 +14,7 @@ from tokenizers.models import WordLevel
 from sipit.models.growth import MOST, growth
 from sipit.models.smollm2 import smollm2_folder
 from sipit.models.tokenizers import find_tokenizer
-from tests.field.places import model_folder
+from tests.field.places import assert_refused, called, model_folder
 from tests.sipit.cases import rest_slow
 
 WORDS = st.text("ab ", max_size=4)
@@ -64,6 +64,19 @@ def test_a_chain_that_doubles_is_not_run(tmp_path, part):
     command = [sys.executable, "-m", "sipit", "invert", str(folder), "--text", "aa", "--layer", "1"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2 and "tokenizer.json" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_a_pattern_that_gives_up_is_told(tmp_path):
+    """It panics in another language, which no `except Exception` sees."""
+    folder = tmp_path / "model"
+    model_folder(folder)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["pre_tokenizer"] = {
+        "type": "Split", "pattern": {"Regex": "(a|a|aa)+$"}, "behavior": "Isolated", "invert": False,
+    }  # fmt: skip
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    said = called("capture", folder, "--text", f"Hello {'a' * 32}! W", "--layer", 1, "-o", tmp_path / "s.safetensors")
+    assert_refused(said, "gives up on one of 41 characters", "give token_ids")
 
 
 def test_tokenizers_in_use_are_far_below_the_limit():
