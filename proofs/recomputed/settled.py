@@ -11,7 +11,7 @@ from proofs.kernel.lemmas.table import establish
 from proofs.kernel.lines import class_of
 from proofs.kernel.patterns import rows_are_free
 from proofs.network.graph import Graph
-from proofs.recomputed.gate import Gate, reads_out
+from proofs.recomputed.gate import Gate, norms_rows, reads_out
 from proofs.recomputed.optimizers import Rule
 from proofs.regularity import ANALYTIC, CONSTANT
 from proofs.verdict import Verdict
@@ -19,6 +19,7 @@ from proofs.verdict import Verdict
 ROOTS = ("sqrt", "rsqrt", "layer_norm")
 LOGARITHMS = ("softplus", "log", "log1p", "log_sum_exp")
 NO_ROOTS = "the network is not shown to be made of entire functions, quotients and roots that stay real"
+NO_ROWS = "the final norm is not shown to be of the tokens' rows themselves where all other parameters are 0"
 NO_GATE = "logits or second derivatives at zero and at a base point are not shown to be those of the gate lemma"
 
 
@@ -53,6 +54,8 @@ def also_settled(
     adaptive = rule in ("adam", "adamw")
     if len(norms) != 1 or len(known) < len(gates) or not (reads_out(graph) and rows_are_free(graph)):
         return [], [_open(rule, NO_GATE)]
+    if rule == "clip-norm" and norms == {"LayerNorm"} and not norms_rows(graph):
+        return [], [_open(rule, NO_ROWS)]
     if adaptive and not real_for_every_sign(graph):
         return [], [_open(rule, NO_ROOTS)]
     (norm,) = norms

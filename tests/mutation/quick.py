@@ -42,10 +42,7 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/kernel/depth.py": "test_zeros_and_depth test_generic_position",
     "proofs/kernel/zeros.py": "test_zeros_and_depth test_widening test_generic_position",
     **dict.fromkeys(
-        (
-            f"proofs/recomputed/{name}.py"
-            for name in ("gate", "loss", "settled", "training_step", "zero_state")
-        ),
+        (f"proofs/recomputed/{name}.py" for name in ("gate", "loss", "settled", "training_step", "zero_state")),
         "test_gate test_zero_state test_step_cross_checks test_training_step",
     ),
     "proofs/recomputed/optimizers.py": "test_zero_state test_training_step ../numerics/test_optimizer_steps",

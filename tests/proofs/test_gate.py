@@ -8,7 +8,9 @@ import pytest
 
 from proofs import Graph
 from proofs.arithmetic.surds import Surd
-from proofs.recomputed.gate import Gate, embedding_of, gate_of, reads_out
+from proofs.recomputed.gate import Gate, embedding_of, gate_of, norms_rows, reads_out
+from proofs.recomputed.settled import NO_GATE, NO_ROWS
+from proofs.recomputed.training_step import Sample, prove_step
 from tests.proofs.building import Net
 
 D, N = 2, 3
@@ -70,3 +72,33 @@ def test_second_derivatives_that_are_not_known_are_no_gate() -> None:
         assert gate_of(graph, gradient, unknown, w) is None
     for told in (None, False):
         assert gate_of(graph, [SimpleNamespace(zero=told), *gradient[1:]], [[zero] * size] * size, w) is None
+
+
+def normed(change: str = "") -> Graph:
+    """Logits U LN(x), x the rows of the tokens with places and a step added; or a function of them."""
+    net = Net()
+    x = net.op("take", net.parameter("embedding", N, D), net.tokens(2, N), axis=0)
+    if change == "bounded":
+        x = net.op("sin", x)
+    if change == "a constant added":
+        x = net.op("add", x, net.constant([1, 2], (1, 1, D)))
+    if change == "doubled":
+        x = net.op("add", x, x)
+    x = net.op("add", net.parameter("positions", 2, D), x)
+    x = net.op("add", x, net.op("matmul", net.op("tanh", x), net.parameter("down", D, D)))
+    x = net.op("slice", x, axis=1, start=1, stop=2, step=1)
+    x = net.op("layer_norm", x, net.parameter("scale", D), net.parameter("shift", D), axes=1, epsilon=Fraction(1, 16))
+    net.op("matmul", x, net.op("permute", net.parameter("head", N, D), order=(1, 0)))
+    return net.graph()
+
+
+@pytest.mark.parametrize("change", ["", "bounded", "a constant added", "doubled"])
+def test_clipping_at_every_rate_follows_where_the_norm_is_of_rows_that_may_be_large(change: str) -> None:
+    """Its proof lets a row go to infinity: of a bounded function of it nothing follows."""
+    graph = normed(change)
+    assert reads_out(graph)
+    assert norms_rows(graph) is (change == "")
+    sample = Sample((0, 1), (Fraction(1), Fraction(0), Fraction(0)))
+    claim = prove_step(graph, [sample], rule="clip-norm", rate=Fraction(1, 10), seed=3).claim
+    assert len(claim["follows"]) == (change == "")
+    assert (change == "") is not any(line["reason"] in (NO_ROWS, NO_GATE) for line in claim["open"])
