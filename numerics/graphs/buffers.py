@@ -98,13 +98,19 @@ def _initialised(model: torch.nn.Module, filler: int) -> dict[str, torch.Tensor]
                     modules[path]._buffers[name] = torch.full_like(buffer, filler, device="cpu")
                     places.append((path, name))
         with torch.no_grad(), unlogged():
-            if initialise is not None and places:
-                for module in reversed(modules.values()):  # children first
-                    _tried(initialise, module)
+            if initialise is not None:
+                around = {path[:end] for path, _ in places for end in _ends(path)}
+                for path in reversed([path for path in modules if path in around]):  # children first
+                    _tried(initialise, modules[path])
         return {f"{path}.{name}" if path else name: modules[path]._buffers[name] for path, name in places}  # type: ignore[misc]
     finally:
         for path, module in modules.items():
             module._buffers.update(before[path])
+
+
+def _ends(path: str) -> list[int]:
+    """Where the names of a module and of those around it end in its path."""
+    return [0, *(place for place, letter in enumerate(path) if letter == "."), len(path)]
 
 
 def _tried(initialise: Callable[[torch.nn.Module], None], module: torch.nn.Module) -> None:
