@@ -7,7 +7,7 @@ blocks and blocks without residual connection do not qualify, and are recognised
 from collections.abc import Collection
 
 from proofs.kernel.zeros import vanishing
-from proofs.network.graph import Graph
+from proofs.network.graph import Graph, Node
 from proofs.operations.interpreter import live
 
 
@@ -33,15 +33,15 @@ def last_block_lifts(graph: Graph, silenced: Collection[str]) -> bool:
         node = graph.nodes[index]
         source[index] = index
         added = [argument for argument in node.arguments if argument not in zero]
-        if node.operation == "add" and len(added) == 1:
-            (other,) = added
-            if graph.nodes[other].type == node.type:
-                source[index] = source[other]
+        if node.operation == "add" and len(added) == 1 and graph.nodes[added[0]].type == node.type:
+            source[index] = source[added[0]]
         if node.operation == "reshape":  # the same entries in the same order
             source[index] = source[node.arguments[0]]
     origin = source[graph.output]
-    own = {name for name, _ in graph.parameters() if f"{name}.".startswith(f"{prefix}.")}
-    return origin != graph.output and not own & _parameters_of(graph, origin) and not _passes(graph, origin)
+    if origin == graph.output or any(node.operation == "tokens" for node in _reached(graph, graph.output, origin)):
+        return False
+    names = (str(node.attributes.get("name")) for node in _reached(graph, origin) if node.operation == "parameter")
+    return not any(f"{name}.".startswith(f"{prefix}.") for name in names)
 
 
 def _block(name: str) -> str:
@@ -51,18 +51,10 @@ def _block(name: str) -> str:
     return "" if number is None else ".".join(parts[: number + 1])
 
 
-def _passes(graph: Graph, origin: int) -> bool:
-    """Whether tokens reach the output by a way that does not go through a node."""
-    reached = {graph.output}
-    for index in range(graph.output, -1, -1):
-        if index in reached and index != origin:
-            reached.update(graph.nodes[index].arguments)
-    return any(graph.nodes[index].operation == "tokens" for index in reached)
-
-
-def _parameters_of(graph: Graph, index: int) -> set[str]:
-    needed = {index}
-    for i in range(index, -1, -1):
-        if i in needed:
-            needed.update(graph.nodes[i].arguments)
-    return {str(graph.nodes[i].attributes["name"]) for i in needed if graph.nodes[i].operation == "parameter"}
+def _reached(graph: Graph, end: int, around: int | None = None) -> list[Node]:
+    """The nodes that one depends on, those left out that only another one leads to."""
+    needed = {end}
+    for index in range(end, -1, -1):
+        if index in needed and index != around:
+            needed.update(graph.nodes[index].arguments)
+    return [graph.nodes[index] for index in sorted(needed)]

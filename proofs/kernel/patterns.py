@@ -62,8 +62,8 @@ def rows_are_free(graph: Graph) -> bool:
 
 def constants_are_known(graph: Graph) -> bool:
     """Whether every constant that the output depends on has entries: unknown ones may make prompts one, unseen."""
-    constants = (node for node in map(graph.nodes.__getitem__, live(graph)) if node.operation == "constant")
-    return all(graph.constant(node) is not None for node in constants)
+    nodes = map(graph.nodes.__getitem__, live(graph))
+    return all(node.operation != "constant" or graph.constant(node) is not None for node in nodes)
 
 
 def _reads_rows(graph: Graph, node: Node) -> bool:

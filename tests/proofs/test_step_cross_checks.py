@@ -8,7 +8,7 @@ import pytest
 
 from proofs import InvalidInput
 from proofs.recomputed.training_step import Sample, prove_step
-from tests.proofs.test_training_step import SAMPLES, TENTH, network
+from tests.proofs.gated import SAMPLES, TENTH, network
 
 STEP = "proofs.recomputed.training_step"
 
