@@ -102,3 +102,10 @@ def test_clipping_at_every_rate_follows_where_the_norm_is_of_rows_that_may_be_la
     claim = prove_step(graph, [sample], rule="clip-norm", rate=Fraction(1, 10), seed=3).claim
     assert len(claim["follows"]) == (change == "")
     assert (change == "") is not any(line["reason"] in (NO_ROWS, NO_GATE) for line in claim["open"])
+
+
+def test_a_token_that_no_step_moves_is_no_hindrance() -> None:
+    """Where the target is as likely as all tokens together make it, an entry of w is 0, and so are its derivatives."""
+    third = Fraction(1, 3)
+    claim = prove_step(normed(), [Sample((0, 1), (third, 2 * third, Fraction(0)))], rule="gd", rate=third, seed=3).claim
+    assert claim["non_zero"] and claim["at_zero"]["one sample"]["agrees"]
