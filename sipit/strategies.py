@@ -19,6 +19,7 @@ from sipit.models import LanguageModel
 from sipit.models.architecture import Architecture, Change, EqualRows, Scaled, Weights, ZeroedHead, build_model
 from sipit.models.network import Layer
 from sipit.models.tiny import FAMILIES
+from sipit.models.tokenizers import token_ids_of
 from sipit.states.perturbations import Dropped, Noise, Permuted, Perturbation, Rescaled, Rounded, Steered, Swapped
 
 try:
@@ -59,7 +60,7 @@ def prompts(model: LanguageModel, *, min_length: int = 1, max_length: int = 16) 
     kinds = ordinary | repeated.filter(lambda ids: len(ids) >= min_length)
     if model.tokenizer is None:
         return kinds
-    written = st.text(min_size=1, max_size=longest).map(lambda text: list(model.tokenizer(text).input_ids)[:longest])
+    written = st.text(min_size=1, max_size=longest).map(lambda text: token_ids_of(model.tokenizer, text)[:longest])
     in_range = written.filter(lambda ids: len(ids) >= min_length and max(ids, default=0) < model.vocabulary_size)
     return kinds | in_range
 

@@ -279,7 +279,7 @@ def expect_computed(module: torch.nn.Module, config: Any) -> None:
     Raises:
         Unsupported: it holds other ones, so that what is proved of the class says nothing of it.
     """
-    if not any(True for _ in held_buffers(module)):
+    if next(held_buffers(module), None) is None:
         return
     others = Buffers.of_class(build(config), stored=False).others_in(module)
     if others:

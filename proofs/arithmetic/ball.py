@@ -9,6 +9,7 @@ import numpy as np
 
 from proofs.arithmetic.base import Discrete, Reals, Undecided
 from proofs.arithmetic.objects import ObjectArithmetic
+from proofs.arithmetic.views import View, view_of
 from proofs.arithmetic.whole import whole
 from proofs.errors import InvalidInput
 from proofs.network.graph import Number
@@ -57,7 +58,7 @@ class Balls(ObjectArithmetic):
         if 0 in x.shape[-2:] or 0 in result.shape:
             result[...] = flint.arb(0)
             return result
-        matrices: dict[Any, flint.arb_mat] = {}
+        matrices: dict[View | None, flint.arb_mat] = {}
         for place in np.ndindex(*batch):
             first, second = (_matrix(part[place], matrices) for part in (left, right))
             result[place] = np.array((first * second).entries(), dtype=object).reshape(result.shape[-2:])
@@ -100,13 +101,13 @@ class Balls(ObjectArithmetic):
         return max((float(b.rad().upper()) for b in np.ravel(x)), default=0)
 
 
-def _matrix(block: Any, cache: dict[Any, Any]) -> Any:
-    """A block as a matrix; a large one is made once: other views of its entries, such as its transpose, are others."""
-    key = (block.__array_interface__["data"][0], block.shape, block.strides)
+def _matrix(block: Any, cache: dict[View | None, Any]) -> Any:
+    """A block as a matrix; a large one is made once."""
+    key = view_of(block) if block.size > LARGE else None
     if key in cache:
         return cache[key]
     matrix = flint.arb_mat(block.shape[0], block.shape[1], list(block.ravel()))
-    if block.size > LARGE:
+    if key is not None:
         cache[key] = matrix
     return matrix
 

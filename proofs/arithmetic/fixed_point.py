@@ -18,6 +18,7 @@ from proofs.arithmetic.base import Discrete, Undecided
 from proofs.arithmetic.fixed_functions import FUNCTIONS, Evaluated
 from proofs.arithmetic.limbs import Floats, Integers, Slices, product, product_with_slices, slices_of
 from proofs.arithmetic.paired import PairedArithmetic
+from proofs.arithmetic.views import view_of
 from proofs.arithmetic.whole import discrete, whole
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import Constant
@@ -242,7 +243,7 @@ class FixedPoint(PairedArithmetic):
         return Fixed(mantissa, radius).moved(lambda a: a.reshape(*x.shape[:-1], weights.shape[1]))
 
     def _slices(self, weights: NDArray[Any]) -> Slices:
-        key = (weights.__array_interface__["data"][0], weights.shape, weights.strides, weights.dtype.str)
+        key = view_of(weights)
         if key not in self._sliced:
             self._sliced[key] = (weights, slices_of(weights))  # kept beside them, so that its address stays its own
         return self._sliced[key][1]

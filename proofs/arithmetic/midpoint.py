@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from proofs.arithmetic.base import ELEMENTARY, Discrete, Undecided
 from proofs.arithmetic.midpoint_functions import FUNCTIONS, TINY, UNIT, UP, Floats, by_arb
 from proofs.arithmetic.paired import PairedArithmetic
+from proofs.arithmetic.views import view_of
 from proofs.arithmetic.weight_products import MOST_TERMS, Weights, product
 from proofs.arithmetic.whole import discrete
 from proofs.errors import Unsupported
@@ -215,7 +216,7 @@ class Midpoint(PairedArithmetic):
         return _up(np.matmul(a.mid, b.mid), radius, 2 * terms)
 
     def _weights(self, weights: NDArray[Any]) -> Weights:
-        key = (weights.__array_interface__["data"][0], weights.shape, weights.strides, weights.dtype.str)
+        key = view_of(weights)
         if key not in self._parts:
             self._parts[key] = (weights, Weights.of(weights.astype(np.float64)))  # kept beside them, as constants are
         return self._parts[key][1]

@@ -27,21 +27,22 @@ def last_block_lifts(graph: Graph, silenced: Collection[str]) -> bool:
     if len(prefixes) != 1 or "" in prefixes:
         return False
     (prefix,) = prefixes
-    source: dict[int, int] = {}
-    zero = vanishing(graph, silenced)
-    for index in live(graph):
-        node = graph.nodes[index]
-        source[index] = index
-        added = [argument for argument in node.arguments if argument not in zero]
-        if node.operation == "add" and len(added) == 1 and graph.nodes[added[0]].type == node.type:
-            source[index] = source[added[0]]
-        if node.operation == "reshape":  # the same entries in the same order
-            source[index] = source[node.arguments[0]]
-    origin = source[graph.output]
+    origin = origins(graph, silenced)[graph.output]
     if origin == graph.output or any(node.operation == "tokens" for node in _reached(graph, graph.output, origin)):
         return False
     names = (str(node.attributes.get("name")) for node in _reached(graph, origin) if node.operation == "parameter")
     return not any(f"{name}.".startswith(f"{prefix}.") for name in names)
+
+
+def origins(graph: Graph, silenced: Collection[str], moves: Collection[str] = ("reshape",)) -> dict[int, int]:
+    """For each node the one whose entries it has where `silenced` are zero, by x + 0 = x, 0 y = 0 and `moves` alone."""
+    zero, found = vanishing(graph, silenced), dict[int, int]()
+    for index in live(graph):
+        node = graph.nodes[index]
+        kept = [argument for argument in node.arguments if argument not in zero]
+        added = node.operation == "add" and len(kept) == 1 and graph.nodes[kept[0]].type == node.type
+        found[index] = found[kept[0]] if added else found[node.arguments[0]] if node.operation in moves else index
+    return found
 
 
 def _block(name: str) -> str:

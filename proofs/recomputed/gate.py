@@ -17,7 +17,7 @@ from typing import Any
 
 from proofs.arithmetic.surds import Surd, Surds
 from proofs.errors import InvalidInput
-from proofs.kernel.zeros import vanishing
+from proofs.kernel.depth import origins
 from proofs.network.graph import Graph, Node
 from proofs.operations.interpreter import live
 from proofs.recomputed.loss import Sample, mean, of_loss
@@ -139,17 +139,8 @@ def norms_rows(graph: Graph) -> bool:
     """Whether the norm that is read out is of the tokens' rows where all else is 0, by x + 0 = x and 0 y = 0 alone."""
     state = _moved(graph, _moved(graph, graph.output, ("reshape", "slice")).arguments[0], ("reshape", "slice"))
     table = embedding_of(graph).attributes.get("name")
-    zero = vanishing(graph, [name for name, _ in graph.parameters() if name != table])
-    index = state.arguments[0]
-    while True:
-        node = graph.nodes[index]
-        added = [argument for argument in node.arguments if argument not in zero]
-        if node.operation in ("reshape", "slice"):
-            index = node.arguments[0]
-        elif node.operation == "add" and len(added) == 1 and graph.nodes[added[0]].type == node.type:
-            (index,) = added
-        else:
-            break
+    others = [name for name, _ in graph.parameters() if name != table]
+    node = graph.nodes[origins(graph, others, ("reshape", "slice"))[state.arguments[0]]]
     read = [graph.nodes[argument] for argument in node.arguments]
     return node.operation == "take" and read[1].operation == "tokens" and read[0].attributes.get("name") == table
 

@@ -23,6 +23,7 @@ from sipit.models import LanguageModel
 from sipit.models.copies import in_float64
 from sipit.models.network import Network
 from sipit.models.structure import find_decoder
+from sipit.models.tokenizers import token_ids_of
 from sipit.noise.tolerance import SAFETY
 from sipit.prompts.builtin_text import section_prompts
 from sipit.prompts.windows import Prefixes, prefixes
@@ -35,7 +36,7 @@ SWAPPED = 5  # windows repeated with two tokens exchanged
 def followed_prompts(model: LanguageModel) -> Prefixes:
     """The fixed prompts: distinct prefixes of windows of `LENGTH` tokens, special tokens in front included."""
     natural = section_prompts(model, count=WINDOWS, length=LENGTH)
-    runs = [list(model.tokenizer(character * LENGTH).input_ids)[:LENGTH] for character in RUNS]
+    runs = [token_ids_of(model.tokenizer, character * LENGTH)[:LENGTH] for character in RUNS]
     swapped: list[list[int]] = []
     for window in natural[:SWAPPED]:
         at = next((i for i in range(1, LENGTH - 2) if window[i] != window[i + 1]), 1)

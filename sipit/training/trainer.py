@@ -16,6 +16,7 @@ from torch.nn import functional
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
+from sipit.models.tokenizers import token_ids_of
 from sipit.prompts.builtin_text import sections
 from sipit.record import Progress
 from sipit.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -122,7 +123,7 @@ def train(model: LanguageModel, settings: Settings, folder: Path, progress: Prog
     else:
         _restore(path, reached, named, optimizer)
     text = torch.frombuffer(bytearray("\n".join(sections()).encode()), dtype=torch.uint8).long()
-    front = model.tokenizer("").input_ids
+    front = token_ids_of(model.tokenizer, "")
     losses: list[float] = []
     for step in range(reached.step + 1, settings.steps + 1):
         ids = _batch(text, front, settings, step).to(model.device)
