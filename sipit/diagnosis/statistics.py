@@ -6,7 +6,6 @@ with a small vocabulary at one where some row is nearest to that of a token alon
 arithmetic moves states is said in the damped distance of directions.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from numerics.dtypes import name_of
 from proofs.errors import Unsupported
 from sipit.diagnosis.sites import Site, Sites
 from sipit.models import LanguageModel
-from sipit.models.copies import in_dtype
+from sipit.models.copies import copied, in_dtype
 from sipit.models.length import whole_length
 from sipit.models.structure import find_decoder
 from sipit.noise.distances import direction_distance, directions
@@ -154,9 +153,9 @@ def _run(model: LanguageModel, site: Site, ids: torch.Tensor) -> torch.Tensor:
 
 def _with_rounded_matrices(model: LanguageModel) -> LanguageModel:
     """A copy with every matrix of a block rounded to 8 bits a row."""
-    module = copy.deepcopy(model.module)
-    _round_matrices(find_decoder(module).blocks)
-    return replace(model, module=module, decoder=find_decoder(module))
+    rounded = copied(model)
+    _round_matrices(rounded.decoder.blocks)
+    return replace(model, module=rounded.module, decoder=find_decoder(rounded.module))
 
 
 def _round_matrices(blocks: Sequence[torch.nn.Module]) -> None:

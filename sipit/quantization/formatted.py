@@ -3,6 +3,7 @@
 import copy
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
 from sipit.models.library import one_line
 from sipit.models.network import Layer
-from sipit.models.structure import find_decoder
+from sipit.models.structure import Decoder, find_decoder
 from sipit.states.capturing import capture
 from sipit.states.files import States
 
@@ -59,16 +60,13 @@ def in_format(model: LanguageModel, number_format: Format) -> Formatted:
         MissingResource: its library is not installed.
         Unsupported: the library cannot do it for this model or on this device, with its reason.
     """
-    # A copy of a large model is not made for nothing.
-    module = model.module if number_format.convert is unchanged else copy.deepcopy(model.module)
-    conversion = number_format.convert(module, find_decoder(module).blocks)
-    try:
-        decoder = find_decoder(module)
-    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
-        raise Unsupported(
-            f"Expected {model.name} to run in {number_format.name}, but {number_format.library} fails: "
-            f"{one_line(error)}; use another format."
-        ) from None
+    module, decoder = model.module, model.decoder
+    if number_format.convert is unchanged:  # a copy of a large model is neither made nor tried for nothing
+        conversion = unchanged(module, decoder.blocks)
+    else:
+        module, blocks = copy.deepcopy((model.module, decoder.blocks))
+        conversion = number_format.convert(module, blocks)
+        decoder = _tried(model, module, number_format)
     identity = f"{model.digest}:{number_format.name}:{_version(number_format.library)}"
     formatted = LanguageModel(
         name=f"{model.name} in {number_format.name}",
@@ -79,6 +77,17 @@ def in_format(model: LanguageModel, number_format: Format) -> Formatted:
         dtype=number_format.compute,
     )
     return Formatted(number_format, formatted, conversion, _arithmetic(number_format, formatted, conversion))
+
+
+def _tried(model: LanguageModel, module: Any, number_format: Format) -> Decoder:
+    """The parts of a converted copy of a model, as running it shows them."""
+    try:
+        return find_decoder(module)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        raise Unsupported(
+            f"Expected {model.name} to run in {number_format.name}, but {number_format.library} fails: "
+            f"{one_line(error)}; use another format."
+        ) from None
 
 
 def _arithmetic(number_format: Format, model: LanguageModel, conversion: Conversion) -> str:

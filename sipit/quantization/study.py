@@ -249,13 +249,17 @@ class Study:
         """States of one format inverted with the model in another, for all ordered pairs that run here.
 
         Args:
-            chosen: names of formats; of these, those of `CROSSED` are crossed.
+            chosen: names of formats; of these, those of `CROSSED` are crossed. One alone is crossed with nothing: what
+                it makes of its own states is measured already.
         """
+        names = [name for name in CROSSED if name in chosen]
+        if len(names) < 2:
+            return []
         layer = self.layers[len(self.layers) // 2]
         truth = [list(ids) for ids in self.prompts[: self.extent.crossed]]
         sources: dict[str, tuple[States, States]] = {}
         calibration = calibration_prompts(self.reference.model)
-        for name in (name for name in CROSSED if name in chosen):
+        for name in names:
             formatted = self._converted(name)
             if formatted is not None:
                 sources[name] = formatted.capture(truth, layer=layer), formatted.capture(calibration, layer=layer)
