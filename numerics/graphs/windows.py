@@ -7,6 +7,7 @@ no block of the network sees everything, however wide its windows are.
 import copy
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from enum import Enum
 from typing import Any
 
 import torch
@@ -25,6 +26,16 @@ WINDOWS = ("sliding_window", "sliding_window_size", CHUNK, "window_size", "atten
 NARROW = 2  # tokens of a window in the trial
 PADDING = 2  # rows of a table of positions that stand for none, in some classes
 FAR = LONGEST  # tokens of the prompt on which it is tried whether a small copy sees the first
+WIDE = 3.0  # deviation of what rates of decay are drawn from: as a class draws them, all may forget soon
+
+
+class Sight(Enum):
+    """Whether a last state sees the first of many tokens."""
+
+    SHOWN = "a run shows that it does"
+    EXCLUDED = "its graph shows that it does not, whatever the weights"
+    UNSHOWN = "its graph does not exclude it, and no run shows it"
+    UNBUILT = "no small copy can be built"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +44,8 @@ class Window:
 
     Attributes:
         size: the largest window that a config names, in tokens; None where it names none.
-        every_layer: whether no block sees everything; None where no small copy tells.
+        every_layer: whether no block sees everything; None where nothing tells: no small copy can be built, or its
+            graph does not exclude that a block sees everything, and no run shows it.
         reach: how many of the last tokens the last state sees, where a window alone says it.
     """
 
@@ -65,31 +77,42 @@ def window(config: Any, layer: int | None = None, attention: Any = "eager") -> W
     """
     named, far = named_windows(config), _sees_far(config, layer, attention)
     size = max(named.values(), default=None)
-    if far is not False:
-        return None if size is None else Window(size, None if far is None else False, None)
+    if far is Sight.UNBUILT or far is Sight.SHOWN:
+        return None if size is None else Window(size, False if far is Sight.SHOWN else None, None)
+    if far is Sight.UNSHOWN:
+        return Window(size, None, None)
     blocks = getattr(config.get_text_config(), "num_hidden_layers", 1) if layer is None else layer
     reaches = [reach(name, size, blocks) for name, size in named.items() if _bounds(config, name, layer, attention)]
     return Window(size, True, min(reaches, default=None))
 
 
-def _sees_far(config: Any, layer: int | None, attention: Any) -> bool | None:
-    """Whether the last state of the small copy sees the first of many tokens; None where no small copy can be built."""
+def _sees_far(config: Any, layer: int | None, attention: Any) -> Sight:
+    """Whether the last state of the small copy sees the first of many tokens."""
     try:
         narrow = small_copy(config)
         depth = _depth(narrow, layer)
         length = min(FAR, (getattr(narrow.get_text_config(), "max_position_embeddings", None) or 2 * FAR) - PADDING)
-        return _runs_far(narrow, length, depth) or _sees_first(narrow, length, depth, attention)
+        if _runs_far(narrow, length, depth):
+            return Sight.SHOWN
+        return Sight.UNSHOWN if _sees_first(narrow, length, depth, attention) else Sight.EXCLUDED
     except UNBUILDABLE:
-        return None
+        return Sight.UNBUILT
 
 
 def _runs_far(narrow: Any, length: int, depth: int | None) -> bool:
-    """Whether a run of random weights shows it; where none does, the graph is asked, which knows for all weights."""
+    """Whether a run of random weights shows it."""
+    return depth != 0 and any(_seen_in(narrow, length, depth, dtype) for dtype in (torch.float64, torch.float32))
+
+
+def _seen_in(narrow: Any, length: int, depth: int | None, dtype: torch.dtype) -> bool:
+    """Whether a run in a number type shows it; some classes run in one alone."""
     told = asked_of_a_class(Unsupported, "Expected a small copy that runs, but it does not", "its graph is asked")
     with suppress(Unsupported), told, unlogged(), torch.random.fork_rng(devices=()), torch.inference_mode():
         torch.manual_seed(0)
         narrow._experts_implementation = "eager"  # others are not there for float64
-        model = new_text_model(narrow).double().eval()
+        model = new_text_model(narrow).to(dtype).eval()
+        for rates in (part for part in model.parameters() if part.ndim == 1):
+            rates.normal_(std=WIDE)
         reached: list[torch.Tensor] = []
         if depth:
             last = find_blocks(model)[depth - 1]
@@ -98,7 +121,7 @@ def _runs_far(narrow: Any, length: int, depth: int | None) -> bool:
         ids[1, 0] = (ids[0, 0] + 3) % narrow.vocab_size
         states = model.base_model(input_ids=ids, use_cache=False)[0]
         first, second = (reached[0] if depth else states)[:, -1]
-        return depth != 0 and not torch.equal(first, second)
+        return not torch.equal(first, second)
     return False
 
 

@@ -48,6 +48,8 @@ COUNTS = (
     "num_hidden_layers", "n_layer", "num_layers", "n_layers", "decoder_layers", "encoder_layers",
     "num_decoder_layers", "num_encoder_layers",
 )  # fmt: skip
+# Names of heads, their size, and how many times as wide as the states all of them are: no other number of heads fits.
+EXPANDED = (("num_heads", "head_dim", "expand"), ("mamba_n_heads", "mamba_d_head", "mamba_expand"))
 # Sizes that have to fit one another in the way of a single class.
 OWN: dict[str, dict[str, Any]] = {
     "dory": {
@@ -55,7 +57,6 @@ OWN: dict[str, dict[str, Any]] = {
         "layer_types": ["sliding_attention", "mlp"] * 3 + ["full_attention", "mlp"],
     },
     "hrm_text": {"num_layers_per_stack": 2, "num_hidden_layers": 16},
-    "mamba2": {"num_heads": 8},
     "mllama_text_model": {"num_hidden_layers": 5},  # the fourth is the first that a text passes by
     "reformer": {"axial_pos_shape": [8, 8], "axial_pos_embds_dim": [8, 24]},
     "zamba": {  # blocks that share their weights: more than one
@@ -116,6 +117,9 @@ def _shrunk(data: dict[str, Any]) -> dict[str, Any]:
         changed["linear_num_key_heads"] = changed["linear_num_value_heads"]
     if "qk_rope_head_dim" in changed and data.get("head_dim") not in (None, data["qk_rope_head_dim"]):
         changed["head_dim"] = changed["qk_rope_head_dim"] + changed.get("qk_nope_head_dim", 0)
+    for heads, size, times in EXPANDED:
+        if {heads, size, times} <= data.keys():
+            changed[heads] = max(1, int(changed["hidden_size"] * data[times]) // changed[size])
     for name, part in data.items():
         if isinstance(part, dict) and "model_type" in part:
             counts = {count: 2 for count in COUNTS if isinstance(part.get(count), int)}

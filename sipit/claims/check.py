@@ -45,8 +45,8 @@ BOUNDED = (
     "looked at, for the longest captured have {length}"
 )
 UNTRIED = (
-    "the config names a window of {size} tokens, and no small copy could be built to try whether every layer has it: "
-    "prompts that differ farther back were not looked at, for the longest captured have {length}"
+    "no run of a small copy shows whether any layer sees more than some of the last tokens: prompts that differ "
+    "farther back were not looked at, for the longest captured have {length}"
 )
 
 
@@ -237,7 +237,7 @@ def _left_open(graphs: dict[int, Graph], seen: "Window | None", context: int | N
     if seen is None or seen.every_layer is False or (context is not None and (seen.reach or 0) >= context):
         return None
     if seen.every_layer is None:
-        return UNTRIED.format(size=seen.size, length=max(graphs))
+        return UNTRIED.format(length=max(graphs))
     if seen.reach is None:
         return BOUNDED.format(length=max(graphs))
     return BEYOND.format(size=seen.size, length=max(graphs), reach=seen.reach)
@@ -250,11 +250,13 @@ def placed(
 
     Args:
         config: of the architecture.
-        seen: the window that bounds what its states see.
+        seen: the window that bounds what its states see; of one that may have a bound no page speaks.
         scheme: how the order of tokens enters; of one without it no page speaks.
         found: families that were shown to collide; a placement that excludes one of them is none.
     """
     text = config.get_text_config()
+    if seen is not None and seen.every_layer is None:
+        return None
     windowed = seen is not None and seen.every_layer is True
     width = getattr(text, "hidden_size", LEAST_WIDTH)
     place = placement(text.model_type, windows_everywhere=windowed, alibi=bool(getattr(text, "alibi", False)))

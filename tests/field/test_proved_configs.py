@@ -174,7 +174,21 @@ def test_a_window_that_could_not_be_tried_is_not_said_to_be_seen(tmp_path, monke
     monkeypatch.setattr(windows, "small_copy", refused)
     untried = check_model(str(path)).result["certificate"]["collisions_undecided"]
     assert "every layer sees a window of 64 tokens alone" in tried
-    assert "names a window of 64 tokens, and no small copy could be built" in untried
+    assert "no run of a small copy shows whether any layer sees more" in untried
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"), [([0.0, 1e9], True), pytest.param([0.0, 0.0], False, marks=pytest.mark.slow)]
+)
+def test_no_page_speaks_of_recurrent_layers_that_carry_nothing_on(steps, said, tmp_path):
+    """Time steps that are clamped to 0 leave of every layer a convolution of four tokens; its graph cannot say so."""
+    config = {"model_type": "mamba2", "vocab_size": 11, "hidden_size": 16, "num_heads": 4, "head_dim": 8, "expand": 2,
+              "state_size": 4, "n_groups": 1, "num_hidden_layers": 1, "chunk_size": 8,
+              "time_step_limit": steps}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = check_model(str(tmp_path)).result
+    assert (found["classification"] is not None) == said
+    assert (found["certificate"]["collisions_undecided"] is None) == said
 
 
 MULTIPLIED = {"model_type": "falcon_h1", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48,
