@@ -16,7 +16,7 @@ from sipit.models.entry import told_apart
 from sipit.models.length import LengthDependence
 from sipit.models.near_rows import NearRows
 from sipit.models.structure import Decoder
-from sipit.models.tokenizers import token_ids_of
+from sipit.models.tokenizers import text_of, token_ids_of
 
 
 @dataclass(frozen=True)
@@ -162,10 +162,10 @@ class LanguageModel:
 
     def decode(self, token_ids: list[int]) -> str:
         """The text of ids; those that the tokenizer does not know, or all without one, stand in brackets."""
-        text = self._text(token_ids)
+        text = text_of(self.tokenizer, token_ids)
         if text is not None:
             return text
-        pieces = [(token, self._text([token])) for token in token_ids]
+        pieces = [(token, text_of(self.tokenizer, [token])) for token in token_ids]
         return "".join(f"[{token}]" if piece is None else piece for token, piece in pieces)
 
     def gives_back(self, text: str, token_ids: list[int]) -> bool | None:
@@ -176,15 +176,6 @@ class LanguageModel:
             return token_ids in [token_ids_of(self.tokenizer, text, special_tokens=added) for added in (False, True)]
         except InvalidInput:
             return False
-
-    def _text(self, token_ids: list[int]) -> str | None:
-        """The text of ids that the tokenizer knows, else None."""
-        if self.tokenizer is None or any(token >= len(self.tokenizer) for token in token_ids):
-            return None
-        try:
-            return str(self.tokenizer.decode(token_ids))
-        except Exception:  # noqa: BLE001 - tokenizers raise anything; ids that were found are not lost to that
-            return None
 
 
 def check_loaded(model: Any) -> None:

@@ -1,5 +1,7 @@
 """The tokenizer beside a model, or why there is none; a model without one is worked with by token ids."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ def find_tokenizer(name: str) -> tuple[Any, str]:
         return None, f"has a {_FILES[0]} that may make a text more than {MOST} times as long, which is not run"
     where, given = (name, {}) if packed is None else (str(packed.parent), {"gguf_file": packed.name})
     try:
-        with quiet():
+        with quiet(), _panics_as_errors():
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **given)
             known = {*tokenizer.get_vocab().values()} - {*tokenizer.all_special_ids}
     except Exception as error:  # noqa: BLE001 - tokenizers raise anything, the bare class among it
@@ -41,15 +43,38 @@ def token_ids_of(tokenizer: Any, text: str, *, special_tokens: bool = True) -> l
     Raises:
         InvalidInput: the tokenizer gives up on it, as a pattern does that tries too many ways.
     """
-    try:  # verbose=False: the library warns about long texts, which are refused elsewhere in our own words
-        return list(tokenizer(text, add_special_tokens=special_tokens, verbose=False).input_ids)
-    except (KeyboardInterrupt, SystemExit, MemoryError):
+    try:
+        with _panics_as_errors():  # verbose=False: the library warns about long texts, which we refuse in our own words
+            return list(tokenizer(text, add_special_tokens=special_tokens, verbose=False).input_ids)
+    except MemoryError:
         raise
-    except BaseException as error:  # noqa: BLE001 - what panics in another language is no Exception
+    except Exception as error:  # noqa: BLE001 - tokenizers raise anything
         raise InvalidInput(
             f"Expected a text that the tokenizer of the model reads, but it gives up on one of {len(text)} characters "
             f"({one_line(error)}); give token_ids."
         ) from None
+
+
+def text_of(tokenizer: Any, token_ids: list[int]) -> str | None:
+    """The text of ids; None without a tokenizer, or where it does not know them or gives up: the ids stay known."""
+    if tokenizer is None or any(token >= len(tokenizer) for token in token_ids):
+        return None
+    try:
+        with _panics_as_errors():
+            return str(tokenizer.decode(token_ids))
+    except Exception:  # noqa: BLE001 - tokenizers raise anything
+        return None
+
+
+@contextmanager
+def _panics_as_errors() -> Generator[None]:
+    """Raises as an Exception what panics in another language, which is none."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise RuntimeError(one_line(error)) from None
 
 
 def _grows(path: Path) -> bool:

@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from tokenizers.models import WordLevel
 
 from sipit.models.growth import MOST, growth
 from sipit.models.smollm2 import smollm2_folder
-from sipit.models.tokenizers import find_tokenizer
+from sipit.models.tokenizers import find_tokenizer, text_of
 from tests.field.places import assert_refused, called, model_folder
 from tests.sipit.cases import rest_slow
 
@@ -77,6 +78,23 @@ def test_a_pattern_that_gives_up_is_told(tmp_path):
     (folder / "tokenizer.json").write_text(json.dumps(content))
     said = called("capture", folder, "--text", f"Hello {'a' * 32}! W", "--layer", 1, "-o", tmp_path / "s.safetensors")
     assert_refused(said, "gives up on one of 41 characters", "give token_ids")
+
+
+class Panic(BaseException):
+    """As what another language raises: no Exception."""
+
+
+@pytest.mark.parametrize(("raised", "passes"), [(Panic, False), (OverflowError, False), (KeyboardInterrupt, True)])
+def test_ids_stay_known_where_their_text_is_not(raised, passes):
+    class GivesUp:
+        def __len__(self):
+            return 64
+
+        def decode(self, token_ids):
+            raise raised("no text")
+
+    with pytest.raises(KeyboardInterrupt) if passes else nullcontext():
+        assert text_of(GivesUp(), [1, 2]) is None
 
 
 def test_tokenizers_in_use_are_far_below_the_limit():
