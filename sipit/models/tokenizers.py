@@ -73,7 +73,7 @@ def _panics_as_errors() -> Generator[None]:
         yield
     except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - a panic derives from nothing else
         raise RuntimeError(one_line(error)) from None
 
 
