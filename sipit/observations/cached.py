@@ -75,5 +75,7 @@ def cached_heads(model: LanguageModel, layer: int) -> tuple[torch.Tensor, torch.
             len(seen[which]) == 1 and torch.equal(seen[which][0], beside(part))
             for which, part in zip(("keys", "values"), heads, strict=True)
         )
-        return heads if agree and all(own) else "none of its own was seen there"
+        if not all(own):
+            return "none of its own was seen there"
+        return heads if agree else f"what it keeps there of {_LENGTH} tokens is not what it was seen to put there"
     return "none was seen there"

@@ -38,8 +38,8 @@ def find_latent(model: LanguageModel, layer: int) -> AtModule:
             if source is not None:
                 return AtModule(model, source, layer + 1)
     raise Unsupported(
-        f"Expected a latent that block {layer + 1} of {model.name} makes keys and values of, but it makes them of the "
-        "stream itself; observe keys or values."
+        f"Expected a latent that block {layer + 1} of {model.name} makes keys and values of, but none was found; "
+        "observe keys or values."
     )
 
 

@@ -24,18 +24,19 @@ def find_normed(model: LanguageModel, layer: int) -> AtModule:
     """The reader of residual `layer` behind the input norm of the next block.
 
     Raises:
-        Unsupported: that block does not begin with a norm.
+        Unsupported: no norm was found at the beginning of that block.
     """
     norm = input_norms(model)[layer]
     if norm is None:
         raise Unsupported(
-            f"Expected a norm at the beginning of block {layer + 1} of {model.name}, but it has none; observe residual."
+            f"Expected a norm at the beginning of block {layer + 1} of {model.name}, but none was found there; observe "
+            "residual."
         )
     return AtModule(model, norm, layer + 1)
 
 
 def input_norms(model: LanguageModel) -> list[Any]:
-    """The input norm of every block; None where a block does not begin with one."""
+    """The input norm of every block; None where none was found."""
     stream = model.decoder.chain.stream
     entered: dict[int, torch.Tensor] = {}
     found: dict[int, Any] = {}
