@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -37,7 +38,7 @@ def cache_folder() -> Path:
 
 
 def measured_with(device: "torch.device | str" = "cpu") -> str:
-    """The folder of the cache for what this installation computes: torch, transformers, the processor, the device.
+    """The folder of the cache for what this installation computes: its libraries, Python, the processor, the device.
 
     Also how the device multiplies matrices of float32, where it rounds their factors (tf32).
 
@@ -48,14 +49,15 @@ def measured_with(device: "torch.device | str" = "cpu") -> str:
 
 @functools.cache
 def installation() -> str:
-    """What computes here: the versions of torch and transformers, what torch uses of the processor, and how we do."""
+    """What computes here: versions of torch, transformers and Python, what torch uses of the processor, how we do."""
     from importlib import metadata
 
     import torch
 
     capability = torch.backends.cpu.get_cpu_capability()
     versions = f"torch-{metadata.version('torch')}_transformers-{metadata.version('transformers')}"
-    return f"{versions}_{capability}_{MEASURING}"
+    text = f"python-{platform.python_version()}"  # which carries the text that models are measured on
+    return f"{versions}_{text}_{capability}_{MEASURING}"
 
 
 def _place(device: "torch.device | str") -> str:

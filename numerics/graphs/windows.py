@@ -5,10 +5,11 @@ no block of the network sees everything, however wide its windows are.
 """
 
 import copy
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -26,7 +27,16 @@ WINDOWS = ("sliding_window", "sliding_window_size", CHUNK, "window_size", "atten
 NARROW = 2  # tokens of a window in the trial
 PADDING = 2  # rows of a table of positions that stand for none, in some classes
 FAR = LONGEST  # tokens of the prompt on which it is tried whether a small copy sees the first
-WIDE = 3.0  # deviation of what rates of decay are drawn from: as a class draws them, all may forget soon
+ORDINARY = 3  # the first token of the trial: those below may be treated otherwise, as padding is
+ROWS = 64  # tokens of the trial lie below
+APART = (
+    1e-6  # relative; what rounds otherwise alone is nearer: in float64 too, of which a class rounds parts to float32
+)
+# How matrices are scaled, and the deviation of biases and rates of decay (None: all as a class draws them, by which a
+# state may forget soon, or hardly look back).
+DRAWS = ((1.0, None), (3.0, None), (10.0, None), (1.0, 3.0), (10.0, 3.0))
+
+Change: TypeAlias = Callable[[torch.Tensor], None]  # of the ids of a prompt
 
 
 class Sight(Enum):
@@ -86,43 +96,81 @@ def window(config: Any, layer: int | None = None, attention: Any = "eager") -> W
     return Window(size, True, min(reaches, default=None))
 
 
+def sees_order(config: Any, layer: int | None = None) -> bool | None:
+    """Whether a run of the small copy shows that the last of many states depends on the order of the first two tokens.
+
+    Windows behind a layer that does not look at order may hide it, however wide they are. None where no small copy
+    runs.
+    """
+    try:
+        narrow = small_copy(config)
+        return _changes(narrow, _many(narrow), _depth(narrow, layer), _swapped)
+    except UNBUILDABLE:
+        return None
+
+
 def _sees_far(config: Any, layer: int | None, attention: Any) -> Sight:
     """Whether the last state of the small copy sees the first of many tokens."""
     try:
         narrow = small_copy(config)
         depth = _depth(narrow, layer)
-        length = min(FAR, (getattr(narrow.get_text_config(), "max_position_embeddings", None) or 2 * FAR) - PADDING)
-        if _runs_far(narrow, length, depth):
+        if _changes(narrow, _many(narrow), depth, _another_first):
             return Sight.SHOWN
-        return Sight.UNSHOWN if _sees_first(narrow, length, depth, attention) else Sight.EXCLUDED
+        return Sight.UNSHOWN if _sees_first(narrow, _many(narrow), depth, attention) else Sight.EXCLUDED
     except UNBUILDABLE:
         return Sight.UNBUILT
 
 
-def _runs_far(narrow: Any, length: int, depth: int | None) -> bool:
-    """Whether a run of random weights shows it."""
-    return depth != 0 and any(_seen_in(narrow, length, depth, dtype) for dtype in (torch.float64, torch.float32))
+def _many(narrow: Any) -> int:
+    return min(FAR, (getattr(narrow.get_text_config(), "max_position_embeddings", None) or 2 * FAR) - PADDING)
 
 
-def _seen_in(narrow: Any, length: int, depth: int | None, dtype: torch.dtype) -> bool:
-    """Whether a run in a number type shows it; some classes run in one alone."""
+def _another_first(ids: torch.Tensor) -> None:
+    ids[0] = ids[1]
+
+
+def _swapped(ids: torch.Tensor) -> None:
+    ids[:2] = ids[:2].flip(0)
+
+
+def _changes(narrow: Any, length: int, depth: int | None, change: Change) -> bool | None:
+    """Whether a run of random weights shows that a change of its prompt changes the last state; None if none runs."""
+    if depth == 0:
+        return False
+    for dtype in (torch.float64, torch.float32):  # some classes run in one alone
+        runs = (_apart(narrow, length, depth, change, dtype, draw) for draw in DRAWS)
+        first = next(runs)
+        if first is not None:
+            return first or any(runs)
+    return None
+
+
+def _apart(
+    narrow: Any, length: int, depth: int | None, change: Change, dtype: torch.dtype, draw: tuple[float, float | None]
+) -> bool | None:
     told = asked_of_a_class(Unsupported, "Expected a small copy that runs, but it does not", "its graph is asked")
     with suppress(Unsupported), told, unlogged(), torch.random.fork_rng(devices=()), torch.inference_mode():
         torch.manual_seed(0)
+        narrow = copy.deepcopy(narrow)
+        narrow.vocab_size = max(narrow.vocab_size, ROWS)
         narrow._experts_implementation = "eager"  # others are not there for float64
         model = new_text_model(narrow).to(dtype).eval()
-        for rates in (part for part in model.parameters() if part.ndim == 1):
-            rates.normal_(std=WIDE)
+        factor, deviation = draw
+        for part in model.parameters():
+            if part.ndim > 1:
+                part.mul_(factor)
+            elif deviation is not None:
+                part.normal_(std=deviation)
         reached: list[torch.Tensor] = []
         if depth:
             last = find_blocks(model)[depth - 1]
             last.register_forward_hook(lambda _module, _arguments, output: reached.append(hidden_of(output)))
-        ids = torch.arange(length)[None].repeat(2, 1) % narrow.vocab_size
-        ids[1, 0] = (ids[0, 0] + 3) % narrow.vocab_size
+        ids = ORDINARY + torch.arange(length)[None].repeat(2, 1) % (ROWS - ORDINARY)
+        change(ids[1])
         states = model.base_model(input_ids=ids, use_cache=False)[0]
-        first, second = (reached[0] if depth else states)[:, -1]
-        return not torch.equal(first, second)
-    return False
+        first, second = (reached[0] if depth else states)[:, -1].double()
+        return bool((first - second).norm() > APART * first.norm())
+    return None
 
 
 def _bounds(config: Any, name: str, layer: int | None, attention: Any) -> bool:

@@ -8,5 +8,10 @@ REGISTRY: dict[str, Operation] = {
     for family in (leaves, structure, algebra, elementary, normalization, piecewise, selection)
     for operation in family.OPERATIONS
 }
+VANISHING = frozenset({
+    "expm1", "sin", "tanh", "erf", "log1p", "sqrt", "silu", "gelu", "tanh_gelu", "mish", "relu", "absolute",
+    "leaky_relu", "elu",
+})  # fmt: skip
+"""Those of one argument that make 0 of 0."""
 
-__all__ = ["REGISTRY", "Application", "Operation", "Proved", "prove"]
+__all__ = ["REGISTRY", "VANISHING", "Application", "Operation", "Proved", "prove"]

@@ -44,6 +44,14 @@ BOUNDED = (
     "no layer sees more than some of the last tokens, as a small copy shows: prompts that differ farther back were not "
     "looked at, for the longest captured have {length}"
 )
+REPEATED = (
+    "the graphs do not show that prompts of one repeated token collide, and a small copy keeps them no farther apart "
+    "than rounding does"
+)
+ORDER = (
+    "in no run of a small copy does the last of many states depend on the order of the first two tokens: prompts that "
+    "differ in it are longer than those that were captured"
+)
 UNTRIED = (
     "no run of a small copy shows whether any layer sees more than some of the last tokens: prompts that differ "
     "farther back were not looked at, for the longest captured have {length}"
@@ -104,11 +112,15 @@ def check_model(
     if isinstance(found, Obstructions):
         found = witness_in_small_copy(found, config)
     structural, undecided = _collisions(graphs)
+    scheme = position_scheme(graphs, config, small, attention)
+    doubt: str | None = None
     if structural == []:
-        undecided = _left_open(graphs, seen, getattr(config.get_text_config(), "max_position_embeddings", None))
+        doubt = _doubt(scheme.evidence, config, layer)
+        undecided = doubt or _left_open(
+            graphs, seen, getattr(config.get_text_config(), "max_position_embeddings", None)
+        )
         structural = None if undecided else structural
     duplicates = None if loaded is None else vocabulary(loaded, nearest=nearest, stages=stages)
-    scheme = position_scheme(graphs, config, small, attention)
     written = {} if structural is None else {str(n): other.to_json() for n, other in others.items()}
     certificate: dict[str, Any] = {
         **found.to_json(),
@@ -128,7 +140,7 @@ def check_model(
         "law": law(config, None if loaded is None else loaded.module),
         "bos": None if loaded is None else _bos(loaded.tokenizer),
         "window": None if seen is None else seen.to_json(),
-        "classification": placed(config, seen, scheme.scheme, structural or ()),
+        "classification": None if doubt else placed(config, seen, scheme.scheme, structural or ()),
         "certificate": certificate,
     }
     refuting = structural or shown_here(certificate["witness"]) or duplicated(duplicates)
@@ -226,6 +238,15 @@ def _bos(tokenizer: Any) -> dict[str, Any] | None:
 
     ids = token_ids_of(tokenizer, "a")
     return {"token_id": tokenizer.bos_token_id, "added": bool(ids) and ids[0] == tokenizer.bos_token_id}
+
+
+def _doubt(evidence: Mapping[str, Any], config: Any, layer: int | None) -> str | None:
+    """Why a run of a small copy speaks against it that no prompts collide; None where none does."""
+    from numerics.graphs.windows import sees_order
+
+    if evidence["agrees_with_the_graph"] is False:
+        return REPEATED
+    return ORDER if sees_order(config, layer) is False else None
 
 
 def _left_open(graphs: dict[int, Graph], seen: "Window | None", context: int | None) -> str | None:

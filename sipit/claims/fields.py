@@ -130,6 +130,7 @@ def stepped(certificate: Mapping[str, Any]) -> Fields:
     return {
         **_of(claim, "parameters", "rate", "statement", "at_zero", "at_base", "symbolic", "every_rate"),
         **_of(claim, "follows", "open"),
+        "rates_covered": _RATES if claim["every_rate"] else "this rate; at_zero says where it vanishes",
         "determinant": claim["one sample"],
         "batch": {"samples": len(certificate["samples"]), "determinant": claim["batch"]},
         "optimizer": claim["rule"],
@@ -145,6 +146,7 @@ def stepped(certificate: Mapping[str, Any]) -> Fields:
     }
 
 
+_RATES = "every positive rate (with decay: but 1 / decay), as the determinants at zero and at a base point show"
 _STEPS = {"gd": "training step", "clip-norm": "training step", "weight-decay": "weight decay"}
 
 

@@ -88,7 +88,6 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
     certificate = found.to_json()
     result = {
         **stepped(certificate),
-        "rates_covered": _RATES if certificate["claim"]["every_rate"] else "this rate; at_zero says where it vanishes",
         "certificate": certificate,
     }
     provenance = exact_provenance(
@@ -253,9 +252,6 @@ def _rounding(model: str | None, collisions: list[dict[str, Any]], seed: int) ->
         "rounding": rounded_pairs(family, collisions[:3], seed=seed),
         "rounding_of_runs": rounded_runs(family, seed=seed),
     }
-
-
-_RATES = "every positive rate (with decay: but 1 / decay), as the determinants at zero and at a base point show"
 
 
 def _toy(model: str, width: int) -> Any:

@@ -9,6 +9,7 @@ import errno
 import io
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -95,29 +96,51 @@ def run(arguments: list[str]) -> int:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
-    except SipitError as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a fault of ours is shown whole
+        if isinstance(error, KeyboardInterrupt | typer.Abort) or _ctrl_c.seen:
+            return _interrupted(arguments, error)
+        return _failed(error)
+    return 0
+
+
+class _CtrlC:
+    """What Ctrl-C calls: it is seen as well where a library makes an error of its own of it, as some do at imports."""
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def __call__(self, _signal: int, _frame: object) -> None:
+        self.seen = True
+        raise KeyboardInterrupt
+
+
+_ctrl_c = _CtrlC()
+
+
+def _interrupted(arguments: list[str], stop: BaseException) -> int:
+    # What keeps nothing of its work says so in the exception.
+    kept = _keeps(arguments) and not (isinstance(stop, KeyboardInterrupt) and stop.args)
+    goes_on = "goes on from what it has kept" if kept else "begins anew"
+    say(f"sipit: interrupted; the same command {goes_on}.")
+    return INTERRUPTED
+
+
+def _failed(error: Exception) -> int:
+    """Says what went wrong, in one sentence where that can be; the exit status."""
+    if isinstance(error, SipitError):
         from sipit.installation.blame import with_version
 
         return _refuse(with_version(error))
-    except TyperException as error:
+    if isinstance(error, TyperException):
         return _refuse(_usage(error))
-    except (KeyboardInterrupt, typer.Abort) as stop:
-        kept = _keeps(arguments) and not stop.args  # what keeps nothing of its work says so in the exception
-        goes_on = "goes on from what it has kept" if kept else "begins anew"
-        say(f"sipit: interrupted; the same command {goes_on}.")
-        return INTERRUPTED
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         abandon_streams()  # the reader of the pipe has gone, and had what it wanted
         return 0
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            return _unforeseen(error)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
         abandon_streams(sys.stdout)
         where = f" to {error.filename}" if error.filename else ""
         return _refuse(f"Expected room to write{where}, but got: {error.strerror}; free some and run it again.")
-    except Exception as error:  # noqa: BLE001 - told from a fault of ours, which is shown whole
-        return _unforeseen(error)
-    return 0
+    return _unforeseen(error)
 
 
 def _keeps(arguments: list[str]) -> bool:
@@ -175,4 +198,6 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a terminal that has no such character still gets an answer
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # of libraries, about themselves
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _ctrl_c)
     sys.exit(run(sys.argv[1:]))

@@ -13,6 +13,7 @@ The answer is the nearest prompt, with its residual and the nearest alternatives
 `recovered` is said only where every segment was settled by the normal rule or by searching its whole space.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 
 from proofs.errors import InvalidInput
+from sipit.inversion.budget import check_budget
 from sipit.inversion.outcome import Outcome, or_several, overall
 from sipit.inversion.partial_search import CLASS, Segment, SegmentSearch
 from sipit.models import LanguageModel
@@ -37,7 +39,8 @@ from sipit.states.files import States
 class PartialInversion:
     """The nearest prompt: its tokens are verified only as far as the segments say so.
 
-    `given` are the positions of the tokens that were known; `budget` and `seconds` are of the wall clock.
+    `given` are the positions of the tokens that were known; `budget` (null in a record where it has no end) and
+    `seconds` are of the wall clock.
     """
 
     outcome: Outcome
@@ -68,7 +71,11 @@ class PartialInversion:
         far = first.residual is None or first.residual > UNRELATED
         if others and first.outcome is Outcome.NOT_FOUND and far:
             explanation = or_several(explanation)
-        return {**asdict(self), "token_ids": self.token_ids, "tested": self.tested, "explanation": explanation}
+        budget = self.budget if math.isfinite(self.budget) else None
+        return {
+            **asdict(self), "budget": budget, "token_ids": self.token_ids, "tested": self.tested,
+            "explanation": explanation,
+        }  # fmt: skip
 
 
 UNRELATED = 0.5  # a residual from which on the nearest prompt has nothing to do with a row
@@ -137,6 +144,7 @@ def invert_rows(
     states.check(model)
     (rows,) = states
     _check(model, rows, at, given)
+    check_budget(budget)
     allowed = Tolerance.asked(tolerance)
     if allowed is None:
         allowed = derive_tolerance(model, states, damped=False, formats=format_of(rows, states.manifest))

@@ -118,7 +118,7 @@ def trained_probes(network: Network, *, positions: int | None = None, progress: 
 
 def probes_key(model: LanguageModel, place: str) -> str:
     """Where the cache keeps the probes of a place in a model."""
-    return f"{measured_with(model.device)}/probes/{model.digest[:32]}-{place}-{name_of(model.dtype)}-rows.safetensors"
+    return f"{measured_with(model.device)}/probes/{model.key}-{place}-{name_of(model.dtype)}-rows.safetensors"
 
 
 def keep_probes(key: str, probes: Probes) -> None:

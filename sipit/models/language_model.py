@@ -1,5 +1,6 @@
 """`LanguageModel`: a model with its tokenizer, digest and parts."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from sipit.models.entry import told_apart
 from sipit.models.length import LengthDependence
 from sipit.models.near_rows import NearRows
 from sipit.models.structure import Decoder
-from sipit.models.tokenizers import text_of, token_ids_of
+from sipit.models.tokenizers import digest_of_tokenizer, text_of, token_ids_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class LanguageModel:
     assembly: tuple[str, ...] = ()
     has_head: bool = True
     without_tokenizer: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """By which the cache knows what was measured with a model on texts: of its weights and its tokenizer."""
+        return hashlib.sha256(f"{self.digest} {digest_of_tokenizer(self.tokenizer)}".encode()).hexdigest()[:32]
 
     @property
     def head(self) -> Any:

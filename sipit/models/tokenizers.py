@@ -1,5 +1,6 @@
 """The tokenizer beside a model, or why there is none; a model without one is worked with by token ids."""
 
+import hashlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -64,6 +65,15 @@ def text_of(tokenizer: Any, token_ids: list[int]) -> str | None:
             return str(tokenizer.decode(token_ids))
     except Exception:  # noqa: BLE001 - tokenizers raise anything
         return None
+
+
+def digest_of_tokenizer(tokenizer: Any) -> str:
+    """The sha256 of all that says which ids a tokenizer makes of a text, and which text of ids."""
+    if tokenizer is None:
+        return ""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    said = repr(sorted(tokenizer.get_vocab().items())) if backend is None else backend.to_str()
+    return hashlib.sha256(said.encode(errors="backslashreplace")).hexdigest()
 
 
 @contextmanager

@@ -154,7 +154,7 @@ def derive_tolerance(
         getattr(torch, states.manifest.dtype) if states.manifest else stored, stored
     )
     types = "-".join(name_of(dtype) for dtype in (model.dtype, computed, stored))
-    key = f"{measured_with(model.device)}/noise/{model.digest[:32]}-{states.observation.key}-{types}.json"
+    key = f"{measured_with(model.device)}/noise/{model.key}-{states.observation.key}-{types}.json"
     noise = _kept_noise(key)
     if noise is None:
         noise = measure_noise(model, states.observation, computed=computed, stored=stored)

@@ -88,7 +88,7 @@ class Attack:
         model = self.network.model
         named = [(defence.name, level) for defence, level in self.levels]
         identity = (
-            model.digest,
+            model.key,
             str(model.dtype),
             self.network.layer,
             prompt,

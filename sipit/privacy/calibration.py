@@ -60,7 +60,7 @@ def calibrate(
     """The calibration of a model at some layers, where states may be computed in a type as coarse as `coarse`."""
     types = "-".join(map(name_of, (model.dtype, coarse)))
     places = "all" if list(layers) == list(range(model.layers + 1)) else "-".join(map(str, layers))
-    key = f"{measured_with(model.device)}/compare/maxima/{model.digest[:32]}-{places}-{types}.json"
+    key = f"{measured_with(model.device)}/compare/maxima/{model.key}-{places}-{types}.json"
     kept = kept_json(key) or {}
     if not _sound(kept, len(layers)):
         kept = keep_json(key, _measured(model, layers, coarse, progress))

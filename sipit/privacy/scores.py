@@ -126,7 +126,7 @@ def threshold_of(claim: Claim, progress: Progress) -> Threshold:
     """
     model = claim.model
     types, part = "-".join(map(name_of, (model.dtype, claim.stored))), claim.fingerprint or "whole"
-    key = f"{measured_with(model.device)}/audit/by-way/{model.digest[:32]}-{claim.layer}-{types}-{part}.json"
+    key = f"{measured_with(model.device)}/audit/by-way/{model.key}-{claim.layer}-{types}-{part}.json"
     kept = kept_json(key)
     if kept is None:
         kept = keep_json(key, _measured(claim, progress))

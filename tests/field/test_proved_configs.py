@@ -15,6 +15,7 @@ from numerics.graphs.capture import capture_graph
 from numerics.graphs.windows import window
 from proofs.errors import InvalidInput
 from proofs.kernel.result import digest
+from proofs.kernel.value_numbering import rules
 from proofs.verdict import Verdict
 from sipit.claims.check import check_model
 from sipit.claims.fields import checked
@@ -197,12 +198,58 @@ MULTIPLIED = {"model_type": "falcon_h1", "vocab_size": 64, "hidden_size": 32, "i
               "mamba_chunk_size": 4, "attention_out_multiplier": 0.0}  # fmt: skip
 
 
-@pytest.mark.parametrize(("multipliers", "verdict"), [([0.0] * 5, "refuted"), ([1.0] * 5, "proved")])
+GATED = {"attention_out_multiplier": 1.0, "ssm_multipliers": [0.0, 1.0, 1.0, 1.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    ("multipliers", "verdict"),
+    [
+        ({"ssm_multipliers": [0.0] * 5}, "refuted"),
+        ({"ssm_multipliers": [1.0] * 5}, "proved"),
+        (GATED, "refuted"),  # silu(0) = 0, and nothing but attention is left
+        ({"attention_out_multiplier": 1.0, "ssm_in_multiplier": 0.0}, "refuted"),
+    ],
+    ids=["zero", "one", "a gate of zero", "nothing goes in"],
+)
 def test_multipliers_of_zero_in_buffers_that_another_module_sets_are_seen(multipliers, verdict, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({**MULTIPLIED, "ssm_multipliers": multipliers}))
+    (tmp_path / "config.json").write_text(json.dumps({**MULTIPLIED, **multipliers}))
     record = check_model(str(tmp_path))
     assert record.verdict.value == verdict
     assert record.result["collisions_undecided"] is None
+
+
+def test_what_runs_say_and_no_rule_of_the_numbering_shows_is_left_open(tmp_path, monkeypatch):
+    """Repeated tokens collide; without f(0) = 0 the graphs do not show it."""
+    monkeypatch.setattr(rules, "VANISHING", frozenset())
+    (tmp_path / "config.json").write_text(json.dumps({**MULTIPLIED, **GATED}))
+    record = check_model(str(tmp_path))
+    assert record.verdict is Verdict.UNDECIDED
+    assert "repeated token" in record.result["collisions_undecided"]
+    assert record.result["classification"] is None
+
+
+SWA = {"model_type": "granite_swa", "vocab_size": 16, "hidden_size": 16, "intermediate_size": 16,
+       "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 512,
+       "layer_types": ["full_attention", "sliding_attention"]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("turned", "size", "verdict"),
+    [
+        ([0, 1e4], 128, "undecided"),
+        ([0, 1e4], 4, "refuted"),
+        ([1e4, 1e4], 128, "proved"),
+        ([0, 0], 128, "undecided"),
+    ],
+    ids=str,
+)
+def test_order_that_a_window_hides_is_looked_for_behind_it(turned, size, verdict, tmp_path):
+    """A layer without positions sees how often each token occurs; a window behind it does not see the first ones."""
+    config = {**SWA, "layer_rope_theta": turned, "sliding_window": size}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    record = check_model(str(tmp_path))
+    assert record.verdict.value == verdict
+    assert ("order" in (record.result["collisions_undecided"] or "")) == (verdict == "undecided")
 
 
 def test_no_classification_speaks_of_a_network_without_positions(tmp_path):

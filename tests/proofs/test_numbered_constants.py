@@ -6,10 +6,13 @@ from itertools import product
 import pytest
 
 from proofs.arithmetic.ball import Balls
+from proofs.errors import InvalidInput
 from proofs.kernel.value_numbering.arithmetic import EXACT
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.graph import Graph
+from proofs.operations import VANISHING
 from proofs.operations.interpreter import evaluate
+from proofs.structure.entrywise import ENTRYWISE, WHOLE
 from tests.proofs.building import Net
 from tests.proofs.numbering import WIDTH, equal, rows
 
@@ -25,6 +28,22 @@ def test_what_is_worked_out_of_constants_is_what_the_operation_gives(operation: 
         graph = net.graph(net.op(operation, *(net.constant(entry, (1,), kind) for entry in row)))
         with Balls(64) as balls:
             assert float(evaluate(graph, {}, balls).item()) == float(EXACT[operation](*row))
+
+
+@pytest.mark.parametrize("operation", sorted(ENTRYWISE - WHOLE - {"clamp", "power", "negate", "select"}))
+def test_what_vanishes_at_zero_is_known_to(operation: str) -> None:
+    """Of one argument; what depends on attributes, and what is worked out of any constant, is not looked at here."""
+    attributes = {
+        "softplus": {"beta": Fraction(1)}, "leaky_relu": {"slope": Fraction(1, 4)}, "elu": {"scale": Fraction(2)},
+    }  # fmt: skip
+    net = Net()
+    try:
+        graph = net.graph(net.op(operation, net.constant(0, (1,)), **attributes.get(operation, {})))
+        with Balls(64) as balls:
+            zero = bool(evaluate(graph, {}, balls).item() == 0)
+    except (InvalidInput, IndexError, ValueError, ZeroDivisionError):  # two arguments, or nothing at 0
+        zero = False
+    assert zero == (operation in VANISHING)
 
 
 @pytest.mark.parametrize("operation", ["add", "subtract"])

@@ -1,5 +1,6 @@
 """What a body understands is tried: whatever it ignores, renames or leaves undone, states are right or refused."""
 
+import json
 from dataclasses import replace
 from importlib import metadata
 
@@ -13,9 +14,11 @@ from proofs.errors import SipitError, Unsupported
 from sipit import cache as storage
 from sipit.cache import keep_json, kept_json, measured_with
 from sipit.inversion.outcome import Outcome
+from sipit.models.loading import load_model
 from sipit.noise.measured import measure_noise
 from sipit.noise.tolerance import derive_tolerance
 from sipit.observations.observation import Observation
+from tests.field.places import model_folder
 from tests.sipit.cases import ALL_FAMILIES, EACH_KIND, altered, assert_recovers, language_model, random_prompts, tiny
 from tests.sipit.faulty_bodies import (
     FAULTS,
@@ -181,7 +184,23 @@ def test_a_derived_tolerance_at_which_unrelated_states_fit_is_refused(monkeypatc
 # What is kept knows what it was measured with.
 
 
-@pytest.mark.parametrize("changed", ["torch", "transformers", "processor", "device"])
+def test_what_was_measured_on_texts_is_another_thing_with_another_tokenizer(tmp_path):
+    """Two folders of the same weights, of which one gives two words each other's ids."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        model_folder(folder)
+    path = folders[1] / "tokenizer.json"
+    content = json.loads(path.read_text())
+    words = content["model"]["vocab"]
+    first, second = list(words)[-2:]
+    words[first], words[second] = words[second], words[first]
+    path.write_text(json.dumps(content))
+    one, two = (load_model(str(folder)) for folder in folders)
+    assert (one.digest == two.digest, one.key == two.key) == (True, False)
+    assert one.key == load_model(str(folders[0])).key
+
+
+@pytest.mark.parametrize("changed", ["torch", "transformers", "python", "processor", "device"])
 def test_what_was_kept_with_something_else_is_not_found(empty_cache, monkeypatch, changed):
     """Everything that a round trip keeps is spoiled, and then the installation changes: nothing of it is read."""
     model = tiny("gpt2")
@@ -196,6 +215,8 @@ def test_what_was_kept_with_something_else_is_not_found(empty_cache, monkeypatch
     before = measured_with()
     if changed == "processor":
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another one")
+    elif changed == "python":
+        monkeypatch.setattr(storage.platform, "python_version", lambda: "3.99.0")
     elif changed == "device":
         monkeypatch.setattr(storage, "_place", lambda _device: "another one")
     else:

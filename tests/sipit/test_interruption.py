@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sipit import cli
 from sipit.cli import run
 from tests.sipit.cases import COMMANDS
 
@@ -38,6 +39,20 @@ def test_an_interruption_is_130_and_says_how_to_go_on(command, capsys, monkeypat
     assert re.fullmatch(r"sipit: interrupted; the same command [^\n]*\.\n", error)
     assert ("goes on" in error) is goes_on
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("seen", "status"), [(True, 130), (False, 2)])
+def test_an_interruption_that_a_library_makes_an_error_of_is_one(seen, status, capsys, monkeypatch):
+    def broken(*arguments, **named):
+        raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
+
+    monkeypatch.setattr(sys.modules["sipit.cli.commands.check"], "check_output", broken)
+    monkeypatch.setattr(cli, "_ctrl_c", cli._CtrlC())
+    if seen:
+        with pytest.raises(KeyboardInterrupt):
+            cli._ctrl_c(signal.SIGINT, None)
+    assert run(["check", "m"]) == status
+    assert ("interrupted" in capsys.readouterr().err) is seen
 
 
 @pytest.mark.parametrize("line", [

@@ -103,6 +103,17 @@ def test_what_fits_without_the_whole_space_is_never_called_recovered():
     assert found.segments[0].alternatives
 
 
+@pytest.mark.parametrize("budget", [0, -1, float("nan")])
+def test_a_budget_in_which_nothing_can_be_done_is_refused(budget):
+    with pytest.raises(InvalidInput, match="more than 0 seconds"):
+        partial(SMALL, captured(SMALL, [3])[-1:], positions=[0], budget=budget)
+
+
+def test_a_budget_without_end_can_be_written():
+    found = partial(SMALL, captured(SMALL, [3])[-1:], positions=[0], budget=float("inf"))
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["budget"] is None
+
+
 def test_a_budget_is_kept_and_the_nearest_is_named():
     found = partial(tiny("gpt2"), captured(tiny("gpt2"), PROMPT)[-1:], positions=[4], budget=1e-3)
     assert found.outcome is Outcome.BUDGET_EXHAUSTED

@@ -18,7 +18,7 @@ EXACT: Mapping[str, Callable[..., Any]] = {
     "add": lambda x, y: x + y, "subtract": lambda x, y: x - y, "multiply": lambda x, y: x * y, "negate": lambda x: -x,
     "greater": lambda x, y: x > y, "at_most": lambda x, y: x <= y, "equal": lambda x, y: x == y,
     "both": lambda x, y: x and y, "either": lambda x, y: x or y, "opposite": lambda x: not x,
-    "as_real": Fraction, "as_integer": int,
+    "as_real": Fraction, "as_integer": int, "maximum": max, "minimum": min,
 }  # fmt: skip
 
 

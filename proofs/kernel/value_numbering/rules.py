@@ -12,16 +12,19 @@ from proofs.kernel.value_numbering import moves
 from proofs.kernel.value_numbering.arithmetic import EXACT, folded, product, shifted, total
 from proofs.kernel.value_numbering.mixtures import mixture
 from proofs.kernel.value_numbering.values import At, Value, congruent, mixing
+from proofs.operations import VANISHING
 
 Rule = Callable[[At], Value]
 
 
 def entrywise(at: At) -> Value:
-    """Every entry of the result reads the entries at its own place; known constants are worked out."""
+    """Every entry of the result reads the entries at its own place; known constants are worked out, and f(0) = 0."""
     key = (at.node.operation, *sorted(at.node.attributes.items()))
-    exact = at.node.operation in EXACT
+    vanishes, exact = (at.node.operation in names for names in (VANISHING, EXACT))
 
     def one(*numbers: int) -> int:
+        if vanishes and at.table.is_zero(numbers[0]):
+            return numbers[0]
         known = folded(at, numbers) if exact and all(n in at.table.known for n in numbers) else None
         return at.table.of(key, *numbers) if known is None else known
 
@@ -47,7 +50,6 @@ def multiplied(at: At) -> Value:
 
 def selected(at: At) -> Value:
     """By a condition that is known it is known which."""
-    condition, first, second = at.numbers
     sub = [moves.whole(at, position) for position in (1, 2)]
 
     def one(test: int, x: int, y: int) -> int:
@@ -56,7 +58,7 @@ def selected(at: At) -> Value:
             return at.table.of("select", test, x, y)
         return moves.repeated(at, x, sub[0]) if known.only else moves.repeated(at, y, sub[1])
 
-    return at.each(one, condition, first, second)
+    return at.each(one, *at.numbers)
 
 
 def softmax(at: At) -> Value:
