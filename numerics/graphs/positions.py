@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from numerics.graphs.small_graphs import last_states_apart, small_graph, spread_on_repeated_tokens
-from numerics.graphs.windows import without_windows
+from numerics.graphs.windows import with_windows
 from proofs.errors import Fault
 from proofs.kernel.collisions import colliding_pairs
 from proofs.kernel.patterns import Prompt, rows_are_free
@@ -75,7 +75,7 @@ def _one_block(config: Any, attention: str) -> str | None:
 
     Windows and chunks are opened there: behind one, order may go unseen for another reason.
     """
-    graph = small_graph(without_windows(config, WIDE_OPEN), attention, length=ONE_BLOCK, layer=1)
+    graph = small_graph(with_windows(config, WIDE_OPEN), attention, length=ONE_BLOCK, layer=1)
     distance = None if graph is None else last_states_apart(graph, *SWAPPED)
     if graph is None or distance is None:
         return None

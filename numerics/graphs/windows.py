@@ -99,11 +99,11 @@ def window(config: Any, layer: int | None = None, attention: Any = "eager") -> W
 def sees_order(config: Any, layer: int | None = None) -> bool | None:
     """Whether a run of the small copy shows that the last of many states depends on the order of the first two tokens.
 
-    Windows behind a layer that does not look at order may hide it, however wide they are. None where no small copy
-    runs.
+    Windows behind a layer that does not look at order may hide it, however wide they are: here they are narrow. None
+    where no small copy runs.
     """
     try:
-        narrow = small_copy(config)
+        narrow = with_windows(small_copy(config), NARROW)
         return _changes(narrow, _many(narrow), _depth(narrow, layer), _swapped)
     except UNBUILDABLE:
         return None
@@ -196,9 +196,9 @@ def _depth(narrow: Any, layer: int | None) -> int | None:
     return None if layer is None or blocks is None or layer >= blocks else layer
 
 
-def without_windows(config: Any, wide: int) -> Any:
-    """A copy of a config whose windows and chunks are so many tokens wide."""
-    opened = copy.deepcopy(config)
+def with_windows(config: Any, size: int) -> Any:
+    """A copy of a config whose windows and chunks are of so many tokens."""
+    changed = copy.deepcopy(config)
     for name in named_windows(config):
-        setattr(opened.get_text_config(), name, wide)
-    return opened
+        setattr(changed.get_text_config(), name, size)
+    return changed

@@ -115,7 +115,7 @@ def check_model(
     scheme = position_scheme(graphs, config, small, attention)
     doubt: str | None = None
     if structural == []:
-        doubt = _doubt(scheme.evidence, config, layer)
+        doubt = _doubt(scheme.evidence, seen, config, layer)
         undecided = doubt or _left_open(
             graphs, seen, getattr(config.get_text_config(), "max_position_embeddings", None)
         )
@@ -240,13 +240,17 @@ def _bos(tokenizer: Any) -> dict[str, Any] | None:
     return {"token_id": tokenizer.bos_token_id, "added": bool(ids) and ids[0] == tokenizer.bos_token_id}
 
 
-def _doubt(evidence: Mapping[str, Any], config: Any, layer: int | None) -> str | None:
-    """Why a run of a small copy speaks against it that no prompts collide; None where none does."""
+def _doubt(evidence: Mapping[str, Any], seen: "Window | None", config: Any, layer: int | None) -> str | None:
+    """Why a run of a small copy speaks against it that no prompts collide; None where none does.
+
+    Of windows in every layer it is known how far they reach.
+    """
     from numerics.graphs.windows import sees_order
 
     if evidence["agrees_with_the_graph"] is False:
         return REPEATED
-    return ORDER if sees_order(config, layer) is False else None
+    windowed = seen is not None and seen.every_layer is True
+    return ORDER if not windowed and sees_order(config, layer) is False else None
 
 
 def _left_open(graphs: dict[int, Graph], seen: "Window | None", context: int | None) -> str | None:
