@@ -145,6 +145,7 @@ def _nothing(rows: Sequence[Sequence[int]], count: int, bits: int, reason: str) 
         "unique": None,
         "matches": None,
         "prompts": [list(row) for row in rows],
+        "idealisations": [],
         "statement": "",
         "reason": reason,
     }

@@ -5,8 +5,8 @@ nothing stands but what the kernel derived or derived it from, it gives the fiel
 that only repeat a label of the file.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import combinations, islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, combinations, islice
 from typing import Any
 
 from proofs.formal.names import named
@@ -63,6 +63,7 @@ def separated(certificate: Mapping[str, Any]) -> Fields:
     return {
         **_of(certificate["claim"], "pairs", "certified", "minimum_lower_bound", "closest", "unique", "statement"),
         **_of(certificate, "bits", "layer"),
+        **_idealised(certificate["graphs"]),
         "matches": None if seen is None else seen["matches"],
         "prompts": [row["token_ids"] for row in certificate["prompts"]],
         "uncertified": [
@@ -77,12 +78,19 @@ def margin(certificate: Mapping[str, Any]) -> Fields:
     return {
         **_of(certificate["claim"], "pairs", "certified", "minimum_lower_bound", "closest", "statement"),
         **_of(certificate, "bits", "layer", "prefix", "tokens", "duplicates"),
+        **_idealised(certificate["graphs"]),
         **_of(certificate["enclosures"], "others_at_least", "largest_radius"),
         "unique": None,
         "matches": None,
         "prompts": [certificate["prefix"]],
         "uncertified": list(islice(_without_bound(certificate), MOST_LISTED)),
     }
+
+
+def _idealised(graphs: Iterable[Mapping[str, Any]]) -> Fields:
+    """How some graphs differ from the library's code, as their labels say; nothing of graphs without labels."""
+    said = [graph["idealisations"] for graph in graphs if "idealisations" in graph]
+    return {"idealisations": list(dict.fromkeys(chain.from_iterable(said)))} if said else {}
 
 
 def _without_bound(certificate: Mapping[str, Any]) -> Iterator[Fields]:
@@ -245,7 +253,7 @@ def stated(record: Mapping[str, Any], claim: Claim) -> tuple[Fields, Fields]:
     }
     agrees: Fields = {"result": fields(certificate)}
     for told in (follows["result"], agrees["result"]):
-        for name in LATER - set(result):
+        for name in (LATER | ({"idealisations"} if command == "certify" else set())) - set(result):
             told.pop(name, None)
     if command == "certify":
         follows["provenance"] = {"weights": certificate["weights"]["sha256"]}

@@ -38,6 +38,12 @@ def rest(data: Mapping[str, Any]) -> tuple[Block, ...]:
     return (Section("The rest of the record", blocks, folded=True),) if blocks else ()
 
 
+def idealised(result: Mapping[str, Any]) -> tuple[Block, ...]:
+    """How the network that a proof is about differs from the library's code, if it does."""
+    lines = tuple((plain(line),) for line in sequence(result.get("idealisations"))[:ROWS])
+    return (Table("What the proof idealises", (Column("idealisation"),), lines),) if lines else ()
+
+
 def table(caption: str, entries: list[Any], *, measured: bool | None = False) -> Table:
     """A list of objects as a table with a column for every field that one of them has."""
     shown = [mapping(entry) for entry in entries[:ROWS]]

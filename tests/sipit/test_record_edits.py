@@ -176,6 +176,19 @@ def test_why_a_pair_is_open_follows(tmp_path: Path) -> None:
     assert honest.verified(told).verdict == "rejected"
 
 
+def test_a_bound_says_how_its_network_differs_from_the_code(tmp_path: Path) -> None:
+    """Records had no such list at first; one without it says no less of what was derived."""
+    honest = Honest(tmp_path, text_of("certify"))
+    graphs = honest.data["result"]["certificate"]["graphs"]
+    said = honest.data["result"]["idealisations"]
+    assert said == list(dict.fromkeys(line for graph in graphs for line in graph["idealisations"])) != []
+    assert "result.idealisations" in honest.outcome.result["not_vouched_for"]
+    without = json.loads(json.dumps(honest.data))
+    del without["result"]["idealisations"]
+    assert honest.verified(without).verdict == honest.outcome.verdict
+    assert honest.verified(placed(honest.data, ("result", "idealisations"), [])).verdict == "rejected"
+
+
 def test_collisions_that_are_struck_out_everywhere_are_missed(tmp_path: Path) -> None:
     data = json.loads(text_of("check, collisions"))
     honest = Honest(tmp_path, json.dumps(data))

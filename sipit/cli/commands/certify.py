@@ -96,6 +96,7 @@ def certify(
             lines.append(f"  {kind} {pair['first']} and {pair['second']}: {pair['reason']}{family}")
         if result["collisions_undecided"]:
             lines.append(f"  whether open pairs are equal was not told: {result['collisions_undecided']}")
+        lines += [f"  idealised: {line}" for line in result["idealisations"]]
         typer.echo("\n".join(lines))
 
     finish(record, as_json=as_json, output=output, show=show)

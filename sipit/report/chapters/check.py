@@ -22,7 +22,7 @@ from sipit.report.document import (
     Theme,
     Tone,
 )
-from sipit.report.generic import ROWS, fields, table
+from sipit.report.generic import ROWS, fields, idealised, table
 from sipit.report.reading import integer, mapping, objects, sequence, string, without
 from sipit.report.wording import count, do, number, plain
 
@@ -36,10 +36,7 @@ def check_chapter(record: Record) -> Chapter:
     """The chapter of a `check` record."""
     result = record.result
     blocks: list[Block] = [Facts(_about(result)), _analyticity(result), _collisions(result), _embeddings(result)]
-    idealisations = sequence(result.get("idealisations"))
-    if idealisations:
-        rows = tuple((plain(entry),) for entry in idealisations)
-        blocks.append(Table("What the proof idealises", (Column("idealisation"),), rows))
+    blocks += idealised(result)
     rest = fields(without(result, _SHOWN))
     blocks += [Section("The rest of the record", rest, folded=True)] if rest else []
     return chapter(

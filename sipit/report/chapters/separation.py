@@ -7,7 +7,7 @@ from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.report.chapter import chapter, subject_of, told
 from sipit.report.document import Block, Cell, Chapter, Claim, Column, Fact, Facts, Findings, Literal, Table, Theme
-from sipit.report.generic import ROWS
+from sipit.report.generic import ROWS, idealised
 from sipit.report.reading import integer, objects, sequence, string
 from sipit.report.wording import NONE, count, plain
 
@@ -19,6 +19,7 @@ def separation_chapter(record: Record) -> Chapter:
     pairs = objects(result.get("uncertified"))
     if pairs:
         blocks.append(_uncertified(pairs))
+    blocks += idealised(result)
     return chapter(
         record,
         Theme.CERTIFICATES,
