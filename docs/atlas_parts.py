@@ -106,6 +106,7 @@ def regularity(name: str) -> dict[str, Any]:
 
 def collisions(name: str) -> dict[str, Any]:
     """The families that collide for every parameter in a small copy, at three lengths, and by which theorem each."""
+    from numerics.graphs.positions import position_scheme
     from numerics.graphs.small_graphs import small_graph
     from numerics.graphs.windows import window
     from proofs.formal.names import formal
@@ -113,13 +114,15 @@ def collisions(name: str) -> dict[str, Any]:
     from sipit.claims.check import placed
 
     config = config_of(name)
-    graphs = {length: small_graph(config, length=length) for length in SHORT}
-    if None in graphs.values():
+    built = {length: small_graph(config, length=length) for length in SHORT}
+    graphs = {length: graph for length, graph in built.items() if graph is not None}
+    if len(graphs) < len(built):
         raise _Unbuildable("The library builds no small copy.")
-    families = [entry["family"] for entry in find_collisions({n: g for n, g in graphs.items() if g is not None})]
+    found = find_collisions(graphs)
+    scheme = position_scheme(graphs, config, small_graph(config), "eager").scheme
     return {
-        "families": {family: [one.theorem for one in formal(family)] for family in families},
-        "classification": placed(config, window(config)),
+        "families": {entry["family"]: [one.theorem for one in formal(entry["family"])] for entry in found},
+        "classification": placed(config, window(config), scheme, found),
     }
 
 

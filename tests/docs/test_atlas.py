@@ -46,6 +46,15 @@ def lines_of(store):
     return [json.loads(line) for line in store.read_text().splitlines()]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["regularity", "collisions", "inversion"])
+def test_every_part_of_a_line_can_be_made(atlas, part):
+    found = atlas.parts.examine(part, "gpt2")
+    assert (found.get("failure"), found.get("reason")) == (None, None)
+    kept = next(line for line in lines_of(STORE) if line["name"] == "gpt2")[part]
+    assert {**found, "seconds": 0, "made_with": None} == {**kept, "seconds": 0, "made_with": None}
+
+
 def test_what_is_kept_is_not_examined_again(atlas, examined, tmp_path):
     store = tmp_path / "atlas.jsonl"
     fill(atlas, store)
