@@ -29,9 +29,7 @@ PADDING = 2  # rows of a table of positions that stand for none, in some classes
 FAR = LONGEST  # tokens of the prompt on which it is tried whether a small copy sees the first
 ORDINARY = 3  # the first token of the trial: those below may be treated otherwise, as padding is
 ROWS = 64  # tokens of the trial lie below
-APART = (
-    1e-6  # relative; what rounds otherwise alone is nearer: in float64 too, of which a class rounds parts to float32
-)
+APART = 1e-6  # relative; what rounds otherwise is nearer, also where a class rounds to float32 inside a float64 run
 # How matrices are scaled, and the deviation of biases and rates of decay (None: all as a class draws them, by which a
 # state may forget soon, or hardly look back).
 DRAWS = ((1.0, None), (3.0, None), (10.0, None), (1.0, 3.0), (10.0, 3.0))
@@ -99,11 +97,13 @@ def window(config: Any, layer: int | None = None, attention: Any = "eager") -> W
 def sees_order(config: Any, layer: int | None = None) -> bool | None:
     """Whether a run of the small copy shows that the last of many states depends on the order of the first two tokens.
 
-    Windows behind a layer that does not look at order may hide it, however wide they are: here they are narrow. None
-    where no small copy runs.
+    Windows behind a layer that does not look at order may hide it, however wide they are: here they are narrow, unless
+    none is narrower than the context. None where no small copy runs.
     """
     try:
-        narrow = with_windows(small_copy(config), NARROW)
+        context = getattr(config.get_text_config(), "max_position_embeddings", None)
+        bounding = any(context is None or size < context for size in named_windows(config).values())
+        narrow = with_windows(small_copy(config), NARROW if bounding else FAR)
         return _changes(narrow, _many(narrow), _depth(narrow, layer), _swapped)
     except UNBUILDABLE:
         return None

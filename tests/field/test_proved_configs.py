@@ -240,6 +240,7 @@ SWA = {"model_type": "granite_swa", "vocab_size": 16, "hidden_size": 16, "interm
         ([0, 1e4], 4, "refuted"),
         ([1e4, 1e4], 128, "proved"),
         ([0, 0], 128, "undecided"),
+        ([0, 1e4], 512, "proved"),
     ],
     ids=str,
 )
