@@ -200,4 +200,8 @@ def main() -> None:
         warnings.simplefilter("ignore")  # of libraries, about themselves
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _ctrl_c)
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    # Where the last text that was executed was interrupted (a class that a library makes at its import), Python ends
+    # by the signal, whatever was made of it since.
+    exec("")
+    sys.exit(status)

@@ -55,6 +55,25 @@ def test_an_interruption_that_a_library_makes_an_error_of_is_one(seen, status, c
     assert ("interrupted" in capsys.readouterr().err) is seen
 
 
+def test_an_interruption_that_was_answered_ends_by_its_status(tmp_path):
+    (tmp_path / "interrupted.py").write_text("""
+from sipit import cli
+
+def run(arguments):
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        return 130
+
+cli.run = run
+cli.main()
+""")
+    ended = subprocess.run(
+        [sys.executable, "-m", "interrupted"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert ended.returncode == 130
+
+
 @pytest.mark.parametrize("line", [
     ["invert", "m", "--diagnose"], ["invert", "m", "--positions", "last"], ["invert", "m", "--prefix=[1,2]"],
     ["invert", "m", "--suffix", "x"], ["leak", "m", "--released", "s.safetensors"],
