@@ -67,7 +67,7 @@ def in_format(model: LanguageModel, number_format: Format) -> Formatted:
         module, blocks = copy.deepcopy((model.module, decoder.blocks))
         conversion = number_format.convert(module, blocks)
         decoder = _tried(model, module, number_format)
-    identity = f"{model.digest}:{number_format.name}:{_version(number_format.library)}"
+    identity = f"{model.digest}:{number_format.name}:{library_version(number_format)}"
     formatted = LanguageModel(
         name=f"{model.name} in {number_format.name}",
         module=module,
@@ -105,7 +105,7 @@ def _arithmetic(number_format: Format, model: LanguageModel, conversion: Convers
     return "; ".join(parts)
 
 
-def _version(library: str) -> str:
+def library_version(number_format: Format) -> str:
     """The installed version of the package that rounds.
 
     Raises:
@@ -113,6 +113,7 @@ def _version(library: str) -> str:
     """
     from importlib.metadata import PackageNotFoundError, version
 
+    library = number_format.library
     try:
         return version(library)
     except (PackageNotFoundError, ValueError):

@@ -62,7 +62,8 @@ def _scanned(study: Study, number: int, ran: Sequence[dict[str, Any]], progress:
 
     By layer: row 0 is the float64 state; at the layers of the study the formats, then the leaks follow.
     """
-    place, drawn = study.places[number], repr(([one["format"] for one in ran], study.seed))
+    place = study.places[number]
+    drawn = repr(([one["at_places"][number] for one in ran], study.seed, BITS, NOISES, DRAWS))
     path = f"{study.kept_under}-scan-{number}-{hashlib.sha256(drawn.encode()).hexdigest()[:12]}.json"
     found = kept_json(path)
     if found is None:

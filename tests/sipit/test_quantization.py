@@ -106,6 +106,9 @@ def test_a_study_resumes_judges_and_is_json(tmp_path, monkeypatch):
     measured = [study.measured(one) for one in chosen]
     monkeypatch.setattr(Study, "_measure", lambda *_: pytest.fail("measured again"))
     assert [study.measured(one) for one in chosen[:3]] == measured[:3]
+    with monkeypatch.context() as later, pytest.raises(pytest.fail.Exception, match="measured again"):
+        later.setattr("sipit.quantization.study.library_version", lambda _format: "99.0")
+        study.measured(chosen[1])
     result = findings(study, measured)
     json.dumps(result)
     by_name = {one["format"]: one for one in result["formats"]}
