@@ -30,20 +30,35 @@ def test_what_is_worked_out_of_constants_is_what_the_operation_gives(operation: 
             assert float(evaluate(graph, {}, balls).item()) == float(EXACT[operation](*row))
 
 
+ATTRIBUTES = {
+    "softplus": {"beta": Fraction(1)}, "leaky_relu": {"slope": Fraction(1, 4)}, "elu": {"scale": Fraction(2)},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("operation", sorted(ENTRYWISE - WHOLE - {"clamp", "power", "negate", "select"}))
 def test_what_vanishes_at_zero_is_known_to(operation: str) -> None:
     """Of one argument; what depends on attributes, and what is worked out of any constant, is not looked at here."""
-    attributes = {
-        "softplus": {"beta": Fraction(1)}, "leaky_relu": {"slope": Fraction(1, 4)}, "elu": {"scale": Fraction(2)},
-    }  # fmt: skip
     net = Net()
     try:
-        graph = net.graph(net.op(operation, net.constant(0, (1,)), **attributes.get(operation, {})))
+        graph = net.graph(net.op(operation, net.constant(0, (1,)), **ATTRIBUTES.get(operation, {})))
         with Balls(64) as balls:
             zero = bool(evaluate(graph, {}, balls).item() == 0)
     except (InvalidInput, IndexError, ValueError, ZeroDivisionError):  # two arguments, or nothing at 0
         zero = False
     assert zero == (operation in VANISHING)
+
+
+@pytest.mark.parametrize("operation", ["cos", "exp", "log", "rsqrt", "sigmoid", "softplus", *sorted(VANISHING)])
+@pytest.mark.parametrize("at", [0, 1])
+def test_nothing_else_vanishes(operation: str, at: int) -> None:
+    """A row, and it with the operation of a constant added."""
+
+    def network(length: int) -> Graph:
+        net, x = rows(length)
+        other = net.op(operation, net.constant(at, (1, 1, WIDTH)), **ATTRIBUTES.get(operation, {}))
+        return net.graph(x if length > 1 else net.op("add", x, other))
+
+    assert equal(network, (1,), (1, 1)) == (operation in VANISHING and at == 0)
 
 
 @pytest.mark.parametrize("operation", ["add", "subtract"])
