@@ -237,10 +237,15 @@ SWA = {"model_type": "granite_swa", "vocab_size": 16, "hidden_size": 16, "interm
     ("turned", "size", "verdict"),
     [
         ([0, 1e4], 128, "undecided"),
-        ([0, 1e4], 4, "refuted"),
-        ([1e4, 1e4], 128, "proved"),
-        ([0, 0], 128, "undecided"),
-        ([0, 1e4], 512, "proved"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ([0, 1e4], 4, "refuted"),
+                ([1e4, 1e4], 128, "proved"),
+                ([0, 0], 128, "undecided"),
+                ([0, 1e4], 512, "proved"),
+            )
+        ),
     ],
     ids=str,
 )
