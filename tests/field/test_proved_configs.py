@@ -204,10 +204,10 @@ GATED = {"attention_out_multiplier": 1.0, "ssm_multipliers": [0.0, 1.0, 1.0, 1.0
 @pytest.mark.parametrize(
     ("multipliers", "verdict"),
     [
-        ({"ssm_multipliers": [0.0] * 5}, "refuted"),
+        pytest.param({"ssm_multipliers": [0.0] * 5}, "refuted", marks=pytest.mark.slow),
         ({"ssm_multipliers": [1.0] * 5}, "proved"),
         (GATED, "refuted"),  # silu(0) = 0, and nothing but attention is left
-        ({"attention_out_multiplier": 1.0, "ssm_in_multiplier": 0.0}, "refuted"),
+        pytest.param({"attention_out_multiplier": 1.0, "ssm_in_multiplier": 0.0}, "refuted", marks=pytest.mark.slow),
     ],
     ids=["zero", "one", "a gate of zero", "nothing goes in"],
 )
