@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sipit.models import LanguageModel
 
+NOT_INSTALLED = "not installed"
+
 Progress = Callable[[int, int], None]  # called with (done, of)
 Stages = Callable[[str], AbstractContextManager[Progress]]  # one stage of long work, by its title
 
@@ -98,12 +100,13 @@ def exact_provenance(model: str, *arithmetic: str, **also: Any) -> dict[str, Any
 
 
 def _versions(*names: str) -> dict[str, str]:
-    return {name: _version(name) for name in names}
+    return {name: installed_version(name) for name in names}
 
 
 @cache  # reading the metadata of a distribution costs as much as a short capture
-def _version(name: str) -> str:
+def installed_version(name: str) -> str:
+    """The version of an installed package, or `NOT_INSTALLED`, as of this one when it is run from a checkout."""
     try:
         return version(name)
-    except PackageNotFoundError:
-        return "not installed"  # run from a checkout, for one
+    except (PackageNotFoundError, ValueError):
+        return NOT_INSTALLED

@@ -73,6 +73,11 @@ def named_windows(config: Any) -> dict[str, int]:
     return {name: size for name, size in named.items() if type(size) is int and size > 0}
 
 
+def context_of(config: Any) -> int | None:
+    """The longest prompt that a config names, in tokens; None where it names none."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
 def reach(name: str, size: int, blocks: int) -> int:
     """Of blocks with such a window each: w - 1 tokens further back with every block, but never out of a chunk."""
     return size if name == CHUNK else blocks * (size - 1) + 1
@@ -85,10 +90,9 @@ def window(config: Any, layer: int | None = None, attention: Any = "eager") -> W
     """
     named, far = named_windows(config), _sees_far(config, layer, attention)
     size = max(named.values(), default=None)
-    if far is Sight.UNBUILT or far is Sight.SHOWN:
-        return None if size is None else Window(size, False if far is Sight.SHOWN else None, None)
-    if far is Sight.UNSHOWN:
-        return Window(size, None, None)
+    if far is not Sight.EXCLUDED:
+        unnamed = size is None and far is not Sight.UNSHOWN
+        return None if unnamed else Window(size, False if far is Sight.SHOWN else None, None)
     blocks = getattr(config.get_text_config(), "num_hidden_layers", 1) if layer is None else layer
     reaches = [reach(name, size, blocks) for name, size in named.items() if _bounds(config, name, layer, attention)]
     return Window(size, True, min(reaches, default=None))
@@ -101,7 +105,7 @@ def sees_order(config: Any, layer: int | None = None) -> bool | None:
     none is narrower than the context. None where no small copy runs.
     """
     try:
-        context = getattr(config.get_text_config(), "max_position_embeddings", None)
+        context = context_of(config)
         bounding = any(context is None or size < context for size in named_windows(config).values())
         narrow = with_windows(small_copy(config), NARROW if bounding else FAR)
         return _changes(narrow, _many(narrow), _depth(narrow, layer), _swapped)
@@ -113,16 +117,16 @@ def _sees_far(config: Any, layer: int | None, attention: Any) -> Sight:
     """Whether the last state of the small copy sees the first of many tokens."""
     try:
         narrow = small_copy(config)
-        depth = _depth(narrow, layer)
-        if _changes(narrow, _many(narrow), depth, _another_first):
+        depth, length = _depth(narrow, layer), _many(narrow)
+        if _changes(narrow, length, depth, _another_first):
             return Sight.SHOWN
-        return Sight.UNSHOWN if _sees_first(narrow, _many(narrow), depth, attention) else Sight.EXCLUDED
+        return Sight.UNSHOWN if _sees_first(narrow, length, depth, attention) else Sight.EXCLUDED
     except UNBUILDABLE:
         return Sight.UNBUILT
 
 
 def _many(narrow: Any) -> int:
-    return min(FAR, (getattr(narrow.get_text_config(), "max_position_embeddings", None) or 2 * FAR) - PADDING)
+    return min(FAR, (context_of(narrow) or 2 * FAR) - PADDING)
 
 
 def _another_first(ids: torch.Tensor) -> None:

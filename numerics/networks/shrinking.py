@@ -118,7 +118,7 @@ def _shrunk(data: dict[str, Any]) -> dict[str, Any]:
     if "qk_rope_head_dim" in changed and data.get("head_dim") not in (None, data["qk_rope_head_dim"]):
         changed["head_dim"] = changed["qk_rope_head_dim"] + changed.get("qk_nope_head_dim", 0)
     for heads, size, times in EXPANDED:
-        if {heads, size, times} <= data.keys():
+        if {heads, size, times, "hidden_size"} <= data.keys():
             changed[heads] = max(1, int(changed["hidden_size"] * data[times]) // changed[size])
     for name, part in data.items():
         if isinstance(part, dict) and "model_type" in part:

@@ -29,7 +29,7 @@ from sipit.record import Stages, Stopwatch, exact_provenance, silent
 if TYPE_CHECKING:
     from numerics.graphs.windows import Window
 
-LENGTH = 11  # tokens: a prime that no count of heads or groups shares, so that the sequence axis is told apart
+LENGTH = 11  # tokens: a prime, so that no number of heads or groups is taken for the length of the sequence
 ON_SMALL_COPY = 7  # tokens, where a small copy stands for a network too large to be evaluated
 SHALLOW = 8  # blocks up to which a capture is done before another process would have begun
 LONGEST = 40  # tokens of a window or chunk that is captured on both sides
@@ -87,7 +87,7 @@ def check_model(
     from numerics.graphs.capture import expect_computed, read_config
     from numerics.graphs.positions import position_scheme
     from numerics.graphs.small_graphs import small_graph, witness_in_small_copy
-    from numerics.graphs.windows import window
+    from numerics.graphs.windows import context_of, window
 
     watch = Stopwatch()
     config: Any
@@ -116,9 +116,7 @@ def check_model(
     doubt: str | None = None
     if structural == []:
         doubt = _doubt(scheme.evidence, seen, config, layer)
-        undecided = doubt or _left_open(
-            graphs, seen, getattr(config.get_text_config(), "max_position_embeddings", None)
-        )
+        undecided = doubt or _left_open(graphs, seen, context_of(config))
         structural = None if undecided else structural
     duplicates = None if loaded is None else vocabulary(loaded, nearest=nearest, stages=stages)
     written = {} if structural is None else {str(n): other.to_json() for n, other in others.items()}

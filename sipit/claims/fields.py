@@ -24,6 +24,7 @@ Fields = dict[str, Any]
 
 MOST_LISTED = 10_000  # pairs without a bound that a record lists
 LATER = {"theorems", "longer", "collisions_undecided"}  # records did not have them at first, and say less without them
+LATER_OF = {"certify": {"idealisations"}}  # nor these, of one command alone
 MEET = "enclosures meet"  # why a pair has no bound
 EXAMPLES = 8  # pairs of the witness that a record shows
 
@@ -253,7 +254,7 @@ def stated(record: Mapping[str, Any], claim: Claim) -> tuple[Fields, Fields]:
     }
     agrees: Fields = {"result": fields(certificate)}
     for told in (follows["result"], agrees["result"]):
-        for name in (LATER | ({"idealisations"} if command == "certify" else set())) - set(result):
+        for name in (LATER | LATER_OF.get(command, set())) - set(result):
             told.pop(name, None)
     if command == "certify":
         follows["provenance"] = {"weights": certificate["weights"]["sha256"]}

@@ -16,6 +16,7 @@ from sipit.models import LanguageModel
 from sipit.models.library import one_line
 from sipit.models.network import Layer
 from sipit.models.structure import Decoder, find_decoder
+from sipit.record import NOT_INSTALLED, installed_version
 from sipit.states.capturing import capture
 from sipit.states.files import States
 
@@ -67,7 +68,7 @@ def in_format(model: LanguageModel, number_format: Format) -> Formatted:
         module, blocks = copy.deepcopy((model.module, decoder.blocks))
         conversion = number_format.convert(module, blocks)
         decoder = _tried(model, module, number_format)
-    identity = f"{model.digest}:{number_format.name}:{library_version(number_format)}"
+    identity = f"{model.digest}:{number_format.name}:{_version(number_format.library)}"
     formatted = LanguageModel(
         name=f"{model.name} in {number_format.name}",
         module=module,
@@ -105,18 +106,15 @@ def _arithmetic(number_format: Format, model: LanguageModel, conversion: Convers
     return "; ".join(parts)
 
 
-def library_version(number_format: Format) -> str:
+def _version(library: str) -> str:
     """The installed version of the package that rounds.
 
     Raises:
         InvalidInput: there is no such package, so that no record could say by what was rounded.
     """
-    from importlib.metadata import PackageNotFoundError, version
-
-    library = number_format.library
-    try:
-        return version(library)
-    except (PackageNotFoundError, ValueError):
+    found = installed_version(library)
+    if found == NOT_INSTALLED:
         raise InvalidInput(
             f"Expected an installed package as the library of a format, but got {library!r}; name the one that rounds."
-        ) from None
+        )
+    return found

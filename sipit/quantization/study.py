@@ -9,7 +9,6 @@ Every finished format is kept under the cache folder, so that interrupted work g
 
 import hashlib
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -30,11 +29,11 @@ from sipit.noise.tolerance import Tolerance, derive_tolerance, stored_type
 from sipit.prefix.choice import prefix_opener
 from sipit.prompts.calibration import calibration_prompts
 from sipit.quantization.crowds import Crowd, Floats, crowd_of
-from sipit.quantization.formatted import Formatted, in_format, library_version
+from sipit.quantization.formatted import Formatted, in_format
 from sipit.quantization.margins import Place, sampled_places, scan
 from sipit.quantization.output import divergences, predictions, summary
 from sipit.quantization.recovery import Tally, recovery, tolerance_between
-from sipit.record import Progress
+from sipit.record import Progress, installed_version
 from sipit.states.files import States
 
 CROSSED = ("float32", "bf16", "fp16", "int8", "int4")  # all ordered pairs of those that are chosen
@@ -145,10 +144,7 @@ class Study:
 
     def measured(self, number_format: Format) -> dict[str, Any]:
         """What one format does, margins apart; what was kept is taken as it is."""
-        made_by = "missing"  # of which nothing is kept
-        with suppress(InvalidInput):
-            made_by = library_version(number_format)
-        path = f"{self.kept_under}-{number_format.name}-{made_by}.json"
+        path = f"{self.kept_under}-{number_format.name}-{installed_version(number_format.library)}.json"
         found = kept_json(path)
         if found is None:
             found = self._measure(number_format)

@@ -107,7 +107,7 @@ def test_a_study_resumes_judges_and_is_json(tmp_path, monkeypatch):
     monkeypatch.setattr(Study, "_measure", lambda *_: pytest.fail("measured again"))
     assert [study.measured(one) for one in chosen[:3]] == measured[:3]
     with monkeypatch.context() as later, pytest.raises(pytest.fail.Exception, match="measured again"):
-        later.setattr("sipit.quantization.study.library_version", lambda _format: "99.0")
+        later.setattr("sipit.quantization.study.installed_version", lambda _library: "99.0")
         study.measured(chosen[1])
     result = findings(study, measured)
     json.dumps(result)

@@ -19,7 +19,7 @@ LARGEST_TABLE = 2**22  # entries of keys; half a gigabyte
 
 
 class TooMany(Unsupported):
-    """More values, or longer ones, than are told apart here; whoever proves may do without, or hand the sentence on."""
+    """A network has more values, or longer ones, than there is room for; a prover may do without, or pass this on."""
 
     def __init__(self) -> None:
         super().__init__(
