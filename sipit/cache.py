@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import torch
 
 _SEAL, _NOTE = "sha256", "note"  # in the header of a file of tensors
-MEASURING = 4  # raised where this toolkit measures otherwise than before; 2 to 4: half types as the library loads them
 
 
 def cache_folder() -> Path:
@@ -38,18 +37,18 @@ def cache_folder() -> Path:
 
 
 def measured_with(device: "torch.device | str" = "cpu") -> str:
-    """The folder of the cache for what this installation computes: its libraries, Python, the processor, the device.
+    """The folder of the cache for what this installation computes: its code, libraries, the processor, the device.
 
     Also how the device multiplies matrices of float32, where it rounds their factors (tf32).
 
     What was measured with others, or made by them, is not found there, whatever it was.
     """
-    return re.sub(r"[^\w.+-]+", "-", f"{installation()}_{_place(device)}")
+    return re.sub(r"[^\w.+-]+", "-", f"{libraries()}_{_place(device)}_code-{_code()}")
 
 
 @functools.cache
-def installation() -> str:
-    """What computes here: versions of torch, transformers and Python, what torch uses of the processor, how we do."""
+def libraries() -> str:
+    """What computes here: versions of torch, transformers and Python, and what torch uses of the processor."""
     from importlib import metadata
 
     import torch
@@ -57,7 +56,16 @@ def installation() -> str:
     capability = torch.backends.cpu.get_cpu_capability()
     versions = f"torch-{metadata.version('torch')}_transformers-{metadata.version('transformers')}"
     text = f"python-{platform.python_version()}"  # which carries the text that models are measured on
-    return f"{versions}_{text}_{capability}_{MEASURING}"
+    return f"{versions}_{text}_{capability}"
+
+
+@functools.cache
+def _code() -> str:
+    """A digest of this toolkit: another one may measure otherwise, or keep other fields."""
+    total, root = hashlib.sha256(), Path(__file__).parents[1]
+    for path in sorted(path for package in ("numerics", "proofs", "sipit") for path in (root / package).rglob("*.py")):
+        total.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+    return total.hexdigest()[:12]
 
 
 def _place(device: "torch.device | str") -> str:

@@ -38,9 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = kept.mkdir("sipit")
     sources = [path for path in sorted(SOURCES.rglob("*.py")) if path.parent.name not in {"cli", "report"}]
     chosen = folder / _digest(sources)
-    from sipit.cache import measured_with
+    from sipit.cache import libraries, measured_with
 
-    models = folder / f"models-{_digest([SOURCES / 'models' / 'smollm2.py'])}-{measured_with()}"
+    models = folder / f"models-{_digest([SOURCES / 'models' / 'smollm2.py'])}-{libraries()}"
     for path in (chosen / measured_with(), models):
         path.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):  # another run may have made it

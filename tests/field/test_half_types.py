@@ -44,7 +44,7 @@ def types_of(model):
     return {name: one.dtype for name, one in (*model.module.named_parameters(), *model.module.named_buffers())}
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", MAKERS)
 def test_captures_in_a_half_type_are_those_of_plain_runs(name, dtype, tmp_path):
     folder = save(MAKERS[name](), tmp_path)
@@ -70,7 +70,7 @@ def assert_brought_as_loaded(name, folder, dtype):
     in_dtype(whole, dtype)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", MADE)
 def test_a_model_that_is_brought_to_a_half_type_is_the_one_that_is_loaded_in_it(name, dtype, tmp_path):
     assert_brought_as_loaded(name, save(small(name), tmp_path, tokenizer=None), dtype)

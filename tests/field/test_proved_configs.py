@@ -138,8 +138,8 @@ CONVOLVED = {"model_type": "lfm2", **SIZES, "num_key_value_heads": 1, "max_posit
     ("fields", "verdict", "reach"),
     [
         ({"layer_types": ["conv", "conv"]}, "refuted", 5),
-        ({"layer_types": ["conv", "conv"], "conv_L_cache": 12}, "refuted", 23),
-        ({"layer_types": ["conv", "conv"], "conv_L_cache": 40}, "undecided", 79),
+        pytest.param({"layer_types": ["conv", "conv"], "conv_L_cache": 12}, "refuted", 23, marks=pytest.mark.slow),
+        pytest.param({"layer_types": ["conv", "conv"], "conv_L_cache": 40}, "undecided", 79, marks=pytest.mark.slow),
         ({"layer_types": ["conv", "full_attention"]}, "proved", None),
     ],
     ids=str,
@@ -205,7 +205,7 @@ GATED = {"attention_out_multiplier": 1.0, "ssm_multipliers": [0.0, 1.0, 1.0, 1.0
     ("multipliers", "verdict"),
     [
         pytest.param({"ssm_multipliers": [0.0] * 5}, "refuted", marks=pytest.mark.slow),
-        ({"ssm_multipliers": [1.0] * 5}, "proved"),
+        pytest.param({"ssm_multipliers": [1.0] * 5}, "proved", marks=pytest.mark.slow),
         (GATED, "refuted"),  # silu(0) = 0, and nothing but attention is left
         pytest.param({"attention_out_multiplier": 1.0, "ssm_in_multiplier": 0.0}, "refuted", marks=pytest.mark.slow),
     ],

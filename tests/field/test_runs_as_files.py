@@ -63,7 +63,7 @@ def test_states_of_several_layers_in_another_container_are_told(whole, tmp_path)
     assert_refused(called("compare", whole[0], file), "run.npz", "safetensors")
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", [pytest.param("llama", marks=pytest.mark.slow), "gpt2"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_checkpoint_that_was_saved_in_a_half_type_is_the_same_network(tmp_path, family, dtype):
     folder, half = tmp_path / "model", tmp_path / "half"

@@ -2,156 +2,45 @@
 
     python -m tests.mutation.mutants [module ...] [--every N] [--processes N]
 
-The changes are those of cosmic-ray that can weaken a check, and two more: a condition that guards a rejection is never
-true, and one of several conditions is dropped. Each mutant lives in the memory of a forked process alone; no file is
-touched. A survivor must stand in `harmless.txt`, with the reason why it accepts nothing more; any other fails the run.
+Each mutant lives in the memory of a forked process alone; no file is touched. The tests that run what was changed are
+shown it. A survivor must stand in `harmless.txt`, with the reason why it accepts nothing more; any other fails the run.
 """
 
 import argparse
-import difflib
 import hashlib
 import importlib.machinery
+import json
 import os
-import re
 import resource
-import select
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import parso
 import pytest
-from cosmic_ray.ast import Visitor, get_ast
-from cosmic_ray.mutating import mutate_code
-from cosmic_ray.operators.operator import Operator
-from cosmic_ray.plugins import get_operator, operator_names
 
+from tests.mutation.changes import ROOT, Mutant, mutants
 from tests.mutation.quick import QUICK
+from tests.mutation.reached import Chosen, Reached
 
-ROOT = Path(__file__).parents[2]
 HARMLESS = Path(__file__).with_name("harmless.txt")
-JUDGED = (
-    ROOT / "build" / "mutants.txt"
-)  # what became of each, by the texts of its module and its tests: a run goes on from there
-CHOSEN = re.compile(
-    r"core/(ReplaceComparisonOperator_(Eq_(NotEq|GtE|LtE)|NotEq_(Eq|Gt|Lt)|Lt_LtE|LtE_Lt|Gt_GtE|GtE_Gt|Is_IsNot|IsNot_Is)"
-    r"|ReplaceBinaryOperator_(Add_Sub|Sub_Add|Mul_Add|Div_Mul|FloorDiv_Mul|Mod_Mul|Pow_Mul|LShift_RShift|BitOr_BitAnd"
-    r"|BitAnd_BitOr)|ReplaceUnaryOperator_(USub_UAdd|Delete_Not)|Replace(And|Or)With(Or|And)|ReplaceTrueWithFalse"
-    r"|ReplaceFalseWithTrue|NumberReplacer|ZeroIterationForLoop|ReplaceBreakWithContinue)"
-)
-NO_MEANING = re.compile(r'(?:==|[<>]=?)(?= ")|strict=(?:True|False)')  # an order of names, and what `zip` asserts
+JUDGED = ROOT / "build" / "mutants.txt"  # what became of each: a run goes on from there
 
 
-class _Constant(Operator):
-    """Conditions that are replaced by a constant."""
-
-    def conditions(self, node: Any) -> list[tuple[int, str]]:
-        """Places among the children of a node, and what is put there."""
-        raise NotImplementedError
-
-    def mutation_positions(self, node: Any) -> Iterator[Any]:
-        for place, _ in self.conditions(node):
-            yield node.children[place].start_pos, node.children[place].end_pos
-
-    def mutate(self, node: Any, index: int) -> Any:
-        place, value = self.conditions(node)[index]
-        node.children[place] = parso.python.tree.Name(value, node.children[place].start_pos, prefix=" ")
-        return node
-
-    @classmethod
-    def examples(cls) -> tuple[Any, ...]:
-        return ()
-
-
-class DropCheck(_Constant):
-    """A guard that never rejects."""
-
-    def conditions(self, node: Any) -> list[tuple[int, str]]:
-        if getattr(node, "type", "") != "if_stmt":
-            return []
-        words = [getattr(child, "value", "") for child in node.children]
-        return [(place + 1, "False") for place, word in enumerate(words) if word in ("if", "elif")]
-
-
-class DropOperand(_Constant):
-    """One condition of several that is not looked at."""
-
-    def conditions(self, node: Any) -> list[tuple[int, str]]:
-        neutral = {"or_test": "False", "and_test": "True"}.get(getattr(node, "type", ""))
-        return [] if neutral is None else [(place, neutral) for place in range(0, len(node.children), 2)]
-
-
-class _Count(Visitor):
-    def __init__(self, operator: Operator) -> None:
-        self.operator, self.count = operator, 0
-
-    def visit(self, node: Any) -> Any:
-        self.count += len(list(self.operator.mutation_positions(node)))
-        return node
-
-
-def mutants(path: str) -> Iterator[tuple[str, str]]:
-    """Every mutant of a module: what was changed, as a line and its successor, and the whole text."""
-    text = (ROOT / path).read_text()
-    chosen = [get_operator(name)() for name in sorted(operator_names()) if CHOSEN.fullmatch(name)]
-    for operator in (DropCheck(), DropOperand(), *chosen):
-        counted = _Count(operator)
-        counted.walk(get_ast(text))
-        for occurrence in range(counted.count):
-            changed = mutate_code(text, operator, occurrence)
-            if changed is None or changed == text:
-                continue
-            lines = list(difflib.unified_diff(text.splitlines(), changed.splitlines(), lineterm="", n=0))[3:]
-            before, *after = (line[1:].strip() for line in lines)
-            if _may_weaken(before, " ".join(after)):
-                yield f"{path}: " + " => ".join([before, *after]), changed
-
-
-def _may_weaken(before: str, after: str) -> bool:
-    """Whether a changed line may accept more: not the words of a refusal, and none of `NO_MEANING` alone."""
-    told = before.startswith(("raise ", 'f"', "@dataclass"))
-    return not told and NO_MEANING.sub("", before) != NO_MEANING.sub("", after)
-
-
-class Order:
-    """A plugin of pytest: tests that noticed most mutants run first, and which one notices this mutant is written down.
-
-    Attributes:
-        noticed: how many mutants of a module each test was the first to notice.
-    """
-
-    def __init__(self) -> None:
-        self.noticed: Counter[str] = Counter()
-        self.told, self._tell = os.pipe()
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items.sort(key=lambda item: -self.noticed[item.nodeid])
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed:
-            os.write(self._tell, f"{report.nodeid}\n".encode())
-
-    def learn(self) -> None:
-        """Counts the test that noticed a mutant; a mutant on which the collection fails was noticed by none."""
-        while select.select([self.told], [], [], 0)[0]:
-            self.noticed.update(os.read(self.told, 1 << 16).decode().splitlines())
-
-
-def outcome(path: str, changed: str, tests: list[str], seconds: float, order: Order) -> str:
+def outcome(path: str, text: str, tests: Iterable[str], seconds: float, plugin: Any) -> str:
     """`survived` where the tests pass with a module changed, else `noticed`, or `endless` after so many seconds."""
     child = os.fork()
     if child == 0:
-        _run(path, changed, tests, order)
+        _run(path, text, tests, plugin)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            order.learn()
             return "survived" if os.waitstatus_to_exitcode(status) == 0 else "noticed"
         time.sleep(0.01)
     os.killpg(child, signal.SIGKILL)
@@ -159,7 +48,7 @@ def outcome(path: str, changed: str, tests: list[str], seconds: float, order: Or
     return "endless"
 
 
-def _run(path: str, changed: str, tests: list[str], order: Order) -> None:
+def _run(path: str, text: str, tests: Iterable[str], plugin: Any) -> None:
     os.setsid()
     silent = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):
@@ -168,63 +57,82 @@ def _run(path: str, changed: str, tests: list[str], order: Order) -> None:
     name, load = path.removesuffix(".py").replace("/", "."), importlib.machinery.SourceFileLoader.get_code
 
     def get_code(self: Any, fullname: str) -> Any:
-        return compile(changed, path, "exec") if fullname == name else load(self, fullname)
+        return compile(text, path, "exec") if fullname == name else load(self, fullname)
 
     importlib.machinery.SourceFileLoader.get_code = get_code
     status = 1
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--assert=plain", "-m", "not slow"]
+    plugin.begin()
     try:
-        status = pytest.main([*options, *tests], plugins=[order])
+        status = pytest.main([*options, *tests], plugins=[plugin])
     finally:
         os._exit(int(status))
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A module of the checker with its mutants, by key: (what was changed, the whole text); and the tests of it."""
+    """A module of the checker with its mutants, by the digest of their texts.
+
+    Attributes:
+        digests: of each file of tests, and of all of them ("").
+    """
 
     path: str
-    tests: list[str]
-    mutants: dict[str, tuple[str, str]]
+    tests: Sequence[str]
+    mutants: dict[str, Mutant]
+    digests: dict[str, str]
 
     @classmethod
     def of(cls, path: str, every: int) -> "Module":
-        """Of every so manyth mutant; keys are of the texts of a mutant and its tests."""
+        """Of every so manyth mutant."""
         chosen = [name.partition("::") for name in QUICK[path].split()]
-        read = b"".join((ROOT / "tests/proofs" / f"{file}.py").read_bytes() for file, *_ in chosen)
-        told_by = hashlib.sha256(read).hexdigest()
-        keyed = {hashlib.sha256(f"{told_by} {text}".encode()).hexdigest(): (change, text)
-                 for change, text in list(mutants(path))[::every]}  # fmt: skip
-        return cls(path, [f"tests/proofs/{file}.py{mark}{test}" for file, mark, test in chosen], keyed)
+        tests = [f"{os.path.normpath(f'tests/proofs/{file}.py')}{mark}{test}" for file, mark, test in chosen]
+        files = sorted({test.partition("::")[0] for test in tests})
+        digests = {file: _digest((ROOT / file).read_text()) for file in files}
+        found = {_digest(mutant.text): mutant for mutant in list(mutants(path))[::every]}
+        return cls(path, tests, found, {**digests, "": _digest(*digests.values())})
 
-    def judge(self, keys: Sequence[str], seconds: float) -> None:
+    def judged(self) -> dict[str, str]:
+        """What was found of mutants, by key, where that still holds: the tests that told it are as they were."""
+        lines = (line.split(" ", 3)[:3] for line in JUDGED.read_text().splitlines())
+        valid = set(self.digests.values())
+        return {key: found for key, found, by in lines if by in valid and key in self.mutants}
+
+    def judge(self, keys: Sequence[str], seconds: float, reached: dict[str, Any]) -> None:
         """Writes down what becomes of mutants, for at most so long each."""
-        order = Order()
+        chosen = Chosen(reached)
         for key in keys:
-            change, text = self.mutants[key]
-            found = outcome(self.path, text, self.tests, seconds, order)
+            mutant = self.mutants[key]
+            tests = chosen.choose(mutant.lines)
+            found = outcome(self.path, mutant.text, sorted(tests), seconds, chosen) if tests else "survived"
+            by = self.digests[chosen.learn().partition("::")[0]]
             with JUDGED.open("a") as file:
-                file.write(f"{key} {found} {change}\n")
+                file.write(f"{key} {found} {by} {mutant.change}\n")
 
 
-def judged() -> dict[str, str]:
-    """What was found of mutants, by key."""
-    return dict(line.split(" ", 2)[:2] for line in JUDGED.read_text().splitlines())
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:20]
 
 
 def judge_all(module: Module, processes: int) -> None:
     """Judges the mutants of a module that are not, in so many processes side by side."""
-    kept = judged()
+    kept = module.judged()
     keys = [key for key in module.mutants if key not in kept]
+    if not keys:
+        return
     began = time.monotonic()
-    if keys and outcome(module.path, (ROOT / module.path).read_text(), module.tests, 3600, Order()) != "survived":
-        sys.exit(f"Expected the tests of {module.path} to pass, but they fail; run them first.")
-    limit = 30 + 5 * (time.monotonic() - began)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "reached.json")
+        text = (ROOT / module.path).read_text()
+        if outcome(module.path, text, module.tests, 3600, Reached(module.path, file)) != "survived":
+            sys.exit(f"Expected the tests of {module.path} to pass, but they fail; run them first.")
+        reached = json.loads(file.read_text())
+    limit = 30 + 2 * (time.monotonic() - began)
     workers: list[int] = []
     for number in range(processes):
         worker = os.fork()
         if worker == 0:
-            module.judge(keys[number::processes], limit)
+            module.judge(keys[number::processes], limit, reached)
             os._exit(0)
         workers.append(worker)
     ended = [os.waitpid(worker, 0)[1] for worker in workers]  # all of them, or some would be left behind
@@ -251,9 +159,13 @@ def main() -> int:
     for path in options.modules:
         module = Module.of(path, options.every)
         judge_all(module, options.processes)
-        kept = judged()
+        kept = module.judged()
         counts = Counter(kept[key] for key in module.mutants)
-        left = [c for key, (c, _) in module.mutants.items() if kept[key] == "survived" and c not in known]
+        left = [
+            mutant.change
+            for key, mutant in module.mutants.items()
+            if kept[key] == "survived" and mutant.change not in known
+        ]
         for change in left:
             print(f"survived  {change}")
         told = f"{counts['noticed']} noticed, {counts['endless']} endless, {counts['survived'] - len(left)} harmless"

@@ -23,7 +23,7 @@ SMALL = {
 BESIDE = ({}, {"head_dim": 8}, {"num_key_value_heads": 2})
 
 
-@pytest.mark.parametrize("size", [0, -1])
+@pytest.mark.parametrize("size", [0, pytest.param(-1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "family", [one if one in ("mistral", "mamba") else pytest.param(one, marks=pytest.mark.slow) for one in SIZES]
 )

@@ -200,7 +200,7 @@ def test_what_was_measured_on_texts_is_another_thing_with_another_tokenizer(tmp_
     assert one.key == load_model(str(folders[0])).key
 
 
-@pytest.mark.parametrize("changed", ["torch", "transformers", "python", "processor", "device"])
+@pytest.mark.parametrize("changed", ["torch", "transformers", "python", "processor", "device", "code"])
 def test_what_was_kept_with_something_else_is_not_found(empty_cache, monkeypatch, changed):
     """Everything that a round trip keeps is spoiled, and then the installation changes: nothing of it is read."""
     model = tiny("gpt2")
@@ -217,16 +217,31 @@ def test_what_was_kept_with_something_else_is_not_found(empty_cache, monkeypatch
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another one")
     elif changed == "python":
         monkeypatch.setattr(storage.platform, "python_version", lambda: "3.99.0")
+    elif changed == "code":
+        monkeypatch.setattr(storage, "_code", lambda: "another one")
     elif changed == "device":
         monkeypatch.setattr(storage, "_place", lambda _device: "another one")
     else:
         genuine = metadata.version
         monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == changed else genuine(name))
-    storage.installation.cache_clear()
+    storage.libraries.cache_clear()
     try:
         assert measured_with() != before
         assert derive_tolerance(model, states).value == expected.value
         assert_recovers(model, states, PROMPTS[:1])
     finally:
         monkeypatch.undo()
-        storage.installation.cache_clear()
+        storage.libraries.cache_clear()
+
+
+@pytest.mark.parametrize("changed", ["numerics/graphs/a.py", "proofs/b.py", "sipit/c.py"])
+def test_every_module_of_the_toolkit_is_told_from_another(tmp_path, monkeypatch, changed):
+    for name in ("numerics/graphs/a.py", "proofs/b.py", "sipit/c.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("one")
+    monkeypatch.setattr(storage, "__file__", str(tmp_path / "sipit" / "cache.py"))
+    code = storage._code.__wrapped__
+    before = code()
+    assert code() == before
+    (tmp_path / changed).write_text("two")
+    assert code() != before

@@ -12,7 +12,7 @@ from sipit.inversion.inverter import Inverter
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.resume import Kept
 from sipit.inversion.wanted import Candidates
-from tests.sipit.cases import answers, random_prompts, relabelled, tiny
+from tests.sipit.cases import answers, random_prompts, relabelled, rest_slow, tiny
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def in_eight_bits(states):
 
 
 @pytest.mark.parametrize("policy", ["exhaustive", "nearest"])
-@pytest.mark.parametrize("rounds", [1, 9])
+@pytest.mark.parametrize("rounds", rest_slow(9, of=[1, 9]))
 @pytest.mark.parametrize("stored", [None, in_eight_bits])
 def test_the_answer_is_that_of_an_uninterrupted_run(kept_at_once, monkeypatch, policy, rounds, stored):
     monkeypatch.setattr("sipit.inversion.search.PIECE", 100)  # the vocabulary in several batches

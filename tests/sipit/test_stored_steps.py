@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import sipit
 from sipit.inversion.outcome import Outcome
 from sipit.noise.stored_steps import ANYHOW, NEAREST, box_around, coarse_box, outside
-from tests.sipit.cases import assert_never_wrong, inverted, tiny
+from tests.sipit.cases import assert_never_wrong, inverted, rest_slow, tiny
 from tests.sipit.storing import GROUPS, ROUNDED, drawn, integers
 
 
@@ -152,7 +152,7 @@ def test_a_half_type_away_from_zero_is_on_no_coarser_grid_than_its_own(seed, siz
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("grouped", ["tensor", "row", "block"])
+@pytest.mark.parametrize("grouped", rest_slow("row", of=["tensor", "row", "block"]))
 @pytest.mark.parametrize(("observe", "layer"), [("keys,values", 1), ("residual", 2), ("logits", None)])
 def test_prompts_come_back_from_a_grid_with_an_offset_in_a_half_type(observe, layer, grouped, dtype):
     model, prompt = tiny("llama"), [200, 31, 7, 18, 300, 5, 77, 12]

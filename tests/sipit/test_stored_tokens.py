@@ -29,7 +29,7 @@ BOXES = [*itertools.product([0.003, 0.01, 0.03, 0.1], [4, 8])]
 
 @pytest.mark.parametrize("family", rest_slow("llama", of=["llama", "gpt2"]))
 @pytest.mark.parametrize(("observe", "layer"), [("keys", 1), ("values", 1), ("keys,values", 1), ("residual", 2)])
-@pytest.mark.parametrize("grouped", GROUPS)
+@pytest.mark.parametrize("grouped", rest_slow("row", "channel", of=GROUPS))
 def test_prompts_come_back_from_eight_bits_without_a_tolerance(family, observe, layer, grouped):
     model, prompts = tiny(family), [[*range(9, 29)], [200, 31, 7, 18, 300, 5, 77, 12] * 3]
     states = sipit.capture(model, prompts, layer=layer, observe=observe)
@@ -46,7 +46,7 @@ def scaled_floats(rows):
     return (rows / scale).to(torch.float8_e4m3fn).to(rows.dtype) * scale
 
 
-@pytest.mark.parametrize("held", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("held", rest_slow(torch.float16, of=[torch.float32, torch.bfloat16, torch.float16]))
 @pytest.mark.parametrize("computed", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("stored", ["int8", "fp8"])
 def test_so_they_do_from_what_is_handed_out_in_a_half_type(held, computed, stored):
@@ -82,8 +82,8 @@ def test_a_half_type_may_have_been_cut_off(family):
 
 
 @pytest.mark.parametrize("how", ROUNDED)
-@pytest.mark.parametrize("beside", [-1.0, -0.6, -0.5, -0.4, 0.4, 0.5, 0.6, 1.0])
-@pytest.mark.parametrize("prompt", rest_slow(*PLACED[:2], of=PLACED))
+@pytest.mark.parametrize("beside", rest_slow(-0.6, 0.5, 1.0, of=[-1.0, -0.6, -0.5, -0.4, 0.4, 0.5, 0.6, 1.0]))
+@pytest.mark.parametrize("prompt", rest_slow(PLACED[0], of=PLACED))
 def test_a_twin_half_a_step_beside_is_never_named_for_the_true_token(how, beside, prompt):
     """Every coordinate of the twin lies a part of a step beside that of the other token."""
 
@@ -115,7 +115,7 @@ def test_few_bits_are_never_answered_wrongly(seed, family, bits, how):
         assert_never_wrong(model, inversion, prompt)
 
 
-@pytest.mark.parametrize("box", rest_slow((0.1, 4), (0.003, 8), of=BOXES), ids=str)
+@pytest.mark.parametrize("box", rest_slow((0.1, 4), of=BOXES), ids=str)
 def test_a_box_that_holds_many_tokens_names_none_before_the_true_one_is_tested(box):
     """Four hundred tokens about as far apart as what is stored alike is wide: the true one is not tested first."""
     spread, bits = box
@@ -195,7 +195,7 @@ def with_a_row_made_to_mislead(family):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-@pytest.mark.parametrize("behind", [[], [7], [7, 18]])
+@pytest.mark.parametrize("behind", rest_slow([7], of=[[], [7], [7, 18]]))
 def test_one_row_that_is_made_to_mislead_strikes_nothing_out(family, behind, monkeypatch):
     monkeypatch.setattr("sipit.inversion.lookahead._SMALL", 0)
     model, prompt = with_a_row_made_to_mislead(family), [9, 200, 31, *behind]

@@ -8,11 +8,11 @@ import sipit
 from sipit.inversion import batching
 from sipit.inversion.inverter import Inverter
 from sipit.inversion.outcome import Outcome
-from tests.sipit.cases import answers, assert_never_wrong, random_prompts, relabelled, tiny, with_rows
+from tests.sipit.cases import answers, assert_never_wrong, random_prompts, relabelled, rest_slow, tiny, with_rows
 
 
 @pytest.mark.parametrize("policy", ["draft", "nearest"])
-@pytest.mark.parametrize("family", ["gpt2", "llama", "bloom", "mamba"])
+@pytest.mark.parametrize("family", rest_slow("gpt2", "bloom", of=["gpt2", "llama", "bloom", "mamba"]))
 def test_answers_are_those_of_one_by_one(family, policy):
     model = tiny(family)
     prompts = random_prompts(7, longest=24, seed=71)
