@@ -18,7 +18,7 @@ from numerics.graphs.small_graphs import UNBUILDABLE
 from numerics.networks.library import asked_of_a_class, unlogged
 from numerics.networks.shrinking import small_copy
 from numerics.networks.stream import hidden_of
-from numerics.networks.text_class import new_text_model
+from numerics.networks.text_class import context_of, new_text_model
 from proofs.errors import Unsupported
 from proofs.structure.dependence import LONGEST, influences
 
@@ -71,11 +71,6 @@ def named_windows(config: Any) -> dict[str, int]:
     text = config.get_text_config()
     named = {name: getattr(text, name, None) for name in WINDOWS}
     return {name: size for name, size in named.items() if type(size) is int and size > 0}
-
-
-def context_of(config: Any) -> int | None:
-    """The longest prompt that a config names, in tokens; None where it names none."""
-    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def reach(name: str, size: int, blocks: int) -> int:

@@ -53,6 +53,14 @@ def text_blocks(config: Any, blocks: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(block for number, block in enumerate(blocks) if number not in looking)
 
 
+def context_of(config: Any) -> int | None:
+    """The longest prompt that the configuration of a decoder names, in tokens; None where it names none."""
+    names = ("max_position_embeddings", "max_seq_len", "max_target_positions")
+    decoder = getattr(config, "get_text_config", lambda: config)()
+    named = (getattr(decoder, name, None) for name in names)
+    return next((length for length in named if type(length) is int), None)
+
+
 @cache
 def _class_beside(kind: type[Any]) -> Any | None:
     """The class for a kind of configuration in the library's own module beside it, one that generates if there is."""

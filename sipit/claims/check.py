@@ -87,7 +87,8 @@ def check_model(
     from numerics.graphs.capture import expect_computed, read_config
     from numerics.graphs.positions import position_scheme
     from numerics.graphs.small_graphs import small_graph, witness_in_small_copy
-    from numerics.graphs.windows import context_of, window
+    from numerics.graphs.windows import window
+    from numerics.networks.text_class import context_of
 
     watch = Stopwatch()
     config: Any

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from numerics.networks.text_class import context_of
 from proofs.errors import Unsupported
 from sipit.models.abilities import Abilities
 from sipit.models.chain import Chain, find_chain
@@ -143,9 +144,7 @@ def body_of(module: Any) -> Any:
 
 
 def _context(config: Any, others: Sequence[nn.Embedding]) -> int | None:
-    names = ("max_position_embeddings", "max_seq_len", "max_target_positions")
-    limits = [getattr(config, name, None) for name in names]
-    limit = next((one for one in limits if isinstance(one, int)), None)
+    limit = context_of(config)
     if limit is None:
         return None
     # A table of positions with a row for padding is counted from behind that row, as in RoBERTa.

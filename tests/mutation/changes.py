@@ -24,7 +24,7 @@ CHOSEN = re.compile(
     r"|BitAnd_BitOr)|ReplaceUnaryOperator_(USub_UAdd|Delete_Not)|Replace(And|Or)With(Or|And)|ReplaceTrueWithFalse"
     r"|ReplaceFalseWithTrue|NumberReplacer|ZeroIterationForLoop|ReplaceBreakWithContinue)"
 )
-NO_MEANING = re.compile(r'(?:==|[<>]=?)(?= ")|strict=(?:True|False)')  # an order of names, and what `zip` asserts
+NO_MEANING = re.compile(r'(?:[=!]=|[<>]=?)(?= ")|strict=(?:True|False)')  # an order of names, and what `zip` asserts
 
 
 class _Constant(Operator):

@@ -8,6 +8,7 @@ from transformers import AutoConfig
 
 from numerics.graphs.capture import capture_graph, read_config
 from numerics.networks.shrinking import small_copy
+from numerics.networks.text_class import context_of
 from proofs import InvalidInput, Unsupported
 from proofs.structure.dependence import causal
 
@@ -64,3 +65,12 @@ def test_a_number_without_a_name_is_no_size(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(data))
     with pytest.raises(InvalidInput, match="finite numbers in a config, but got rms_norm_eps=nan"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "name"), [
+    ("llama", "max_position_embeddings"), ("gpt2", "n_positions"), ("mpt", "max_seq_len"), ("dbrx", "max_seq_len"),
+    ("whisper", "max_target_positions"), ("xglm", "max_position_embeddings"), ("mamba", None), ("bloom", None),
+])  # fmt: skip
+def test_the_context_is_found_by_what_its_class_calls_it(kind: str, name: str | None) -> None:
+    config = AutoConfig.for_model(kind, **({} if name is None else {name: 77}))
+    assert context_of(config) == (None if name is None else 77)
