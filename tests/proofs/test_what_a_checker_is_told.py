@@ -1,0 +1,37 @@
+"""What a checker is given beside a certificate, and the sentence that it answers with."""
+
+import json
+
+import pytest
+
+from proofs import Graph, InvalidInput, Verdict, check, prove_analytic
+from proofs.kernel.collisions import find_collisions
+from tests.proofs.building import Net, attention_net
+
+
+def in_binary(length: int) -> Graph:
+    """Rows of tokens times powers of two, added up: no two prompts have one sum."""
+    net = Net()
+    rows = net.op("take", net.parameter("embedding", 5, 2), net.tokens(length, 5), axis=0)
+    weights = net.constant([2**place for place in range(length)], (1, length, 1))
+    net.op("sum", net.op("multiply", rows, weights), axes=(1,), keep=True)
+    return net.graph()
+
+
+@pytest.mark.parametrize("name", ["steps", "workers"])
+def test_at_least_one_is_asked_for(name: str) -> None:
+    certificate = prove_analytic(attention_net()).to_json()
+    with pytest.raises(InvalidInput, match=f"at least 1 for {name}"):
+        check(certificate, **{name: 0})
+    assert check(certificate, **{name: 1}).verdict is Verdict.ACCEPTED
+
+
+def test_where_no_family_is_derived_the_sentence_says_of_which_lengths() -> None:
+    graphs = {length: in_binary(length) for length in (2, 3)}
+    assert find_collisions(graphs) == []
+    others = {"2": graphs[2].to_json()}
+    proof = json.loads(json.dumps(prove_analytic(graphs[3]).to_json()))
+    found = check({**proof, "structural_collisions": [], "other_lengths": others})
+    assert (found.verdict, found.claim and found.claim.verdict) == (Verdict.ACCEPTED, Verdict.PROVED)
+    assert found.claim is not None
+    assert "no family is derived of the networks for 2, 3 tokens" in found.claim.sentence
