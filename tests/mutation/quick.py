@@ -1,5 +1,14 @@
 """Which tests notice the mutants of a module, a file or one test of it: every module of the checker has some."""
 
+PRICE = " ".join(  # the rest of it looks at other processes, which no mutant lives in
+    f"test_price::test_{name}"
+    for name in (
+        "a_limit_can_be_raised_and_lowered",
+        "the_limit_is_what_is_usual_for_a_kind",
+        "every_kind_has_a_price",
+        "what_is_not_well_formed_is_left_to_the_kernel",
+    )
+)
 KERNEL = (
     "test_lemmas test_lemmas_of_rows test_lemmas_refused test_lemmas_grid test_forgeries test_checker "
     "test_negative_controls"
@@ -8,9 +17,13 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/kernel/regularity.py": (
         "test_forgeries test_claims test_checker test_kernel_edges test_graph_edges test_generic_position"
     ),
-    "proofs/door.py": "test_forgeries test_price test_kernel_edges test_graph_edges test_checker test_separation",
+    "proofs/door.py": (
+        f"test_forgeries {PRICE} test_kernel_edges test_graph_edges test_checker test_separation"
+        " test_what_a_checker_is_told"
+    ),
     "proofs/kernel/door.py": (
         "test_forgeries test_claims test_kernel_edges test_graph_edges test_checker test_separation"
+        " test_what_a_checker_is_told"
     ),
     "proofs/kernel/lemmas/algebra.py": KERNEL,
     "proofs/kernel/lemmas/functions.py": KERNEL,
@@ -18,9 +31,11 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/kernel/lemmas/instance.py": KERNEL,
     "proofs/kernel/lemmas/table.py": KERNEL,
     "proofs/evidence.py": "test_evidence test_forgeries test_kernel_edges test_graph_edges",
-    "proofs/kernel/separation.py": "test_kernel_edges test_graph_edges test_forgeries test_separation",
+    "proofs/kernel/separation.py": (
+        "test_kernel_edges test_graph_edges test_forgeries test_separation test_what_a_checker_is_told"
+    ),
     "proofs/kernel/vocabulary.py": "test_kernel_edges test_graph_edges test_vocabulary",
-    "proofs/recomputed/price.py": "test_price_of_kinds test_price_laws test_witness test_afford test_price",
+    "proofs/recomputed/price.py": f"test_price_of_kinds test_price_laws test_witness test_afford {PRICE}",
     "proofs/recomputed/witness.py": "test_witness test_kernel_edges test_graph_edges",
     "proofs/recomputed/published_witness.py": "test_witness test_kernel_edges test_graph_edges",
     "proofs/kernel/result.py": "test_claims test_forgeries test_kernel_edges test_graph_edges",

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from proofs import Graph, InvalidInput, Verdict, check, prove_analytic
+from proofs import Graph, InvalidInput, Verdict, certify_separation, check, prove_analytic
 from proofs.kernel.collisions import find_collisions
 from tests.proofs.building import Net, attention_net
+from tests.proofs.decoders import PROMPTS, weights_of
 
 
 def in_binary(length: int) -> Graph:
@@ -35,3 +36,12 @@ def test_where_no_family_is_derived_the_sentence_says_of_which_lengths() -> None
     assert (found.verdict, found.claim and found.claim.verdict) == (Verdict.ACCEPTED, Verdict.PROVED)
     assert found.claim is not None
     assert "no family is derived of the networks for 2, 3 tokens" in found.claim.sentence
+
+
+@pytest.mark.parametrize(("steps", "said"), [(None, "all of 4 steps"), (1, "1 of 4 steps")])
+def test_an_answer_says_how_much_was_looked_at_again(steps: int | None, said: str) -> None:
+    graph = attention_net()
+    weights = weights_of(graph)
+    found = check(certify_separation(graph, weights, PROMPTS[:4]), weights, steps=steps)
+    assert found.verdict is (Verdict.ACCEPTED if steps is None else Verdict.ACCEPTED_SAMPLED)
+    assert found.reason.startswith(f"{said} again in fixed point")
