@@ -34,7 +34,7 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/kernel/separation.py": (
         "test_kernel_edges test_graph_edges test_forgeries test_separation test_what_a_checker_is_told"
     ),
-    "proofs/kernel/vocabulary.py": "test_kernel_edges test_graph_edges test_vocabulary",
+    "proofs/kernel/vocabulary.py": "test_questions test_kernel_edges test_graph_edges test_vocabulary",
     "proofs/recomputed/price.py": f"test_price_of_kinds test_price_laws test_witness test_afford {PRICE}",
     "proofs/recomputed/witness.py": "test_witness test_kernel_edges test_graph_edges",
     "proofs/recomputed/published_witness.py": "test_witness test_kernel_edges test_graph_edges",
