@@ -14,7 +14,7 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,27 @@ def _place(device: "torch.device | str") -> str:
     name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
     unit = rounded_unit(place)
     return name if unit is None else f"{name}_products-{unit:.0e}"
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Generator[bool]:
+    """Whether no other process is in a folder; as long as this one is, no other can be. Ends with the process."""
+    try:
+        import fcntl  # not everywhere
+
+        place = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield False
+        return
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        entered = os.path.samestat(os.fstat(place), folder.stat())  # not one that was removed meanwhile
+    except OSError:
+        entered = False
+    try:
+        yield entered
+    finally:
+        os.close(place)
 
 
 def can_write(folder: Path) -> bool:

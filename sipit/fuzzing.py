@@ -97,7 +97,9 @@ class Fuzzer:
     def failure(self, example: Example) -> Failure | None:
         """What is wrong with the answer to an example, or None."""
         try:
-            states = capture(self.model, [example.token_ids], layer=example.layer, cached=example.cached)
+            states = capture(
+                self.model, [example.token_ids], layer=example.layer, cached=example.cached, compared=False
+            )
             inversion = self._inverter(states).invert(states[0])
         except Exception as error:  # noqa: BLE001 - whatever is raised is what is looked for
             return Failure(FailureClass.CRASH, example, f"{type(error).__name__}: {error}"[:300])

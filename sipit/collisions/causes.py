@@ -26,7 +26,7 @@ class Cause(StrEnum):
     DUPLICATE_ROWS = "duplicate rows"  # the prompts differ only in tokens with identical embedding rows
     STRUCTURAL = "structural family"  # they collide for every value of the parameters
     WINDOW_REACH = "window reach"  # they differ only in tokens too far back to be seen at this layer
-    NOT_CONFIRMED = "not confirmed"  # runs of their own set them farther apart than the threshold
+    NOT_CONFIRMED = "not confirmed"  # runs of their own set them farther apart: than the threshold, or than they err
     BELOW_NOISE = "below noise"  # distance <= noise < distance in float64: rounding hides that they differ
     UNEXPLAINED = "unexplained"
 
@@ -88,17 +88,21 @@ def explain(
     *,
     layer: Layer,
     threshold: float,
+    measured: bool = False,
     known: Cause | None = None,
 ) -> Explanation:
     """Runs both prompts alone and says why their last states are within `threshold` (absolute L2) of each other.
 
     Args:
+        measured: whether the threshold stands for rounding, as the largest that was seen in some runs. The two runs of
+            a prompt tell its own: a pair that both arithmetics set farther apart than that is not confirmed.
         known: the cause, where equality over the reals is known (`sipit.collisions.known.Families.cause`).
     """
     (plain_first, exact_first), (plain_second, exact_second) = (alone.states(ids, layer) for ids in (first, second))
     distance, separated = _norm(plain_first - plain_second), _norm(exact_first - exact_second)
     noise = alone.noise(first, layer) + alone.noise(second, layer)
-    return Explanation(known or _measured(distance, separated, noise, threshold), distance, separated, noise)
+    limit = min(noise, threshold) if measured and separated > noise else threshold
+    return Explanation(known or _measured(distance, separated, noise, limit), distance, separated, noise)
 
 
 def _measured(distance: float, separated: float, noise: float, threshold: float) -> Cause:

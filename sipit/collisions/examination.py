@@ -15,7 +15,7 @@ import torch
 from numerics.pairs.search import Pair
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
-from sipit.cache import cache_folder, can_write, measured_with
+from sipit.cache import alone_in, cache_folder, can_write, measured_with
 from sipit.collisions.causes import Cause, Explanation, StandAlone, explain
 from sipit.collisions.findings import LOCAL, LayerFindings, Search, median_norm, search_layer
 from sipit.collisions.known import Families, families_at, known_collisions
@@ -99,16 +99,21 @@ def batch_for(model: LanguageModel, prompts: Prefixes, memory: float) -> int:
 
 @contextmanager
 def state_folder(model: LanguageModel, prompts: Prefixes, layers: Sequence[int], batch: int) -> Generator[Path]:
-    """Where states are while the work goes on: in the cache, so that it can be resumed, and removed once it is done."""
+    """Where states are while the work goes on: in the cache, so that it can be resumed, and removed once it is done.
+
+    Where the cache can only be read, or another process is at the same work there, it is a folder for this one alone.
+    """
     identity = (model.digest, str(model.dtype), str(model.device), prompts.digest, tuple(layers), batch)
     name = hashlib.sha256(repr(identity).encode()).hexdigest()[:24]
     folder = cache_folder() / measured_with(model.device) / "collide" / name
-    if not can_write(folder):  # a cache that only can be read
-        with tempfile.TemporaryDirectory() as temporary:
-            yield Path(temporary)
-        return
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    if can_write(folder):
+        with alone_in(folder) as alone:
+            if alone:
+                yield folder
+                shutil.rmtree(folder, ignore_errors=True)
+                return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)
 
 
 def examine(
@@ -142,7 +147,7 @@ def examine(
     unknown = [*(Pair(0.0, *pair) for pair in findings.identical_outside), *findings.below]
     pairs = [(pair.first, pair.second) for pair in unknown[:listed]]
     pairs += known.listed(listed - len(pairs))
-    hits = tuple(_hit(alone, prompts, states, pair, families, layer, chosen) for pair in pairs)
+    hits = tuple(_hit(alone, prompts, states, pair, families, layer, chosen, threshold is None) for pair in pairs)
     return Examined(findings, noise, hits, len(unknown[listed:]))
 
 
@@ -169,10 +174,11 @@ def _hit(
     families: Families,
     layer: int,
     threshold: float,
+    measured: bool,
 ) -> Hit:
     first, second = (prompts.token_ids(prompt) for prompt in pair)
     classes = alone.model.token_classes.cpu().numpy()
     known = families.cause(classes[first].tolist(), classes[second].tolist())
     stored = np.linalg.norm(np.subtract(*(np.asarray(states[prompt], dtype=np.float64) for prompt in pair)))
-    explanation = explain(alone, first, second, layer=layer, threshold=threshold, known=known)
+    explanation = explain(alone, first, second, layer=layer, threshold=threshold, measured=measured, known=known)
     return Hit(*pair, float(stored), explanation)

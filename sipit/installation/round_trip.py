@@ -42,7 +42,7 @@ def check_round_trip(model: LanguageModel, *, seed: int) -> Iterator[Check]:
     prompts = _prompts(model, seed)
     others = other_ways(model, len(prompts), longest=max(map(len, prompts)))
     ways = {"one forward": dict[str, Any]()} | {name: how for name, how, refused in others if refused is None}
-    shallow = [capture(model, prompts, layer=LAYER, **how) for how in ways.values()]
+    shallow = [capture(model, prompts, layer=LAYER, compared=False, **how) for how in ways.values()]
     joined = States(tuple(state for states in shallow for state in states), LAYER, shallow[0].manifest)
     # Opened with a policy that trains nothing; one from a few tokens is enough at this layer.
     inverter = Inverter.open(model, joined, policy="nearest", budget=_BUDGET)
@@ -51,7 +51,7 @@ def check_round_trip(model: LanguageModel, *, seed: int) -> Iterator[Check]:
     deep = Network(model, model.layers)
     plain, spread = capture(model, prompts, layer=deep.layer), _spread(deep, prompts)
     for place, (way, how) in enumerate(ways.items()):
-        captured = capture(model, prompts, layer=deep.layer, **how)
+        captured = capture(model, prompts, layer=deep.layer, compared=False, **how)
         apart = [torch.stack([relative_distance(o.double(), p.double(), damped=e) for e in KINDS])
                  for o, p in zip(captured, plain, strict=True)]  # fmt: skip
         far = beyond_rounding(torch.cat(apart, dim=1), spread)

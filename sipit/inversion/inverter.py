@@ -15,6 +15,7 @@ from sipit.inversion.formats import derive_each, with_other_formats
 from sipit.inversion.neighbours import other_layers
 from sipit.inversion.outcome import Inversion, Outcome, TokenResult, matches_truth, overall
 from sipit.inversion.policies import Policy, check_policy, make_policy
+from sipit.inversion.prefixes import expect_prefixes_as_alone
 from sipit.inversion.resume import Kept
 from sipit.inversion.routes import RouteInverter
 from sipit.inversion.search import RIVALS, Search
@@ -234,8 +235,15 @@ class Inverter:
         return self._answer(search)
 
     def _answer(self, search: Search) -> Inversion:
-        """What a search that has ended found, and what its rows cannot show."""
+        """What a search that has ended found, and what its rows cannot show.
+
+        Raises:
+            Unsupported: nothing was found behind a prefix whose states depend on how long the prompt is.
+        """
         inversion = _found(search)
+        if inversion.outcome is Outcome.NOT_FOUND:
+            settled = [token.token_id for token in inversion.tokens if token.token_id is not None]
+            expect_prefixes_as_alone(self.network, settled, search.length, self.tolerance.value)
         if inversion.outcome is Outcome.RECOVERED and not self._tells_places:
             return replace(inversion, note=PLACELESS)
         return inversion

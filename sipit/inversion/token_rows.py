@@ -9,6 +9,7 @@ order comes of them.
 import torch
 
 from numerics.dtypes import name_of
+from proofs.errors import InvalidInput
 from sipit.cache import keep_tensors, kept_tensors, measured_with
 from sipit.models import LanguageModel
 from sipit.models.network import Network
@@ -22,6 +23,9 @@ def token_rows(model: LanguageModel, layer: int, *, progress: Progress | None = 
     """The rows that stand for tokens, less their mean, shape (V, e), float32: of the embedding, or behind block 1.
 
     Those of the embedding, too, where states behind the first block are not finite.
+
+    Raises:
+        InvalidInput: a row of the embedding is not finite.
     """
     behind = _behind_first_block(model, progress) if layer else None
     return _embedded(model) if behind is None else behind
@@ -35,6 +39,12 @@ def rows_of_some(model: LanguageModel, layer: int, tokens: torch.Tensor) -> torc
 
 def _embedded(model: LanguageModel) -> torch.Tensor:
     rows = model.decoder.tables[0].weight.detach().float()
+    odd = (~rows.isfinite().all(1)).nonzero().flatten()
+    if len(odd):
+        raise InvalidInput(
+            f"Expected a finite embedding row for every token, but that of token {int(odd[0])} of {model.name} holds "
+            "NaN or an infinity; mend the weights, or try tokens in the order of --policy nearest."
+        )
     return rows - rows.mean(0)
 
 

@@ -13,8 +13,7 @@ from sipit.models.library import one_line
 from sipit.models.refusals import Refusals
 from sipit.models.trial import without_memory
 
-_CAUSAL = {torch.float64: 1e-9, torch.float32: 2e-5}  # relative; runs of one shape hardly round otherwise
-_CAUSAL_HALF = 1e-3  # for half types
+_CAUSAL, _CAUSAL_HALF = 2e-5, 1e-3  # relative; in half types. A body of float64 may compute in float32 inside
 _PARALLEL = 1e-2  # 1 less the cosine of a row and what a table makes of it
 _LENGTH = 4  # tokens of the prompts
 
@@ -72,7 +71,8 @@ def find_chain(body: nn.Module, lists: Sequence[nn.ModuleList], *, rows: int, de
         return "it does not end with one state per token"
     computed = next(body.parameters()).dtype
     before, after = (stream.handed_on(output[-1])[0, :-1].double() for output in outputs)
-    if float((before - after).norm()) > _CAUSAL.get(computed, _CAUSAL_HALF) * float(before.norm()):
+    limit = _CAUSAL_HALF if computed in (torch.float16, torch.bfloat16) else _CAUSAL
+    if float((before - after).norm()) > limit * float(before.norm()):
         return "a later token changes the states of earlier ones, so it is not causal"
     width, final_width, norm = stream.handed_on(outputs[0][0]).shape[-1], runs[0].final.shape[-1], None
     if final_width != width and stream.streams is None:

@@ -29,7 +29,7 @@ from sipit.models.refusals import Refusals
 # Names that releases have used: tried before the other arguments of a body.
 _POSITIONS, _MASKS, _MEMORIES = ("position_ids",), ("attention_mask",), ("past_key_values", "cache", "cache_params")
 _NEVER = {"input_ids", "inputs_embeds", "use_cache", "return_dict", "output_attentions", "output_hidden_states"}
-_LENGTH = 8  # tokens of the prompt
+TRIED = 8  # tokens of the prompt
 _AFTER = 3  # of which so many run one by one, over the memory of those before them
 _PADS = 3
 
@@ -105,9 +105,9 @@ class _Trial:
     @classmethod
     def of(cls, body: _Body, rows: int, special_tokens: Sequence[int]) -> "_Trial":
         special = [token for token in dict.fromkeys(special_tokens) if 0 <= token < rows][:2]
-        ordinary = [number * (rows - 1) // _LENGTH for number in range(1, _LENGTH + 1)]
+        ordinary = [number * (rows - 1) // TRIED for number in range(1, TRIED + 1)]
         # Special tokens stand in the middle: a body that passes over them is found out.
-        prompt = [*ordinary[:2], *special, *ordinary[2:]][:_LENGTH]
+        prompt = [*ordinary[:2], *special, *ordinary[2:]][:TRIED]
         ids = torch.tensor([prompt], device=body.device)
         parameters = inspect.signature(body.module.forward).parameters.values()
         names = tuple(p.name for p in parameters if p.name not in _NEVER and p.kind is not p.VAR_KEYWORD)

@@ -30,7 +30,7 @@ def sound_captures(
         if refused is not None:
             left_out.append(f"{name}: {refused}")
             continue
-        other = capture(model, prompts, observe=observation, **how).beside(model)
+        other = capture(model, prompts, observe=observation, compared=False, **how).beside(model)
         apart = [
             torch.stack([relative_distance(o.double(), p.double(), damped=e) for e in KINDS])
             for o, p in zip(other, plain, strict=True)

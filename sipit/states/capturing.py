@@ -9,9 +9,11 @@ from numerics.dtypes import name_of
 from proofs.arguments import called, one_of, switch, whole
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
-from sipit.models.abilities import Side
+from sipit.models.abilities import Side, agree
+from sipit.models.copies import in_dtype
 from sipit.models.language_model import check_loaded
 from sipit.models.network import Network
+from sipit.models.trial import TRIED
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
 from sipit.observations.top import check_top, packed
@@ -34,6 +36,7 @@ def capture(
     padding: Side = "right",
     special_tokens: bool = True,
     finite: bool = True,
+    compared: bool = True,
     progress: Progress | None = None,
 ) -> States:
     """The states of prompts at block `layer` (default: half depth), one tensor of shape (T, n) each.
@@ -52,13 +55,15 @@ def capture(
         special_tokens: whether text gets the tokenizer's special tokens.
         finite: whether NaN and infinities, which nothing can be found from, are refused; without it they are returned
             as they come, for whoever tells what overflows.
+        compared: whether what a cache, or padding, makes of prompts that are longer than what was tried when the model
+            was loaded is compared with one forward; without it whoever asks does so.
         progress: called with (prompts done, prompts in all).
 
     Raises:
         InvalidInput: a bad prompt, layer or observation, `cached` together with a batch, or states that are not
             finite.
         Unsupported: the model has no such tensor; or `cached`, and the body continues a prompt from nothing that it
-            returns, or looks at its length.
+            returns, looks at its length, or goes on otherwise than in one forward.
     """
     check_loaded(model)
     chosen = Observation.of(observe, layer, top).within(model.layers, model.name)
@@ -70,7 +75,7 @@ def capture(
         raise InvalidInput(f"Expected a batch of 1 with a cache, but got batch={batch}; leave one of them away.")
     one_of("a side of padding", padding, ("left", "right"))
     special_tokens, progress = switch("special_tokens", special_tokens), called("progress", progress)
-    finite = switch("finite", finite)
+    finite, compared = switch("finite", finite), switch("compared", compared)
     if cached and model.abilities.memory is None:
         raise Unsupported(
             f"Expected a model that continues a prompt from a cache, but {model.abilities.refused['memory']} "
@@ -86,9 +91,12 @@ def capture(
     arrays: list[torch.Tensor] = []
     for start in range(0, len(token_ids), batch):
         group = token_ids[start : start + batch]
-        arrays += [_token_by_token(network, group[0])] if cached else _together(network, group, padding)
+        arrays += [_token_by_token(network, group[0])] if cached else _together(network, group, padding, compared)
         if progress is not None:
             progress(len(arrays), len(token_ids))
+    if cached and compared:
+        longest = max(range(len(arrays)), key=lambda number: len(arrays[number]))
+        _expect_as_one_forward(network, token_ids[longest], arrays[longest])
     if chosen.top is not None:
         arrays = [packed(array, chosen.top) for array in arrays]
     if finite:
@@ -104,16 +112,20 @@ def way_out_of(model: LanguageModel) -> str:
     return f"look at the weights and the configuration of {model.name}, or observe an earlier layer"
 
 
-def _together(network: Network, group: list[list[int]], padding: Side) -> list[torch.Tensor]:
-    """One run of several prompts; a single prompt is one ordinary forward."""
+def _together(network: Network, group: list[list[int]], padding: Side, compared: bool) -> list[torch.Tensor]:
+    """One run of several prompts; a single prompt is one ordinary forward.
+
+    What cannot be padded runs alone, which is as good and slower: so does a group in which padding changes more than
+    rounding does.
+    """
     model = network.model
     longest = max(map(len, group))
     if all(len(ids) == longest for ids in group):
         return list(network.run(torch.tensor(group, device=model.device)).clone())
     alike = all(model.lengths.alike(longest, len(ids)) for ids in group)
     needed = model.abilities.padding.get(padding) if alike else None
-    if needed is None:  # as good as together, and slower
-        return [_together(network, [tokens], padding)[0] for tokens in group]
+    if needed is None:
+        return _alone(network, group)
     pad = next(iter(model.decoder.special_tokens), 0)
     ids = torch.full((len(group), longest), pad, device=model.device)
     mask = torch.zeros_like(ids)
@@ -125,7 +137,17 @@ def _together(network: Network, group: list[list[int]], padding: Side) -> list[t
         spans.append(span)
     given = {"mask": mask, "positions": (mask.cumsum(1) - 1).clamp_min(0)}
     states = network.run(ids, **{name: given[name] for name in needed})
-    return [states[row, span].clone() for row, span in enumerate(spans)]
+    found = [states[row, span].clone() for row, span in enumerate(spans)]
+    padded = max((tokens for tokens in group if TRIED < len(tokens) < longest), key=len, default=None)
+    if compared and padded is not None:
+        (plain,) = _alone(network, [padded])
+        if not agree(plain.double(), found[group.index(padded)].double(), model.dtype):
+            return _alone(network, group)
+    return found
+
+
+def _alone(network: Network, group: list[list[int]]) -> list[torch.Tensor]:
+    return [network.run(torch.tensor([tokens], device=network.model.device))[0].clone() for tokens in group]
 
 
 def _token_by_token(network: Network, token_ids: list[int]) -> torch.Tensor:
@@ -146,6 +168,28 @@ def _token_by_token(network: Network, token_ids: list[int]) -> torch.Tensor:
             state = network.run(token[None, None], memory=memory, positions=at)
         states.append(state[0].clone())
     return torch.cat(states)
+
+
+def _expect_as_one_forward(network: Network, token_ids: list[int], states: torch.Tensor) -> None:
+    """Raises Unsupported where what a body remembers leads elsewhere in a prompt that is longer than what was tried.
+
+    In a half type a choice may turn by rounding alone, and what is observed may be next to nothing: where it differs,
+    the stream is asked, of a copy in float32.
+    """
+    model, ids = network.model, torch.tensor([token_ids], device=network.model.device)
+    if len(token_ids) <= TRIED or agree(network.run(ids)[0].double(), states.double(), model.dtype):
+        return
+    exact = in_dtype(model, model.dtype if torch.finfo(model.dtype).bits >= 32 else torch.float32)
+    stream = Network(exact, max(1, network.depth))
+    plain, other = stream.run(ids)[0].double(), _token_by_token(stream, token_ids).double()
+    wrong = [at for at in range(len(plain)) if not agree(plain[at], other[at], exact.dtype)]
+    if wrong:
+        apart = ((plain - other).norm(dim=-1) / plain.norm(dim=-1)).max()
+        raise Unsupported(
+            f"Expected a model that goes on from a cache as in one forward, but from position {wrong[0]} on the states "
+            f"of {model.name} differ from it, by up to {float(apart):.1e} (relative; {versions_in_words()}); capture "
+            "by one forward."
+        )
 
 
 def _manifest(model: LanguageModel, observation: Observation, token_ids: list[list[int]]) -> Manifest:

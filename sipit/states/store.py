@@ -88,6 +88,8 @@ def store_states(
     if done < len(prompts.windows):
         arrays = {layer: array_on_disk(path, shape, dtype, begun=bool(done)) for layer, path in paths.items()}
         _fill(model, prompts, arrays, sums, folder, identity, done, batch, progress)
+        for layer, path in paths.items():
+            expect_kept(path, shape, dtype, sums[layer].hexdigest())
     return {layer: np.load(path, mmap_mode="r") for layer, path in paths.items()}
 
 
@@ -145,6 +147,15 @@ def holds(path: Path, shape: tuple[int, ...], dtype: Any, rows: int, total: Any,
     return total.hexdigest() == seal
 
 
+def expect_kept(path: Path, shape: tuple[int, ...], dtype: Any, seal: str) -> None:
+    """Raises InvalidInput where an array on disk is not what was written into it."""
+    if not holds(path, shape, dtype, shape[0], hashlib.sha256(), seal):
+        raise InvalidInput(
+            f"Expected the states in {path.parent} as they were written, but something else changed them meanwhile; "
+            "begin again, and let no two programs write into one folder."
+        )
+
+
 def _fill(
     model: LanguageModel,
     prompts: Prefixes,
@@ -157,7 +168,7 @@ def _fill(
     progress: Progress | None,
 ) -> None:
     borders = prompts.borders
-    network, sealed = Network(model, max(arrays)), done
+    network = Network(model, max(arrays))
     for number, group in enumerate(batches(prompts, done, batch), start=1):
         ids = torch.tensor([prompts.windows[window] for window in group], device=model.device)
         for layer, states in _read(network, ids, sorted(arrays)).items():
@@ -165,13 +176,14 @@ def _fill(
                 rows = slice(borders[window], borders[window + 1])
                 positions = torch.from_numpy(prompts.length[rows] - 1).to(states.device)
                 kept = states[place, positions]
-                arrays[layer][rows] = (kept.float() if kept.dtype == torch.bfloat16 else kept).cpu().numpy()
+                written = (kept.float() if kept.dtype == torch.bfloat16 else kept).cpu().numpy()
+                arrays[layer][rows] = written
+                sums[layer].update(np.ascontiguousarray(written))  # as computed: the file may be changed meanwhile
         done = group.stop
         if number % CHECKPOINT_EVERY == 0 or done == len(prompts.windows):
-            for layer, array in arrays.items():
-                sums[layer].update(np.ascontiguousarray(array[borders[sealed] : borders[done]]))
+            for array in arrays.values():
                 array.flush()
-            sealed, seals = done, {str(layer): total.hexdigest() for layer, total in sums.items()}
+            seals = {str(layer): total.hexdigest() for layer, total in sums.items()}
             write_atomically(folder / CHECKPOINT, sealed_json({**identity, "windows": done, "seals": seals}))
         if progress is not None:
             progress(int(borders[done]), len(prompts))

@@ -43,6 +43,14 @@ def test_a_close_pair_beyond_the_noise_is_unexplained(models):
     assert found.distance == pytest.approx(found.distance_float64, abs=found.noise)
 
 
+def test_where_the_threshold_was_measured_what_both_runs_tell_apart_is_not_confirmed(models):
+    found = cause(models, [1, 10], [1, 11], threshold=1e3, measured=True)
+    assert found.cause is Cause.NOT_CONFIRMED
+    assert min(found.distance, found.distance_float64) > found.noise
+    same = cause(models, [1, 5, 3], [1, 7, 3], threshold=1e3, measured=True)
+    assert same.cause is Cause.UNEXPLAINED and same.distance_float64 <= same.noise
+
+
 @pytest.mark.parametrize(
     ("numbers", "expected"),
     [

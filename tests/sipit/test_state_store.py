@@ -1,5 +1,9 @@
 """Stores of states: every distinct prefix is one prompt, and resuming gives the same bits."""
 
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +11,8 @@ from hypothesis import strategies as st
 
 import sipit
 from proofs import InvalidInput
+from sipit.cache import alone_in
+from sipit.collisions.examination import state_folder
 from sipit.prompts.windows import cut, prefixes
 from sipit.states import store as state_store
 from sipit.states.store import store_states
@@ -120,3 +126,68 @@ def test_a_store_that_is_not_as_it_was_written_is_begun_anew(model, prompts, tmp
     assert seen
     for layer in (1, 2):
         assert np.array_equal(whole[layer], again[layer])
+
+
+def test_what_else_empties_a_store_meanwhile_is_noticed_and_never_sealed(model, prompts, tmp_path, monkeypatch):
+    """As another run does that opens the same files before the first checkpoint."""
+    whole = store_states(model, prompts, layers=[1, 2], folder=tmp_path / "whole", batch=4)
+    folder, emptied = tmp_path / "states", []
+
+    def empty(done, total):
+        if not emptied:
+            emptied.append(np.lib.format.open_memmap(folder / "layer-001.npy", "w+", np.float32, whole[1].shape))
+
+    with pytest.raises(InvalidInput, match="something else changed them"):
+        store_states(model, prompts, layers=[1, 2], folder=folder, batch=4, progress=empty)
+    again = store_states(model, prompts, layers=[1, 2], folder=folder, batch=4)
+    for layer, states in whole.items():
+        np.testing.assert_array_equal(states, again[layer])
+
+
+OTHER = """
+import sys
+from pathlib import Path
+from sipit.cache import alone_in
+with alone_in(Path(sys.argv[1])) as alone:
+    print(alone, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_process_is_in_a_folder_until_it_ends(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", OTHER, tmp_path], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout.readline() == "True\n"
+        with alone_in(tmp_path) as alone:
+            assert not alone
+        other.kill()
+        other.wait()
+    with alone_in(tmp_path) as alone:
+        assert alone
+        with alone_in(tmp_path) as twice:
+            assert not twice
+    with alone_in(tmp_path / "none") as nowhere:
+        assert not nowhere
+
+
+def test_a_folder_that_was_removed_meanwhile_is_nobodys(tmp_path, monkeypatch):
+    folder = tmp_path / "states"
+    folder.mkdir()
+    stat = type(folder).stat
+
+    def gone(path, **options):
+        shutil.rmtree(path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(type(folder), "stat", gone)
+    with alone_in(folder) as alone:
+        assert not alone
+
+
+def test_two_searches_at_once_keep_their_states_apart(model, prompts, empty_cache):
+    with state_folder(model, prompts, [1], 4) as first:
+        with state_folder(model, prompts, [1], 4) as second:
+            assert second != first and not second.is_relative_to(empty_cache)
+        assert first.is_dir() and not second.exists()
+    assert not first.exists()
+    with state_folder(model, prompts, [1], 4) as third:
+        assert third == first

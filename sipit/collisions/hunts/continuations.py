@@ -25,7 +25,7 @@ from sipit.models.network import Network
 from sipit.prefix.choice import prefix_opener
 from sipit.prompts.corpora import Corpus, whole_prompts
 from sipit.record import Progress
-from sipit.states.store import STORED, array_on_disk, holds
+from sipit.states.store import STORED, array_on_disk, expect_kept, holds
 
 TOKENS = 2048  # that run together, and are done again after an interruption
 
@@ -117,11 +117,13 @@ def continuation_states(
                 tokens = torch.arange(start, min(start + TOKENS, vocabulary), device=model.device)
                 run = prefix.candidates(torch.full_like(tokens, len(ids)), tokens).cpu()
                 end = done + len(tokens)
-                states[done:end] = (run.float() if run.dtype == torch.bfloat16 else run).numpy()
-                total.update(states[done:end])
+                written = (run.float() if run.dtype == torch.bfloat16 else run).numpy()
+                states[done:end] = written
+                total.update(written.tobytes())
                 done = end
                 states.flush()
                 write_atomically(checkpoint, sealed_json({"rows": done, "seal": total.hexdigest()}))
                 if progress is not None:
                     progress(done, shape[0])
+        expect_kept(path, shape, dtype, total.hexdigest())
     return np.load(path, mmap_mode="r")

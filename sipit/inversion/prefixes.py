@@ -1,0 +1,43 @@
+"""Whether the states of a prefix are those that it has in a longer prompt: asked where a search has found nothing.
+
+A search runs prefixes, and takes for granted that the rest of the prompt changes nothing of them. Calibration shows it
+for short prompts; attention that chooses so many keys, say, is another thing beyond that many tokens.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from proofs.errors import Unsupported
+from sipit.models.length import whole_length
+from sipit.models.network import Network
+from sipit.noise.distances import relative_distance
+
+_ROUNDING = 16  # times a tolerance that rounding does not explain
+
+
+def expect_prefixes_as_alone(network: Network, token_ids: Sequence[int], length: int, tolerance: float) -> None:
+    """Raises Unsupported where prefixes of a prompt of `length` tokens have other states when they are run alone.
+
+    Args:
+        token_ids: what was found; repeated, they stand for the whole prompt.
+        tolerance: relative L2, of the states of the network.
+    """
+    if not token_ids:
+        return
+    network, ids = network.anew(), torch.tensor(token_ids, device=network.model.device)
+    ids = ids.repeat(-(-length // len(ids)))[None, :length]
+    tried = sorted(
+        {min(len(token_ids) + more, length - 1) for more in (0, *(2**k for k in range(length.bit_length())))}
+    )
+    with whole_length(length):
+        inside = network.run(ids)[0].double()
+        for some in tried:
+            alone = network.run(ids[:, :some])[0].double()
+            apart = float(relative_distance(alone, inside[:some], damped=False).max())
+            if apart > _ROUNDING * tolerance:
+                raise Unsupported(
+                    f"Expected states that depend on the tokens before them alone, but in {network.model.name} the "
+                    f"first {some} tokens of a prompt of {length} have states that differ by {apart:.1e} (relative) "
+                    "from those that they have alone: nothing is told of states of so many tokens; capture fewer."
+                )
