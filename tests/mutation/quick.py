@@ -40,17 +40,17 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/recomputed/published_witness.py": "test_published_points test_witness test_kernel_edges test_graph_edges",
     "proofs/kernel/result.py": "test_claims test_forgeries test_kernel_edges test_graph_edges",
     "proofs/kernel/claim.py": "test_claims test_forgeries",
-    "proofs/kernel/generic_position.py": "test_claims test_generic_position test_two_blocks",
+    "proofs/kernel/generic_position.py": "test_points_and_patterns test_claims test_generic_position test_two_blocks",
     "proofs/kernel/branches.py": (
         "test_branches test_forgeries test_claims test_analyticity test_kernel_edges test_graph_edges"
     ),
     "proofs/kernel/lengths.py": "test_forged_graphs test_kernel_edges test_graph_edges test_generic_position",
     "proofs/kernel/price.py": "test_price_laws test_price_of_kinds test_afford",
     "proofs/kernel/patterns.py": (
-        "test_patterns test_witness test_generic_position test_value_numbering test_numbered_constants"
+        "test_points_and_patterns test_patterns test_witness test_generic_position test_value_numbering test_numbered_constants"
     ),
     "proofs/kernel/collisions.py": (
-        "test_looked_at test_two_blocks test_kernel_edges test_graph_edges test_generic_position"
+        "test_points_and_patterns test_looked_at test_two_blocks test_kernel_edges test_graph_edges test_generic_position"
     ),
     "proofs/kernel/equal_pairs.py": "test_equal_rows test_separation test_kernel_edges test_graph_edges",
     "proofs/kernel/lines.py": "test_forgeries test_checker",
