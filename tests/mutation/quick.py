@@ -47,10 +47,12 @@ QUICK = {  # in the order in which they run, those that notice most first
     "proofs/kernel/lengths.py": "test_forged_graphs test_kernel_edges test_graph_edges test_generic_position",
     "proofs/kernel/price.py": "test_price_laws test_price_of_kinds test_afford",
     "proofs/kernel/patterns.py": (
-        "test_points_and_patterns test_patterns test_witness test_generic_position test_value_numbering test_numbered_constants"
+        "test_points_and_patterns test_patterns test_witness test_generic_position test_value_numbering"
+        " test_numbered_constants"
     ),
     "proofs/kernel/collisions.py": (
-        "test_points_and_patterns test_looked_at test_two_blocks test_kernel_edges test_graph_edges test_generic_position"
+        "test_points_and_patterns test_looked_at test_two_blocks test_kernel_edges test_graph_edges"
+        " test_generic_position"
     ),
     "proofs/kernel/equal_pairs.py": "test_equal_rows test_separation test_kernel_edges test_graph_edges",
     "proofs/kernel/lines.py": "test_forgeries test_checker",

@@ -1,4 +1,4 @@
-"""What a pattern may be settled by: points that are those they say, networks that are analytic, prompts that are all."""
+"""What a pattern may be settled by: points that are what they say, analytic networks, prompts that are all there."""
 
 from fractions import Fraction
 from typing import Any
@@ -168,7 +168,8 @@ def test_constants_without_entries_are_not_known(known: bool) -> None:
 
 @pytest.mark.parametrize(("first", "second", "family"), [
     ((1, 1), (1, 1, 1), "repeated tokens"), ((1, 2), (1, 2, 1, 2), "powers of one word"),
-    ((1, 2), (1, 2, 1, 1), "equal states"), ((1, 2), (1, 2, 2, 1), "equal states"), ((1, 2), (1, 1, 2, 2), "proportional multisets"),
+    ((1, 2), (1, 2, 1, 1), "equal states"), ((1, 2), (1, 2, 2, 1), "equal states"),
+    ((1, 2), (1, 1, 2, 2), "proportional multisets"),
     ((1, 2, 3), (2, 1, 3), "permuted prefixes"), ((1, 2), (3, 2), "window reach"), ((1, 2), (1, 3), "equal states"),
     ((1, 2, 1), (2, 1, 1), "permuted prefixes"),
 ])  # fmt: skip
