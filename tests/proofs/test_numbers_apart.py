@@ -1,10 +1,14 @@
-"""What is not worked out stays apart: long constants, whole numbers, and axes of two entries."""
+"""What is not worked out stays apart: long constants, whole numbers, axes of two entries, mixtures of other weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from itertools import product
 
 import pytest
 
 from proofs.kernel.value_numbering.arithmetic import LONGEST
+from proofs.kernel.value_numbering.mixtures import mixture
+from proofs.kernel.value_numbering.table import Table
 from proofs.network.graph import Graph
 from tests.proofs.numbering import VOCABULARY, WIDTH, equal, rows
 
@@ -78,3 +82,58 @@ def test_matrices_of_each_place_are_each_their_own() -> None:
     assert equal(network, (1, 3, 2), (2, 1, 2))
     assert not equal(network, (1, 2), (2, 1))
     assert not equal(network, (1, 2), (1, 3))
+
+
+class Mixtures:
+    """Mixtures of two rows by the weights of one softmax, whose scores are one score and shifts of it."""
+
+    def __init__(self) -> None:
+        self.table = Table()
+        self.score, self.row, *self.rows = (self.table.fresh() for _ in range(4))
+
+    def weight(self, shift: Sequence[int], row: int | None = None) -> int:
+        by = self.table.constant("real", (len(shift),), tuple(map(Fraction, shift)))
+        return self.table.weigh(self.table.shift(self.score, by), self.row if row is None else row)
+
+    def of(self, *shifts: Sequence[Sequence[int]]) -> int | None:
+        """`shifts` of every row: those of its occurrences."""
+        terms = [(self.weight(shift), row) for row, each in zip(self.rows, shifts, strict=True) for shift in each]
+        return mixture(self.table, [weight for weight, _ in terms], [row for _, row in terms])
+
+
+@pytest.mark.parametrize("second", list(product(range(4), repeat=2)), ids=str)
+def test_steps_are_equal_in_every_entry(second: tuple[int, int]) -> None:
+    """Of scores that are 0, m and n apart, one row is as far behind the other both times where n = 2 m."""
+    for first in product(range(3), repeat=2):
+        made = Mixtures()
+        found = made.of([(0, 0)], [first]) == made.of([first], [second])
+        assert found is (second == tuple(2 * entry for entry in first)), first
+
+
+def test_counts_and_steps_enter_together() -> None:
+    made = Mixtures()
+    once = made.of([(0,)], [(1,)])
+    assert made.of([(0,)] * 2, [(1,)] * 2) == once == made.of([(3,)], [(4,)])
+    assert made.of([(0,)] * 3 + [(1,)], [(0,)] + [(1,)] * 3) != once
+    assert made.of([(0,), (1,)], [(3,), (4,)]) == made.of([(0,)], [(3,)])
+    assert made.of([(0,), (2,)], [(4,), (6,)]) == made.of([(0,)], [(4,)])
+    assert made.of([(0,)], [(3,)]) != made.of([(0,)], [(4,)])
+
+
+@pytest.mark.parametrize("last", [(2, 3), (2, 5), (3, 5), (3, 7)], ids=str)
+def test_what_is_a_multiple_in_the_first_entry_alone_is_none(last: tuple[int, int]) -> None:
+    made = Mixtures()
+    multiple = (last[0], 2 * last[0])
+    found = made.of([(0, 0)], [(1, 2), last])
+    assert found not in (made.of([(0, 0)], [(1, 2), multiple]), made.of([(1, 2), last], [(0, 0)]))
+    assert found == made.of([(0, 0)] * 2, [(1, 2), last] * 2)
+
+
+def test_weights_of_anything_else_make_no_mixture() -> None:
+    made = Mixtures()
+    plain, other = made.table.fresh(), made.table.fresh()
+    known, elsewhere = made.weight((0,)), made.weight((1,), row=other)
+    assert mixture(made.table, [known, made.weight((1,))], made.rows) is not None
+    for weights in ([known, plain], [plain, known], [plain, plain], [known, elsewhere], [elsewhere, known]):
+        assert mixture(made.table, weights, made.rows) is None
+        assert mixture(made.table, weights, [made.rows[0]] * 2) == made.rows[0]
