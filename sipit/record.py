@@ -95,8 +95,8 @@ def provenance(
 
 def exact_provenance(model: str, *arithmetic: str, **also: Any) -> dict[str, Any]:
     """Where a claim over the reals comes from: the model by name, the number systems, and what else it depends on."""
-    libraries = _versions("torch", "transformers", "python-flint", "numpy")
-    return origin(model=model, **also, arithmetic="; ".join(arithmetic), versions=libraries)
+    computing = versions() | _versions("python-flint")
+    return origin(model=model, **also, arithmetic="; ".join(arithmetic), versions=computing)
 
 
 def _versions(*names: str) -> dict[str, str]:

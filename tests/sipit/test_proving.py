@@ -118,6 +118,8 @@ def test_documented_commands_are_understood(command: str, capsys: pytest.Capture
     ("arguments", "reason"),
     [
         (["generic-position"], "either --model or --positions"),
+        (["generic-position", "--model", "tiny-llama", "--norm", "none", "--depth", "3"], "beside --norm, --depth"),
+        (["generic-position", "--model", "tiny-llama", "--no-residual"], "beside --no-residual"),
         (["generic-position", "--model", "llama"], "tiny-<family>"),
         (["generic-position", "--positions", "rope", "--context", "9"], "context"),
         (["generic-position", "--positions", "rope", "--width", "5"], "width"),

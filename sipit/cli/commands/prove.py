@@ -89,6 +89,19 @@ def generic_position(
     check_output(output)
     if (model is None) == (positions is None):
         raise InvalidInput("Expected either --model or --positions, but got both or neither; give one of them.")
+    chosen = {
+        "--norm": norm is not Norm.LAYERNORM,
+        "--activation": activation is not Activation.GELU_TANH,
+        "--no-residual": not residual,
+        "--post-norm": post_norm,
+        "--depth": depth != 1,
+        "--width": width != 4,
+    }
+    if model is not None and any(chosen.values()):
+        named = ", ".join(option for option, given in chosen.items() if given)
+        raise InvalidInput(
+            f"Expected --positions beside {named}, but got --model; such options are of a small decoder."
+        )
     from numerics.graphs.variants import Variant
     from sipit.claims.prove import prove_generic_position
 
