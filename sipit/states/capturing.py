@@ -1,5 +1,6 @@
 """`capture`: what is observed of prompts at one layer, in the ways that other programs would take it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -96,7 +97,7 @@ def capture(
             progress(len(arrays), len(token_ids))
     if cached and compared:
         longest = max(range(len(arrays)), key=lambda number: len(arrays[number]))
-        _expect_as_one_forward(network, token_ids[longest], arrays[longest])
+        expect_as_one_forward(network, token_ids[longest], arrays[longest])
     if chosen.top is not None:
         arrays = [packed(array, chosen.top) for array in arrays]
     if finite:
@@ -138,12 +139,17 @@ def _together(network: Network, group: list[list[int]], padding: Side, compared:
     given = {"mask": mask, "positions": (mask.cumsum(1) - 1).clamp_min(0)}
     states = network.run(ids, **{name: given[name] for name in needed})
     found = [states[row, span].clone() for row, span in enumerate(spans)]
+    return _alone(network, group) if compared and changed_by_padding(network, group, found) else found
+
+
+def changed_by_padding(network: Network, group: list[list[int]], states: Sequence[torch.Tensor]) -> bool:
+    """Whether states of prompts that ran together are others than alone: asked of the longest one that was padded."""
+    longest = max(map(len, group))
     padded = max((tokens for tokens in group if TRIED < len(tokens) < longest), key=len, default=None)
-    if compared and padded is not None:
-        (plain,) = _alone(network, [padded])
-        if not agree(plain.double(), found[group.index(padded)].double(), model.dtype):
-            return _alone(network, group)
-    return found
+    if padded is None:
+        return False
+    (plain,) = _alone(network, [padded])
+    return not agree(plain.double(), states[group.index(padded)].double(), network.model.dtype)
 
 
 def _alone(network: Network, group: list[list[int]]) -> list[torch.Tensor]:
@@ -170,7 +176,7 @@ def _token_by_token(network: Network, token_ids: list[int]) -> torch.Tensor:
     return torch.cat(states)
 
 
-def _expect_as_one_forward(network: Network, token_ids: list[int], states: torch.Tensor) -> None:
+def expect_as_one_forward(network: Network, token_ids: list[int], states: torch.Tensor) -> None:
     """Raises Unsupported where what a body remembers leads elsewhere in a prompt that is longer than what was tried.
 
     In a half type a choice may turn by rounding alone, and what is observed may be next to nothing: where it differs,

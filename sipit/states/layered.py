@@ -15,10 +15,10 @@ from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
 from sipit.models.abilities import Side
 from sipit.models.layers import reading
-from sipit.models.network import check_layer
+from sipit.models.network import Network, check_layer
 from sipit.record import Progress
 from sipit.states.arrays import check_finite
-from sipit.states.capturing import capture, way_out_of
+from sipit.states.capturing import capture, changed_by_padding, expect_as_one_forward, way_out_of
 from sipit.states.files import write_tensors
 from sipit.states.manifest import Manifest, read_manifest
 from sipit.states.readers.containers import NUMBER, read_container
@@ -72,8 +72,18 @@ def capture_layers(
     given = [list(ids) for ids in prompts]
     with reading(model, chosen) as runs:
         last = capture(
-            model, given, layer=chosen[-1], cached=cached, batch=batch, padding=padding, finite=False, progress=progress
-        )
+            model, given, layer=chosen[-1], cached=cached, batch=batch, padding=padding, finite=False, compared=False,
+            progress=progress,
+        )  # fmt: skip
+    network = Network(model, chosen[-1])
+    if cached:
+        longest = max(range(len(given)), key=lambda number: len(given[number]))
+        expect_as_one_forward(network, given[longest], last[longest])
+    elif any(
+        changed_by_padding(network, given[start : start + batch], last.arrays[start : start + batch])
+        for start in range(0, len(given), batch)
+    ):
+        return capture_layers(model, given, chosen, finite=finite, progress=progress)
     stacked = [torch.stack([runs[layer][run] for layer in chosen]) for run in range(len(runs[chosen[0]]))]
     stacks: list[torch.Tensor] = []
     for start in range(0, len(given), batch):

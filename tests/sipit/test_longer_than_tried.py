@@ -7,6 +7,7 @@ import sipit
 from proofs import InvalidInput, Unsupported
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
+from sipit.states.layered import capture_layers
 from tests.sipit.cases import altered, random_prompts, tiny
 
 FAR, LONG = 12, 30  # tokens after which something is otherwise, and of a prompt
@@ -52,6 +53,8 @@ def test_a_memory_that_leads_elsewhere_far_on_writes_no_states(dtype):
     assert len(sipit.capture(model, [short], layer=2, cached=True)[0]) == len(short)
     with pytest.raises(Unsupported, match=rf"from position {FAR} on the states of"):
         sipit.capture(model, [short, long], layer=2, cached=True)
+    with pytest.raises(Unsupported, match="goes on from a cache"):
+        capture_layers(model, [short, long], [1, 2], cached=True)
     for observe, layer in (("keys", 1), ("logits", None)):
         with pytest.raises(Unsupported, match="goes on from a cache"):
             sipit.capture(model, [long], observe=observe, layer=layer, cached=True)
@@ -73,6 +76,10 @@ def test_what_padding_changes_far_on_runs_alone(padding):
     together = sipit.capture(model, prompts, layer=2, batch=3, padding=padding)
     for rows, ids in zip(together, prompts, strict=True):
         assert torch.equal(rows, sipit.capture(model, [ids], layer=2)[0])
+    layered = capture_layers(model, prompts, [1, 2], batch=3, padding=padding)
+    for stack, ids in zip(layered.stacks, prompts, strict=True):
+        for place, layer in enumerate(layered.layers):
+            assert torch.equal(stack[place], sipit.capture(model, [ids], layer=layer)[0])
 
 
 def test_of_states_that_depend_on_the_length_nothing_is_told():
