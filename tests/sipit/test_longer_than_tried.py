@@ -69,6 +69,15 @@ def test_what_only_rounds_is_captured(family, dtype):
     assert len(rows) == LONG
 
 
+def test_states_that_are_not_finite_are_said_to_be():
+    def change(module):
+        module.get_input_embeddings().weight[20] = float("nan")
+
+    for cached in (False, True):
+        with pytest.raises(InvalidInput, match="finite"):
+            sipit.capture(altered("llama", change), [[*range(9, 9 + LONG)]], layer=2, cached=cached)
+
+
 @pytest.mark.parametrize("padding", ["left", "right"])
 def test_what_padding_changes_far_on_runs_alone(padding):
     model = hooked(mixing)
