@@ -29,18 +29,18 @@ SOURCES = Path(__file__).parents[1] / "sipit"
 def pytest_configure(config: pytest.Config) -> None:
     """Points the cache of the project into pytest's own.
 
-    Its name is a digest of the sources that fill it, so that nothing computed by older code is ever used, and probes
-    are trained once, not once per run. The converted embedded model depends on less, and outlives more.
+    Probes are trained once, not once per run: what is kept knows the code that made it. The converted embedded model
+    depends on less, and outlives more.
     """
     kept = getattr(config, "cache", None)  # none under -p no:cacheprovider: the user's cache then
     if kept is None:
         return
     folder = kept.mkdir("sipit")
-    sources = [path for path in sorted(SOURCES.rglob("*.py")) if path.parent.name not in {"cli", "report"}]
-    chosen = folder / _digest(sources)
     from sipit.cache import libraries, measured_with
 
-    models = folder / f"models-{_digest([SOURCES / 'models' / 'smollm2.py'])}-{libraries()}"
+    chosen = folder / hashlib.sha256(measured_with().encode()).hexdigest()[:12]
+    converting = hashlib.sha256((SOURCES / "models" / "smollm2.py").read_bytes()).hexdigest()[:12]
+    models = folder / f"models-{converting}-{libraries()}"
     for path in (chosen / measured_with(), models):
         path.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):  # another run may have made it
@@ -49,10 +49,6 @@ def pytest_configure(config: pytest.Config) -> None:
         if stale not in {chosen, models} and time.time() - stale.stat().st_mtime > 86400:
             shutil.rmtree(stale, ignore_errors=True)
     os.environ["SIPIT_CACHE"] = str(chosen)
-
-
-def _digest(files: list[Path]) -> str:
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 @pytest.fixture

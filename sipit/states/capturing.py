@@ -96,8 +96,7 @@ def capture(
         if progress is not None:
             progress(len(arrays), len(token_ids))
     if cached and compared:
-        longest = max(range(len(arrays)), key=lambda number: len(arrays[number]))
-        expect_as_one_forward(network, token_ids[longest], arrays[longest])
+        expect_as_one_forward(network, token_ids, arrays)
     if chosen.top is not None:
         arrays = [packed(array, chosen.top) for array in arrays]
     if finite:
@@ -176,12 +175,13 @@ def _token_by_token(network: Network, token_ids: list[int]) -> torch.Tensor:
     return torch.cat(states)
 
 
-def expect_as_one_forward(network: Network, token_ids: list[int], states: torch.Tensor) -> None:
-    """Raises Unsupported where what a body remembers leads elsewhere in a prompt that is longer than what was tried.
+def expect_as_one_forward(network: Network, prompts: list[list[int]], arrays: Sequence[torch.Tensor]) -> None:
+    """Raises Unsupported where what a body remembers leads elsewhere in prompts that are longer than what was tried.
 
-    In a half type a choice may turn by rounding alone, and what is observed may be next to nothing: where it differs,
-    the stream is asked, of a copy in float32.
+    The longest of them is asked. In a half type a choice may turn by rounding alone, and what is observed may be next
+    to nothing: where it differs, the stream is asked, of a copy in float32.
     """
+    token_ids, states = max(zip(prompts, arrays, strict=True), key=lambda one: len(one[0]))
     model, ids = network.model, torch.tensor([token_ids], device=network.model.device)
     if len(token_ids) <= TRIED or agree(network.run(ids)[0].double(), states.double(), model.dtype):
         return

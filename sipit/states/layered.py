@@ -77,8 +77,7 @@ def capture_layers(
         )  # fmt: skip
     network = Network(model, chosen[-1])
     if cached:
-        longest = max(range(len(given)), key=lambda number: len(given[number]))
-        expect_as_one_forward(network, given[longest], last[longest])
+        expect_as_one_forward(network, given, last.arrays)
     elif any(
         changed_by_padding(network, given[start : start + batch], last.arrays[start : start + batch])
         for start in range(0, len(given), batch)

@@ -178,7 +178,7 @@ def _fill(
                 kept = states[place, positions]
                 written = (kept.float() if kept.dtype == torch.bfloat16 else kept).cpu().numpy()
                 arrays[layer][rows] = written
-                sums[layer].update(np.ascontiguousarray(written))  # as computed: the file may be changed meanwhile
+                sums[layer].update(written.tobytes())  # as computed: the file may be changed meanwhile
         done = group.stop
         if number % CHECKPOINT_EVERY == 0 or done == len(prompts.windows):
             for array in arrays.values():

@@ -15,6 +15,11 @@ def rows(length: int) -> tuple[Net, int]:
     return net, net.op("take", net.parameter("embedding", VOCABULARY, WIDTH), net.tokens(length, VOCABULARY), axis=0)
 
 
+def last_row(net: Net, x: int, length: int) -> int:
+    """The last of so many rows (1, length, …)."""
+    return net.op("slice", x, axis=1, start=length - 1, stop=length, step=1)
+
+
 def equal(networks: Callable[[int], Graph], first: tuple[int, ...], second: tuple[int, ...]) -> bool:
     graphs = {n: networks(n) for n in {len(first), len(second)}}
     return Numbering(graphs.values()).equal(graphs[len(first)], first, graphs[len(second)], second)

@@ -1,7 +1,6 @@
 """Entries that are chosen by known places: what has one number has one value, and a row that is chosen is that row."""
 
 from itertools import combinations, product
-from typing import Any
 
 import numpy as np
 import pytest
@@ -55,14 +54,9 @@ def test_an_entry_of_a_row_is_not_the_row(operation: str, place: int) -> None:
     assert Numbering(graphs.values()).equal(graphs[1], (1,), graphs[1], (1,))
 
 
-def cases() -> list[Any]:
-    return [
-        pytest.param(operation, axis, shape, id=f"{operation} {axis} {shape}")
-        for operation in ("gather", "take") for axis in (1, 2) for shape in SHAPES
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("operation", "axis", "shape"), cases())
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("operation", ["gather", "take"])
 def test_what_is_chosen_has_one_number_where_it_is_the_same(operation: str, axis: int, shape: tuple[int, int]) -> None:
     for places in product(range(2), repeat=shape[0] * shape[1]):
         graph = chosen(operation, axis, shape, places)

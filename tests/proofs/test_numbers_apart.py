@@ -10,7 +10,7 @@ from proofs.kernel.value_numbering.arithmetic import LONGEST
 from proofs.kernel.value_numbering.mixtures import mixture
 from proofs.kernel.value_numbering.table import Table
 from proofs.network.graph import Graph
-from tests.proofs.numbering import VOCABULARY, WIDTH, equal, rows
+from tests.proofs.numbering import VOCABULARY, WIDTH, equal, last_row, rows
 
 LONG = 2 ** (LONGEST + 60)
 
@@ -20,7 +20,7 @@ def with_constant(operation: str, entries: Callable[[int], list[int]]) -> Callab
 
     def network(length: int) -> Graph:
         net, x = rows(length)
-        last = net.op("slice", x, axis=1, start=length - 1, stop=length, step=1)
+        last = last_row(net, x, length)
         for entry in entries(length):
             last = net.op(operation, last, net.constant(entry, (1, 1, WIDTH)))
         return net.graph()
@@ -37,11 +37,11 @@ def test_long_constants_are_told_apart(operation: str) -> None:
 
 
 @pytest.mark.parametrize("operation", ["add", "multiply", "maximum"])
-def test_so_are_what_is_made_of_long_constants_alone(operation: str) -> None:
+def test_so_is_what_is_made_of_long_constants_alone(operation: str) -> None:
     def network(alike: bool) -> Callable[[int], Graph]:
         def made(length: int) -> Graph:
             net, x = rows(length)
-            last = net.op("slice", x, axis=1, start=length - 1, stop=length, step=1)
+            last = last_row(net, x, length)
             one = net.constant(LONG if alike else LONG + length, (1, 1, WIDTH))
             other = net.op(operation, one, net.constant(LONG + 7, (1, 1, WIDTH)))
             return net.graph(net.op("add", last, other))
@@ -59,8 +59,8 @@ def test_nothing_times_a_whole_number_is_nothing(entry: int, expected: bool) -> 
 
     def network(length: int) -> Graph:
         net, x = rows(length)
-        last = net.op("slice", x, axis=1, start=length - 1, stop=length, step=1)
-        tokens = net.op("slice", net.tokens(length, VOCABULARY), axis=1, start=length - 1, stop=length, step=1)
+        last = last_row(net, x, length)
+        tokens = last_row(net, net.tokens(length, VOCABULARY), length)
         nothing = net.op("multiply", tokens, net.constant(0, (1, 1), "integer"))
         whole = nothing if length == 1 else net.constant(entry, (1, 1), "integer")
         number = net.op("reshape", net.op("as_real", whole), shape=(1, 1, 1))

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
+from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.graph import Graph
 from tests.proofs.building import Net
-from tests.proofs.numbering import WIDTH, equal, rows
+from tests.proofs.numbering import WIDTH, equal, last_row, rows
 
 Made = Callable[[Net, int, int], int]  # a net, an entry (1, 1, 1) and a size: what is made of both
 
 
 def last(net: Net, x: int, length: int, width: int = WIDTH) -> int:
-    row = net.op("slice", x, axis=1, start=length - 1, stop=length, step=1)
-    return net.op("slice", row, axis=2, start=0, stop=width, step=1)
+    return net.op("slice", last_row(net, x, length), axis=2, start=0, stop=width, step=1)
 
 
 def of_a_size(make: Made, axis: int = 2) -> Callable[[int], Graph]:
@@ -141,8 +141,6 @@ def test_of_what_is_masked_the_rest_is_told_apart() -> None:
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
 def test_constants_that_nobody_knows_are_told_apart_by_their_networks(order: tuple[int, int]) -> None:
-    from proofs.kernel.value_numbering.number import Numbering
-
     def network(length: int) -> Graph:
         net, x = rows(length)
         unknown = net.op("constant", shape=(1, 1, WIDTH), kind="real")

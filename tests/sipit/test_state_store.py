@@ -128,7 +128,7 @@ def test_a_store_that_is_not_as_it_was_written_is_begun_anew(model, prompts, tmp
         assert np.array_equal(whole[layer], again[layer])
 
 
-def test_what_else_empties_a_store_meanwhile_is_noticed_and_never_sealed(model, prompts, tmp_path, monkeypatch):
+def test_what_else_empties_a_store_meanwhile_is_noticed_and_never_sealed(model, prompts, tmp_path):
     """As another run does that opens the same files before the first checkpoint."""
     whole = store_states(model, prompts, layers=[1, 2], folder=tmp_path / "whole", batch=4)
     folder, emptied = tmp_path / "states", []
