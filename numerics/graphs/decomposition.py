@@ -10,6 +10,9 @@ anything but operators, are left to torch.
 # torch tells by a private name alone whether an operator is written in terms of others.
 
 import operator
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -45,11 +48,11 @@ def decompose(program: torch.export.ExportedProgram) -> torch.export.ExportedPro
     composed = [node for node in calls if node.target is not operator.getitem and _composed(node.target, table)]
     pure = all(node.target is operator.getitem or _pure(node.target) for node in calls)
     if not pure or not all(_of_tensors(node) for node in composed):
-        return program.run_decompositions(table)
+        return program.run_decompositions(dict(table))
     parts: dict[Any, GraphModule] = {}
     found = [(node, _part(node, table, parts)) for node in composed]
     if any(inner.op == "get_attr" for part in parts.values() for inner in part.graph.nodes):
-        return program.run_decompositions(table)
+        return program.run_decompositions(dict(table))
     for node, part in found:
         _put(program.graph, node, part)
     program.graph.eliminate_dead_code()
@@ -66,12 +69,11 @@ def _register_users(graph: Graph) -> None:
             used.users.setdefault(node)
 
 
-def core_operators() -> dict[Any, Any]:
+@cache
+def core_operators() -> Mapping[Any, Any]:
     """What each operator is made of, by operator; those of `WHOLE` are not among them."""
     table = torch.export.default_decompositions()
-    for whole in [target for target in table if _name(target) in WHOLE]:
-        del table[whole]
-    return table
+    return MappingProxyType({target: made for target, made in table.items() if _name(target) not in WHOLE})
 
 
 def _name(target: Any) -> str:
@@ -82,7 +84,7 @@ def _pure(target: Any) -> bool:
     return isinstance(target, torch._ops.OpOverload) and not target._schema.is_mutable
 
 
-def _composed(target: Any, table: dict[Any, Any]) -> bool:
+def _composed(target: Any, table: Mapping[Any, Any]) -> bool:
     """Whether an operator is made of others, which are to stand in its place."""
     if not isinstance(target, torch._ops.OpOverload) or _name(target) in WHOLE:
         return False
@@ -96,7 +98,7 @@ def _of_tensors(node: Node) -> bool:
     return bool(flat) and all(isinstance(part, torch.Tensor) for part in flat)
 
 
-def _part(node: Node, table: dict[Any, Any], parts: dict[Any, GraphModule]) -> GraphModule:
+def _part(node: Node, table: Mapping[Any, Any], parts: dict[Any, GraphModule]) -> GraphModule:
     """What a call is made of, from its tensors to its results."""
     tensors = node.all_input_nodes
     values = [tensor.meta["val"] for tensor in tensors]

@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +31,20 @@ from sipit.models.tokenizers import find_tokenizer
 
 AUTO = "auto"  # as the weights are stored
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+# The embedded model by what was asked for, where it is loaded once for several commands.
+_embedded: ContextVar[dict[Any, LanguageModel] | None] = ContextVar("embedded", default=None)
+
+
+@contextmanager
+def embedded_once() -> Generator[None]:
+    """Within, the embedded model is loaded and tried once in each type, and shared: nobody may change it."""
+    before = _embedded.set({})
+    try:
+        yield
+    finally:
+        _embedded.reset(before)
 
 
 class _Loaded(NamedTuple):
@@ -67,6 +83,10 @@ def load_model(
     auto = isinstance(dtype, str) and dtype == AUTO
     chosen = parse_dtype(stored_type(name) if auto else dtype)
     said = [f"computes in {name_of(chosen)}, as most weights are stored"] if auto and chosen != torch.float32 else []
+    shared = _embedded.get() if own == EMBEDDED and device_map is None else None
+    key = (name, chosen, str(device), *said)
+    if shared is not None and key in shared:
+        return shared[key]
     if own == EMBEDDED:
         loaded = _smollm2(chosen)
     elif own is not None:
@@ -77,7 +97,7 @@ def load_model(
     else:
         loaded = _pretrained(name, chosen, device_map)
     module = loaded.module if device_map is not None else _placed(loaded.module, chosen, device)
-    return LanguageModel(
+    model = LanguageModel(
         name=name,
         module=module,
         tokenizer=loaded.tokenizer,
@@ -88,6 +108,9 @@ def load_model(
         has_head=loaded.has_head,
         without_tokenizer=loaded.without_tokenizer,
     )
+    if shared is not None:
+        shared[key] = model
+    return model
 
 
 def _check_name(name: str) -> None:

@@ -138,6 +138,7 @@ EACH = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_each_argument_of_each_function_is_answered_or_told(calls, aside):
     for function in calls:
         for argument in names_of(function):

@@ -80,6 +80,7 @@ def hashed():
     return language_model(module)
 
 
+@pytest.mark.slow
 def test_equal_rows_are_no_class_where_another_table_tells_the_tokens_apart():
     model = hashed()
     assert model.decoder.other_tables and not tiny("llama").decoder.other_tables

@@ -178,9 +178,8 @@ def test_a_window_that_could_not_be_tried_is_not_said_to_be_seen(tmp_path, monke
     assert "no run of a small copy shows whether any layer sees more" in untried
 
 
-@pytest.mark.parametrize(
-    ("steps", "said"), [([0.0, 1e9], True), pytest.param([0.0, 0.0], False, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("steps", "said"), [([0.0, 1e9], True), ([0.0, 0.0], False)])
 def test_no_page_speaks_of_recurrent_layers_that_carry_nothing_on(steps, said, tmp_path):
     """Time steps that are clamped to 0 leave of every layer a convolution of four tokens; its graph cannot say so."""
     config = {"model_type": "mamba2", "vocab_size": 11, "hidden_size": 16, "num_heads": 4, "head_dim": 8, "expand": 2,
@@ -201,13 +200,14 @@ MULTIPLIED = {"model_type": "falcon_h1", "vocab_size": 64, "hidden_size": 32, "i
 GATED = {"attention_out_multiplier": 1.0, "ssm_multipliers": [0.0, 1.0, 1.0, 1.0, 1.0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("multipliers", "verdict"),
     [
-        pytest.param({"ssm_multipliers": [0.0] * 5}, "refuted", marks=pytest.mark.slow),
-        pytest.param({"ssm_multipliers": [1.0] * 5}, "proved", marks=pytest.mark.slow),
+        ({"ssm_multipliers": [0.0] * 5}, "refuted"),
+        ({"ssm_multipliers": [1.0] * 5}, "proved"),
         (GATED, "refuted"),  # silu(0) = 0, and nothing but attention is left
-        pytest.param({"attention_out_multiplier": 1.0, "ssm_in_multiplier": 0.0}, "refuted", marks=pytest.mark.slow),
+        ({"attention_out_multiplier": 1.0, "ssm_in_multiplier": 0.0}, "refuted"),
     ],
     ids=["zero", "one", "a gate of zero", "nothing goes in"],
 )
@@ -218,6 +218,7 @@ def test_multipliers_of_zero_in_buffers_that_another_module_sets_are_seen(multip
     assert record.result["collisions_undecided"] is None
 
 
+@pytest.mark.slow
 def test_what_runs_say_and_no_rule_of_the_numbering_shows_is_left_open(tmp_path, monkeypatch):
     """Repeated tokens collide; without f(0) = 0 the graphs do not show it."""
     monkeypatch.setattr(rules, "VANISHING", frozenset())
@@ -258,6 +259,7 @@ def test_order_that_a_window_hides_is_looked_for_behind_it(turned, size, verdict
     assert ("order" in (record.result["collisions_undecided"] or "")) == (verdict == "undecided")
 
 
+@pytest.mark.slow
 def test_no_classification_speaks_of_a_network_without_positions(tmp_path):
     config = {"model_type": "phi", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48,
               "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64}  # fmt: skip

@@ -198,6 +198,7 @@ def test_the_whole_vocabulary_after_a_prefix_and_the_token_of_an_observed_state(
     assert run([*line, "--vocabulary", "9", "--states", str(states), "--noise", "much"]) == 2
 
 
+@pytest.mark.slow
 def test_the_margin_over_the_whole_vocabulary_is_certified_and_verified(tmp_path, capsys):
     prompts, record = tmp_path / "p.jsonl", tmp_path / "r.json"
     prompts.write_text('{"token_ids": [7, 300]}')

@@ -75,6 +75,7 @@ def test_the_reference_holds_the_same_weights(models):
     np.testing.assert_allclose(exact, StandAlone(*models).states([1, 2, 3], 2)[1], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_what_lies_beyond_the_windows_cannot_be_seen(models):
     assert window_reach(models[0], 2) is None and window_reach(models[0], 0) == 1
     module = sipit.load_model("tiny-mistral").module

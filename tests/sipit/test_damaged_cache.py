@@ -58,6 +58,7 @@ def test_a_calibration(empty_cache, kept):
     assert kept_json(key) != kept
 
 
+@pytest.mark.slow
 def test_a_damaged_copy_of_weights_is_no_reason_to_reject(empty_cache, tmp_path, capsys):
     prompts, record = tmp_path / "prompts.txt", tmp_path / "record.json"
     prompts.write_text("ab\nba\n")

@@ -180,7 +180,8 @@ def named_wrongly(model, prompt, found):
     return found.token_ids != () and list(found.token_ids) != classes[prompt].tolist()
 
 
-@pytest.mark.parametrize("case", rest_slow(("coordinates", 1, 3e-6), of=TWINS), ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", TWINS, ids=str)
 def test_a_twin_that_is_tried_first_is_not_named(case, monkeypatch):
     """Of a large vocabulary a batch may hold the twin and not the true token."""
     disguise, batch, relative = case
@@ -217,6 +218,7 @@ def test_coordinates_that_earlier_rows_do_not_tell_apart_name_no_token(seed, kep
     assert found.disguise in (None, "a rotation of its own")
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(seed=st.integers(0, 9999), others=st.integers(5, 40), length=st.sampled_from([1, 1, 2]))
 def test_a_coordinate_that_outweighs_all_others_names_no_token_alone(seed, others, length):

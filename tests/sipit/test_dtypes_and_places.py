@@ -118,7 +118,16 @@ CROSSED = [*itertools.product(["gpt2", "llama", "gemma3", "bloom"], ["draft", "n
     ("family", "policy"),
     [pytest.param(*one, marks=() if one in ONCE else pytest.mark.slow) for one in CROSSED],
 )
-@pytest.mark.parametrize(("captured", "claimed"), [(1, 2), (2, 1), (2, "final"), ("final", 2)], ids=str)
+@pytest.mark.parametrize(
+    ("captured", "claimed"),
+    [
+        (1, 2),
+        (2, "final"),
+        pytest.param(2, 1, marks=pytest.mark.slow),
+        pytest.param("final", 2, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_states_of_another_layer_or_the_other_side_of_the_norm(family, captured, claimed, policy):
     model = tiny(family)
     arrays = sipit.capture(model, random_prompts(1, shortest=4, longest=4, seed=24), layer=captured).arrays
@@ -217,7 +226,7 @@ def scaled_llama(power):
 
 
 @pytest.mark.parametrize("power", rest_slow(-3, of=[-20, -3, 7, 20]))
-@pytest.mark.parametrize("policy", ["nearest", "exhaustive", "draft"])
+@pytest.mark.parametrize("policy", rest_slow("nearest", of=["nearest", "exhaustive", "draft"]))
 def test_a_power_of_two_changes_no_decision(power, policy):
     plain, scaled = scaled_llama(0), scaled_llama(power)
     prompts = [*random_prompts(2, longest=6, seed=26)]

@@ -108,6 +108,7 @@ def test_continuations_of_the_closest_prompts_are_compared_all_with_all(searched
         assert [*layer["base_token_ids"][number // 512], number % 512] == ids
 
 
+@pytest.mark.slow
 def test_swaps_change_one_token_for_one_that_is_near(searched, tmp_path):
     model = with_rows("qwen2", [(1, 2), (1, 3)], relative=1e-3)
     first, *changed = swaps(model, [[1, 9]], nearest=2)
@@ -158,6 +159,7 @@ def test_a_search_that_there_is_not_is_refused_before_any_work():
         collision_record(tiny("llama"), "random:2", limit=4, searches=["collapse", "luck"], engine=None)
 
 
+@pytest.mark.slow
 def test_every_search_looks_for_pairs_where_it_is_told_to(searched, tmp_path):
     class Elsewhere(LocalSearch):
         asked = 0

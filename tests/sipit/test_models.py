@@ -10,6 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 import sipit
 from proofs.errors import InvalidInput, MissingResource, Unsupported
+from sipit.models import loading
+from sipit.models.loading import embedded_once
 from sipit.models.structure import find_decoder
 from sipit.models.tiny import BOS, FAMILIES, tiny_module
 from tests.sipit.cases import ALL_FAMILIES, EACH_KIND, altered, assert_recovers, language_model, tiny
@@ -47,6 +49,22 @@ def test_every_parameter_is_drawn_from_a_density(family):
         assert not bool((flat == 0).any()), name
         assert not bool((flat == 1).any()), name
         assert len(flat) == 1 or float(flat.std()) > 0.01, name
+
+
+def test_the_embedded_model_is_loaded_once_where_that_is_asked_for(monkeypatch):
+    """And in every type once; outside, every call gives a model of its own, which its caller may change."""
+
+    def read(dtype):
+        return loading._Loaded(tiny_module("llama", seed=0), None, "digest")
+
+    monkeypatch.setattr(loading, "_smollm2", read)
+    with embedded_once():
+        first, again = sipit.load_model("smollm2"), sipit.load_model("smollm2", seed=3, device=torch.device("cpu"))
+        half = sipit.load_model("smollm2", dtype="bfloat16")
+        assert again is first and half.dtype is torch.bfloat16
+        assert sipit.load_model("builtin:smollm2").name != first.name
+        assert sipit.load_model("tiny-gpt2") is not sipit.load_model("tiny-gpt2")
+    assert sipit.load_model("smollm2") is not first
 
 
 def test_a_seed_is_a_model():

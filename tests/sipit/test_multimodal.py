@@ -76,7 +76,7 @@ def test_prompts_come_back(tmp_path, empty_cache, kind):
     assert_recovers(model, sipit.capture(model, prompts, layer=1), prompts)
 
 
-@pytest.mark.parametrize("kind", [*map(slow, ["llava", "mllama"]), "qwen2-vl"])
+@pytest.mark.parametrize("kind", [*map(slow, ["llava", "mllama", "qwen2-vl"])])
 def test_checked_certified_and_verified(tmp_path, monkeypatch, kind):
     """What is proved is about the decoder that runs: as many blocks, and weights that its files hold elsewhere."""
     save(multimodal(kind), tmp_path / "model")

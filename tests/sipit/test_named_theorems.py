@@ -23,7 +23,7 @@ def test_the_published_witness_fails_where_a_pair_is_in_its_gap(tmp_path, contex
     assert "repaired_witness" in found
 
 
-@pytest.mark.parametrize(("rate", "named"), [("100", False), ("1/10", True)])
+@pytest.mark.parametrize(("rate", "named"), [("100", False), pytest.param("1/10", True, marks=pytest.mark.slow)])
 def test_weight_decay_that_keeps_nothing_is_no_instance(tmp_path, rate, named):
     found = theorems(tmp_path, "training-step", "--optimizer", "weight-decay", "--rate", rate)
     assert ("weight_decay_det" in found) is named

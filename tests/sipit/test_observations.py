@@ -300,7 +300,7 @@ def test_a_top_that_is_named_is_meant(tmp_path, capsys):
     assert run(["invert", "tiny-llama", "--states", str(out)]) == 0
 
 
-@pytest.mark.parametrize("top", [1, 20])
+@pytest.mark.parametrize("top", rest_slow(1, of=[1, 20]))
 def test_prompts_come_back_from_the_largest_log_probabilities(top, tmp_path):
     model = tiny("llama")
     prompts = random_prompts(2, longest=6, seed=8)

@@ -178,6 +178,7 @@ def test_an_unknown_format_is_refused():
         chosen_formats(["int3"])
 
 
+@pytest.mark.slow
 def test_predictions_of_a_format_are_compared_as_an_independent_sum_does():
     model, prompts = tiny("llama"), random_prompts(2, longest=6, shortest=6, seed=3)
     study = Study.open(model, prompts, layers=[1], extent=SMALL)

@@ -57,7 +57,7 @@ def in_eight_bits(states):
 
 @pytest.mark.parametrize("policy", ["exhaustive", "nearest"])
 @pytest.mark.parametrize("rounds", rest_slow(9, of=[1, 9]))
-@pytest.mark.parametrize("stored", [None, in_eight_bits])
+@pytest.mark.parametrize("stored", rest_slow(None, of=[None, in_eight_bits]))
 def test_the_answer_is_that_of_an_uninterrupted_run(kept_at_once, monkeypatch, policy, rounds, stored):
     monkeypatch.setattr("sipit.inversion.search.PIECE", 100)  # the vocabulary in several batches
     model, states = hard()

@@ -152,6 +152,7 @@ def test_a_bos_counts_as_a_token_and_can_be_left_out(special_tokens):
     assert inversion.token_ids == ([BOS] if special_tokens else []) + list(b"cat")
 
 
+@pytest.mark.slow
 def test_prompts_beyond_a_sliding_window():
     for family in ("mistral", "gemma3", "gpt-neo"):
         model = tiny(family)

@@ -10,7 +10,7 @@ import sipit
 from numerics.networks.products import product_unit, rounded_unit
 from sipit.cache import measured_with
 from sipit.noise.tolerance import derive_tolerance
-from tests.sipit.cases import assert_recovers, random_prompts
+from tests.sipit.cases import assert_recovers, random_prompts, rest_slow
 
 BITS = {"tf32": 10, "bfloat16": 7}
 
@@ -45,7 +45,7 @@ def test_the_unit_of_products_is_found_by_trying(bits):
     assert rounded_unit() is None and product_unit() == 2.0**-23
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "mamba"])
+@pytest.mark.parametrize("family", rest_slow("llama", of=["llama", "gpt2", "mamba"]))
 def test_states_of_rounded_products_are_inverted_where_they_were_computed_and_elsewhere(family):
     prompts = random_prompts(2, longest=12, seed=5)
     with Rounded(10):

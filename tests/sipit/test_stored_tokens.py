@@ -115,7 +115,8 @@ def test_few_bits_are_never_answered_wrongly(seed, family, bits, how):
         assert_never_wrong(model, inversion, prompt)
 
 
-@pytest.mark.parametrize("box", rest_slow((0.1, 4), of=BOXES), ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("box", BOXES, ids=str)
 def test_a_box_that_holds_many_tokens_names_none_before_the_true_one_is_tested(box):
     """Four hundred tokens about as far apart as what is stored alike is wide: the true one is not tested first."""
     spread, bits = box
@@ -206,6 +207,7 @@ def test_one_row_that_is_made_to_mislead_strikes_nothing_out(family, behind, mon
     assert_never_wrong(model, inverted(model, stored)[0], prompt)
 
 
+@pytest.mark.slow
 @settings(max_examples=4)
 @given(
     st.sampled_from(["llama", "gpt2"]), st.sampled_from([0.01, 0.05, 0.2]), st.sampled_from([1024, 0]),
@@ -291,7 +293,8 @@ def test_what_was_rounded_when_stored_is_told_from_what_was_computed_so(dtype):
         assert "rounded to" in inversion.note
 
 
-@pytest.mark.parametrize("relative", rest_slow(0.01, of=[0.003, 0.01, 0.03]))
+@pytest.mark.slow
+@pytest.mark.parametrize("relative", [0.003, 0.01, 0.03])
 @settings(max_examples=10)
 @given(seed=st.integers(0, 9999))
 def test_what_was_computed_in_a_half_type_is_not_taken_for_rounded(relative, seed):

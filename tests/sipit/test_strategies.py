@@ -49,6 +49,7 @@ def test_prompts_shrink_to_the_shortest():
     assert len(find(prompts, lambda ids: len(ids) > 1 and ids[-1] > 9, settings=chosen)) == 2
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(architecture=strategies.architectures(), weights=strategies.weights())
 def test_drawn_models_are_decoders_of_the_sizes_drawn(architecture, weights):
@@ -128,6 +129,7 @@ def test_without_hypothesis_the_extra_is_named():
     assert "sipit[fuzz]" in done.stdout
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(data=st.data())
 def test_a_user_can_write_a_round_trip(data):

@@ -23,6 +23,7 @@ def test_answers_are_those_of_one_by_one(family, policy):
     assert answers(found) == answers([inverter.invert(array) for array in states])
 
 
+@pytest.mark.slow
 def test_a_hard_prompt_among_others_keeps_nobody():
     """One of no prompt, one with classes, and more prompts than run at once."""
     model = with_rows("llama", [(65, 300)])

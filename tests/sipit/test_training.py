@@ -36,7 +36,8 @@ def interrupted_after(steps: int) -> Any:
     return progress
 
 
-@pytest.mark.parametrize("optimizer", [pytest.param("sgd", marks=pytest.mark.slow), "adamw"])
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_resumed_run_equals_an_uninterrupted_one(optimizer: Any, tmp_path: Path) -> None:
     whole, stopped = (tmp_path / name for name in ("whole", "stopped"))
     whole.mkdir()

@@ -46,6 +46,9 @@ def demo(
     page = page_of(output)
     check_output(page)
     watch = Stopwatch()
+    from sipit.models.loading import embedded_once
+
+    context.with_resource(embedded_once())
     model = load(MODEL, dtype="float32", device="cpu", seed=seed)
     files = [page, *_write_prompts(model, page, *((2, 16) if quick else (8, 32)))]
     parts = _parts(page, model.layers // 2, seed=seed, quick=quick)
