@@ -8,6 +8,17 @@ from pathlib import Path
 _AT_ONCE = 2**20  # bytes: room for all that may come is not taken beforehand
 
 
+def expect_lasting(path: Path) -> None:
+    """For what is read more than once, or from the middle: a pipe would be waited for, and give what it holds once.
+
+    Raises:
+        OSError: there is nothing by this name, or it is a pipe or a device.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is no file on a disk, which can be read again")
+
+
 def whole_file(path: Path, *, most: int) -> bytes | None:
     """What a file or a pipe holds; None where that is more than `most` bytes.
 

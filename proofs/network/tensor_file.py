@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from proofs.errors import InvalidInput
+from proofs.files import expect_lasting
 
 LARGEST_HEADER = 100 * 2**20  # bytes; the limit of the safetensors library
 ITEM_BITS = {
@@ -48,6 +49,7 @@ def read_header(path: Path) -> TensorHeader:
             not lie one behind another from the header to the end of the file, as the format has them.
     """
     try:
+        expect_lasting(path)
         size = path.stat().st_size
         with path.open("rb") as stream:
             check_pointer(path)

@@ -9,8 +9,11 @@ from numerics.graphs.capture import read_config
 from proofs.errors import InvalidInput
 from proofs.evidence import read_json
 from proofs.files import whole_file
+from proofs.network.tensor_file import read_header
 from sipit.models.files import read_object
 from sipit.prompts.reading import read_prompts
+from sipit.states.readers.containers import read_container
+from sipit.states.readers.reading import is_json
 from sipit.states.readers.sglang import read_sglang
 
 # Who reads a file whole, the ending that it asks for, and the name of its limit.
@@ -78,3 +81,15 @@ def test_pipes_are_read_and_those_without_end_are_not(tmp_path):
     writer.join()
     piped(tmp_path / "endless", bytes(1000))
     assert whole_file(tmp_path / "endless", most=10**6) is None
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("read", [read_container, read_header], ids=["states", "weights"])
+def test_a_pipe_is_refused_and_not_waited_for_where_a_file_is_read_again(tmp_path, read):
+    """Nobody may ever write into it; a link to a device is none either, and says why."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    for name in ("pipe", "link"):
+        with pytest.raises(InvalidInput, match=rf"{name} is not: it is no file on a disk, .*; check the path\."):
+            read(tmp_path / name)
+    assert not is_json(tmp_path / "pipe")

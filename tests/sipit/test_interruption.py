@@ -55,6 +55,24 @@ def test_an_interruption_that_a_library_makes_an_error_of_is_one(seen, status, c
     assert ("interrupted" in capsys.readouterr().err) is seen
 
 
+@pytest.mark.parametrize("module", ["sipit.cli", "typer", "sipit.cli.commands.verify"])
+def test_an_interruption_before_there_is_a_command_line_is_one_sentence(module):
+    """At whatever import it comes; Python's own start, some hundredths of a second, is nobody's."""
+    code = f"""
+import sys
+from importlib.abc import MetaPathFinder
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from sipit.__main__ import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "sipit: interrupted.\n")
+
+
 def test_an_interruption_that_was_answered_ends_by_its_status(tmp_path):
     (tmp_path / "interrupted.py").write_text("""
 from sipit import cli

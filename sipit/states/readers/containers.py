@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from proofs.errors import InvalidInput
+from proofs.files import expect_lasting
 from proofs.network.tensor_file import ITEM_BITS, read_header
 from sipit.models.gguf_header import check_gguf
 from sipit.states.readers.numpy_files import read_npy, read_npz
@@ -78,6 +79,7 @@ def read_container(path: Path) -> Container:
         InvalidInput: no such file, a pickle, damaged, or sizes that contradict each other.
     """
     try:
+        expect_lasting(path)
         with path.open("rb") as stream:
             start = stream.read(8)
     except OSError as error:
