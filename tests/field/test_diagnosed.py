@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 import sipit
 from sipit.diagnosis.conventions import diagnose
 from tests.field.places import called
-from tests.sipit.cases import tiny
+from tests.sipit.cases import rest_slow, tiny
 
 IDS = [65, 66, 200, 67, 300, 68]
 
@@ -35,10 +35,10 @@ def assert_true_of(rows, found):
         assert "another convention" not in said, said
 
 
-@pytest.mark.parametrize("chosen", [
+@pytest.mark.parametrize("chosen", rest_slow((0, 1, 1, 2, 3, 4, 5), (2, 0, 1, 3, 5), (6, 7), of=[
     (0, 1, 3, 4, 5), (0, 1, 1, 2, 3, 4, 5), (0, 1, 2, 6, 7, 3, 4, 5), (0, 1, 2, 3, 4, 5, 6, 7), (2, 0, 1, 3, 5), (6, 7),
     (0, 6, 1, 2, 3, 4, 5),
-])  # fmt: skip
+]))  # fmt: skip
 def test_what_is_said_of_rows_fits_them(whole, chosen):
     rows = whole[list(chosen)]
     assert_true_of(rows, diagnose(tiny("llama"), rows, claimed=None))

@@ -200,7 +200,7 @@ def test_a_twin_that_is_tried_first_is_not_named(case, monkeypatch):
 
 @pytest.mark.parametrize("seed", rest_slow(1, of=range(4)))
 @pytest.mark.parametrize("kept", [64, 40])
-@pytest.mark.parametrize("prompt", [[9, 200], [9, 77], [9, 200, 31]])
+@pytest.mark.parametrize("prompt", rest_slow([9, 200, 31], of=[[9, 200], [9, 77], [9, 200, 31]]))
 def test_coordinates_that_earlier_rows_do_not_tell_apart_name_no_token(seed, kept, prompt):
     """Token 77 is token 200 with two coordinates exchanged, in which the first token is the same."""
 

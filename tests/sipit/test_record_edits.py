@@ -18,7 +18,7 @@ from sipit.claims.fields import COMMANDS
 from sipit.claims.prove import prove_generic_position, prove_training_step, prove_witness
 from sipit.cli import run
 from tests.proofs.mutating import placed
-from tests.sipit.cases import checked, with_rows
+from tests.sipit.cases import checked, rest_slow, with_rows
 from tests.sipit.record_edits import Honest, covering, leaves, objects
 
 PROMPTS = [[1, 2], [3, 2], [1, 4], [1, 2]]
@@ -50,7 +50,10 @@ def text_of(name: str) -> str:
     return MAKERS[name]().dumps()
 
 
-@pytest.fixture(scope="module", params=MAKERS)
+SLOW = ("check, witness", "certify, vocabulary", "prove witness")
+
+
+@pytest.fixture(scope="module", params=rest_slow(*(set(MAKERS) - set(SLOW)), of=MAKERS))
 def honest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Honest:
     return Honest(tmp_path_factory.mktemp("edits"), text_of(request.param))
 

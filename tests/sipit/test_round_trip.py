@@ -12,6 +12,7 @@ from tests.sipit.cases import (
     ALL_FAMILIES,
     EACH_KIND,
     EACH_POLICY,
+    KINDS,
     PAPER_SIX,
     assert_recovers,
     inverted,
@@ -22,10 +23,17 @@ from tests.sipit.cases import (
 
 # Of every way of running the model, one layer is a test of the oldest and the newest versions as well.
 LAYERS = ("middle", pytest.param("last", marks=pytest.mark.edge))
-EVERYWHERE = [pytest.param(family, "last", marks=pytest.mark.edge) for family in ALL_FAMILIES] + [
-    pytest.param(family, layer, marks=() if family in {"gpt2", "gemma3", "mamba"} else pytest.mark.slow)
+EVERYWHERE = [
+    pytest.param(
+        family,
+        layer,
+        marks=[
+            *([pytest.mark.edge] if layer == "last" else []),
+            *([] if family in (KINDS if layer == "last" else {"gpt2", "mamba"}) else [pytest.mark.slow]),
+        ],
+    )
     for family in ALL_FAMILIES
-    for layer in ("middle", "final")
+    for layer in ("last", "middle", "final")
 ]
 
 
@@ -86,7 +94,7 @@ def test_a_prefill_cut_at_any_place(family):
 
 @pytest.mark.edge
 @pytest.mark.parametrize("padding", ["left", "right"])
-@pytest.mark.parametrize("family", rest_slow("gpt2", "bloom", "mamba", of=ALL_FAMILIES))
+@pytest.mark.parametrize("family", rest_slow("gpt2", "mamba", of=ALL_FAMILIES))
 def test_rows_of_a_padded_batch(family, padding):
     model = tiny(family)
     prompts = random_prompts(5, longest=20, seed=4)
@@ -96,7 +104,7 @@ def test_rows_of_a_padded_batch(family, padding):
 
 
 @pytest.mark.parametrize("policy", EACH_POLICY)
-@pytest.mark.parametrize("family", ["gpt2", "gemma3", "bloom", "mamba"])
+@pytest.mark.parametrize("family", rest_slow("gemma3", "mamba", of=["gpt2", "gemma3", "bloom", "mamba"]))
 def test_every_policy(family, policy):
     model = tiny(family)
     prompts = random_prompts(2, longest=6, seed=5)

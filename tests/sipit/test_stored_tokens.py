@@ -26,9 +26,15 @@ from tests.sipit.storing import GROUPS, ROUNDED, by_row, integers
 PLACED = [[9, 200, 31], [77, 77], [200], [200, 200, 200]]
 BOXES = [*itertools.product([0.003, 0.01, 0.03, 0.1], [4, 8])]
 
+PLACES = [
+    ("keys", 1),
+    ("residual", 2),
+    *(pytest.param(observe, 1, marks=pytest.mark.slow) for observe in ("values", "keys,values")),
+]
+
 
 @pytest.mark.parametrize("family", rest_slow("llama", of=["llama", "gpt2"]))
-@pytest.mark.parametrize(("observe", "layer"), [("keys", 1), ("values", 1), ("keys,values", 1), ("residual", 2)])
+@pytest.mark.parametrize(("observe", "layer"), PLACES)
 @pytest.mark.parametrize("grouped", rest_slow("row", "channel", of=GROUPS))
 def test_prompts_come_back_from_eight_bits_without_a_tolerance(family, observe, layer, grouped):
     model, prompts = tiny(family), [[*range(9, 29)], [200, 31, 7, 18, 300, 5, 77, 12] * 3]
