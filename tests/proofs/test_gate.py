@@ -36,7 +36,11 @@ def read_out(change: str = "") -> Graph:
         x = net.op("add", x, net.op("matmul", x, net.op("matmul", net.op("permute", head, order=(1, 0)), head)))
     if change == "a scale that is read before":
         x = net.op("multiply", x, scale)
-    if change == "a scale that is read under another node":
+    if change == "a scale without axes":
+        scale = net.parameter("one")
+    if change == "a scale that is read twice":
+        x = net.op("multiply", x, scale)
+    if change in ("a scale that is read under another node", "a scale that is read twice"):
         x = net.op("multiply", x, net.op("parameter", name="scale", shape=(D,), kind="real"))
     x = net.op("slice", x, axis=1, start=1, stop=2, step=1)
     square = net.op("mean", net.op("power", x, exponent=2), axes=(2,), keep=True)
@@ -54,7 +58,7 @@ def test_logits_are_read_out_by_a_table_and_a_scale_that_nothing_else_reads() ->
 @pytest.mark.parametrize("change", [
     "a scale that is known", "a scale that is computed", "a scale of two axes", "a table that is computed",
     "the table of the tokens", "a table that is read before", "a scale that is read before",
-    "a scale that is read under another node",
+    "a scale that is read under another node", "a scale that is read twice", "a scale without axes",
 ])  # fmt: skip
 def test_what_is_read_elsewhere_or_is_no_parameter_reads_nothing_out(change: str) -> None:
     assert not reads_out(read_out(change))
