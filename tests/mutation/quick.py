@@ -62,7 +62,9 @@ QUICK = {  # in the order in which they run, those that notice most first
         (f"proofs/recomputed/{name}.py" for name in ("gate", "loss", "settled", "training_step", "zero_state")),
         "test_gate test_gate_edges test_zero_state test_step_cross_checks test_step_claims test_training_step",
     ),
-    "proofs/recomputed/optimizers.py": "test_gate_edges test_zero_state test_step_claims test_training_step ../numerics/test_optimizer_steps",
+    "proofs/recomputed/optimizers.py": (
+        "test_gate_edges test_zero_state test_step_claims test_training_step ../numerics/test_optimizer_steps"
+    ),
     **dict.fromkeys(
         (
             f"proofs/kernel/value_numbering/{name}.py"
