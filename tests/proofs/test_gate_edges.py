@@ -1,18 +1,21 @@
-"""What a gate and what is settled with it may not rest on, beyond `test_gate`; and steps from zero state, and means."""
+"""What a gate and what follows from it may not rest on, beyond `test_gate`; steps from zero state, means, formulas."""
 
+import re
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
 import flint
 import pytest
+import sympy
 
 from proofs import Graph, Verdict
+from proofs.recomputed import optimizers
 from proofs.recomputed.gate import Gate, norms_rows, reads_out
 from proofs.recomputed.loss import Dyadics, Sample, mean
 from proofs.recomputed.optimizers import DECAY, MOMENTUM, SECOND, STABILISER, STEP, THRESHOLD, Rule
 from proofs.recomputed.settled import NO_GATE, also_settled
-from proofs.recomputed.training_step import prove_step
+from proofs.recomputed.training_step import RULES, prove_step
 from proofs.recomputed.zero_state import from_zero_state
 from tests.proofs.building import Net
 
@@ -129,3 +132,37 @@ def test_constants_are_those_of_the_table_in_the_docs() -> None:
     """docs/training-step.md; bias corrections are those of the second step."""
     assert (Fraction(1, 100), Fraction(9, 10), Fraction(999, 1000)) == (DECAY, MOMENTUM, SECOND)
     assert (Fraction(1, 10**8), 1, 2) == (STABILISER, THRESHOLD, STEP)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "clip-value"])
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_a_formula_is_what_is_computed(rule: Any, layer_norm: bool) -> None:
+    """Read as it is written: a space is a product, and "at 0" where it holds."""
+    written = optimizers.formula(rule, layer_norm=layer_norm).removesuffix(" at 0").replace("|w|", "w")
+    written = re.sub(r"(?<=[\w)]) (?=[\w(])", "*", written).replace("^", "**").replace("2d", "2*d")
+    d, p, rate, square = 3, 11, Fraction(2, 7), Fraction(1, 4)
+    numbers = {"d": d, "p": p, "eta": rate, "w": Fraction(1, 2), "decay": DECAY, "mu": MOMENTUM, "beta1": MOMENTUM}
+    symbols = {name: sympy.Rational(value) for name, value in (numbers | {"beta2": SECOND}).items()}
+    found = optimizers.by_gate(rule, parameters=p, strengths=[Fraction(layer_norm)] * d, square=square, rate=rate)
+    assert sympy.sympify(written.replace("lambda", "decay"), locals=symbols) == sympy.Rational(found)
+
+
+def test_clipping_by_value_has_a_bound_for_a_formula() -> None:
+    for layer_norm in (True, False):
+        assert optimizers.formula("clip-value", layer_norm=layer_norm).startswith("at least (1 - eta^2 |w|^2)^d at 0")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_symbols_are_those_of_the_rule_itself(rule: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a block of the tokens and one more, or of the tensors of two parameters; and they have to agree."""
+    sizes, determinant = list[int](), optimizers._determinant
+
+    def watched(matrix: Any, more: int = 0) -> Any:
+        sizes.append(matrix.rows)
+        return determinant(matrix) + more
+
+    monkeypatch.setattr(optimizers, "_determinant", watched)
+    assert optimizers.symbolically(rule, 2)
+    assert sizes == [{"sign": 2, "heavy-ball": 4, "adam": 6, "adamw": 6}.get(rule, 3)]
+    monkeypatch.setattr(optimizers, "_determinant", lambda matrix: watched(matrix, 1))
+    assert not optimizers.symbolically(rule, 2)
