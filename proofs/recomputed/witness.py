@@ -35,7 +35,7 @@ from proofs.recomputed.published_witness import (
 )
 from proofs.verdict import Verdict
 
-MOST_PAIRS = 200_000
+MOST_PAIRS = 400_000
 STATEMENT = (
     "Of the {pairs} ordered pairs of distinct prompts of at most {context} tokens over {vocabulary} tokens, the "
     "published witness, written into the network of this certificate, gives equal states on {printed} as printed and "
@@ -127,10 +127,11 @@ def count_witness(graphs: Mapping[int, Graph], *, vocabulary: int, context: int)
 
 def _expect_networks(graphs: Mapping[int, Graph], vocabulary: int, context: int) -> None:
     prompts = sum(vocabulary**n for n in range(1, context + 1))
-    if vocabulary < 1 or context < 1 or prompts**2 > MOST_PAIRS * 2:
+    pairs = prompts * (prompts - 1)
+    if vocabulary < 1 or context < 1 or pairs > MOST_PAIRS:
         raise InvalidInput(
-            f"Expected at most {MOST_PAIRS} pairs, but {vocabulary} tokens and {context} positions give "
-            f"{prompts * (prompts - 1)}; choose smaller numbers."
+            f"Expected at most {MOST_PAIRS} ordered pairs, but {vocabulary} tokens and {context} positions give "
+            f"{pairs}; choose smaller numbers."
         )
     for length in range(1, context + 1):
         graph = graphs.get(length)

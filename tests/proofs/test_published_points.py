@@ -118,7 +118,8 @@ def test_equal_states_that_the_criterion_does_not_foresee_are_counted() -> None:
 
 @pytest.mark.parametrize(("vocabulary", "context", "reason"), [
     (0, 1, "at most"), (-1, 1, "at most"), (3, 0, "at most"), (3, -1, "at most"), (25, 2, "at most"),
-    (1000, 1, "at most"),
+    (1000, 1, "at most"), (633, 1, "at most 400000 ordered pairs, but 633 tokens and 1 positions give 400056;"),
+    (632, 1, "for length 1"),
     (24, 2, "for length 1"), (400, 1, "for length 1"), (1, 400, "for length 1"),
 ])  # fmt: skip
 def test_so_many_pairs_are_looked_at_and_no_more(vocabulary: int, context: int, reason: str) -> None:
