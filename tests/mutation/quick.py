@@ -79,8 +79,8 @@ QUICK = {  # in the order in which they run, those that notice most first
                 "values",
             )
         ),
-        "test_numbers_apart test_numbers_of_widths test_numbered_gathers test_value_numbering test_numbered_constants"
-        " test_sums_to_one test_mixtures test_equal_numbers test_structural"
+        "test_numbers_apart test_numbers_of_widths test_numbered_gathers test_numbers_that_move test_value_numbering"
+        " test_numbered_constants test_sums_to_one test_mixtures test_equal_numbers test_structural"
         " test_two_blocks::test_the_pair_is_shown_on_the_captured_network"
         " test_two_blocks::test_a_common_continuation_keeps_them_equal test_price::test_long_values_are_too_many"
         " test_price::test_no_more_numbers_are_looked_up_than_were_paid",

@@ -129,6 +129,22 @@ def test_what_is_a_multiple_in_the_first_entry_alone_is_none(last: tuple[int, in
     assert found == made.of([(0, 0)] * 2, [(1, 2), last] * 2)
 
 
+def test_mixtures_of_one_number_have_one_value() -> None:
+    """Of rows of which one is scored 0 and the other twice, entry by entry, for any two shifts."""
+    made, seen = Mixtures(), dict[int | None, list[int]]()
+    for first, second in product(product(range(3), range(5)), repeat=2):
+        behind = [3**one + 3**two for one, two in zip(first, second, strict=True)]
+        assert seen.setdefault(made.of([(0, 0)], [first, second]), behind) == behind, (first, second)
+
+
+def test_the_first_number_of_a_table_is_one_like_any_other() -> None:
+    table = Table()
+    one = table.constant("real", (1,), (Fraction(1),))
+    score, row, *rows = (table.fresh() for _ in range(4))
+    plain, shifted = table.weigh(score, row), table.weigh(table.shift(score, one), row)
+    assert mixture(table, [plain, shifted], rows) != mixture(table, [plain, plain], rows)
+
+
 def test_weights_of_anything_else_make_no_mixture() -> None:
     made = Mixtures()
     plain, other = made.table.fresh(), made.table.fresh()
