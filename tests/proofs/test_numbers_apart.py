@@ -36,6 +36,21 @@ def test_long_constants_are_told_apart(operation: str) -> None:
     assert not equal(with_constant(operation, lambda n: [3, LONG + n, 5]), (1,), (1, 1))
 
 
+def test_a_sum_is_told_apart_where_a_multiple_of_it_is_too_long() -> None:
+    """(x + n) times a long constant, of which n times the constant is not worked out."""
+
+    def network(summand: Callable[[int], int]) -> Callable[[int], Graph]:
+        def made(length: int) -> Graph:
+            net, x = rows(length)
+            last = net.op("add", last_row(net, x, length), net.constant(summand(length), (1, 1, WIDTH)))
+            return net.graph(net.op("multiply", last, net.constant(LONG, (1, 1, WIDTH))))
+
+        return made
+
+    assert equal(network(lambda _: 2), (1,), (1, 1))
+    assert not equal(network(lambda n: n), (1,), (1, 1))
+
+
 @pytest.mark.parametrize("operation", ["add", "multiply", "maximum"])
 def test_so_is_what_is_made_of_long_constants_alone(operation: str) -> None:
     def network(alike: bool) -> Callable[[int], Graph]:
@@ -137,8 +152,11 @@ def test_mixtures_of_one_number_have_one_value() -> None:
         assert seen.setdefault(made.of([(0, 0)], [first, second]), behind) == behind, (first, second)
 
 
-def test_the_first_number_of_a_table_is_one_like_any_other() -> None:
+@pytest.mark.parametrize("before", range(4))
+def test_the_first_numbers_of_a_table_are_like_any_other(before: int) -> None:
     table = Table()
+    for _ in range(before):
+        table.fresh()
     one = table.constant("real", (1,), (Fraction(1),))
     score, row, *rows = (table.fresh() for _ in range(4))
     plain, shifted = table.weigh(score, row), table.weigh(table.shift(score, one), row)

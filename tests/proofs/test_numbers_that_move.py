@@ -15,7 +15,7 @@ from proofs.kernel.value_numbering.values import Value
 from proofs.network.graph import Graph
 from tests.adversary.points import every_value, inputs_at
 from tests.proofs.building import Net
-from tests.proofs.numbering import WIDTH, rows
+from tests.proofs.numbering import VOCABULARY, WIDTH, rows
 
 PROMPTS = [(1,), (2,), (1, 1), (1, 2), (2, 1), (1, 2, 1), (1, 1, 2), (3, 3, 3)]
 Made = Callable[[Net, int, int], Iterator[int]]  # of a net, its rows and their number: nodes that are looked at
@@ -62,6 +62,14 @@ def taken(net: Net, x: int, length: int) -> Iterator[int]:
     square = net.parameter("square", WIDTH, WIDTH)
     for axis, place in product((0, 1), (0, 1)):
         yield net.op("take", square, net.constant(place, (), "integer"), axis=axis)
+
+
+def told_by_place(net: Net, _x: int, length: int) -> Iterator[int]:
+    """Tokens whose places are the first axis, and never the second one."""
+    tokens = net.op("permute", net.tokens(length, VOCABULARY), order=(1, 0))
+    found = net.op("take", net.parameter("embedding", VOCABULARY, WIDTH), tokens, axis=0)
+    placed = net.op("tanh", net.op("add", found, net.parameter("places", length, 1, WIDTH)))
+    yield net.op("sum", placed, axes=(0,), keep=True)
 
 
 def wider(net: Net, x: int, length: int) -> Iterator[int]:
@@ -150,7 +158,7 @@ def may_be(first: Any, second: Any) -> bool:
     return (first - second).contains(0) if hasattr(first, "contains") else first == second
 
 
-@pytest.mark.parametrize("make", [gathered, taken, wider, weighed, mixed, normed])
+@pytest.mark.parametrize("make", [gathered, taken, told_by_place, wider, weighed, mixed, normed])
 def test_what_has_one_number_has_one_value_wherever_it_is_moved(make: Made) -> None:
     """And there is a number for every place along the axes that are cut, and weights that are said to sum to one do."""
     lengths = {len(prompt) for prompt in PROMPTS}
