@@ -65,7 +65,7 @@ class Extent:
     budget: float = 3.0
 
 
-QUICK = Extent(prompts=4, length=12, places=3, scanned=4096, nearest=256, states=1000, crossed=1, budget=1.5)
+QUICK = Extent(prompts=4, length=12, places=3, scanned=2048, nearest=256, states=500, crossed=1, budget=1.5)
 
 
 def chosen_formats(names: Sequence[str]) -> list[Format]:

@@ -120,7 +120,9 @@ def test_prompts_side_by_side_share_what_was_run_at_the_first_position(folder, m
     assert runs(512) < runs(10**9) / 3
 
 
-@pytest.mark.parametrize(("family", "observe"), [("mixtral", "router-scores"), ("llama", "logprobs")])
+@pytest.mark.parametrize(
+    ("family", "observe"), [pytest.param("mixtral", "router-scores", marks=pytest.mark.slow), ("llama", "logprobs")]
+)
 def test_what_is_shared_at_the_first_position_is_not_rounded(family, observe, monkeypatch, tmp_path):
     """Some observations of a half type are read in float32."""
     monkeypatch.setenv("SIPIT_CACHE", str(tmp_path))

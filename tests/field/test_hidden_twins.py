@@ -46,7 +46,7 @@ def test_tokens_that_are_one_behind_a_projection_are_not_told_apart(policy, laye
         assert {101, 2001} <= {*inversion.alternatives[0].token_ids}
 
 
-@pytest.mark.parametrize(("bias", "units"), [(True, 6), (False, 5)])
+@pytest.mark.parametrize(("bias", "units"), [(True, 6), pytest.param(False, 5, marks=pytest.mark.slow)])
 def test_a_token_behind_dead_units_is_named_with_all_others_there(bias, units):
     """What a feed-forward network adds is a constant where all of its ReLUs are off: its bias, or a row of zeros."""
     size = {"hidden_act": "relu", "mlp_bias": bias, "intermediate_size": units, "vocab_size": 3000}

@@ -24,6 +24,7 @@ from tests.field.places import (
     refused,
     rewritten,
 )
+from tests.sipit.cases import rest_slow
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_a_weight_in_two_shards_is_refused_whichever_the_index_names(folder, tmp
 
 
 # The prefixes of their bodies: model., transformer., gpt_neox.
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt-neox"])
+@pytest.mark.parametrize("family", rest_slow("llama", "gpt2", of=["llama", "gpt2", "gpt-neox"]))
 @pytest.mark.parametrize("wrapped", ["", "_orig_mod."])
 @pytest.mark.parametrize("which", [0, -1])
 def test_two_weights_that_differ_for_one_place_are_refused_and_equal_ones_are_not(

@@ -10,6 +10,7 @@ import sipit
 from sipit.privacy.calibration import calibrate
 from tests.field.models import llama
 from tests.field.places import assert_refused, called, model_folder, plain_states, prompts_file, rewritten
+from tests.sipit.cases import rest_slow
 from tests.sipit.folders import save
 
 PROMPTS = [[65, 66, 200, 67, 300, 68, 9], [80, 90, 100, 110]]
@@ -64,7 +65,7 @@ def test_states_of_several_layers_in_another_container_are_told(whole, tmp_path)
 
 
 @pytest.mark.parametrize("family", [pytest.param("llama", marks=pytest.mark.slow), "gpt2"])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", rest_slow(torch.bfloat16, of=[torch.float16, torch.bfloat16]))
 def test_a_checkpoint_that_was_saved_in_a_half_type_is_the_same_network(tmp_path, family, dtype):
     folder, half = tmp_path / "model", tmp_path / "half"
     model_folder(folder, family)

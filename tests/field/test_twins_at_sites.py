@@ -121,7 +121,7 @@ def test_no_token_is_named_whose_twin_shows_the_same(case):
             assert list(inversion.token_ids) == prompt and prompt not in met
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", rest_slow(next(iter(MODELS)), of=MODELS))
 def test_nor_is_one_in_front_of_the_state_that_is_known(name):
     model = made(name)
     for token in itertools.chain(range(0, TWINS, 6), range(VOCABULARY - TWINS, VOCABULARY, 6)):
@@ -132,7 +132,7 @@ def test_nor_is_one_in_front_of_the_state_that_is_known(name):
         assert found.segments[0].tested == VOCABULARY
 
 
-@pytest.mark.parametrize("name", ["projection", "norm"])
+@pytest.mark.parametrize("name", rest_slow("projection", of=["projection", "norm"]))
 def test_nor_is_one_at_the_end_of_a_known_prefix(name):
     model = made(name)
     for token in itertools.chain(range(0, TWINS, 6), range(VOCABULARY - TWINS, VOCABULARY, 6)):

@@ -17,6 +17,7 @@ from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.multiprecision import Multiprecision
 from proofs.operations.interpreter import evaluate
 from proofs.provers.branches import with_witness
+from tests.sipit.cases import rest_slow
 
 FAMILIES = {
     "gpt2": "analytic", "gpt_neo": "analytic", "gpt_neox": "analytic", "opt": "C0", "bloom": "analytic",
@@ -48,7 +49,7 @@ def model_of(config: Any, attention: str = "eager") -> torch.nn.Module:
     return model
 
 
-@pytest.mark.parametrize("name", SLOWER)
+@pytest.mark.parametrize("name", rest_slow(*SLOWER[::2], of=SLOWER))
 def test_balls_hold_the_oracle_and_their_midpoints_are_cast_free_float64(name: str) -> None:
     config = small(name)
     graph = capture_graph(config, length=len(TOKENS))
@@ -95,8 +96,8 @@ def _fraction(value: Any) -> Any:
 OTHERS = ("llama4_text", "granite_swa", "glm_moe_dsa", "mimo_v2_flash", "nemotron_h", "dots3_note_text")
 
 
-@pytest.mark.parametrize("name", [*SLOWER, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", rest_slow(*SLOWER, of=[*SLOWER, *OTHERS]))
+@pytest.mark.parametrize("attention", rest_slow("sdpa", of=["eager", "sdpa"]))
 def test_the_graph_computes_what_the_library_does(name: str, attention: str) -> None:
     config = small(name)
     try:

@@ -11,6 +11,7 @@ from numerics.networks.shrinking import small_copy
 from numerics.networks.text_class import context_of
 from proofs import InvalidInput, Unsupported
 from proofs.structure.dependence import causal
+from tests.sipit.cases import rest_slow
 
 DECODER = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
 SIZES = {
@@ -44,7 +45,7 @@ def test_no_size_below_one_is_captured_for_another(family: str, size: int, tmp_p
             assert causal(graph) and all(0 not in node.type.shape for node in graph.nodes), (name, beside)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "mamba"])
+@pytest.mark.parametrize("family", rest_slow("llama", of=["gpt2", "llama", "mamba"]))
 def test_a_config_without_named_outputs_is_the_network_that_it_is_with_them(family: str) -> None:
     config, unnamed = (small_copy(AutoConfig.for_model(family)) for _ in range(2))
     unnamed.return_dict = False

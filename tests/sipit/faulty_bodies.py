@@ -124,3 +124,5 @@ FAULTS = {
     )
 }  # fmt: skip
 FAULTS |= {f"ignores {name}": ignores(name) for name in ("attention_mask", "position_ids", "use_cache")}
+# The class around a body that takes nothing but ids cannot run it.
+RUN = sorted(set(FAULTS) - {"refuses_what_it_does_not_know"})

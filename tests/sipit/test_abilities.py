@@ -19,9 +19,19 @@ from sipit.noise.measured import measure_noise
 from sipit.noise.tolerance import derive_tolerance
 from sipit.observations.observation import Observation
 from tests.field.places import model_folder
-from tests.sipit.cases import ALL_FAMILIES, EACH_KIND, altered, assert_recovers, language_model, random_prompts, tiny
+from tests.sipit.cases import (
+    ALL_FAMILIES,
+    EACH_KIND,
+    altered,
+    assert_recovers,
+    language_model,
+    random_prompts,
+    rest_slow,
+    tiny,
+)
 from tests.sipit.faulty_bodies import (
     FAULTS,
+    RUN,
     forgets_beyond_twelve,
     ignores_everything,
     renames_its_memory,
@@ -59,8 +69,7 @@ def test_whatever_a_body_leaves_undone_states_are_right_or_refused(family, names
     assert_right_or_refused(model, sipit.capture(tiny(family), PROMPTS, layer=1))
 
 
-# The class around a body that takes nothing but ids cannot run it.
-@pytest.mark.parametrize("name", sorted(set(FAULTS) - {"refuses_what_it_does_not_know"}))
+@pytest.mark.parametrize("name", rest_slow(*RUN[::2], of=RUN))
 @pytest.mark.parametrize("family", [pytest.param("gpt2", marks=pytest.mark.slow), "llama"])
 def test_its_prompts_come_back_under_a_tolerance_of_rounding(family, name):
     model = wrapped_model(family, FAULTS[name])
@@ -147,7 +156,7 @@ def test_so_it_is_in_half_types(dtype):
 
 
 @pytest.mark.parametrize("family", EACH_KIND)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", rest_slow(torch.float32, of=[torch.float32, torch.bfloat16]))
 def test_nothing_is_left_out_where_the_library_only_rounds(family, dtype):
     assert measure_noise(tiny(family), Observation.of(None, 1), computed=dtype, stored=dtype).left_out == ()
 
@@ -200,7 +209,10 @@ def test_what_was_measured_on_texts_is_another_thing_with_another_tokenizer(tmp_
     assert one.key == load_model(str(folders[0])).key
 
 
-@pytest.mark.parametrize("changed", ["torch", "transformers", "python", "processor", "device", "code"])
+@pytest.mark.parametrize(
+    "changed",
+    rest_slow("transformers", "device", "code", of=["torch", "transformers", "python", "processor", "device", "code"]),
+)
 def test_what_was_kept_with_something_else_is_not_found(empty_cache, monkeypatch, changed):
     """Everything that a round trip keeps is spoiled, and then the installation changes: nothing of it is read."""
     model = tiny("gpt2")

@@ -20,7 +20,7 @@ from sipit.claims.check import check_model
 from sipit.claims.verify import verify_record
 from sipit.cli import run
 from sipit.models.tiny import tiny_config, tiny_module
-from tests.sipit.cases import EACH_KIND, assert_recovers, inverted, random_prompts, tiny
+from tests.sipit.cases import EACH_KIND, assert_recovers, inverted, random_prompts, rest_slow, tiny
 from tests.sipit.folders import (
     PROMPT,
     adapted,
@@ -204,7 +204,7 @@ def test_an_adapter_with_a_configuration_of_its_base_but_no_weights_is_no_base(t
 
 
 @pytest.mark.parametrize("rows", [520, 300])
-@pytest.mark.parametrize("family", ["llama", "gemma3"])
+@pytest.mark.parametrize("family", rest_slow("gemma3", of=["llama", "gemma3"]))
 @pytest.mark.parametrize("saved", [None, ["embed_tokens"], ["embed_tokens", "lm_head"]])
 def test_an_embedding_of_another_length_comes_with_the_adapter(tmp_path, rows, family, saved):
     """A chat model has tokens that its base has not; `peft` saves the rows of both tables where that is so."""
@@ -286,6 +286,7 @@ def test_the_digest_is_of_the_base_the_adapter_and_what_is_asked_of_it(tmp_path)
 # What is proved.
 
 
+@pytest.mark.slow
 def test_rows_that_only_the_adapter_makes_equal_are_found(tmp_path):
     _, name = lora_folder(tmp_path, modules_to_save=["embed_tokens"])
     path = tmp_path / "adapter" / "adapter_model.safetensors"

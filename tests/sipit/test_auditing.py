@@ -19,7 +19,7 @@ from sipit.privacy.extremes import _fits, _quantile
 from sipit.privacy.fingerprint import fingerprint, fingerprinted
 from sipit.privacy.power import power_of
 from sipit.states.files import States
-from tests.sipit.cases import random_prompts, tiny
+from tests.sipit.cases import random_prompts, rest_slow, tiny
 
 PROMPTS = random_prompts(40, longest=30, shortest=2, seed=8)
 
@@ -35,6 +35,7 @@ def test_honest_states_are_consistent(how):
     assert answers.count("inconsistent") <= 2  # of 40 at a rate of 0.01; more has a probability below 0.01
 
 
+@pytest.mark.slow
 def test_every_other_origin_is_noticed():
     model = tiny("llama")
     found = audit_states(model, sipit.capture(model, PROMPTS[:1], layer=1), PROMPTS[:1])
@@ -123,7 +124,9 @@ def test_every_rate_has_a_threshold_and_a_rarer_one_is_not_lower(runs, rates):
         assert stats.gumbel_r.cdf(places).mean() == pytest.approx(1 - rate, rel=1e-4)
 
 
-@pytest.mark.parametrize("rate", [5e-324, 1e-300, 1e-9, 0.5, 0.9999999, 1 - 2**-53])
+@pytest.mark.parametrize(
+    "rate", rest_slow(5e-324, 0.5, 1 - 2**-53, of=[5e-324, 1e-300, 1e-9, 0.5, 0.9999999, 1 - 2**-53])
+)
 def test_an_audit_at_any_rate_ends_with_a_short_record(rate, monkeypatch):
     model = tiny("llama")
     found = audit_states(model, sipit.capture(model, PROMPTS[:2], layer=1), PROMPTS[:2], rate=rate)

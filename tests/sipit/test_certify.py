@@ -144,7 +144,9 @@ def test_a_model_of_another_class_is_told_from_hidden_values(tmp_path, record, c
     assert "but tiny-llama has none; name the model that the graph is of" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("drawn", [["--seed", "5"], ["--seed", "5", "--dtype", "bfloat16"]])
+@pytest.mark.parametrize(
+    "drawn", [pytest.param(["--seed", "5"], marks=pytest.mark.slow), ["--seed", "5", "--dtype", "bfloat16"]]
+)
 def test_weights_that_were_drawn_are_drawn_again_as_they_were(drawn, tmp_path, monkeypatch, capsys):
     """Where no cache has them, what the record says of itself finds them, and their digest decides."""
     prompts, file = tmp_path / "prompts.txt", tmp_path / "record.json"
@@ -310,6 +312,7 @@ def test_processes_give_the_same_certificate():
     assert one.to_json() == two.to_json()
 
 
+@pytest.mark.slow
 def test_prompts_that_there_is_no_room_to_tell_equal_stay_open(tmp_path, capsys, monkeypatch):
     """Repeated tokens have one state here: shown to be equal, or else undecided, and never misuse."""
     prompts, record = tmp_path / "prompts.jsonl", tmp_path / "record.json"

@@ -332,7 +332,7 @@ def test_as_a_program_the_streams_are_kept_apart(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, env=os.environ)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["verdict"] == "recovered"
-    code = f"from sipit.cli import main; import sys; sys.argv[1:] = {[*arguments, '-o', 'none/a.json']!r}; main()"
+    code = "from sipit.cli import main; import sys; sys.argv[1:] = ['verify', 'none.json', '--json']; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, env=os.environ)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.strip().splitlines()) == 1

@@ -12,10 +12,12 @@ from sipit.inversion.probes import keep_probes, kept_probes, probes_key, trained
 from sipit.inversion.token_rows import token_rows
 from sipit.models.network import Network
 from sipit.privacy.calibration import calibrate
-from tests.sipit.cases import tiny
+from tests.sipit.cases import rest_slow, tiny
 
 
-@pytest.mark.parametrize("part", ["later.sizes", "first.scale", "later.halves", "trained"])
+@pytest.mark.parametrize(
+    "part", rest_slow("later.sizes", "trained", of=["later.sizes", "first.scale", "later.halves", "trained"])
+)
 @pytest.mark.parametrize("damage", [
     lambda tensor: tensor[..., :-1], lambda tensor: tensor * torch.nan, lambda _: None,
     lambda tensor: tensor.to(torch.complex64), lambda tensor: tensor.bfloat16(), lambda tensor: tensor.flatten()[0],

@@ -22,8 +22,8 @@ from sipit.installation.examination import Examination, examine
 from sipit.installation.round_trip import check_abilities, check_round_trip
 from sipit.installation.versions import Library, libraries_named, python_required
 from sipit.states.files import States
-from tests.sipit.cases import ALL_FAMILIES, tiny
-from tests.sipit.faulty_bodies import FAULTS, forgets_beyond_twelve, wrapped_model
+from tests.sipit.cases import ALL_FAMILIES, rest_slow, tiny
+from tests.sipit.faulty_bodies import FAULTS, RUN, forgets_beyond_twelve, wrapped_model
 
 ROOT = Path(__file__).parents[2]
 FIELDS = {"name", "status", "detail", "remedy"}
@@ -97,6 +97,7 @@ def test_bad_input_is_told_as_everywhere(capsys, nothing_imported, line):
     assert output == "" and re.fullmatch(r"sipit: [^\n]+\n", error)
 
 
+@pytest.mark.slow
 def test_a_torch_that_cannot_be_imported_is_a_line(tmp_path):
     (tmp_path / "torch.py").write_text("raise OSError('libcudart.so.13: cannot open shared object file')")
     code = "import sys; sys.argv[1:] = ['doctor', '--json']; from sipit.cli import main; main()"
@@ -163,8 +164,7 @@ def test_every_family_makes_its_round_trip(family):
     assert len(found) == 2 + (model.abilities.memory is not None) + len(model.abilities.padding) - 1
 
 
-# A body that refuses what its own head hands it is no model of a library.
-@pytest.mark.parametrize("name", sorted({*FAULTS} - {"refuses_what_it_does_not_know"}))
+@pytest.mark.parametrize("name", rest_slow(*RUN[1::2], of=RUN))
 def test_a_body_that_does_not_understand_is_slower_and_right(name):
     model = wrapped_model("llama", FAULTS[name])
     line = check_abilities(model)

@@ -39,7 +39,7 @@ def stored_as(states, dtype):
 # Number formats.
 
 
-@pytest.mark.parametrize("policy", ["draft", "exhaustive"])
+@pytest.mark.parametrize("policy", rest_slow("draft", of=["draft", "exhaustive"]))
 @pytest.mark.parametrize("stored", [*WIDE, *NARROW], ids=str)
 @pytest.mark.parametrize("family", rest_slow("gpt2", "gemma3", of=["gpt2", "llama", "gemma3"]))
 def test_states_stored_in_another_format(family, stored, policy):
@@ -225,6 +225,7 @@ def scaled_llama(power):
     return altered("llama", change)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power", rest_slow(-3, of=[-20, -3, 7, 20]))
 @pytest.mark.parametrize("policy", rest_slow("nearest", of=["nearest", "exhaustive", "draft"]))
 def test_a_power_of_two_changes_no_decision(power, policy):

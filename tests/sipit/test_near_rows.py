@@ -87,7 +87,7 @@ def scaled(size, factor):
     ("family", "layer", "change", "dtype"),
     [
         ("qwen3", 2, clustered(1e-3, 1e-6), "float32"),
-        ("bloom", 2, scaled(100, 5), "float32"),
+        pytest.param("bloom", 2, scaled(100, 5), "float32", marks=pytest.mark.slow),
         pytest.param("bloom", 1, scaled(1, 2), "float16", marks=pytest.mark.slow),
         pytest.param("mixtral", 1, clustered(3e-3, 1e-6), "float32", marks=pytest.mark.slow),
         pytest.param("mistral", 2, clustered(3e-3, 1e-6), "float32", marks=pytest.mark.slow),

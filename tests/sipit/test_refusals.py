@@ -48,7 +48,7 @@ class Failing:
             return work()
 
 
-@pytest.mark.parametrize("name", rest_slow("loading", "inverting", of=WORK))
+@pytest.mark.parametrize("name", rest_slow("inverting", of=WORK))
 def test_it_is_raised_at_whatever_call_it_happens(monkeypatch, name):
     WORK[name]()  # what is kept from a first time is not done again
     counted = Failing(0, SHORT)

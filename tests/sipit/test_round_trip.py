@@ -94,7 +94,7 @@ def test_a_prefill_cut_at_any_place(family):
 
 @pytest.mark.edge
 @pytest.mark.parametrize("padding", ["left", "right"])
-@pytest.mark.parametrize("family", rest_slow("gpt2", "mamba", of=ALL_FAMILIES))
+@pytest.mark.parametrize("family", rest_slow("mamba", of=ALL_FAMILIES))
 def test_rows_of_a_padded_batch(family, padding):
     model = tiny(family)
     prompts = random_prompts(5, longest=20, seed=4)

@@ -151,7 +151,7 @@ def test_a_half_type_away_from_zero_is_on_no_coarser_grid_than_its_own(seed, siz
     assert found is None or float((found.steps / own).max()) <= 1.1
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", rest_slow(torch.bfloat16, of=[torch.bfloat16, torch.float16]))
 @pytest.mark.parametrize("grouped", rest_slow("row", of=["tensor", "row", "block"]))
 @pytest.mark.parametrize(("observe", "layer"), [("keys,values", 1), ("residual", 2), ("logits", None)])
 def test_prompts_come_back_from_a_grid_with_an_offset_in_a_half_type(observe, layer, grouped, dtype):

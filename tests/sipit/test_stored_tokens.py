@@ -88,7 +88,7 @@ def test_a_half_type_may_have_been_cut_off(family):
 
 
 @pytest.mark.parametrize("how", ROUNDED)
-@pytest.mark.parametrize("beside", rest_slow(-0.6, 0.5, 1.0, of=[-1.0, -0.6, -0.5, -0.4, 0.4, 0.5, 0.6, 1.0]))
+@pytest.mark.parametrize("beside", rest_slow(-0.6, 0.5, of=[-1.0, -0.6, -0.5, -0.4, 0.4, 0.5, 0.6, 1.0]))
 @pytest.mark.parametrize("prompt", rest_slow(PLACED[0], of=PLACED))
 def test_a_twin_half_a_step_beside_is_never_named_for_the_true_token(how, beside, prompt):
     """Every coordinate of the twin lies a part of a step beside that of the other token."""
@@ -143,7 +143,7 @@ def test_a_box_that_holds_many_tokens_names_none_before_the_true_one_is_tested(b
 
 
 @pytest.mark.parametrize("small", [1024, 0])  # tokens of a vocabulary that is tested whole behind every alternative
-@pytest.mark.parametrize("relative", [0.05, 0.2])
+@pytest.mark.parametrize("relative", rest_slow(0.2, of=[0.05, 0.2]))
 @pytest.mark.parametrize(("length", "told"), [(5, True), (3, False)])
 def test_twins_in_one_box_are_told_apart_by_later_rows(relative, small, length, told, monkeypatch):
     """In a large vocabulary by two of them: of that one, one row is not enough."""

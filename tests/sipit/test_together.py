@@ -12,7 +12,7 @@ from tests.sipit.cases import answers, assert_never_wrong, random_prompts, relab
 
 
 @pytest.mark.parametrize("policy", ["draft", "nearest"])
-@pytest.mark.parametrize("family", rest_slow("gpt2", "bloom", of=["gpt2", "llama", "bloom", "mamba"]))
+@pytest.mark.parametrize("family", rest_slow("bloom", of=["gpt2", "llama", "bloom", "mamba"]))
 def test_answers_are_those_of_one_by_one(family, policy):
     model = tiny(family)
     prompts = random_prompts(7, longest=24, seed=71)
