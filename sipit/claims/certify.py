@@ -99,9 +99,13 @@ def _found(
 
     Raises:
         Undecided: enclosures too wide to go on with, and no more bits are allowed.
+        KeyboardInterrupt: with words, where nothing is kept of what is interrupted.
     """
     if vocabulary is not None and observed is None and bits is None:
-        margin, result = vocabulary_margin(model, rows, vocabulary, chosen, progress)
+        try:
+            margin, result = vocabulary_margin(model, rows, vocabulary, chosen, progress)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("nothing is kept of a margin over a vocabulary") from None
         return margin.verdict, result, str(margin.weights["sha256"])
     if vocabulary is not None:
         rows = _continuations(model, rows, vocabulary)

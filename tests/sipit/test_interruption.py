@@ -41,6 +41,20 @@ def test_an_interruption_is_130_and_says_how_to_go_on(command, capsys, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+def test_what_keeps_nothing_of_a_margin_says_so(capsys, monkeypatch, tmp_path):
+    def interrupt(*arguments, **named):
+        raise KeyboardInterrupt
+
+    (tmp_path / "p.txt").write_text("a\n")
+    line = ["certify", "tiny-gpt2", "--prompts", str(tmp_path / "p.txt"), "--vocabulary", "8", "--layer", "1"]
+    monkeypatch.setattr("sipit.claims.certify.vocabulary_margin", interrupt)
+    assert run(line) == 130
+    assert "begins anew" in capsys.readouterr().err
+    monkeypatch.setattr("sipit.claims.certify.certify_separation", interrupt)
+    assert run([*line, "--bits", "64"]) == 130
+    assert "goes on" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("seen", "status"), [(True, 130), (False, 2)])
 def test_an_interruption_that_a_library_makes_an_error_of_is_one(seen, status, capsys, monkeypatch):
     def broken(*arguments, **named):
