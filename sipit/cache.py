@@ -27,7 +27,7 @@ from proofs.network.tensor_file import read_header
 if TYPE_CHECKING:
     import torch
 
-_SEAL, _NOTE = "sha256", "note"  # in the header of a file of tensors
+_SEAL, NOTE = "sha256", "note"  # in the header of a file of tensors
 
 
 def cache_folder() -> Path:
@@ -80,14 +80,17 @@ def _place(device: "torch.device | str") -> str:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Generator[bool]:
-    """Whether no other process is in a folder; as long as this one is, no other can be. Ends with the process."""
+def alone_in(folder: Path) -> Generator[bool | None]:
+    """Whether no other process is in a folder; as long as this one is, no other can be. Ends with the process.
+
+    None where that cannot be told: a system without such locks, or a folder that cannot be opened.
+    """
     try:
-        import fcntl  # not everywhere
+        import fcntl
 
         place = os.open(folder, os.O_RDONLY)
     except (ImportError, OSError):
-        yield False
+        yield None
         return
     try:
         fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -152,6 +155,12 @@ def kept_tensors(key: str) -> "dict[str, torch.Tensor] | None":
     return None if found is None else found[0]
 
 
+def forget(key: str) -> None:
+    """Removes what is kept under a key."""
+    with contextlib.suppress(OSError):
+        (cache_folder() / key).unlink()
+
+
 def keep_tensors(key: str, tensors: "dict[str, torch.Tensor]") -> None:
     """Keeps tensors under a key where the cache can be written."""
     with contextlib.suppress(*full_disk()):  # or more than its library can write into one file
@@ -186,7 +195,7 @@ def sealed_tensors(tensors: "dict[str, torch.Tensor]", note: str = "") -> bytes:
     from safetensors.torch import save
 
     plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    return save(plain, {_SEAL: _seal(plain, note), _NOTE: note})
+    return save(plain, {_SEAL: _seal(plain, note), NOTE: note})
 
 
 def opened_tensors(path: Path) -> "tuple[dict[str, torch.Tensor], str] | None":
@@ -196,7 +205,7 @@ def opened_tensors(path: Path) -> "tuple[dict[str, torch.Tensor], str] | None":
 
     try:
         about = read_header(path).metadata
-        tensors, note = load_file(path), about[_NOTE]
+        tensors, note = load_file(path), about[NOTE]
         return (tensors, note) if about[_SEAL] == _seal(tensors, note) else None
     except (InvalidInput, SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError):
         return None

@@ -40,8 +40,8 @@ def suspect_rows(weight: torch.Tensor) -> Suspects:
         float32: a suspicion, not a proof.
     """
     table = weight.detach()
-    norms = torch.cat([part.float().norm(dim=1) for part in table.split(_ROWS)])
-    zero = (norms == 0).nonzero().flatten()
+    zero = torch.cat([(part == 0).all(dim=1) for part in table.split(_ROWS)]).nonzero().flatten()
+    norms = torch.cat([part.double().norm(dim=1) for part in table.split(_ROWS)])
     usual = norms.median()
     others = (norms >= usual).nonzero().flatten()
     sample = others[:: max(1, len(others) // _SAMPLE)][:_SAMPLE]
@@ -55,13 +55,17 @@ def suspect_rows(weight: torch.Tensor) -> Suspects:
 
 
 def _nearest(table: torch.Tensor, norms: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """For some rows the distance to the nearest other one, shape (n,)."""
-    chosen = table[rows].float()
-    least = torch.full((len(rows),), torch.inf, device=table.device)
+    """For some rows the distance to the nearest other one, shape (n,), in float64.
+
+    Only an order is wanted of float32, so that rows are brought to a size whose squares it has.
+    """
+    unit = norms.max()
+    norms = norms / unit
+    chosen = (table[rows].double() / unit).float()
+    least = torch.full((len(rows),), torch.inf, dtype=torch.float64, device=table.device)
     best = torch.zeros_like(rows)
     for start in range(0, len(table), _ROWS):
-        part = table[start : start + _ROWS].float()
-        # Only an order is wanted here; the distance itself is that of the differences.
+        part = (table[start : start + _ROWS].double() / unit).float()
         squares = norms[start : start + _ROWS].square() - 2 * chosen @ part.T
         own = (rows >= start) & (rows < start + _ROWS)
         squares[own, rows[own] - start] = torch.inf
@@ -69,4 +73,4 @@ def _nearest(table: torch.Tensor, norms: torch.Tensor, rows: torch.Tensor) -> to
         nearer = values < least
         least = torch.where(nearer, values, least)
         best = torch.where(nearer, places + start, best)
-    return (chosen - table[best].float()).norm(dim=1)
+    return (table[rows].double() - table[best].double()).norm(dim=1)

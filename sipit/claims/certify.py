@@ -113,7 +113,7 @@ def _found(
     graphs = [capture_graph(model.module.config, chosen, "eager", length=n, stored=True) for n in lengths]
     weights, tied = weights_of(model, graphs)
     digest = weights_digest(weights)["sha256"]
-    trails = KeptTrails(f"{digest[:16]}-{chosen}", graphs)
+    trails = KeptTrails(f"{digest[:16]}-{chosen}-{bits or 'auto'}", graphs)
     certificate = certify_separation(
         graphs,
         weights,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from numerics.dtypes import name_of
-from sipit.cluster.states import Cluster
+from sipit.cluster.states import Cluster, expect_same
 from sipit.inversion.batching import PROMPTS
 from sipit.inversion.inverter import Inverter
 from sipit.inversion.outcome import Inversion
@@ -31,11 +31,11 @@ class InversionWorker:
     """An actor: one model, and the states it is given."""
 
     def __init__(
-        self, model: tuple[str, str, str, int], observation: Observation, policy: str, tolerance: Tolerance,
+        self, model: tuple[str, str, str, int, str], observation: Observation, policy: str, tolerance: Tolerance,
         rivals: int, adaptive: bool, positions: int, budget: float, tolerances: Mapping[Format, Tolerance],
         manifest: Manifest | None,
     ) -> None:  # fmt: skip
-        name, dtype, device, seed = model
+        name, dtype, device, seed, self._digest = model
         network = observed_network(load_model(name, dtype=dtype, device=device, seed=seed), observation)
         self._inverter = Inverter(
             network=network,
@@ -50,7 +50,12 @@ class InversionWorker:
         self._observation, self._manifest = observation, manifest
 
     def run(self, arrays: Sequence[torch.Tensor], truth: Sequence[Sequence[int]] | None) -> list[Inversion]:
-        """The prompts of some tensors of states, held against the true ones where these are known."""
+        """The prompts of some tensors of states, held against the true ones where these are known.
+
+        Raises:
+            InvalidInput: as for `expect_same`.
+        """
+        expect_same(self._inverter.network.model, self._digest)
         states = States(tuple(arrays), manifest=self._manifest, observation=self._observation)
         return self._inverter.invert_all(states, truth=truth)
 
@@ -76,7 +81,7 @@ def invert_on_cluster(
     size = max(1, min(PROMPTS, math.ceil(len(states) / (TURNS * cluster.workers))))
     cuts = [slice(start, start + size) for start in range(0, len(states), size)]
     parts = [(states.arrays[cut], None if truth is None else truth[cut]) for cut in cuts]
-    named = (model.name, name_of(model.dtype), str(model.device), seed)
+    named = (model.name, name_of(model.dtype), str(model.device), seed, model.digest)
     arguments = (
         named, states.observation, policy, inverter.tolerance, inverter.rivals, inverter.adaptive,
         sum(map(len, states)), inverter.budget, dict(inverter.tolerances), states.manifest,

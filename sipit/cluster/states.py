@@ -40,13 +40,32 @@ PIECES = 4  # of the states for each worker, so that later ones profit from the 
 class Worker:
     """An actor: one model, and the shards it is given."""
 
-    def __init__(self, name: str, dtype: str, device: str, seed: int) -> None:
+    def __init__(self, name: str, dtype: str, device: str, seed: int, digest: str) -> None:
         self._model = load_model(name, dtype=dtype, device=device, seed=seed)
+        self._digest = digest
 
     def run(self, prompts: Prefixes, layers: Sequence[int], folder: str, batch: int) -> int:
-        """Fills the store of one shard; the number of its prompts."""
+        """Fills the store of one shard; the number of its prompts.
+
+        Raises:
+            InvalidInput: as for `expect_same`.
+        """
+        expect_same(self._model, self._digest)
         store_states(self._model, prompts, layers=layers, folder=Path(folder), batch=batch)
         return len(prompts)
+
+
+def expect_same(model: LanguageModel, digest: str) -> None:
+    """Compares the model that a worker has loaded by its name with the one that the command has.
+
+    Raises:
+        InvalidInput: its weights are other ones.
+    """
+    if model.digest != digest:
+        raise InvalidInput(
+            f"Expected one model wherever workers run, but a worker's {model.name} has other weights; put the same "
+            "files there, and begin anew."
+        )
 
 
 class Cluster:
@@ -78,7 +97,7 @@ class Cluster:
         dtype = name_of(model.dtype)
         tasks = [(part, list(layers), str(folder / f"shard-{number:06d}"), batch) for number, part in enumerate(parts)]
         done = 0
-        for _, count in self.by_actors(Worker, (model.name, dtype, str(model.device), seed), tasks):
+        for _, count in self.by_actors(Worker, (model.name, dtype, str(model.device), seed, model.digest), tasks):
             done += count
             if progress is not None:
                 progress(done, len(corpus))

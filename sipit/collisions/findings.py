@@ -264,7 +264,13 @@ def _rows(states: Any, rows: NDArray[np.int64]) -> Any:
 
 
 def _larger_norm(states: Any, pair: Pair) -> float:
-    return max(float(np.linalg.norm(np.asarray(states[row], dtype=np.float64))) for row in (pair.first, pair.second))
+    return max(_norm(np.asarray(states[row], dtype=np.float64)) for row in (pair.first, pair.second))
+
+
+def _norm(row: NDArray[np.float64]) -> float:
+    """Of any size: the squares of tiny entries are 0, those of large ones infinite."""
+    largest = float(np.abs(row).max())
+    return largest * float(np.linalg.norm(row / largest)) if largest else 0.0
 
 
 def _by_length(states: Any, prompts: Prefixes, leaders: NDArray[np.int64]) -> tuple[AtLength, ...]:

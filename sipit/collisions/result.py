@@ -17,8 +17,7 @@ def layers_json(model: LanguageModel, corpus: Corpus, examined: Iterable[Examine
     """The fields of a record: `prompts`, `pairs`, `layers`, `collisions`, the `theorems` behind these, and `bound`."""
     examined = list(examined)
     count = len(corpus)
-    collided = any(one.verdict is not Verdict.SEPARATED for one in examined)
-    bound, reason = _bound(corpus, collided)
+    bound, reason = _bound(corpus, {one.verdict for one in examined})
     return {
         "prompts": count,
         "pairs": count * (count - 1) // 2,
@@ -71,10 +70,11 @@ def _prompts_json(model: LanguageModel, corpus: Corpus, pair: Pair | Hit) -> dic
     }
 
 
-def _bound(corpus: Corpus, collided: bool) -> tuple[float | None, str]:
+def _bound(corpus: Corpus, verdicts: set[Verdict]) -> tuple[float | None, str]:
     """What seeing no collision allows one to say, and why."""
-    if collided:
-        return None, "There are collisions; a bound says what seeing none would allow."
+    if verdicts - {Verdict.SEPARATED}:
+        there = "Pairs are undecided" if verdicts <= {Verdict.SEPARATED, Verdict.UNDECIDED} else "There are collisions"
+        return None, f"{there}; a bound says what seeing none would allow."
     if not corpus.independent or corpus.drawn is None:
         return None, (
             "The prompts are a fixed corpus, not independent draws: seeing no collision says that these pairs are "

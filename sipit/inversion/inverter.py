@@ -213,7 +213,7 @@ class Inverter:
         allowed = self._allowed(states)
         rivals = (self.rivals, "adaptive") if self.adaptive else (self.rivals,)
         also = rivals if len({*allowed}) == 1 else (*rivals, tuple(allowed))
-        return Kept.of(self.network.model, states.arrays, states.observation, allowed[0], *also)
+        return Kept.of(self.network.model, states.arrays, states.observation, allowed[0], self.budget, *also)
 
     def _allowed(self, states: States) -> list[Tolerance]:
         """The tolerance for every tensor of states."""

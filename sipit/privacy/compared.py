@@ -69,7 +69,7 @@ class Comparison(Shown):
             "kind": self.kind.value,
             "reason": self.reason,
             "false_alarm_rate": self.rate,
-            "first_divergence": None if self.first is None else asdict(self.first),
+            "first_divergence": None if self.first is None else _place_json(self.first),
             "layers": _by_layer(self),
             "prompts": len(self.distances),
             "positions": sum(distance.shape[1] for distance in self.distances),
@@ -84,6 +84,11 @@ class Comparison(Shown):
     def to_record(self) -> Record:
         """The record of this comparison; what the runs were is not in it."""
         return Record("compare", self.verdict, self.to_json())
+
+
+def _place_json(place: Place) -> dict[str, Any]:
+    """A distance is null where it is beyond all numbers: beside a state that is zero."""
+    return asdict(place) | {"distance": finite(place.distance), "expected": finite(place.expected)}
 
 
 def _by_layer(found: Comparison) -> list[dict[str, Any]]:

@@ -69,6 +69,9 @@ def quantization_record(
         result = findings(study, measured, progress)
     with stages("formats crossed") as progress:
         result["crossed"] = study.crossed([number_format.name for number_format in chosen], progress)
+    for number_format, one in zip(chosen, measured, strict=True):
+        if one.get("undecided"):
+            study.forget(number_format)
     arithmetic = "; ".join(("each format names its own", *model.assembly))
     return Record(
         command="quantization",

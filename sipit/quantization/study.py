@@ -18,7 +18,7 @@ import torch
 from numerics.dtypes import name_of
 from numerics.formats import FORMATS, Format
 from proofs.errors import InvalidInput, MissingResource, Unsupported
-from sipit.cache import keep_json, kept_json, measured_with
+from sipit.cache import forget, keep_json, kept_json, measured_with
 from sipit.inversion.policies import Policy, make_policy
 from sipit.memory import return_freed_memory
 from sipit.models import LanguageModel
@@ -144,7 +144,7 @@ class Study:
 
     def measured(self, number_format: Format) -> dict[str, Any]:
         """What one format does, margins apart; what was kept is taken as it is."""
-        path = f"{self.kept_under}-{number_format.name}-{installed_version(number_format.library)}.json"
+        path = self._kept_as(number_format)
         found = kept_json(path)
         if found is None:
             found = self._measure(number_format)
@@ -153,12 +153,24 @@ class Study:
                 keep_json(path, found)
         return found
 
+    def forget(self, number_format: Format) -> None:
+        """Removes what is kept of a format: where a budget has ended, another time may find more."""
+        forget(self._kept_as(number_format))
+
+    def _kept_as(self, number_format: Format) -> str:
+        return f"{self.kept_under}-{number_format.name}-{installed_version(number_format.library)}.json"
+
     def _measure(self, number_format: Format) -> dict[str, Any]:
         try:
             formatted = in_format(self.reference.model, number_format)
         except (MissingResource, Unsupported) as error:
             return _left_out(number_format, error)
         states = [self._rounded(formatted, ids) for ids in self.prompts]
+        finite = torch.stack([one.isfinite().all(2).all(1) for one in states]).all(0)
+        if not finite.all():
+            layer = int((~finite).nonzero()[0]) + 1
+            overflown = Unsupported(f"its states are not finite behind block {layer}")
+            return _left_out(number_format, overflown)
         target = self.reference if number_format.subject == "states" else formatted
         margins = self._own_margins(formatted) if target is formatted else dict.fromkeys(self.layers)
         crowd = self.crowd.states(formatted)
@@ -183,7 +195,7 @@ class Study:
             "searched": layers,
             "output": self._output(formatted),
             "noise": _noise(states, self.exact),
-            "at_places": [states[place.prompt][:, place.position].float().tolist() for place in self.places],
+            "at_places": [states[place.prompt][:, place.position].double().tolist() for place in self.places],
         }
 
     def _rounded(self, formatted: Formatted, ids: Sequence[int]) -> torch.Tensor:

@@ -15,8 +15,10 @@ import torch
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
 from proofs.network.tensor_file import read_header
+from sipit.cache import NOTE, opened_tensors, sealed_tensors
 
-SCHEMA = "sipit-checkpoint/1"
+SCHEMA = "sipit-checkpoint/2"
+CHECKPOINT = "checkpoint.safetensors"  # its name in the folder of a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +36,22 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, settings: Mapping[str, 
     Raises:
         InvalidInput: the file cannot be written.
     """
-    from safetensors.torch import save
-
     about = {"schema": SCHEMA, "settings": dict(settings), "step": checkpoint.step, "series": checkpoint.series}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    write_atomically(path, save(tensors, metadata={"sipit": json.dumps(about, allow_nan=False)}))
+    tensors = {name: tensor.detach() for name, tensor in checkpoint.tensors.items()}
+    write_atomically(path, sealed_tensors(tensors, json.dumps(about, allow_nan=False)))
 
 
 def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> Checkpoint | None:
     """The checkpoint of the same run, or None where there is none yet.
 
     Raises:
-        InvalidInput: a file that is no checkpoint, or one of a run with other settings.
+        InvalidInput: a file that is no checkpoint, or a damaged one, or one of a run with other settings.
     """
-    from safetensors.torch import load_file
-
     if not path.exists():
         return None
     about: Any = None
     try:
-        about = json.loads(read_header(path).metadata.get("sipit", ""))
+        about = json.loads(read_header(path).metadata.get(NOTE, ""))
         known = about["schema"] == SCHEMA and type(about["step"]) is int and isinstance(about["series"], list)
         found = about["settings"] if known else None
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -67,4 +65,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> Checkpoint | Non
             f"Expected a checkpoint of the same run, but {path} has other {', '.join(differing)}; "
             "choose another --folder, or the same options."
         )
-    return Checkpoint(load_file(path), about["step"], about["series"])
+    opened = opened_tensors(path)
+    if opened is None:
+        raise InvalidInput(f"Expected a checkpoint as it was written, but {path} is damaged; remove it.")
+    return Checkpoint(opened[0], about["step"], about["series"])

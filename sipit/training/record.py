@@ -5,11 +5,12 @@ from tempfile import TemporaryDirectory
 
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
-from sipit.cache import full_disk
+from sipit.cache import alone_in, full_disk
 from sipit.claims.hypotheses import quoted_theorem
 from sipit.models import LanguageModel
 from sipit.models.digest import digest_of_tensors
 from sipit.record import Stages, Stopwatch, provenance, silent
+from sipit.training.checkpoint import CHECKPOINT
 from sipit.training.trainer import Settings, train
 
 
@@ -40,10 +41,12 @@ def training_record(
         raise InvalidInput(
             f"Expected a folder to write, but {folder} is none: {error.strerror}; name another."
         ) from None
-    with stages("training") as progress:
-        found = train(model, settings, folder, progress)
-    digest = digest_of_tensors(model.module.config, model.module.named_parameters())
-    files = [folder / "checkpoint.safetensors", write_model(model, folder / "model")]
+    with alone_in(folder) as alone:
+        _expect_own(folder, alone)
+        with stages("training") as progress:
+            found = train(model, settings, folder, progress)
+        digest = digest_of_tensors(model.module.config, model.module.named_parameters())
+        files = [folder / CHECKPOINT, write_model(model, folder / "model")]
     return Record(
         command="train",
         verdict=found.verdict,
@@ -55,6 +58,19 @@ def training_record(
         provenance=provenance(model, seed=settings.seed) | {"digest_of_trained": digest},
         seconds=watch.seconds,
     )
+
+
+def _expect_own(folder: Path, alone: bool | None) -> None:
+    """Raises InvalidInput where another run is in a folder, or a `model` that no run of ours has put there."""
+    if alone is False:
+        raise InvalidInput(
+            f"Expected a folder that no other run works in, but one is in {folder}; wait for it, or name another."
+        )
+    if (folder / "model").exists() and not (folder / CHECKPOINT).exists():
+        raise InvalidInput(
+            f"Expected a folder for a trained model, but {folder / 'model'} is there and no checkpoint of a run; "
+            "name another with --folder."
+        )
 
 
 def write_model(model: LanguageModel, folder: Path) -> Path:
@@ -69,14 +85,13 @@ def write_model(model: LanguageModel, folder: Path) -> Path:
             model.module.save_pretrained(whole)
             model.tokenizer.save_pretrained(whole)
             before = Path(temporary) / "before"  # goes with the temporary folder, once the new one has its name
-            if folder.exists():
-                folder.rename(before)
             try:
+                if folder.exists():
+                    folder.rename(before)
                 whole.rename(folder)
-            except OSError:
-                if before.exists():
+            finally:
+                if before.exists() and not folder.exists():  # it failed, or was interrupted
                     before.rename(folder)
-                raise
     except full_disk() as error:
         raise InvalidInput(
             f"Expected room for the trained model, but {folder} cannot be written: {error}; make room."

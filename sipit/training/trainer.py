@@ -15,11 +15,12 @@ from torch.nn import functional
 
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
+from sipit.cache import measured_with
 from sipit.models import LanguageModel
 from sipit.models.tokenizers import token_ids_of
 from sipit.prompts.builtin_text import sections
 from sipit.record import Progress
-from sipit.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from sipit.training.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint, write_checkpoint
 from sipit.training.followed import Followed
 
 Optimizer = Literal["sgd", "adamw"]
@@ -116,8 +117,10 @@ def train(model: LanguageModel, settings: Settings, folder: Path, progress: Prog
     module = model.module.requires_grad_(True)
     named = dict(module.named_parameters())
     optimizer = _optimizer(settings, list(named.values()))
-    path = folder / "checkpoint.safetensors"
-    reached = read_checkpoint(path, asdict(settings))
+    path = folder / CHECKPOINT
+    # What is resumed elsewhere is not the run that was never stopped.
+    run = asdict(settings) | {"versions and machine": measured_with(model.device)}
+    reached = read_checkpoint(path, run)
     if reached is None:
         reached = Checkpoint({}, 0, [{"step": 0, "loss": None, "layers": followed.measure(model)}])
     else:
@@ -139,7 +142,7 @@ def train(model: LanguageModel, settings: Settings, folder: Path, progress: Prog
             entry = {"step": step, "loss": sum(losses) / len(losses), "layers": followed.measure(model)}
             losses = []
             reached = Checkpoint(_tensors(named, optimizer), step, [*reached.series, entry])
-            write_checkpoint(path, reached, asdict(settings))
+            write_checkpoint(path, reached, run)
         if progress is not None:
             progress(step, settings.steps)
     module.requires_grad_(False)

@@ -6,6 +6,7 @@ from sipit.collisions.examination import Examined
 from sipit.prompts.corpora import Corpus
 
 BASES = 10
+NO_BASES = "no two prompts differ over the reals, so that there are none to start from"
 
 
 def closest_prompts(examined: Examined, *, count: int = BASES) -> list[int]:

@@ -36,6 +36,8 @@ def hunt_collapse(
     """Runs of the most frequent tokens behind a first one, and contexts that differ early, in every number format."""
     length = min(length, model.context or length)
     first, tokens = _tokens(model, corpus)
+    if not tokens:
+        return {"summary": "all tokens of the corpus have one embedding row", "length": length, "cases": []}
     context = _context(corpus, length)
     cases: list[dict[str, Any]] = []
     for done, (name, dtype) in enumerate(FORMATS.items(), start=1):

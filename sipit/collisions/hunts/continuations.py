@@ -18,7 +18,7 @@ from sipit.cache import opened_json, sealed_json
 from sipit.collisions.causes import StandAlone
 from sipit.collisions.examination import BYTES_A_PROMPT, GIB, PRECISIONS, Examined, examine, held_bytes
 from sipit.collisions.findings import Search
-from sipit.collisions.hunts.bases import bases_json, closest_prompts, summary
+from sipit.collisions.hunts.bases import NO_BASES, bases_json, closest_prompts, summary
 from sipit.collisions.result import layers_json
 from sipit.models import LanguageModel
 from sipit.models.network import Network
@@ -53,6 +53,8 @@ def hunt_continuations(
     for one in examined:
         layer = one.findings.layer
         wanted = closest_prompts(one)
+        if not wanted:
+            continue
         # Shorter ones first, which is the order that a corpus of whole prompts has.
         bases = sorted(wanted[: _affordable(model, memory)], key=lambda prompt: len(corpus.prompts.token_ids(prompt)))
         prompts = [corpus.prompts.token_ids(prompt) for prompt in bases]
@@ -69,7 +71,7 @@ def hunt_continuations(
                        **bases_json(corpus, bases)})  # fmt: skip
         collisions += told["collisions"]
     return {
-        "summary": summary(layers),
+        "summary": summary(layers) or NO_BASES,
         "numbering": "prompt b * V + t is base b followed by token t, for a vocabulary of V tokens",
         "vocabulary": model.vocabulary_size,
         "layers": layers,

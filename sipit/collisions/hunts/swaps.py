@@ -10,7 +10,7 @@ import torch
 from sipit.collisions.causes import StandAlone
 from sipit.collisions.examination import Examined, batch_for, examine
 from sipit.collisions.findings import Search
-from sipit.collisions.hunts.bases import bases_json, closest_prompts, summary
+from sipit.collisions.hunts.bases import NO_BASES, bases_json, closest_prompts, summary
 from sipit.collisions.result import layers_json
 from sipit.models import LanguageModel
 from sipit.prompts.corpora import Corpus, whole_prompts
@@ -36,6 +36,9 @@ def hunt_swaps(
     """The closest prompts of all layers with all their swaps as one corpus, searched and explained."""
     model = alone.model
     bases = list(dict.fromkeys(itertools.chain.from_iterable(map(closest_prompts, examined))))
+    if not bases:  # all prompts are known to collide
+        nothing = {"prompts": 0, "pairs": 0, "layers": [], "collisions": [], "theorems": [], "bound": None}
+        return {"summary": NO_BASES, "nearest": NEAREST, **bases_json(corpus, []), **nothing, "bound_reason": NO_BASES}
     swapped = whole_prompts("swaps", swaps(model, [corpus.prompts.token_ids(prompt) for prompt in bases]))
     layers = [one.findings.layer for one in examined]
     batch = batch_for(model, swapped.prompts, memory)

@@ -58,7 +58,7 @@ def vllm_cache(containers: Sequence[Container]) -> Contents | None:
     """Keys and values of one prompt from the files of a key-value connector; None where they are none.
 
     Raises:
-        InvalidInput: a file whose name has no layer, or a shape that can mean two things or none.
+        InvalidInput: a file whose name has no layer, or that of another file; a shape that can mean two things or none.
     """
     if not all([tensor.name for tensor in one.tensors] == ["kv_cache"] for one in containers):
         return None
@@ -72,6 +72,11 @@ def vllm_cache(containers: Sequence[Container]) -> Contents | None:
             )
         layer = int(found[1])
         for site, rows in _halves(container, container.tensors[0]).items():
+            if Place(site, layer) in places:
+                raise InvalidInput(
+                    f"Expected one file for each layer, but {container.path} and another hold {Place(site, layer)}; "
+                    "keep those of one attention module."
+                )
             places[Place(site, layer)] = (rows,)
     lengths = {len(rows) for (rows,) in places.values()}
     if len(lengths) > 1:
