@@ -1,9 +1,11 @@
 """Equal and nearest embedding rows, against a comparison of all rows."""
 
 import numpy as np
+import pytest
 import torch
 
 from numerics.pairs.embeddings import duplicate_rows, nearest_rows
+from numerics.pairs.suspects import suspect_rows
 
 
 def table() -> torch.Tensor:
@@ -37,3 +39,14 @@ def test_bfloat16_is_widened_and_one_row_has_no_neighbour() -> None:
     rows = torch.tensor([[1.0, 2.0], [1.0, 2.0]], dtype=torch.bfloat16)
     assert duplicate_rows(rows).groups == ((0, 1),)
     assert nearest_rows(rows) is None
+
+
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+def test_rows_are_suspected_whatever_their_size(size: float) -> None:
+    """The squares of such entries are 0 or infinite in float32; a row is zero where its entries are."""
+    rows = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+    rows[7], rows[8], rows[9] = 0, rows[20] * 1e-3, rows[20] * 1.001e-3
+    found = suspect_rows(rows * size)
+    assert (found.zero, found.suspect) == ((7,), (8, 9))
+    assert found.norm / size == pytest.approx(suspect_rows(rows).norm, rel=1e-5)
+    assert found.distance is not None and found.distance / size == pytest.approx(suspect_rows(rows).distance, rel=1e-3)

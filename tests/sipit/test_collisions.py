@@ -5,10 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from numerics.pairs.search import closest_pairs
+from proofs.verdict import Verdict
 from sipit.collisions.causes import Cause
-from sipit.collisions.findings import search_layer, zero_hits_bound
+from sipit.collisions.findings import _larger_norm, search_layer, zero_hits_bound
 from sipit.collisions.known import Families, KnownCollisions
+from sipit.collisions.result import _bound
+from sipit.prompts.corpora import read_corpus
 from sipit.prompts.windows import Prefixes, prefixes
+from tests.sipit.cases import tiny
 
 
 def known_as(leaders):
@@ -88,3 +93,19 @@ def test_prompts_that_are_all_known_to_collide_leave_nothing_to_find():
 def test_no_hits_bound_the_rate_of_independent_prompts():
     bound = zero_hits_bound(100_000)
     assert bound == pytest.approx(3 / 50_000, rel=2e-3) and (1 - bound) ** 50_000 == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("size", [1e-170, 1e-300, 1.0, 1e150])
+def test_states_of_any_size_are_compared_relative_to_their_norm(size):
+    states = size * np.array([[3.0, 4.0], [3.0, 0.0], [0.0, 8.0]])
+    pair = closest_pairs(states, count=1)[0]
+    assert pair.distance / _larger_norm(states, pair) == pytest.approx(4 / 5, rel=1e-12)
+
+
+def test_undecided_pairs_are_not_called_collisions():
+    model = tiny("gpt2")
+    corpus = read_corpus(model, "builtin", limit=3)
+    for verdicts, said in (({Verdict.SEPARATED, Verdict.UNDECIDED}, "Pairs are undecided;"),
+                           ({Verdict.COLLISION, Verdict.UNDECIDED}, "There are collisions;")):  # fmt: skip
+        bound, reason = _bound(corpus, verdicts)
+        assert bound is None and reason.startswith(said)

@@ -1,5 +1,6 @@
 """Hunts for collisions: states are those of stand-alone runs, and interrupted ones resume to the same bits."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ import torch
 
 import sipit
 from proofs.errors import InvalidInput
+from proofs.evidence import read_record
+from proofs.verdict import Verdict
+from sipit.cli import run
 from sipit.collisions.causes import StandAlone
 from sipit.collisions.examination import examine
 from sipit.collisions.findings import LocalSearch
@@ -17,6 +21,7 @@ from sipit.collisions.hunts.continuations import continuation_states
 from sipit.collisions.hunts.swaps import swaps
 from sipit.collisions.record import collision_record
 from sipit.prompts.corpora import read_corpus
+from sipit.report import write_report
 from sipit.states.store import store_states
 from tests.sipit.cases import altered, tiny, with_rows
 
@@ -170,3 +175,22 @@ def test_every_search_looks_for_pairs_where_it_is_told_to(searched, tmp_path):
 
     hunt(*searched, ["swaps"], folder=tmp_path, threshold=None, seed=0, memory=4, listed=20, search=Elsewhere())
     assert Elsewhere.asked
+
+
+@pytest.mark.parametrize("search", ["swaps", "continuations"])
+def test_prompts_that_all_collide_are_no_place_to_start_from(search, tmp_path):
+    """Whatever is searched from there, the record of the collisions is written."""
+    (tmp_path / "p.txt").write_text("a\naa\naaa\n")
+    line = ["collide", "tiny-qwen2", "--prompts", tmp_path / "p.txt", "--search", search, "-o", tmp_path / "r.json"]
+    assert run([str(one) for one in line]) == 1
+    record = read_record(tmp_path / "r.json")
+    assert record.verdict is Verdict.COLLISION
+    assert "no two prompts differ" in record.result["searches"][search]["summary"]
+    write_report(tmp_path / "r.html", [record])
+
+
+def test_a_corpus_of_one_token_has_nothing_that_fades(tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"token_ids": [5]}\n{"token_ids": [5, 5]}\n')
+    model = replace(tiny("qwen2"), tokenizer=None)
+    found = hunt_collapse(model, read_corpus(model, str(tmp_path / "p.jsonl")), [1])
+    assert found["cases"] == [] and "one embedding row" in found["summary"]

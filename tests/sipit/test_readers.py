@@ -363,3 +363,14 @@ def test_names_with_two_readings_are_refused_with_both_unless_a_layer_is_named(n
     with pytest.raises(InvalidInput, match=r"can be .* or .*; give --layer"):
         sipit.read_states(tmp_path / "states.safetensors", model=model)
     assert sipit.read_states(tmp_path / "states.safetensors", model=model, layer=0).layer == 0
+
+
+@pytest.mark.parametrize("other", ["layers.0.mixer", "mtp.layers.0.attn"])
+def test_two_caches_of_one_layer_are_refused(tmp_path, other):
+    """One of them would be taken for the other without a word."""
+    for name in ("layers.0.attn", "layers.1.attn"):
+        save_file({"kv_cache": torch.randn(2, 5, 2, 4)}, tmp_path / f"{name}.safetensors")
+    assert sipit.read_states(tmp_path, observe="keys", layer=0).arrays[0].shape == (5, 8)
+    save_file({"kv_cache": torch.randn(2, 5, 2, 4)}, tmp_path / f"{other}.safetensors")
+    with pytest.raises(InvalidInput, match="one file for each layer"):
+        sipit.read_states(tmp_path, observe="keys", layer=0)
