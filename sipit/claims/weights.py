@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proofs.arguments import LARGEST_SEED
-from proofs.errors import InvalidInput, Unsupported
+from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.network.graph import Graph
 from proofs.network.tensor_file import read_header
 from proofs.network.weights import read_weights, weights_digest
@@ -30,7 +30,8 @@ def remember(
     import torch
 
     files = _files(model.name, {name: tied.get(name, ()) for name in weights})
-    if files and model.dtype in (torch.float32, torch.float64):
+    wider = {torch.float64: set[str](), torch.float32: {"F64"}}  # types whose values a model of this one has rounded
+    if files and model.dtype in wider and not wider[model.dtype] & _types(files):
         keep_json(f"weights/{digest}.json", {"files": [str(file.resolve()) for file in files]})
         return
     target = cache_folder() / "weights" / f"{digest}.safetensors"
@@ -99,14 +100,29 @@ def find(certificate: Mapping[str, Any], model: str | None, provenance: Mapping[
     if model is None:
         return _known(digest, names)
     files = _files(model, names)
-    if files:
-        return read_weights(files, names)
-    from sipit.models.loading import DTYPES, load_model  # what is drawn, downloaded or put together needs torch
+    stored = read_weights(files, names) if files else None
+    if stored is not None and weights_digest(stored)["sha256"] == digest:
+        return stored
+    try:
+        return _loaded(model, graphs, provenance)
+    except (ImportError, SipitError):
+        if stored is None:
+            raise
+        return stored  # which are not those of the digest
+
+
+def _loaded(model: str, graphs: Sequence[Graph], provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights of a model as it runs: drawn, put together, or rounded to the type that the record names."""
+    from sipit.models.loading import DTYPES, load_model
 
     seed, dtype = provenance.get("seed"), provenance.get("dtype")
     seed = seed if type(seed) is int and 0 <= seed <= LARGEST_SEED else 0
     dtype = dtype if isinstance(dtype, str) and dtype in DTYPES else "float32"
     return weights_of(load_model(model, seed=seed, dtype=dtype), graphs)[0]
+
+
+def _types(files: Sequence[Path]) -> set[str]:
+    return {tensor.dtype for file in files for tensor in read_header(file).tensors}
 
 
 def _files(model: str, names: Mapping[str, Sequence[str]]) -> list[Path]:

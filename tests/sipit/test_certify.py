@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import sipit
 from numerics.graphs.capture import capture_graph
 from proofs import InvalidInput, Unsupported, Verdict, certify_separation
 from proofs.arithmetic.ball import Balls
@@ -135,6 +136,26 @@ def test_weights_of_another_model_are_rejected(tmp_path, record):
     in_dtype(tiny("gpt2", "bfloat16"), torch.float32).module.save_pretrained(other)
     assert run(["verify", str(file), "--model", str(other)]) == 1
     assert run(["verify", str(file), "--model", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize(("stored", "computed"), [(torch.float32, "bfloat16"), (torch.float64, "float32")])
+def test_weights_that_were_rounded_when_they_were_loaded_are_found_again(stored, computed, tmp_path, monkeypatch):
+    """From the cache, and without it from the folder, in the type that the record names."""
+    folder, prompts, file = (tmp_path / name for name in ("model", "prompts.txt", "record.json"))
+    drawn = sipit.load_model("tiny-gpt2", dtype="float64")
+    with torch.no_grad():
+        for value in drawn.module.parameters():
+            value.mul_(1 + 1e-10)  # no float32 holds it
+    drawn.module.to(stored).save_pretrained(folder)
+    drawn.tokenizer.save_pretrained(folder)
+    prompts.write_text("one\ntwo\n")
+    line = ["certify", folder, "--prompts", prompts, "--layer", 1, "--no-noise", "--dtype", computed, "-o", file]
+    assert run([str(one) for one in line]) == 0
+    assert run(["verify", str(file)]) == 0
+    monkeypatch.setenv("SIPIT_CACHE", str(tmp_path / "empty"))
+    assert run(["verify", str(file), "--model", str(folder)]) == 0
+    (folder / "config.json").unlink()
+    assert run(["verify", str(file), "--model", str(folder)]) == 1
 
 
 def test_a_model_of_another_class_is_told_from_hidden_values(tmp_path, record, capsys):
