@@ -194,6 +194,22 @@ def test_states_of_text_without_special_tokens_are_compared_by_that_text(tmp_pat
     capsys.readouterr()
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_state_that_is_zero_is_beyond_all_distances(first, tmp_path, capsys):
+    """A record has no such number; the place is told all the same."""
+    files, states = (
+        [tmp_path / f"{name}.safetensors" for name in ("a", "b")],
+        capture_layers(tiny("llama"), PROMPTS, [1]),
+    )
+    write_layers(files[first], states)
+    states.stacks[1][0, 3] = 0
+    write_layers(files[not first], states)
+    assert run(["compare", *map(str, files), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["result"]["first_divergence"]
+    assert (found["layer"], found["position"], found["prompt"]) == (1, 3, 1)
+    assert (found["distance"] is None) is first
+
+
 @pytest.mark.parametrize("fault", [MissingResource, Unsupported, InvalidInput])
 def test_a_model_that_cannot_be_had_explains_nothing(fault, tmp_path, monkeypatch):
     """Two files are compared without it, as they are where no manifest names one."""
