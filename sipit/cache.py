@@ -27,7 +27,9 @@ from proofs.network.tensor_file import read_header
 if TYPE_CHECKING:
     import torch
 
-_SEAL, NOTE = "sha256", "note"  # in the header of a file of tensors
+_SEALED = (
+    "sealed"  # in the header of a file of tensors: its seal and its note, as one entry, since several have no order
+)
 
 
 def cache_folder() -> Path:
@@ -195,7 +197,16 @@ def sealed_tensors(tensors: "dict[str, torch.Tensor]", note: str = "") -> bytes:
     from safetensors.torch import save
 
     plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    return save(plain, {_SEAL: _seal(plain, note), NOTE: note})
+    return save(plain, {_SEALED: f"{_seal(plain, note)} {note}"})
+
+
+def note_of(path: Path) -> str:
+    """The note beside the tensors of a file, which are not read; empty where it has none.
+
+    Raises:
+        InvalidInput: as for `read_header`.
+    """
+    return read_header(path).metadata.get(_SEALED, "").partition(" ")[2]
 
 
 def opened_tensors(path: Path) -> "tuple[dict[str, torch.Tensor], str] | None":
@@ -204,9 +215,9 @@ def opened_tensors(path: Path) -> "tuple[dict[str, torch.Tensor], str] | None":
     from safetensors.torch import load_file
 
     try:
-        about = read_header(path).metadata
-        tensors, note = load_file(path), about[NOTE]
-        return (tensors, note) if about[_SEAL] == _seal(tensors, note) else None
+        seal, _, note = read_header(path).metadata[_SEALED].partition(" ")
+        tensors = load_file(path)
+        return (tensors, note) if seal == _seal(tensors, note) else None
     except (InvalidInput, SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError):
         return None
 

@@ -14,8 +14,7 @@ import torch
 
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
-from proofs.network.tensor_file import read_header
-from sipit.cache import NOTE, opened_tensors, sealed_tensors
+from sipit.cache import note_of, opened_tensors, sealed_tensors
 
 SCHEMA = "sipit-checkpoint/2"
 CHECKPOINT = "checkpoint.safetensors"  # its name in the folder of a run
@@ -51,7 +50,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> Checkpoint | Non
         return None
     about: Any = None
     try:
-        about = json.loads(read_header(path).metadata.get(NOTE, ""))
+        about = json.loads(note_of(path))
         known = about["schema"] == SCHEMA and type(about["step"]) is int and isinstance(about["series"], list)
         found = about["settings"] if known else None
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -82,7 +82,7 @@ def test_anything_else_counts_as_missing(path, kind, content):
 def test_tensors_without_a_seal_count_as_missing(path):
     save_file(TENSORS, path)
     assert opened_tensors(path) is None
-    save_file(TENSORS, path, {"sha256": "0" * 64, "note": ""})
+    save_file(TENSORS, path, {"sealed": "0" * 64 + " "})
     assert opened_tensors(path) is None
 
 
