@@ -87,5 +87,5 @@ QUICK = {  # in the order in which they run, those that notice most first
     ),
     "proofs/network/graph.py": "test_graph test_forgeries test_kernel_edges test_graph_edges test_checker",
     "proofs/kernel/wellformed.py": "test_kernel_edges test_graph_edges test_separation",
-    "proofs/network/rational.py": "test_forgeries",
+    "proofs/network/rational.py": "test_rationals test_forgeries",
 }
