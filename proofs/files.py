@@ -19,6 +19,17 @@ def expect_lasting(path: Path) -> None:
         raise OSError(errno.EINVAL, "it is no file on a disk, which can be read again")
 
 
+def beginning(path: Path, size: int = 8) -> bytes:
+    """The first bytes of a file that is read again.
+
+    Raises:
+        OSError: as for `expect_lasting`, or it cannot be read.
+    """
+    expect_lasting(path)
+    with path.open("rb") as stream:
+        return stream.read(size)
+
+
 def whole_file(path: Path, *, most: int) -> bytes | None:
     """What a file or a pipe holds; None where that is more than `most` bytes.
 

@@ -27,9 +27,8 @@ from proofs.network.tensor_file import read_header
 if TYPE_CHECKING:
     import torch
 
-_SEALED = (
-    "sealed"  # in the header of a file of tensors: its seal and its note, as one entry, since several have no order
-)
+# In the header of a file of tensors: its seal and its note, as one entry, since several have no order.
+_SEALED = "sealed"
 
 
 def cache_folder() -> Path:

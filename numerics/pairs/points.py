@@ -158,3 +158,12 @@ def _fingerprint_doubles(words: Array, multipliers: Array, fingerprints: Array) 
             total += (word ^ (word >> np.uint64(32))) * multipliers[column]
         fingerprints[row] = total
     return largest
+
+
+def norm(values: NDArray[np.float64], axis: int | None = None) -> Any:
+    """L2 norms of any size: without a scale the squares of tiny entries are 0, and those of large ones infinite.
+
+    The scale is a power of two, so that elsewhere every bit is that of the plain norm.
+    """
+    _, exponent = np.frexp(np.abs(values).max(axis=axis, keepdims=True, initial=0.0))
+    return np.ldexp(np.linalg.norm(np.ldexp(values, -exponent), axis=axis), exponent.squeeze(axis))

@@ -36,8 +36,8 @@ def suspect_rows(weight: torch.Tensor) -> Suspects:
 
     Returns:
         A row is suspected if it is shorter than half the median and nearer to another than a quarter of what 64 rows
-        of at least the median norm have; of more than 1,024 short rows the shortest are looked at. Measured in
-        float32: a suspicion, not a proof.
+        of at least the median norm have; of more than 1,024 short rows the shortest are looked at. Which
+        row is nearest is found in float32: a suspicion, not a proof.
     """
     table = weight.detach()
     zero = torch.cat([(part == 0).all(dim=1) for part in table.split(_ROWS)]).nonzero().flatten()

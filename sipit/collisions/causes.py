@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from numerics.graphs.windows import named_windows, window
+from numerics.pairs.points import norm
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
 from sipit.models.network import Layer, Network
@@ -78,7 +79,7 @@ class StandAlone:
     def noise(self, ids: Sequence[int], layer: Layer) -> float:
         """Absolute L2 distance between the two."""
         plain, exact = self.states(ids, layer)
-        return _norm(plain - exact)
+        return float(norm(plain - exact))
 
 
 def explain(
@@ -99,7 +100,7 @@ def explain(
         known: the cause, where equality over the reals is known (`sipit.collisions.known.Families.cause`).
     """
     (plain_first, exact_first), (plain_second, exact_second) = (alone.states(ids, layer) for ids in (first, second))
-    distance, separated = _norm(plain_first - plain_second), _norm(exact_first - exact_second)
+    distance, separated = float(norm(plain_first - plain_second)), float(norm(exact_first - exact_second))
     noise = alone.noise(first, layer) + alone.noise(second, layer)
     limit = min(noise, threshold) if measured and separated > noise else threshold
     return Explanation(known or _measured(distance, separated, noise, limit), distance, separated, noise)
@@ -127,7 +128,3 @@ def window_reach(model: LanguageModel, layer: Layer) -> int | None:
 def _last(model: LanguageModel, ids: Sequence[int], layer: Layer) -> NDArray[np.float64]:
     run = Network(model, layer).run(torch.tensor([list(ids)], device=model.device))
     return run[0, -1].double().cpu().numpy()
-
-
-def _norm(difference: NDArray[np.float64]) -> float:
-    return float(np.linalg.norm(difference))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from numerics.pairs.points import norm
 from numerics.pairs.search import Pair
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
@@ -160,9 +161,7 @@ def measured_noise(alone: StandAlone, prompts: Prefixes, states: Any, *, layer: 
     noise = float(torch.finfo(alone.model.dtype).eps)
     for prompt in sample.tolist():
         _, exact = alone.states(prompts.token_ids(prompt), layer)
-        noise = max(
-            noise, float(np.linalg.norm(np.asarray(states[prompt], np.float64) - exact) / np.linalg.norm(exact))
-        )
+        noise = max(noise, float(norm(np.asarray(states[prompt], np.float64) - exact) / norm(exact)))
     return noise
 
 
@@ -179,6 +178,6 @@ def _hit(
     first, second = (prompts.token_ids(prompt) for prompt in pair)
     classes = alone.model.token_classes.cpu().numpy()
     known = families.cause(classes[first].tolist(), classes[second].tolist())
-    stored = np.linalg.norm(np.subtract(*(np.asarray(states[prompt], dtype=np.float64) for prompt in pair)))
+    stored = norm(np.subtract(*(np.asarray(states[prompt], dtype=np.float64) for prompt in pair)))
     explanation = explain(alone, first, second, layer=layer, threshold=threshold, measured=measured, known=known)
     return Hit(*pair, float(stored), explanation)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from numerics.pairs.bit_identity import bit_identical
 from numerics.pairs.lipschitz import CoLipschitz, co_lipschitz
+from numerics.pairs.points import norm
 from numerics.pairs.search import ClosePairs, Pair, closest_pairs, pairs_within
 from sipit.collisions.known import KnownCollisions
 from sipit.prompts.windows import Prefixes
@@ -245,7 +246,7 @@ def median_norm(states: Any) -> float:
     """The median L2 norm of the rows."""
     starts = range(0, len(states), ROWS_AT_A_TIME)
     parts = [np.asarray(states[start : start + ROWS_AT_A_TIME], dtype=np.float64) for start in starts]
-    return float(np.median(np.concatenate([np.linalg.norm(part, axis=1) for part in parts])))
+    return float(np.median(np.concatenate([norm(part, axis=1) for part in parts])))
 
 
 def zero_hits_bound(prompts: int, *, confidence: float = 0.95) -> float:
@@ -264,13 +265,7 @@ def _rows(states: Any, rows: NDArray[np.int64]) -> Any:
 
 
 def _larger_norm(states: Any, pair: Pair) -> float:
-    return max(_norm(np.asarray(states[row], dtype=np.float64)) for row in (pair.first, pair.second))
-
-
-def _norm(row: NDArray[np.float64]) -> float:
-    """Of any size: the squares of tiny entries are 0, those of large ones infinite."""
-    largest = float(np.abs(row).max())
-    return largest * float(np.linalg.norm(row / largest)) if largest else 0.0
+    return max(float(norm(np.asarray(states[row], dtype=np.float64))) for row in (pair.first, pair.second))
 
 
 def _by_length(states: Any, prompts: Prefixes, leaders: NDArray[np.int64]) -> tuple[AtLength, ...]:

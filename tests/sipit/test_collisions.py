@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from numerics.pairs.points import norm
 from numerics.pairs.search import closest_pairs
 from proofs.verdict import Verdict
 from sipit.collisions.causes import Cause
-from sipit.collisions.findings import _larger_norm, search_layer, zero_hits_bound
+from sipit.collisions.findings import _larger_norm, median_norm, search_layer, zero_hits_bound
 from sipit.collisions.known import Families, KnownCollisions
 from sipit.collisions.result import _bound
 from sipit.prompts.corpora import read_corpus
@@ -100,6 +101,19 @@ def test_states_of_any_size_are_compared_relative_to_their_norm(size):
     states = size * np.array([[3.0, 4.0], [3.0, 0.0], [0.0, 8.0]])
     pair = closest_pairs(states, count=1)[0]
     assert pair.distance / _larger_norm(states, pair) == pytest.approx(4 / 5, rel=1e-12)
+    assert median_norm(states) / size == pytest.approx(5, rel=1e-12)
+
+
+@given(st.integers(0, 999), st.integers(1, 40), st.sampled_from([-900, -3, 0, 5, 900]))
+def test_a_norm_has_the_bits_of_the_plain_one_wherever_that_is_right(seed, length, shift):
+    values = np.random.default_rng(seed).standard_normal((3, length))
+    for axis in (None, 1):
+        plain = np.linalg.norm(values, axis=axis)
+        assert np.array_equal(norm(values, axis), plain)
+        assert np.array_equal(norm(np.ldexp(values, shift), axis), np.ldexp(plain, shift))
+    assert (
+        norm(np.zeros(length)) == 0 and norm(np.array([np.inf, 1.0])) == np.inf and np.isnan(norm(np.array([np.nan])))
+    )
 
 
 def test_undecided_pairs_are_not_called_collisions():

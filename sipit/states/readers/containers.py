@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from proofs.errors import InvalidInput
-from proofs.files import expect_lasting
+from proofs.files import beginning
 from proofs.network.tensor_file import ITEM_BITS, read_header
 from sipit.models.gguf_header import check_gguf
 from sipit.states.readers.numpy_files import read_npy, read_npz
@@ -79,9 +79,7 @@ def read_container(path: Path) -> Container:
         InvalidInput: no such file, a pickle, damaged, or sizes that contradict each other.
     """
     try:
-        expect_lasting(path)
-        with path.open("rb") as stream:
-            start = stream.read(8)
+        start = beginning(path)
     except OSError as error:
         raise InvalidInput(f"Expected a readable file, but {path} is not: {error.strerror}; check the path.") from None
     if start[4:] == bytes(4):  # the length of a header in safetensors; no other format has these zeros

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from proofs.errors import InvalidInput
-from proofs.files import expect_lasting
+from proofs.files import beginning
 from sipit.models import LanguageModel
 from sipit.models.network import Layer
 from sipit.observations.observation import Observation
@@ -112,9 +112,7 @@ def cache_in(paths: Sequence[Path]) -> Contents | None:
 def is_json(path: Path) -> bool:
     """Whether a file begins as JSON does."""
     try:
-        expect_lasting(path)
-        with path.open("rb") as stream:
-            start = stream.read(8)
+        start = beginning(path)
     except OSError:
         return False
     return start.lstrip()[:1] in {b"{", b"["} and b"\0" not in start  # the length that safetensors begin with has zeros
