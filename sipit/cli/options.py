@@ -36,7 +36,10 @@ Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="Write the record (.json), or a page of it (.md, .html).")
 ]
 LayerName = Annotated[
-    str | None, typer.Option("--layer", help="Block 0…L, or 'final' (after the final norm); default: half depth.")
+    str | None,
+    typer.Option(
+        "--layer", help="Block 0…L, or 'final' (after the final norm); default: the manifest's, else half depth."
+    ),
 ]
 Observe = Annotated[
     str | None,

@@ -311,7 +311,21 @@ class Study:
 
 
 def _left_out(number_format: Format, error: Exception) -> dict[str, Any]:
-    return {"format": number_format.name, "subject": number_format.subject, "reason": str(error)}
+    """A format of which nothing was measured: the fields of one that ran, with no prompt and no layer."""
+    return {
+        "format": number_format.name,
+        "subject": number_format.subject,
+        "arithmetic": None,
+        "degenerate": None,
+        "weight_change": None,
+        "table_change": None,
+        "reason": str(error),
+        **asdict(Tally()),
+        "collisions": None,
+        "output": None,
+        "layers": [],
+        "first_layer_void": None,
+    }
 
 
 def _repeated(states: States, source: Format, target: Formatted) -> Tolerance | None:

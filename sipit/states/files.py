@@ -245,7 +245,7 @@ def look_into(
         return _joined(path, layer, observe, top, model)
     container = None if is_json(path) else read_container(path)
     if container is None or "sipit" not in container.metadata:
-        named, asked = layer if isinstance(layer, tuple) else (), _asked(observe, layer, top)
+        named, asked = _named(layer), _asked(observe, layer, top)
         given = path if container is None else container
         contents = read_contents(given, named=named, heads=asked.per_head, ids=asked.discrete, model=model)
         return _foreign(path, contents, asked)
@@ -263,6 +263,12 @@ def _asked(observe: Any, layer: Any, top: int | None) -> Observation:
     """What is asked for; of several layers that name the sets of rows of a file of the residual stream, the first."""
     first = layer[0] if observe is None and isinstance(layer, tuple) else layer
     return Observation.of(observe, whole_number(first), top)
+
+
+def _named(layer: Any) -> tuple[Any, ...]:
+    if layer is None:
+        return ()
+    return layer if isinstance(layer, tuple) else (whole_number(layer),)
 
 
 def _foreign(path: Path, contents: Contents, observation: Observation) -> FileStates:

@@ -113,7 +113,9 @@ def test_a_study_resumes_judges_and_is_json(tmp_path, monkeypatch):
     json.dumps(result)
     by_name = {one["format"]: one for one in result["formats"]}
     assert by_name["float32"]["first_layer_void"] is None and by_name["float32"]["recovered"] == 4
-    assert by_name["tf32"]["reason"] is not None
+    left_out = by_name["tf32"]
+    assert left_out["reason"] is not None and set(left_out) == set(by_name["float32"])
+    assert left_out["prompts"] == 0 and left_out["layers"] == [] and left_out["collisions"] is None
     for one in result["formats"][:3]:
         assert one["wrong"] == 0
         counted = sum(one[key] for key in ("recovered", "wrong", "ambiguous", "not_found", "undecided"))

@@ -82,6 +82,9 @@ def test_sets_of_rows_of_vllm_are_named_in_their_order(tmp_path, capsys):
     status, record, told = inverted(capsys, path, "0,1,2")
     assert (status, record) == (2, None)
     assert "name 2 layers" in told
+    vllm(path, model, [2])
+    assert inverted(capsys, path, "2")[1]["result"]["layer"] == 2
+    assert inverted(capsys, path, "0")[0] == 1
 
 
 def test_a_stack_of_prompts_stays_one_though_there_are_as_many_as_layers(tmp_path):

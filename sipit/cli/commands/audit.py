@@ -7,7 +7,7 @@ import typer
 
 from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Json, LayerName, Model, NoSpecialTokens, Output, parse_layer
-from sipit.cli.output import check_output, finish, load, progress
+from sipit.cli.output import check_output, finish, load, progress, say
 from sipit.record import Stopwatch
 
 
@@ -25,7 +25,7 @@ def audit(
     output: Output = None,
     device: Device = "cpu",
     dtype: Annotated[
-        str | None, typer.Option(help="The type that is claimed; default: the manifest's, else float32.")
+        str | None, typer.Option(help="The type that is claimed, or auto; default: the manifest's, else float32.")
     ] = None,
     seed: Annotated[
         int | None,
@@ -39,6 +39,7 @@ def audit(
     """
     check_output(output)
     watch = Stopwatch()
+    from sipit.noise.tolerance import computed_type
     from sipit.privacy.record import audit_record
     from sipit.prompts.reading import read_prompts, tokenize
     from sipit.states.files import read_states
@@ -52,6 +53,9 @@ def audit(
         )
     texts = [prompt for path in named for prompt in read_prompts(path)]
     given = read_states(states, layer=parse_layer(layer))
+    if dtype == "auto":
+        dtype, why = computed_type(states)
+        say(f"claimed: computed in {dtype}, because {why}")
     claimed = dtype or (given.manifest.dtype if given.manifest is not None else "float32")
     kept = None if given.manifest is None else given.manifest.fingerprint
     if seed is None:

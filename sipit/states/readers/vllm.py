@@ -21,7 +21,7 @@ BLOCK = 16  # tokens in a block of its cache; rows of whole blocks that were in 
 def vllm_states(container: Container, named: Sequence[Layer]) -> Contents | None:
     """The hidden states of a vLLM file, layer by layer; None where it is none.
 
-    Its sets of rows are layers 0, 1, …, unless as many layers are `named` as the file has: then those.
+    Its sets of rows are layers 0, 1, …, unless as many layers are `named` as the file has, be it one: then those.
 
     Raises:
         InvalidInput: not one id per row, or fewer sets than layers named.
@@ -48,7 +48,7 @@ def vllm_states(container: Container, named: Sequence[Layer]) -> Contents | None
             f"Expected one layer, or a name for each of the {layers} sets of rows in {container.path}, but got "
             f"--layer {','.join(map(str, named))}; name {layers} layers in their order."
         )
-    names: Sequence[Layer] = named if len(named) == layers and layers > 1 else range(layers)
+    names: Sequence[Layer] = named if len(named) == layers else range(layers)
     rows = states.read()
     places = {Place("residual", name): (rows[:, index].contiguous(),) for index, name in enumerate(names)}
     return Contents("hidden states of vLLM", places, (tuple(map(int, ids.read().tolist())),))
