@@ -108,7 +108,8 @@ def fit_probe(states: torch.Tensor, tokens: torch.Tensor, rows: torch.Tensor) ->
     Its temperature is 1: the order of the tokens is right, their odds are too large until it is `calibrated`.
     """
     directions, inputs = normalised(states.double()), rows[tokens].double()
-    mean, scale = directions.mean(0), directions.std(0).clamp_min(1e-6)
+    one = len(directions) == 1  # of a vocabulary of one token: no deviation can be told
+    mean, scale = directions.mean(0), directions.std(0, correction=0 if one else 1).clamp_min(1e-6)
     x = (directions - mean) / scale
     decode = _regression(inputs, x, scale)
     # C = R R' gives C^-1 = R^-T R^-1, so L = R^-T.

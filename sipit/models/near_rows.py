@@ -29,7 +29,7 @@ class NearRows:
     def of(self, tokens: torch.Tensor, count: int) -> list[torch.Tensor]:
         """For each token (n,) so many of other classes, the nearest first; fewer where there are no more."""
         wanted = tokens.tolist()
-        missing = [token for token in dict.fromkeys(wanted) if self._found.get(token, (0, tokens))[0] < count]
+        missing = [token for token in dict.fromkeys(wanted) if self._found.get(token, (-1, tokens))[0] < count]
         for start in range(0, len(missing), _AT_ONCE):
             part = missing[start : start + _AT_ONCE]
             apart = self._apart(torch.tensor(part, device=self._rows.device))

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from scipy import stats
 
 from proofs.arguments import called, share
 from proofs.errors import InvalidInput
@@ -34,7 +35,8 @@ class Answer:
     """Of one prompt: `consistent`, `inconsistent` or `undecided`; the largest score of its rows, and what they may be.
 
     `first_bad_row` is the first beyond the threshold, `speaking` how many rows can say anything, `reason` why it is
-    undecided, `ratios` the scores of the rows over the threshold.
+    undecided, `ratios` the scores of the rows over the threshold. `beyond_all` says that a row lies beyond what is
+    exceeded at the rate by any of all prompts, where each has its share of the rate.
     """
 
     answer: str
@@ -44,6 +46,7 @@ class Answer:
     speaking: int
     first_bad_row: int | None
     reason: str | None = None
+    beyond_all: bool = False
     ratios: tuple[float, ...] = ()
 
 
@@ -62,11 +65,33 @@ class Audit(Shown):
 
     @property
     def verdict(self) -> Verdict:
-        """`held`, `refuted` where a prompt is inconsistent, else `undecided` where one is."""
+        """`held`; `refuted` where more is inconsistent than honest prompts are at the rate, else `undecided`."""
         kinds = {one.answer for one in self.answers}
-        if "inconsistent" in kinds:
+        if self.beyond_chance:
             return Verdict.REFUTED
-        return Verdict.UNDECIDED if "undecided" in kinds else Verdict.HELD
+        return Verdict.HELD if kinds == {"consistent"} else Verdict.UNDECIDED
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether honest states of so many prompts look as these do with a probability of the rate at most.
+
+        Each prompt has its rate: of a hundred honest ones some are called inconsistent. So one must lie far enough out
+        for all of them together, or more must be inconsistent than a binomial law has at that rate.
+        """
+        bad = sum(one.answer == "inconsistent" for one in self.answers)
+        chance = float(stats.binom.sf(bad - 1, len(self.answers), self.rate))
+        return any(one.beyond_all for one in self.answers) or (bad > 0 and chance <= self.rate)
+
+    @property
+    def reason(self) -> str | None:
+        """Why prompts that are inconsistent refute nothing; None where that is not so."""
+        bad = sum(one.answer == "inconsistent" for one in self.answers)
+        if not bad or self.beyond_chance:
+            return None
+        return (
+            f"{bad} of {len(self.answers)} prompts inconsistent, none of them far, is what honest ones show at a rate "
+            f"of {self.rate} each"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The `result` field of a record, but for the files that were read and what an audit would notice."""
@@ -74,6 +99,7 @@ class Audit(Shown):
             "layer": self.claim.layer,
             "false_alarm_rate": self.rate,
             "prompts": [_answered(one) for one in self.answers],
+            "reason": self.reason,
             "map": _map(self.answers),
             "calibration": _calibrated(self.threshold, self.rate),
             "fingerprint": self.claim.fingerprint and list(self.claim.fingerprint),
@@ -115,13 +141,13 @@ def audit_states(
     claim = _claim(model, states, fingerprint)
     ids = tokenize(model, prompts)
     _check_of_prompts(claim, states, ids)
-    claims = [claim if claim.fingerprint is not None else replace(claim, stored=rows.dtype) for rows in states]
+    claims = [replace(claim, stored=rows.dtype) for rows in states]
     with stages("calibrating") as progress:
         thresholds = {dtype: threshold_of(one, progress) for dtype, one in {one.stored: one for one in claims}.items()}
     answers: list[Answer] = []
     with stages("auditing") as progress:
         for one, rows, tokens in zip(claims, states, ids, strict=True):
-            answers.append(_answer(one, thresholds[one.stored], rows, tokens, rate))
+            answers.append(_answer(one, thresholds[one.stored], rows, tokens, rate, len(ids)))
             progress(len(answers), len(ids))
     coarsest = max(claims, key=lambda one: one.unit)
     return Audit(tuple(answers), rate, thresholds[coarsest.stored], coarsest)
@@ -139,8 +165,7 @@ def _claim(model: LanguageModel, states: States, given: tuple[int, int] | None) 
         raise InvalidInput(f"Expected states of the residual stream, but got {states.observation}; capture those.")
     if manifest is not None:
         manifest.check_model(model)
-    stored = model.dtype if fingerprint is not None else states.arrays[0].dtype
-    return Claim(model, states.layer, stored, fingerprint)
+    return Claim(model, states.layer, states.arrays[0].dtype, fingerprint)
 
 
 def check_lengths(states: States, ids: list[list[int]]) -> None:
@@ -165,7 +190,9 @@ def _check_of_prompts(claim: Claim, states: States, ids: list[list[int]]) -> Non
         )
 
 
-def _answer(claim: Claim, threshold: Threshold, rows: torch.Tensor, tokens: Sequence[int], rate: float) -> Answer:
+def _answer(
+    claim: Claim, threshold: Threshold, rows: torch.Tensor, tokens: Sequence[int], rate: float, prompts: int
+) -> Answer:
     right = claim.recomputed(tokens)
     seen = rows.cpu().double() if claim.fingerprint is not None else claim.seen(rows)
     scores = right.scores(seen)
@@ -180,13 +207,15 @@ def _answer(claim: Claim, threshold: Threshold, rows: torch.Tensor, tokens: Sequ
     elif not bad and not speaking:
         reason = "rounding spreads every row as far as unrelated states are apart; 1 row that speaks is needed"
     answer = "undecided" if reason is not None else "inconsistent" if bad else "consistent"
-    ratios = tuple((scores / most).tolist())
-    return Answer(answer, float(scores.max()), most, len(tokens), speaking, bad[0] if bad else None, reason, ratios)
+    far = answer == "inconsistent" and not bool((scores <= threshold.at(rate / prompts, len(tokens))).all())
+    ratios = tuple(torch.where(scores == 0, 0.0, scores / most).tolist())  # where nothing rounds, 0 is allowed
+    first = bad[0] if bad else None
+    return Answer(answer, float(scores.max()), most, len(tokens), speaking, first, reason, far, ratios)
 
 
 def _answered(one: Answer) -> dict[str, Any]:
     told = asdict(one) | {"score": finite(one.score)}
-    del told["ratios"]
+    del told["ratios"], told["beyond_all"]
     return told
 
 

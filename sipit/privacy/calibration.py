@@ -2,12 +2,14 @@
 
 A prompt is captured in every way that differs by rounding (a cache, padded batches, a coarser type, a perturbed run),
 and the largest distance over all layers and positions is taken, in multiples of the spread there. Such maxima follow a
-Gumbel distribution; its upper quantile is the threshold. It is never below the largest that was seen. Where a model
+Gumbel distribution; its upper quantile is the threshold, moved outwards by what the fit is off, and by log(T / n)
+scales for prompts of T tokens in the place of n. It is never below the largest that was seen. Where a model
 chooses experts or keys, a run that turned a choice counts from the plain run with that choice
 (`sipit.privacy.choices`): it would widen the threshold for all others, and turned choices are told from faults by
 themselves.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +24,7 @@ from sipit.models.copies import in_dtype
 from sipit.noise.spread import rounding_unit
 from sipit.noise.ways import other_ways
 from sipit.privacy.choices import chooses, nearest_turned
+from sipit.privacy.extremes import Extremes
 from sipit.privacy.spread import Spread, damped_distance, spread_at
 from sipit.prompts.calibration import calibration_prompts
 from sipit.record import Progress
@@ -42,16 +45,32 @@ class Calibration:
     ways: tuple[str, ...]
     spreads: tuple[torch.Tensor, ...]
 
-    def threshold(self, rate: float) -> float:
-        """What the maximum of one prompt exceeds with a probability of `rate` at most, if all is rounding."""
-        location, scale = stats.gumbel_r.fit(self.maxima)
-        return max(float(stats.gumbel_r.isf(rate, location, scale)), *self.maxima, _LEAST)
+    @property
+    def length(self) -> float:
+        """How many tokens a calibration prompt has, on average."""
+        return sum(spread.shape[1] for spread in self.spreads) / len(self.spreads)
 
-    def exceeding(self, threshold: float) -> dict[str, Any]:
-        """How many of the runs lie beyond a threshold, with the Clopper-Pearson interval of their rate (95 %)."""
-        count = sum(maximum > threshold for maximum in self.maxima)
+    def threshold(self, rate: float, tokens: float | None = None) -> float:
+        """What the maximum of one prompt exceeds with a probability of `rate` at most, if all is rounding.
+
+        Of as many tokens as a calibration prompt has on average, where none are named.
+        """
+        return _threshold(self.maxima, rate, 0.0 if tokens is None else math.log(tokens / self.length))
+
+    def exceeding(self, rate: float) -> dict[str, Any]:
+        """How many of the runs lie beyond the threshold that all others give, at a rate for each.
+
+        With the Clopper-Pearson interval of their share (95 %), as if they were independent.
+        """
+        beside = [(one, self.maxima[:place] + self.maxima[place + 1 :]) for place, one in enumerate(self.maxima)]
+        count = sum(one > _threshold(others, rate, 0.0) for one, others in beside)
         interval = stats.binomtest(count, len(self.maxima)).proportion_ci(0.95, method="exact")
         return {"runs": len(self.maxima), "alarms": count, "interval": [float(interval.low), float(interval.high)]}
+
+
+def _threshold(maxima: Sequence[float], rate: float, moved: float) -> float:
+    found = Extremes.of("all ways together", maxima)
+    return max(found.exceeded_at(rate, moved), found.largest, _LEAST)
 
 
 def calibrate(

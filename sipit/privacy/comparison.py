@@ -76,11 +76,12 @@ def compare_runs(
     unit = rounding_unit(both.coarsest, device=model.device)
     with stages("calibrating") as progress:
         calibration = calibrate(model, layers, both.coarsest, progress)
-        threshold = calibration.threshold(rate / len(distances))
+        each = rate / len(distances)  # of a prompt
+        thresholds = [calibration.threshold(each, distance.shape[1]) for distance in distances]
     with stages("spreading rounding") as progress:
         widest = rounding_unit(both.coarsest, model.dtype, device=model.device)
         expected = _expected(model, both, widest, calibration, progress)
-    allowed = tuple(threshold * spread for spread in expected)
+    allowed = tuple(threshold * spread for threshold, spread in zip(thresholds, expected, strict=True))
     found = first_beyond(layers, distances, allowed)
     if found is not None and found.layer == model.layers and ids is not None:
         check_before_norm(both.captured, model, ids, allowed)
@@ -103,8 +104,9 @@ def compare_runs(
         unit=unit,
         rate=rate,
         calibration={
-            "threshold": threshold, "ways": list(calibration.ways), "prompts": len(calibration.spreads),
-            "largest": max(calibration.maxima), **calibration.exceeding(threshold),
+            "threshold": max(thresholds), "ways": list(calibration.ways), "prompts": len(calibration.spreads),
+            "largest": max(calibration.maxima), "rate": each, "extrapolated": each * len(calibration.maxima) < 1,
+            **calibration.exceeding(rate),
         },
         replay=exact,
         formats=pair.formats,

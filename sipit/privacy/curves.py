@@ -54,8 +54,8 @@ def _wilson(found: Sequence[Sequence[Counted]]) -> list[float]:
 
 
 def _bootstrap(found: Sequence[Sequence[Counted]]) -> list[float] | None:
-    """The interval (95 %) of the rate of tokens, prompts drawn anew; None for a single prompt."""
-    if len(found) < 2:
+    """The interval (95 %) of the rate of tokens, prompts drawn anew; None where all have one rate."""
+    if len({sum(one["recovered"] for one in draws) / sum(one["tokens"] for one in draws) for draws in found}) < 2:
         return None
     recovered, tokens = ([sum(one[name] for one in draws) for draws in found] for name in ("recovered", "tokens"))
     drawn = stats.bootstrap(

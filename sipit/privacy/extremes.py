@@ -27,7 +27,9 @@ class Extremes:
 
     @classmethod
     def of(cls, name: str, maxima: Sequence[float]) -> "Extremes":
-        """Fitted by maximum likelihood to two maxima or more."""
+        """Fitted by maximum likelihood; all that are alike are one run, of which only its maximum is known."""
+        if len(set(maxima)) < 2:
+            return cls(name, max(maxima, default=0.0), 0.0, max(maxima, default=0.0), len(set(maxima)))
         location, scale = stats.gumbel_r.fit(maxima)
         return cls(name, float(location), float(scale), max(maxima), len(maxima))
 
@@ -36,6 +38,8 @@ class Extremes:
 
         It is never below the largest that was seen, where the rate is rarer than one in so many runs.
         """
+        if self.runs < 2:
+            return self.largest
         found = self.location + self.scale * (moved + _quantile(self.runs, rate))
         return max(found, self.largest if rate <= 1 / self.runs else 0.0)
 

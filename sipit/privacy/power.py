@@ -58,7 +58,7 @@ def power_of(claim: Claim, threshold: Threshold, rate: float, progress: Progress
     made, found = _alternatives(claim, prompts[:_TRIED]), list[dict[str, Any]]()
     for name, make in made.items():
         try:
-            seen = [claim.seen(rows.to(claim.stored)) for rows in make()]
+            seen = [claim.kept(rows) for rows in make()]
         except (*REFUSALS, SipitError) as error:
             found.append({"alternative": name, "reason": one_line(error)})
             continue

@@ -36,7 +36,10 @@ _BATCH, _PADDED = 13, 8  # prompts of a padded batch, a longer one among them, a
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What states are said to be: of a model at a layer, stored in a type, whole or as a fingerprint (size, seed)."""
+    """What states are said to be: of a model at a layer, whole or as a fingerprint (size, seed).
+
+    `stored` is the type that the states are kept in, or their fingerprints.
+    """
 
     model: LanguageModel
     layer: Any
@@ -52,6 +55,12 @@ class Claim:
         """What is compared of states (…, d): themselves, or their projections."""
         rows = states.cpu().double()
         return rows if self.fingerprint is None else fingerprint(rows, *self.fingerprint)
+
+    def kept(self, states: torch.Tensor) -> torch.Tensor:
+        """What is seen of states (…, d) after they, or their projections, were stored."""
+        if self.fingerprint is None:
+            return self.seen(states.to(self.stored))
+        return self.seen(states).to(self.stored).double()
 
     def distance(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """How far what is seen (…, n) lies from what else is seen, relative, shape (…,)."""
@@ -111,7 +120,7 @@ class Threshold:
 
 
 def held_out_prompts(model: LanguageModel, count: int = _HELD_OUT) -> list[list[int]]:
-    """Prompts of one length that thresholds are measured on: text of the end of the corpus, then random tokens."""
+    """Prompts of one length that thresholds are measured on: every second section of a corpus, then random tokens."""
     length = min(_LENGTH, model.context or _LENGTH)
     natural = section_prompts(model, count=count, length=length)[1::2]
     generator = torch.Generator().manual_seed(_SEED)
@@ -168,5 +177,5 @@ def honest_ways(claim: Claim, prompts: list[list[int]]) -> Iterator[tuple[str, l
         for start in range(0, len(prompts), size):
             group = prompts[start : start + size]
             found = capture(model, group + (longest if "batch" in how else []), layer=claim.layer, **how)
-            rows += [claim.seen(one.to(claim.stored)) for one in found.arrays[: len(group)]]
+            rows += [claim.kept(one) for one in found.arrays[: len(group)]]
         yield name, rows

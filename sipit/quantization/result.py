@@ -1,6 +1,7 @@
 """What the measurements of all formats amount to: margins, guarantees, leaks, and what counting forces."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from sipit.cache import keep_json, kept_json
 from sipit.quantization.counting import forced_collision
 from sipit.quantization.margins import Distances, Place, scan
 from sipit.quantization.study import Study
-from sipit.record import Progress
+from sipit.record import Progress, finite
 
 BITS = range(16, 1, -1)
 NOISES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
@@ -115,25 +116,32 @@ def _judged(study: Study, one: dict[str, Any], row: int, scans: Sequence[dict[st
 def _guarantee(
     study: Study, one: dict[str, Any], row: int, layer: int, scans: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Noise against half the margin at every place of a layer; the place where it is worst speaks for all."""
+    """Noise against half the margin at every place of a layer; the place where it is worst speaks for all.
+
+    Noise and margin are from the float64 state, but what is nearest is a state recomputed in float32: by the error of
+    the true one the margin has to be larger than twice the noise.
+    """
     worst: dict[str, Any] = {}
+    most = -1.0  # of twice the noise and that error, over the margin
     nearest_is_true = 0
     for number, (place, found) in enumerate(zip(study.places, scans, strict=True)):
         exact = study.exact[place.prompt][layer - 1, place.position]
         observed = torch.tensor(one["at_places"][number][layer - 1], dtype=torch.float64)
-        norm = float(exact.norm())
-        margin = found["layers"][layer - 1]["rival"][0] / norm
-        noise = float((observed - exact).norm()) / norm
+        norm = float(exact.norm()) or 1.0
         seen = found["layers"][layer - 1]
-        at = {"noise": noise, "margin": margin, "position": place.position, "prompt": place.prompt,
+        margin = seen["rival"][0] / norm
+        noise = float((observed - exact).norm()) / norm
+        used = 2 * noise + seen["truth"][0] / norm
+        share = used / margin if margin else math.inf
+        at = {"noise": noise, "margin": finite(margin), "position": place.position, "prompt": place.prompt,
               "token": place.token, "rival": seen["nearest_rival"][0]}  # fmt: skip
         if layer in study.layers:
             right = seen["truth"][row + 1] < seen["rival"][row + 1]
             nearest_is_true += right
             at |= {"nearest": place.token if right else seen["nearest_rival"][row + 1]}
-        if not worst or noise * worst["margin"] > worst["noise"] * margin:
-            worst = at
-    held = 2 * worst["noise"] < worst["margin"]
+        if share > most:
+            worst, most = at, share
+    held = most < 1
     return {
         "layer": layer,
         "noise": worst["noise"],
@@ -152,12 +160,13 @@ def _margins(study: Study, scans: Sequence[dict[str, Any]]) -> list[dict[str, An
     for layer in range(1, len(study.exact[0]) + 1):
         relative = {
             number: found["layers"][layer - 1]["rival"][0]
-            / float(study.exact[place.prompt][layer - 1, place.position].norm())
+            / (float(study.exact[place.prompt][layer - 1, place.position].norm()) or 1.0)
             for number, (place, found) in enumerate(zip(study.places, scans, strict=True))
         }
         first = [value for number, value in relative.items() if study.places[number].position == 0]
         later = [value for number, value in relative.items() if study.places[number].position > 0]
-        rows.append({"layer": layer, "first_position": min(first), "later_positions": min(later, default=None)})
+        least = (finite(min(places, default=math.inf)) for places in (first, later))  # none where there is one token
+        rows.append({"layer": layer, **dict(zip(("first_position", "later_positions"), least, strict=True))})
     return rows
 
 

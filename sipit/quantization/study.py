@@ -33,7 +33,7 @@ from sipit.quantization.formatted import Formatted, in_format
 from sipit.quantization.margins import Place, sampled_places, scan
 from sipit.quantization.output import divergences, predictions, summary
 from sipit.quantization.recovery import Tally, recovery, tolerance_between
-from sipit.record import Progress, installed_version
+from sipit.record import Progress, finite, installed_version
 from sipit.states.files import States
 
 CROSSED = ("float32", "bf16", "fp16", "int8", "int4")  # all ordered pairs of those that are chosen
@@ -255,7 +255,7 @@ class Study:
             found = scan(model, place, dict(zip(self.layers, states, strict=True)), near)
             for layer, state in zip(self.layers, states, strict=True):
                 least[layer] = min(least[layer], float(found[layer].rival[0] / state.float().norm()))
-        return dict(least)
+        return {layer: finite(margin) for layer, margin in least.items()}  # none where there is one token
 
     def crossed(self, chosen: Collection[str] = CROSSED, progress: Progress | None = None) -> list[dict[str, Any]]:
         """States of one format inverted with the model in another, for all ordered pairs that run here.

@@ -1,8 +1,10 @@
 """States audited: honest ones pass at the stated rate, and what is not what it is said to be is noticed."""
 
 import json
+import math
 from dataclasses import replace
 from itertools import pairwise
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -14,8 +16,8 @@ import sipit
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.cli import run
-from sipit.privacy.audit import audit_states
-from sipit.privacy.extremes import _fits, _quantile
+from sipit.privacy.audit import Answer, Audit, audit_states
+from sipit.privacy.extremes import Extremes, _fits, _quantile
 from sipit.privacy.fingerprint import fingerprint, fingerprinted
 from sipit.privacy.power import power_of
 from sipit.states.files import States
@@ -147,3 +149,38 @@ def test_other_prompts_and_models_are_refused():
         audit_states(model, replace(states, manifest=replace(states.manifest, digest="0" * 64)), PROMPTS[:2])
     with pytest.raises(InvalidInput, match="shape"):
         audit_states(model, States([torch.ones(3, 5)], layer=1), [[1, 2, 3]])
+
+
+@pytest.mark.parametrize("stored", rest_slow(torch.float16, of=[torch.float32, torch.float16]))
+def test_fingerprints_of_exact_states_are_held_against_what_they_are_stored_in(stored):
+    model = tiny("llama", "float64")
+    kept = fingerprinted(sipit.capture(model, PROMPTS[:4], layer=1), 8, 3)
+    foreign = replace(kept, arrays=tuple(rows.to(stored) for rows in kept), manifest=None)
+    assert audited(model, foreign, PROMPTS[:4], fingerprint=(8, 3)) == ["consistent"] * 4
+    moved = replace(kept, arrays=tuple(rows * 1.01 for rows in kept))
+    assert audited(model, moved, PROMPTS[:4]) == ["inconsistent"] * 4
+
+
+@given(st.integers(1, 400), st.integers(0, 12), st.booleans())
+def test_as_many_inconsistent_prompts_as_the_rate_has_refute_nothing(prompts, bad, far):
+    bad = min(bad, prompts)
+    good, near = (Answer(kind, 1.0, 1.0, 3, 3, None) for kind in ("consistent", "inconsistent"))
+    answers = [near] * bad + [good] * (prompts - bad)
+    if bad and far:
+        answers[0] = replace(near, beyond_all=True)
+    audit = Audit(tuple(answers), 0.01, ANY, ANY)
+    chance = sum(math.comb(prompts, n) * 0.01**n * 0.99 ** (prompts - n) for n in range(bad, prompts + 1))
+    if not bad:
+        assert audit.verdict is Verdict.HELD
+    elif far or chance < 0.00999:
+        assert audit.verdict is Verdict.REFUTED
+    elif chance > 0.01001:
+        assert audit.verdict is Verdict.UNDECIDED
+    assert (audit.reason is None) == (audit.verdict is not Verdict.UNDECIDED)
+
+
+def test_runs_that_are_all_alike_are_one_run():
+    for maxima in ([], [2.0], [2.0] * 24):
+        found = Extremes.of("a way", maxima)
+        assert found.runs == len(set(maxima))
+        assert found.exceeded_at(0.01) == max(maxima, default=0.0)

@@ -111,3 +111,9 @@ def test_rows_that_were_never_trained_are_suspected_and_zeros_are_told_apart():
     assert found.zero == (11, 12)
     assert list(found.suspect) == reserved
     assert suspect_rows(drawn(400, 32, seed=9)).suspect == ()
+
+
+def test_a_probe_of_the_only_token_names_it():
+    rows = torch.randn(1, 8, generator=torch.Generator().manual_seed(1))
+    probe = fit_probe(rows, torch.tensor([0]), rows)
+    assert probe.scores(probe.features(rows)).isfinite().all()

@@ -87,6 +87,8 @@ def _show(result: dict[str, Any]) -> None:
         bad = "" if one["first_bad_row"] is None else f", first at row {one['first_bad_row']}"
         typer.echo(f"prompt {number}: {one['answer']} ({one['rows']} rows; {said}{bad})")
     typer.echo(f"false alarms: {result['false_alarm_rate']} of prompts")
+    if result["reason"]:
+        typer.echo(f"undecided: {result['reason']}")
     for one in result["false_alarms"] or ():
         typer.echo("  honest, {way}: {detected} of {prompts} called inconsistent".format(**one))
     for one in result["power"] or ():

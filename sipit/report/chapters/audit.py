@@ -57,7 +57,8 @@ def audit_chapter(record: Record) -> Chapter:
             )
             findings = Findings(broken=(f"what is said to be {what} is not",))
         case _:
-            headline = f"Whether these are {what} stays open."
+            why = plain(result.get("reason")) if result.get("reason") else ""
+            headline = f"Whether these are {what} stays open{why and f': {why}'}."
             findings = Findings(undecided=(f"whether these are {what}",))
     return chapter(
         record,

@@ -24,6 +24,7 @@ from sipit.report.reading import integer, mapping, objects, real, sequence, stri
 from sipit.report.wording import count, number, plain
 
 M = Claim.MEASURED
+_RARER = "; for each prompt that is rarer than one of these runs, and the tail of the fit is believed"
 _SHOWN = {"kind", "reason", "layers", "map", "runs", "first_divergence"}
 
 
@@ -39,8 +40,8 @@ def comparison_chapter(record: Record) -> Chapter:
         *told(
             M,
             f"{reason[:1].upper()}{reason[1:]}.",
-            f"The threshold comes from runs that differ by rounding alone: of comparisons of such, a share of {alarms} "
-            "is called more.",
+            f"The threshold is fitted to runs that differ by rounding alone, so that of comparisons of such a share of "
+            f"{alarms} is called more{_RARER if mapping(result.get('calibration')).get('extrapolated') else ''}.",
         ),
         *_distances(layers, names),
     ]
