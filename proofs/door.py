@@ -5,6 +5,7 @@ Of the kinds in `proofs.kernel` a derivation is followed; those in `proofs.recom
 
 import random
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from proofs.arguments import number, of_kind, seed_of, shown, whole
@@ -14,6 +15,7 @@ from proofs.kernel.claim import Claim
 from proofs.kernel.door import CheckResult, Given, Kind, check_as
 from proofs.kernel.price import Part
 from proofs.network.graph import Graph
+from proofs.recomputed.price_of_weights import enclosures
 
 
 def check(
@@ -87,6 +89,7 @@ def _price_of_step(certificate: Mapping[str, Any], graphs: list[Graph]) -> Itera
 
 KINDS: dict[str, Kind] = {
     **kernel.KINDS,
+    **{kind: replace(kernel.KINDS[kind], price=enclosures) for kind in kernel.OF_WEIGHTS},
     "witness": Kind(_witness, _price_of_witness),
     "training-step": Kind(_training_step, _price_of_step),
 }

@@ -111,7 +111,8 @@ class Ambiguous(Choices):
 
 def _ranked(row: Any, chosen: list[int]) -> bool:
     """Whether the chosen entries are proved to be the largest, in that order."""
-    rest = [i for i in range(len(row)) if i not in chosen]
+    inside = set(chosen)
+    rest = [i for i in range(len(row)) if i not in inside]
     chain = all(row[a] > row[b] for a, b in itertools.pairwise(chosen))
     return chain and all(row[chosen[-1]] > row[i] for i in rest)
 
@@ -121,7 +122,8 @@ def _swap(row: Any, first: list[int], second: list[int]) -> bool:
     if first[:-1] != second[:-1]:
         return False
     pair = {first[-1], second[-1]}
-    rest = [i for i in range(len(row)) if i not in pair and i not in first[:-1]]
+    inside = pair.union(first)
+    rest = [i for i in range(len(row)) if i not in inside]
     above = all(row[a] > row[b] for a, b in itertools.pairwise(first[:-1]))
     last = first[-2:-1]
     return (

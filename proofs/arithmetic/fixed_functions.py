@@ -59,7 +59,8 @@ def _with_slope(name: str, slope: Slope) -> Callable[[Integers, Floats, Masked, 
             bound = slope(argument, values.astype(np.float64) * unit, radius)
         except OverflowError:
             return None
-        if not np.isfinite(bound).all() or not np.isfinite(radius).all():
+        # A slope below zero is none: what it was divided by could not be shown to lie above zero.
+        if not (np.isfinite(bound) & (bound >= 0)).all() or not np.isfinite(radius).all():
             return None
         if masked is not None:
             values, bound = np.where(masked, 0, values), np.where(masked, 0.0, bound)

@@ -19,12 +19,13 @@ from proofs.arithmetic.fixed_functions import FUNCTIONS, Evaluated
 from proofs.arithmetic.limbs import Floats, Integers, Slices, product, product_with_slices, slices_of
 from proofs.arithmetic.paired import PairedArithmetic
 from proofs.arithmetic.views import view_of
-from proofs.arithmetic.whole import discrete, whole
+from proofs.arithmetic.whole import discrete, is_discrete, whole
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import Constant
 
 SMALLEST, LARGEST = 48, 960  # bits; a number of 960 bits and a size below 2^60 is still a double
 UP = 1 + 2.0**-40  # more than a few operations on doubles >= 0 can lose
+LONGEST_RATIO = 4096  # bits of the numbers of a known ratio; a longer one is an enclosure like any other
 CUT = 1 + 2.0**-30  # one unit that a shift cuts off, and what adding it to a radius may round away
 WIDE = "Expected enclosures narrow enough to decide on, but got too wide ones; raise the number of bits."
 
@@ -124,9 +125,11 @@ class FixedPoint(PairedArithmetic):
         return Fixed(mantissa, np.zeros(value.shape))
 
     def fixed(self, x: Tensor) -> Fixed:
-        """A tensor of weights as fixed-point numbers; those that need more bits are cut."""
+        """A tensor of weights as fixed-point numbers; those that need more bits are cut. Whole numbers are exact."""
         if isinstance(x, Fixed):
             return x
+        if is_discrete(x):
+            return self.real(x)
         fraction, exponent = np.frexp(x.astype(np.float64))
         if not np.isfinite(fraction).all():
             raise InvalidInput("Expected finite weights, but got an infinity or NaN; the file is damaged.")
@@ -197,7 +200,7 @@ class FixedPoint(PairedArithmetic):
         product = x.mantissa * ratio.numerator
         product = product >> shift if by == 1 << shift else product // by
         radius = x.radius * (abs(float(ratio)) * UP) * UP + CUT
-        return Fixed(product, radius, ratio=None if x.ratio is None else x.ratio * ratio)
+        return Fixed(product, radius, ratio=None if x.ratio is None else _short(x.ratio * ratio))
 
     def divide(self, x: Tensor, y: Tensor) -> Fixed:
         """x / y; raises Undecided where y may be 0."""
@@ -285,11 +288,15 @@ class FixedPoint(PairedArithmetic):
         return Fixed(largest, np.zeros(largest.shape))
 
     def greater(self, x: Tensor, y: Tensor) -> Discrete:
-        """x > y where the enclosures decide it."""
-        difference = self.subtract(x, y)
-        margin = _whole(difference.radius)
-        above = (difference.mantissa > margin).astype(np.bool_)
-        if not (above | (difference.mantissa <= -margin).astype(np.bool_)).all():
+        """x > y where the enclosures decide it; a masked entry is below all that are not, and above none."""
+        x, y = self.fixed(x), self.fixed(y)
+        margin = _whole((x.radius + y.radius) * UP)
+        difference = np.asarray(x.mantissa - y.mantissa, dtype=object)
+        above = (difference > margin).astype(np.bool_)
+        not_above = (difference <= -margin).astype(np.bool_)
+        if x.masked is not None or y.masked is not None:  # whose mantissas are not read
+            above, not_above = (above | _mask(y)) & ~_mask(x), _mask(x) | (not_above & ~_mask(y))
+        if not (above | not_above).all():
             raise Undecided(WIDE)
         return above
 
@@ -321,6 +328,11 @@ def integers(values: Sequence[int], shape: Sequence[int]) -> Integers:
     result = np.empty(len(values), dtype=object)
     result[:] = values
     return result.reshape(tuple(shape))
+
+
+def _short(ratio: Fraction) -> Fraction | None:
+    """A ratio of no more digits than pay: a product of products has ever more."""
+    return ratio if max(ratio.numerator.bit_length(), ratio.denominator.bit_length()) <= LONGEST_RATIO else None
 
 
 def _up(terms: int) -> float:

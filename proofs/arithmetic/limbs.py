@@ -4,6 +4,8 @@ An integer is cut into balanced limbs of 24 bits, a weight matrix into slices of
 sum of a product of the two is an integer of at most 2^53, so float64 gives it exactly in any order of summation.
 """
 
+import functools
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,8 @@ HALF = 1 << (LIMB - 1)
 SLICE = 18  # bits of the first slice; each later one takes one more, for the half that rounding leaves
 LONGEST = 4096  # terms of one product: 2^23 * 2^18 * 2^12 = 2^53
 LONGEST_OF_LIMBS = 128  # terms of a product of limbs with limbs: 2^23 * 2^23 * 2^7
+MOST_PRODUCTS = 2**15  # of two limbs, in one sum of int64: 2^23 * 2^23 * 2^15 = 2^61
+MOST_TERMS = 2**20  # of a product with a slice, in one sum of int64: 2^23 * 2^18 * 2^20 = 2^61
 MOST_SLICES = 64
 SPARSE = 0.02  # share of nonzero entries below which a slice is kept as a list
 
@@ -141,6 +145,8 @@ def product_with_slices(values: Integers, weights: Slices) -> Integers:
     """The exact integers of `values @ matrix * 2^last_scale` for values of shape (rows, n)."""
     limbs = to_limbs(values)
     count, rows, terms = limbs.shape
+    if terms > MOST_TERMS:
+        raise Unsupported(f"Expected a product of at most {MOST_TERMS} terms, but got {terms}; nothing is said of it.")
     width = weights.shape[1]
     flat = limbs.reshape(count * rows, terms)
     total: NDArray[np.int64] | None = None
@@ -169,15 +175,26 @@ def _exact_product(left: Floats, part: NDArray[np.float32] | Few, width: int) ->
 
 
 def product(left: Integers, right: Integers) -> Integers:
-    """The exact matrix product of integers, shapes (..., m, n) and (..., n, p) with equal leading axes."""
+    """The exact matrix product of integers, shapes (..., m, n) and (..., n, p) with equal leading axes.
+
+    Where several products of limbs meet at one place, so many terms go together that their sum stays below 2^62.
+    """
     x, y = to_limbs(left), to_limbs(right)
-    batch, terms = left.shape[:-2], left.shape[-1]
-    total = np.zeros((len(x) + len(y) - 1, *batch, left.shape[-2], right.shape[-1]), dtype=np.int64)
+    together = MOST_PRODUCTS // min(len(x), len(y))
+    parts = range(0, max(left.shape[-1], 1), together)
+    sums = (_product(x[..., at : at + together], y[..., at : at + together, :]) for at in parts)
+    return functools.reduce(operator.add, sums)
+
+
+def _product(x: Floats, y: Floats) -> Integers:
+    """The product of limbs, shapes (limbs, ..., m, n) and (limbs, ..., n, p)."""
+    batch, (height, terms), width = x.shape[1:-2], x.shape[-2:], y.shape[-1]
+    total = np.zeros((len(x) + len(y) - 1, *batch, height, width), dtype=np.int64)
     columns = np.moveaxis(y, 0, -2).reshape(*batch, terms, -1)  # all limbs of the right factor side by side
     for place, limb in enumerate(x):
         for start in range(0, terms, LONGEST_OF_LIMBS):
             stop = start + LONGEST_OF_LIMBS
             part = (limb[..., start:stop] @ columns[..., start:stop, :]).astype(np.int64)
-            part = part.reshape(*batch, left.shape[-2], len(y), right.shape[-1])
+            part = part.reshape(*batch, height, len(y), width)
             total[place : place + len(y)] += np.moveaxis(part, -2, 0)
     return from_limbs(total)

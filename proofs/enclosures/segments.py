@@ -25,8 +25,9 @@ def cuts(graph: Graph) -> tuple[int, ...]:
     shape = graph.nodes[graph.output].type.shape
     depends = _data(graph)
     data = [i for i in live(graph) if i in depends]
-    if graph.output not in data or len(shape) != 3 or shape[:2] != (1, graph.length):
-        raise Unsupported(f"Expected states of shape (1, {graph.length}, width) that depend on the tokens.")
+    real = graph.nodes[graph.output].type.kind == "real"
+    if graph.output not in data or not real or len(shape) != 3 or shape[:2] != (1, graph.length):
+        raise Unsupported(f"Expected real states of shape (1, {graph.length}, width) that depend on the tokens.")
     dependent = set(data)
     found: list[int] = []
     earliest = graph.output  # the earliest node that is read after the one at hand
@@ -39,9 +40,9 @@ def cuts(graph: Graph) -> tuple[int, ...]:
     kept = [at for at, after in pairwise(kept) if _works(graph, at, after)] + [graph.output]
     if kept[0] != graph.output and not _works(graph, -1, kept[0]):
         kept = kept[1:]  # the embeddings: cheap to compute again
-    if graph.layer and len(kept) % graph.layer == 0:
+    if graph.layer > 0 and len(kept) % graph.layer == 0:
         each = len(kept) // graph.layer
-        kept = kept[each - 1 :: each]
+        kept = kept[each - 1 :: each]  # the last of each block, and so the output too
     return tuple(kept)
 
 

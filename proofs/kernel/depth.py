@@ -6,6 +6,8 @@ blocks and blocks without residual connection do not qualify, and are recognised
 
 from collections.abc import Collection
 
+from proofs.enclosures.segments import segments
+from proofs.kernel.branches import fixed_branches_are_analytic
 from proofs.kernel.zeros import vanishing
 from proofs.network.graph import Graph, Node
 from proofs.operations.interpreter import live
@@ -20,8 +22,8 @@ def last_block_lifts(graph: Graph, silenced: Collection[str]) -> bool:
 
     Returns:
         True where the output is, by x + 0 = x and 0 y = 0 alone, the entries of a node of as many entries that no
-        parameter of that block enters, and through which alone the tokens enter the rest: so what is behind it is a
-        block, which may follow itself.
+        parameter of that block enters, and through which alone the tokens enter the rest, and the rest is defined and
+        analytic, branch by branch, whatever that node holds: so what is behind it is a block, which may follow itself.
     """
     prefixes = {_block(name) for name in silenced}
     if len(prefixes) != 1 or "" in prefixes:
@@ -31,7 +33,8 @@ def last_block_lifts(graph: Graph, silenced: Collection[str]) -> bool:
     if origin == graph.output or any(node.operation == "tokens" for node in _reached(graph, graph.output, origin)):
         return False
     names = (str(node.attributes.get("name")) for node in _reached(graph, origin) if node.operation == "parameter")
-    return not any(f"{name}.".startswith(f"{prefix}.") for name in names)
+    of_block = any(f"{name}.".startswith(f"{prefix}.") for name in names)
+    return not of_block and fixed_branches_are_analytic(segments(graph, (origin, graph.output))[1])
 
 
 def origins(graph: Graph, silenced: Collection[str], moves: Collection[str] = ("reshape",)) -> dict[int, int]:

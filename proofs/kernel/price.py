@@ -19,7 +19,7 @@ from proofs.network.graph import LEAVES, Graph, Node
 from proofs.operations.interpreter import live
 
 USUAL = 1e7  # what a certificate may cost; and where what the commands make costs more:
-DEARER = {"regularity": 1.3e7, "separation": 1e9, "vocabulary-margin": 1e9}  # (a network of 130 layers is one of them)
+DEARER = {"regularity": 1.3e7, "separation": 4e9, "vocabulary-margin": 4e9}  # (a network of 130 layers is one of them)
 MEMORY = 5e8  # bytes at a time, beside what the program itself takes
 
 ROW, READ, CHARACTER = 120.0, 80.0, 0.05  # of a graph written out; a row that is derived, or only read
@@ -27,11 +27,10 @@ ARGUMENT = 0.2  # of a row, for each of its arguments
 CHOICES = 300.0  # more of a row where choices are silenced, and each line is derived several times
 ENTRY, MASKED = 1.0, 0.003  # of a constant, of what is made of constants, or of a mask; and where a mask is only read
 NODE, BALL, FUNCTION, SLOW, MOVE, TERM = 40.0, 0.5, 3.0, 6.0, 0.05, 0.06  # of an evaluation in balls of 128 bits
-DRAWN = 1.5  # of an entry of a parameter at a point
 OBJECT, POINTER = 120, 8  # bytes of a ball, and of its place in an array
 PASSES, LARGEST = 6, 10**6  # evaluations of a stored witness; a number of a claim
 NUMBER, LOOKUP, READ_TERM = 40.0, 4.5, 0.5  # of a node where equal states are numbered, a number, a term of a sum
-POWER = 70.0  # of bounds, for each digit of an exponent
+POWER, DRAWN = 70.0, 1.5  # of bounds, for each digit of an exponent; of an entry of a parameter at a point
 TOKEN, PREFIX = 0.05, 3.0  # of a token of a prompt; of a pair of prompts, whose common prefix is looked for
 
 MOVES = ("reshape", "permute", "expand", "slice", "concatenate", "take", "gather", "select")
@@ -94,7 +93,7 @@ def parts(certificate: Mapping[str, Any], kind: str, more: More = nothing_more) 
     if kind == "regularity" and certificate.get("structural_collisions") is not None:
         # the file has a say in whether, and none in which are looked at
         numbered = Counter(map(len, looked_at({graph.length for graph in graphs})))
-    yield from _numbering([graph for graph in graphs if numbered[graph.length]], numbered)
+    yield from numbering([graph for graph in graphs if numbered[graph.length]], numbered)
     for graph in graphs:
         if evaluated[graph.length]:
             yield evaluations(graph, evaluated[graph.length], points)
@@ -172,17 +171,18 @@ def _silenced(graphs: list[Graph], zeroed: list[Any]) -> list[Graph]:
         return graphs
 
 
-def _numbering(graphs: list[Graph], prompts: Counter[int]) -> Iterator[Part]:
+def numbering(graphs: list[Graph], prompts: Counter[int]) -> Iterator[Part]:
+    """So many prompts of each length, whose states are numbered."""
     if not graphs:
         return
-    numbering = Numbering(graphs)
+    known = Numbering(graphs)
     for graph in graphs:
         try:
-            found, terms = numbering.work(graph)
+            found, terms = known.work(graph)
         except MALFORMED:
             continue
         each = NUMBER * len(live(graph)) + LOOKUP * found + READ_TERM * terms
-        yield "equal states", prompts[graph.length] * each, 0.0
+        yield "equal states", prompts[graph.length] * each, POINTER * float(found + terms)
 
 
 def evaluations(graph: Graph, times: float, points: int) -> Part:
@@ -198,11 +198,12 @@ def evaluation(graph: Graph) -> tuple[float, float]:
     for index in live(graph):
         node = graph.nodes[index]
         size += node.type.size * (POINTER if node.operation in MOVES else OBJECT)
-        work += NODE + _of_node(node, [graph.nodes[i] for i in node.arguments])
+        work += NODE + of_node(node, [graph.nodes[i] for i in node.arguments])
     return work, size
 
 
-def _of_node(node: Node, arguments: list[Node]) -> float:
+def of_node(node: Node, arguments: list[Node]) -> float:
+    """What one node takes in balls."""
     operation, entries, read = node.operation, node.type.size, sum(argument.type.size for argument in arguments)
     if operation in MOVES or operation in LEAVES:
         return MOVE * (entries + read)

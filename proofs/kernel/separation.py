@@ -39,10 +39,8 @@ STATEMENT = (
     "the {prompts} prompts after what the graph calls {layer} blocks are at least {minimum} apart (Euclidean), but for "
     "the {named} pairs that are named as equal and the {open} that are left open."
 )
-GUARD = 64  # bits beyond those of the enclosure at hand
-LARGEST_SET = 20_000  # prompts
-ASKED = 2  # steps that are evaluated in Arb as well
-ALL_EXACT = 1500  # prompts of which every pair is taken in exact integers
+GUARD, ASKED = 64, 2  # bits beyond those of the enclosure at hand; steps that are evaluated in Arb as well
+LARGEST_SET, ALL_EXACT = 20_000, 1500  # prompts; and those of which every pair is taken in exact integers
 
 
 @dataclass(frozen=True, slots=True)

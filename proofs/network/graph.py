@@ -187,11 +187,14 @@ class Graph:
             if row[0] == "constant":
                 _holds(len(nodes) - 1, nodes[-1], constants)
         _agree(nodes)
+        layer = _get(data, "layer", int)
+        if layer < 0:
+            raise InvalidInput(f"Expected a number of blocks as the layer, but got {layer}; the file is damaged.")
         return cls(
             nodes=tuple(nodes),
             constants=constants,
             output=_index(_get(data, "output", int), len(nodes)),
-            layer=_get(data, "layer", int),
+            layer=layer,
             about=_get(data, "about", dict),
             idealisations=tuple(str(line) for line in _get(data, "idealisations", list)),
         )

@@ -106,9 +106,13 @@ def _layer_norm_type(types: Sequence[TensorType], attributes: Attributes) -> Ten
     return types[0]
 
 
+def _short(epsilon: Fraction) -> str:
+    return f"{float(epsilon):.3g}" if epsilon < 2**1000 else "more than a float holds"
+
+
 def _layer_norm_facts(at: Application) -> Proved:
     epsilon = exact(at.node.attributes, "epsilon")
-    condition = at.condition("variance + epsilon > 0", epsilon > 0, f"variance >= 0 and epsilon = {float(epsilon):.3g}")
+    condition = at.condition("variance + epsilon > 0", epsilon > 0, f"variance >= 0 and epsilon = {_short(epsilon)}")
     if epsilon <= 0:
         return unmet(at, condition)
     worst = CONSTANT if at.worst() == CONSTANT else max(at.worst(), ANALYTIC)

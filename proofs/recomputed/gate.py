@@ -23,6 +23,7 @@ from proofs.operations.interpreter import live
 from proofs.recomputed.loss import Sample, mean, of_loss
 
 Entries = Mapping[tuple[int, int], Surd]
+POLYNOMIAL = ("add", "subtract", "negate", "multiply", "power", "sum", "mean", "reshape", "expand")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +137,44 @@ def reads_out(graph: Graph) -> bool:
 
 
 def norms_rows(graph: Graph) -> bool:
-    """Whether the norm that is read out is of the tokens' rows where all else is 0, by x + 0 = x and 0 y = 0 alone."""
+    """Whether the norm that is read out is of the tokens' rows where all else is 0, by x + 0 = x and 0 y = 0 alone.
+
+    A LayerNorm, or x times the inverse root of a polynomial of x.
+    """
     state = _moved(graph, _moved(graph, graph.output, ("reshape", "slice")).arguments[0], ("reshape", "slice"))
     table = embedding_of(graph).attributes.get("name")
     others = [name for name, _ in graph.parameters() if name != table]
-    node = graph.nodes[origins(graph, others, ("reshape", "slice"))[state.arguments[0]]]
+    came = origins(graph, others, ("reshape", "slice"))
+    rows = {index for index, origin in came.items() if _is_row(graph, graph.nodes[origin], table)}
+    if state.operation == "layer_norm":
+        return state.arguments[0] in rows
+    made = _polynomials(graph, rows)
+    return any(_is_over_root(graph, index, rows, made) for index in state.arguments)
+
+
+def _is_row(graph: Graph, node: Node, table: Any) -> bool:
     read = [graph.nodes[argument] for argument in node.arguments]
     return node.operation == "take" and read[1].operation == "tokens" and read[0].attributes.get("name") == table
+
+
+def _is_over_root(graph: Graph, index: int, rows: set[int], polynomials: set[int]) -> bool:
+    """Whether a node is x / sqrt(p(x)), with a row x and a polynomial p: a norm by the root mean square."""
+    node = _moved(graph, index, ("reshape", "slice"))
+    root = {"multiply": "rsqrt", "divide": "sqrt"}.get(node.operation)
+    pairs = [node.arguments, *([node.arguments[::-1]] if root == "rsqrt" else [])] if root else []
+    factors = [_moved(graph, other, ("reshape", "expand")) for one, other in pairs if one in rows]
+    return any(factor.operation == root and factor.arguments[0] in polynomials for factor in factors)
+
+
+def _polynomials(graph: Graph, variables: set[int]) -> set[int]:
+    """The nodes that are polynomials of some nodes."""
+    found: set[int] = set()
+    for index in live(graph):
+        node = graph.nodes[index]
+        known = node.operation == "constant" or (node.operation in POLYNOMIAL and found.issuperset(node.arguments))
+        if index in variables or known:
+            found.add(index)
+    return found
 
 
 def _moved(graph: Graph, index: int, moves: Sequence[str]) -> Node:

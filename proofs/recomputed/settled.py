@@ -54,7 +54,7 @@ def also_settled(
     adaptive = rule in ("adam", "adamw")
     if len(norms) != 1 or len(known) < len(gates) or not (reads_out(graph) and rows_are_free(graph)):
         return [], [_open(rule, NO_GATE)]
-    if rule == "clip-norm" and norms == {"LayerNorm"} and not norms_rows(graph):
+    if (adaptive or (rule == "clip-norm" and norms == {"LayerNorm"})) and not norms_rows(graph):
         return [], [_open(rule, NO_ROWS)]
     if adaptive and not real_for_every_sign(graph):
         return [], [_open(rule, NO_ROOTS)]

@@ -137,6 +137,7 @@ def prove_step(
     claim["follows"], claim["open"] = _related(rule, graph, zero, base) if claim["non_zero"] else ([], [])
     claim["graph"] = digest(graph.to_json()) if named is None else named
     joint = " of parameters and state" if states(rule) > 1 else ""
+    joint += " with positive second moments" if rule in ("adam", "adamw") else ""  # whose roots are taken
     what = f"a network of {p} parameters, on one sample and on a batch of {len(samples)},"
     claim["samples"] = digest([sample.to_json() for sample in samples])
     words = STATEMENT if claim["non_zero"] else NOT_SHOWN

@@ -241,6 +241,25 @@ def touched(count: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def apart(graph: Graph, *prompts: list[int], identical: Any = ()) -> dict[str, Any]:
+    """Of a graph without parameters, that the states of prompts are apart, or equal."""
+    said = [{"token_ids": prompt, "bits": 64, "enclosures": []} for prompt in prompts]
+    return {
+        "schema": SCHEMA, "kind": "separation", "claim": {}, "graphs": [graph.to_json()], "prompts": said,
+        "identical": [*identical], "every": 1, "bits": 64, "layer": 0,
+    }  # fmt: skip
+
+
+def known(size: int, *operations: str) -> Graph:
+    """As `wide`, of a table of constants."""
+    net = Net()
+    y = net.op("take", net.constant([1, 2], (2, 1)), net.tokens(1, 2), axis=0)
+    y = net.op("expand", net.op("reshape", y, shape=(1, 1, 1)), shape=(1, 1, size))
+    for operation in operations:
+        y = net.op(operation, y)
+    return net.graph(net.op("sum", y, axes=(2,), keep=True), layer=0)
+
+
 def rows(attributes: list[Any], operation: str, count: int, choose: Any = None, **claim: Any) -> dict[str, Any]:
     """Of a graph for one token with many nodes, that its patterns are settled in some way."""
     start = [["tokens", [], 0, 0, 0], ["parameter", [], 1, 1, 0], ["take", [1, 0], 2, 2, 0]]
@@ -327,6 +346,14 @@ BOMBS = {
     "many attributes": lambda: rows([{f"a{i}": i for i in range(30_000)}], "tanh", 20_000),
     "choices that are silenced": lambda: rows([{}], "relu", 70_000, zeroed=["e"]),
     "many zeroed": lambda: rows([{}], "relu", 9_000, zeroed=[f"p{i}" for i in range(60_000)]),
+    "an expanded row, in fixed point": lambda: apart(known(2**30, "exp"), [0], [1]),
+    "many prompts in fixed point": lambda: apart(known(2**16, *["exp"] * 9), *[[0], [1]] * 5_000),
+    "an expanded row over a vocabulary": lambda: {**apart(known(2**30, "exp")), "kind": "vocabulary-margin",
+                                                  "tokens": 2},
+    "a vocabulary of many tokens": lambda: {**apart(known(2**17, *["exp"] * 9)), "kind": "vocabulary-margin",
+                                            "tokens": 999_999},
+    "long prompts that are equal": lambda: apart(triples(300), [1] * 300, [1] * 299 + [2],
+                                                 identical=[{"first": 0, "second": 1}]),
     "nested lists": lambda: json.loads(json.dumps(written([], [1])).replace('"about": {}',
                                                                      f'"about": {{"x": {"[" * 900}{"]" * 900}}}')),
     "much that is said about it": lambda: written([], [1], claim={"statement": "x" * 900_000}),
@@ -338,7 +365,7 @@ def main() -> None:
     for name, make in BOMBS.items():
         text = json.dumps(make())
         began = time.process_time()
-        result = check(json.loads(text))
+        result = check(json.loads(text), weights={})
         seconds = time.process_time() - began
         held = 1024 * (peak_memory() or math.inf)
         row = {"name": name, "bytes": len(text), "seconds": seconds, "held": held, "verdict": str(result.verdict)}

@@ -10,13 +10,15 @@ REFUSED = {
     "constants and masks": ["a constant of many entries", "a mask of many entries", "masks that are moved"],
     "equal states": ["a long prompt", "every three tokens", "many layers"],
     "evaluations": ["a table of many rows", "a table of many rows, patterns", "a wide product", "an error function",
-                    "a wide product, four tokens", "an expanded row", "many scattered entries"],
+                    "a wide product, four tokens", "an expanded row", "many scattered entries",
+                    "an expanded row, in fixed point", "many prompts in fixed point", "long prompts that are equal"],
     "nodes": ["blocks of blocks", "choices that are silenced", "long names", "many rows", "rows with many arguments",
               "rows of twenty arguments", "names that are only read"],
     "pairs of prompts": ["many pairs", "pairs without end"],
     "prompts": ["many lengths", "what long prompts have in common"],
     "second derivatives": ["many samples"],
     "symbols": ["parts of a target"],
+    "vocabulary": ["an expanded row over a vocabulary", "a vocabulary of many tokens"],
 }  # fmt: skip
 UNDECIDED = ["a long prompt", "every three tokens", "many layers"]  # where nothing is claimed nothing is looked at
 PART = {name: part for part, names in REFUSED.items() for name in names}

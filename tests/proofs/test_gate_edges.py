@@ -14,7 +14,7 @@ from proofs.recomputed import optimizers
 from proofs.recomputed.gate import Gate, norms_rows, reads_out
 from proofs.recomputed.loss import Dyadics, Sample, mean
 from proofs.recomputed.optimizers import DECAY, MOMENTUM, SECOND, STABILISER, STEP, THRESHOLD, Rule
-from proofs.recomputed.settled import NO_GATE, also_settled
+from proofs.recomputed.settled import NO_GATE, NO_ROWS, also_settled
 from proofs.recomputed.training_step import RULES, prove_step
 from proofs.recomputed.zero_state import from_zero_state
 from tests.proofs.building import Net
@@ -73,6 +73,17 @@ def test_what_follows_needs_a_gate_of_no_zeros_for_every_batch(rule: Any, gates:
     follows, left = also_settled(rule, normed(), gates)
     assert [line.verdict for line in follows] == [Verdict.PROVED] * settled
     assert [line.reason for line in left] == [NO_GATE] * (not settled)
+
+
+@pytest.mark.parametrize("rule", ["adam", "adamw"])
+def test_adam_from_zero_state_needs_a_norm_of_the_rows_themselves(rule: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its proof has every step, and every sign of a root, see the norm of the row and of nothing else."""
+    gates = [(gate(0, 0, 0), gate(1, 2, 3))]
+    follows, left = also_settled(rule, normed(), gates)
+    assert len(follows) == 1 and NO_ROWS not in {line.reason for line in left}
+    monkeypatch.setattr("proofs.recomputed.settled.norms_rows", lambda _: False)
+    follows, left = also_settled(rule, normed(), gates)
+    assert not follows and [line.reason for line in left] == [NO_ROWS]
 
 
 def test_a_state_whose_squares_are_no_rationals_is_no_gate() -> None:

@@ -54,12 +54,18 @@ def test_prompts_cost_by_their_tokens_and_by_what_two_have_in_common() -> None:
 
 def numbering(graphs: dict[int, Graph], prompts: dict[int, int]) -> float:
     """What so many prompts of a length cost on their graphs."""
-    numbered, cost = Numbering([graphs[length] for length in prompts]), 0.0
+    return paid_for_numbers(graphs, prompts)[0]
+
+
+def paid_for_numbers(graphs: dict[int, Graph], prompts: dict[int, int]) -> tuple[float, float]:
+    """That, and the places of all numbers and terms."""
+    numbered, cost, held = Numbering([graphs[length] for length in prompts]), 0.0, 0.0
     for length, count in prompts.items():
         found, terms = numbered.work(graphs[length])
         assert found > 0
         cost += count * (40 * len(live(graphs[length])) + 4.5 * found + 0.5 * terms)
-    return cost
+        held += 8 * (found + terms)
+    return cost, held
 
 
 @pytest.mark.parametrize("make", [attention, triples, attention_net], ids=["attention", "triples", "a block"])
@@ -96,10 +102,10 @@ def test_patterns_cost_by_the_prompts_of_each_point_and_of_each_that_is_numbered
     assert found["evaluations"][0] == pytest.approx(4 * work[1] + 1 * work[2] + 2 * drawn)
     held = sum(evaluation(graph)[1] for graph in graphs.values())
     assert found["evaluations"][1] == pytest.approx(held + 2 * 120 * 4 * 9)
-    assert found["equal states"] == near(numbering(graphs, {2: 3}), 0)
+    assert found["equal states"] == near(*paid_for_numbers(graphs, {2: 3}))
     family = {"structural_collisions": [{"pairs": [[[7, 8], [8, 7]], [[7, 8], [9, 9]], "none"]}, "none"]}
     more = bill({**certificate, **family}, "generic-position")
-    assert more["equal states"] == near(numbering(graphs, {2: 6}), 0)
+    assert more["equal states"] == near(*paid_for_numbers(graphs, {2: 6}))
     assert "evaluations" not in bill({**certificate, "classes": CLASSES[4:]}, "generic-position")
 
 
@@ -230,3 +236,44 @@ def test_a_step_without_logits_and_one_of_very_many_are_paid() -> None:
     assert bill({"graph": scalar.to_json()}, "training-step")["symbols"] == near(4.5 * 2.75, 0)
     many = Graph((Node("parameter", (), {"name": "p"}, TensorType((2, 3, 300), "real"), "", ""),), (), 0, 1)
     assert bill({"graph": many.to_json()}, "training-step")["symbols"] == near(4.5 * 2.75**200, 0)
+
+
+# Claims about weights.
+
+
+def test_prompts_are_paid_in_fixed_point_each_and_equal_ones_by_their_numbers() -> None:
+    graphs = [attention(length) for length in (1, 2)]
+    prompts = [[1], [1, 2], [1, 3], [1, 3]]
+    body = {"graphs": [graph.to_json() for graph in graphs], "prompts": [{"token_ids": ids} for ids in prompts]}
+    for kind in ("separation", "vocabulary-margin"):
+        plain = bill(body, kind)
+        assert bill({**body, "prompts": body["prompts"] * 2}, kind)["evaluations"][0] == 2 * plain["evaluations"][0]
+        assert "equal states" not in plain and "vocabulary" not in plain
+        assert (
+            bill({**body, "identical": [{"first": 2, "second": 3}]}, kind) == plain
+        )  # one prompt: nothing is numbered
+        assert bill({**body, "identical": [{"first": 1, "second": 2}]}, kind)["equal states"][0] > 0
+        inside = bill({"graphs": body["graphs"], "closest": body}, kind)
+        assert inside["evaluations"][0] >= plain["evaluations"][0]
+    one, two = (bill({**body, "prompts": [], "tokens": count}, "vocabulary-margin") for count in (7, 14))
+    assert 2 * one["vocabulary"][0] == two["vocabulary"][0] and one["vocabulary"][1] == two["vocabulary"][1] > 0
+
+
+def test_weights_that_are_turned_are_no_evaluation_and_what_no_token_enters_is_made_for_every_block() -> None:
+    def net(turned: bool, layer: int, constant: bool = False) -> dict[str, Any]:
+        made = Net()
+        x = made.op("take", made.parameter("e", 9, 4), made.tokens(1, 9), axis=0)
+        weights = made.parameter("w", 4, 4)
+        if constant:
+            x = made.op("add", x, made.op("exp", made.parameter("b", 4)))
+        if turned:
+            weights = made.op("permute", weights, order=(1, 0))
+        graph = made.graph(made.op("matmul", x, weights), layer=layer)
+        return {"graphs": [graph.to_json()], "prompts": [{"token_ids": [1]}]}
+
+    def evaluated(*given: Any) -> float:
+        return bill(net(*given), "separation")["evaluations"][0]
+
+    assert evaluated(False, 1) == evaluated(True, 1) == evaluated(True, 5)
+    once, often = (evaluated(False, layer, True) for layer in (1, 5))
+    assert often - once == pytest.approx(4 * (evaluated(False, 1, True) - evaluated(False, 1) - 40 - 0.5 * 4), rel=0.2)

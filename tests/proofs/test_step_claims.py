@@ -79,7 +79,9 @@ def test_determinants_are_compared_exactly_and_said_to_vanish_where_they_are_zer
 def test_each_rule_says_what_its_law_is_of_and_which_rates_are_left_out(rule: Any) -> None:
     claim = claimed(rule)
     with_state = rule in ("heavy-ball", "adam", "adamw")
-    assert ("every absolutely continuous law of parameters and state to" in claim["statement"]) is with_state
+    adaptive = rule in ("adam", "adamw")  # whose roots are of the second moments
+    law = f"law of parameters and state{' with positive second moments' * adaptive} to an absolutely"
+    assert (law in claim["statement"]) is with_state
     ends = {"gd": "for every positive rate.", "weight-decay": "for every positive rate but 100."}
     assert claim["statement"].endswith(ends.get(rule, "to an absolutely continuous one."))
     by_number = rule in ("gd", "weight-decay", "clip-norm")  # elsewhere it is that of a mask, or the same everywhere

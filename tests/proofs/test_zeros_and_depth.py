@@ -103,6 +103,19 @@ def test_a_block_lifts_where_nothing_of_it_is_left() -> None:
     assert not any(last_block_lifts(block(bend=bend), [OUT]) for bend in ("absolute", "negate", "tanh"))
 
 
+def test_a_block_that_does_not_take_what_a_block_may_hand_on_lifts_nothing() -> None:
+    """x + log(x) out, which is defined here because x is an exponential: of a second block it is not."""
+
+    def of(inner: str) -> Graph:
+        net = Net()
+        x = net.op("exp", rows(net))
+        return net.graph(net.op("add", x, net.op("multiply", net.op(inner, x), net.parameter(OUT, D))))
+
+    assert last_block_lifts(of("tanh"), [OUT])
+    assert not last_block_lifts(of("log"), [OUT])
+    assert not last_block_lifts(of("rsqrt"), [OUT])
+
+
 def test_names_of_no_block_or_of_several_lift_nothing() -> None:
     assert not last_block_lifts(block(), [])
     assert not last_block_lifts(block(), ["block.7.out"])
