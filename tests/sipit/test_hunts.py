@@ -1,5 +1,6 @@
 """Hunts for collisions: states are those of stand-alone runs, and interrupted ones resume to the same bits."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from sipit.collisions.causes import StandAlone
 from sipit.collisions.examination import examine
 from sipit.collisions.findings import LocalSearch
 from sipit.collisions.hunts import continuations, hunt
+from sipit.collisions.hunts.bases import has_room
 from sipit.collisions.hunts.collapse import FORMATS, fading, hunt_collapse, in_dtype
 from sipit.collisions.hunts.continuations import continuation_states
 from sipit.collisions.hunts.swaps import swaps
 from sipit.collisions.record import collision_record
+from sipit.models.length import LengthDependence
 from sipit.prompts.corpora import read_corpus
 from sipit.report import write_report
 from sipit.states.store import store_states
@@ -111,6 +114,31 @@ def test_continuations_of_the_closest_prompts_are_compared_all_with_all(searched
     first, second = layer["closest"][0]
     for number, ids in zip((first, second), layer["closest_prompts"][0]["token_ids"], strict=True):
         assert [*layer["base_token_ids"][number // 512], number % 512] == ids
+
+
+@pytest.mark.parametrize("family", ["gpt2", "qwen2"])
+def test_no_token_is_put_behind_a_prompt_as_long_as_the_context(family, tmp_path):
+    """There a table of positions has no row (GPT-2), or the model runs where it was never trained (Qwen2)."""
+    model = tiny(family)
+    ids = [[5] * (model.context - 1), *([token, 7] * (model.context // 2) for token in range(2))]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"token_ids": row}) + "\n" for row in ids))
+    (tmp_path / "full.jsonl").write_text("".join(json.dumps({"token_ids": row}) + "\n" for row in ids[1:]))
+
+    def searched_from(name):
+        record = collision_record(model, str(tmp_path / name), layers=[1], searches=["continuations"], listed=1)
+        return record.result["searches"]["continuations"]
+
+    (layer,) = searched_from("p.jsonl")["layers"]
+    assert layer["base_token_ids"] == ids[:1] and layer["bases_left_out"] == layer["bases_full"] == 2
+    assert searched_from("full.jsonl")["layers"] == []
+    assert searched_from("full.jsonl")["summary"].startswith("layer 1: no token fits behind the closest prompts")
+
+
+def test_no_search_goes_on_to_lengths_that_make_another_network():
+    model = tiny("qwen2")
+    model = replace(model, decoder=replace(model.decoder, lengths=LengthDependence((20,))))
+    assert [has_room(model, length) for length in (19, 20, 21)] == [True, False, False]
+    assert hunt_collapse(model, read_corpus(model, "builtin", limit=50), [1])["length"] == 20
 
 
 @pytest.mark.slow

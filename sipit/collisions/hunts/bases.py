@@ -3,10 +3,12 @@
 from typing import Any
 
 from sipit.collisions.examination import Examined
+from sipit.models import LanguageModel
 from sipit.prompts.corpora import Corpus
 
 BASES = 10
 NO_BASES = "no two prompts differ over the reals, so that there are none to start from"
+FULL = "no token fits behind the closest prompts, which are as long as the model takes"
 
 
 def closest_prompts(examined: Examined, *, count: int = BASES) -> list[int]:
@@ -14,6 +16,11 @@ def closest_prompts(examined: Examined, *, count: int = BASES) -> list[int]:
     pairs = [*examined.findings.identical_outside]
     pairs += [(pair.first, pair.second) for pair in examined.findings.outside]
     return list(dict.fromkeys(prompt for pair in pairs for prompt in pair))[:count]
+
+
+def has_room(model: LanguageModel, length: int) -> bool:
+    """Whether a prompt of this length and one token more are prompts that a model was made for, of one network."""
+    return (model.context is None or length < model.context) and model.lengths.alike(length, length + 1)
 
 
 def bases_json(corpus: Corpus, bases: list[int]) -> dict[str, Any]:

@@ -33,8 +33,12 @@ def hunt_collapse(
     length: int = LENGTH,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Runs of the most frequent tokens behind a first one, and contexts that differ early, in every number format."""
-    length = min(length, model.context or length)
+    """Runs of the most frequent tokens behind a first one, and contexts that differ early, in every number format.
+
+    No prompt is longer than the context, or than the first length beyond which the states of a prompt's beginning are
+    not those that it has alone.
+    """
+    length = min([length, *([model.context] if model.context else []), *model.lengths.lengths])
     first, tokens = _tokens(model, corpus)
     if not tokens:
         return {"summary": "all tokens of the corpus have one embedding row", "length": length, "cases": []}

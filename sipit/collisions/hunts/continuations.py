@@ -18,7 +18,7 @@ from sipit.cache import opened_json, sealed_json
 from sipit.collisions.causes import StandAlone
 from sipit.collisions.examination import BYTES_A_PROMPT, GIB, PRECISIONS, Examined, examine, held_bytes
 from sipit.collisions.findings import Search
-from sipit.collisions.hunts.bases import NO_BASES, bases_json, closest_prompts, summary
+from sipit.collisions.hunts.bases import FULL, NO_BASES, bases_json, closest_prompts, has_room, summary
 from sipit.collisions.result import layers_json
 from sipit.models import LanguageModel
 from sipit.models.network import Network
@@ -45,18 +45,23 @@ def hunt_continuations(
 ) -> dict[str, Any]:
     """At every layer: its closest prompts times the whole vocabulary, searched and explained as a corpus is.
 
-    Ten prompts, or as many as fit into `memory` GiB (the record says how many were left out).
+    Ten prompts, or as many as fit into `memory` GiB; none behind which the model has no room for a token. The record
+    says how many were left out, and how many of them had no room behind them.
     """
     model = alone.model
     layers: list[dict[str, Any]] = []
     collisions: list[dict[str, Any]] = []
+    full: list[int] = []
     for one in examined:
         layer = one.findings.layer
         wanted = closest_prompts(one)
-        if not wanted:
+        open_ended = [prompt for prompt in wanted if has_room(model, len(corpus.prompts.token_ids(prompt)))]
+        if not open_ended:
+            full += [layer] if wanted else []
             continue
         # Shorter ones first, which is the order that a corpus of whole prompts has.
-        bases = sorted(wanted[: _affordable(model, memory)], key=lambda prompt: len(corpus.prompts.token_ids(prompt)))
+        affordable = open_ended[: _affordable(model, memory)]
+        bases = sorted(affordable, key=lambda prompt: len(corpus.prompts.token_ids(prompt)))
         prompts = [corpus.prompts.token_ids(prompt) for prompt in bases]
         continued = whole_prompts(
             "continuations", ([*ids, token] for ids in prompts for token in range(model.vocabulary_size))
@@ -67,11 +72,12 @@ def hunt_continuations(
         )
         told = layers_json(model, continued, [found])
         layers.append({**told["layers"][0], "prompts": told["prompts"], "pairs": told["pairs"],
-                       "bases_left_out": len(wanted) - len(bases),
+                       "bases_left_out": len(wanted) - len(bases), "bases_full": len(wanted) - len(open_ended),
                        **bases_json(corpus, bases)})  # fmt: skip
         collisions += told["collisions"]
+    lines = [*([summary(layers)] if layers else []), *(f"layer {layer}: {FULL}" for layer in full)]
     return {
-        "summary": summary(layers) or NO_BASES,
+        "summary": "; ".join(lines) or NO_BASES,
         "numbering": "prompt b * V + t is base b followed by token t, for a vocabulary of V tokens",
         "vocabulary": model.vocabulary_size,
         "layers": layers,
