@@ -5,6 +5,7 @@ so a run is resumed from parameters and optimizer state, and equals one that was
 the same number of threads).
 """
 
+import hashlib
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -157,7 +158,8 @@ def _optimizer(settings: Settings, parameters: list[Any]) -> torch.optim.Optimiz
 
 def _batch(text: torch.Tensor, front: list[int], settings: Settings, step: int) -> torch.Tensor:
     """Sequences at random places of the text, ids = bytes, behind the special tokens of the family."""
-    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+    drawn = hashlib.sha256(repr((settings.seed, step)).encode()).hexdigest()  # seeds and steps never meet in a sum
+    generator = torch.Generator().manual_seed(int(drawn[:15], 16))
     size = settings.length - len(front)
     starts = torch.randint(len(text) - size + 1, (settings.batch,), generator=generator)
     rows = text[starts[:, None] + torch.arange(size)]

@@ -13,7 +13,7 @@ from proofs.evidence import read_record
 from proofs.verdict import Verdict
 from sipit.cli import run
 from sipit.report import render
-from sipit.training.trainer import Settings, train
+from sipit.training.trainer import Settings, _batch, train
 
 
 def settings(optimizer: Any = "adamw", model: str = "tiny-gpt2", **more: Any) -> Settings:
@@ -88,6 +88,16 @@ def test_pairs_that_collide_for_every_parameter_are_set_apart(tmp_path: Path) ->
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="lower --rate"):
         train(sipit.load_model("tiny-gpt2"), settings("sgd", rate=1e30, steps=40, layers=(1,)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "pair", [((0, 1_000_004), (1, 1)), ((0, 1), (0, 2)), ((0, 1), (2**63 - 1, 1)), ((2**63 - 2, 1), (2**63 - 1, 1))],
+    ids=str,
+)  # fmt: skip
+def test_each_step_of_each_seed_has_a_batch_of_its_own(pair: tuple[tuple[int, int], tuple[int, int]]) -> None:
+    text = torch.arange(100_000)
+    first, second, again = (_batch(text, [256], settings(seed=seed), step) for seed, step in (*pair, pair[0]))
+    assert first.shape == (2, 8) and not torch.equal(first, second) and torch.equal(first, again)
 
 
 def test_the_command_writes_a_model_a_record_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
