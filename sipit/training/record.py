@@ -8,7 +8,6 @@ from proofs.evidence import Record
 from sipit.cache import alone_in, full_disk
 from sipit.claims.hypotheses import quoted_theorem
 from sipit.models import LanguageModel
-from sipit.models.digest import digest_of_tensors
 from sipit.record import Stages, Stopwatch, provenance, silent
 from sipit.training.checkpoint import CHECKPOINT
 from sipit.training.trainer import Settings, train
@@ -25,7 +24,7 @@ def training_record(
     """Trains a model and follows how far apart the states of fixed prompts are: the record of `sipit train`.
 
     Args:
-        model: is trained in place.
+        model: a copy of it is trained.
         settings: what decides the run; an interrupted one continues where they are the same.
         folder: for the checkpoint and the trained model; made where it is missing.
         stages: called as the work goes on, with how far it is.
@@ -45,8 +44,7 @@ def training_record(
         _expect_own(folder, alone)
         with stages("training") as progress:
             found = train(model, settings, folder, progress)
-        digest = digest_of_tensors(model.module.config, model.module.named_parameters())
-        files = [folder / CHECKPOINT, write_model(model, folder / "model")]
+        files = [folder / CHECKPOINT, write_model(found.model, folder / "model")]
     return Record(
         command="train",
         verdict=found.verdict,
@@ -55,7 +53,7 @@ def training_record(
             **found.to_json(),
             "theorem": quoted_theorem(model, settings.optimizer),
         },
-        provenance=provenance(model, seed=settings.seed) | {"digest_of_trained": digest},
+        provenance=provenance(model, seed=settings.seed) | {"digest_of_trained": found.model.digest},
         seconds=watch.seconds,
     )
 

@@ -5,9 +5,10 @@ so a run is resumed from parameters and optimizer state, and equals one that was
 the same number of threads).
 """
 
+import copy
 import hashlib
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.cache import measured_with
 from sipit.models import LanguageModel
+from sipit.models.digest import digest_of_tensors
+from sipit.models.structure import find_decoder
 from sipit.models.tokenizers import token_ids_of
 from sipit.prompts.builtin_text import sections
 from sipit.record import Progress
@@ -61,8 +64,9 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """A finished run: what was followed, and the last checkpoint with the series of measurements."""
+    """A finished run: the trained model, what was followed, and the last checkpoint with the series of measurements."""
 
+    model: LanguageModel
     settings: Settings
     followed: Followed
     checkpoint: Checkpoint
@@ -100,10 +104,10 @@ class Trained:
 
 
 def train(model: LanguageModel, settings: Settings, folder: Path, progress: Progress | None = None) -> Trained:
-    """Trains a model in place, from where the folder's checkpoint stands, and measures its states along the way.
+    """Trains a copy of a model, from where the folder's checkpoint stands, and measures its states along the way.
 
     Args:
-        model: freshly drawn, with a tokenizer by bytes; its parameters are changed.
+        model: freshly drawn, with a tokenizer by bytes; it stays as it is, as what is known of it by its digest does.
         settings: the run.
         folder: gets `checkpoint.safetensors`, written at every measurement.
         progress: called with (steps done, steps in all).
@@ -115,7 +119,8 @@ def train(model: LanguageModel, settings: Settings, folder: Path, progress: Prog
         InvalidInput: the folder cannot be written or holds another run, or the loss is no longer finite.
     """
     followed = Followed.of(model, settings.layers, seed=settings.seed)
-    module = model.module.requires_grad_(True)
+    module = copy.deepcopy(model.module).requires_grad_(True)
+    trained = _around(model, module)
     named = dict(module.named_parameters())
     optimizer = _optimizer(settings, list(named.values()))
     path = folder / CHECKPOINT
@@ -123,7 +128,7 @@ def train(model: LanguageModel, settings: Settings, folder: Path, progress: Prog
     run = asdict(settings) | {"versions and machine": measured_with(model.device)}
     reached = read_checkpoint(path, run)
     if reached is None:
-        reached = Checkpoint({}, 0, [{"step": 0, "loss": None, "layers": followed.measure(model)}])
+        reached = Checkpoint({}, 0, [{"step": 0, "loss": None, "layers": followed.measure(trained)}])
     else:
         _restore(path, reached, named, optimizer)
     text = torch.frombuffer(bytearray("\n".join(sections()).encode()), dtype=torch.uint8).long()
@@ -140,14 +145,20 @@ def train(model: LanguageModel, settings: Settings, folder: Path, progress: Prog
         loss.backward()
         optimizer.step()
         if step % settings.every == 0 or step == settings.steps:
-            entry = {"step": step, "loss": sum(losses) / len(losses), "layers": followed.measure(model)}
+            entry = {"step": step, "loss": sum(losses) / len(losses), "layers": followed.measure(trained)}
             losses = []
             reached = Checkpoint(_tensors(named, optimizer), step, [*reached.series, entry])
             write_checkpoint(path, reached, run)
         if progress is not None:
             progress(step, settings.steps)
     module.requires_grad_(False)
-    return Trained(settings, followed, reached)
+    digest = digest_of_tensors(module.config, module.named_parameters())
+    return Trained(replace(_around(model, module), digest=digest), settings, followed, reached)
+
+
+def _around(model: LanguageModel, module: Any) -> LanguageModel:
+    """The model with another module; nothing that was found in the first one is believed of it."""
+    return replace(model, module=module, decoder=find_decoder(module))
 
 
 def _optimizer(settings: Settings, parameters: list[Any]) -> torch.optim.Optimizer:

@@ -12,7 +12,9 @@ from proofs.errors import InvalidInput
 from proofs.evidence import read_record
 from proofs.verdict import Verdict
 from sipit.cli import run
+from sipit.models.digest import digest_of_tensors
 from sipit.report import render
+from sipit.training.record import training_record
 from sipit.training.trainer import Settings, _batch, train
 
 
@@ -42,14 +44,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(optimizer: Any, tmp_path: Pat
     whole, stopped = (tmp_path / name for name in ("whole", "stopped"))
     whole.mkdir()
     stopped.mkdir()
-    models = [sipit.load_model("tiny-gpt2") for _ in range(3)]
-    first = train(models[0], settings(optimizer), whole)
+    model = sipit.load_model("tiny-gpt2")
+    first = train(model, settings(optimizer), whole)
     with pytest.raises(KeyboardInterrupt):
-        train(models[1], settings(optimizer), stopped, interrupted_after(1))
-    second = train(models[2], settings(optimizer), stopped)
+        train(model, settings(optimizer), stopped, interrupted_after(1))
+    second = train(model, settings(optimizer), stopped)
     assert first.to_json() == second.to_json()
-    for name, value in models[0].module.named_parameters():
-        assert torch.equal(value, dict(models[2].module.named_parameters())[name])
+    for name, value in first.model.module.named_parameters():
+        assert torch.equal(value, dict(second.model.module.named_parameters())[name])
     assert (whole / "checkpoint.safetensors").read_bytes() == (stopped / "checkpoint.safetensors").read_bytes()
     assert first.verdict is Verdict.SEPARATED
     assert [entry["step"] for entry in first.checkpoint.series] == [0, 1, 2]
@@ -57,12 +59,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(optimizer: Any, tmp_path: Pat
 
 @pytest.mark.slow
 def test_sgd_is_the_plain_gradient_step(tmp_path: Path) -> None:
-    before, after, half = (sipit.load_model("tiny-gpt2", dtype="float64") for _ in range(3))
-    for model, rate in ((after, 0.01), (half, 0.005)):
+    before = sipit.load_model("tiny-gpt2", dtype="float64")
+    stepped: list[Any] = []
+    for rate in (0.01, 0.005):
         folder = tmp_path / str(rate)
         folder.mkdir()
-        train(model, settings("sgd", dtype="float64", steps=1, rate=rate), folder)
-    for start, whole, part in zip(*(model.module.parameters() for model in (before, after, half)), strict=True):
+        stepped.append(train(before, settings("sgd", dtype="float64", steps=1, rate=rate), folder).model)
+    for start, whole, part in zip(*(model.module.parameters() for model in (before, *stepped)), strict=True):
         assert torch.allclose(whole - start, 2 * (part - start), rtol=0, atol=1e-14)  # linear in the rate
 
 
@@ -83,6 +86,21 @@ def test_pairs_that_collide_for_every_parameter_are_set_apart(tmp_path: Path) ->
     assert found.verdict is Verdict.COLLISION
     assert found.to_json()["known_to_collide"][0]["pairs"] >= 3 * 15 * 16 // 2
     assert all(entry["layers"][0]["bit_identical"] == 0 for entry in found.checkpoint.series)
+
+
+def test_training_leaves_the_given_model_as_it_is(tmp_path: Path) -> None:
+    """What is kept of a model is found by its digest: it may not come to have other weights."""
+    model = sipit.load_model("tiny-gpt2")
+    before = {name: value.clone() for name, value in model.module.named_parameters()}
+    record = training_record(model, settings("sgd", steps=1, layers=(1,)), tmp_path)
+    after = dict(model.module.named_parameters())
+    assert all(torch.equal(value, after[name]) and not after[name].requires_grad for name, value in before.items())
+    assert digest_of_tensors(model.module.config, after.items()) == model.digest == record.provenance["digest"]
+    trained = sipit.load_model(str(tmp_path / "model"))
+    assert trained.digest == record.provenance["digest_of_trained"] != model.digest
+    with pytest.raises(InvalidInput, match="lower --rate"):
+        train(model, settings("sgd", rate=1e30, steps=40, layers=(1,)), tmp_path / "..")
+    assert not any(value.requires_grad for value in model.module.parameters())
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
