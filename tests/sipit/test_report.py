@@ -15,7 +15,7 @@ from proofs.evidence import Record, read_record
 from proofs.verdict import Verdict
 from sipit.cli import app
 from sipit.report import render, write_report
-from sipit.report.document import Figure, Theme
+from sipit.report.document import Claim, Figure, Table, Theme
 from sipit.report.page import chapters_of, document_of
 from sipit.report.provenance import repeat
 from tests.sipit.report_pages import Page, classes_of, inversion_record, prompt_entry
@@ -106,6 +106,39 @@ def test_several_records_make_one_page_with_the_verdicts_first():
     assert "holds" in classes_of(read, "hero")[0]
     assert "refuted: not analytic, exact collisions: 1 family, equal embedding rows: 1 group" in read.text
     assert "residual" in read.text and "opt.py:242" in read.text and "pairs" in read.text
+
+
+def collide_record(*thresholds: float, **causes: int) -> Record:
+    known = {"pairs": sum(causes.values()), "causes": {name.replace("_", " "): found for name, found in causes.items()}}
+    same = {"known_to_collide": known, "outside": {"below_threshold": 0}, "noise": 1e-6, "median_norm": 10.0}
+    layers = [{"layer": layer, "threshold": one, **same} for layer, one in enumerate(thresholds, start=1)]
+    return Record("collide", Verdict.COLLISION, {"prompts": 9, "pairs": 36, "layers": layers}, {"model": "tiny-gpt2"})
+
+
+def test_pairs_that_are_believed_to_collide_are_not_called_proved():
+    """A count of the pairs that are known is no bound on all, and families are shown at two lengths alone."""
+    believed, both = collide_record(8e-5, 8e-5, structural_family=5), collide_record(8e-5, duplicate_rows=2, x=3)
+    for record, rows in ((believed, ()), (both, ("2 pairs collide",))):
+        (chapter,) = [one for one in chapters_of(record) if one.theme is Theme.COLLISIONS]
+        text = " ".join(sentence.text for sentence in chapter.sentences)
+        assert "at most" not in text.lower() and "5 pairs are known to collide over the real numbers" in text
+        assert "shown at two short lengths" in text and "which is 8 times the measured noise" in text
+        proved = [sentence.text for sentence in chapter.sentences if sentence.claim is Claim.PROVED]
+        assert [one.split(" at every layer")[0] for one in proved] == list(rows)
+        assert chapter.findings.proved == tuple(f"{one} because of equal embedding rows" for one in rows)
+        overview = next(block for block in chapter.blocks if isinstance(block, Table))
+        assert Claim.PROVED not in {column.claim for column in overview.columns}
+    trained = Record("train", Verdict.COLLISION, {"known_to_collide": [{"layer": 1, "pairs": 360}]}, {})
+    (chapter,) = chapters_of(trained)
+    (told,) = [sentence for sentence in chapter.sentences if "360 pairs are known to collide" in sentence.text]
+    assert told.claim is None and "believed of others" in told.text
+
+
+def test_a_threshold_that_somebody_chose_is_told_beside_the_noise():
+    chosen = render([collide_record(0.05, 5.0)], format="md")
+    assert "which is from 5000 to 5.00e5 times the measured noise of a median state" in chosen
+    blank = Record("collide", Verdict.SEPARATED, {"layers": [{"threshold": 0.5}, {"noise": 0, "median_norm": 1}]}, {})
+    assert "of them none came within the threshold." in render([blank], format="md").lower()
 
 
 @pytest.mark.parametrize("name", ["audit", "compare", "leak", "quantization"])

@@ -113,7 +113,7 @@ def _check(threshold: float | None, listed: int, memory: float, engine: Engine, 
 
 
 def _lines(record: Record) -> list[str]:
-    from sipit.report.wording import count, do
+    from sipit.report.wording import count
 
     result = record.result
     lines = [f"{count(result['prompts'], 'prompt')}, {count(result['pairs'], 'pair')}: {record.verdict}"]
@@ -121,8 +121,7 @@ def _lines(record: Record) -> list[str]:
         outside, known = layer["outside"], layer["known_to_collide"]
         least = outside["minimum_distance"]
         lines.append(
-            f"  layer {layer['layer']}: {count(known['pairs'], 'pair')} {do(known['pairs'], 'collide')} over the "
-            "reals, "
+            f"  layer {layer['layer']}: {count(known['pairs'], 'pair')} known to collide over the reals, "
             f"{count(outside['below_threshold'], 'other')} within {layer['threshold']:.3g}; "
             f"least distance of the others {'none' if least is None else format(least, '.9g')}"
         )

@@ -64,7 +64,7 @@ def train(
 
 
 def _lines(record: Record) -> list[str]:
-    from sipit.report.wording import count, do
+    from sipit.report.wording import count
 
     result = record.result
     first, last = result["series"][1], result["series"][-1]
@@ -76,7 +76,7 @@ def _lines(record: Record) -> list[str]:
             f"(relative {least['relative_minimum']:.3g}) at step {least['step']}"
         )
     lines += [
-        f"  layer {k['layer']}: {count(k['pairs'], 'pair')} {do(k['pairs'], 'collide')} over the reals"
+        f"  layer {k['layer']}: {count(k['pairs'], 'pair')} known to collide over the reals"
         for k in result["known_to_collide"]
     ]
     return [*lines, f"  the trained model: {result['files'][-1]}"]

@@ -35,6 +35,7 @@ M = Claim.MEASURED
 _SHOWN = {"prompts", "pairs", "layers", "collisions", "bound", "bound_reason", "searches"}
 _PAIR_COLUMNS = (Column("distance", True, M), Column("first"), Column("prompt"), Column("second"), Column("prompt"))
 LONGEST_CHART = 512  # tokens
+DUPLICATE_ROWS = "duplicate rows"  # as records call this cause
 
 
 def collisions_chapter(record: Record) -> Chapter:
@@ -87,19 +88,21 @@ def _findings(record: Record) -> Findings:
             return Findings(undecided=(f"whether some close pairs of {compared} collide{where}",))
 
 
-def _known(result: Mapping[str, Any]) -> int:
-    """The most pairs of a layer that collide over the real numbers."""
-    layers = objects(result.get("layers"))
-    return max((integer(mapping(layer.get("known_to_collide")).get("pairs")) or 0 for layer in layers), default=0)
+def _known(result: Mapping[str, Any], cause: str | None = None) -> list[int]:
+    """By layer how many pairs are known to collide over the real numbers, for one cause or for any."""
+    known = [mapping(layer.get("known_to_collide")) for layer in objects(result.get("layers"))]
+    told = [layer.get("pairs") if cause is None else mapping(layer.get("causes")).get(cause) for layer in known]
+    return [integer(pairs) or 0 for pairs in told]
 
 
-def _over_the_reals(known: int) -> str:
-    return f"at most {count(known, 'pair')} a layer {do(known, 'collide')} over the real numbers"
+def _equal_rows(result: Mapping[str, Any]) -> int:
+    """Pairs that collide at every layer because their tokens have equal rows, which was compared exactly."""
+    return min(_known(result, DUPLICATE_ROWS), default=0)
 
 
 def _proved(result: Mapping[str, Any]) -> tuple[str, ...]:
-    known = _known(result)
-    return (_over_the_reals(known),) if known else ()
+    rows = _equal_rows(result)
+    return (f"{count(rows, 'pair')} {do(rows, 'collide')} because of equal embedding rows",) if rows else ()
 
 
 def _headline(record: Record) -> str:
@@ -116,18 +119,15 @@ def _headline(record: Record) -> str:
 
 def _sentences(result: Mapping[str, Any]) -> list[Paragraph]:
     layers = objects(result.get("layers"))
-    known = _known(result)
+    known = max(_known(result), default=0)
     hits = sum(integer(mapping(layer.get("outside")).get("below_threshold")) or 0 for layer in layers)
     causes = sorted({plain(hit.get("cause")) for hit in objects(result.get("collisions"))})
     pairs = integer(result.get("pairs"))
     compared = "All pairs" if pairs is None else count(pairs, "pair")
     found = [Paragraph(f"{compared} a layer, each decided exactly for the stored states.", M)]
-    if known:
-        told = f"{_over_the_reals(known).capitalize()}, for every value of the other weights; rounding may split them, "
-        found.append(Paragraph(told + "and they are set apart.", Claim.PROVED))
+    found += _told_of_known(result, known) if known else []
     others = "all other pairs" if known else "them"
-    within = f"Of {others} {hits or 'none'} came within the threshold, which is a multiple of the measured noise."
-    found.append(Paragraph(within, M))
+    found.append(Paragraph(f"Of {others} {hits or 'none'} came within the threshold{_times_the_noise(layers)}.", M))
     if causes:
         found.append(Paragraph(f"Causes of the listed collisions: {', '.join(causes)}."))
     bound = real(result.get("bound"))
@@ -137,11 +137,35 @@ def _sentences(result: Mapping[str, Any]) -> list[Paragraph]:
     return found
 
 
+def _told_of_known(result: Mapping[str, Any], known: int) -> list[Paragraph]:
+    """What is known to collide, and what of it is proved: families are believed beyond the lengths that were shown."""
+    rows = _equal_rows(result)
+    where = "At the layer with the most of them " if len(_known(result)) > 1 else ""
+    told = f"{where}{count(known, 'pair is', 'pairs are')} known to collide over the real numbers, whatever the other "
+    told += "weights; rounding may split them, and they are set apart."
+    if known > rows:
+        told += " Families are shown at two short lengths, and believed of others; how far windows reach was tried."
+    collide = f"{count(rows, 'pair')} {do(rows, 'collide')}"
+    proved = f"{collide} at every layer: token by token the embedding rows are equal."
+    return [Paragraph(told), *([Paragraph(proved, Claim.PROVED)] if rows else [])]
+
+
+def _times_the_noise(layers: list[dict[str, Any]]) -> str:
+    """What the threshold is beside the noise: one multiple at every layer, unless somebody chose a threshold."""
+    noise = [(real(layer.get("noise")) or 0.0) * (real(layer.get("median_norm")) or 0.0) for layer in layers]
+    found = [real(layer.get("threshold")) for layer in layers]
+    times = [one / of for one, of in zip(found, noise, strict=True) if one is not None and of > 0]
+    if not times:
+        return ""
+    low, high = number(min(times)), number(max(times))
+    return f", which is {low if low == high else f'from {low} to {high}'} times the measured noise of a median state"
+
+
 def _overview(result: Mapping[str, Any]) -> Table:
     columns = (
         Column("layer", True), Column("minimum", True, M), Column("minimum of the others", True, M),
         Column("over median norm", True, M), Column("threshold", True), Column("within it", True, M),
-        Column("bit-identical", True, M), Column("collide over the reals", True, Claim.PROVED),
+        Column("bit-identical", True, M), Column("known to collide", True),
         Column("co-Lipschitz, edit", True, M), Column("Hamming", True, M),
     )  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
@@ -170,7 +194,7 @@ def _layer(layer: Mapping[str, Any]) -> Section:
         Fact("co-Lipschitz constant (edit distance)", f"{number(ratios.get('edit'))} ({kind})", M),
         Fact("close pairs that runs of their own do not confirm", str(len(sequence(layer.get("not_confirmed")))), M),
         Fact("close pairs left unexamined", plain(layer.get("unexamined"))),
-        *(Fact(f"pairs that collide by {cause}", plain(pairs)) for cause, pairs in causes.items()),
+        *(Fact(f"pairs known to collide: {cause}", plain(pairs)) for cause, pairs in causes.items()),
     ]
     blocks: list[Block] = [Facts(tuple(facts))]
     chart = _chart(layer)
