@@ -153,6 +153,17 @@ def test_a_page_of_one_record_opens_with_its_first_chart(name: str):
     assert page.index("<figure") < page.index('<dl class="verdict">')
 
 
+def test_what_the_attacker_was_told_is_what_the_record_says():
+    """Of states that a defence let out he knows what became of other prompts, and nothing else of the defence."""
+    attacker = {"candidates": 8, "exhausted": False, "told_tokens_before": True}
+    pages = [
+        render([Record("leak", Verdict.DONE, {"curves": [{"attacker": attacker | more}]}, {})], format="md")
+        for more in ({}, {"told_changes_of_other_prompts": True})
+    ]
+    assert "told the defence, its parameters, and the tokens" in pages[0] and "other prompts" not in pages[0]
+    assert "told how other prompts were changed" in pages[1] and "its parameters" not in pages[1]
+
+
 def test_where_no_prompt_came_back_the_results_are_counted():
     lost = inversion_record(prompt_entry(["x", None], outcome="ambiguous"), verdict=Verdict.AMBIGUOUS)
     wrong = inversion_record(prompt_entry(["x"], matches_truth=False))

@@ -37,11 +37,13 @@ def defences_chapter(record: Record) -> Chapter:
     attacker = mapping(curves[0].get("attacker")) if curves else {}
     every = "the whole vocabulary" if attacker.get("exhausted") is True else (
         f"a shortlist of {plain(attacker.get('candidates'))} tokens that holds the true one")  # fmt: skip
+    known = "the defence, its parameters" if attacker.get("told_changes_of_other_prompts") is not True else (
+        "how other prompts were changed (mean and variance of each coordinate), not by which defence")  # fmt: skip
     blocks: list[Block] = [
         *figures[:1],
         *told(
             M,
-            f"The attacker is told the defence, its parameters, and the tokens before, and tries {every}.",
+            f"The attacker is told {known}, and the tokens before, and tries {every}.",
             "What it costs is how far the model's own predictions move when the released states go on through it.",
         ),
         *figures[1:],
