@@ -16,7 +16,7 @@ from sipit.cli import run
 from sipit.collisions.causes import StandAlone
 from sipit.collisions.examination import examine
 from sipit.collisions.findings import LocalSearch
-from sipit.collisions.hunts import continuations, hunt
+from sipit.collisions.hunts import collapse, continuations, hunt
 from sipit.collisions.hunts.bases import has_room
 from sipit.collisions.hunts.collapse import FORMATS, fading, hunt_collapse, in_dtype
 from sipit.collisions.hunts.continuations import continuation_states
@@ -159,6 +159,9 @@ def test_fading_tells_what_a_format_hides():
     assert found["bit_identical"] == 3 and found["first_bit_identical"] == 2 and found["lengths"] == 6
     assert found["always_from"] == 6 and found["minimum_distance"] == 0 == found["minimum_distance_float64"]
     assert [(at["length"], at["distance_float64"]) for at in found["distances"]] == [(1, 4.0), (2, 2.0), (4, 0.5)]
+    later = fading(shown, real, states=np.ones((7, 1)), shortest=2)
+    assert later["first_bit_identical"] == 3 and later["always_from"] == 7 and later["lengths"] == 6
+    assert [(at["length"], at["distance_float64"]) for at in later["distances"]] == [(2, 4.0), (4, 1.0)]
     broken = fading(np.array([[np.nan], [1.0]]), np.ones((2, 1)), states=np.ones((2, 1)))
     assert broken["overflown"] == 1 and broken["distances"][0]["distance"] is None and broken["always_from"] is None
 
@@ -179,6 +182,25 @@ def test_faint_attention_collapses_in_narrow_formats_first():
     for case in runs:
         assert case["token"] != case["first_token"] and case["lengths"] == 62
         assert (case["minimum_distance"] == 0) == (case["bit_identical"] > 0) and case["minimum_distance_float64"] > 0
+
+
+def test_a_length_is_that_of_the_shorter_prompt(monkeypatch):
+    """The same difference of the same two lengths, told of a run and of a context, has one number."""
+    model = tiny("qwen2")
+    corpus = read_corpus(model, "builtin", limit=50)
+    genuine, asked = collapse._states, []
+
+    def flat(one, ids, layer):  # over the reals the states differ; in every format they are one from 5 tokens on
+        asked.append(ids)
+        states = genuine(one, ids, layer)
+        states[4:] = 1.0 if one.dtype != torch.float64 else np.arange(len(ids) - 4)[:, None] + ids[0]
+        return states
+
+    monkeypatch.setattr(collapse, "_states", flat)
+    found = hunt_collapse(model, corpus, [1], length=12)
+    assert {case["first_bit_identical"] for case in found["cases"]} == {5}
+    assert {case["always_from"] for case in found["cases"]} == {5} and max(map(len, asked)) == 12
+    assert "first at 5 tokens" in found["summary"]
 
 
 def test_another_format_rounds_the_weights_too():

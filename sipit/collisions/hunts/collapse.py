@@ -54,7 +54,7 @@ def hunt_collapse(
                 cases.append(
                     {"kind": "run", "format": name, "layer": layer, "first_token": first, "token": token,
                      "text": model.decode([token]),
-                     **fading(*(_minus(states[1:-1], states[2:]) for states in both), states=both[0][1:])}
+                     **fading(*(_minus(states[1:-1], states[2:]) for states in both), states=both[0][1:], shortest=2)}
                 )  # fmt: skip
             pairs = [
                 [_states(one, [start, *context], layer) for start in (first, tokens[0])] for one in (rounded, exact)
@@ -70,15 +70,18 @@ def hunt_collapse(
 
 
 def fading(
-    differences: NDArray[np.float64], exact: NDArray[np.float64], *, states: NDArray[np.float64]
+    differences: NDArray[np.float64], exact: NDArray[np.float64], *, states: NDArray[np.float64], shortest: int = 1
 ) -> dict[str, Any]:
     """How the difference of two prompts fades with length, and where the format no longer shows it.
 
+    A length is the number of tokens of the shorter prompt: n + 1 for b a^n against b a^(n+1), and n for two contexts of
+    n tokens each.
+
     Args:
-        differences: shape (lengths, d), of the states in the format; row n - 1 belongs to length n, which for a run
-            is b a^n against b a^(n+1), and for contexts that differ early the number of all their tokens.
+        differences: shape (lengths, d), of the states in the format, one row a length.
         exact: the same in float64.
         states: whose norms the differences are compared with, at least as many rows.
+        shortest: the length of the first row.
 
     Returns:
         `bit_identical` counts lengths where the format's states are equal and those in float64 are not;
@@ -90,19 +93,20 @@ def fading(
     hidden = (shown == 0) & (real > 0)
     places = np.flatnonzero(hidden)
     visible = np.flatnonzero(~hidden)
-    from_here = int(visible[-1]) + 2 if len(visible) else 1
-    lengths = [1 << power for power in range(len(shown).bit_length()) if 1 << power <= len(shown)]
+    alike = int(visible[-1]) + 1 if len(visible) else 0
+    ends = shortest + len(shown)
+    lengths = [1 << power for power in range(ends.bit_length()) if shortest <= 1 << power < ends]
     return {
         "lengths": len(shown),
         "bit_identical": int(hidden.sum()),
-        "first_bit_identical": int(places[0]) + 1 if len(places) else None,
-        "always_from": from_here if from_here <= len(shown) else None,
+        "first_bit_identical": int(places[0]) + shortest if len(places) else None,
+        "always_from": alike + shortest if alike < len(shown) else None,
         "overflown": int((~np.isfinite(shown)).sum()),
         "minimum_distance": _least(shown),
         "minimum_distance_float64": _least(real),
         "distances": [
-            {"length": n, "distance": finite(shown[n - 1]), "distance_float64": finite(real[n - 1]),
-             "norm": finite(norms[n - 1])}
+            {"length": n, "distance": finite(shown[n - shortest]), "distance_float64": finite(real[n - shortest]),
+             "norm": finite(norms[n - shortest])}
             for n in lengths
         ],
     }  # fmt: skip
