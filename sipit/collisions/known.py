@@ -13,6 +13,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from numerics.graphs.windows import CHUNK, named_windows
 from sipit.collisions.causes import Cause, window_reach
 from sipit.models import LanguageModel
 from sipit.prompts.windows import Prefixes
@@ -29,11 +30,12 @@ class Families:
         repeats: a^m and a^k collide for every token a, at the lengths where it was shown.
         permutations: only the last token and the counts of the others matter, likewise.
         reach: how many of the last tokens can be seen; None for all.
-        back: how many tokens back each block sees, where `reach` is not None.
+        back: how many tokens back each block sees, where `reach` is not None and not that of a chunk.
         anywhere: whether a prompt's state depends on the tokens in reach alone and not on where in the context they
             stand. Believed, as an idealisation, where positions change nothing but attention weights.
         lengths: the lengths of prompts at which this was shown by value numbering. Of other lengths the same is
             believed, as an idealisation.
+        chunked: whether `reach` is the size of chunks: all that is seen stands behind the last border of a chunk.
     """
 
     repeats: bool
@@ -42,18 +44,20 @@ class Families:
     back: int
     anywhere: bool
     lengths: tuple[int, ...] = ()
+    chunked: bool = False
 
     def key(self, classes: Sequence[int]) -> Hashable:
         """The key of a prompt, given the classes of equal embedding rows of its tokens.
 
         Where all blocks see w tokens back, a^m s and a^w s collide for all m >= w and every s: all states on the run
         are equal, and no position of s sees more than w of them. (Ours, by induction over the blocks; an idealisation
-        where positions are read from rounded tables.)
+        where positions are read from rounded tables.) Behind the border of a chunk, what is seen counts from there.
         """
         seen, where = self._seen(classes)
         if self.repeats and where == 0:
             run = next((at for at, token in enumerate(seen) if token != seen[0]), len(seen))
-            kept = 1 if run == len(seen) else run if self.reach is None else min(run, max(1, self.back))
+            sliding = self.reach is not None and not self.chunked
+            kept = 1 if run == len(seen) else min(run, max(1, self.back)) if sliding else run
             seen = seen[run - kept :]
         if self.permutations:
             return frozenset(Counter(seen[:-1]).items()), seen[-1]
@@ -69,7 +73,9 @@ class Families:
 
     def _seen(self, classes: Sequence[int]) -> tuple[tuple[int, ...], int]:
         """The tokens that can be seen, and where they start if that matters."""
-        seen = tuple(classes if self.reach is None else classes[-self.reach :])
+        last = len(classes) - 1
+        begin = 0 if self.reach is None else last // self.reach * self.reach if self.chunked else last + 1 - self.reach
+        seen = tuple(classes[max(0, begin) :])
         return seen, 0 if self.anywhere or len(seen) == len(classes) else len(classes)
 
     def count(self, group: Sequence[Sequence[int]]) -> Counter[Cause]:
@@ -99,11 +105,19 @@ def families_at(model: LanguageModel, layer: int) -> Families:
         everywhere = _same_everywhere(model)
         return Families(repeats=everywhere, permutations=False, reach=1, back=0, anywhere=everywhere)
     graphs = {n: capture_graph(model.module.config, layer, "eager", length=n, stored=True) for n in SHOWN}
-    reach = window_reach(model, layer)
+    reach, chunked = _reach(model, layer)
     repeats = bool(in_room(repeated_tokens_collide, graphs))  # what there is no room to show is not known
     permutations = reach is None and PERMUTED in (in_room(colliding_pairs, graphs) or ())
-    back = 0 if reach is None else (reach - 1) // layer
-    return Families(repeats, permutations, reach, back, anywhere=repeats, lengths=SHOWN)
+    back = 0 if reach is None or chunked else (reach - 1) // layer
+    return Families(repeats, permutations, reach, back, anywhere=repeats, lengths=SHOWN, chunked=chunked)
+
+
+def _reach(model: LanguageModel, layer: int) -> tuple[int | None, bool]:
+    """How many of the last tokens can be seen (None: all may be), and whether they are those of the last chunk."""
+    named = named_windows(model.module.config)
+    # Beside other windows it is not told whether it is the chunk that bounds what is seen.
+    reach = window_reach(model, layer) if CHUNK not in named or len(named) == 1 else None
+    return reach, reach is not None and CHUNK in named
 
 
 def _same_everywhere(model: LanguageModel) -> bool:
@@ -139,7 +153,8 @@ class KnownCollisions:
         claims += ["window reach"] if self.causes.get(Cause.WINDOW_REACH) else []
         if self.causes.get(Cause.STRUCTURAL):
             claims += ["repeated tokens"] if self.families.repeats else []
-            claims += ["long runs"] if self.families.repeats and self.families.reach is not None else []
+            sliding = self.families.reach is not None and not self.families.chunked
+            claims += ["long runs"] if self.families.repeats and sliding else []
             claims += ["permuted prefixes"] if self.families.permutations else []
         return claims
 

@@ -6,13 +6,15 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from transformers import Llama4TextConfig
 
 import sipit
 from sipit.collisions.causes import Cause
 from sipit.collisions.known import Families, families_at, known_collisions
 from sipit.models.language_model import LanguageModel
+from sipit.models.tiny import drawn_module
 from sipit.prompts.windows import Prefixes
-from tests.sipit.cases import altered, tiny, with_rows
+from tests.sipit.cases import altered, language_model, tiny, with_rows
 
 EVERY = [ids for length in range(1, 5) for ids in itertools.product((3, 5, 9), repeat=length)]
 
@@ -22,11 +24,24 @@ def narrow(module):
     module.config.sliding_window = 2
 
 
+def chunked(size: int) -> LanguageModel:
+    """Blocks that attend in chunks: of a prompt of `size` + 1 tokens the last one is alone in its chunk."""
+    shape = {"hidden_size": 32, "intermediate_size": 64, "intermediate_size_mlp": 64, "head_dim": 8}
+    config = Llama4TextConfig(
+        vocab_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, num_local_experts=2,
+        max_position_embeddings=128, attention_chunk_size=size, no_rope_layers=[1, 1], pad_token_id=0, bos_token_id=1,
+        eos_token_id=2, **shape,
+    )  # fmt: skip
+    return language_model(drawn_module(config, seed=0).double())
+
+
 MODELS = {
     "qwen2": lambda: sipit.load_model("tiny-qwen2", dtype="float64"),
     "gpt2": lambda: sipit.load_model("tiny-gpt2", dtype="float64"),
     "bloom": lambda: sipit.load_model("tiny-bloom", dtype="float64"),
     "narrow-mistral": lambda: altered("mistral", narrow, dtype=torch.float64),
+    "llama4-in-chunks-of-3": lambda: chunked(3),
+    "llama4-in-chunks-of-2": lambda: chunked(2),
     "equal-rows": lambda: sipit_double(with_rows("qwen2", [(3, 5)])),
 }
 
@@ -61,6 +76,8 @@ def test_pairs_are_counted_by_the_cause_that_each_has():
         Families(repeats=True, permutations=False, reach=3, back=1, anywhere=True),
         Families(repeats=False, permutations=False, reach=2, back=1, anywhere=False),
         Families(repeats=True, permutations=True, reach=None, back=0, anywhere=True),
+        Families(repeats=True, permutations=False, reach=3, back=0, anywhere=True, chunked=True),
+        Families(repeats=False, permutations=False, reach=2, back=0, anywhere=False, chunked=True),
     ):
         classes = np.arange(10)
         classes[5] = 3
