@@ -24,12 +24,12 @@ from numerics.pairs.points import processors
 from numerics.pairs.search import ClosePairs
 from numerics.pairs.shards import Shard, closest_pairs_in_shards, pairs_within_in_shards, search_shard
 from proofs.arguments import whole_in
-from proofs.errors import InvalidInput, MissingResource
+from proofs.errors import InvalidInput, MissingResource, SipitError
 from sipit.models import LanguageModel, load_model
 from sipit.prompts.corpora import Corpus
 from sipit.prompts.windows import Prefixes
 from sipit.record import Progress
-from sipit.states.store import STORED, array_on_disk, batches, store_states
+from sipit.states.store import STORED, array_on_disk, batches, is_whole, path_of, store_states
 
 LOOPBACK = "127.0.0.1"
 WINDOWS = 512  # of a shard, about: what a worker does between two reports
@@ -92,17 +92,24 @@ class Cluster:
 
         Args:
             seed: draws the parameters of a tiny model.
+
+        Raises:
+            InvalidInput: what a worker refuses, or states that are not all in the folder as this process sees it.
         """
         parts = shards(corpus.prompts, batch)
         dtype = name_of(model.dtype)
-        tasks = [(part, list(layers), str(folder / f"shard-{number:06d}"), batch) for number, part in enumerate(parts)]
+        places = [folder / f"shard-{number:06d}" for number in range(len(parts))]
+        tasks = [(part, list(layers), str(place), batch) for part, place in zip(parts, places, strict=True)]
         done = 0
-        for _, count in self.by_actors(Worker, (model.name, dtype, str(model.device), seed, model.digest), tasks):
+        for number, count in self.by_actors(Worker, (model.name, dtype, str(model.device), seed, model.digest), tasks):
+            # The worker says so; but is it the same folder that is seen from here?
+            if not is_whole(model, parts[number], layers=layers, folder=places[number], batch=batch):
+                raise _unseen(folder)
             done += count
             if progress is not None:
                 progress(done, len(corpus))
         shape = (len(corpus), model.width)
-        return {layer: _joined(folder, layer, len(parts), shape, STORED[model.dtype]) for layer in layers}
+        return {layer: _joined(folder, layer, places, shape, STORED[model.dtype]) for layer in layers}
 
     def by_actors(self, kind: type, arguments: tuple[Any, ...], tasks: Sequence[Any]) -> Generator[tuple[int, Any]]:
         """Lets actors `kind(*arguments)`, one a processor, do `run(*task)` for every task.
@@ -117,7 +124,7 @@ class Cluster:
         while waiting:
             ready, waiting = self._ray.wait(waiting)
             for one in ready:
-                yield numbers[one], self._ray.get(one)
+                yield numbers[one], self._got(one)
 
     def closest_pairs(self, states: Any, *, count: int) -> ClosePairs:
         """See `sipit.collisions.findings.Search`."""
@@ -137,9 +144,17 @@ class Cluster:
         for shard in shards:
             waiting.append(task.remote(reference, shard))
             if len(waiting) >= self.workers:
-                yield self._ray.get(waiting.popleft())
+                yield self._got(waiting.popleft())
         while waiting:
-            yield self._ray.get(waiting.popleft())
+            yield self._got(waiting.popleft())
+
+    def _got(self, task: Any) -> Any:
+        """What a task returned; what it refused in the words that it had, which Ray puts behind a traceback."""
+        try:
+            return self._ray.get(task)
+        except SipitError as error:
+            cause = getattr(error, "cause", None)
+            raise (cause if isinstance(cause, SipitError) else error) from None
 
 
 class _File:
@@ -149,7 +164,17 @@ class _File:
         self._path = path
 
     def __getitem__(self, rows: Any) -> Any:
-        return np.load(self._path, mmap_mode="r")[rows]
+        try:
+            return np.load(self._path, mmap_mode="r")[rows]
+        except OSError:
+            raise _unseen(Path(self._path).parent) from None
+
+
+def _unseen(folder: Path) -> InvalidInput:
+    return InvalidInput(
+        f"Expected one folder that all machines see, but not everything that one has written into {folder} is there "
+        "for another; set SIPIT_CACHE to a folder that all of them share and can write, and begin again."
+    )
 
 
 def shards(prompts: Prefixes, batch: int) -> list[Prefixes]:
@@ -169,12 +194,12 @@ def shards(prompts: Prefixes, batch: int) -> list[Prefixes]:
     return found
 
 
-def _joined(folder: Path, layer: int, parts: int, shape: tuple[int, int], dtype: Any) -> Any:
+def _joined(folder: Path, layer: int, parts: Sequence[Path], shape: tuple[int, int], dtype: Any) -> Any:
     path = folder / f"joined-{layer:03d}.npy"
     whole = array_on_disk(path, shape, dtype)
     done = 0
-    for number in range(parts):
-        part = np.load(folder / f"shard-{number:06d}" / f"layer-{layer:03d}.npy", mmap_mode="r")
+    for place in parts:
+        part = np.load(path_of(place, layer), mmap_mode="r")
         whole[done : done + len(part)] = part
         done += len(part)
     whole.flush()

@@ -68,15 +68,8 @@ def store_states(
             f"Expected windows whose prefixes have states of their own, but {model.lengths.reason} in {model.name}, "
             f"and a window has {longest} tokens; choose shorter ones."
         )
-    identity = {
-        "schema": SCHEMA,
-        "model": model.digest,
-        "dtype": str(model.dtype),
-        "prompts": prompts.digest,
-        "layers": chosen,
-        "batch": batch,
-    }
-    paths = {layer: folder / f"layer-{layer:03d}.npy" for layer in chosen}
+    identity = _identity(model, prompts, chosen, batch)
+    paths = {layer: path_of(folder, layer) for layer in chosen}
     done, seals = _resume(folder, identity)
     shape, dtype = (len(prompts), model.width), STORED[model.dtype]
     borders = prompts.borders
@@ -91,6 +84,36 @@ def store_states(
         for layer, path in paths.items():
             expect_kept(path, shape, dtype, sums[layer].hexdigest())
     return {layer: np.load(path, mmap_mode="r") for layer, path in paths.items()}
+
+
+def is_whole(model: LanguageModel, prompts: Prefixes, *, layers: Sequence[int], folder: Path, batch: int) -> bool:
+    """Whether a folder holds what `store_states` has made of the same, all of it and as it was written."""
+    chosen = sorted(set(layers))
+    stored = opened_json(folder / CHECKPOINT) or {}
+    wanted = {**_identity(model, prompts, chosen, batch), "windows": len(prompts.windows)}
+    if any(stored.get(name) != value for name, value in wanted.items()):
+        return False
+    shape, dtype, seals = (len(prompts), model.width), STORED[model.dtype], stored["seals"]
+    return all(
+        holds(path_of(folder, layer), shape, dtype, shape[0], hashlib.sha256(), seals.get(str(layer)))
+        for layer in chosen
+    )
+
+
+def path_of(folder: Path, layer: int) -> Path:
+    """Where a store keeps the states of a layer."""
+    return folder / f"layer-{layer:03d}.npy"
+
+
+def _identity(model: LanguageModel, prompts: Prefixes, layers: list[int], batch: int) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "model": model.digest,
+        "dtype": str(model.dtype),
+        "prompts": prompts.digest,
+        "layers": layers,
+        "batch": batch,
+    }
 
 
 def array_on_disk(path: Path, shape: tuple[int, ...], dtype: Any, *, begun: bool = False) -> Any:

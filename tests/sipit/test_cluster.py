@@ -1,20 +1,23 @@
 """Ray workers give the bits and the pairs of one process, even when one of them is killed."""
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from numerics.pairs.search import closest_pairs, pairs_within
 from numerics.pairs.shards import closest_pairs_in_shards
-from proofs.errors import MissingResource
+from proofs.errors import InvalidInput, MissingResource
+from sipit.cache import opened_json, sealed_json
 from sipit.cluster import states as cluster
 from sipit.cluster.states import open_cluster, shards
 from sipit.prompts.corpora import read_corpus
-from sipit.states.store import batches, store_states
+from sipit.states.store import CHECKPOINT, batches, store_states
 from tests.sipit.cases import tiny
 
 
@@ -36,6 +39,59 @@ def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     with pytest.raises(MissingResource, match=r"sipit\[cluster\]"), open_cluster():
         pass
+
+
+class NoRay(cluster.Cluster):
+    """Does every task here, and then what `lost` makes of the folder of its shard."""
+
+    def __init__(self, lost):
+        self.workers, self._lost = 2, lost
+
+    def by_actors(self, kind, arguments, tasks):
+        for number, (prompts, layers, folder, batch) in enumerate(tasks):
+            count = kind(*arguments).run(prompts, layers, folder, batch)
+            self._lost(number, Path(folder))
+            yield number, count
+
+
+def _elsewhere(number, folder):
+    shutil.rmtree(folder)  # what a worker has written on its own machine
+
+
+def _in_part(number, folder):
+    """The shard that an earlier run left here, half of it still zeros, while the worker went on elsewhere."""
+    states = np.lib.format.open_memmap(folder / "layer-001.npy", mode="r+")
+    states[len(states) // 2 :] = 0
+    stored = opened_json(folder / CHECKPOINT)
+    (folder / CHECKPOINT).write_bytes(sealed_json({**stored, "windows": 1}))
+
+
+def _zeros(number, folder):
+    np.lib.format.open_memmap(folder / "layer-001.npy", mode="r+")[-1] = 0
+
+
+@pytest.mark.parametrize("lost", [_elsewhere, _in_part, _zeros])
+def test_states_that_are_not_all_here_are_refused(tmp_path, lost):
+    """A worker that writes into its own machine's folder of that name leaves nothing, or zeros, in this one's."""
+    small = read_corpus(tiny("qwen2"), "builtin", limit=200)
+    expected = store_states(tiny("qwen2"), small.prompts, layers=[1], folder=tmp_path / "local", batch=8)
+    found = NoRay(lambda *_told: None).states(tiny("qwen2"), small, [1], tmp_path / "whole", 8)
+    assert np.array_equal(found[1], expected[1])
+    with pytest.raises(InvalidInput, match=r"one folder that all machines see, but .*; set SIPIT_CACHE to a folder"):
+        NoRay(lost).states(tiny("qwen2"), small, [1], tmp_path / "ray", 8)
+
+
+def test_what_a_worker_refuses_is_told_in_its_own_words(tmp_path):
+    class TaskError(InvalidInput):  # as Ray makes one of any error
+        cause = InvalidInput("Expected one, but got two; give one.")
+
+    def get(task):
+        raise TaskError("ray::Worker.run() (pid=1)\n  Traceback: Expected one, but got two; give one.")
+
+    with pytest.raises(InvalidInput, match=r"^Expected one"):
+        cluster.Cluster(SimpleNamespace(cluster_resources=dict, get=get))._got(None)
+    with pytest.raises(InvalidInput, match="one folder that all machines see"):
+        cluster._File(str(tmp_path / "states.npy"))[0:1]
 
 
 @pytest.mark.slow
