@@ -108,7 +108,8 @@ def collision_record(
             not fit into memory.
     """
     watch = Stopwatch() if watch is None else watch
-    chosen = sorted({1, max(1, model.layers // 2), model.layers}) if layers is None else list(layers)
+    every = sorted({1, max(1, model.layers // 2), model.layers})
+    chosen = list(dict.fromkeys(every if layers is None else layers))
     for layer in chosen:
         check_layer(model, layer)
     check_searches(searches)

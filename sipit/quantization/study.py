@@ -69,7 +69,7 @@ QUICK = Extent(prompts=4, length=12, places=3, scanned=2048, nearest=256, states
 
 
 def chosen_formats(names: Sequence[str]) -> list[Format]:
-    """The formats of their names.
+    """The formats of their names, each once.
 
     Raises:
         InvalidInput: no such format.
@@ -77,7 +77,7 @@ def chosen_formats(names: Sequence[str]) -> list[Format]:
     for name in names:
         if name not in FORMATS:
             raise InvalidInput(f"Expected formats of {', '.join(FORMATS)}, but got {name!r}; choose from them.")
-    return [FORMATS[name] for name in names]
+    return [FORMATS[name] for name in dict.fromkeys(names)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ class Study:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> "Study":
-        """Takes the reference states and prepares the drafts of every layer.
+        """Takes the reference states and prepares the drafts of every layer; each is looked at once, in their order.
 
         Raises:
             InvalidInput: a model that does not compute in float32.
@@ -122,16 +122,16 @@ class Study:
         return_freed_memory()  # what is freed from here on as well
         kept = tuple(tuple(ids) for ids in prompts)
         in_float64 = in_format(model, FORMATS["float64"]).model
-        every = range(1, model.layers + 1)
+        every, chosen = range(1, model.layers + 1), sorted(set(layers))
         return cls(
             reference=in_format(model, FORMATS["float32"]),
             extent=extent,
-            layers=tuple(layers),
+            layers=tuple(chosen),
             prompts=kept,
             places=tuple(sampled_places(kept, extent.places)),
             exact=tuple(layered_states(in_float64, ids, every).cpu() for ids in kept),
-            policies={layer: make_policy("draft", Network(model, layer), progress=progress) for layer in layers},
-            crowd=crowd_of(model, layers, extent.states),
+            policies={layer: make_policy("draft", Network(model, layer), progress=progress) for layer in chosen},
+            crowd=crowd_of(model, chosen, extent.states),
             seed=seed,
         )
 

@@ -10,6 +10,7 @@ from proofs.verdict import Verdict
 from sipit.cli import run
 from sipit.collisions.causes import StandAlone
 from sipit.collisions.examination import batch_for, examine, state_folder
+from sipit.collisions.record import collision_record
 from sipit.collisions.result import layers_json
 from sipit.prompts.corpora import read_corpus, whole_prompts
 from sipit.states import store as state_store
@@ -41,6 +42,11 @@ def test_separated_prompts_end_with_0_and_a_complete_record(capsys, empty_cache)
         assert len(layer["closest"]) == 10 and all(first < second for first, second in layer["closest"])
         assert [at["length"] for at in layer["by_length"]] == list(range(2, 33))  # one prompt is the BOS alone
     assert not list(empty_cache.glob("*/collide/*")), "states are kept only while the work goes on"
+
+
+def test_a_layer_that_is_named_twice_is_searched_once():
+    record = collision_record(tiny("llama"), "random:3", layers=[1, 1], limit=4)
+    assert [layer["layer"] for layer in record.result["layers"]] == [1]
 
 
 def test_runs_of_one_token_are_collisions_although_rounding_splits_them(capsys, tmp_path):

@@ -175,6 +175,14 @@ def test_pairs_within_noise_are_counted_and_said_to_be_more_where_more_may_follo
     assert found["minimum_distance"] in (None, pytest.approx(9e-4))
 
 
+def test_a_layer_or_a_format_that_is_named_twice_is_looked_at_once():
+    """As on the command line."""
+    study = Study.open(tiny("llama"), [[5, 6, 7, 8]], layers=[2, 1, 2], extent=SMALL)
+    assert study.layers == (1, 2)
+    assert [layer["collisions"] for layer in study.measured(FORMATS["bf16"])["searched"]] == [0, 0]
+    assert [one.name for one in chosen_formats(["fp16", "bf16", "fp16"])] == ["fp16", "bf16"]
+
+
 def test_an_unknown_format_is_refused():
     with pytest.raises(InvalidInput, match="int3"):
         chosen_formats(["int3"])
