@@ -25,6 +25,7 @@ from numerics.pairs.search import ClosePairs
 from numerics.pairs.shards import Shard, closest_pairs_in_shards, pairs_within_in_shards, search_shard
 from proofs.arguments import whole_in
 from proofs.errors import InvalidInput, MissingResource, SipitError
+from sipit.cache import measured_with
 from sipit.models import LanguageModel, load_model
 from sipit.prompts.corpora import Corpus
 from sipit.prompts.windows import Prefixes
@@ -40,9 +41,9 @@ PIECES = 4  # of the states for each worker, so that later ones profit from the 
 class Worker:
     """An actor: one model, and the shards it is given."""
 
-    def __init__(self, name: str, dtype: str, device: str, seed: int, digest: str) -> None:
+    def __init__(self, name: str, dtype: str, device: str, seed: int, digest: str, computed: str) -> None:
         self._model = load_model(name, dtype=dtype, device=device, seed=seed)
-        self._digest = digest
+        self._digest, self._computed = digest, computed
 
     def run(self, prompts: Prefixes, layers: Sequence[int], folder: str, batch: int) -> int:
         """Fills the store of one shard; the number of its prompts.
@@ -50,21 +51,30 @@ class Worker:
         Raises:
             InvalidInput: as for `expect_same`.
         """
-        expect_same(self._model, self._digest)
+        expect_same(self._model, self._digest, self._computed)
         store_states(self._model, prompts, layers=layers, folder=Path(folder), batch=batch)
         return len(prompts)
 
 
-def expect_same(model: LanguageModel, digest: str) -> None:
+def expect_same(model: LanguageModel, digest: str, computed: str | None = None) -> None:
     """Compares the model that a worker has loaded by its name with the one that the command has.
 
+    Where states of several workers stand side by side, also what they are `computed` with (`sipit.cache`): other
+    versions, or another processor, round otherwise.
+
     Raises:
-        InvalidInput: its weights are other ones.
+        InvalidInput: its weights are other ones, or it computes with something else.
     """
     if model.digest != digest:
         raise InvalidInput(
             f"Expected one model wherever workers run, but a worker's {model.name} has other weights; put the same "
             "files there, and begin anew."
+        )
+    own = measured_with(model.device)
+    if computed not in (None, own):
+        raise InvalidInput(
+            f"Expected what computes to be alike wherever workers run, {computed}, but a worker has {own}: their "
+            "states differ by rounding; use machines of one kind with one installation."
         )
 
 
@@ -100,8 +110,9 @@ class Cluster:
         dtype = name_of(model.dtype)
         places = [folder / f"shard-{number:06d}" for number in range(len(parts))]
         tasks = [(part, list(layers), str(place), batch) for part, place in zip(parts, places, strict=True)]
+        named = (model.name, dtype, str(model.device), seed, model.digest, measured_with(model.device))
         done = 0
-        for number, count in self.by_actors(Worker, (model.name, dtype, str(model.device), seed, model.digest), tasks):
+        for number, count in self.by_actors(Worker, named, tasks):
             # The worker says so; but is it the same folder that is seen from here?
             if not is_whole(model, parts[number], layers=layers, folder=places[number], batch=batch):
                 raise _unseen(folder)

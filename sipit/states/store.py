@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import write_atomically
-from sipit.cache import opened_json, sealed_json
+from sipit.cache import measured_with, opened_json, sealed_json
 from sipit.models import LanguageModel
 from sipit.models.layers import reading
 from sipit.models.network import Network, check_layer
@@ -109,6 +109,7 @@ def _identity(model: LanguageModel, prompts: Prefixes, layers: list[int], batch:
     return {
         "schema": SCHEMA,
         "model": model.digest,
+        "versions and processor": measured_with(model.device),
         "dtype": str(model.dtype),
         "prompts": prompts.digest,
         "layers": layers,

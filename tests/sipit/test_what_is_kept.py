@@ -10,7 +10,7 @@ import pytest
 
 import sipit
 from proofs.errors import InvalidInput
-from sipit.cache import alone_in, kept_json
+from sipit.cache import alone_in, kept_json, measured_with
 from sipit.claims.certify import certify
 from sipit.claims.kept_enclosures import KeptTrails
 from sipit.cluster.inversions import InversionWorker
@@ -148,7 +148,10 @@ def test_a_format_that_overflows_behind_the_layers_looked_at_is_left_out(empty_c
 def test_a_worker_that_has_loaded_another_model_by_the_name_does_nothing(tmp_path):
     model = tiny("gpt2")
     expect_same(model, model.digest)
-    worker = Worker("tiny-gpt2", "float32", "cpu", 0, tiny("llama").digest)
+    expect_same(model, model.digest, measured_with(model.device))
+    with pytest.raises(InvalidInput, match="differ by rounding"):
+        expect_same(model, model.digest, "python-2.7")
+    worker = Worker("tiny-gpt2", "float32", "cpu", 0, tiny("llama").digest, measured_with(model.device))
     with pytest.raises(InvalidInput, match="wherever workers run, but a worker's tiny-gpt2 has other weights"):
         worker.run(None, [1], str(tmp_path), 1)  # pyright: ignore[reportArgumentType]
     states = sipit.capture(model, [[3, 4]], layer=1)
