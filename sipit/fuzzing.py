@@ -94,6 +94,10 @@ class Fuzzer:
         check_policy(self.policy)  # whatever an inversion raises later is a finding
         self._inverters: dict[Layer, Inverter] = {}
 
+    def remembers(self, longest: int) -> bool:
+        """Whether prompts of so many tokens can be captured with a cache: what a model refuses is no failure."""
+        return self.model.abilities.memory is not None and self.model.lengths.alike(1, longest)
+
     def failure(self, example: Example) -> Failure | None:
         """What is wrong with the answer to an example, or None."""
         try:
@@ -191,7 +195,7 @@ def fuzz(
         Example,
         strategies.prompts(fuzzer.model, max_length=longest).map(tuple),
         strategies.layers(fuzzer.model) if layer is None else st.just(layer),
-        st.booleans(),
+        st.booleans() if fuzzer.remembers(longest) else st.just(False),
     )
 
     def search(example: Example) -> None:
@@ -249,16 +253,16 @@ def kept_examples(folder: Path, *, name: str, layer: Layer | None) -> list[Examp
     return found
 
 
-def command_of(failure: Failure, prompts: Path, *, options: Sequence[str]) -> str:
-    """The command line that repeats a failure; `options` name the model and how it runs."""
+def command_of(failure: Failure, prompts: Path, *, options: Sequence[str], search: Sequence[str] = ()) -> str:
+    """The command line that repeats a failure; `options` name the model and how it runs, `search` how to invert."""
     example = failure.example
     at = [*options, "--prompts", str(prompts)]
     layer = ["--layer", str(example.layer)]
     if not example.cached:
-        return shlex.join(["sipit", "invert", *at, *layer])
+        return shlex.join(["sipit", "invert", *at, *layer, *search])
     states = str(prompts.with_suffix(".safetensors"))
     taken = shlex.join(["sipit", "capture", *at, *layer, "--cached", "-o", states])
-    return f"{taken} && {shlex.join(['sipit', 'invert', *at, '--states', states])}"
+    return f"{taken} && {shlex.join(['sipit', 'invert', *at, '--states', states, *search])}"
 
 
 def fuzzing_record(
@@ -293,9 +297,11 @@ def fuzzing_record(
     folder = cache_folder() / "fuzz" if keep is None else keep
     name = f"{model.digest[:16]}-{name_of(model.dtype)}"
     known = kept_examples(folder, name=name, layer=layer)
+    fuzzer = Fuzzer(model, policy=policy)
+    search = ["--policy", policy, "--budget", f"{fuzzer.budget:g}"]
     with stages("fuzzing") as progress:
         found = fuzz(
-            Fuzzer(model, policy=policy), layer=layer, examples=examples, seed=seed, longest=longest, known=known,
+            fuzzer, layer=layer, examples=examples, seed=seed, longest=longest, known=known,
             progress=progress,
         )  # fmt: skip
     if found.failures and keep is None and not can_write(folder):
@@ -304,7 +310,7 @@ def fuzzing_record(
     failures = [
         {
             "class": failure.kind.value,
-            "command": command_of(failure, path, options=options),
+            "command": command_of(failure, path, options=options, search=search),
             "token_ids": list(failure.example.token_ids),
             "layer": failure.example.layer,
             "cached": failure.example.cached,

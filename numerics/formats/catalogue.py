@@ -68,7 +68,7 @@ FORMATS: dict[str, Format] = {
                convert=packed.torchao("int8-dynamic")),
         Format("int4", "weights", "torchao", "linear weights to 4 bits in groups of 32",
                convert=packed.torchao("int4")),
-        Format("llm-int8", "both", "bitsandbytes", "linear weights and their inputs to 8 bits",
+        Format("llm-int8", "both", "bitsandbytes", "linear weights and their inputs to 8 bits, outliers too",
                convert=packed.bitsandbytes("int8")),
         Format("nf4", "weights", "bitsandbytes", "linear weights to nf4 in blocks of 64",
                convert=packed.bitsandbytes("nf4")),

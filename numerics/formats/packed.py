@@ -90,6 +90,7 @@ def gguf(kind: str) -> Convert:
 
         code = GGMLQuantizationType[kind]
         block, _ = GGML_QUANT_SIZES[code]
+        _as_linear(blocks)  # whose blocks run along what a layer takes in, as in files of that format
 
         def quantize() -> set[int]:
             left: set[int] = set()

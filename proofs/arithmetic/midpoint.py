@@ -18,7 +18,7 @@ from proofs.arithmetic.midpoint_functions import FUNCTIONS, TINY, UNIT, UP, Floa
 from proofs.arithmetic.paired import PairedArithmetic
 from proofs.arithmetic.views import view_of
 from proofs.arithmetic.weight_products import MOST_TERMS, Weights, product
-from proofs.arithmetic.whole import discrete
+from proofs.arithmetic.whole import discrete, is_discrete
 from proofs.errors import Unsupported
 from proofs.network.graph import Constant
 
@@ -100,8 +100,7 @@ class Midpoint(PairedArithmetic):
 
     def real(self, value: Discrete) -> Floats:
         """Integers or truth values, exactly."""
-        if value.size and np.abs(value.astype(np.int64)).max() > LARGEST_WHOLE:
-            raise Unsupported(f"Expected integers up to {LARGEST_WHOLE}, but got larger ones; they are no doubles.")
+        _expect_doubles(value)
         return value.astype(np.float64)
 
     # Moving entries
@@ -297,11 +296,18 @@ class Midpoint(PairedArithmetic):
 
 
 def enclosed(x: Tensor) -> Middle:
-    """A tensor as enclosures; an array of floats has radius 0."""
+    """A tensor as enclosures; an array of floats, or of whole numbers that are doubles, has radius 0."""
     if isinstance(x, Middle):
         return x
+    _expect_doubles(x)
     mid = np.asarray(x, dtype=np.float64)
     return Middle(mid, np.broadcast_to(0.0, mid.shape))
+
+
+def _expect_doubles(x: Any) -> None:
+    """Raises Unsupported where whole numbers are no doubles."""
+    if is_discrete(x) and x.size and not (int(x.min()) >= -LARGEST_WHOLE and int(x.max()) <= LARGEST_WHOLE):
+        raise Unsupported(f"Expected integers up to {LARGEST_WHOLE}, but got larger ones; they are no doubles.")
 
 
 def _rounded(value: Fraction) -> tuple[float, float]:

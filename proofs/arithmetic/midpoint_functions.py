@@ -21,6 +21,7 @@ Enclosure = tuple[Floats, Floats]  # midpoints and radii
 UNIT = 2.0**-53  # half the distance from 1 to the next double
 UP = 1 + 2.0**-40  # more than a few operations on doubles >= 0 can lose
 TINY = 2.0**-900  # more than what underflow, even if it is flushed to 0, takes off in any one operation
+ROOT_UNDERFLOW = 2.0**-440  # more than what underflow of squares takes off a root, or adds to it
 LARGEST = 700.0  # e^700 is a double, and e^-700 is below TINY
 RELATIVE = 2.0**-50  # error of `exponential`
 BITS = 100  # that Arb works with

@@ -22,9 +22,19 @@ def is_discrete(x: Any) -> bool:
     return isinstance(x, np.ndarray) and x.dtype.kind in "ib"
 
 
+def are_discrete(tensors: Sequence[Any]) -> bool:
+    """Whether all tensors are of whole numbers or truth values; Unsupported where only some are."""
+    kinds = {is_discrete(one) for one in tensors}
+    if len(kinds) > 1:
+        raise Unsupported("Expected numbers of one kind, but got whole ones beside real ones; nothing is said.")
+    return kinds == {True}
+
+
 def whole(values: Sequence[Number], shape: Sequence[int]) -> Whole:
     """Python's integers as an array."""
     numbers = [int(v) for v in values]
+    if any(number != v for number, v in zip(numbers, values, strict=True)):
+        raise Unsupported("Expected whole numbers, but got others; nothing is said.")
     _fits(max(map(abs, numbers), default=0))
     return np.array(numbers, dtype=np.int64).reshape(tuple(shape))
 

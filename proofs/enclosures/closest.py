@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proofs.arithmetic.midpoint_functions import UNIT, UP, Floats
+from proofs.arithmetic.midpoint_functions import ROOT_UNDERFLOW, UNIT, UP, Floats
 from proofs.errors import Unsupported
 from proofs.processes import in_order, shared
 
@@ -20,7 +20,6 @@ ROWS, COLUMNS = 512, 2048  # of a block of pairs
 SAMPLE = 512  # states whose pairs give a first threshold
 PIECE = 2**14  # pairs measured at a time
 LARGEST = 2.0**480  # of a coordinate or a radius: sums of squares, and products of two, stay finite
-ROOT_UNDERFLOW = 2.0**-440  # more than what underflow of squares takes off a root
 
 Bound = tuple[float, int, int]  # a lower bound of the distance, and the two rows, the smaller number first
 

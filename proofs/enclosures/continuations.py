@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from proofs.arithmetic.base import Undecided
 from proofs.arithmetic.lanes import Laned, Lanes
 from proofs.arithmetic.midpoint import WIDE, Midpoint, enclosed
-from proofs.arithmetic.midpoint_functions import UP, Floats
+from proofs.arithmetic.midpoint_functions import ROOT_UNDERFLOW, UP, Floats
 from proofs.enclosures.segments import inputs_of
 from proofs.errors import Unsupported
 from proofs.network.graph import Graph, Node
@@ -20,7 +20,6 @@ from proofs.processes import in_order, shared
 
 ROWS = "(rows of {})"  # the name of the parameter that stands for the rows that the tokens take from a table
 BATCH = 128  # tokens at a time: their activations stay in the processor's cache
-ROOT_UNDERFLOW = 2.0**-440  # more than what underflow of squares takes off a root
 
 ARITHMETIC = "float64 midpoints and radii, every rounding bounded; exponentials from IEEE operations"
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from proofs.arithmetic.limbs import Floats
+from proofs.arithmetic.midpoint_functions import ROOT_UNDERFLOW
 from proofs.enclosures.enclosure import Enclosure
 
 DIGITS = 12  # of a bound as a decimal string
@@ -75,7 +76,7 @@ def _float_bounds(states: Sequence[Enclosure]) -> Iterator[tuple[int, Floats]]:
     for i in range(len(states) - 1):
         with np.errstate(over="ignore", invalid="ignore"):
             distance = np.sqrt(np.square(points[i + 1 :] - points[i]).sum(axis=1)) * (1 - (width + 16) * 2.0**-51)
-            bounds = (distance - slack[i] - slack[i + 1 :]) - np.abs(distance) * 2.0**-50
+            bounds = (distance - slack[i] - slack[i + 1 :]) - np.abs(distance) * 2.0**-50 - ROOT_UNDERFLOW
         yield i, np.where(np.isfinite(bounds), bounds, -np.inf)  # what overflowed bounds nothing: done exactly
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from proofs.arithmetic.base import Undecided
 from proofs.arithmetic.fixed_point import LARGEST, SMALLEST, WIDE, Fixed, integers
 from proofs.arithmetic.limbs import Integers
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 
 KEPT = 5  # bits of the smallest radius that are kept
 SPREAD = 24  # bits by which the radius of a row may stay below the largest
@@ -37,7 +37,10 @@ class Enclosure:
 
         Raises:
             Undecided: a radius is beyond all bounds.
+            Unsupported: an entry is masked, which has no enclosure.
         """
+        if states.masked is not None and states.masked.any():
+            raise Unsupported("Expected finite states, but a masked entry (-inf) is among them; nothing is said.")
         rows = states.radius[0].max(axis=1) * ROOM + 1
         if not np.isfinite(rows).all() or rows.max() > LARGEST_RADIUS:
             raise Undecided(WIDE)

@@ -126,8 +126,9 @@ def graphs_in(certificate: Mapping[str, Any]) -> dict[int, Graph]:
     graphs = [Graph.from_json(graph) for graph in written]
     if any(not same(certificate.get("layer"), graph.layer) for graph in graphs):
         raise Rejected("the layer is not that of the graphs")
-    if len({graph.length for graph in graphs}) != len(graphs):
-        raise Rejected("two graphs are of one length")
+    widths = {graph.nodes[graph.output].type.shape[-1:] for graph in graphs}
+    if len({graph.length for graph in graphs}) != len(graphs) or len(widths) > 1:
+        raise Rejected("two graphs are of one length, or their states of different widths")
     for graph in graphs:
         well_formed(graph)
     return {graph.length: graph for graph in graphs}

@@ -43,8 +43,7 @@ STATEMENT = (
     "{open} pairs left open."
 )
 SAMPLE = 64  # tokens whose states are confirmed in Arb
-TOGETHER = 8  # of them after one another, so that the weights are made balls once
-BITS = 160  # of Arb; the enclosures are of 53
+TOGETHER, BITS = 8, 160  # of them after one another, so that weights are made balls once; of Arb, where floats have 53
 MOST_CHOSEN = 2 * EXACT_PAIRS  # tokens of the closest pairs
 LOOSEST = 4 * ROOM  # a stated radius is at most so many times the one found anew
 
@@ -73,7 +72,7 @@ def derive_vocabulary(
     if not same(certificate.get("duplicates"), [group for group in classes if len(group) > 1]):
         raise Rejected("the tokens named as equal are not those with equal rows")
     names = [group[0] for group in classes]
-    chosen, closest = _closest(certificate, question, names)
+    chosen, closest = _closest(certificate, question, names, seed)
     mid, radius = question.opened.all_states(names, workers, lambda done, of: None)
     crowd = Crowd(mid, radius)
     others = _enclosures(certificate, crowd, chosen, workers)
@@ -130,7 +129,7 @@ def _question(certificate: Mapping[str, Any], weights: Any) -> _Question:
     return _Question(graph, arrays, tuple(prefix), tokens, Continuations.of(graph, arrays, prefix))
 
 
-def _closest(certificate: Mapping[str, Any], question: _Question, names: Sequence[int]) -> tuple[list[int], Any]:
+def _closest(certificate: Any, asked: _Question, names: Sequence[int], seed: int) -> tuple[list[int], Any]:
     """The places of the tokens that the exact certificate is of, which must be of this prefix, graph and weights; and
     what it must be."""
     exact = certificate.get("closest")
@@ -139,7 +138,7 @@ def _closest(certificate: Mapping[str, Any], question: _Question, names: Sequenc
     if exact.get("kind") != SEPARATION or exact.get("schema") != SCHEMA:
         raise Rejected("the certificate of the closest tokens is of another kind or version")
     try:
-        follows = derive_separation(exact, question.weights).certificate
+        follows = derive_separation(exact, asked.weights, seed=seed).certificate
     except (Rejected, InvalidInput) as fault:
         raise Rejected(f"the certificate of the closest tokens: {fault}") from None
     if not same(exact["claim"]["graphs"], certificate["claim"]["graphs"]) or exact["identical"]:
@@ -148,7 +147,7 @@ def _closest(certificate: Mapping[str, Any], question: _Question, names: Sequenc
         raise Rejected("the certificate of the closest tokens is of another kind, or of another number of bits")
     rows = [tuple(row["token_ids"]) for row in exact["prompts"]]
     places = {name: place for place, name in enumerate(names)}
-    if len(rows) > MOST_CHOSEN or any(row[:-1] != question.prefix or row[-1] not in places for row in rows):
+    if len(rows) > MOST_CHOSEN or any(row[:-1] != asked.prefix or row[-1] not in places for row in rows):
         raise Rejected("the certificate of the closest tokens is of other prompts, or of too many")
     return [places[row[-1]] for row in rows], follows
 

@@ -156,7 +156,7 @@ def _partial_sums(at: Application) -> Proved:
 
 def _numbers(reals: Evaluate, wholes: Callable[[Sequence[Any], Attributes], Any]) -> Evaluate:
     """The value of real numbers in the number system at hand; whole numbers are the same in all of them."""
-    return lambda a, v, p: wholes(v, p) if whole.is_discrete(v[0]) else reals(a, v, p)
+    return lambda a, v, p: wholes(v, p) if whole.are_discrete(v) else reals(a, v, p)
 
 
 def _reduce(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:

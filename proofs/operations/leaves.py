@@ -23,6 +23,12 @@ def _leaf_type(types: Sequence[TensorType], attributes: Attributes) -> TensorTyp
 
 def _tokens_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
     expect(integer(attributes, "vocabulary") >= 1, "a vocabulary of at least one token")
+    expect(attributes.get("kind") == "integer", "tokens that are integers")
+    return _leaf_type(types, attributes)
+
+
+def _parameter_type(types: Sequence[TensorType], attributes: Attributes) -> TensorType:
+    expect(attributes.get("kind") == "real", "a parameter that is real")
     return _leaf_type(types, attributes)
 
 
@@ -50,6 +56,6 @@ OPERATIONS = (
     Operation("tokens", "the token ids of the prompt", "fixed: the statement is made for each prompt of this length",
               _tokens_type, _tokens_facts, _supplied),
     Operation("parameter", "a tensor of real parameters", "a coordinate function, polynomial",
-              _leaf_type, lambda at: Proved(Facts(POLYNOMIAL)), _supplied),
+              _parameter_type, lambda at: Proved(Facts(POLYNOMIAL)), _supplied),
     Operation("constant", "a tensor fixed by the architecture", "constant", _leaf_type, _constant_facts, _supplied),
 )  # fmt: skip

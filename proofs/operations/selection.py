@@ -163,7 +163,7 @@ def _compare(positive: bool) -> Callable[[Arithmetic, Sequence[Any], Attributes]
     """x > y, or x <= y where `positive` is false; integers are compared as they are."""
 
     def evaluate(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:
-        greater = np.asarray(v[0] > v[1]) if whole.is_discrete(v[0]) else a.greater(v[0], v[1])
+        greater = np.asarray(v[0] > v[1]) if whole.are_discrete(v) else a.greater(v[0], v[1])
         return greater if positive else ~greater
 
     return evaluate

@@ -4,8 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from proofs.enclosures.segments import cuts
+from proofs.errors import SipitError
 from proofs.kernel.price import (
     BALL,
+    MALFORMED,
     MOVES,
     NODE,
     OBJECT,
@@ -21,6 +24,7 @@ from proofs.network.graph import LEAVES, Graph, Node
 from proofs.operations.interpreter import live
 
 FIXED_TERM, FLOAT_TERM, FLOAT = 0.012, 0.0006, 0.02  # of a product in fixed point, or in floats; of an entry in floats
+DISTANCE = 0.00005  # of a coordinate of a distance
 BATCH, PAIR = 128, 16  # tokens of a vocabulary at a time; bytes of a midpoint beside its radius
 
 
@@ -37,10 +41,12 @@ def enclosures(certificate: Mapping[str, Any], graphs: list[Graph]) -> Iterator[
         there = [(a, b) for a, b in pairs if type(a) is int and type(b) is int and 0 <= a < b < len(prompts)]
         numbered = {place for a, b in there if prompts[a] != prompts[b] for place in (a, b)}
         yield from numbering(graphs if numbered else [], Counter(len(prompts[place]) for place in numbered))
-    tokens = whole_of(certificate, "tokens")
-    for graph in graphs if tokens else []:
+    given = certificate.get("tokens")
+    tokens = given if isinstance(given, int) else 0
+    for graph in graphs if tokens > 0 else []:
         sizes = [(node.type.size, _term(node, arguments)) for _, node, arguments in _computed(graph)]
         work = sum(FLOAT * entries + FLOAT_TERM * terms for entries, terms in sizes)
+        work += DISTANCE * tokens * max(graph.nodes[graph.output].type.shape, default=1)  # for each of the others
         yield "vocabulary", tokens * work, float(BATCH * PAIR * max((entries for entries, _ in sizes), default=0))
 
 
@@ -56,14 +62,21 @@ def _computed(graph: Graph) -> Iterator[tuple[int, Node, list[Node]]]:
 
 
 def _in_fixed_point(graph: Graph, times: int) -> Part:
-    """So many prompts; what no token enters is made once for every segment, of which there are no more than blocks."""
-    depends, blocks = _reached_by_tokens(graph), max(1, graph.layer)
+    """So many prompts; what no token enters is made once for every segment."""
+    depends, parts = _reached_by_tokens(graph), _segments(graph)
     work = largest = 0.0
     for index, node, arguments in _computed(graph):
         each = NODE + _of_node_in_fixed_point(node, arguments)
-        work += each * (1 if index in depends else blocks)
+        work += each * (1 if index in depends else parts)
         largest = max(largest, node.type.size * (2.0 * POINTER if node.operation in MOVES else OBJECT))
     return "evaluations", times * work, largest
+
+
+def _segments(graph: Graph) -> int:
+    try:
+        return len(cuts(graph))
+    except (SipitError, *MALFORMED):  # which the kernel says better
+        return 1
 
 
 def _of_node_in_fixed_point(node: Node, arguments: list[Node]) -> float:

@@ -64,6 +64,12 @@ def also_settled(
     return ([_follows(rule, norm)] if len(known[0].squares) > 2 else []), [_batches(rule)]
 
 
+def holds_from_zero(rule: Rule, graph: Graph) -> bool:
+    """Whether a recursion at zero says something of steps from zero state: of Adam only where its theorem is met."""
+    met = reads_out(graph) and rows_are_free(graph) and norms_rows(graph) and real_for_every_sign(graph)
+    return rule not in ("adam", "adamw") or met
+
+
 def real_for_every_sign(graph: Graph) -> bool:
     """Whether all values stay real, and all denominators non-zero, whichever sign every root is given.
 

@@ -38,7 +38,7 @@ from proofs.recomputed.optimizers import (
     states,
     symbolically,
 )
-from proofs.recomputed.settled import also_settled
+from proofs.recomputed.settled import also_settled, holds_from_zero
 from proofs.recomputed.zero_state import from_zero_state
 from proofs.verdict import Verdict
 
@@ -128,7 +128,7 @@ def prove_step(
                 found.append(all(not part.contains(0) for part in parts))
                 claim[name]["clipped"] = [_stated(part) for part in parts]
     zero, base = (gates(graph, samples, tokens, row) for row in (None, _row(graph, seed)))
-    claim["at_zero"], at_zero = _at_zero(zero, base, samples, rule, rate, p)
+    claim["at_zero"], at_zero = _at_zero(zero, base, samples, rule, rate, p, holds_from_zero(rule, graph))
     claim["at_base"], at_base = _at_base(base, rule, rate, p)
     claim["symbolic"] = symbolically(rule, tokens)
     settled = at_zero is not False if rule != "clip-value" else at_zero is True or at_base is True
@@ -193,12 +193,19 @@ def _clipped_determinant(second: Any, gradient: Any, rate: Fraction, sign: int, 
 
 
 def _at_zero(
-    zero: Mapping[str, At], base: Mapping[str, At], samples: Sequence[Sample], rule: Rule, rate: Fraction, p: int
+    zero: Mapping[str, At],
+    base: Mapping[str, At],
+    samples: Sequence[Sample],
+    rule: Rule,
+    rate: Fraction,
+    p: int,
+    from_zero: bool,
 ) -> tuple[dict[str, Any], bool | None]:
     """The exact determinant at zero parameters against the closed form, and whether both agree.
 
     Agreement is enough: where both are zero, another point has to serve. For clipping by value, whose determinants
-    have a bound in place of a closed form, it is also asked that none is zero, whatever the mask.
+    have a bound in place of a closed form, it is also asked that none is zero, whatever the mask. Steps from zero state
+    are told of where their theorem is met.
     """
     results: dict[str, Any] = {}
     good = True
@@ -220,7 +227,7 @@ def _at_zero(
             "vanishes": any(value == 0 for value in exact), "determinants": len(exact),
             "from_zero_state": from_zero_state(
                 rule, matrix, rate=rate, square=square, zero=at.gate, base=base[name].gate,
-            ),
+            ) if from_zero else [],
         }  # fmt: skip
     return results, good
 

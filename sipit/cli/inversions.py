@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-import typer
-
-from sipit.cli.output import terminal
+from sipit.cli.output import tell, terminal
 
 
 def show_inversions(result: Mapping[str, Any]) -> None:
@@ -59,27 +57,27 @@ def _run(numbered: tuple[int, Mapping[str, Any]]) -> tuple[Any, ...]:
 def show_partial(result: Mapping[str, Any]) -> None:
     """Prints the nearest prompts to a part of their states, segment by segment."""
     for number, prompt in enumerate(result["partial"]):
-        typer.echo(f"prompt {number}: {prompt['outcome']}")
-        typer.echo(f"  {prompt['explanation']}")
-        typer.echo(f"  nearest: {prompt['nearest_text']!r} {prompt['nearest_token_ids']}")
+        tell(f"prompt {number}: {prompt['outcome']}")
+        tell(f"  {prompt['explanation']}")
+        tell(f"  nearest: {prompt['nearest_text']!r} {prompt['nearest_token_ids']}")
         for segment in prompt["segments"]:
             first, last = segment["first"], segment["last"]
             place = f"position {last}" if first == last else f"positions {first} to {last}"
-            typer.echo(f"  {place}: residual {_number(segment['residual'], 'infinite')}, {segment['reason']}")
+            tell(f"  {place}: residual {_number(segment['residual'], 'infinite')}, {segment['reason']}")
             for tokens, other in segment["alternatives"][:3]:
-                typer.echo(f"    next {tokens}: {_number(other, 'infinite')}")
+                tell(f"    next {tokens}: {_number(other, 'infinite')}")
         if prompt["matches_truth"] is not None:
-            typer.echo(f"  agrees with the true prompt: {'yes' if prompt['matches_truth'] else 'no'}")
+            tell(f"  agrees with the true prompt: {'yes' if prompt['matches_truth'] else 'no'}")
 
 
 def show_diagnosis(result: Mapping[str, Any]) -> None:
     """Prints what is known of the convention of states."""
     for number, diagnosis in enumerate(result["diagnosis"]):
-        typer.echo(f"prompt {number}: {diagnosis['cause'].replace('_', ' ')}")
+        tell(f"prompt {number}: {diagnosis['cause'].replace('_', ' ')}")
         for sentence in diagnosis["sentences"]:
-            typer.echo(f"  {sentence}")
+            tell(f"  {sentence}")
         if diagnosis["text"] is not None:
-            typer.echo(f"  {diagnosis['text']!r}")
+            tell(f"  {diagnosis['text']!r}")
 
 
 def _number(value: float | None, missing: str) -> str:

@@ -118,12 +118,21 @@ def _write(record: Record, output: Path | None) -> None:
 
 def say(line: str) -> None:
     """Writes a line on standard error, if anybody listens there; hidden characters are shown as signs."""
-    if not line.isprintable():  # else pages need not be loaded for an error
-        from sipit.report.wording import visible
-
-        line = visible(line, keep="\n\t")
     with suppress(OSError):
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{_shown(line)}\n")
+
+
+def tell(lines: str) -> None:
+    """Writes lines on standard output, where what stands in a file may not move the cursor or hide what follows."""
+    typer.echo(_shown(lines))
+
+
+def _shown(lines: str) -> str:
+    if lines.isascii() and lines.isprintable():  # else pages need not be loaded for an error
+        return lines
+    from sipit.report.wording import visible
+
+    return visible(lines, keep="\n\t")
 
 
 def abandon_streams(*streams: TextIO) -> None:

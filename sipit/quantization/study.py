@@ -24,6 +24,7 @@ from sipit.memory import return_freed_memory
 from sipit.models import LanguageModel
 from sipit.models.layers import layered_states
 from sipit.models.network import Network
+from sipit.noise.distances import quotient
 from sipit.noise.number_grid import HALVES
 from sipit.noise.tolerance import Tolerance, derive_tolerance, stored_type
 from sipit.prefix.choice import prefix_opener
@@ -339,5 +340,5 @@ def _repeated(states: States, source: Format, target: Formatted) -> Tolerance | 
 
 def _noise(states: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) -> list[float]:
     """By layer, the largest relative L2 distance from the float64 states over all positions of all prompts."""
-    errors = [(a.double() - b).norm(dim=2) / b.norm(dim=2) for a, b in zip(states, exact, strict=True)]
+    errors = [quotient(a.double() - b, b.norm(dim=2)) for a, b in zip(states, exact, strict=True)]
     return torch.stack([error.amax(1) for error in errors]).amax(0).tolist()

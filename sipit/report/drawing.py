@@ -39,7 +39,7 @@ def draw_figure(figure: Figure) -> Drawing:
         _level(axes, chart.level, axes.axhline)
     if not isinstance(chart, LogRanges):
         axes.set_xlabel(chart.over)
-    axes.set_title(figure.title, fontsize=10)
+    axes.set_title(figure.title, fontsize=10, parse_math=False)
     if not isinstance(chart, HeatMap):
         axes.legend(fontsize=8)
     return drawing
@@ -50,9 +50,11 @@ def draw_facts(title: str, facts: Sequence[tuple[str, str]]) -> Drawing:
     drawing = Drawing(figsize=(8, 0.8 + 0.3 * max(1, len(facts))), layout="constrained")
     axes: Any = drawing.add_subplot()
     axes.axis("off")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=10, parse_math=False)
     if facts:
-        axes.table(cellText=[list(fact) for fact in facts], loc="center", cellLoc="left")
+        table = axes.table(cellText=[list(fact) for fact in facts], loc="center", cellLoc="left")
+        for cell in table.get_celld().values():
+            cell.get_text().set_parse_math(False)
     return drawing
 
 

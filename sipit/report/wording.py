@@ -70,11 +70,19 @@ def spread(values: Sequence[float]) -> str:
     return f"all {low}" if low == high else f"from {low} to {high}"
 
 
+_BLANK = (  # marks and letters that are drawn as nothing: joiners, fillers, variation selectors, and the empty pattern
+    (0x034F, 0x034F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2800, 0x2800), (0x3164, 0x3164),
+    (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0100, 0xE01EF),
+)  # fmt: skip
+
+
 def is_hidden(character: str) -> bool:
     """Whether a character cannot be seen, looks like a space, or changes how its neighbours are seen."""
     # Cc controls, Cf format and bidi, Cs surrogates, Co private, Cn unassigned, Zl, Zp and Zs separators
     hidden = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
-    return character != " " and unicodedata.category(character) in hidden
+    if character != " " and unicodedata.category(character) in hidden:
+        return True
+    return any(first <= ord(character) <= last for first, last in _BLANK)
 
 
 def sign_of(character: str) -> str:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from fractions import Fraction
+from itertools import permutations
 from typing import Any
 
 import flint
@@ -16,9 +17,16 @@ from proofs.arithmetic.base import Undecided
 from proofs.arithmetic.fixed_functions import FUNCTIONS
 from proofs.arithmetic.fixed_point import LARGEST, LONGEST_RATIO, SMALLEST, Fixed, FixedPoint, integers
 from proofs.arithmetic.limbs import MOST_TERMS, product, product_with_slices, slices_of
+from proofs.arithmetic.midpoint import enclosed
+from proofs.arithmetic.whole import are_discrete, whole
+from proofs.enclosures.distances import lower_bound, separation
+from proofs.enclosures.enclosure import Enclosure
 from proofs.enclosures.segments import cuts
 from proofs.errors import Unsupported
+from proofs.kernel.result import Rejected, digest
+from proofs.kernel.separation import graphs_in
 from proofs.network.graph import Constant, Graph
+from proofs.operations import REGISTRY
 from tests.proofs.building import Net
 
 NEAR = {"log": 0, "log1p": -1, "sqrt": 0, "rsqrt": 0}  # the lower end of what a function takes
@@ -151,6 +159,80 @@ def test_a_layer_is_a_number_of_blocks(layer: int) -> None:
     data = chain(0, 1).to_json() | {"layer": layer}
     with pytest.raises(InvalidInput, match="number of blocks"):
         Graph.from_json(data)
+
+
+# Kinds of numbers, and what no enclosure is of.
+
+
+def test_tokens_are_integers_and_parameters_real() -> None:
+    for operation, kind in (("tokens", "real"), ("tokens", "boolean"), ("parameter", "integer")):
+        with pytest.raises(InvalidInput, match="well formed"):
+            Net().op(operation, shape=(1, 1), kind=kind, vocabulary=9, name="p")
+
+
+def test_whole_numbers_beside_real_ones_are_refused() -> None:
+    assert are_discrete([np.array([1]), np.array([True])]) and not are_discrete([np.array([1.0])])
+    for operation in ("add", "multiply", "greater", "equal"):
+        for pair in permutations([np.array([2**53 + 1]), np.array([1.0])]):
+            with pytest.raises(Unsupported, match="one kind"):
+                REGISTRY[operation].evaluate(FixedPoint(64), pair, {})
+    with pytest.raises(Unsupported, match="whole numbers"):
+        whole([Fraction(1, 2)], (1,))
+
+
+@given(st.integers(-(2**62), 2**62))
+def test_a_whole_number_that_is_no_double_is_no_midpoint(value: int) -> None:
+    if abs(value) <= 2**53:
+        assert int(enclosed(np.array([value])).mid[0]) == value
+    else:
+        with pytest.raises(Unsupported, match="no doubles"):
+            enclosed(np.array([value]))
+
+
+def test_masked_states_are_enclosed_by_nothing() -> None:
+    """Two cuts, and a mask between them: e^(-inf) is 0, and not what stands in for it."""
+    net = Net()
+    x = net.op("take", net.constant([0, 0, 0, 1], (2, 2)), net.tokens(1, 2), axis=0)
+    x = net.op("matmul", x, net.constant([1, 0, 0, 1], (2, 2)))
+    x = net.op("add", x, net.constant([0, MASKED], (2,)))
+    y = net.op("exp", net.op("reshape", x, shape=(1, 2)))
+    net.op("reshape", net.op("matmul", y, net.constant([1, 0, 0, 1], (2, 2))), shape=(1, 1, 2))
+    graph = net.graph(layer=0)
+    assert len(cuts(graph)) > 1
+    with pytest.raises(Unsupported, match="masked"):
+        certify_separation(graph, {}, [[0], [1]])
+
+
+# Distances of very many states, and of states of different widths.
+
+
+def test_the_sieve_of_many_states_loses_none_of_the_least_distances() -> None:
+    """Squares below the least double: a root of a rounded square may be larger than what it is the root of."""
+    bits = 960
+
+    def state(value: Fraction) -> Enclosure:
+        return Enclosure(bits, integers([round(value * 2**bits)], (1, 1)), (3,))
+
+    near = [Fraction(0), Fraction(9, 10) / 2**537, -Fraction(3, 4) / 2**537]
+    states = [state(value) for value in (*near, *map(Fraction, range(2, 1500)))]
+    found = separation(states)
+    assert found.closest == (0, 2)
+    assert found.minimum == lower_bound(states[0], states[2])
+
+
+def test_states_of_two_widths_are_not_compared() -> None:
+    def of(length: int, width: int) -> Graph:
+        net = Net()
+        net.op("take", net.constant(list(range(5 * width)), (5, width)), net.tokens(length), axis=0)
+        return net.graph(layer=0)
+
+    honest = certify_separation([of(1, 2), of(2, 2)], {}, [[0], [1, 2]]).to_json()
+    assert graphs_in(honest)
+    graphs = [of(1, 1).to_json(), of(2, 2).to_json()]
+    body = {**honest, "graphs": graphs, "claim": {**honest["claim"], "graphs": [digest(graph) for graph in graphs]}}
+    del body["digest"]
+    with pytest.raises(Rejected, match="different widths"):
+        graphs_in({**body, "digest": digest(body)})
 
 
 # What is too large to be written.

@@ -256,24 +256,23 @@ def test_prompts_are_paid_in_fixed_point_each_and_equal_ones_by_their_numbers() 
         inside = bill({"graphs": body["graphs"], "closest": body}, kind)
         assert inside["evaluations"][0] >= plain["evaluations"][0]
     one, two = (bill({**body, "prompts": [], "tokens": count}, "vocabulary-margin") for count in (7, 14))
-    assert 2 * one["vocabulary"][0] == two["vocabulary"][0] and one["vocabulary"][1] == two["vocabulary"][1] > 0
+    assert 2 * one["vocabulary"][0] < two["vocabulary"][0] < 4 * one["vocabulary"][0]  # each by itself, and all pairs
+    assert one["vocabulary"][1] == two["vocabulary"][1] > 0
 
 
-def test_weights_that_are_turned_are_no_evaluation_and_what_no_token_enters_is_made_for_every_block() -> None:
-    def net(turned: bool, layer: int, constant: bool = False) -> dict[str, Any]:
+def test_weights_that_are_turned_are_no_evaluation_and_what_no_token_enters_is_made_for_every_segment() -> None:
+    def evaluated(products: int, turned: bool = False, constant: bool = False) -> float:
         made = Net()
         x = made.op("take", made.parameter("e", 9, 4), made.tokens(1, 9), axis=0)
-        weights = made.parameter("w", 4, 4)
         if constant:
             x = made.op("add", x, made.op("exp", made.parameter("b", 4)))
-        if turned:
-            weights = made.op("permute", weights, order=(1, 0))
-        graph = made.graph(made.op("matmul", x, weights), layer=layer)
-        return {"graphs": [graph.to_json()], "prompts": [{"token_ids": [1]}]}
+        for place in range(products):
+            weights = made.parameter(f"w{place}", 4, 4)
+            x = made.op("matmul", x, made.op("permute", weights, order=(1, 0)) if turned else weights)
+        body = {"graphs": [made.graph(x, layer=0).to_json()], "prompts": [{"token_ids": [1]}]}
+        return bill(body, "separation")["evaluations"][0]
 
-    def evaluated(*given: Any) -> float:
-        return bill(net(*given), "separation")["evaluations"][0]
-
-    assert evaluated(False, 1) == evaluated(True, 1) == evaluated(True, 5)
-    once, often = (evaluated(False, layer, True) for layer in (1, 5))
-    assert often - once == pytest.approx(4 * (evaluated(False, 1, True) - evaluated(False, 1) - 40 - 0.5 * 4), rel=0.2)
+    assert evaluated(1) == evaluated(1, turned=True)
+    once, often = (evaluated(products, constant=True) - evaluated(products) for products in (1, 9))
+    own = 40 + 0.5 * 4  # of the sum
+    assert often - own == pytest.approx(9 * (once - own))

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def check_record() -> Record:
                 "reason": "kink",
             }
         ],
-        "witness": {"claim": "not analytic", "bits": 128},
+        "witness": {"claim": "not analytic", "bits": 128, "subject": "this graph"},
         "conditions": {"discharged": 8, "open": [{"statement": "eps > 0", "module": "norm", "source": "n.py:3"}]},
         "idealisations": ["casts are the identity"],
         "positions": "relative",
@@ -86,6 +87,26 @@ def test_check_shows_obstructions_collisions_and_duplicates(form: Any):
         assert text in shown
     assert "secret-of-the-certificate" not in page
     assert "sipit verify" in page
+
+
+def test_a_witness_on_a_small_copy_refutes_nothing_of_the_large_network():
+    record = check_record()
+    copied = record.result["witness"] | {"subject": "a small copy"}
+    alone = {"witness": copied, "structural_collisions": [], "duplicate_embeddings": None}
+    page = Page(render([replace(record, verdict=Verdict.UNDECIDED, result=record.result | alone)], format="html"))
+    assert "Witness on a small copy" in page.text
+    assert "certified witness" not in page.text and "Witness that the failure is real" not in page.text
+
+
+def test_captures_of_what_is_no_state_are_called_by_their_name():
+    plain = {"files": ["s.safetensors"], "layer": None, "prompts": 1, "fingerprint": None}
+    fingerprints = "The fingerprints of hidden states of 1 prompt at layer 1"
+    for more, told in (
+        ({"observation": {"sites": ["logits"]}}, "The logits of 1 prompt of tiny-gpt2 were captured."),
+        ({"fingerprint": 8, "layer": 1}, fingerprints),
+    ):
+        page = render([Record("capture", Verdict.DONE, plain | more, {"model": "tiny-gpt2"})], format="html")
+        assert told in Page(page).text
 
 
 def test_capture_names_the_file_and_claims_nothing():

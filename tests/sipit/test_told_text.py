@@ -11,8 +11,8 @@ import sipit
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.cli import run
-from sipit.cli.output import say
-from sipit.report.wording import is_hidden
+from sipit.cli.output import say, tell
+from sipit.report.wording import is_hidden, visible
 from sipit.states.files import write_states
 from tests.sipit.cases import tiny
 
@@ -66,3 +66,12 @@ def test_refusals_show_what_is_hidden_in_files_and_arguments(files, capsys, monk
     assert status == 2
     assert "⟨U+001B⟩" in said or r"\x1b" in said  # as a name, or quoted
     assert not any(map(is_hidden, said.removesuffix("\n")))
+
+
+@pytest.mark.parametrize("blank", ["\ufe0f", "\U000e0101", "\u3164", "\u2800", "\u034f", "\u200b", "\x1b"])
+def test_what_is_drawn_as_nothing_is_shown_by_its_number(blank, capsys):
+    assert visible(f"a{blank}b") == f"a⟨U+{ord(blank):04X}⟩b"
+    for write in (say, tell):
+        write(f"a{blank}b")
+    told = capsys.readouterr()
+    assert told.out == told.err == f"a⟨U+{ord(blank):04X}⟩b\n"

@@ -7,7 +7,7 @@ import typer
 
 from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Json, LayerName, Model, NoSpecialTokens, Output, parse_layer
-from sipit.cli.output import check_output, finish, load, progress, say
+from sipit.cli.output import check_output, finish, load, progress, say, tell
 from sipit.record import Stopwatch
 
 
@@ -81,15 +81,17 @@ def audit(
 
 
 def _show(result: dict[str, Any]) -> None:
+    from sipit.report.wording import count
+
     for number, one in enumerate(result["prompts"]):
         score = float("inf") if one["score"] is None else one["score"]
         said = one["reason"] or f"score {score:.3g} of at most {one['threshold']:.3g}"
         bad = "" if one["first_bad_row"] is None else f", first at row {one['first_bad_row']}"
-        typer.echo(f"prompt {number}: {one['answer']} ({one['rows']} rows; {said}{bad})")
-    typer.echo(f"false alarms: {result['false_alarm_rate']} of prompts")
+        tell(f"prompt {number}: {one['answer']} ({count(one['rows'], 'row')}; {said}{bad})")
+    tell(f"false alarms: {result['false_alarm_rate']} of prompts")
     if result["reason"]:
-        typer.echo(f"undecided: {result['reason']}")
+        tell(f"undecided: {result['reason']}")
     for one in result["false_alarms"] or ():
-        typer.echo("  honest, {way}: {detected} of {prompts} called inconsistent".format(**one))
+        tell("  honest, {way}: {detected} of {prompts} called inconsistent".format(**one))
     for one in result["power"] or ():
-        typer.echo(f"  {one['alternative']}: {one.get('reason') or '{detected} of {prompts} noticed'.format(**one)}")
+        tell(f"  {one['alternative']}: {one.get('reason') or '{detected} of {prompts} noticed'.format(**one)}")

@@ -24,7 +24,7 @@ from sipit.cli.options import (
     parse_named_layers,
     parse_several,
 )
-from sipit.cli.output import check_output, finish, load, progress, say
+from sipit.cli.output import check_output, finish, load, progress, say, tell
 from sipit.observations.observation import Observation
 from sipit.record import Stopwatch, provenance
 
@@ -107,8 +107,6 @@ def capture(
         from sipit.report.wording import count
 
         where = f"layers {','.join(map(str, place))}" if seen is None else str(seen)
-        typer.echo(
-            f"{count(len(lengths), 'prompt')}, {count(sum(lengths), 'position')} at {where} of {language_model.name}"
-        )
+        tell(f"{count(len(lengths), 'prompt')}, {count(sum(lengths), 'position')} at {where} of {language_model.name}")
 
     finish(record, as_json=as_json, output=output, show=show)

@@ -12,7 +12,7 @@ import typer
 from proofs.arguments import whole_in
 from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Dtype, Json, Model, NoSpecialTokens, Output, Seed
-from sipit.cli.output import check_output, finish, load, progress
+from sipit.cli.output import check_output, finish, load, progress, tell
 from sipit.record import provenance
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ def certify(
     from sipit.claims.certify import certify as run
     from sipit.prompts.reading import read_prompts
 
+    if noise != "0" and states is None:
+        raise InvalidInput(
+            "Expected --states beside --noise, but got none; name the observed states, or leave it away."
+        )
     texts = read_prompts(prompts)
     seen = None if states is None else _observed(states, chosen)
     allowed = _exact(noise)
@@ -97,7 +101,7 @@ def certify(
         if result["collisions_undecided"]:
             lines.append(f"  whether open pairs are equal was not told: {result['collisions_undecided']}")
         lines += [f"  idealised: {line}" for line in result["idealisations"]]
-        typer.echo("\n".join(lines))
+        tell("\n".join(lines))
 
     finish(record, as_json=as_json, output=output, show=show)
 

@@ -8,7 +8,7 @@ import typer
 from proofs.arguments import whole_in
 from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Dtype, Json, Output, Seed
-from sipit.cli.output import check_output, finish, progress
+from sipit.cli.output import check_output, finish, progress, tell
 
 
 class Attention(StrEnum):
@@ -68,7 +68,8 @@ def check(
             for o in result["obstructions"]
         ]
         if result["witness"] is not None:
-            lines.append(f"  witness: {result['witness']['claim']}, by at least {result['witness']['separation']}")
+            witness = result["witness"]
+            lines.append(f"  witness: {witness['subject']}: {witness['claim']}, by at least {witness['separation']}")
         lines.append(f"  positions: {result['positions']}; conditions discharged: {result['conditions']['discharged']}")
         for family in result["structural_collisions"]:
             by = [one["theorem"] for one in result["theorems"] if one["claim"] == family["family"]]
@@ -88,6 +89,6 @@ def check(
             if not duplicates["nearest_looked_for"]:
                 lines.append("  nearest rows: not looked for in a table so large; --nearest does, with an estimate")
         lines.append(f"  {result['law']['hypothesis']}: not checked. {result['law']['says']}")
-        typer.echo("\n".join([*lines, *(f"  idealised: {line}" for line in result["idealisations"])]))
+        tell("\n".join([*lines, *(f"  idealised: {line}" for line in result["idealisations"])]))
 
     finish(record, as_json=as_json, output=output, show=show)

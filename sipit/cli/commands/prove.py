@@ -7,7 +7,7 @@ import typer
 
 from proofs.errors import InvalidInput
 from sipit.cli.options import Json, Output, Seed
-from sipit.cli.output import check_output, finish
+from sipit.cli.output import check_output, finish, tell
 
 prove = typer.Typer(help="Check a theorem by machine on small networks.", rich_markup_mode=None)
 
@@ -29,7 +29,7 @@ def witness(
     record = prove_witness(vocabulary=vocabulary, context=context)
     finish(
         record, as_json=as_json, output=output,
-        show=lambda: typer.echo(f"{record.verdict}: {record.result['statement']}"),
+        show=lambda: tell(f"{record.verdict}: {record.result['statement']}"),
     )  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def generic_position(
         if result["collisions_undecided"]:
             lines.append(f"  not all collisions were looked for: {result['collisions_undecided']}")
         lines += [f"  undecided: {first} and {second}" for first, second in result["open"][:20]]
-        typer.echo("\n".join(lines))
+        tell("\n".join(lines))
 
     finish(record, as_json=as_json, output=output, show=show)
 
@@ -166,6 +166,6 @@ def training_step(
         lines += [f"  determinant, one sample: {result['determinant']['midpoint']}"]
         for word in ("follows", "open"):
             lines += [f"  {word}: {line['statement']} ({line['reason']})" for line in result[word]]
-        typer.echo("\n".join(lines))
+        tell("\n".join(lines))
 
     finish(record, as_json=as_json, output=output, show=show)

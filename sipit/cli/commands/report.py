@@ -8,7 +8,7 @@ import typer
 from proofs.evidence import Record, read_record
 from proofs.verdict import Verdict
 from sipit.cli.options import Json
-from sipit.cli.output import check_output, finish, page_of
+from sipit.cli.output import check_output, finish, page_of, tell
 from sipit.record import Stopwatch, provenance
 
 
@@ -40,5 +40,5 @@ def report(
     )
     finish(
         record, as_json=as_json, output=None if output == page else output,
-        show=lambda: typer.echo(f"page: {page}"), judged=False,
+        show=lambda: tell(f"page: {page}"), judged=False,
     )  # fmt: skip

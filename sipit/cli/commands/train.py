@@ -9,7 +9,7 @@ import typer
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from sipit.cli.options import Device, Dtype, Json, Output, Seed, parse_layers
-from sipit.cli.output import check_output, finish, load, progress
+from sipit.cli.output import check_output, finish, load, progress, tell
 from sipit.models.names import BUILT_IN, TINY
 from sipit.record import Stopwatch
 
@@ -60,7 +60,7 @@ def train(
     )  # fmt: skip
     place = folder if folder is not None else Path(f"trained-{optimizer.value}")
     record = training_record(language_model, settings, place, stages=progress, watch=watch)
-    finish(record, as_json=as_json, output=output, show=lambda: typer.echo("\n".join(_lines(record))))
+    finish(record, as_json=as_json, output=output, show=lambda: tell("\n".join(_lines(record))))
 
 
 def _lines(record: Record) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sipit.cli.options import Json, Output
-from sipit.cli.output import check_output, finish
+from sipit.cli.output import check_output, finish, tell
 
 SHOWN = 24  # paths that are not vouched for, in the terminal
 COLLECTED = 100_000  # new objects before cycles are looked for: a check makes millions that last, and hardly a cycle
@@ -52,7 +52,7 @@ def verify(
                 f"  how: {result['reason']}",
                 f"  not vouched for: {_named(result['not_vouched_for'])}",
             ]
-        typer.echo("\n".join(lines))
+        tell("\n".join(lines))
 
     finish(record, as_json=as_json, output=output, show=show)
 

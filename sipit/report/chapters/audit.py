@@ -23,7 +23,7 @@ from sipit.report.document import (
 )
 from sipit.report.generic import ROWS, rest
 from sipit.report.reading import mapping, objects, real, sequence, without
-from sipit.report.wording import count, number, plain
+from sipit.report.wording import count, do, number, plain
 
 M = Claim.MEASURED
 _TONES = {"consistent": Tone.HOLDS, "inconsistent": Tone.FAILS, "undecided": Tone.OPEN}
@@ -52,9 +52,8 @@ def audit_chapter(record: Record) -> Chapter:
             headline, found = f"Nothing speaks against these being {what}.", f"nothing speaks against {what}"
             findings = Findings(measured=(found,))
         case Verdict.REFUTED:
-            headline = (
-                f"These are not {what}: {count(len(bad), 'prompt')} differ, the first is number {min(bad, default=0)}."
-            )
+            differ = f"{count(len(bad), 'prompt')} {do(len(bad), 'differ')}"
+            headline = f"These are not {what}: {differ}, the first is number {min(bad, default=0)}."
             findings = Findings(broken=(f"what is said to be {what} is not",))
         case _:
             why = plain(result.get("reason")) if result.get("reason") else ""

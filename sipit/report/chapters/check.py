@@ -59,7 +59,7 @@ def _found(record: Record) -> str:
         case Verdict.PROVED:
             return "analytic, no exact collisions"
         case Verdict.REFUTED:
-            parts = ("not analytic" if mapping(record.result.get("witness")) else "",
+            parts = ("not analytic" if own_witness(record.result) else "",
                      f"exact collisions: {count(families, 'family', 'families')}" if families else "",
                      f"equal embedding rows: {count(groups, 'group')}" if groups else "")  # fmt: skip
             return ", ".join(filter(None, parts))
@@ -99,12 +99,17 @@ def undecided_collisions(result: Mapping[str, Any]) -> str:
     return string(result.get("collisions_undecided")) or ""
 
 
+def own_witness(result: Mapping[str, Any]) -> bool:
+    """Whether a witness is of the network itself, and not of a small copy, which says nothing of the large one."""
+    return mapping(result.get("witness")).get("subject") == "this graph"
+
+
 def refuting(result: Mapping[str, Any]) -> list[str]:
     """What a hypothesis of the theorems fails by, as clauses."""
     families = len(objects(result.get("structural_collisions")))
     groups = len(sequence(mapping(result.get("duplicate_embeddings")).get("groups")))
     found: list[str] = []
-    if mapping(result.get("witness")):
+    if own_witness(result):
         found.append("the map is not analytic, by a certified witness")
     if families:
         found.append(
@@ -165,11 +170,11 @@ def _analyticity(result: Mapping[str, Any]) -> Section:
         blocks.append(Paragraph("No obstruction, and no open side condition."))
     witness = mapping(result.get("witness"))
     if witness:
-        blocks.append(Section("Witness that the failure is real", fields(witness)))
+        of = "Witness that the failure is real" if own_witness(result) else "Witness on a small copy"
+        blocks.append(Section(of, fields(witness)))
     clear = not obstructions and not opened
-    tone = (
-        Badge("clear", Tone.HOLDS) if clear else Badge("refuted", Tone.FAILS) if witness else Badge("open", Tone.OPEN)
-    )
+    failed = Badge("refuted", Tone.FAILS) if own_witness(result) else Badge("open", Tone.OPEN)
+    tone = Badge("clear", Tone.HOLDS) if clear else failed
     return Section("Analyticity", tuple(blocks), tone)
 
 

@@ -120,14 +120,17 @@ def _headline(record: Record) -> str:
 def _sentences(result: Mapping[str, Any]) -> list[Paragraph]:
     layers = objects(result.get("layers"))
     known = max(_known(result), default=0)
-    hits = sum(integer(mapping(layer.get("outside")).get("below_threshold")) or 0 for layer in layers)
+    hits = max((integer(mapping(layer.get("outside")).get("below_threshold")) or 0 for layer in layers), default=0)
     causes = sorted({plain(hit.get("cause")) for hit in objects(result.get("collisions"))})
     pairs = integer(result.get("pairs"))
     compared = "All pairs" if pairs is None else count(pairs, "pair")
     found = [Paragraph(f"{compared} a layer, each decided exactly for the stored states.", M)]
     found += _told_of_known(result, known) if known else []
     others = "all other pairs" if known else "them"
-    found.append(Paragraph(f"Of {others} {hits or 'none'} came within the threshold{_times_the_noise(layers)}.", M))
+    most = ", at the layer where most did" if hits and len(layers) > 1 else ""
+    found.append(
+        Paragraph(f"Of {others} {hits or 'none'} came within the threshold{_times_the_noise(layers)}{most}.", M)
+    )
     if causes:
         found.append(Paragraph(f"Causes of the listed collisions: {', '.join(causes)}."))
     bound = real(result.get("bound"))

@@ -35,13 +35,17 @@ def comparison_chapter(record: Record) -> Chapter:
     names = [plain(entry.get("layer")) for entry in layers]
     reason = string(result.get("reason")) or "the record does not say why"
     alarms = number(real(result.get("false_alarm_rate")))
+    calibration = mapping(result.get("calibration"))
+    threshold = (
+        f"The threshold is fitted to runs that differ by rounding alone, so that of comparisons of such a share of "
+        f"{alarms} is called more{_RARER if calibration.get('extrapolated') else ''}."
+    )
     blocks: list[Block] = [
         *_map(names, mapping(result.get("map"))),
         *told(
             M,
             f"{reason[:1].upper()}{reason[1:]}.",
-            f"The threshold is fitted to runs that differ by rounding alone, so that of comparisons of such a share of "
-            f"{alarms} is called more{_RARER if mapping(result.get('calibration')).get('extrapolated') else ''}.",
+            threshold if calibration else "",
         ),
         *_distances(layers, names),
     ]

@@ -30,18 +30,19 @@ def fuzz_chapter(record: Record) -> Chapter:
             Command("The command that repeats it", plain(failure.get("command"))),
         ]
     rest = fields(without(result, {"failures", "examples", "layer"}))
-    held = f"All of {tried} that were drawn came back from the states at {at} of {subject}"
-    failed = f"{count(len(failures), 'class', 'classes')} of prompts do not come back from the states of {subject}"
+    held = f"All of {tried} that were inverted came back from the states at {at} of {subject}"
+    kinds = count(len(failures), "way", "ways")
+    failed = f"prompts fail in {kinds} to come back from the states of {subject}"
     return chapter(
         record,
         Theme.INVERSION,
         "Looking for a prompt that does not come back",
-        f"{failed}, of {tried} that were drawn." if failures else f"{held}.",
+        f"Of {tried} that were inverted, {failed.removeprefix('prompts ')}." if failures else f"{held}.",
         sentences=told(
             M, "Prompts are drawn by Hypothesis and inverted; one that fails is made as short as it will go."
         ),
         blocks=[*blocks, *rest],
         findings=Findings(broken=(f"{failed} (fuzzing)",))
         if failures
-        else Findings(measured=(f"{tried} drawn by fuzzing came back from the states at {at} of {subject}",)),
+        else Findings(measured=(f"{tried} of fuzzing came back from the states at {at} of {subject}",)),
     )

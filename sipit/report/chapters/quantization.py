@@ -112,9 +112,20 @@ def _headline(record: Record, ran: int) -> str:
                 f"In all of {count(ran, 'number format')} the noise stays below half the margin wherever it was seen."
             )
         case Verdict.VOID:
-            return f"Of {count(ran, 'number format')}, some have more noise than half the margin at some layer."
+            return f"Of {count(ran, 'number format')}, some {' and some '.join(_void_by(record.result))}."
         case _:
             return "No number format ran."
+
+
+def _void_by(result: Mapping[str, Any]) -> list[str]:
+    """What the verdict void rests on, as clauses."""
+    ran = [one for one in objects(result.get("formats")) if one.get("reason") is None]
+    noisy = any(one.get("first_layer_void") is not None for one in ran)
+    wrong = any(integer(one.get("wrong")) for one in ran)
+    return [
+        *(["have more noise than half the margin at some layer"] if noisy or not wrong else []),
+        *(["named a wrong token"] if wrong else []),
+    ]
 
 
 def _sentences(result: Mapping[str, Any], ran: list[dict[str, Any]]) -> list[Paragraph]:
@@ -161,8 +172,13 @@ def _cell(found: Mapping[str, Any] | None) -> Cell:
     noise, margin = real(found.get("noise")), real(found.get("margin"))
     held = found.get("guarantee") == "held"
     share = plain(found.get("guarantee"))
-    if noise is not None and margin is not None and margin > 0 and noise >= 0:
-        share = f"{number(200 * noise / margin)} %"
+    used = real(found.get("share"))
+    if used is None and noise is not None and margin is not None and margin > 0 and noise >= 0:
+        used = 2 * noise / margin
+    if used is not None:
+        share = (
+            f"{number(100 * used)} %" if number(100 * used) != "100" else "below 100 %" if held else "at least 100 %"
+        )
     return Badge(share, Tone.HOLDS if held else Tone.FAILS)
 
 

@@ -1,5 +1,6 @@
 """The chapters of `prove witness` and `prove training-step`: exact computations on small networks."""
 
+import re
 from typing import Any
 
 from proofs.evidence import Record
@@ -105,7 +106,10 @@ def hypotheses(found: Any) -> list[Block]:
 
 
 def _ball(determinant: dict[str, Any]) -> str:
-    return f"{plain(determinant.get('midpoint'))[:16]}…, to within {plain(determinant.get('radius'))}"
+    text = plain(determinant.get("midpoint"))
+    written = re.fullmatch(r"(-?[0-9]+\.[0-9]{0,12})[0-9]*(e[+-]?[0-9]+)?", text)
+    shown = text if written is None else f"{written[1]}…{written[2] or ''}"
+    return f"{shown}, to within {plain(determinant.get('radius'))}"
 
 
 def _rest(result: dict[str, Any], known: set[str]) -> list[Block]:
