@@ -18,6 +18,7 @@ from proofs.network.tensor_file import read_header
 from sipit.models.digest import digest_of_files, digest_of_gguf
 from sipit.models.files import file_of, read_object
 from sipit.models.gguf_header import check_gguf
+from sipit.models.gguf_whole import check_taken_whole
 from sipit.models.leftovers import (
     PLAIN,
     check_complete,
@@ -174,6 +175,7 @@ def _unpacked(name: str, file: Path, kind: Any, config: Any, dtype: torch.dtype,
     with contextlib.redirect_stderr(io.StringIO()):  # a bar of progress that nothing else turns off
         module, found = _loaded(name, kind, config, dtype, device_map, gguf_file=str(file), **given)
     check_complete(name, module, found["missing_keys"], found["mismatched_keys"])
+    check_taken_whole(file, module)
     for about in (module.config, module.config.get_text_config()):
         if hasattr(about, "quantization_config"):
             del about.quantization_config  # the weights are dense now

@@ -1,17 +1,12 @@
 """A checkpoint is read as the library reads it, or refused in a sentence that names what is amiss."""
 
 import json
-import shutil
-from pathlib import Path
 
-import gguf
-import numpy as np
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from sipit.claims.check import config_alone
 from tests.field.places import (
     POINTER,
     assert_refused,
@@ -249,65 +244,3 @@ def test_a_tokenizer_of_pieces_names_the_library_that_reads_it(folder, tmp_path,
     (folder / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>\x15\0\0\0\0\x18\x02")
     monkeypatch.setattr("sipit.models.tokenizers.find_spec", lambda name: None)
     assert_refused(called("capture", folder, "--text", "a", "-o", tmp_path / "s.safetensors"), "sentencepiece")
-
-
-NAMES = {
-    "embed_tokens": "token_embd", "norm": "output_norm", "input_layernorm": "attn_norm", "lm_head": "output",
-    "post_attention_layernorm": "ffn_norm", "q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v",
-    "o_proj": "attn_output", "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down",
-}  # fmt: skip
-
-
-def write_gguf(path, module, *, architecture="llama", left_out="nothing"):
-    """A tiny Llama as llama.cpp keeps it, in float32."""
-    writer = gguf.GGUFWriter(path, architecture)
-    for name, value in {"context_length": 128, "embedding_length": 64, "block_count": 2, "feed_forward_length": 128,
-                        "head_count": 4, "head_count_kv": 2, "layer_norm_rms_eps": module.config.rms_norm_eps,
-                        "rope_freq_base": 10000.0, "vocab_size": 512, "rope_dimension_count": 16}.items():  # fmt: skip
-        getattr(writer, f"add_{name}")(value)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list([f"t{token}" for token in range(512)])
-    writer.add_token_merges([])
-    for name, value in module.state_dict().items():
-        *where, kind, _ = name.split(".")
-        array = value.numpy()
-        if kind in ("q_proj", "k_proj"):  # rotary pairs lie side by side there
-            heads = 4 if kind == "q_proj" else 2
-            array = array.reshape(heads, 2, -1, 64).swapaxes(1, 2).reshape(array.shape)
-        block = f"blk.{where[2]}." if "layers" in where else ""
-        if left_out not in name:
-            writer.add_tensor(f"{block}{NAMES[kind]}.weight", np.ascontiguousarray(array))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def test_gguf_is_read_densely_and_named_so(folder, tmp_path):
-    module = model_folder(tmp_path / "plain")
-    folder.mkdir()
-    write_gguf(folder / "m.gguf", module)
-    for name in (folder, folder / "m.gguf"):
-        assert torch.equal(captured(name, tmp_path), plain_states(module))
-    said = called("invert", folder / "m.gguf", "--states", tmp_path / "states.safetensors")
-    assert said[0] == 0 and "m.gguf dequantised" in said[2]
-    (tmp_path / "p.jsonl").write_text('{"token_ids": [1, 2, 3]}\n')
-    said = called("compare", folder / "m.gguf", f"{folder / 'm.gguf'}@batch=1", "--prompts", tmp_path / "p.jsonl")
-    assert said[0] == 0, said
-    shutil.copy(tmp_path / "plain" / "config.json", folder)
-    assert not config_alone(str(folder))
-
-
-def test_gguf_files_that_cannot_be_read_are_named(folder, tmp_path):
-    module = model_folder(tmp_path / "plain")
-    folder.mkdir()
-    write_gguf(folder / "a.gguf", module, left_out="layers.1.mlp")
-    refused(folder, tmp_path, "model.layers.1.mlp", "missing")
-    shutil.copy(folder / "a.gguf", folder / "b.gguf")
-    refused(folder, tmp_path, "2", "a.gguf")
-    write_gguf(folder / "c.gguf", module, architecture="nothing")
-    whole = Path(folder / "a.gguf").read_bytes()
-    for name, content in {"d": whole[: len(whole) // 2], "e": b"GGUF", "f": b"something else"}.items():
-        (folder / f"{name}.gguf").write_bytes(content)
-        refused(folder / f"{name}.gguf", tmp_path, f"{name}.gguf")
-    refused(folder / "c.gguf", tmp_path, "nothing")

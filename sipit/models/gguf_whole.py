@@ -1,0 +1,87 @@
+"""Whether the library makes a model of all that a GGUF file says: of every tensor, and of the rotations of positions.
+
+What it has no place for it passes over, and says nothing: the factors of long contexts (tensors of their own, which
+llama.cpp divides the rotations by), the scale of positions in the metadata, for some families the base of rotations.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from proofs.errors import Unsupported
+
+_HEAD = ("output.weight", "output.bias")  # of what is behind the body, which no state depends on
+_UNSCALED = {  # of `rope.scaling.*`: what leaves the rotations as they are; None: any value, on its own
+    "type": ("none",),
+    "factor": (0.0, 1.0),
+    "attn_factor": (0.0, 1.0),
+    "original_context_length": None,
+    "finetuned": None,
+}
+_EXACT = 1e-4  # relative: rotations are kept in float32
+
+
+def check_taken_whole(path: Path, module: Any) -> None:
+    """Holds a module against the GGUF file that the library made it from.
+
+    Raises:
+        Unsupported: a tensor of the file has no place in it, or its positions are rotated otherwise than the file says.
+    """
+    from gguf import GGUFReader
+
+    reader = GGUFReader(path)
+    named = str(reader.fields["general.architecture"].contents())
+    about = {
+        key.removeprefix(f"{named}."): field.contents()
+        for key, field in reader.fields.items()
+        if key.startswith(f"{named}.rope.")
+    }
+    lost = [
+        *(f"the tensor {name}" for name in _without_place((tensor.name for tensor in reader.tensors), named, module)),
+        *(f"{named}.{key} = {value}" for key, value in about.items() if not _unscaled(key, value)),
+        *(f"{named}.{word}" for word in _rotated_otherwise(about, module)),
+    ]
+    if lost:
+        raise Unsupported(
+            f"Expected a GGUF file that the library takes whole, but of {lost[0]} in {path} it makes nothing, and the "
+            "states would be others; name the folder of the model in safetensors."
+        )
+
+
+def _without_place(stored: Iterable[str], named: str, module: Any) -> list[str]:
+    """The tensors that the library has no place for, as it looks for one."""
+    from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
+
+    places = get_gguf_hf_weights_map(module, TENSOR_PROCESSORS.get(named, TensorProcessor)(config={}))
+    # Experts that are one tensor have places without the word at the end.
+    return [name for name in stored if not {name, name.removesuffix(".weight")} & places.keys() and name not in _HEAD]
+
+
+def _unscaled(key: str, value: Any) -> bool:
+    """Whether an entry of the metadata leaves the rotations as their base and their width make them."""
+    if key == "rope.scale_linear":  # as older files have the factor
+        return value in (0.0, 1.0)
+    if not key.startswith("rope.scaling."):
+        return True
+    word = key.removeprefix("rope.scaling.")
+    known = _UNSCALED.get(word, ())
+    return known is None or value in known
+
+
+def _rotated_otherwise(about: dict[str, Any], module: Any) -> list[str]:
+    """The width and the base of the rotations that a file names, where none of the module's has them."""
+    tables = [table.detach().double() for name, table in module.named_buffers() if name.endswith("inv_freq")]
+    width, base = about.get("rope.dimension_count"), about.get("rope.freq_base")
+    if not tables or width is None:
+        return []
+    wide = [table for table in tables if 2 * len(table) == width]
+    if not wide:
+        return [f"rope.dimension_count = {width}"]
+    if base is None:
+        return []
+    powers = torch.arange(0, width, 2, dtype=torch.float64, device=wide[0].device) / width
+    expected = float(base) ** -powers
+    same = any(torch.allclose(table, expected.to(table.device), rtol=_EXACT, atol=0) for table in wide)
+    return [] if same else [f"rope.freq_base = {base}"]
