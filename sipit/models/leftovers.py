@@ -6,7 +6,7 @@ them. They are taken off where everything then has its place.
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sipit.models.structure import body_of
 
 _BETWEEN = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module.")
 _AT_ONCE = 2**24  # bytes that are compared
+_PASSED_OVER = (r"rotary_emb\.inv_freq", r"(^|\.)position_ids$")  # by the library, beside what a class says
 _FAR_MORE = 64  # a quantiser packs at most so many numbers into one
 PLAIN = frozenset({"F64", "F32", "F16", "BF16"})  # types of weights that are packed by nothing
 _WHOLE_NUMBERS = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
@@ -51,10 +52,10 @@ def check_one_each(module: Any, stored: Iterable[tuple[Path, StoredTensor]]) -> 
 
     The library takes either, and says nothing.
     """
-    outer, own = f"{module.base_model_prefix}.", module.state_dict().keys()
+    own = module.state_dict().keys()
     held: dict[str, tuple[Path, StoredTensor]] = {}
     for file, tensor in stored:
-        place = _without(tensor.name, _BETWEEN).removeprefix(outer)
+        place = _place(module, tensor.name)
         first, other = held.setdefault(place, (file, tensor))
         two = other.name != tensor.name and not {other.name, tensor.name} <= own
         if two and not _same(first, other, file, tensor):
@@ -62,6 +63,16 @@ def check_one_each(module: Any, stored: Iterable[tuple[Path, StoredTensor]]) -> 
                 f"Expected one weight for each place, but {other.name} of {first} and {tensor.name} of {file.name} "
                 "have the same and differ; remove the one that is not meant."
             )
+
+
+def _place(module: Any, name: str, taken_off: Iterable[str] = ()) -> str:
+    """What a stored weight, or a part of the module, is called in the body or beside it.
+
+    The library finds a weight with the name of the body in front and without. `taken_off` are patterns of `renamed`.
+    """
+    for pattern in taken_off:
+        name = re.sub(pattern, "", name)
+    return _without(name, _BETWEEN).removeprefix(f"{module.base_model_prefix}.")
 
 
 def _same(first: Path, one: StoredTensor, second: Path, other: StoredTensor) -> bool:
@@ -133,18 +144,39 @@ def method_named(config: Any) -> str | None:
     return None if about is None else str(about.get("quant_method"))
 
 
-def check_numbers(name: str, module: Any, tensors: Collection[StoredTensor], method: str | None) -> list[str]:
+def check_numbers(
+    name: str,
+    module: Any,
+    tensors: Collection[StoredTensor],
+    method: str | None,
+    unexpected: Collection[str],
+    taken_off: Collection[str] = (),
+) -> list[str]:
     """In words, from which packed types the weights were brought to floating-point ones that layers compute in.
 
-    `method` is the quantisation that the configuration names, of which the library kept nothing.
+    What is not `unexpected` was used, also where the library made another weight of it, as of experts one by one.
+    `method` is the quantisation that the configuration names, of which the library kept nothing; `taken_off` are the
+    patterns of `renamed`.
 
     Raises:
         Unsupported: a weight is stored in whole numbers that nothing scales.
     """
-    places: Mapping[str, Any] = dict(module.named_parameters())
-    kinds = {tensor.name: tensor.dtype for tensor in tensors if tensor.name in places}
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+    own = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    floating = {_place(module, key): value.is_floating_point() for key, value in own}
+    # What has no place of its own became a part of a weight; where the library undid a method, it was unpacked for it.
+    elsewhere = method not in AUTO_QUANTIZATION_CONFIG_MAPPING
+    left = {_place(module, key) for key in unexpected} - floating.keys()
+    ignored = [re.compile(pattern) for pattern in (*(module._keys_to_ignore_on_load_unexpected or ()), *_PASSED_OVER)]
+    kinds = {
+        tensor.name: tensor.dtype
+        for tensor in tensors
+        if _place(module, tensor.name, taken_off) not in left
+        and not any(pattern.search(tensor.name) for pattern in ignored)
+    }
     for key, kind in kinds.items():
-        if kind in _WHOLE_NUMBERS and places[key].is_floating_point():
+        if kind in _WHOLE_NUMBERS and floating.get(_place(module, key, taken_off), elsewhere):
             raise Unsupported(
                 f"Expected floating-point weights in {name}, but {key} is stored as {kind} and its configuration names "
                 "no quantisation that the library knows; dequantise the model, and save it again."
@@ -165,9 +197,12 @@ def check_left_over(name: str, module: Any, unexpected: Collection[str]) -> list
     Raises:
         Unsupported: it belongs to a weight that is there: a scale, a part of an adapter, a bias.
     """
-    parts = dict(module.named_modules())
+    parts = {_place(module, path): part for path, part in module.named_modules()}
+    own = {_place(module, key) for key in module.state_dict()}  # a second one is equal: `check_one_each`
     for key in sorted(unexpected):
-        words = key.split(".")
+        if _place(module, key) in own:
+            continue
+        words = _place(module, key).split(".")
         owners = (parts.get(".".join(words[:cut])) for cut in range(1, len(words)))
         if any(owner is not None and any(True for _ in owner.parameters(recurse=False)) for owner in owners):
             raise Unsupported(
@@ -182,4 +217,7 @@ def is_inside(module: Any, key: str) -> bool:
     """Whether a stored name belongs to the body of the text decoder."""
     body = body_of(module)
     path = next(path for path, part in module.named_modules() if part is body)
-    return key.startswith(f"{path}." if path else "")
+    if not path or key.startswith(f"{path}."):
+        return True
+    inner = _place(module, f"{path}.")
+    return key.startswith(inner) if inner else key.split(".")[0] in dict(body.named_children())

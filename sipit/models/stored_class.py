@@ -135,16 +135,16 @@ def read_whole(
     stored = here or stored_weights(folder)  # of a hub id they have come just now
     held = [(file, tensor) for file in stored.files for tensor in read_header(file).tensors]
     check_one_each(module, held)
-    tensors = [tensor for _, tensor in held]
+    tensors, taken_off = [tensor for _, tensor in held], dict[str, str]()
     if found["missing_keys"]:
-        mapping = renamed(module, found["missing_keys"], [tensor.name for tensor in tensors])
-        if mapping:
-            module, found = load(mapping)
-            words = ", ".join(pattern.strip("^").replace("\\", "") for pattern in mapping)
+        taken_off = renamed(module, found["missing_keys"], [tensor.name for tensor in tensors])
+        if taken_off:
+            module, found = load(taken_off)
+            words = ", ".join(pattern.strip("^").replace("\\", "") for pattern in taken_off)
             notes.append(f"{words} taken off the names of its weights")
     quantiser = getattr(module, "hf_quantizer", None)
     if quantiser is None:
-        notes += check_numbers(name, module, tensors, method)
+        notes += check_numbers(name, module, tensors, method, found["unexpected_keys"], taken_off)
     check_complete(name, module, found["missing_keys"], found["mismatched_keys"])
     if quantiser is None:
         notes += check_left_over(name, module, found["unexpected_keys"])

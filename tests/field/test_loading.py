@@ -169,6 +169,50 @@ def test_blocks_beyond_the_last_are_left_out_and_said(folder, tmp_path):
     assert "model.layers.1" in said[2] and "no place" in said[2]
 
 
+def _packed(weights, part, kind, scale):
+    """The matrices whose names hold this part, in another type, each beside a scale."""
+    names = [name for name in weights if part in name and name.endswith("weight")]
+    scales = {f"{name}{scale}": torch.full((1,), 0.01) for name in names if scale}
+    return weights | {name: (100 * weights[name]).to(kind) for name in names} | scales
+
+
+# Family, which weights, in what they are stored and what scales them, and what the sentence names.
+RAW = {
+    "rows": ("gpt2", "c_attn", torch.int8, "", ["c_attn.weight", "I8"]),
+    "scaled rows": ("bloom", "dense_4h_to_h", torch.int8, "_scale", ["dense_4h_to_h.weight", "I8"]),
+    "eight-bit floats": ("gpt2", "c_proj", torch.float8_e4m3fn, "_scale_inv", ["c_proj.weight_scale_inv"]),
+    "experts": ("mixtral", "experts", torch.int8, "", ["experts.0.w1.weight", "I8"]),
+    "experts of a quantiser that nobody knows": ("mixtral", "experts", torch.uint8, "", ["experts.0.w1.weight", "U8"]),
+}
+
+
+@pytest.mark.parametrize("kind", RAW)
+@pytest.mark.parametrize("named", ["as the module", "without the body", "wrapped"])
+def test_numbers_that_nothing_scales_are_refused_however_they_are_named(folder, tmp_path, kind, named):
+    family, part, stored, scale, parts = RAW[kind]
+    outer = f"{model_folder(folder, family).base_model_prefix}."
+    names = {
+        "as the module": str,
+        "without the body": lambda name: name.removeprefix(outer),
+        "wrapped": "module.{}".format,
+    }
+    if kind.endswith("knows"):
+        configured(folder, quantization_config={"quant_method": "of tomorrow"})
+    rewritten(folder, lambda weights: {
+        names[named](name): value for name, value in _packed(weights, part, stored, scale).items()
+    })  # fmt: skip
+    refused(folder, tmp_path, *parts)
+
+
+def test_a_part_of_an_adapter_beside_names_without_the_body_is_refused(folder, tmp_path):
+    model_folder(folder, "gpt2")
+    rewritten(folder, lambda weights: {
+        **{name.removeprefix("transformer."): value for name, value in weights.items()},
+        "h.0.attn.c_attn.lora_A.weight": torch.ones(4, 64),
+    })  # fmt: skip
+    refused(folder, tmp_path, "c_attn.lora_A.weight")
+
+
 @pytest.mark.parametrize("method", ["gptq", "awq", "compressed-tensors", "eetq"])
 def test_a_quantiser_that_is_not_installed_is_named(folder, tmp_path, method):
     model_folder(folder)
