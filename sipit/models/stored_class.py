@@ -56,8 +56,7 @@ def auto_class(config: Any, task: Task = "CAUSAL_LM") -> Any:
     """The class of the library that chooses the class for a task; a language model may see and hear as well."""
     import transformers
 
-    has_encoder = any(getattr(part, "is_encoder_decoder", False) for part in (config, config.get_text_config()))
-    if task == "CAUSAL_LM" and multimodal(type(config)) and not has_encoder:
+    if task == "CAUSAL_LM" and multimodal(type(config)) and not _has_encoder(config):
         return getattr(transformers, "AutoModelForMultimodalLM", transformers.AutoModelForImageTextToText)
     return {
         "CAUSAL_LM": transformers.AutoModelForCausalLM,
@@ -66,6 +65,11 @@ def auto_class(config: Any, task: Task = "CAUSAL_LM") -> Any:
         "QUESTION_ANS": transformers.AutoModelForQuestionAnswering,
         "FEATURE_EXTRACTION": transformers.AutoModel,
     }[task]
+
+
+def _has_encoder(config: Any) -> bool:
+    """Whether a decoder reads what an encoder makes of another text: alone its states are not those of the model."""
+    return bool(config.is_encoder_decoder or getattr(config.get_text_config(), "is_encoder_decoder", False))
 
 
 def _architectures(config: Any) -> list[str]:
@@ -112,7 +116,7 @@ def read_whole(
     config = read_whole_config(name, labels=labels)
     own = _headless_class(config) if task is None else None
     kind = own or auto_class(config, task or "CAUSAL_LM")
-    if task is None and config.is_encoder_decoder and any("Conditional" in kind for kind in _architectures(config)):
+    if _has_encoder(config):
         raise Unsupported(
             f"Expected a causal language model, but {name} is an encoder with a decoder that reads it; name another "
             "model."

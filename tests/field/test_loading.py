@@ -213,6 +213,22 @@ def test_a_part_of_an_adapter_beside_names_without_the_body_is_refused(folder, t
     refused(folder, tmp_path, "c_attn.lora_A.weight")
 
 
+@pytest.mark.parametrize("kind", ["Model", "ForSequenceClassification", "ForConditionalGeneration", "ForCausalLM"])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_decoder_that_reads_an_encoder_is_refused_whatever_its_class(folder, tmp_path, kind, named):
+    sizes = {
+        f"{part}_{size}": 2 for part in ("encoder", "decoder") for size in ("layers", "attention_heads", "ffn_dim")
+    }
+    config = transformers.BartConfig(vocab_size=512, d_model=64, max_position_embeddings=128, **sizes)
+    getattr(transformers, f"Bart{kind}")(config).save_pretrained(folder)
+    if not named:
+        configured(folder, architectures=None)
+    if kind == "ForCausalLM":  # which is the decoder alone, and says so
+        assert captured(folder, tmp_path).shape == (3, 64)
+    else:
+        refused(folder, tmp_path, "encoder")
+
+
 @pytest.mark.parametrize("method", ["gptq", "awq", "compressed-tensors", "eetq"])
 def test_a_quantiser_that_is_not_installed_is_named(folder, tmp_path, method):
     model_folder(folder)
