@@ -7,8 +7,11 @@ them. They are taken off where everything then has its place.
 import math
 import re
 from collections.abc import Collection, Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.tensor_file import StoredTensor
@@ -18,6 +21,8 @@ from sipit.models.structure import body_of
 _BETWEEN = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module.")
 _AT_ONCE = 2**24  # bytes that are compared
 _PASSED_OVER = (r"rotary_emb\.inv_freq", r"(^|\.)position_ids$")  # by the library, beside what a class says
+_TABLES = frozenset({"inv_freq", "cos_cached", "sin_cached", "masked_bias"})  # of rotations; the number behind a mask
+_MASKS = frozenset({"bias", "causal_mask"})  # where they are (1, 1, n, n): which positions see which
 _FAR_MORE = 64  # a quantiser packs at most so many numbers into one
 PLAIN = frozenset({"F64", "F32", "F16", "BF16"})  # types of weights that are packed by nothing
 _WHOLE_NUMBERS = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
@@ -167,14 +172,15 @@ def check_numbers(
     floating = {_place(module, key): value.is_floating_point() for key, value in own}
     # What has no place of its own became a part of a weight; where the library undid a method, it was unpacked for it.
     elsewhere = method not in AUTO_QUANTIZATION_CONFIG_MAPPING
-    left = {_place(module, key) for key in unexpected} - floating.keys()
-    ignored = [re.compile(pattern) for pattern in (*(module._keys_to_ignore_on_load_unexpected or ()), *_PASSED_OVER)]
-    kinds = {
-        tensor.name: tensor.dtype
-        for tensor in tensors
-        if _place(module, tensor.name, taken_off) not in left
-        and not any(pattern.search(tensor.name) for pattern in ignored)
-    }
+    left = {_place(module, key) for key in unexpected}
+    patterns = (*(module._keys_to_ignore_on_load_unexpected or ()), *_PASSED_OVER)
+    ignored = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+
+    def used(key: str) -> bool:
+        place = _place(module, key, taken_off)
+        return place in floating or (place not in left and ignored.search(key) is None)
+
+    kinds = {tensor.name: tensor.dtype for tensor in tensors if used(tensor.name)}
     for key, kind in kinds.items():
         if kind in _WHOLE_NUMBERS and floating.get(_place(module, key, taken_off), elsewhere):
             raise Unsupported(
@@ -191,26 +197,44 @@ def check_numbers(
     return [f"its weights unpacked from {method}"]
 
 
-def check_left_over(name: str, module: Any, unexpected: Collection[str]) -> list[str]:
+def check_left_over(
+    name: str,
+    module: Any,
+    tensors: Collection[StoredTensor],
+    unexpected: Collection[str],
+    taken_off: Collection[str] = (),
+) -> list[str]:
     """In words, what was stored for the body and has no place there, such as blocks beyond the last.
 
     Raises:
-        Unsupported: it belongs to a weight that is there: a scale, a part of an adapter, a bias.
+        Unsupported: it belongs to a weight that is there (a scale, a part of an adapter, a bias), or to a block, and is
+            none of the masks and tables that a block made for itself in older versions.
     """
+    shapes = {_place(module, tensor.name, taken_off): tensor.shape for tensor in tensors}
     parts = {_place(module, path): part for path, part in module.named_modules()}
     own = {_place(module, key) for key in module.state_dict()}  # a second one is equal: `check_one_each`
     for key in sorted(unexpected):
-        if _place(module, key) in own:
+        place = _place(module, key)
+        if place in own:
             continue
-        words = _place(module, key).split(".")
-        owners = (parts.get(".".join(words[:cut])) for cut in range(1, len(words)))
-        if any(owner is not None and any(True for _ in owner.parameters(recurse=False)) for owner in owners):
+        words = place.split(".")
+        owners = [parts.get(".".join(words[:cut])) for cut in range(1, len(words))]
+        has_weights = any(owner is not None and any(True for _ in owner.parameters(recurse=False)) for owner in owners)
+        in_block = any(isinstance(one, nn.ModuleList) and part is not None for one, part in pairwise(owners))
+        if has_weights or (in_block and is_inside(module, key) and not _made_anew(words[-1], shapes.get(place))):
             raise Unsupported(
                 f"Expected weights that the classes of the library take whole, but {name} stores {key}, for which they "
                 "have no place; merge or dequantise the model, and save it again."
             )
     rest = sorted(key for key in unexpected if is_inside(module, key))
     return [f"{len(rest)} stored weights have no place in its configuration, {rest[0]} first"] if rest else []
+
+
+def _made_anew(word: str, shape: tuple[int, ...] | None) -> bool:
+    """Whether what is stored under this word is a mask or a table that a block makes for itself: no weight."""
+    if word in _MASKS:
+        return shape is not None and len(shape) == 4 and shape[:2] == (1, 1) and shape[2] == shape[3]
+    return word in _TABLES
 
 
 def is_inside(module: Any, key: str) -> bool:

@@ -151,7 +151,7 @@ def read_whole(
         notes += check_numbers(name, module, tensors, method, found["unexpected_keys"], taken_off)
     check_complete(name, module, found["missing_keys"], found["mismatched_keys"])
     if quantiser is None:
-        notes += check_left_over(name, module, found["unexpected_keys"])
+        notes += check_left_over(name, module, tensors, found["unexpected_keys"], taken_off)
     else:
         _check_packed(name, quantiser, {tensor.dtype for tensor in tensors})
         notes.append(f"its weights stay packed as {quantiser.quantization_config.quant_method.value} does it")

@@ -213,6 +213,42 @@ def test_a_part_of_an_adapter_beside_names_without_the_body_is_refused(folder, t
     refused(folder, tmp_path, "c_attn.lora_A.weight")
 
 
+# Family, and what is stored inside a block that is there.
+PARTS = {
+    "a norm": ("llama", "model.layers.0.self_attn.q_norm.weight", (16,)),
+    "a norm without the body's name": ("llama", "layers.1.self_attn.q_norm.weight", (16,)),
+    "another norm": ("gpt2", "h.1.ln_3.weight", (64,)),
+    "a vector of a block": ("llama", "model.layers.1.scale", (1,)),
+    "a bias": ("gpt-neo", "transformer.h.0.attn.attention.bias", (64,)),
+    "an expert more": ("mixtral", "model.layers.0.mlp.shared_expert.up_proj.weight", (128, 64)),
+}
+MADE_ANEW = {
+    "a mask": ("gpt2", "h.0.attn.bias", (1, 1, 128, 128)),
+    "a number": ("gpt2", "h.0.attn.masked_bias", ()),
+    "a mask inside": ("gpt-neo", "transformer.h.0.attn.attention.bias", (1, 1, 128, 128)),
+    "a number inside": ("gpt-neo", "transformer.h.0.attn.attention.masked_bias", ()),
+    "rotations": ("llama", "model.layers.0.self_attn.rotary_emb.inv_freq", (8,)),
+    "rotations of a GPT-NeoX": ("gpt-neox", "gpt_neox.layers.0.attention.rotary_emb.inv_freq", (8,)),
+    "cosines": ("llama", "model.layers.0.self_attn.rotary_emb.cos_cached", (1, 1, 128, 16)),
+}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_a_part_of_a_block_that_has_no_place_is_refused(folder, tmp_path, kind):
+    family, name, shape = PARTS[kind]
+    model_folder(folder, family)
+    rewritten(folder, lambda weights: weights | {name: torch.ones(shape)})
+    refused(folder, tmp_path, name)
+
+
+@pytest.mark.parametrize("kind", MADE_ANEW)
+def test_masks_and_tables_that_a_block_makes_for_itself_are_passed_over(folder, tmp_path, kind):
+    family, name, shape = MADE_ANEW[kind]
+    module = model_folder(folder, family)
+    rewritten(folder, lambda weights: weights | {name: torch.ones(shape)})
+    assert torch.equal(captured(folder, tmp_path), plain_states(module))
+
+
 @pytest.mark.parametrize("kind", ["Model", "ForSequenceClassification", "ForConditionalGeneration", "ForCausalLM"])
 @pytest.mark.parametrize("named", [True, False])
 def test_a_decoder_that_reads_an_encoder_is_refused_whatever_its_class(folder, tmp_path, kind, named):
