@@ -19,7 +19,7 @@ from sipit.noise.measured import Noise, measure_noise
 from sipit.noise.number_grid import grid_type
 from sipit.noise.spread import rounding_unit, spread_of_rounding
 from sipit.noise.stored_steps import ANYHOW, NEAREST, coarse_box
-from sipit.states.files import States, look_into
+from sipit.states.files import States, floats_in, look_into, manifest_of
 from sipit.states.manifest import Manifest
 
 COARSE = 1e-4  # rounding unit from which a type counts as a half type
@@ -118,17 +118,27 @@ def format_of(rows: torch.Tensor, manifest: Manifest | None) -> Format:
     return Format(computed or stored, stored)
 
 
-def computed_type(path: Any) -> tuple[str, str]:
+def computed_type(path: Any, *, layer: Any = None, observe: Any = None, top: int | None = None) -> tuple[str, str]:
     """In which type the states of a file were computed, by its name, and why it is thought so.
+
+    Args:
+        path, layer, observe, top: as for `read_states`. No model is needed: where only one could tell which tensors
+            are meant, all floating-point ones are looked at.
 
     Raises:
         InvalidInput: as for `look_into`.
     """
-    found = look_into(path)
-    if found.manifest is not None:
-        return found.manifest.dtype, f"the manifest of {path} says so"
-    computed = max((grid_type(rows) for rows in found.arrays), key=lambda dtype: torch.finfo(dtype).eps)
-    return name_of(computed), f"all values of {path} lie on its grid"
+    manifest = manifest_of(path)
+    if manifest is not None:
+        return manifest.dtype, f"the manifest of {path} says so"
+    try:
+        arrays = look_into(path, layer=layer, observe=observe, top=top).arrays
+    except InvalidInput:
+        arrays = tuple(floats_in(path))
+        if not arrays:
+            raise
+    values = torch.cat([array.flatten() for array in arrays])
+    return name_of(grid_type(values)), f"all values of {path} lie on its grid"
 
 
 def derive_tolerance(

@@ -255,6 +255,32 @@ def look_into(
     return FileStates(_own_arrays(container), manifest.observed, manifest)
 
 
+def manifest_of(path: Any) -> Manifest | None:
+    """The manifest of a file of ours, or of the first in a folder; None where other programs wrote what is there.
+
+    Raises:
+        InvalidInput: no such file, or a damaged one.
+    """
+    path = _path(path)
+    for one in files_in(path, ENDINGS) if path.is_dir() else [path]:
+        container = None if is_json(one) else read_container(one)
+        if container is not None and "sipit" in container.metadata:
+            return read_manifest(one, container.metadata["sipit"])
+    return None
+
+
+def floats_in(path: Any) -> Iterator[torch.Tensor]:
+    """The floating-point tensors of a file, or of the files in a folder, wherever in a network they stand.
+
+    Raises:
+        InvalidInput: no such file, or a damaged one.
+    """
+    path = _path(path)
+    for one in files_in(path, ENDINGS) if path.is_dir() else [path]:
+        container = None if is_json(one) else read_container(one)
+        yield from (tensor.read() for tensor in (container.tensors if container else ()) if tensor.floating)
+
+
 def _path(path: Any) -> Path:
     return path_of("a states file", path)
 

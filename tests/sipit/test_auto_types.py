@@ -4,10 +4,13 @@ import pytest
 import torch
 
 import sipit
+from sipit.cli import run
 from sipit.models.stored_type import stored_type
 from sipit.models.tiny import tiny_module
 from sipit.noise.tolerance import computed_type
 from sipit.states.files import States, write_states
+from sipit.states.layered import capture_layers, write_layers
+from tests.sipit import foreign_files
 from tests.sipit.cases import tiny
 
 
@@ -33,3 +36,31 @@ def test_states_say_what_they_were_computed_in_with_and_without_a_manifest(tmp_p
     bare = States(tuple(array.float() for array in states), 1)
     write_states(tmp_path / "bare.safetensors", bare)
     assert computed_type(tmp_path / "bare.safetensors")[0] == name
+
+
+def test_a_file_of_several_layers_is_asked_for_none(tmp_path):
+    write_layers(tmp_path / "s.safetensors", capture_layers(tiny("gpt2", "bfloat16"), [[1, 2, 3]], [1, 2]))
+    assert computed_type(tmp_path / "s.safetensors")[0] == "bfloat16"
+
+
+# What has several places is read at the one that is named; what only a model places, as a whole.
+@pytest.mark.parametrize("kind", ["lens", "vllm", "modules", "batch", "stack", "sglang"])
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_the_type_of_a_file_with_several_places_is_told_without_the_model(tmp_path, kind, name):
+    file, write, layer, _ = foreign_files.WRITTEN[kind]
+    write(tmp_path / file, tiny("gpt2", name))
+    assert computed_type(tmp_path / file, layer=layer)[0] == name
+
+
+def test_all_values_lie_on_the_grid_that_is_named(tmp_path):
+    """An embedding that is stored in bfloat16 lies on that grid, in whatever type the network ran behind it."""
+    rows = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    write_states(tmp_path / "s.safetensors", States((rows.bfloat16().float(), rows), 1))
+    assert computed_type(tmp_path / "s.safetensors")[0] == "float32"
+
+
+def test_an_inversion_in_the_type_of_a_layer_that_is_named(tmp_path):
+    model = tiny("gpt2")
+    write_layers(tmp_path / "s.safetensors", capture_layers(model, [[1, 2, 3]], [1, 2]))
+    line = ["--states", str(tmp_path / "s.safetensors"), "--layer", "1", "--dtype", "auto"]
+    assert run(["invert", "tiny-gpt2", *line]) == 0

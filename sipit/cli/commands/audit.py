@@ -54,7 +54,7 @@ def audit(
     texts = [prompt for path in named for prompt in read_prompts(path)]
     given = read_states(states, layer=parse_layer(layer))
     if dtype == "auto":
-        dtype, why = computed_type(states)
+        dtype, why = computed_type(states, layer=parse_layer(layer))
         say(f"claimed: computed in {dtype}, because {why}")
     claimed = dtype or (given.manifest.dtype if given.manifest is not None else "float32")
     kept = None if given.manifest is None else given.manifest.fingerprint

@@ -106,17 +106,17 @@ def invert(
     if states is text is prompts is None:
         raise InvalidInput("Expected --states, --text or --prompts, but got none of them; give one.")
     truth = None if text is prompts is None else chosen_prompts(text, prompts)
+    chosen = parse_named_layers(layer)
     watch = Stopwatch()
     if dtype == "auto" and states is not None:
         from sipit.noise.tolerance import computed_type
 
-        dtype, why = computed_type(states)
+        dtype, why = computed_type(states, layer=chosen, observe=observe, top=top)
         say(f"computes in {dtype}: {why}")
     language_model = load(model, dtype=dtype, device=device, seed=seed)
     from sipit.prompts.reading import tokenize
 
     ids = None if truth is None else tokenize(language_model, truth, special_tokens=not no_special_tokens)
-    chosen = parse_named_layers(layer)
     if diagnose:
         from sipit.diagnosis.record import diagnosis_record
 
