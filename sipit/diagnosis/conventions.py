@@ -97,6 +97,11 @@ class Diagnostician:
         self, rows: torch.Tensor, *, claimed: Layer | None = None, known: tuple[int, ...] | None = None
     ) -> Diagnosis:
         """See `diagnose`."""
+        if not self._has(Start(known or ())):
+            raise InvalidInput(
+                f"Expected fewer known tokens than the {self.model.limit} positions of {self.model.name}, but got "
+                f"{len(known or ())}; name less of the prompt."
+            )
         present = torch.isfinite(rows).all(-1) & (rows != 0).any(-1)
         if claimed is not None and rows.ndim == 2 and 0 < rows.shape[1] < self.model.width_at(claimed):
             part = self._undisguised(Diagnosis(Cause.FOREIGN, len(rows)), rows, claimed) if present.all() else None
@@ -122,6 +127,9 @@ class Diagnostician:
 
     def _undisguised(self, found: Diagnosis, rows: torch.Tensor, claimed: Layer) -> Diagnosis:
         """What was found, or what is behind a disguise of the states of that layer."""
+        if self.model.limit is not None and len(rows) > self.model.limit:
+            many = f"Disguises are not tried: {len(rows)} rows, and {self.model.limit} positions."
+            return replace(found, open_disguises=(many,))
         site = Site(claimed)
         noise = ordinary_level(self._sites, site, partial(relative_distance, damped=False)).largest
         tolerance = SAFETY * noise + grid_error(stored_grid(rows), rows)
@@ -199,6 +207,10 @@ class Diagnostician:
             self._probes |= fit_site_probes(self._sites, missing, progress=self.progress)
         return sites
 
+    def _has(self, start: Start) -> bool:
+        """Whether the model has a position for a row behind a start."""
+        return self.model.limit is None or start.shift + len(start.known) < self.model.limit
+
     def _starts(self, known: tuple[int, ...] | None) -> list[Start]:
         if known is not None:
             cut = range(len(known) - len(known) % BLOCK, 0, -BLOCK)
@@ -215,6 +227,7 @@ class Diagnostician:
         near = sorted((distance, skip) for skip, distance in enumerate(apart, start=1) if distance <= _ROUGHLY)
         skips = sorted(skip for _, skip in near[:_SKIPS])
         shifted = [(skip, Start(shift=skip)) for skip in range(1, min(len(rows), 1 + _SHIFTS))] if not skips else []
+        shifted = [one for one in shifted if self._has(one[1])]
         return [(skip, Start()) for skip in skips] + (shifted if self._absolute else [])
 
     @property
@@ -299,14 +312,10 @@ class Diagnostician:
             assert site is not None  # where rows are verified, they are so at a place
             seen = at + len(found.start.known)
             walks = (
-                (
-                    start,
-                    Walk(self._sites, site, self._probes[site], start, tolerance, _MOST).while_near(
-                        rows[at:], tolerance
-                    ),
-                )
-                for start in (Start(), Start(shift=seen))
-            )
+                (start, Walk(self._sites, site, self._probes[site], start, tolerance, _MOST).while_near(
+                    rows[at:], tolerance))
+                for start in filter(self._has, (Start(), Start(shift=seen)))
+            )  # fmt: skip
             start, steps = max(walks, key=lambda walk: fitting(walk[1], tolerance))
             accepted = steps[: fitting(steps, tolerance)]
             if len(accepted) < min(_CHUNK, len(rows) - at):

@@ -20,7 +20,7 @@ _LIKELY = (32, 512)  # tokens of a larger one tried for every row, and where non
 def in_order(walk: Walk, rows: torch.Tensor, tolerance: float) -> tuple[list[int], list[Step]]:
     """The numbers of rows (n, d) in the order of the prompt as far as it was found, and a step for each."""
     left, order, steps = list(range(len(rows))), list[int](), list[Step]()
-    while left:
+    while left and walk.room:
         fitting_here = _fitting(walk, rows[left], tolerance)
         if len(fitting_here) != 1:
             break

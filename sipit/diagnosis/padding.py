@@ -39,10 +39,12 @@ def token_padding(
 ) -> PaddingFound:
     """Whether the rows (T, d) around a prompt are those of padding tokens; damped directions are compared.
 
-    The prompt is run between padding with a mask, and once more with position ids that count the padding too.
+    The prompt is run between padding with a mask, and once more with position ids that count the padding too, where
+    the model has so many.
     """
     model, behind = network.model, len(rows) - front - len(token_ids)
-    if model.abilities.mask is None:
+    told, long = model.abilities.positions is not None, model.limit is not None and len(rows) > model.limit
+    if model.abilities.mask is None or (long and not told):
         return PaddingFound(front, behind, 0, None)
     tokenizer = model.tokenizer
     named = [getattr(tokenizer, name, None) for name in ("pad_token_id", "eos_token_id", "bos_token_id")]
@@ -54,8 +56,9 @@ def token_padding(
         ids = torch.tensor([[token] * front + token_ids + [token] * behind], device=model.device)
         mask = (~outside)[None].long()
         counted = (mask.cumsum(1) - 1).clamp_min(0)
-        told = (counted, counted.masked_fill(mask == 0, 1), torch.arange(len(rows), device=rows.device)[None])
-        for positions in told if model.abilities.positions is not None else (None,):
+        ways = [counted, counted.masked_fill(mask == 0, 1)]
+        ways += [] if long else [torch.arange(len(rows), device=rows.device)[None]]
+        for positions in ways if told else (None,):
             states = network.run(ids, mask=mask, positions=positions)[0].double()
             if float(direction_distance(states, rows.to(states))[outside].max()) <= tolerance:
                 kind = f"those of padding with token {token}"

@@ -54,9 +54,14 @@ def diagnosis_record(
             "diagnosis": [diagnosis.to_json() | {"text": _text(model, diagnosis)} for diagnosis in found],
             **source_entry(source),
         },
-        provenance=provenance(model, seed=seed, lengths=map(len, arrays)),
+        provenance=provenance(model, seed=seed, lengths=map(_first_run, found)),
         seconds=watch.seconds,
     )
+
+
+def _first_run(diagnosis: Diagnosis) -> int:
+    """How many tokens the first run of a prompt had, as far as it was recomputed."""
+    return len(diagnosis.start.known) + min([diagnosis.verified, *(chunk.row for chunk in diagnosis.chunks)])
 
 
 def _text(model: LanguageModel, diagnosis: Diagnosis) -> str | None:

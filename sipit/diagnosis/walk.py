@@ -5,6 +5,7 @@ candidates are the best by the probe and the embedding rows nearest to the best 
 more, up to a limit.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,10 +74,16 @@ class Walk:
         """Whose states they may be."""
         return self.sites.model
 
+    @property
+    def room(self) -> int:
+        """How many more positions the model has: at others it is not run."""
+        limit = self.model.limit
+        return sys.maxsize if limit is None else max(0, limit - self.start.shift - self._length)
+
     def along(self, rows: torch.Tensor) -> list[Step]:
-        """One step for each row (n, d), each behind the tokens of those before."""
+        """One step for each row (n, d) that there is a position for, each behind the tokens of those before."""
         steps: list[Step] = []
-        for row in rows:
+        for row in rows[: self.room]:
             step = self._step(row)
             self._extend([step.token], self._length)
             self._length += 1
@@ -86,7 +93,7 @@ class Walk:
     def while_near(self, rows: torch.Tensor, tolerance: float) -> list[Step]:
         """The same up to the first row whose nearest token is not within the tolerance."""
         steps: list[Step] = []
-        for row in rows:
+        for row in rows[: self.room]:
             steps += self.along(row[None])
             if not consistent(steps[-1:], tolerance):
                 break
