@@ -129,7 +129,7 @@ def partial_record(
     """The nearest prompts to a part of their states: the record of `sipit invert --positions …`.
 
     The rows of a prompt are all of its states, or those from the prefix on; of these, the rows at the positions are
-    used.
+    used. They are all where there is a true token for each row and the first are those of the prefix.
 
     Args:
         model, states, truth, budget, seed, stages, watch: as for `inversion_record`.
@@ -147,8 +147,10 @@ def partial_record(
     found: list[PartialInversion] = []
     with stages("searching") as progress:
         for number, rows in enumerate(states):
-            whole = truth[number] if truth is not None else None
-            begin = 0 if whole is not None and len(rows) == len(whole) else len(prefix)
+            whole, begin = truth[number] if truth is not None else None, len(prefix)
+            if whole is not None and len(rows) == len(whole):  # an id for every row: of the prompt, or of its end
+                begin = 0 if _alike(model, whole[: len(prefix)], prefix) else begin
+                whole = whole if begin == 0 else (*prefix, *whole)
             at, chosen = _placed(positions, begin, len(rows), len(prefix))
             if not at:
                 raise InvalidInput(
@@ -176,12 +178,14 @@ def partial_record(
 
 
 def _compared(model: LanguageModel, inversion: PartialInversion, truth: Sequence[int]) -> PartialInversion:
-    """The same, with whether it agrees with the true tokens, class by class."""
-    classes = model.token_classes
-    true, nearest = (
-        classes[torch.tensor(list(ids), dtype=torch.long)].tolist() for ids in (truth, inversion.nearest_token_ids)
-    )
-    return replace(inversion, matches_truth=true == nearest)
+    """The same, with whether it agrees with the true tokens."""
+    return replace(inversion, matches_truth=_alike(model, truth, inversion.nearest_token_ids))
+
+
+def _alike(model: LanguageModel, some: Sequence[int], others: Sequence[int]) -> bool:
+    """Whether tokens are the same, class by class."""
+    one, other = (model.token_classes[torch.tensor(list(ids), dtype=torch.long)].tolist() for ids in (some, others))
+    return one == other
 
 
 def _placed(positions: Places, begin: int, rows: int, known: int) -> tuple[list[int], list[int]]:

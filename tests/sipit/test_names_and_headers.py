@@ -81,3 +81,27 @@ def test_ids_beside_an_answer_of_sglang_are_whole_numbers_or_none(tmp_path, toke
     path.write_text(json.dumps(answers))
     known = sipit.read_states(path).source.token_ids
     assert known is None or known[0][0] == token == 10**30
+
+
+@pytest.mark.parametrize("told", ["prompt_tokens", "input_token_logprobs", "both"])
+def test_rows_that_a_radix_cache_left_out_are_missed(tmp_path, told):
+    """The first rows are missing, so that ids from the first on would be those of other rows."""
+    path = tmp_path / "s.json"
+    sglang(path, tiny("llama"))
+    answer = json.loads(path.read_text())
+    answer["meta_info"]["hidden_states"][0] = answer["meta_info"]["hidden_states"][0][2:]
+    for name in {"prompt_tokens", "input_token_logprobs"} - {told} if told != "both" else ():
+        del answer["meta_info"][name]
+    path.write_text(json.dumps(answer))
+    with pytest.raises(InvalidInput, match="radix cache"):
+        sipit.read_states(path)
+
+
+def test_ids_of_a_part_of_a_prompt_are_left_away(tmp_path):
+    path = tmp_path / "s.json"
+    sglang(path, tiny("llama"))
+    answer = json.loads(path.read_text())
+    answer["meta_info"]["input_token_logprobs"] = answer["meta_info"]["input_token_logprobs"][2:]  # logprob_start_len
+    answer["output_ids"] += [5, 6]  # so that there are as many as rows
+    path.write_text(json.dumps(answer))
+    assert sipit.read_states(path).source.token_ids is None

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 import sipit
 from proofs.errors import InvalidInput
@@ -183,3 +184,24 @@ def test_the_command(capsys, options, positions):
     assert found["matches_truth"] is True
     assert len(found["segments"]) == positions
     assert (status, record["verdict"]) in {(0, "recovered"), (3, "ambiguous")}
+
+
+@pytest.mark.parametrize("tail", [True, False])
+@pytest.mark.parametrize("positions", [None, "all"])
+def test_rows_behind_a_prefix_stand_there_with_ids_of_their_own_and_of_the_whole_prompt(
+    tmp_path, capsys, tail, positions
+):
+    model, ids = tiny("gpt2"), [77, 402, 9, 31]
+    start = 2 if tail else 0
+    rows = {"p": captured(model, ids)[start:].contiguous(), "input_ids": torch.tensor([ids[start:]])}
+    save_file(rows, tmp_path / "s.safetensors")
+    line = ["--states", tmp_path / "s.safetensors", "--layer", 2, "--prefix", "[77,402]"]
+    line += [] if positions is None else ["--positions", positions]
+    status, record = record_of(capsys, "invert", "tiny-gpt2", *line, "--json")
+    (found,) = record["result"]["partial"]
+    assert (status, found["nearest_token_ids"], found["matches_truth"]) == (0, ids, True)
+
+
+def test_a_prefix_of_another_prompt_is_refused(capsys):
+    assert run(["invert", "tiny-gpt2", "--text", "Hello", "--layer", "2", "--prefix", "[1,2]"]) == 2
+    assert "--prefix" in capsys.readouterr().err

@@ -138,12 +138,18 @@ def invert(
     if prefix is not None or suffix is not None or positions is not None:
         from sipit.inversion.record import partial_record
 
+        known = parse_tokens(language_model, prefix, "--prefix") or ()
+        if states is None and any(tuple(one[: len(known)]) != known for one in ids or ()):
+            raise InvalidInput(
+                f"Expected the first tokens of every prompt as --prefix, but {list(known)} are those of another; "
+                "correct them."
+            )
         record = partial_record(
             language_model,
             observed,
             truth=ids,
             positions=parse_positions(positions),
-            prefix=parse_tokens(language_model, prefix, "--prefix") or (),
+            prefix=known,
             suffix=parse_tokens(language_model, suffix, "--suffix", end="behind") or (),
             tolerance=bound,
             budget=budget,
