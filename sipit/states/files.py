@@ -26,9 +26,9 @@ from sipit.observations.routes import routes_beside
 from sipit.observations.top import unpacked
 from sipit.states.arrays import as_arrays, check_finite, way_out
 from sipit.states.manifest import Manifest, read_manifest
-from sipit.states.readers.containers import Container, files_in, read_container
+from sipit.states.readers.containers import Container, read_container
 from sipit.states.readers.contents import Contents, Source, joined_source
-from sipit.states.readers.reading import ENDINGS, cache_in, is_json, read_contents, read_place
+from sipit.states.readers.reading import ENDINGS, cache_in, is_json, read_contents, read_place, states_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +262,7 @@ def manifest_of(path: Any) -> Manifest | None:
         InvalidInput: no such file, or a damaged one.
     """
     path = _path(path)
-    for one in files_in(path, ENDINGS) if path.is_dir() else [path]:
+    for one in states_in(path) if path.is_dir() else [path]:
         container = None if is_json(one) else read_container(one)
         if container is not None and "sipit" in container.metadata:
             return read_manifest(one, container.metadata["sipit"])
@@ -276,7 +276,7 @@ def floats_in(path: Any) -> Iterator[torch.Tensor]:
         InvalidInput: no such file, or a damaged one.
     """
     path = _path(path)
-    for one in files_in(path, ENDINGS) if path.is_dir() else [path]:
+    for one in states_in(path) if path.is_dir() else [path]:
         container = None if is_json(one) else read_container(one)
         yield from (tensor.read() for tensor in (container.tensors if container else ()) if tensor.floating)
 
@@ -304,7 +304,7 @@ def _foreign(path: Path, contents: Contents, observation: Observation) -> FileSt
 
 def _joined(folder: Path, layer: Any, observe: Any, top: int | None, model: LanguageModel | None) -> FileStates:
     """The states of all files in a folder; a key-value cache is one prompt in several files."""
-    paths = files_in(folder, ENDINGS)
+    paths = states_in(folder)
     if not paths:
         raise InvalidInput(
             f"Expected states files ({', '.join(ENDINGS)}) in {folder}, but there are none; name another folder."
@@ -313,7 +313,7 @@ def _joined(folder: Path, layer: Any, observe: Any, top: int | None, model: Lang
     if cache is not None:
         return _foreign(folder, cache, _asked(observe, layer, top))
     parts = [look_into(path, layer=layer, observe=observe, top=top, model=model) for path in paths]
-    kinds = [(part.observation, part.manifest and (part.manifest.digest, part.manifest.dtype)) for part in parts]
+    kinds = [(part.observation, part.manifest and _made_by(part.manifest)) for part in parts]
     for path, kind in zip(paths, kinds, strict=True):
         if kind != kinds[0]:
             raise InvalidInput(
@@ -323,6 +323,11 @@ def _joined(folder: Path, layer: Any, observe: Any, top: int | None, model: Lang
     arrays = tuple(array for part in parts for array in part.arrays)
     sources = [part.source for part in parts if part.source is not None]
     return FileStates(arrays, parts[0].observation, parts[0].manifest, joined_source(folder, sources))
+
+
+def _made_by(manifest: Manifest) -> tuple[Any, ...]:
+    """What the files of a folder have to have in common, beside what was observed."""
+    return manifest.digest, manifest.dtype, manifest.fingerprint
 
 
 def _own_arrays(container: Container) -> tuple[torch.Tensor, ...]:

@@ -14,9 +14,12 @@ from safetensors.torch import load_file, save, save_file
 import sipit
 from proofs.errors import InvalidInput
 from proofs.network.tensor_file import read_header
+from sipit.cli import run
+from sipit.privacy.fingerprint import fingerprinted
 from sipit.states.files import States, read_states, write_states
 from sipit.states.manifest import STATES_SCHEMA, Manifest
 from tests.sipit.cases import assert_recovers, random_prompts, tiny
+from tests.sipit.foreign_files import sglang
 
 MANIFEST = Manifest("toy", "0" * 64, 3, "before", "float32", False, {"torch": "2"})
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -280,3 +283,38 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path):
 def test_no_states_at_all_are_refused():
     with pytest.raises(InvalidInput):
         sipit.invert(tiny("gpt2"), States((), 1))
+
+
+def test_the_record_of_a_run_beside_the_states_of_a_folder_is_none_of_them(tmp_path, capsys):
+    write_states(tmp_path / "s.safetensors", sipit.capture(tiny("gpt2"), [[77, 78, 79]], layer=1))
+    for output in ("r.json", "t.json"):
+        assert run(["invert", "tiny-gpt2", "--states", str(tmp_path), "-o", str(tmp_path / output)]) == 0
+    prompts = tmp_path / "p.jsonl"
+    prompts.write_text('{"token_ids": [77, 78, 79]}\n')
+    capsys.readouterr()
+    line = ["--states", str(tmp_path), "--prompts", str(prompts), "--json"]
+    assert run(["audit", "tiny-gpt2", *line]) == 0
+    read = [one["file"] for one in json.loads(capsys.readouterr().out)["result"]["files"]]
+    assert read == [str(tmp_path / "s.safetensors"), str(prompts)]
+
+
+def test_answers_of_sglang_in_a_folder_are_read(tmp_path):
+    sglang(tmp_path / "a.json", tiny("gpt2"))
+    text = (tmp_path / "a.json").read_text().replace('"?"', json.dumps("?" * 2**20))  # in front of what tells them
+    (tmp_path / "b.json").write_text(text)
+    (tmp_path / "c.json").write_text('{"schema": "mine", "quoted": "\\"meta_info\\""}')
+    assert [len(rows) for rows in read_states(tmp_path, layer="final")] == [7, 7]
+    (tmp_path / "d.json").write_text('{"meta_info": {')
+    with pytest.raises(InvalidInput, match=r"d\.json"):
+        read_states(tmp_path, layer="final")
+
+
+def test_fingerprints_and_states_of_one_folder_are_told_apart(tmp_path):
+    states = sipit.capture(tiny("llama"), [[1, 2, 3]], layer=1)
+    for number, kept in enumerate((fingerprinted(states, 8, 3), fingerprinted(states, 8, 3))):
+        write_states(tmp_path / f"{number}.safetensors", kept)
+    assert len(read_states(tmp_path)) == 2
+    for other in (fingerprinted(states, 8, 4), states):
+        write_states(tmp_path / "2.safetensors", other)
+        with pytest.raises(InvalidInput, match=r"2\.safetensors differs"):
+            read_states(tmp_path)

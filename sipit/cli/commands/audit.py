@@ -44,7 +44,7 @@ def audit(
     from sipit.prompts.reading import read_prompts, tokenize
     from sipit.states.files import read_states
     from sipit.states.readers.containers import files_in
-    from sipit.states.readers.reading import ENDINGS
+    from sipit.states.readers.reading import states_in
 
     named = files_in(prompts, (".txt", ".jsonl")) if prompts.is_dir() else [prompts]
     if not named:
@@ -72,7 +72,7 @@ def audit(
         rate=rate,
         fingerprint=None if fingerprint is None else (fingerprint, seed),
         power=power,
-        files=[*(files_in(states, ENDINGS) if states.is_dir() else [states]), *named],
+        files=[*(states_in(states) if states.is_dir() else [states]), *named],
         seed=seed,
         stages=progress,
         watch=watch,

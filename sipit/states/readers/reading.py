@@ -11,7 +11,7 @@ from proofs.files import beginning
 from sipit.models import LanguageModel
 from sipit.models.network import Layer
 from sipit.observations.observation import Observation
-from sipit.states.readers.containers import Container, natural, read_container
+from sipit.states.readers.containers import Container, files_in, natural, read_container
 from sipit.states.readers.contents import UNPLACED, Contents, Place, Source
 from sipit.states.readers.named import named_places, two_readings
 from sipit.states.readers.sglang import read_sglang
@@ -19,6 +19,8 @@ from sipit.states.readers.stacked import stacked_states, tables_with_axes
 from sipit.states.readers.vllm import vllm_cache, vllm_states
 
 ENDINGS = (".safetensors", ".npy", ".npz", ".gguf", ".json")
+_ANSWER = b'"meta_info"'
+_AT_ONCE = 2**20  # bytes that are searched for it
 
 
 def read_contents(
@@ -96,6 +98,27 @@ def _placed(path: Path, contents: Contents, observation: Observation) -> Observa
             f"with --layer{'' if layers else ' and --observe'}."
         )
     return replace(observation, layers=tuple(layer for layer in layers if layer is not None))
+
+
+def states_in(folder: Path) -> list[Path]:
+    """The states files of a folder, in the order in which they are read.
+
+    Of JSON these are the answers of SGLang: records of runs on the same states may stand beside them.
+    """
+    return [path for path in files_in(folder, ENDINGS) if path.suffix != ".json" or _may_be_answer(path)]
+
+
+def _may_be_answer(path: Path) -> bool:
+    """Whether a file is no JSON, about which whoever reads it will say so, or has the word that every answer has."""
+    if not is_json(path):
+        return True
+    before = b""
+    with path.open("rb") as stream:
+        while part := stream.read(_AT_ONCE):
+            if _ANSWER in before + part:
+                return True
+            before = part[-len(_ANSWER) :]
+    return False
 
 
 def cache_in(paths: Sequence[Path]) -> Contents | None:
