@@ -25,7 +25,7 @@ from sipit.noise.tolerance import Tolerance
 from sipit.record import Progress, Stages, Stopwatch, provenance, silent
 from sipit.states.files import States, source_entry, stored_truth
 
-Elsewhere = Callable[[Inverter, Progress], list[Inversion]]  # who else inverts the states, such as a cluster
+Elsewhere = Callable[[Inverter, States, Progress], list[Inversion]]  # who else inverts states, such as a cluster
 GLIMPSE_ROWS, GLIMPSE_NUMBERS = 10, 24  # of a prompt's states that a record keeps, for the picture of it
 Places = Sequence[int] | Literal["last"] | None
 
@@ -54,7 +54,7 @@ def inversion_record(
         states: one (T, d) tensor per prompt.
         truth: the true token ids, to compare with; by default those that another program stored beside the states.
         policy, tolerance, full_margin, rivals, budget: as for `sipit.invert`.
-        elsewhere: who inverts, if not this process.
+        elsewhere: who inverts, if not this process; it is given the states as the model has them.
         seed: of what was drawn before, for the record.
         stages: called as the work goes on, with how far it is.
         watch: where time is counted from.
@@ -81,7 +81,7 @@ def inversion_record(
         if elsewhere is None:
             inversions = inverter.invert_all(states, truth=truth, resume=True, progress=progress)
         elif isinstance(inverter, Inverter):
-            inversions = elsewhere(inverter, progress)
+            inversions = elsewhere(inverter, states, progress)
         else:
             raise InvalidInput(f"Expected states to --engine ray, but got {states.observation}; leave --engine out.")
     return Record(

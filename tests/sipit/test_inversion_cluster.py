@@ -11,6 +11,7 @@ import pytest
 import sipit
 from proofs.errors import InvalidInput
 from sipit.inversion.inverter import Inverter
+from sipit.inversion.record import inversion_record
 from sipit.states.files import read_states, write_states
 from tests.sipit.cases import answers, random_prompts, tiny
 
@@ -36,6 +37,14 @@ def test_a_folder_of_different_captures_is_refused(tmp_path):
         write_states(tmp_path / f"{layer}.safetensors", sipit.capture(model, [[1, 2]], layer=layer))
     with pytest.raises(InvalidInput, match=r"2\.safetensors differs from 1\.safetensors"):
         read_states(tmp_path)
+
+
+@pytest.mark.parametrize("observed", [{"observe": "logprobs", "top": 100}, {"observe": "keys", "layer": 1}])
+def test_whoever_else_inverts_is_given_the_states_as_the_model_has_them(observed):
+    model, prompt = tiny("gpt2"), [104, 7, 33]
+    states = sipit.capture(model, [prompt], **observed)
+    record = inversion_record(model, states, elsewhere=lambda inverter, given, _progress: inverter.invert_all(given))
+    assert record.result["prompts"][0]["token_ids"] == prompt
 
 
 @pytest.mark.edge

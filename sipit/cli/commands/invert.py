@@ -165,7 +165,7 @@ def invert(
 
     stored = stored_truth(language_model, observed) if ids is None else None
     ids = ids if stored is None else [list(one) for one in stored]
-    with _cluster(address, observed, policy, seed, ids) if engine is Engine.RAY else nullcontext() as elsewhere:
+    with _cluster(address, policy, seed, ids) if engine is Engine.RAY else nullcontext() as elsewhere:
         record = inversion_record(
             language_model,
             observed,
@@ -187,15 +187,13 @@ def invert(
 
 
 @contextmanager
-def _cluster(
-    address: str | None, states: "States", policy: str, seed: int, truth: list[list[int]] | None
-) -> "Generator[Elsewhere]":
+def _cluster(address: str | None, policy: str, seed: int, truth: list[list[int]] | None) -> "Generator[Elsewhere]":
     """Who inverts the states on Ray."""
     from sipit.cluster.inversions import invert_on_cluster
     from sipit.cluster.states import open_cluster
 
     with open_cluster(address) as cluster:
-        yield lambda inverter, progress: invert_on_cluster(
+        yield lambda inverter, states, progress: invert_on_cluster(
             cluster, inverter, states, policy=policy, seed=seed, truth=truth, progress=progress
         )
 
