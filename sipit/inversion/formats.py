@@ -33,7 +33,9 @@ _LARGEST_CROWDED_RESIDUAL = 0.05  # the same where massive coordinates let no to
 
 _MANY = 64  # coordinates other than zero that would all have to be rounded right by chance
 
-Again = Callable[[int, Tolerance], Inversion]
+_FITS = frozenset({Outcome.RECOVERED, Outcome.AMBIGUOUS})
+
+Again = Callable[[int, Tolerance, float], Inversion]
 Retry = Callable[[Tolerance], Inversion]
 
 
@@ -62,7 +64,8 @@ def with_other_formats(
     there moves them are tried as computed in the model's own type and rounded. Those that are not found are tried as
     computed in half types.
 
-    `allowed` are the tolerances that they were found with; `again` inverts the tensor of a number with another.
+    `allowed` are the tolerances that they were found with; `again` inverts the tensor of a number with another, of
+    whose budget so many seconds are used. The work of an answer is that of all tries.
     """
 
     def tried(number: int, found: Inversion) -> Inversion:
@@ -70,9 +73,26 @@ def with_other_formats(
         shown = shown_to_the_nearest(found, alone[0], tolerance)
         if found.outcome is Outcome.RECOVERED and (shown or not tolerance.boxed):
             return found
-        return _otherwise(model, alone, found, shown, lambda other: again(number, other))
+        tries = [found]
+
+        def retry(other: Tolerance) -> Inversion:
+            tries.append(again(number, other, tries[-1].seconds))
+            return tries[-1]
+
+        return _with_work_of(tries, _otherwise(model, alone, found, shown, retry))
 
     return [tried(number, found) for number, found in enumerate(inversions)]
+
+
+def _with_work_of(tries: Sequence[Inversion], answer: Inversion) -> Inversion:
+    """The answer with the work of all tries, of which each counts its seconds from where the one before ended."""
+    return replace(
+        answer,
+        forward_passes=sum(one.forward_passes for one in tries),
+        token_positions=sum(one.token_positions for one in tries),
+        candidates_tested=sum(one.candidates_tested for one in tries),
+        seconds=tries[-1].seconds,
+    )
 
 
 def _otherwise(model: LanguageModel, alone: States, found: Inversion, shown: bool, again: Retry) -> Inversion:
@@ -153,11 +173,12 @@ def _in_half_types(model: LanguageModel, alone: States, of: Format, found: Inver
             said.append(f"{name} (in which this model cannot be recomputed)")
             continue
         other = again(tolerance)
-        if other.outcome is not Outcome.NOT_FOUND:
+        if other.outcome in _FITS:
             first = f"Nothing fits as computed in {name_of(of.computed)}"
             note = f"{first}; as computed in {name}, with the tolerance for that ({tolerance.value:.1e}), this does."
             return replace(other, note=note)
-        said.append(name)
+        ended = other.outcome is Outcome.BUDGET_EXHAUSTED
+        said.append(f"{name} (the time budget ended)" if ended else name)
     tried = f" Tried as computed in {', '.join([name_of(of.computed), *said])}." if said else ""
     return replace(found, note=tried.strip() or None)
 
@@ -167,7 +188,7 @@ def _only_rounded(model: LanguageModel, rows: torch.Tensor, of: Format, found: I
 
     What was computed in the half type lies farther off in some of many coordinates.
     """
-    settled = [token for token in found.tokens if token.outcome in {Outcome.RECOVERED, Outcome.AMBIGUOUS}]
+    settled = [token for token in found.tokens if token.outcome in _FITS]
     residuals = [token.residual for token in settled if token.residual is not None]
     moved = torch.finfo(of.stored).eps / 2
     return (
@@ -190,7 +211,7 @@ def _as_rounded(model: LanguageModel, alone: States, of: Format, found: Inversio
     tolerance, other = retried
     if not shown_to_the_nearest(other, alone[0], tolerance):
         other = _however_rounded(model, alone, rounded, other, again)
-    if other.outcome not in {Outcome.RECOVERED, Outcome.AMBIGUOUS}:
+    if other.outcome not in _FITS:
         return found
     note = f"As computed in {name_of(model.dtype)} and rounded to {name_of(of.stored)} when stored, all of it fits"
     return replace(other, note=f"{note} within {tolerance.value:.1e} of what would be stored alike.")

@@ -195,18 +195,22 @@ class Inverter:
         openings = [opening(number) for number in range(len(states))]
         for number, search in self._run(openings, kept.keep if kept is not None else None):
             found[number] = self._judged(search, None if truth is None else truth[number])
-        if kept is not None:
-            kept.remove()
         inversions = [found[number] for number in range(len(states))]
-        if not self.tolerances:
-            return inversions
 
-        def again(number: int, tolerance: Tolerance) -> Inversion:
-            opening = (len(states[number]), lambda: self._search(states[number], None, tolerance))
-            ((_, search),) = self._run([opening], None)
+        def again(number: int, tolerance: Tolerance, used: float) -> Inversion:
+            def begin() -> Search:
+                search = self._search(states[number], None, tolerance)
+                search.clock.charge(used)
+                return search
+
+            ((_, search),) = self._run([(len(states[number]), begin)], None)
             return self._judged(search, None if truth is None else truth[number])
 
-        return with_other_formats(self.network.model, states, inversions, allowed, again)
+        if self.tolerances:
+            inversions = with_other_formats(self.network.model, states, inversions, allowed, again)
+        if kept is not None:
+            kept.remove()
+        return inversions
 
     def kept(self, states: States) -> Kept:
         """What is kept of an interrupted run over these states."""

@@ -107,10 +107,10 @@ class Inversion(Shown):
     `alternatives` and the outcome is ambiguous. `text` is None where a position is unresolved;
     `text_is_prompt` says whether the tokenizer makes the same ids of it again (None without one). `note` says in which
     other number formats the states were tried, or what they cannot show. `forward_passes` are runs of the model,
-    `token_positions` the tokens pushed through blocks in them. `pieces` has the text of every token, None where there
-    is none. `likeliest` are whole prompts that fit, where many do and a language model orders them: ids, and the
-    logarithm of their probability. `working_text` is no answer: what the nearest tokens spell, as far as they were
-    taken, where they are not verified.
+    `token_positions` the tokens pushed through blocks in them; these, `candidates_tested` and `seconds` are of all
+    formats that were tried. `pieces` has the text of every token, None where there is none. `likeliest` are whole
+    prompts that fit, where many do and a language model orders them: ids, and the logarithm of their probability.
+    `working_text` is no answer: what the nearest tokens spell, as far as they were taken, where they are not verified.
     """
 
     outcome: Outcome

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 import sipit
 from sipit.cli import run
 from sipit.inversion import first_states
+from sipit.inversion.inverter import Inverter
 from sipit.states.files import States, read_states
 from tests.field.models import drawn_ids, llama, plain
 from tests.sipit.folders import save
@@ -55,11 +56,70 @@ def test_every_tensor_has_its_own_format(folder, order, apart, tmp_path):
     assert tight < 1e-4 < loose
 
 
-def test_half_types_are_tried_before_nothing_is_said_to_fit(folder):
+def under_autocast(folder):
+    """States that were computed in a half type and handed out in float32, on no half grid."""
     module = tf.AutoModelForCausalLM.from_pretrained(folder)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         runs = [module(input_ids=torch.tensor([ids]), output_hidden_states=True) for ids in PROMPTS]
-    arrays = [run.hidden_states[1][0].float() for run in runs]
+    return [run.hidden_states[1][0].float() for run in runs]
+
+
+@pytest.fixture
+def searches(monkeypatch):
+    """Every search that is begun, in order."""
+    begun, genuine = [], Inverter._search
+
+    def search(self, *arguments):
+        begun.append(genuine(self, *arguments))
+        return begun[-1]
+
+    monkeypatch.setattr(Inverter, "_search", search)
+    return begun
+
+
+def test_what_is_told_of_the_work_is_of_all_formats_that_were_tried(folder, searches):
+    (found,) = answers(folder, under_autocast(folder)[:1])
+    tries = [search.standing() for search in searches]
+    assert len(tries) > 1 and found.outcome == "recovered"
+    assert found.forward_passes == sum(one.forward_passes for one in tries)
+    assert found.token_positions == sum(one.token_positions for one in tries)
+    assert found.candidates_tested == sum(one.candidates_tested for t in tries for one in t.results)
+    assert found.seconds == tries[-1].seconds and [*found.tokens] == [*tries[-1].results]
+    assert [one.seconds for one in tries] == sorted(one.seconds for one in tries)  # one budget for all
+
+
+def test_a_budget_that_ended_in_another_format_is_no_fit(folder, searches, monkeypatch):
+    genuine = Inverter._search
+
+    def search(self, *arguments):
+        found = genuine(self, *arguments)
+        if len(searches) > 1:  # which share the budget
+            found.clock.charge(float("inf"))
+        return found
+
+    monkeypatch.setattr(Inverter, "_search", search)
+    (found,) = answers(folder, under_autocast(folder)[:1])
+    assert found.outcome == "not_found" and len(searches) > 1
+    assert "as computed in float32, float16 (the time budget ended), bfloat16 (the time budget ended)" in found.note
+
+
+def test_what_is_kept_of_an_inversion_is_there_while_other_formats_are_tried(folder, monkeypatch):
+    def stopped(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sipit.inversion.inverter.with_other_formats", stopped)
+    model, states = sipit.load_model(folder), States(under_autocast(folder)[:1], 1)
+    inverter = Inverter.open(model, states)
+    with pytest.raises(KeyboardInterrupt):
+        inverter.invert_all(states, resume=True)
+    assert inverter.kept(states).standing(0) is not None
+    monkeypatch.undo()
+    inverter.invert_all(states, resume=True)
+    assert not inverter.kept(states).folder.exists()
+
+
+def test_half_types_are_tried_before_nothing_is_said_to_fit(folder):
+    arrays = under_autocast(folder)
     assert not any(torch.equal(array, array.bfloat16().float()) for array in arrays)
     found = answers(folder, arrays)
     assert [one.token_ids for one in found] == PROMPTS
