@@ -1,10 +1,13 @@
 """Names, headers and ids in files of states that no program would write: refused, or names like others."""
 
 import json
+import re
 import zipfile
 from contextlib import suppress
 from itertools import product
 
+import gguf
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -105,3 +108,31 @@ def test_ids_of_a_part_of_a_prompt_are_left_away(tmp_path):
     answer["output_ids"] += [5, 6]  # so that there are as many as rows
     path.write_text(json.dumps(answer))
     assert sipit.read_states(path).source.token_ids is None
+
+
+ODD = {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("names", [("p0", "p1", "p2"), ("blocks.0.hook_resid_post", "blocks.1.hook_resid_post")])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_tensor_of_no_numbers_that_are_read_is_not_passed_over(tmp_path, kind, names, which):
+    """Without it the prompts behind it would have the numbers of others, and its place would be none of the file's."""
+    rows = {name: torch.ones(3 + number, 64) for number, name in enumerate(names)}
+    rows[names[which]] = rows[names[which]].to(ODD[kind])
+    save_file(rows, tmp_path / "s.safetensors")
+    with pytest.raises(InvalidInput, match=rf"{re.escape(names[which])}', {kind}.*; widen it to F32"):
+        sipit.read_states(tmp_path / "s.safetensors", layer=1)
+
+
+def test_a_packed_tensor_of_gguf_is_not_passed_over(tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "s.gguf", "llama")
+    writer.add_tensor("a", np.ones((3, 64), dtype=np.float32))
+    kind = gguf.GGMLQuantizationType.Q8_0
+    writer.add_tensor("b", gguf.quantize(np.ones((3, 64), dtype=np.float32), kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(InvalidInput, match="'b', Q8_0"):
+        sipit.read_states(tmp_path / "s.gguf", layer=1)

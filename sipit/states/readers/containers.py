@@ -61,6 +61,19 @@ class Container:
     metadata: dict[str, str]
 
 
+def check_numbers(path: Path, tensors: Iterable[Stored]) -> None:
+    """Raises InvalidInput where a tensor is of neither floats nor whole numbers: left out, it would be missed nowhere.
+
+    Prompts are counted, so that those behind it would have the numbers of others.
+    """
+    odd = next((tensor for tensor in tensors if not tensor.floating and not tensor.whole), None)
+    if odd is not None:
+        raise InvalidInput(
+            f"Expected states in floating-point numbers of 16 bits and more, but {path} has {odd}; widen it to F32, "
+            "times its scale if it has one, or leave it out of the file."
+        )
+
+
 def natural(name: str) -> list[tuple[int, str]]:
     """Sorts `layer2` before `layer10`: digits by value, the rest by letters."""
     parts = re.split(r"([0-9]+)", name)  # letters and digits by turns, of any length

@@ -20,7 +20,7 @@ from sipit.observations.halves import halves_of
 from sipit.observations.readers import AtModule, Reader, first_tensor
 from sipit.observations.sites import off_centre
 from sipit.states.readers.companions import Companions
-from sipit.states.readers.containers import NUMBER, Container, Stored
+from sipit.states.readers.containers import NUMBER, Container, Stored, check_numbers
 from sipit.states.readers.contents import Contents, Place, TokenIds
 
 # Pattern of the key, site, and by how much the layer is more than the number in the key.
@@ -67,6 +67,8 @@ def named_places(container: Container, model: LanguageModel | None) -> Contents 
     """
     floats = [tensor for tensor in container.tensors if tensor.floating]
     for origin, place_of in _origins(model).items():
+        others = [tensor for tensor in container.tensors if not tensor.floating]
+        check_numbers(container.path, (tensor for tensor in others if place_of(tensor.name) is not None))
         found = [(tensor, place) for tensor in floats if (place := place_of(tensor.name)) is not None]
         if found:
             return Contents(origin, *_read(container, found, whole_stream=origin != HOOKS))

@@ -14,7 +14,7 @@ from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
 from sipit.models.network import Layer, Network
 from sipit.states.readers.companions import Companions
-from sipit.states.readers.containers import Container, Stored
+from sipit.states.readers.containers import Container, Stored, check_numbers
 from sipit.states.readers.contents import UNPLACED, Contents, Place
 
 PLAIN = "tensors of rows"
@@ -33,6 +33,7 @@ def stacked_states(container: Container, model: LanguageModel | None) -> Content
     Raises:
         InvalidInput: no states, or a shape or keys with two readings.
     """
+    check_numbers(container.path, container.tensors)
     floats = [tensor for tensor in container.tensors if tensor.floating]
     wrong = [tensor for tensor in floats if not _may_be_states(tensor, alone=len(floats) == 1)]
     if wrong or not floats:
