@@ -24,6 +24,7 @@ from sipit.claims.fields import checked, duplicated
 from sipit.claims.law import law
 from sipit.claims.vocabulary import vocabulary
 from sipit.models.files import ADAPTER_CONFIG
+from sipit.models.stored import not_read
 from sipit.record import Stages, Stopwatch, exact_provenance, silent
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def check_model(
         stages: called as the work goes on, with how far it is.
 
     Raises:
-        InvalidInput, Unsupported: the model is none, or cannot be captured.
+        InvalidInput, Unsupported: the model is none, cannot be captured, or has weights that are not read.
     """
     from numerics.graphs.capture import expect_computed, read_config
     from numerics.graphs.positions import position_scheme
@@ -192,12 +193,24 @@ def other_lengths(config: Any, layer: int | None, *, bounded: bool = False) -> l
 
 
 def config_alone(model: str) -> bool:
-    """Whether a name is a config file, or a folder with a config and neither weights nor an adapter."""
+    """Whether a name is a config file, or a folder with a config and neither weights nor an adapter.
+
+    Raises:
+        InvalidInput: a folder with weights that are not read: what is said of a model is said of its rows as well.
+    """
     path = Path(model)
-    if path.is_dir():
-        there = any(path.glob("*.safetensors")) or any(path.glob("*.gguf")) or (path / ADAPTER_CONFIG).exists()
-        return (path / "config.json").is_file() and not there
-    return path.suffix == ".json"
+    if not path.is_dir():
+        return path.suffix == ".json"
+    there = any(path.glob("*.safetensors")) or any(path.glob("*.gguf")) or (path / ADAPTER_CONFIG).exists()
+    if there or not (path / "config.json").is_file():
+        return False
+    unread = not_read(path)
+    if unread is not None:
+        raise InvalidInput(
+            f"Expected weights in safetensors, or a configuration alone, but {path} has {unread}, which is not read; "
+            f"save the weights with save_pretrained, or give {path / 'config.json'} for the architecture alone."
+        )
+    return True
 
 
 def _conditions(found: AnalyticityProof | Obstructions) -> dict[str, Any]:

@@ -17,6 +17,7 @@ _VARIANT = re.compile(r"model(?:\.safetensors\.index)?\.([\w-]+?)(?:\.safetensor
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
 _ADAPTED = re.compile(r"\.lora_|\.(?:lora|hada|lokr|ia3|oft|vera)_\w+\b")  # names of what adapters add to a weight
 _NO_WEIGHTS = frozenset({"F4", "F6_E2M3", "F6_E3M2", "F8_E8M0", "C64"})  # types that no layer computes with
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")  # how files of weights end that are not read
 _LISTED = 3  # names of files in a sentence
 
 
@@ -121,6 +122,12 @@ def has_weights(name: str) -> bool:
     return any(file_of(name, file) is not None for file in (SINGLE, INDEX))
 
 
+def not_read(folder: Path) -> str | None:
+    """The first file of a folder that says that weights belong to it, and is none that they are read from."""
+    names = sorted(path.name for path in folder.iterdir())
+    return next((name for name in names if name.endswith((*_PICKLED, ".index.json"))), None)
+
+
 def check_weights(folder: Path) -> Stored:
     """The files of a folder that has to hold a whole model, every header read.
 
@@ -188,7 +195,7 @@ def _without_weights(folder: Path) -> str:
     others = [name for name in names if name.endswith(".safetensors")]
     if others:
         return f"{begin} there is only {', '.join(others[:_LISTED])}; call the file of the weights {SINGLE}."
-    pickles = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"))]
+    pickles = [name for name in names if name.endswith(_PICKLED)]
     if pickles:
         return f"{begin} there is {pickles[0]}, and pickle files are refused; convert it with save_pretrained."
     return f"{begin} there are no weights; copy the model again, or give the folder of a whole one."

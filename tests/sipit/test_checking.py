@@ -2,16 +2,17 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import LlamaConfig
+from transformers import GPT2Config, LlamaConfig
 
 from numerics.graphs.capture import capture_graph
 from numerics.graphs.positions import position_scheme
 from proofs import InvalidInput, Verdict
-from sipit.claims.check import check_model
+from sipit.claims.check import check_model, config_alone
 from sipit.claims.verify import verify_record
 from sipit.cli import run
 from tests.proofs.mutating import placed
@@ -168,6 +169,18 @@ def test_a_config_alone_names_the_repeated_token_collisions(tmp_path: Path) -> N
     outcome = verify_record(stored(tmp_path, json.dumps(tampered)))
     assert outcome.verdict is Verdict.REJECTED
     assert "the claim is polynomial, but analytic follows" in outcome.result["reason"]
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors.index.json", "consolidated.00.pth"])
+def test_a_folder_with_weights_that_are_not_read_is_no_config_alone(tmp_path: Path, name: str) -> None:
+    config = GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=64)
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
+    (tmp_path / "generation_config.json").write_text("{}", encoding="utf-8")
+    assert config_alone(str(tmp_path))
+    (tmp_path / name).write_bytes(b"?")
+    with pytest.raises(InvalidInput, match=rf"{re.escape(name)}, which is not read; .*config\.json"):
+        check_model(str(tmp_path))
+    assert config_alone(str(tmp_path / "config.json"))
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"schema": "other/1"}'])
