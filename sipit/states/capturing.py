@@ -1,6 +1,6 @@
 """`capture`: what is observed of prompts at one layer, in the ways that other programs would take it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,8 @@ from sipit.states.arrays import check_finite
 from sipit.states.files import States
 from sipit.states.manifest import Manifest
 
+Ran = Callable[[int, bool], None]
+
 
 def capture(
     model: LanguageModel,
@@ -39,6 +41,7 @@ def capture(
     finite: bool = True,
     compared: bool = True,
     progress: Progress | None = None,
+    ran: Ran | None = None,
 ) -> States:
     """The states of prompts at block `layer` (default: half depth), one tensor of shape (T, n) each.
 
@@ -59,6 +62,7 @@ def capture(
         compared: whether what a cache, or padding, makes of prompts that are longer than what was tried when the model
             was loaded is compared with one forward; without it whoever asks does so.
         progress: called with (prompts done, prompts in all).
+        ran: called for each group of prompts, with how many it has and whether they ran together.
 
     Raises:
         InvalidInput: a bad prompt, layer or observation, `cached` together with a batch, or states that are not
@@ -76,7 +80,7 @@ def capture(
         raise InvalidInput(f"Expected a batch of 1 with a cache, but got batch={batch}; leave one of them away.")
     one_of("a side of padding", padding, ("left", "right"))
     special_tokens, progress = switch("special_tokens", special_tokens), called("progress", progress)
-    finite, compared = switch("finite", finite), switch("compared", compared)
+    finite, compared, ran = switch("finite", finite), switch("compared", compared), called("ran", ran)
     if cached and model.abilities.memory is None:
         raise Unsupported(
             f"Expected a model that continues a prompt from a cache, but {model.abilities.refused['memory']} "
@@ -92,7 +96,10 @@ def capture(
     arrays: list[torch.Tensor] = []
     for start in range(0, len(token_ids), batch):
         group = token_ids[start : start + batch]
-        arrays += [_token_by_token(network, group[0])] if cached else _together(network, group, padding, compared)
+        together = None if cached else _together(network, group, padding, compared)
+        arrays += [_token_by_token(network, group[0])] if cached else together or _alone(network, group)
+        if ran is not None:
+            ran(len(group), together is not None)
         if progress is not None:
             progress(len(arrays), len(token_ids))
     if cached and compared:
@@ -112,11 +119,11 @@ def way_out_of(model: LanguageModel) -> str:
     return f"look at the weights and the configuration of {model.name}, or observe an earlier layer"
 
 
-def _together(network: Network, group: list[list[int]], padding: Side, compared: bool) -> list[torch.Tensor]:
+def _together(network: Network, group: list[list[int]], padding: Side, compared: bool) -> list[torch.Tensor] | None:
     """One run of several prompts; a single prompt is one ordinary forward.
 
-    What cannot be padded runs alone, which is as good and slower: so does a group in which padding changes more than
-    rounding does.
+    None where they have to run alone, which is as good and slower: what cannot be padded, and a group in which padding
+    changes more than rounding does.
     """
     model = network.model
     longest = max(map(len, group))
@@ -125,7 +132,7 @@ def _together(network: Network, group: list[list[int]], padding: Side, compared:
     alike = all(model.lengths.alike(longest, len(ids)) for ids in group)
     needed = model.abilities.padding.get(padding) if alike else None
     if needed is None:
-        return _alone(network, group)
+        return None
     pad = next(iter(model.decoder.special_tokens), 0)
     ids = torch.full((len(group), longest), pad, device=model.device)
     mask = torch.zeros_like(ids)
@@ -138,7 +145,7 @@ def _together(network: Network, group: list[list[int]], padding: Side, compared:
     given = {"mask": mask, "positions": (mask.cumsum(1) - 1).clamp_min(0)}
     states = network.run(ids, **{name: given[name] for name in needed})
     found = [states[row, span].clone() for row, span in enumerate(spans)]
-    return _alone(network, group) if compared and changed_by_padding(network, group, found) else found
+    return None if compared and changed_by_padding(network, group, found) else found
 
 
 def changed_by_padding(network: Network, group: list[list[int]], states: Sequence[torch.Tensor]) -> bool:

@@ -18,7 +18,7 @@ from sipit.models.layers import reading
 from sipit.models.network import Network, check_layer
 from sipit.record import Progress
 from sipit.states.arrays import check_finite
-from sipit.states.capturing import capture, changed_by_padding, expect_as_one_forward, way_out_of
+from sipit.states.capturing import Ran, capture, changed_by_padding, expect_as_one_forward, way_out_of
 from sipit.states.files import write_tensors
 from sipit.states.manifest import Manifest, read_manifest
 from sipit.states.readers.containers import NUMBER, read_container
@@ -47,6 +47,7 @@ def capture_layers(
     padding: Side = "right",
     finite: bool = True,
     progress: Progress | None = None,
+    ran: Ran | None = None,
 ) -> LayeredStates:
     """The states of prompts (token ids) at several layers, by the runs that `capture` makes for the last of them.
 
@@ -59,6 +60,7 @@ def capture_layers(
         padding: as for `capture`.
         finite: as for `capture`, of every layer.
         progress: called with (prompts done, prompts in all).
+        ran: as for `capture`.
 
     Raises:
         InvalidInput: no such layer, or what `capture` refuses.
@@ -69,11 +71,11 @@ def capture_layers(
         raise InvalidInput("Expected at least one layer, but got none; name some, such as 1,15,30.")
     for layer in chosen:
         check_layer(model, layer)
-    given = [list(ids) for ids in prompts]
+    given, groups = [list(ids) for ids in prompts], list[tuple[int, bool]]()
     with reading(model, chosen) as runs:
         last = capture(
             model, given, layer=chosen[-1], cached=cached, batch=batch, padding=padding, finite=False, compared=False,
-            progress=progress,
+            progress=progress, ran=lambda *group: groups.append(group),
         )  # fmt: skip
     network = Network(model, chosen[-1])
     if cached:
@@ -82,7 +84,13 @@ def capture_layers(
         changed_by_padding(network, given[start : start + batch], last.arrays[start : start + batch])
         for start in range(0, len(given), batch)
     ):
+        if ran is not None:
+            for count, _ in groups:
+                ran(count, count == 1)
         return capture_layers(model, given, chosen, finite=finite, progress=progress)
+    if ran is not None:
+        for group in groups:
+            ran(*group)
     stacked = [torch.stack([runs[layer][run] for layer in chosen]) for run in range(len(runs[chosen[0]]))]
     stacks: list[torch.Tensor] = []
     for start in range(0, len(given), batch):

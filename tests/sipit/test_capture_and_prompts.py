@@ -12,6 +12,7 @@ import sipit
 from proofs.errors import InvalidInput
 from sipit.cli import run
 from sipit.prompts.reading import read_prompts, tokenize
+from sipit.states import capturing, layered
 from sipit.states.layered import capture_layers
 from tests.sipit.cases import ALL_FAMILIES, altered, random_prompts, tiny
 
@@ -270,3 +271,25 @@ def test_every_command_says_that_states_are_not_finite_and_writes_none(tmp_path,
     told = capsys.readouterr().err
     assert (status, "NaN or infinity" in told, "Traceback" in told) == (2, True, False), told
     assert not (tmp_path / "o.safetensors").exists()
+
+
+@pytest.mark.parametrize("layer", ["1", "1,2"])
+def test_the_record_of_a_capture_has_what_ran(tmp_path, capsys, monkeypatch, layer):
+    """A group in which padding changes the states runs alone; one of equal lengths needs none."""
+    prompts = [[9] * 20, [9] * 20, [5] * 19, [5] * 20, [7]]
+    given = tmp_path / "p.jsonl"
+    given.write_text("".join(json.dumps({"token_ids": ids}) + "\n" for ids in prompts))
+    line = ["--prompts", str(given), "--layer", layer, "-o", str(tmp_path / "s.safetensors"), "--json", "--batch", "2"]
+
+    def recorded():
+        assert run(["capture", "tiny-llama", *line]) == 0
+        said = capsys.readouterr()
+        result = json.loads(said.out)["result"]
+        return result["batch"], result["alone"], said.err
+
+    assert recorded()[:2] == (2, 0)
+    monkeypatch.setattr(capturing, "changed_by_padding", lambda _network, group, _states: len({*map(len, group)}) > 1)
+    monkeypatch.setattr(layered, "changed_by_padding", lambda _network, group, _states: len({*map(len, group)}) > 1)
+    batch, alone, err = recorded()
+    assert (batch, alone) == ((2, 2) if layer == "1" else (1, 4))
+    assert f"{alone} of 5 prompts ran alone" in err

@@ -82,10 +82,14 @@ def test_states_that_are_not_finite_are_said_to_be():
 def test_what_padding_changes_far_on_runs_alone(padding):
     model = hooked(mixing)
     prompts = [[*range(9, 9 + LONG)], [*range(60, 60 + LONG - 4)], [5, 6, 7]]
-    together = sipit.capture(model, prompts, layer=2, batch=3, padding=padding)
+    groups = []
+    together = sipit.capture(model, prompts, layer=2, batch=3, padding=padding, ran=lambda *group: groups.append(group))
+    assert groups == [(3, False)]
     for rows, ids in zip(together, prompts, strict=True):
         assert torch.equal(rows, sipit.capture(model, [ids], layer=2)[0])
-    layered = capture_layers(model, prompts, [1, 2], batch=3, padding=padding)
+    groups = []
+    layered = capture_layers(model, prompts, [1, 2], batch=3, padding=padding, ran=lambda *group: groups.append(group))
+    assert groups == [(3, False)]
     for stack, ids in zip(layered.stacks, prompts, strict=True):
         for place, layer in enumerate(layered.layers):
             assert torch.equal(stack[place], sipit.capture(model, [ids], layer=layer)[0])

@@ -72,19 +72,28 @@ def capture(
     from sipit.states.layered import capture_layers, write_layers
 
     ids = tokenize(language_model, chosen, special_tokens=not no_special_tokens)
+    groups = list[tuple[int, bool]]()
+
+    def ran(prompts: int, together: bool) -> None:
+        groups.append((prompts, together))
+
     with progress("capturing") as report:
         if observed is None:
             layers = parse_several(layer or "all", language_model.layers)
-            stacks = capture_layers(language_model, ids, layers, cached=cached, batch=batch, progress=report)
+            stacks = capture_layers(language_model, ids, layers, cached=cached, batch=batch, progress=report, ran=ran)
             place, seen, lengths = layers, None, [stack.shape[1] for stack in stacks.stacks]
             write_layers(output, stacks)
         else:
-            states = capture_one(language_model, ids, observe=observed, cached=cached, batch=batch, progress=report)
+            states = capture_one(
+                language_model, ids, observe=observed, cached=cached, batch=batch, progress=report, ran=ran
+            )
             place, seen, lengths = states.layer, states.observation, list(map(len, states))
             write_states(output, states if fingerprint is None else fingerprinted(states, fingerprint, seed))
-    refused = language_model.abilities.refused.get("padding on the right") if batch > 1 else None
-    if refused is not None:
-        say(f"each prompt ran alone: {refused}")
+    alone = sum(count for count, together in groups if not together)
+    if alone:
+        refused = language_model.abilities.refused.get("padding on the right")
+        why = refused or "in one run with others their states would be others"
+        say(f"{'each prompt' if alone == len(ids) else f'{alone} of {len(ids)} prompts'} ran alone: {why}")
     record = Record(
         command="capture",
         verdict=Verdict.DONE,
@@ -97,7 +106,8 @@ def capture(
             "lengths": lengths,
             "cached": cached,
             "fingerprint": fingerprint,
-            "batch": batch if refused is None else 1,
+            "batch": max(count if together else 1 for count, together in groups),  # that ran together, at most
+            "alone": alone,
         },
         provenance=provenance(language_model, seed=seed, lengths=lengths),
         seconds=watch.seconds,
