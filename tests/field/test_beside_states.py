@@ -6,7 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.field.places import IDS, assert_refused, called, model_folder, plain_states
+import sipit
+from tests.field.places import IDS, assert_refused, called, model_folder, plain_states, prompts_file
+from tests.sipit.cases import rest_slow
+from tests.sipit.foreign_files import hidden_states
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +116,42 @@ def test_steps_of_one_prompt_are_not_said_to_belong_to_none(whole, tmp_path):
         _, result = inverted(folder, tmp_path, tensors)
         assert result["prompts"][0]["outcome"] == "recovered"
         assert "stands behind others" in result["prompts"][-1]["explanation"]
+
+
+HELD_AGAINST = {
+    "invert": lambda file, prompts: ["--states", file],
+    "audit": lambda file, prompts: ["--states", file, "--prompts", prompts],
+    "certify": lambda file, prompts: ["--states", file, "--prompts", prompts, "--noise", "1e-3", "--no-noise"],
+    "leak": lambda file, prompts: ["--released", file, "--prompts", prompts],
+}
+
+
+@pytest.mark.parametrize("command", rest_slow("invert", "audit", "certify", of=HELD_AGAINST))
+def test_a_place_of_the_file_is_held_against_the_layer_that_is_named(whole, tmp_path, command):
+    """The output of block 0 is layer 1, whatever whoever named it counted."""
+    folder, module = whole
+    file = tmp_path / "s.safetensors"
+    prompts = prompts_file(tmp_path)
+    rows = plain_states(module)
+    if command == "leak":  # which tells prompts by others
+        prompts.write_text(2 * prompts.read_text())
+        rows = torch.stack([rows, rows])
+    elif command == "certify":
+        prompts.write_text(prompts.read_text() + '{"token_ids": [5, 6]}\n')
+    save_file({"model.layers.0.output.0": rows.contiguous()}, file)
+    given = [command, folder, *HELD_AGAINST[command](file, prompts)]
+    named = "--layers" if command == "leak" else "--layer"
+    assert_refused(called(*given, named, 2), "residual at layer 2", "residual at layer 1")
+    assert called(*given, named, 1)[0] != 2
+    assert called(*given)[0] != 2  # the file says where
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_audit_in_the_type_of_states_that_only_a_model_places(whole, tmp_path, dtype):
+    folder, _ = whole
+    model = sipit.load_model(folder, dtype=dtype)
+    hidden = hidden_states(model, IDS)  # (layers, 1, T, d)
+    save_file({"h": hidden.contiguous()}, tmp_path / "s.safetensors")
+    line = ["--states", tmp_path / "s.safetensors", "--prompts", prompts_file(tmp_path), "--layer", 1]
+    status, _, err = called("audit", folder, *line, "--dtype", "auto")
+    assert status == 0 and f"computed in {dtype}" in err

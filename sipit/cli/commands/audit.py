@@ -42,7 +42,7 @@ def audit(
     from sipit.noise.tolerance import computed_type
     from sipit.privacy.record import audit_record
     from sipit.prompts.reading import read_prompts, tokenize
-    from sipit.states.files import read_states
+    from sipit.states.files import manifest_of, read_states
     from sipit.states.readers.containers import files_in
     from sipit.states.readers.reading import states_in
 
@@ -52,12 +52,12 @@ def audit(
             f"Expected prompt files (.txt, .jsonl) in {prompts}, but there are none; name another folder."
         )
     texts = [prompt for path in named for prompt in read_prompts(path)]
-    given = read_states(states, layer=parse_layer(layer))
+    place, manifest = parse_layer(layer), manifest_of(states)
     if dtype == "auto":
-        dtype, why = computed_type(states, layer=parse_layer(layer))
+        dtype, why = computed_type(states, layer=place)
         say(f"claimed: computed in {dtype}, because {why}")
-    claimed = dtype or (given.manifest.dtype if given.manifest is not None else "float32")
-    kept = None if given.manifest is None else given.manifest.fingerprint
+    claimed = dtype or (manifest.dtype if manifest is not None else "float32")
+    kept = None if manifest is None else manifest.fingerprint
     if seed is None:
         seed = 0 if kept is None else kept[1]
     elif kept is not None and seed != kept[1]:
@@ -67,7 +67,7 @@ def audit(
     loaded = load(model, dtype=claimed, device=device, seed=seed)
     record = audit_record(
         loaded,
-        given,
+        read_states(states, layer=place, model=loaded),
         tokenize(loaded, texts, special_tokens=not no_special_tokens),
         rate=rate,
         fingerprint=None if fingerprint is None else (fingerprint, seed),

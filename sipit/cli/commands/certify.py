@@ -16,6 +16,7 @@ from sipit.cli.output import check_output, finish, load, progress, tell
 from sipit.record import provenance
 
 if TYPE_CHECKING:
+    from sipit.models import LanguageModel
     from sipit.states.files import States
 
 
@@ -66,11 +67,11 @@ def certify(
             "Expected --states beside --noise, but got none; name the observed states, or leave it away."
         )
     texts = read_prompts(prompts)
-    seen = None if states is None else _observed(states, chosen)
     allowed = _exact(noise)
     loaded = load(model, dtype=dtype, device=device, seed=seed)
     observed = None
-    if seen is not None:
+    if states is not None:
+        seen = _observed(states, chosen, loaded)
         seen.check(loaded)
         chosen, observed = seen.layer, (seen[0][-1].double().tolist(), allowed)
     tokens = loaded.vocabulary_size if vocabulary == "all" else rows
@@ -106,11 +107,11 @@ def certify(
     finish(record, as_json=as_json, output=output, show=show)
 
 
-def _observed(path: Path, layer: int | None) -> "States":
+def _observed(path: Path, layer: int | None, model: "LanguageModel") -> "States":
     """The states of one prompt behind a block, from a file."""
     from sipit.states.files import read_states
 
-    found = read_states(path, layer=layer)
+    found = read_states(path, layer=layer, model=model)
     if len(found) != 1:
         raise InvalidInput(f"Expected the states of one prompt, but {path} has those of {len(found)}; capture one.")
     if found.observation.sites != ("residual",) or not isinstance(found.layer, int):

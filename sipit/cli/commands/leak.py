@@ -11,6 +11,7 @@ from sipit.cli.output import check_output, finish, load, progress, say, tell, te
 from sipit.record import Stopwatch
 
 if TYPE_CHECKING:
+    from sipit.models import LanguageModel
     from sipit.states.files import States
 
 
@@ -67,7 +68,7 @@ def leak(
     record = leak_record(
         loaded,
         ids,
-        released=None if released is None else _left(released, named),
+        released=None if released is None else _left(released, named, loaded),
         layers=named,
         defences=None if defences is None else [name.strip() for name in defences.split(",")],
         strengths=chosen_strengths,
@@ -82,13 +83,13 @@ def leak(
     finish(record, as_json=as_json, output=output, show=lambda: _show(record.result))
 
 
-def _left(path: Path, layers: list[int] | None) -> "States":
+def _left(path: Path, layers: list[int] | None, model: "LanguageModel") -> "States":
     """The states of a file; their layer is in it, or the one that is named."""
     from sipit.states.files import read_states
 
     if layers is not None and len(layers) != 1:
         raise InvalidInput(f"Expected one layer with --released, but got --layers {layers}; name that of the states.")
-    return read_states(path, layer=None if layers is None else layers[0])
+    return read_states(path, layer=None if layers is None else layers[0], model=model)
 
 
 def _announce(seconds: float, memory: float | None) -> None:
