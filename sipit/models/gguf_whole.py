@@ -72,16 +72,17 @@ def _unscaled(key: str, value: Any) -> bool:
 
 def _rotated_otherwise(about: dict[str, Any], module: Any) -> list[str]:
     """The width and the base of the rotations that a file names, where none of the module's has them."""
-    tables = [table.detach().double() for name, table in module.named_buffers() if name.endswith("inv_freq")]
+    tables = [table.detach().double().cpu() for name, table in module.named_buffers() if name.endswith("inv_freq")]
     width, base = about.get("rope.dimension_count"), about.get("rope.freq_base")
-    if not tables or width is None:
-        return []
-    wide = [table for table in tables if 2 * len(table) == width]
-    if not wide:
+    wide = [table for table in tables if width in (None, 2 * len(table))]
+    if tables and not wide:
         return [f"rope.dimension_count = {width}"]
-    if base is None:
+    if not wide or base is None or any(_has_base(table, float(base)) for table in wide):
         return []
-    powers = torch.arange(0, width, 2, dtype=torch.float64, device=wide[0].device) / width
-    expected = float(base) ** -powers
-    same = any(torch.allclose(table, expected.to(table.device), rtol=_EXACT, atol=0) for table in wide)
-    return [] if same else [f"rope.freq_base = {base}"]
+    return [f"rope.freq_base = {base}"]
+
+
+def _has_base(table: torch.Tensor, base: float) -> bool:
+    """Whether angles (n,) are those of a base, as rotations without a scale have them."""
+    expected = base ** -(torch.arange(len(table), dtype=torch.float64) / len(table))
+    return torch.allclose(table, expected, rtol=_EXACT, atol=0)

@@ -26,13 +26,14 @@ NAMES = {
 }  # fmt: skip
 
 
-def write_gguf(path, module, *, architecture="llama", left_out="nothing", base=10000.0, said=(), beside=()):
+def write_gguf(path, module, *, architecture="llama", left_out="nothing", base=10000.0, wide=16, said=(), beside=()):
     """A tiny Llama as llama.cpp keeps it, in float32; `said` are entries of metadata, `beside` names of tensors."""
     writer = gguf.GGUFWriter(path, architecture)
     for name, value in {"context_length": 128, "embedding_length": 64, "block_count": 2, "feed_forward_length": 128,
                         "head_count": 4, "head_count_kv": 2, "layer_norm_rms_eps": module.config.rms_norm_eps,
-                        "rope_freq_base": base, "vocab_size": 512, "rope_dimension_count": 16}.items():  # fmt: skip
-        getattr(writer, f"add_{name}")(value)
+                        "rope_freq_base": base, "vocab_size": 512, "rope_dimension_count": wide}.items():  # fmt: skip
+        if value is not None:
+            getattr(writer, f"add_{name}")(value)
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list([f"t{token}" for token in range(512)])
     writer.add_token_merges([])
@@ -116,6 +117,7 @@ def test_metadata_that_scales_nothing_is_read(folder, tmp_path):
 def test_rotations_are_held_against_the_file(folder, tmp_path):
     module = model_folder(tmp_path / "plain")
     folder.mkdir()
-    write_gguf(folder / "m.gguf", module, base=5000.0)
-    with pytest.raises(Unsupported, match="freq_base = 5000"):  # as of Starcoder2, whose base the library drops
-        check_taken_whole(folder / "m.gguf", module)
+    for wide, part in ((16, "freq_base = 5000"), (None, "freq_base = 5000"), (8, "dimension_count = 8")):
+        write_gguf(folder / "m.gguf", module, base=5000.0, wide=wide)
+        with pytest.raises(Unsupported, match=part):  # as of Starcoder2, whose base the library drops
+            check_taken_whole(folder / "m.gguf", module)
