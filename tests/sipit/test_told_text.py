@@ -75,3 +75,14 @@ def test_what_is_drawn_as_nothing_is_shown_by_its_number(blank, capsys):
         write(f"a{blank}b")
     told = capsys.readouterr()
     assert told.out == told.err == f"a⟨U+{ord(blank):04X}⟩b\n"
+
+
+def test_options_that_change_nothing_are_named(capsys):
+    line = ["invert", "tiny-gpt2", "--text", "abc", "--layer", "1"]
+    assert run([*line, "--prefix", "a", "--policy", "nearest", "--margin", "full"]) == 0
+    assert "--policy, --margin: no effect beside a part of a prompt" in capsys.readouterr().err
+    assert run([*line, "--diagnose", "--budget", "5", "--suffix", "c"]) == 0
+    assert "--suffix, --budget: no effect beside --diagnose" in capsys.readouterr().err
+    assert run([*line, "--prefix", "a"]) == 0
+    assert "no effect" not in capsys.readouterr().err
+    assert run([*line, "--prefix", "a", "--policy", "nonsense"]) == 2

@@ -1,10 +1,10 @@
 """`sipit invert`: the prompts from their states."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -103,6 +103,21 @@ def invert(
     if diagnose and observe not in (None, "residual"):
         raise InvalidInput(f"Expected rows of the residual stream to --diagnose, but got {observe}; leave it away.")
     bound = parse_tolerance(tolerance)
+    from sipit.inversion.policies import check_policy
+
+    check_policy(policy)
+    search = {"--policy": policy != "draft", "--margin": margin != "auto"}
+    whole = {
+        "--suffix": suffix,
+        "--positions": positions,
+        "--top": top,
+        "--tolerance": bound,
+        "--budget": budget != 600,
+    }
+    if diagnose:
+        _say_unused("--diagnose", search | whole)
+    elif prefix is not None or suffix is not None or positions is not None:
+        _say_unused("a part of a prompt", search)
     if states is text is prompts is None:
         raise InvalidInput("Expected --states, --text or --prompts, but got none of them; give one.")
     truth = None if text is prompts is None else chosen_prompts(text, prompts)
@@ -196,6 +211,13 @@ def _cluster(address: str | None, policy: str, seed: int, truth: list[list[int]]
         yield lambda inverter, states, progress: invert_on_cluster(
             cluster, inverter, states, policy=policy, seed=seed, truth=truth, progress=progress
         )
+
+
+def _say_unused(beside: str, given: Mapping[str, Any]) -> None:
+    """Says which options were given and change nothing."""
+    named = [name for name, value in given.items() if value is not None and value is not False]
+    if named:
+        say(f"{', '.join(named)}: no effect beside {beside}")
 
 
 def _looked_at(

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from sipit.cli.options import Device, Dtype, Json, Model, NoSpecialTokens, Output, Prompts, Seed, parse_layers
-from sipit.cli.output import check_output, finish, load, progress, terminal
+from sipit.cli.output import check_output, finish, load, progress, say, terminal
 from sipit.record import Stopwatch
 
 
@@ -36,18 +36,22 @@ def quantization(
     from sipit.prompts.reading import read_prompts, tokenize
     from sipit.quantization.record import quantization_record
 
+    ids = None
+    if prompts is not None:
+        ids = tokenize(language_model, read_prompts(prompts), special_tokens=not no_special_tokens)
     record = quantization_record(
         language_model,
         None if formats is None else [name.strip() for name in formats.split(",")],
-        prompts=None
-        if prompts is None
-        else tokenize(language_model, read_prompts(prompts), special_tokens=not no_special_tokens),
+        prompts=ids,
         layers=None if layers is None else parse_layers(layers),
         quick=quick,
         seed=seed,
         stages=progress,
         watch=watch,
     )
+    used, length = record.result["prompts"], record.result["length"]
+    if ids is not None and (len(ids) > used or max(map(len, ids)) > length):
+        say(f"looked at the first {used} of {len(ids)} prompts, and of each at {length} tokens at most")
     finish(record, as_json=as_json, output=output, show=lambda: _show(record.result))
 
 
