@@ -21,7 +21,7 @@ from sipit.noise.distances import relative_distance
 from sipit.noise.spread import SAMPLES, perturbed_runs
 from sipit.privacy.compared import Place, first_beyond
 
-RUNS = 384  # perturbed runs of a prompt in which choices are looked for
+RUNS = 768  # perturbed runs of a prompt in which choices are looked for
 _WIDER = (1, 4, 16)  # times as far as rounding they are perturbed, in turn: scores are rounded one by one as well
 _LENGTH = 8  # tokens of the prompt with which a model is asked whether it chooses at all
 _CHOOSERS = {torch.topk, torch.argmax, torch.max, torch.Tensor.topk, torch.Tensor.argmax, torch.Tensor.max}
