@@ -14,7 +14,7 @@ from proofs.recomputed import optimizers
 from proofs.recomputed.gate import Gate, norms_rows, reads_out
 from proofs.recomputed.loss import Dyadics, Sample, mean
 from proofs.recomputed.optimizers import DECAY, MOMENTUM, SECOND, STABILISER, STEP, THRESHOLD, Rule
-from proofs.recomputed.settled import NO_GATE, NO_ROWS, also_settled
+from proofs.recomputed.settled import NO_GATE, NO_ROWS, also_settled, holds_from_zero
 from proofs.recomputed.training_step import RULES, prove_step
 from proofs.recomputed.zero_state import from_zero_state
 from tests.proofs.building import Net
@@ -84,6 +84,26 @@ def test_adam_from_zero_state_needs_a_norm_of_the_rows_themselves(rule: Any, mon
     monkeypatch.setattr("proofs.recomputed.settled.norms_rows", lambda _: False)
     follows, left = also_settled(rule, normed(), gates)
     assert not follows and [line.reason for line in left] == [NO_ROWS]
+
+
+@pytest.mark.parametrize("norm", ["LayerNorm", "RMSNorm"])
+@pytest.mark.parametrize("rule", ["heavy-ball", "clip-norm", "adam", "adamw"])
+def test_who_needs_a_norm_of_the_rows_themselves(rule: Any, norm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    gates = [(Gate(norm, gate(0, 0, 0).squares), Gate(norm, gate(1, 2, 3).squares))]
+    monkeypatch.setattr("proofs.recomputed.settled.norms_rows", lambda _: False)
+    _, left = also_settled(rule, normed(), gates)
+    needed = rule in ("adam", "adamw") or (rule, norm) == ("clip-norm", "LayerNorm")
+    assert ([line.reason for line in left] == [NO_ROWS]) is needed
+
+
+@pytest.mark.parametrize("missing", [None, "reads_out", "rows_are_free", "norms_rows", "real_for_every_sign"])
+@pytest.mark.parametrize("rule", ["heavy-ball", "adam", "adamw"])
+def test_a_recursion_at_zero_says_something_of_adam_where_all_of_its_theorem_is_met(
+    rule: Any, missing: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("reads_out", "rows_are_free", "norms_rows", "real_for_every_sign"):
+        monkeypatch.setattr(f"proofs.recomputed.settled.{name}", lambda _, met=name != missing: met)
+    assert holds_from_zero(rule, normed()) is (rule == "heavy-ball" or missing is None)
 
 
 def test_a_state_whose_squares_are_no_rationals_is_no_gate() -> None:
