@@ -57,6 +57,34 @@ def test_a_norm_is_of_the_rows_of_the_tokens_in_the_table_of_the_base_point(rows
     assert not norms_rows(normed(rows=rows, other=other))
 
 
+FORMS = {  # of x and a function of its mean square: what is a norm of the row whatever the sign of its root
+    "x rsqrt": (True, lambda net, x, p: net.op("multiply", x, net.op("rsqrt", p))),
+    "rsqrt x": (True, lambda net, x, p: net.op("multiply", net.op("rsqrt", p), x)),
+    "x over sqrt": (True, lambda net, x, p: net.op("divide", x, net.op("sqrt", p))),
+    "x over rsqrt": (False, lambda net, x, p: net.op("divide", x, net.op("rsqrt", p))),
+    "sqrt over x": (False, lambda net, x, p: net.op("divide", net.op("sqrt", p), x)),
+    "x sqrt": (False, lambda net, x, p: net.op("multiply", x, net.op("sqrt", p))),
+    "x tanh": (False, lambda net, x, p: net.op("multiply", x, net.op("tanh", p))),
+    "x sigmoid": (False, lambda net, x, p: net.op("multiply", x, net.op("sigmoid", p))),
+    "x, a root of an exponential": (False, lambda net, x, p: net.op("multiply", x, net.op("rsqrt", net.op("exp", p)))),
+    "x, a root of a table": (False, lambda net, x, p: net.op("multiply", x, net.op("rsqrt", net.op(
+        "add", p, net.op("power", net.parameter("table", D), exponent=2))))),
+    "of x tanh": (False, lambda net, x, p: net.op("multiply", net.op("tanh", x), net.op("rsqrt", p))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_norm_by_the_root_mean_square_is_of_the_row_and_a_polynomial_of_it(form: str) -> None:
+    net = Net()
+    x = net.op("take", net.parameter("embedding", N, D), net.tokens(1, N), axis=0)
+    square = net.op("mean", net.op("power", x, exponent=2), axes=(2,), keep=True)
+    expected, make = FORMS[form]
+    y = make(net, x, net.op("add", square, net.constant(Fraction(1, 16))))
+    y = net.op("multiply", y, net.parameter("scale", D))
+    net.op("matmul", y, net.op("permute", net.parameter("head", N, D), order=(1, 0)))
+    assert norms_rows(net.graph()) is expected
+
+
 def gate(*squares: int) -> Gate:
     return Gate("LayerNorm", tuple(map(Fraction, squares)))
 
