@@ -99,7 +99,7 @@ def capture(
         together = None if cached else _together(network, group, padding, compared)
         arrays += [_token_by_token(network, group[0])] if cached else together or _alone(network, group)
         if ran is not None:
-            ran(len(group), together is not None)
+            ran(len(group), len(group) == 1 or together is not None)
         if progress is not None:
             progress(len(arrays), len(token_ids))
     if cached and compared:

@@ -293,3 +293,14 @@ def test_the_record_of_a_capture_has_what_ran(tmp_path, capsys, monkeypatch, lay
     batch, alone, err = recorded()
     assert (batch, alone) == ((2, 2) if layer == "1" else (1, 4))
     assert f"{alone} of 5 prompts ran alone" in err
+
+
+@pytest.mark.parametrize("layer", ["1", "1,2"])
+def test_prompts_of_which_nothing_was_to_run_together_are_not_said_to_have_run_alone(tmp_path, capsys, layer):
+    line = ["capture", "tiny-llama", "--text", "abc", "--layer", layer, "-o", str(tmp_path / "s.safetensors"), "--json"]
+    for way in ([], ["--cached"]):
+        assert run([*line, *way]) == 0
+        said = capsys.readouterr()
+        result = json.loads(said.out)["result"]
+        assert (result["batch"], result["alone"]) == (1, 0)
+        assert "alone" not in said.err
