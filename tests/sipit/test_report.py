@@ -341,3 +341,11 @@ def _shape(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _shape(entry) for key, entry in value.items()}
     return [_shape(value[0])] if isinstance(value, list) and value else type(value) is bool
+
+
+def test_a_page_of_fuzzing_says_in_how_many_ways_prompts_fail():
+    failures = [{"class": "crash", "token_ids": [1], "layer": 1, "detail": "no", "command": "sipit"}]
+    result = {"layer": 1, "examples": 12, "failures": failures}
+    page = render([Record("fuzz", Verdict.VOID, result, {"model": "tiny-gpt2"})], format="html")
+    told = "Of 12 prompts that were inverted, some fail in 1 way to come back from the states of tiny-gpt2."
+    assert told in Page(page).text

@@ -32,17 +32,17 @@ def fuzz_chapter(record: Record) -> Chapter:
     rest = fields(without(result, {"failures", "examples", "layer"}))
     held = f"All of {tried} that were inverted came back from the states at {at} of {subject}"
     kinds = count(len(failures), "way", "ways")
-    failed = f"prompts fail in {kinds} to come back from the states of {subject}"
+    failed = f"fail in {kinds} to come back from the states of {subject}"
     return chapter(
         record,
         Theme.INVERSION,
         "Looking for a prompt that does not come back",
-        f"Of {tried} that were inverted, {failed.removeprefix('prompts ')}." if failures else f"{held}.",
+        f"Of {tried} that were inverted, some {failed}." if failures else f"{held}.",
         sentences=told(
             M, "Prompts are drawn by Hypothesis and inverted; one that fails is made as short as it will go."
         ),
         blocks=[*blocks, *rest],
-        findings=Findings(broken=(f"{failed} (fuzzing)",))
+        findings=Findings(broken=(f"prompts {failed} (fuzzing)",))
         if failures
         else Findings(measured=(f"{tried} of fuzzing came back from the states at {at} of {subject}",)),
     )
