@@ -23,7 +23,7 @@ def cuts(graph: Graph) -> tuple[int, ...]:
         Unsupported: the output does not depend on the tokens, or is not a real tensor (1, length, width).
     """
     shape = graph.nodes[graph.output].type.shape
-    depends = _data(graph)
+    depends = reached_by_tokens(graph)
     data = [i for i in live(graph) if i in depends]
     real = graph.nodes[graph.output].type.kind == "real"
     if graph.output not in data or not real or len(shape) != 3 or shape[:2] != (1, graph.length):
@@ -76,7 +76,7 @@ def _works(graph: Graph, start: int, stop: int) -> bool:
     return any(graph.nodes[i].operation == "matmul" for i in range(start + 1, stop + 1))
 
 
-def _data(graph: Graph) -> set[int]:
+def reached_by_tokens(graph: Graph) -> set[int]:
     """Nodes that depend on the tokens."""
     found: set[int] = set()
     for index, node in enumerate(graph.nodes):

@@ -15,6 +15,7 @@ import sympy
 from sympy.polys.matrices import DomainMatrix
 
 Rule = Literal["gd", "weight-decay", "clip-value", "clip-norm", "sign", "heavy-ball", "adam", "adamw"]
+ADAPTIVE = ("adam", "adamw")  # which divide by the roots of second moments
 Matrix = list[list[Any]]
 MOMENTUM = Fraction(9, 10)
 SECOND = Fraction(999, 1000)
@@ -130,7 +131,7 @@ def closed_form(rule: Rule, *, parameters: int, rate: Fraction) -> Fraction | No
         return c**parameters
     if rule == "heavy-ball":
         return MOMENTUM**parameters
-    return (MOMENTUM * SECOND * c) ** parameters if rule in ("adam", "adamw") else None
+    return (MOMENTUM * SECOND * c) ** parameters if rule in ADAPTIVE else None
 
 
 def by_gate(

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from proofs.enclosures.segments import cuts
+from proofs.enclosures.continuations import BATCH
+from proofs.enclosures.segments import cuts, reached_by_tokens
 from proofs.errors import SipitError
 from proofs.kernel.price import (
     BALL,
@@ -25,7 +26,7 @@ from proofs.operations.interpreter import live
 
 FIXED_TERM, FLOAT_TERM, FLOAT = 0.012, 0.0006, 0.02  # of a product in fixed point, or in floats; of an entry in floats
 DISTANCE = 0.00005  # of a coordinate of a distance
-BATCH, PAIR = 128, 16  # tokens of a vocabulary at a time; bytes of a midpoint beside its radius
+PAIR = 16  # bytes of a midpoint beside its radius
 
 
 def enclosures(certificate: Mapping[str, Any], graphs: list[Graph]) -> Iterator[Part]:
@@ -63,7 +64,7 @@ def _computed(graph: Graph) -> Iterator[tuple[int, Node, list[Node]]]:
 
 def _in_fixed_point(graph: Graph, times: int) -> Part:
     """So many prompts; what no token enters is made once for every segment."""
-    depends, parts = _reached_by_tokens(graph), _segments(graph)
+    depends, parts = reached_by_tokens(graph), _segments(graph)
     work = largest = 0.0
     for index, node, arguments in _computed(graph):
         each = NODE + _of_node_in_fixed_point(node, arguments)
@@ -89,11 +90,3 @@ def _of_node_in_fixed_point(node: Node, arguments: list[Node]) -> float:
 
 def _term(node: Node, arguments: list[Node]) -> int:
     return node.type.size * max(arguments[0].type.shape, default=1) if node.operation == "matmul" and arguments else 0
-
-
-def _reached_by_tokens(graph: Graph) -> set[int]:
-    found: set[int] = set()
-    for index, node in enumerate(graph.nodes):
-        if node.operation == "tokens" or not found.isdisjoint(node.arguments):
-            found.add(index)
-    return found

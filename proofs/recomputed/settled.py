@@ -12,7 +12,7 @@ from proofs.kernel.lines import class_of
 from proofs.kernel.patterns import rows_are_free
 from proofs.network.graph import Graph
 from proofs.recomputed.gate import Gate, norms_rows, reads_out
-from proofs.recomputed.optimizers import Rule
+from proofs.recomputed.optimizers import ADAPTIVE, Rule
 from proofs.regularity import ANALYTIC, CONSTANT
 from proofs.verdict import Verdict
 
@@ -51,7 +51,7 @@ def also_settled(
         return [], []
     known = [zero for zero, base in gates if zero is not None and base is not None and all(base.squares)]
     norms = {gate.norm for gate in known}
-    adaptive = rule in ("adam", "adamw")
+    adaptive = rule in ADAPTIVE
     if len(norms) != 1 or len(known) < len(gates) or not (reads_out(graph) and rows_are_free(graph)):
         return [], [_open(rule, NO_GATE)]
     if (adaptive or (rule == "clip-norm" and norms == {"LayerNorm"})) and not norms_rows(graph):
@@ -66,8 +66,9 @@ def also_settled(
 
 def holds_from_zero(rule: Rule, graph: Graph) -> bool:
     """Whether a recursion at zero says something of steps from zero state: of Adam only where its theorem is met."""
-    met = reads_out(graph) and rows_are_free(graph) and norms_rows(graph) and real_for_every_sign(graph)
-    return rule not in ("adam", "adamw") or met
+    if rule not in ADAPTIVE:
+        return True
+    return reads_out(graph) and rows_are_free(graph) and norms_rows(graph) and real_for_every_sign(graph)
 
 
 def real_for_every_sign(graph: Graph) -> bool:
@@ -106,7 +107,7 @@ _SHOWN = {
 
 
 def _follows(rule: Rule, norm: str) -> Related:
-    adaptive = rule in ("adam", "adamw")
+    adaptive = rule in ADAPTIVE
     statement = f"{_FOLLOWS[rule]}, {_ON[norm]}, {_KEEP}." if adaptive else f"{_FOLLOWS[rule]}, {_KEEP}."
     return Related(statement, Verdict.PROVED, _SHOWN["adam" if adaptive else rule])
 

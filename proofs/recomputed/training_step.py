@@ -26,6 +26,7 @@ from proofs.network.rational import rational
 from proofs.recomputed.gate import At, embedding_of, gates
 from proofs.recomputed.loss import Dyadics, Sample, Value, mean, of_loss
 from proofs.recomputed.optimizers import (
+    ADAPTIVE,
     DECAY,
     Rule,
     by_gate,
@@ -137,7 +138,7 @@ def prove_step(
     claim["follows"], claim["open"] = _related(rule, graph, zero, base) if claim["non_zero"] else ([], [])
     claim["graph"] = digest(graph.to_json()) if named is None else named
     joint = " of parameters and state" if states(rule) > 1 else ""
-    joint += " with positive second moments" if rule in ("adam", "adamw") else ""  # whose roots are taken
+    joint += " with positive second moments" if rule in ADAPTIVE else ""
     what = f"a network of {p} parameters, on one sample and on a batch of {len(samples)},"
     claim["samples"] = digest([sample.to_json() for sample in samples])
     words = STATEMENT if claim["non_zero"] else NOT_SHOWN
@@ -204,8 +205,8 @@ def _at_zero(
     """The exact determinant at zero parameters against the closed form, and whether both agree.
 
     Agreement is enough: where both are zero, another point has to serve. For clipping by value, whose determinants
-    have a bound in place of a closed form, it is also asked that none is zero, whatever the mask. Steps from zero state
-    are told of where their theorem is met.
+    have a bound in place of a closed form, it is also asked that none is zero, whatever the mask. Nothing is
+    said of steps from zero state unless the theorem about them applies (`from_zero`).
     """
     results: dict[str, Any] = {}
     good = True

@@ -72,20 +72,25 @@ class Audit(Shown):
         return Verdict.HELD if kinds == {"consistent"} else Verdict.UNDECIDED
 
     @property
+    def inconsistent(self) -> int:
+        """How many prompts are."""
+        return sum(one.answer == "inconsistent" for one in self.answers)
+
+    @property
     def beyond_chance(self) -> bool:
         """Whether honest states of so many prompts look as these do with a probability of the rate at most.
 
         Each prompt has its rate: of a hundred honest ones some are called inconsistent. So one must lie far enough out
         for all of them together, or more must be inconsistent than a binomial law has at that rate.
         """
-        bad = sum(one.answer == "inconsistent" for one in self.answers)
+        bad = self.inconsistent
         chance = float(stats.binom.sf(bad - 1, len(self.answers), self.rate))
         return any(one.beyond_all for one in self.answers) or (bad > 0 and chance <= self.rate)
 
     @property
     def reason(self) -> str | None:
         """Why prompts that are inconsistent refute nothing; None where that is not so."""
-        bad = sum(one.answer == "inconsistent" for one in self.answers)
+        bad = self.inconsistent
         if not bad or self.beyond_chance:
             return None
         return (

@@ -9,6 +9,7 @@ chooses experts or keys, a run that turned a choice counts from the plain run wi
 themselves.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,8 +70,13 @@ class Calibration:
         return {"runs": len(self.maxima), "alarms": count, "interval": [float(interval.low), float(interval.high)]}
 
 
-def _threshold(maxima: Sequence[float], rate: float, moved: float) -> float:
-    found = Extremes.of("all ways together", maxima)
+@functools.cache
+def _fitted(maxima: tuple[float, ...]) -> Extremes:
+    return Extremes.of("all ways together", maxima)
+
+
+def _threshold(maxima: tuple[float, ...], rate: float, moved: float) -> float:
+    found = _fitted(maxima)
     return max(found.exceeded_at(rate, moved), found.largest, _LEAST)
 
 

@@ -166,8 +166,8 @@ def _margins(study: Study, scans: Sequence[dict[str, Any]]) -> list[dict[str, An
         }
         first = [value for number, value in relative.items() if study.places[number].position == 0]
         later = [value for number, value in relative.items() if study.places[number].position > 0]
-        least = (finite(min(places, default=math.inf)) for places in (first, later))  # none where there is one token
-        rows.append({"layer": layer, **dict(zip(("first_position", "later_positions"), least, strict=True))})
+        least, behind = finite(min(first)), finite(min(later, default=None))  # none where there is one token
+        rows.append({"layer": layer, "first_position": least, "later_positions": behind})
     return rows
 
 

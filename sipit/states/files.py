@@ -261,12 +261,9 @@ def manifest_of(path: Any) -> Manifest | None:
     Raises:
         InvalidInput: no such file, or a damaged one.
     """
-    path = _path(path)
-    for one in states_in(path) if path.is_dir() else [path]:
-        container = None if is_json(one) else read_container(one)
-        if container is not None and "sipit" in container.metadata:
-            return read_manifest(one, container.metadata["sipit"])
-    return None
+    ours = (one for one in _containers(path) if "sipit" in one.metadata)
+    first = next(ours, None)
+    return None if first is None else read_manifest(first.path, first.metadata["sipit"])
 
 
 def floats_in(path: Any) -> Iterator[torch.Tensor]:
@@ -275,10 +272,14 @@ def floats_in(path: Any) -> Iterator[torch.Tensor]:
     Raises:
         InvalidInput: no such file, or a damaged one.
     """
+    return (tensor.read() for one in _containers(path) for tensor in one.tensors if tensor.floating)
+
+
+def _containers(path: Any) -> Iterator[Container]:
+    """What a file, or every file in a folder, holds, unread; of JSON, which is no container, nothing."""
     path = _path(path)
-    for one in states_in(path) if path.is_dir() else [path]:
-        container = None if is_json(one) else read_container(one)
-        yield from (tensor.read() for tensor in (container.tensors if container else ()) if tensor.floating)
+    paths = states_in(path) if path.is_dir() else [path]
+    return (read_container(one) for one in paths if not is_json(one))
 
 
 def _path(path: Any) -> Path:

@@ -65,7 +65,7 @@ def quantization_chapter(record: Record) -> Chapter:
         record,
         Theme.FORMATS,
         "Number formats",
-        _headline(record, len(ran)),
+        _headline(record, ran),
         sentences=_sentences(result, ran),
         blocks=blocks,
         findings=_findings(record, ran),
@@ -105,21 +105,19 @@ def _findings(record: Record, ran: list[dict[str, Any]]) -> Findings:
     )
 
 
-def _headline(record: Record, ran: int) -> str:
+def _headline(record: Record, ran: list[dict[str, Any]]) -> str:
+    formats = count(len(ran), "number format")
     match record.verdict:
         case Verdict.HELD:
-            return (
-                f"In all of {count(ran, 'number format')} the noise stays below half the margin wherever it was seen."
-            )
+            return f"In all of {formats} the noise stays below half the margin wherever it was seen."
         case Verdict.VOID:
-            return f"Of {count(ran, 'number format')}, some {' and some '.join(_void_by(record.result))}."
+            return f"Of {formats}, some {' and some '.join(_void_by(ran))}."
         case _:
             return "No number format ran."
 
 
-def _void_by(result: Mapping[str, Any]) -> list[str]:
+def _void_by(ran: list[dict[str, Any]]) -> list[str]:
     """What the verdict void rests on, as clauses."""
-    ran = [one for one in objects(result.get("formats")) if one.get("reason") is None]
     noisy = any(one.get("first_layer_void") is not None for one in ran)
     wrong = any(integer(one.get("wrong")) for one in ran)
     return [
@@ -176,9 +174,10 @@ def _cell(found: Mapping[str, Any] | None) -> Cell:
     if used is None and noise is not None and margin is not None and margin > 0 and noise >= 0:
         used = 2 * noise / margin
     if used is not None:
-        share = (
-            f"{number(100 * used)} %" if number(100 * used) != "100" else "below 100 %" if held else "at least 100 %"
-        )
+        percent = number(100 * used)
+        share = f"{percent} %"
+        if percent == "100":  # which rounding has made of it
+            share = "below 100 %" if held else "at least 100 %"
     return Badge(share, Tone.HOLDS if held else Tone.FAILS)
 
 
