@@ -11,6 +11,7 @@ smallest setting, which shows that the table is made and says little else.
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
@@ -120,7 +121,7 @@ def versions() -> dict[str, str]:
 
 def page(runs: list[dict[str, Any]]) -> str:
     """All runs as Markdown."""
-    measured = any(run["benchmark"].startswith("device: ") for run in runs)
+    measured = any(re.match(r"device: (?!cpu\b)", run["benchmark"]) for run in runs)
     return "\n".join([HEAD, *([] if measured else [NO_DEVICE]), *(_section(run) for run in runs)])
 
 

@@ -66,8 +66,9 @@ def prompts(model: LanguageModel, *, min_length: int = 1, max_length: int = 16) 
 
 
 def layers(model: LanguageModel) -> st.SearchStrategy[Layer]:
-    """The layers of a model: 0 to L, and `final`."""
-    return st.sampled_from([*range(model.layers + 1), "final"])
+    """The layers of a model: 0 to L, and `final` where there is a state after a final norm."""
+    final: list[Layer] = ["final"] if model.decoder.chain.final_width else []
+    return st.sampled_from([*range(model.layers + 1), *final])
 
 
 def dtypes() -> st.SearchStrategy[torch.dtype]:

@@ -70,6 +70,12 @@ def certify(
         raise InvalidInput(
             f"Expected a layer from 0 to {model.layers}, but got {chosen}; the final norm is not covered."
         )
+    longest = max(map(len, rows))
+    if vocabulary is not None and model.limit is not None and longest >= model.limit:
+        raise InvalidInput(
+            f"Expected a prefix of fewer than {model.limit} tokens, the context of {model.name}, but got {longest}; "
+            "shorten it."
+        )
     _check_memory(model, rows)
     try:
         verdict, result, weights = _found(model, rows, chosen, bits, budget, vocabulary, observed, progress)

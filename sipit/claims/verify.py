@@ -16,6 +16,7 @@ from proofs.kernel.result import Rejected
 from proofs.processes import processors
 from proofs.verdict import Verdict
 from sipit.claims.fields import stated
+from sipit.claims.paths import by_leaf
 from sipit.claims.weights import find
 from sipit.record import origin, versions_of_the_checker
 
@@ -59,7 +60,8 @@ def verify_record(
     if weights is None and isinstance(certificate, Mapping) and certificate.get("kind") in OF_WEIGHTS:
         weights = find(certificate, model, record.provenance)
     outcome = check(certificate, weights, steps=steps, seed=seed, workers=processors(), limit=limit)
-    outcome, derived, other = _compared(data, outcome)
+    outcome, *paths = _compared(data, outcome)
+    derived, other = by_leaf(data, *paths)
     claim = outcome.claim
     sampled = claim and (claim.sample or claim.second_opinion)
     rests = claim is not None and claim.sample is not None

@@ -206,7 +206,7 @@ def test_prompts_too_long_for_memory_are_refused_with_what_fits(monkeypatch):
         certify(tiny("gpt2"), [[1] * 100, [2] * 100])
 
 
-def test_the_whole_vocabulary_after_a_prefix_and_the_token_of_an_observed_state(tmp_path):
+def test_the_whole_vocabulary_after_a_prefix_and_the_token_of_an_observed_state(tmp_path, capsys):
     prompts, states, record = tmp_path / "p.jsonl", tmp_path / "s.safetensors", tmp_path / "r.json"
     prompts.write_text('{"token_ids": [7, 300, 41]}')
     assert run(["capture", "tiny-gpt2", "--prompts", str(prompts), "--layer", "1", "-o", str(states)]) == 0
@@ -219,6 +219,10 @@ def test_the_whole_vocabulary_after_a_prefix_and_the_token_of_an_observed_state(
     assert run(["verify", str(record)]) == 0
     assert run([*line, "--vocabulary", "1"]) == 2
     assert run([*line, "--vocabulary", "9", "--states", str(states), "--noise", "much"]) == 2
+    prompts.write_text(json.dumps({"token_ids": [7] * tiny("gpt2").limit}))
+    for options in ([], ["--bits", "60"]):
+        assert run([*line, "--vocabulary", "9", *options]) == 2
+        assert "shorten it" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import find
+from hypothesis.errors import NoSuchExample
 from transformers import AutoConfig
 
 import sipit
 from numerics.networks.shrinking import small_copy
 from proofs.errors import InvalidInput, Unsupported
+from sipit import strategies
 from sipit.diagnosis.conventions import diagnose
 from sipit.diagnosis.sites import Site
 from sipit.models.network import Network
@@ -170,6 +173,8 @@ def test_a_width_of_its_own_without_a_final_norm():
     model = language_model(drawn_module(config, seed=0))
     with pytest.raises(Unsupported, match="name layer 2, the last before it"):
         sipit.capture(model, [PROMPT], layer="final")
+    with pytest.raises(NoSuchExample):
+        find(strategies.layers(model), lambda layer: layer == "final")
     states = sipit.capture(model, [PROMPT], layer=1)
     assert diagnose(model, states.arrays[0], claimed=2).site == Site(1)
     with pytest.raises(InvalidInput, match=r"shape \(T, 32\)"):

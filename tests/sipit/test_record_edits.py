@@ -65,9 +65,7 @@ def test_every_command_that_writes_a_certificate_is_tried() -> None:
 def test_every_leaf_is_in_exactly_one_of_both_lists(honest: Honest) -> None:
     result = honest.outcome.result
     assert result["claim"]
-    for path, _ in leaves(honest.data):
-        assert sum(covering(result, path)) == 1, path
-    assert len(result["derived"]) + len(result["not_vouched_for"]) < 200
+    assert sorted([*result["derived"], *result["not_vouched_for"]]) == sorted(path for path, _ in leaves(honest.data))
     for path in ("command", "schema", "result.certificate.claim.statement"):
         assert covering(result, path) == (1, 0)
     for path in ("seconds", "provenance.model"):
@@ -185,7 +183,7 @@ def test_a_bound_says_how_its_network_differs_from_the_code(tmp_path: Path) -> N
     graphs = honest.data["result"]["certificate"]["graphs"]
     said = honest.data["result"]["idealisations"]
     assert said == list(dict.fromkeys(line for graph in graphs for line in graph["idealisations"])) != []
-    assert "result.idealisations" in honest.outcome.result["not_vouched_for"]
+    assert covering(honest.outcome.result, "result.idealisations.0") == (0, 1)
     without = json.loads(json.dumps(honest.data))
     del without["result"]["idealisations"]
     assert honest.verified(without).verdict == honest.outcome.verdict

@@ -37,6 +37,7 @@ def verify(
     Example: sipit verify record.json
     """
     check_output(output)
+    from sipit.claims.paths import in_short
     from sipit.claims.verify import verify_record
 
     gc.set_threshold(COLLECTED)
@@ -50,7 +51,7 @@ def verify(
             lines += [
                 f"  of: {names}",
                 f"  how: {result['reason']}",
-                f"  not vouched for: {_named(result['not_vouched_for'])}",
+                f"  not vouched for: {_named(in_short(result['not_vouched_for'], result['derived']))}",
             ]
         tell("\n".join(lines))
 

@@ -2,6 +2,7 @@
 
 from proofs.evidence import Record
 from proofs.verdict import Verdict
+from sipit.claims.paths import in_short
 from sipit.report.chapter import chapter, told
 from sipit.report.document import Chapter, Claim, Column, Findings, Table, Theme
 from sipit.report.generic import ROWS, fields
@@ -21,7 +22,8 @@ def verification_chapter(record: Record) -> Chapter:
     of, file = plain(result.get("of")), plain(record.provenance.get("file"))
     statement = string(result.get("claim")) or ""
     outcome = f"The record of {of} in {file} was {_OUTCOMES.get(record.verdict, 'rejected')}"
-    paths = tuple((plain(path),) for path in sequence(result.get("not_vouched_for"))[:ROWS])
+    derived, other = (map(str, sequence(result.get(name))) for name in ("derived", "not_vouched_for"))
+    paths = tuple((plain(path),) for path in in_short(other, derived)[:ROWS])
     blocks = list(fields(without(result, {"reason", "of", "claim", "facts", "derived", "not_vouched_for"})))
     if paths:
         blocks.append(Table("Not vouched for: fields of the record that were not derived", (Column("path"),), paths))
