@@ -1,15 +1,17 @@
 """The captured graph in torch's float64, without any cast: the reference for rounded runs of the same network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from proofs.arguments import of_kind, shown, token_ids
 from proofs.arithmetic.base import Arithmetic, Discrete
 from proofs.arithmetic.whole import discrete
+from proofs.enclosures.segments import STATE, cuts, inputs_of, segments
 from proofs.errors import InvalidInput
 from proofs.network.graph import Constant, Graph
 from proofs.operations.interpreter import evaluate
@@ -179,6 +181,28 @@ def evaluate_float64(
         inputs[name] = _placed(name, parameters[name], device)
     with torch.no_grad():
         return evaluate(graph, inputs, arithmetic)
+
+
+def segment_states(
+    graph: Graph,
+    tokens: Sequence[int],
+    weights: Mapping[str, NDArray[Any]],
+    *,
+    dtype: torch.dtype = torch.float64,
+) -> Iterator[torch.Tensor]:
+    """The states of one prompt after every segment, shape (1, length, width), by the graph in one type without casts.
+
+    Of the weights, which are given as arrays, only those of one segment are widened at a time.
+    """
+    state: Any = None
+    for segment in segments(graph, cuts(graph)):
+        inputs: dict[str, Any] = {"tokens": np.array([tokens], dtype=np.int64), STATE: state}
+        for name in inputs_of(segment):
+            if name != STATE:
+                inputs[name] = torch.from_numpy(np.array(weights[name])).to(dtype)
+        with torch.no_grad():
+            state = evaluate(segment, inputs, TorchArithmetic(dtype))
+        yield state
 
 
 def _placed(name: str, parameter: Any, device: Any) -> torch.Tensor:

@@ -16,6 +16,7 @@ import torch
 from numerics.graphs.buffers import Buffers
 from numerics.graphs.builder import Builder, Complex, Place, Term, Value, is_complex, kind_of, parts_of
 from numerics.graphs.exact_folding import fold
+from numerics.graphs.half_constants import HalfConstants
 from numerics.graphs.operators.rules import rule_of
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import TensorType
@@ -38,12 +39,14 @@ def lower(program: torch.export.ExportedProgram, buffers: Buffers, *, vocabulary
     builder = Builder()
     builder.idealisations.add(CASTS)
     environment: dict[Any, Any] = {}
+    rounded = HalfConstants(lambda fx: _constant(fx, program, buffers))
     for fx in program.graph.nodes:
         builder.place = _place(fx)
         if fx.op == "placeholder":
             environment[fx] = _leaf(builder, fx, program, buffers, vocabulary)
         elif fx.op == "call_function":
-            environment[fx] = _call(builder, fx, environment)
+            known = rounded.value(fx)
+            environment[fx] = _call(builder, fx, environment) if known is None else known
         elif fx.op == "output":  # buffers and parameters that the model sets anew come before what it returns
             kinds = [spec.kind.name for spec in program.graph_signature.output_specs]
             return builder, environment[fx.args[0][kinds.index("USER_OUTPUT")]]
@@ -54,24 +57,36 @@ def _leaf(builder: Builder, fx: Any, program: Any, buffers: Buffers, vocabulary:
     value, signature = fx.meta["val"], program.graph_signature
     if fx.name in signature.inputs_to_parameters:
         return builder.parameter(_plain(signature.inputs_to_parameters[fx.name]), value.shape)
-    if fx.name in signature.inputs_to_buffers:
-        full = signature.inputs_to_buffers[fx.name]
-        name, changed = _plain(full), full in signature.buffers_to_mutate.values()
-        if value.is_floating_point() and (name in buffers.free or changed):
-            return builder.parameter(name, value.shape)
-        if name in buffers.assumed:
-            builder.idealisations.add(COMPUTED)
-        return _known(builder, name, value, buffers.values.get(name))
-    if fx.name in signature.inputs_to_lifted_tensor_constants:
-        return _known(builder, fx.name, value, program.constants[signature.inputs_to_lifted_tensor_constants[fx.name]])
+    buffer = _plain(signature.inputs_to_buffers.get(fx.name, ""))
+    if _free(fx, program, buffers):
+        return builder.parameter(buffer, value.shape)
+    if buffer in buffers.assumed:
+        builder.idealisations.add(COMPUTED)
+    if buffer or fx.name in signature.inputs_to_lifted_tensor_constants:
+        known = _constant(fx, program, buffers)
+        if known is None:
+            return builder.unvalued(buffer or fx.name, TensorType(tuple(value.shape), kind_of(value.dtype)))
+        return known.double() if known.dtype.is_floating_point else known
     return builder.emit("tokens", (), shape=tuple(value.shape), kind="integer", vocabulary=vocabulary)
 
 
-def _known(builder: Builder, name: str, value: Any, known: torch.Tensor | None) -> Value:
-    if known is None or known.is_meta:
-        return builder.unvalued(name, TensorType(tuple(value.shape), kind_of(value.dtype)))
-    known = known.detach().cpu()
-    return known.double() if known.dtype.is_floating_point else known
+def _free(fx: Any, program: Any, buffers: Buffers) -> bool:
+    """Whether an input is a buffer of real numbers that the checkpoint or the run decides."""
+    full = program.graph_signature.inputs_to_buffers.get(fx.name)
+    changed = full in program.graph_signature.buffers_to_mutate.values()
+    return full is not None and fx.meta["val"].is_floating_point() and (_plain(full) in buffers.free or changed)
+
+
+def _constant(fx: Any, program: Any, buffers: Buffers) -> torch.Tensor | None:
+    """The entries of an input that is the same for every checkpoint and prompt; None where they are not known."""
+    signature = program.graph_signature
+    if _free(fx, program, buffers):
+        return None
+    if fx.name in signature.inputs_to_buffers:
+        known = buffers.values.get(_plain(signature.inputs_to_buffers[fx.name]))
+    else:
+        known = program.constants.get(signature.inputs_to_lifted_tensor_constants.get(fx.name))
+    return None if known is None or known.is_meta else known.detach().cpu()
 
 
 def _call(builder: Builder, fx: Any, environment: dict[Any, Any]) -> Any:

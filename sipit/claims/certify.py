@@ -8,7 +8,6 @@ from itertools import combinations, islice
 from typing import Any
 
 from numerics.dtypes import name_of
-from numerics.graphs.capture import capture_graph
 from proofs.arithmetic.base import Undecided
 from proofs.arithmetic.fixed_point import LARGEST
 from proofs.errors import InvalidInput
@@ -23,7 +22,8 @@ from sipit.claims.certify_vocabulary import float64_distance, vocabulary_margin
 from sipit.claims.fields import MOST_LISTED, separated
 from sipit.claims.float_noise import noise_budget
 from sipit.claims.kept_enclosures import KeptTrails
-from sipit.claims.weights import remember, weights_of
+from sipit.claims.same_network import graphs_as_it_runs
+from sipit.claims.weights import remember
 from sipit.memory import available_memory
 from sipit.models import LanguageModel
 from sipit.prompts.reading import Prompt, tokenize
@@ -115,9 +115,7 @@ def _found(
         return margin.verdict, result, str(margin.weights["sha256"])
     if vocabulary is not None:
         rows = _continuations(model, rows, vocabulary)
-    lengths = sorted({len(row) for row in rows})
-    graphs = [capture_graph(model.module.config, chosen, "eager", length=n, stored=True) for n in lengths]
-    weights, tied = weights_of(model, graphs)
+    graphs, weights, tied = graphs_as_it_runs(model, chosen, rows)
     digest = weights_digest(weights)["sha256"]
     trails = KeptTrails(f"{digest[:16]}-{chosen}-{bits or 'auto'}", graphs)
     certificate = certify_separation(

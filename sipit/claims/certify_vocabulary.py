@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from numerics.graphs.capture import capture_graph
 from proofs.enclosures.continuations import ARITHMETIC
 from proofs.enclosures.enclosure import Enclosure
 from proofs.errors import InvalidInput
@@ -15,7 +14,8 @@ from proofs.provers.separation import SeparationCertificate
 from proofs.provers.vocabulary import VocabularyMargin, certify_vocabulary
 from proofs.structure.equal_prompts import UNTOLD
 from sipit.claims import fields
-from sipit.claims.weights import remember, weights_of
+from sipit.claims.same_network import graphs_as_it_runs
+from sipit.claims.weights import remember
 from sipit.models import LanguageModel
 
 EXACT = "the closest tokens in exact fixed point with proved radii"
@@ -39,8 +39,7 @@ def vocabulary_margin(
     if tokens < 2:
         raise InvalidInput(f"Expected at least 2 tokens of the vocabulary, but got {tokens}; name more.")
     prefix = rows[0]
-    graph = capture_graph(model.module.config, layer, "eager", length=len(prefix) + 1, stored=True)
-    weights, tied = weights_of(model, [graph])
+    (graph,), weights, tied = graphs_as_it_runs(model, layer, [[*prefix, 0]])
     count = min(tokens, model.vocabulary_size)
     margin = certify_vocabulary(graph, weights, prefix, count, workers=processors(), progress=progress)
     named = {"tied": tied, "model": model.name}

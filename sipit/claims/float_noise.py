@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from numerics.graphs.float64 import TorchArithmetic
+from numerics.graphs.float64 import segment_states
 from proofs.enclosures.distances import lower_bound
 from proofs.enclosures.enclosure import Enclosure
-from proofs.enclosures.segments import STATE, cuts, inputs_of, segments
 from proofs.enclosures.trail import Trail
 from proofs.network.graph import Graph
-from proofs.operations.interpreter import evaluate
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
 from sipit.models.layers import layered_states
@@ -51,7 +49,8 @@ def noise_budget(
         runs = [layered_states(rounded, trail.tokens, range(1, layer + 1))[:, -1] for trail in chosen]
         errors[name] = _largest([list(run.double().cpu().numpy()) for run in runs], ends)
         del rounded
-    errors[CAST_FREE] = _largest([_cast_free(by_length[len(t.tokens)], t.tokens, weights) for t in chosen], ends)
+    cast_free = [segment_states(by_length[len(trail.tokens)], trail.tokens, weights) for trail in chosen]
+    errors[CAST_FREE] = _largest([[state[0, -1].numpy() for state in states] for states in cast_free], ends)
     layers: list[dict[str, Any]] = []
     for place in range(layer):
         states = [end[place] for end in ends]
@@ -65,21 +64,6 @@ def noise_budget(
             }
         )
     return {"prompts": len(chosen), "layers": layers}
-
-
-def _cast_free(graph: Graph, tokens: Sequence[int], weights: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float64]]:
-    """The last state after every block by the captured graph in float64."""
-    state: Any = None
-    found: list[NDArray[np.float64]] = []
-    with torch.no_grad():
-        for segment in segments(graph, cuts(graph)):
-            inputs: dict[str, Any] = {"tokens": np.array([tokens], dtype=np.int64), STATE: state}
-            for name in inputs_of(segment):
-                if name != STATE:
-                    inputs[name] = torch.from_numpy(np.array(weights[name], dtype=np.float64))
-            state = evaluate(segment, inputs, TorchArithmetic())
-            found.append(state[0, -1].numpy())
-    return found
 
 
 def _largest(runs: Sequence[Sequence[NDArray[np.float64]]], ends: Sequence[Sequence[Enclosure]]) -> list[float]:
