@@ -77,6 +77,11 @@ class _UpTo(torch.nn.Module):
                 "Expected the model to run its blocks in order, but the layer was never reached; name another layer, "
                 "or give a module without a config, which is captured whole."
             )
+        if len(reached) > 1:
+            raise Unsupported(
+                f"Expected the model to run each block once, but runs block {max(self._layer, 1)} of them {len(reached)} times; "
+                "name a layer outside the loop, or give a module without a config, which is captured whole."
+            )
         return reached[0]
 
 
@@ -152,7 +157,11 @@ def capture_graph(
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     buffers, run = Buffers.of_class(model, stored=stored), _UpTo(model, blocks, chosen)
-    return _export(run, model, buffers, length, layer=chosen, vocabulary=text.vocab_size, about=about)
+    graph = _export(run, model, buffers, length, layer=chosen, vocabulary=text.vocab_size, about=about)
+    shape = graph.nodes[graph.output].type.shape
+    if len(shape) != 3 or shape[:2] != (1, length):
+        raise Unsupported(f"Expected states of shape (1, {length}, width), but got {shape}; give another class.")
+    return graph
 
 
 def read_config(source: Any) -> Any:

@@ -68,12 +68,12 @@ def _first_block(found: Obstructions) -> int:
 
 
 def sees_later_tokens(graph: Graph, *, seed: int = 0) -> bool | None:
-    """Whether the first state changes with the last token, at random parameters in float64; None if not evaluable."""
+    """Whether a state changes with the last token behind it, at random parameters in float64; None if not evaluable."""
     tokens = [[1] * graph.length, [1] * (graph.length - 1) + [2]]
     here, there = (_states(graph, prompt, seed) for prompt in tokens)
     if here is None or there is None:
         return None
-    first, second = here[0], there[0]
+    first, second = here[:-1], there[:-1]
     return bool((first - second).abs().max() > 1e-9 * first.abs().max())
 
 

@@ -29,6 +29,7 @@ SMALL = {
     "mamba_d_state": 4, "mamba_d_ssm": 64, "mamba_dt_rank": 4, "mamba_chunk_size": 4, "ssm_state_size": 4,
     "state_size": 4, "time_step_rank": 4, "chunk_size": 4, "n_groups": 2,
     "sliding_window": 8, "sliding_window_size": 8, "window_size": 8, "attention_window_size": 8,
+    "local_attention": 16,
     "conv_L_cache": 8, "conv_kernel": 8, "conv_kernel_size": 8, "linear_conv_kernel_dim": 8, "mamba_d_conv": 8,
     "short_conv_kernel_size": 8, "d_conv": 8, "conv1d_width": 8, "conv_size": 8,
     "attention_chunk_size": 8, "index_topk": 8, "indexer_budget": 8, "adapter_rank": 4, "router_hidden_size": 16,

@@ -67,8 +67,9 @@ def capture(
     Raises:
         InvalidInput: a bad prompt, layer or observation, `cached` together with a batch, or states that are not
             finite.
-        Unsupported: the model has no such tensor; or `cached`, and the body continues a prompt from nothing that it
-            returns, looks at its length, or goes on otherwise than in one forward.
+        Unsupported: the model has no such tensor, or draws random numbers as it runs; or `cached`, and the body
+            continues a prompt from nothing that it returns, looks at its length, or goes on otherwise than in one
+            forward.
     """
     check_loaded(model)
     chosen = Observation.of(observe, layer, top).within(model.layers, model.name)
@@ -94,6 +95,7 @@ def capture(
             f"{model.lengths.reason}; capture by one forward."
         )
     arrays: list[torch.Tensor] = []
+    before = _chance(model.device)
     for start in range(0, len(token_ids), batch):
         group = token_ids[start : start + batch]
         together = None if cached else _together(network, group, padding, compared)
@@ -102,6 +104,8 @@ def capture(
             ran(len(group), len(group) == 1 or together is not None)
         if progress is not None:
             progress(len(arrays), len(token_ids))
+    if not torch.equal(before, _chance(model.device)):
+        _expect_repeated(network, max(token_ids, key=len))
     if cached and compared:
         expect_as_one_forward(network, token_ids, arrays)
     if chosen.top is not None:
@@ -180,6 +184,23 @@ def _token_by_token(network: Network, token_ids: list[int]) -> torch.Tensor:
             state = network.run(token[None, None], memory=memory, positions=at)
         states.append(state[0].clone())
     return torch.cat(states)
+
+
+def _chance(device: torch.device) -> torch.Tensor:
+    """Where the generators of random numbers stand that a model may draw from."""
+    own = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return torch.cat([torch.get_rng_state(), *own])
+
+
+def _expect_repeated(network: Network, token_ids: list[int]) -> None:
+    """Raises Unsupported where two runs of a prompt differ, as with hashes that are drawn anew for each."""
+    first, second = _alone(network, [token_ids, token_ids])
+    if not agree(first.double(), second.double(), network.model.dtype):
+        raise Unsupported(
+            f"Expected states that a prompt decides, but {type(network.model.module).__name__} draws random numbers as "
+            f"it runs, and two runs of {len(token_ids)} tokens differ; fix its seed in the configuration, or give a "
+            "shorter prompt."
+        )
 
 
 def expect_as_one_forward(network: Network, prompts: list[list[int]], arrays: Sequence[torch.Tensor]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sipit
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 from sipit.cli import run
 from sipit.prompts.reading import read_prompts, tokenize
 from sipit.states import capturing, layered
@@ -304,3 +304,24 @@ def test_prompts_of_which_nothing_was_to_run_together_are_not_said_to_have_run_a
         result = json.loads(said.out)["result"]
         assert (result["batch"], result["alone"]) == (1, 0)
         assert "alone" not in said.err
+
+
+@pytest.mark.parametrize(("seed", "layer"), [(None, 1), (None, 2), (3, 2)])
+def test_states_that_a_prompt_does_not_decide_are_refused(seed, layer):
+    """As in a Reformer, whose hashes are drawn for every run of a long prompt unless its configuration has a seed."""
+
+    def drawn(_module, _arguments, output):
+        if output.shape[1] < 20:
+            return output
+        if seed is not None:
+            torch.manual_seed(seed)
+        return output + torch.randn(output.shape)
+
+    model = altered("gpt2", lambda module: module.transformer.h[1].register_forward_hook(drawn))
+    prompts = [[1, 2, 3], list(range(30))]
+    sipit.capture(model, prompts[:1], layer=2)
+    if seed is None and layer == 2:
+        with pytest.raises(Unsupported, match="two runs of 30 tokens differ"):
+            sipit.capture(model, prompts, layer=2)
+    else:
+        sipit.capture(model, prompts, layer=layer)
