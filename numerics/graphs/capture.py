@@ -79,8 +79,9 @@ class _UpTo(torch.nn.Module):
             )
         if len(reached) > 1:
             raise Unsupported(
-                f"Expected the model to run each block once, but runs block {max(self._layer, 1)} of them {len(reached)} times; "
-                "name a layer outside the loop, or give a module without a config, which is captured whole."
+                f"Expected the model to run each block once, but it runs block {max(self._layer, 1)} "
+                f"{len(reached)} times; name a layer outside the loop, or give a module without a config, which is "
+                "captured whole."
             )
         return reached[0]
 

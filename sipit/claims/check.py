@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from numerics.dtypes import name_of
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import Record
 from proofs.kernel.collisions import find_collisions
 from proofs.kernel.door import SHORTEST
@@ -89,6 +89,7 @@ def check_model(
     from numerics.graphs.positions import position_scheme
     from numerics.graphs.small_graphs import small_graph, witness_in_small_copy
     from numerics.graphs.windows import window
+    from numerics.networks.shrinking import small_copy
     from numerics.networks.text_class import context_of
 
     watch = Stopwatch()
@@ -109,6 +110,8 @@ def check_model(
     graph, others = graphs[LENGTH], {length: graphs[length] for length in lengths[1:]}
     tried = sum(kind.size for _, kind in graph.parameters()) <= LARGEST_SUBJECT
     small = graph if tried else small_graph(config, attention, length=ON_SMALL_COPY)
+    if small is not None:
+        _expect_its_class(small, config if tried else small_copy(config), attention)
     looks_back = _causal(graph, small)
     found = prove_analytic(graph)
     if isinstance(found, Obstructions):
@@ -240,6 +243,19 @@ def _causal(graph: Graph, small: Graph | None) -> bool | None:
             "give a decoder, or a config with is_decoder set where the class knows it."
         )
     return None
+
+
+def _expect_its_class(graph: Graph, config: Any, attention: Any) -> None:
+    """Raises Unsupported where a graph computes something else than the class that it was captured from."""
+    from numerics.graphs.as_its_class import departs
+
+    found = departs(graph, config, attention)
+    if found is not None:
+        raise Unsupported(
+            f"Expected the captured graph to compute what {graph.about['architecture']} does, but at random parameters "
+            f"their states are {found[0]:.2g} apart, where rounding explains {found[1]:.2g}; name another --attention, "
+            "or another class."
+        )
 
 
 def _bos(tokenizer: Any) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from numpy.typing import NDArray
 
+from numerics.graphs.as_its_class import explained
 from numerics.graphs.capture import capture_graph
 from numerics.graphs.float64 import segment_states
 from proofs.errors import Unsupported
@@ -15,7 +16,6 @@ from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
 from sipit.models.layers import layered_states
 
-ROUNDINGS = 64  # times what float32 makes of the graph; what is farther away is no rounding
 WIDE = (torch.float32, torch.float64)  # the second where the first overflows
 
 AsCaptured = tuple[list[Graph], dict[str, NDArray[Any]], dict[str, list[str]]]
@@ -58,12 +58,7 @@ def expect_same_network(
         tokens = next(row for row in rows if len(row) == graph.length)
         exact, rounded = (_state(graph, tokens, weights, dtype) for dtype in WIDE[::-1])
         theirs = _library(model, tokens, graph.layer)
-        if theirs.shape != exact.shape:
-            apart, allowed = float("inf"), 0.0
-        else:
-            noise = (rounded - exact).norm().nan_to_num(0.0, posinf=0.0)
-            apart = float((theirs - exact).norm())
-            allowed = ROUNDINGS * float(noise + torch.finfo(torch.float32).eps * exact.norm())
+        apart, allowed = explained(theirs, exact, rounded)
         if not apart <= allowed:
             raise Unsupported(
                 f"Expected the captured graph to compute what {type(model.module).__name__} does, but for "

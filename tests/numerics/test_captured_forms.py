@@ -1,14 +1,16 @@
 """Networks that are no plain stacks of blocks are not captured as if they were: loops, states the other way around."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from transformers import AutoConfig
 
+from numerics.graphs.as_its_class import departs
 from numerics.graphs.capture import capture_graph
 from numerics.graphs.small_graphs import sees_later_tokens
 from numerics.networks.shrinking import small_copy
-from proofs import Unsupported
+from proofs import Graph, Unsupported
 
 
 def small(name: str, **fields: Any) -> Any:
@@ -16,7 +18,7 @@ def small(name: str, **fields: Any) -> Any:
 
 
 def test_a_block_that_runs_more_than_once_has_no_one_state() -> None:
-    with pytest.raises(Unsupported, match="runs block 2 of them 6 times"):
+    with pytest.raises(Unsupported, match="it runs block 2 6 times"):
         capture_graph(small("hrm_text"))
 
 
@@ -33,3 +35,22 @@ def test_later_tokens_are_looked_for_in_every_state(mixed: bool) -> None:
 
 def test_the_windows_of_a_small_copy_are_narrow_where_the_class_makes_them_of_another_number() -> None:
     assert small("modernbert-decoder").sliding_window == 8
+
+
+def changed(graph: Graph, number: int, operation: str) -> Graph:
+    nodes = list(graph.nodes)
+    nodes[number] = replace(nodes[number], operation=operation)
+    return replace(graph, nodes=tuple(nodes))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mixtral"])
+def test_a_graph_of_another_network_departs_from_the_class(name: str) -> None:
+    config = small(name)
+    graph = capture_graph(config, length=5)
+    assert departs(graph, config, "eager") is None
+    others = {"tanh": "sigmoid", "sigmoid": "tanh", "exp": "cos", "cos": "sin", "rsqrt": "sqrt"}
+    places = [i for i, node in enumerate(graph.nodes) if node.operation in others]
+    for number in places[:: max(1, len(places) // 6)]:
+        found = departs(changed(graph, number, others[graph.nodes[number].operation]), config, "eager")
+        assert found is not None, graph.nodes[number]
+        assert found[0] > found[1]

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from transformers import GPT2Config, LlamaConfig
 
+import sipit
 from numerics.graphs.capture import capture_graph
 from numerics.graphs.positions import position_scheme
-from proofs import InvalidInput, Verdict
+from proofs import InvalidInput, Unsupported, Verdict
 from sipit.claims.check import check_model, config_alone
 from sipit.claims.verify import verify_record
 from sipit.cli import run
@@ -331,3 +332,13 @@ def test_a_record_that_states_more_than_its_certificate_is_rejected(
     outcome = verify_record(stored(tmp_path, json.dumps(placed(proof, ("result", name), value))))
     assert outcome.verdict is Verdict.REJECTED
     assert f"the record.result.{name}" in outcome.result["reason"]
+
+
+def test_nothing_is_said_of_a_graph_that_is_another_network_than_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numerics.graphs import as_its_class
+
+    monkeypatch.setattr(as_its_class, "explained", lambda *states: (1.0, 0.5))
+    with pytest.raises(Unsupported, match="GPT2LMHeadModel does, but at random parameters their states are 1 apart"):
+        check_model("tiny-gpt2")
+    monkeypatch.setattr(as_its_class, "build", lambda *_, **__: sipit.load_model("nosuch"))
+    assert check_model("tiny-gpt2").verdict == "proved"  # a class that does not run is none that differs
