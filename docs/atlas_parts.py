@@ -117,7 +117,7 @@ def collisions(name: str) -> dict[str, Any]:
     built = {length: small_graph(config, length=length) for length in SHORT}
     graphs = {length: graph for length, graph in built.items() if graph is not None}
     if len(graphs) < len(built):
-        raise _Unbuildable("The library builds no small copy.")
+        raise _Unbuildable("No small copy is built and captured.")
     found = find_collisions(graphs)
     scheme = position_scheme(graphs, config, small_graph(config), "eager").scheme
     return {
