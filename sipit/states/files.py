@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from proofs.arguments import path_of, whole_number
+from proofs.arguments import path_of
 from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import write_atomically
 from sipit.models import LanguageModel
 from sipit.observations.heads import with_heads_beside
 from sipit.observations.latent import latent_rows
 from sipit.observations.network import observed_network
-from sipit.observations.observation import Observation
+from sipit.observations.observation import Observation, named_layers
 from sipit.observations.routes import routes_beside
 from sipit.observations.top import unpacked
 from sipit.states.arrays import as_arrays, check_finite, way_out
@@ -245,13 +245,13 @@ def look_into(
         return _joined(path, layer, observe, top, model)
     container = None if is_json(path) else read_container(path)
     if container is None or "sipit" not in container.metadata:
-        named, asked = _named(layer), _asked(observe, layer, top)
+        named, asked = named_layers(layer), _asked(observe, layer, top)
         given = path if container is None else container
         contents = read_contents(given, named=named, heads=asked.per_head, ids=asked.discrete, model=model)
         return _foreign(path, contents, asked)
     manifest = read_manifest(path, container.metadata["sipit"])
     if manifest.layers is not None:
-        container, manifest = _of_layer(container, manifest, whole_number(layer))
+        container, manifest = _of_layer(container, manifest, named_layers(layer))
     return FileStates(_own_arrays(container), manifest.observed, manifest)
 
 
@@ -288,14 +288,8 @@ def _path(path: Any) -> Path:
 
 def _asked(observe: Any, layer: Any, top: int | None) -> Observation:
     """What is asked for; of several layers that name the sets of rows of a file of the residual stream, the first."""
-    first = layer[0] if observe is None and isinstance(layer, tuple) else layer
-    return Observation.of(observe, whole_number(first), top)
-
-
-def _named(layer: Any) -> tuple[Any, ...]:
-    if layer is None:
-        return ()
-    return layer if isinstance(layer, tuple) else (whole_number(layer),)
+    layers = named_layers(layer)
+    return Observation.of(observe, (layers[:1] if observe is None else layers) or None, top)
 
 
 def _foreign(path: Path, contents: Contents, observation: Observation) -> FileStates:
@@ -349,13 +343,14 @@ def _own_arrays(container: Container) -> tuple[torch.Tensor, ...]:
     return tuple(arrays[0] if arrays[0].ndim == 3 else arrays)
 
 
-def _of_layer(container: Container, manifest: Manifest, layer: Any) -> tuple[Container, Manifest]:
+def _of_layer(container: Container, manifest: Manifest, named: tuple[Any, ...]) -> tuple[Container, Manifest]:
     """The tensors of one layer of a file that holds several."""
-    if layer not in (manifest.layers or ()):
+    if len(named) != 1 or named[0] not in (manifest.layers or ()):
         held = ",".join(map(str, manifest.layers or ()))
-        named = "none" if layer is None else layer
+        given = ",".join(map(str, named)) or "none"
         raise InvalidInput(
-            f"Expected one of the layers {held} that {container.path} holds, but got {named}; name it with --layer."
+            f"Expected one of the layers {held} that {container.path} holds, but got {given}; name it with --layer."
         )
+    (layer,) = named
     chosen = tuple(tensor for tensor in container.tensors if tensor.name.endswith(f".{layer}"))
     return replace(container, tensors=chosen), replace(manifest, layer=layer, layers=None, observation=None)

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 import sipit
 from proofs.errors import InvalidInput
 from sipit.cli import run
+from sipit.states.layered import capture_layers, write_layers
 from sipit.states.readers.contents import Place
 from tests.sipit.cases import tiny
 from tests.sipit.foreign_files import IDS, WRITTEN, lens, sglang, streams, vllm
@@ -85,6 +86,18 @@ def test_sets_of_rows_of_vllm_are_named_in_their_order(tmp_path, capsys):
     vllm(path, model, [2])
     assert inverted(capsys, path, "2")[1]["result"]["layer"] == 2
     assert inverted(capsys, path, "0")[0] == 1
+
+
+def test_layers_are_named_in_a_list_as_well(tmp_path):
+    path, model = tmp_path / "s.safetensors", tiny("llama")
+    vllm(path, model, [2])
+    assert torch.equal(sipit.read_states(path, layer=[2])[0], streams(model)[0][2])
+    with pytest.raises(InvalidInput, match="for each of the 1 sets"):
+        sipit.read_states(path, layer=[0, 1], observe="keys")
+    write_layers(path, capture_layers(model, [IDS], [1, 2]))
+    assert torch.equal(sipit.read_states(path, layer=[2])[0], streams(model)[0][2])
+    with pytest.raises(InvalidInput, match=r"but got 1,2; name"):
+        sipit.read_states(path, layer=[1, 2])
 
 
 def test_a_stack_of_prompts_stays_one_though_there_are_as_many_as_layers(tmp_path):
