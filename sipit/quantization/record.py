@@ -17,7 +17,7 @@ from proofs.evidence import Record
 from sipit.models import LanguageModel
 from sipit.prompts.builtin_text import random_tokens, section_prompts
 from sipit.quantization.result import findings, verdict_of
-from sipit.quantization.study import QUICK, Extent, Study, chosen_formats
+from sipit.quantization.study import Extent, Study, chosen_formats, extent_of
 from sipit.record import Stages, Stopwatch, provenance, silent
 
 QUICK_FORMATS = ("float32", "bf16", "fp16", "int8", "int4", "nf4", "Q4_1", "int8-states", "int4-states")
@@ -55,7 +55,7 @@ def quantization_record(
     watch = Stopwatch() if watch is None else watch
     names = formats if formats is not None else QUICK_FORMATS if quick else tuple(FORMATS)
     chosen = chosen_formats(names)
-    extent = QUICK if quick else Extent()
+    extent = extent_of(quick)
     at = _layers(model, layers, quick)
     with stages("preparing") as progress:
         used = _prompts(model, prompts, extent, seed)

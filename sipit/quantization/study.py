@@ -69,6 +69,11 @@ class Extent:
 QUICK = Extent(prompts=4, length=12, places=3, scanned=2048, nearest=256, states=500, crossed=1, budget=1.5)
 
 
+def extent_of(quick: bool) -> Extent:
+    """How much is looked at by a quick study, or by a whole one."""
+    return QUICK if quick else Extent()
+
+
 def chosen_formats(names: Sequence[str]) -> list[Format]:
     """The formats of their names, each once.
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from numerics.formats import FORMATS
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
+from proofs.verdict import Verdict
+from sipit.cli import run
 from sipit.collisions.known import families_at
 from sipit.models.layers import layered_states
 from sipit.prompts.corpora import whole_prompts
@@ -186,6 +188,15 @@ def test_a_layer_or_a_format_that_is_named_twice_is_looked_at_once():
 def test_an_unknown_format_is_refused():
     with pytest.raises(InvalidInput, match="int3"):
         chosen_formats(["int3"])
+
+
+def test_what_was_left_of_given_prompts_is_said_by_the_limits_themselves(tmp_path, monkeypatch, capsys):
+    """Not by the longest prompt that was looked at, which may be shorter."""
+    seen = Record("quantization", Verdict.UNDECIDED, {"prompts": 4, "length": 1, "formats": []})
+    monkeypatch.setattr("sipit.quantization.record.quantization_record", lambda *_, **__: seen)
+    (tmp_path / "p.txt").write_text("a\n" * 9)
+    run(["quantization", "tiny-gpt2", "--quick", "--prompts", str(tmp_path / "p.txt")])
+    assert "the first 4 of 9 prompts, and of each at 12 tokens at most" in capsys.readouterr().err
 
 
 @pytest.mark.slow

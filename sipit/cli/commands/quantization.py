@@ -35,6 +35,7 @@ def quantization(
     language_model = load(model, dtype=dtype, device=device, seed=seed)
     from sipit.prompts.reading import read_prompts, tokenize
     from sipit.quantization.record import quantization_record
+    from sipit.quantization.study import extent_of
 
     ids = None
     if prompts is not None:
@@ -49,9 +50,9 @@ def quantization(
         stages=progress,
         watch=watch,
     )
-    used, length = record.result["prompts"], record.result["length"]
-    if ids is not None and (len(ids) > used or max(map(len, ids)) > length):
-        say(f"looked at the first {used} of {len(ids)} prompts, and of each at {length} tokens at most")
+    used, most = record.result["prompts"], extent_of(quick).length  # the record has the longest of those looked at
+    if ids is not None and (len(ids) > used or max(map(len, ids)) > most):
+        say(f"looked at the first {used} of {len(ids)} prompts, and of each at {most} tokens at most")
     finish(record, as_json=as_json, output=output, show=lambda: _show(record.result))
 
 
