@@ -18,6 +18,10 @@ _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
 _ADAPTED = re.compile(r"\.lora_|\.(?:lora|hada|lokr|ia3|oft|vera)_\w+\b")  # names of what adapters add to a weight
 _NO_WEIGHTS = frozenset({"F4", "F6_E2M3", "F6_E3M2", "F8_E8M0", "C64"})  # types that no layer computes with
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")  # how files of weights end that are not read
+# What a training run keeps beside a model, in files that end like those of weights and hold none.
+_BESIDE = re.compile(
+    r"(?:training_args|optimizer|scheduler|scaler|sampler|dl_state_dict|rng_state)(?:_\d+)*\.(?:bin|pt|pth)"
+)
 _LISTED = 3  # names of files in a sentence
 
 
@@ -125,7 +129,12 @@ def has_weights(name: str) -> bool:
 def not_read(folder: Path) -> str | None:
     """The first file of a folder that says that weights belong to it, and is none that they are read from."""
     names = sorted(path.name for path in folder.iterdir())
-    return next((name for name in names if name.endswith((*_PICKLED, ".index.json"))), None)
+    return next((name for name in names if _pickled(name) or name.endswith(".index.json")), None)
+
+
+def _pickled(name: str) -> bool:
+    """Whether a file of this name says that it holds weights in a form that is not read."""
+    return name.endswith(_PICKLED) and _BESIDE.fullmatch(name) is None
 
 
 def check_weights(folder: Path) -> Stored:
@@ -195,7 +204,7 @@ def _without_weights(folder: Path) -> str:
     others = [name for name in names if name.endswith(".safetensors")]
     if others:
         return f"{begin} there is only {', '.join(others[:_LISTED])}; call the file of the weights {SINGLE}."
-    pickles = [name for name in names if name.endswith(_PICKLED)]
+    pickles = [name for name in names if _pickled(name)]
     if pickles:
         return f"{begin} there is {pickles[0]}, and pickle files are refused; convert it with save_pretrained."
     return f"{begin} there are no weights; copy the model again, or give the folder of a whole one."

@@ -16,6 +16,7 @@ from proofs import InvalidInput, Unsupported, Verdict
 from sipit.claims.check import check_model, config_alone
 from sipit.claims.verify import verify_record
 from sipit.cli import run
+from sipit.models.stored import check_weights
 from tests.proofs.mutating import placed
 from tests.sipit.cases import ALL_FAMILIES, checked
 
@@ -182,6 +183,24 @@ def test_a_folder_with_weights_that_are_not_read_is_no_config_alone(tmp_path: Pa
     with pytest.raises(InvalidInput, match=rf"{re.escape(name)}, which is not read; .*config\.json"):
         check_model(str(tmp_path))
     assert config_alone(str(tmp_path / "config.json"))
+
+
+BESIDE = ["training_args.bin", "optimizer.pt", "optimizer_1.bin", "scheduler.pt", "scaler.pt", "rng_state_0.pth"]
+
+
+def test_what_a_training_run_keeps_beside_a_model_is_taken_for_no_weights(tmp_path: Path) -> None:
+    config = GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=64)
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
+    for name in BESIDE:
+        (tmp_path / name).write_bytes(b"?")
+    assert config_alone(str(tmp_path))
+    with pytest.raises(InvalidInput, match="there are no weights"):
+        check_weights(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"?")
+    with pytest.raises(InvalidInput, match=r"there is pytorch_model\.bin"):
+        check_weights(tmp_path)
+    with pytest.raises(InvalidInput, match=r"has pytorch_model\.bin"):
+        config_alone(str(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"schema": "other/1"}'])
