@@ -19,6 +19,8 @@ from sipit.noise.measured import Noise, measure_noise
 from sipit.noise.number_grid import grid_type
 from sipit.noise.spread import rounding_unit, spread_of_rounding
 from sipit.noise.stored_steps import ANYHOW, NEAREST, coarse_box
+from sipit.observations.observation import Observation
+from sipit.observations.top import without_ids
 from sipit.states.files import States, floats_in, look_into, manifest_of
 from sipit.states.manifest import Manifest
 
@@ -118,25 +120,37 @@ def format_of(rows: torch.Tensor, manifest: Manifest | None) -> Format:
     return Format(computed or stored, stored)
 
 
-def computed_type(path: Any, *, layer: Any = None, observe: Any = None, top: int | None = None) -> tuple[str, str]:
+def computed_type(
+    path: Any, *, layer: Any = None, observe: Any = None, top: int | None = None, projected: bool = False
+) -> tuple[str, str]:
     """In which type the states of a file were computed, by its name, and why it is thought so.
 
     Args:
         path, layer, observe, top: as for `read_states`. No model is needed: where only one could tell which tensors
             are meant, all floating-point ones are looked at.
+        projected: whether the file has projections of states, which are numbers of another type.
 
     Raises:
-        InvalidInput: as for `look_into`.
+        InvalidInput: as for `look_into`; or nobody says, and the values cannot: ids, whatever type holds them, lie on
+            the grid of every type, and projections on that which they were made in.
     """
     manifest = manifest_of(path)
     if manifest is not None:
         return manifest.dtype, f"the manifest of {path} says so"
+    asked = Observation.of(observe, top=top)
     try:
-        arrays = look_into(path, layer=layer, observe=observe, top=top).arrays
+        found = look_into(path, layer=layer, observe=observe, top=top)
+        seen, arrays = found.observation, tuple(without_ids(array, top) for array in found.arrays)
     except InvalidInput:
-        arrays = tuple(floats_in(path))
-        if not arrays:
+        seen, arrays = asked, tuple(floats_in(path))
+        if not arrays and not asked.discrete:
             raise
+    if projected or seen.discrete:
+        what = "projections of states" if projected else f"ids of {seen.words}"
+        raise InvalidInput(
+            f"Expected a file that says in which type its states were computed, but {path} has no manifest, and "
+            f"{what} do not show it; name it with --dtype."
+        )
     values = torch.cat([array.flatten() for array in arrays])
     return name_of(grid_type(values)), f"all values of {path} lie on its grid"
 

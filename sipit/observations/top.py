@@ -33,6 +33,11 @@ def packed(rows: torch.Tensor, count: int) -> torch.Tensor:
     return torch.cat([largest.indices.to(rows.dtype), largest.values], dim=-1)
 
 
+def without_ids(rows: torch.Tensor, count: int | None) -> torch.Tensor:
+    """The log-probabilities of rows (T, 2 K); rows of another shape, or where none are counted, as they are."""
+    return rows if count is None or rows.shape[-1] != 2 * count else rows[..., count:]
+
+
 def unpacked(rows: torch.Tensor, vocabulary: int, count: int, number: int) -> torch.Tensor:
     """The rows (T, V) that (T, 2 K) stand for; those of prompt `number`, for the message.
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import sipit
 from sipit.cli import run
@@ -57,6 +58,32 @@ def test_all_values_lie_on_the_grid_that_is_named(tmp_path):
     rows = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
     write_states(tmp_path / "s.safetensors", States((rows.bfloat16().float(), rows), 1))
     assert computed_type(tmp_path / "s.safetensors")[0] == "float32"
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float32])
+def test_ids_of_experts_do_not_say_what_chose_them(tmp_path, dtype, capsys):
+    """Small whole numbers lie on the grid of every type; taken for bfloat16 they had the wrong model loaded."""
+    path = tmp_path / "experts.safetensors"
+    save_file({"0": torch.tensor([[0, 2], [1, 3], [0, 1]]).to(dtype)}, path)
+    line = ["invert", "tiny-mixtral", "--states", str(path), "--observe", "experts", "--layer", "1"]
+    assert run([*line, "--dtype", "auto"]) == 2
+    told = capsys.readouterr().err
+    assert "ids of experts do not show it; name it with --dtype" in told and "computes in" not in told
+
+
+def test_projections_do_not_say_what_was_projected(tmp_path, capsys):
+    (tmp_path / "p.txt").write_text("Hello world\n")
+    save_file({"0": torch.randn(3, 8)}, tmp_path / "f.safetensors")
+    line = ["--states", str(tmp_path / "f.safetensors"), "--prompts", str(tmp_path / "p.txt"), "--layer", "1"]
+    assert run(["audit", "tiny-gpt2", *line, "--fingerprint", "8", "--dtype", "auto"]) == 2
+    assert "projections of states do not show it; name it with --dtype" in capsys.readouterr().err
+
+
+def test_the_ids_beside_the_largest_log_probabilities_are_not_looked_at(tmp_path):
+    """Those above 256 lie on no half grid, whatever the log-probabilities do."""
+    values = torch.tensor([[-0.5, -1.25], [-0.75, -2.5]])
+    save_file({"0": torch.cat([torch.tensor([[301.0, 7.0], [511.0, 9.0]]), values], 1)}, tmp_path / "t.safetensors")
+    assert computed_type(tmp_path / "t.safetensors", observe="logprobs", top=2)[0] == "bfloat16"
 
 
 def test_an_inversion_in_the_type_of_a_layer_that_is_named(tmp_path):

@@ -54,7 +54,7 @@ def audit(
     texts = [prompt for path in named for prompt in read_prompts(path)]
     place, manifest = parse_layer(layer), manifest_of(states)
     if dtype == "auto":
-        dtype, why = computed_type(states, layer=place)
+        dtype, why = computed_type(states, layer=place, projected=fingerprint is not None)
         say(f"claimed: computed in {dtype}, because {why}")
     claimed = dtype or (manifest.dtype if manifest is not None else "float32")
     kept = None if manifest is None else manifest.fingerprint
