@@ -18,7 +18,7 @@ from typing import Any
 
 from numerics.dtypes import name_of
 from proofs.arguments import whole_in
-from proofs.errors import InvalidInput, MissingResource
+from proofs.errors import InvalidInput, MissingResource, Unsupported
 from proofs.evidence import Record, write_atomically
 from proofs.verdict import Verdict
 from sipit.cache import cache_folder, can_write
@@ -27,8 +27,8 @@ from sipit.inversion.outcome import Inversion, Outcome
 from sipit.inversion.policies import check_policy
 from sipit.inversion.verifier import LISTED
 from sipit.models import LanguageModel
-from sipit.models.network import Layer
-from sipit.prompts.reading import read_prompts
+from sipit.models.network import Layer, check_layer
+from sipit.prompts.reading import read_prompts, tokenize
 from sipit.record import Progress, Stages, Stopwatch, provenance, silent
 from sipit.states.capturing import capture
 from sipit.states.files import States
@@ -98,6 +98,16 @@ class Fuzzer:
         """Whether prompts of so many tokens can be captured with a cache: what a model refuses is no failure."""
         return self.model.abilities.memory is not None and self.model.lengths.alike(1, longest)
 
+    def takes(self, example: Example) -> bool:
+        """Whether the model runs such an example at all; one kept by an earlier version, or by hand, it may refuse."""
+        try:
+            check_layer(self.model, example.layer)
+            tokenize(self.model, [list(example.token_ids)])
+        except (InvalidInput, Unsupported):
+            return False
+        length = len(example.token_ids)
+        return self.model.lengths.runs_in_parts(length) and (not example.cached or self.remembers(length))
+
     def failure(self, example: Example) -> Failure | None:
         """What is wrong with the answer to an example, or None."""
         try:
@@ -154,6 +164,8 @@ def fuzz(
 ) -> FuzzReport:
     """Tries known examples, then as many drawn ones as asked for; the same for the same seed and known examples.
 
+    What the model refuses is no failure: such examples are passed over (`Fuzzer.takes`).
+
     Args:
         fuzzer: whom the examples are given to.
         layer: where they are captured; None draws it too.
@@ -165,8 +177,11 @@ def fuzz(
 
     Raises:
         MissingResource: hypothesis is not installed.
-        InvalidInput: fewer than one example or token.
+        InvalidInput: fewer than one example or token, or a layer that the model has not.
+        Unsupported: the state behind a final norm, where there is none.
     """
+    if layer is not None:
+        check_layer(fuzzer.model, layer)
     if examples < 1 or longest < 1:
         raise InvalidInput(f"Expected at least one example and one token, but got {examples} and {longest}; ask more.")
     try:
@@ -180,7 +195,8 @@ def fuzz(
 
     from sipit import strategies
 
-    done = 0
+    lengths, done = fuzzer.model.lengths, 0
+    longest = longest if lengths.runs_in_parts(longest) else min(lengths.lengths)
     found: list[Failure] = []
 
     def attempt(example: Example) -> Failure | None:
@@ -190,7 +206,8 @@ def fuzz(
             progress(min(done, examples), examples)
         return fuzzer.failure(example)
 
-    found += [failure for example in known if (failure := attempt(example)) is not None]
+    taken = filter(fuzzer.takes, known)
+    found += [failure for example in taken if (failure := attempt(example)) is not None]
     drawn = st.builds(
         Example,
         strategies.prompts(fuzzer.model, max_length=longest).map(tuple),

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from sipit.cli import run
 from sipit.fuzzing import Example, Failure, FailureClass, Fuzzer, command_of, fuzz, judge, keep_failure, kept_examples
 from sipit.inversion.outcome import Outcome
 from sipit.models.architecture import Architecture, EqualRows, Weights, build_model
+from sipit.models.length import LengthDependence
 from tests.sipit.cases import assert_never_wrong, inverted, tiny
 
 NEAR = build_model(Architecture("llama"), Weights(0, (EqualRows(0, 1, 1e-6),)))  # rows 0 and 1 within the noise
@@ -76,6 +78,27 @@ def test_known_failures_are_tried_first(tmp_path):
     assert kept_examples(tmp_path, name="other", layer=None) == []
     report = fuzz(planted(lambda _: FailureClass.CRASH), layer=1, examples=1, known=[example])
     assert [failure.example for failure in report.failures] == [example]
+
+
+def test_kept_examples_that_the_model_refuses_are_passed_over():
+    """They would be called crashes of it, in this run and in every later one."""
+    model = tiny("gpt2")
+    chain, abilities = replace(model.decoder.chain, final_width=None), replace(model.abilities, memory=None)
+    model = replace(model, decoder=replace(model.decoder, chain=chain, abilities=abilities))
+    refused = [
+        Example((4, 7), 1, True), Example((4, 7), "final"), Example((4, 7), 9), Example((4, 7 * 10**6), 1),
+        Example((4,) * (model.limit + 1), 1), Example((), 1),
+    ]  # fmt: skip
+    report = fuzz(Fuzzer(model), layer=1, examples=2, known=[*refused, Example((4, 7), 1)])
+    assert (report.examples, report.failures) == (3, [])
+
+
+def test_nothing_is_drawn_that_the_model_refuses():
+    model = tiny("gpt2")
+    model = replace(model, decoder=replace(model.decoder, lengths=LengthDependence((2,))))
+    assert fuzz(Fuzzer(model), layer=1, examples=8, longest=6).failures == []
+    with pytest.raises(InvalidInput, match="layer from 0 to 2"):
+        fuzz(Fuzzer(model), layer=9, examples=8)
 
 
 def test_a_crash_is_a_finding_and_a_policy_that_is_none_is_not(monkeypatch):
