@@ -36,7 +36,7 @@ class Answer:
 
     `first_bad_row` is the first beyond the threshold, `speaking` how many rows can say anything, `reason` why it is
     undecided, `ratios` the scores of the rows over the threshold. `beyond_all` says that a row lies beyond what is
-    exceeded at the rate by any of all prompts, where each has its share of the rate.
+    exceeded at the rate of one test by any of all prompts, where each has its share of it (`_of_each_test`).
     """
 
     answer: str
@@ -81,11 +81,13 @@ class Audit(Shown):
         """Whether honest states of so many prompts look as these do with a probability of the rate at most.
 
         Each prompt has its rate: of a hundred honest ones some are called inconsistent. So one must lie far enough out
-        for all of them together, or more must be inconsistent than a binomial law has at that rate.
+        for all of them together, or more must be inconsistent than a binomial law has: two tests, each at half the
+        rate, since either may be failed by chance.
         """
-        bad = self.inconsistent
-        chance = float(stats.binom.sf(bad - 1, len(self.answers), self.rate))
-        return any(one.beyond_all for one in self.answers) or (bad > 0 and chance <= self.rate)
+        bad, prompts = self.inconsistent, len(self.answers)
+        chance = float(stats.binom.sf(bad - 1, prompts, self.rate))
+        many = bad > 0 and chance <= _of_each_test(self.rate, prompts)
+        return many or any(one.beyond_all for one in self.answers)
 
     @property
     def reason(self) -> str | None:
@@ -158,6 +160,11 @@ def audit_states(
     return Audit(tuple(answers), rate, thresholds[coarsest.stored], coarsest)
 
 
+def _of_each_test(rate: float, prompts: int) -> float:
+    """The rate of each of the two tests of so many prompts together; for one prompt both are the same test."""
+    return rate if prompts == 1 else rate / 2
+
+
 def _claim(model: LanguageModel, states: States, given: tuple[int, int] | None) -> Claim:
     manifest = states.manifest
     said = None if manifest is None or manifest.fingerprint is None else tuple(manifest.fingerprint)
@@ -212,7 +219,8 @@ def _answer(
     elif not bad and not speaking:
         reason = "rounding spreads every row as far as unrelated states are apart; 1 row that speaks is needed"
     answer = "undecided" if reason is not None else "inconsistent" if bad else "consistent"
-    far = answer == "inconsistent" and not bool((scores <= threshold.at(rate / prompts, len(tokens))).all())
+    share = _of_each_test(rate, prompts) / prompts
+    far = answer == "inconsistent" and not bool((scores <= threshold.at(share, len(tokens))).all())
     ratios = tuple(torch.where(scores == 0, 0.0, scores / most).tolist())  # where nothing rounds, 0 is allowed
     first = bad[0] if bad else None
     return Answer(answer, float(scores.max()), most, len(tokens), speaking, first, reason, far, ratios)

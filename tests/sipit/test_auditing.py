@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 from unittest.mock import ANY
 
 import pytest
@@ -16,7 +17,7 @@ import sipit
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.cli import run
-from sipit.privacy.audit import Answer, Audit, audit_states
+from sipit.privacy.audit import Answer, Audit, _answer, audit_states
 from sipit.privacy.extremes import Extremes, _fits, _quantile
 from sipit.privacy.fingerprint import fingerprint, fingerprinted
 from sipit.privacy.power import power_of
@@ -172,11 +173,48 @@ def test_as_many_inconsistent_prompts_as_the_rate_has_refute_nothing(prompts, ba
     chance = sum(math.comb(prompts, n) * 0.01**n * 0.99 ** (prompts - n) for n in range(bad, prompts + 1))
     if not bad:
         assert audit.verdict is Verdict.HELD
-    elif far or chance < 0.00999:
+    elif far or chance < (0.00999 if prompts == 1 else 0.00499) or prompts == 1:
         assert audit.verdict is Verdict.REFUTED
-    elif chance > 0.01001:
+    elif chance > 0.00501:
         assert audit.verdict is Verdict.UNDECIDED
     assert (audit.reason is None) == (audit.verdict is not Verdict.UNDECIDED)
+
+
+def scored(rate, prompts, score, asked):
+    """The answer to a prompt whose score is uniform between 0 and 1 where all is rounding."""
+    right = SimpleNamespace(scores=lambda seen: seen, spread=torch.zeros(1))
+    claim = SimpleNamespace(fingerprint=None, seen=lambda rows: rows, recomputed=lambda _tokens: right)
+
+    def at(rate, _rows):
+        asked.append(rate)
+        return 1 - rate
+
+    threshold = SimpleNamespace(at=at, runs=10**9, needed=lambda _rate: 1)
+    return _answer(claim, threshold, torch.tensor([score], dtype=torch.float64), [0], rate, prompts)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.3])
+def test_honest_prompts_together_are_refuted_at_the_stated_rate_at_most(rate):
+    """Exactly, however many there are: the probability that one lies far out, or that too many are inconsistent."""
+    for prompts in range(1, 101):
+        asked = []
+        answers = [scored(rate, prompts, score, asked) for score in (0.0, 1.0)]
+        assert [one.answer for one in answers] == ["consistent", "inconsistent"]
+        good, near = answers
+        far = min(asked)
+        near = replace(near, beyond_all=False)
+        many = next(
+            (
+                bad for bad in range(1, prompts + 1)
+                if Audit((*[near] * bad, *[good] * (prompts - bad)), rate, ANY, ANY).beyond_chance
+            ),
+            prompts + 1,
+        )  # fmt: skip
+        passed = sum(
+            math.comb(prompts, bad) * (rate - far) ** bad * (1 - rate) ** (prompts - bad) for bad in range(many)
+        )
+        assert 1 - passed <= rate * (1 + 1e-9)
+        assert prompts > 1 or 1 - passed == pytest.approx(rate)
 
 
 def test_runs_that_are_all_alike_are_one_run():
