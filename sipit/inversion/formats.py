@@ -20,6 +20,7 @@ from sipit.inversion.decision import clearly_farther
 from sipit.inversion.outcome import Inversion, Outcome
 from sipit.inversion.rounding import shown_to_the_nearest
 from sipit.inversion.verifier import TIE
+from sipit.inversion.withheld import withheld
 from sipit.models import LanguageModel
 from sipit.noise.number_grid import HALVES
 from sipit.noise.stored_steps import ANYHOW, NEAREST
@@ -32,6 +33,13 @@ _LARGEST_CLEAR_RESIDUAL = (
 _LARGEST_CROWDED_RESIDUAL = 0.05  # the same where massive coordinates let no token stand clear
 
 _MANY = 64  # coordinates other than zero that would all have to be rounded right by chance
+
+_NOT_SHOWN = "Not shown to have been rounded to the nearest when stored: values may have moved by a whole step."
+_NOT_TRIED = (
+    "Not shown to have been rounded to the nearest when stored, and the time budget ended before it was known what "
+    "fits if values moved by a whole step; raise --budget."
+)
+_IF_NEAREST = "fits if values were rounded to the nearest when stored; the budget ended before others were tried"
 
 _FITS = frozenset({Outcome.RECOVERED, Outcome.AMBIGUOUS})
 
@@ -129,15 +137,25 @@ def _met_exactly(model: LanguageModel, of: Format, found: Inversion) -> bool:
 
 
 def _however_rounded(model: LanguageModel, alone: States, of: Format, found: Inversion, again: Retry) -> Inversion:
-    """The answer for boxed rows that does not show that they were rounded to the nearest, in the larger box."""
+    """The answer for boxed rows that does not show that they were rounded to the nearest, in the larger box.
+
+    Where the time ends before that is done, what was found stays, but for tokens that the larger box might not name.
+    """
     named = any(token.outcome is Outcome.RECOVERED for token in found.tokens)
     if not named and not _nearly_found(found, boxed=True):
         return found
     retried = _retried(model, alone, of._replace(boxed=ANYHOW), again)
-    if retried is None or retried[1].token_ids == found.token_ids:
+    if retried is None:
         return found
-    note = "Not shown to have been rounded to the nearest when stored: values may have moved by a whole step."
-    return replace(retried[1], note=note)
+    _, larger = retried
+    if larger.outcome is Outcome.BUDGET_EXHAUSTED:
+        return _noted(withheld(found, larger, _IF_NEAREST), _NOT_TRIED)
+    return found if larger.token_ids == found.token_ids else _noted(larger, _NOT_SHOWN)
+
+
+def _noted(inversion: Inversion, note: str) -> Inversion:
+    """The same answer with one more sentence beside it."""
+    return replace(inversion, note=" ".join(filter(None, (inversion.note, note))) or None)
 
 
 def _as_computed(model: LanguageModel, alone: States, found: Inversion, again: Retry) -> Inversion:
@@ -146,7 +164,7 @@ def _as_computed(model: LanguageModel, alone: States, found: Inversion, again: R
     if retried is None or retried[1].outcome is not Outcome.RECOVERED:
         return found
     tolerance, other = retried
-    return replace(other, note=f"Not rounded when stored: all of it is met within {tolerance.value:.1e} as it stands.")
+    return _noted(other, f"Not rounded when stored: all of it is met within {tolerance.value:.1e} as it stands.")
 
 
 def _retried(model: LanguageModel, alone: States, of: Format, again: Retry) -> tuple[Tolerance, Inversion] | None:
@@ -176,11 +194,11 @@ def _in_half_types(model: LanguageModel, alone: States, of: Format, found: Inver
         if other.outcome in _FITS:
             first = f"Nothing fits as computed in {name_of(of.computed)}"
             note = f"{first}; as computed in {name}, with the tolerance for that ({tolerance.value:.1e}), this does."
-            return replace(other, note=note)
+            return _noted(other, note)
         ended = other.outcome is Outcome.BUDGET_EXHAUSTED
         said.append(f"{name} (the time budget ended)" if ended else name)
     tried = f" Tried as computed in {', '.join([name_of(of.computed), *said])}." if said else ""
-    return replace(found, note=tried.strip() or None)
+    return _noted(found, tried.strip())
 
 
 def _only_rounded(model: LanguageModel, rows: torch.Tensor, of: Format, found: Inversion) -> bool:
@@ -214,7 +232,7 @@ def _as_rounded(model: LanguageModel, alone: States, of: Format, found: Inversio
     if other.outcome not in _FITS:
         return found
     note = f"As computed in {name_of(model.dtype)} and rounded to {name_of(of.stored)} when stored, all of it fits"
-    return replace(other, note=f"{note} within {tolerance.value:.1e} of what would be stored alike.")
+    return _noted(other, f"{note} within {tolerance.value:.1e} of what would be stored alike.")
 
 
 def _nearly_found(inversion: Inversion, *, boxed: bool) -> bool:

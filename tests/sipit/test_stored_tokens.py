@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sipit
+from sipit.inversion.inverter import Inverter
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.partial import invert_partial
 from sipit.models.copies import in_dtype
@@ -77,6 +78,56 @@ def test_so_they_do_however_they_were_rounded(how, observe, layer):
         assert inversion.note is not None and "whole step" in inversion.note
 
 
+@pytest.fixture
+def one_search(monkeypatch):
+    """Lets every search but the first end for want of time before it begins."""
+    begun, genuine = [], Inverter._search
+
+    def search(self, *arguments):
+        begun.append(genuine(self, *arguments))
+        if len(begun) > 1:
+            begun[-1].clock.charge(float("inf"))
+        return begun[-1]
+
+    monkeypatch.setattr(Inverter, "_search", search)
+    return begun
+
+
+@pytest.mark.parametrize("how", ROUNDED)
+def test_what_was_found_is_not_lost_where_the_time_ends_in_the_larger_box(how, one_search):
+    """In the smaller one a token may be named, or none: none stays named, and what was found is listed."""
+    model, prompt = tiny("llama"), [200]
+    states = sipit.capture(model, [prompt], layer=2)
+    stored = sipit.States([integers(one, bits=8, grouped="head", rounded=ROUNDED[how]) for one in states], layer=2)
+    (inversion,) = inverted(model, stored, [prompt])
+    assert len(one_search) > 1 and inversion.token_ids == [None] and inversion.matches_truth is False
+    assert "the time budget ended before it was known what fits if values moved" in inversion.note
+    if how == "nearest":
+        assert inversion.outcome is Outcome.BUDGET_EXHAUSTED
+        assert [(one.token_ids, "rounded to the nearest" in one.reason) for one in inversion.alternatives] == [
+            ([200], True)
+        ]
+        assert (inversion.text, inversion.pieces) == (None, [None]) and inversion.tokens[0].residual is not None
+    else:
+        assert inversion.outcome is Outcome.NOT_FOUND and inversion.alternatives[0].token_ids
+
+
+def test_several_tokens_that_fit_stay_where_the_time_ends_in_the_larger_box(one_search):
+    model = altered("llama", lambda module: twin(module, 0.05))
+    step = model.module.get_input_embeddings().weight[200].detach().abs().amax() / 127
+    (rows,) = sipit.capture(model, [[9, 200]], layer=0)
+    (inversion,) = inverted(model, sipit.States([torch.round(rows / step) * step], layer=0))
+    assert [one.outcome for one in inversion.tokens] == [Outcome.BUDGET_EXHAUSTED, Outcome.AMBIGUOUS]
+    assert [{*one.token_ids} for one in inversion.alternatives] == [{9}, {77, 200}]
+
+
+def twin(module, beside, cut=False):
+    """Makes row 77 one that lies a part of a step beside row 200 in every coordinate."""
+    rows = module.get_input_embeddings().weight
+    step = rows[200].abs().amax() / 127
+    rows[77] = rows[200] + beside * step * (rows[200].sign() if cut else 1.0)
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_a_half_type_may_have_been_cut_off(family):
     model, prompt = tiny(family), [9, 200, 31, 7, 18]
@@ -92,13 +143,7 @@ def test_a_half_type_may_have_been_cut_off(family):
 @pytest.mark.parametrize("prompt", rest_slow(PLACED[0], of=PLACED))
 def test_a_twin_half_a_step_beside_is_never_named_for_the_true_token(how, beside, prompt):
     """Every coordinate of the twin lies a part of a step beside that of the other token."""
-
-    def change(module):
-        rows = module.get_input_embeddings().weight
-        step = rows[200].abs().amax() / 127
-        rows[77] = rows[200] + beside * step * (rows[200].sign() if how == "cut off" else 1.0)
-
-    model = altered("llama", change)
+    model = altered("llama", lambda module: twin(module, beside, cut=how == "cut off"))
     step = model.module.get_input_embeddings().weight[200].detach().abs().amax() / 127
     (rows,) = sipit.capture(model, [prompt], layer=0)
     stored = sipit.States([ROUNDED[how](rows / step) * step], layer=0)
