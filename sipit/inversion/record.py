@@ -9,9 +9,7 @@ record     outcome, tokens, and what was tested
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Literal
-
-import torch
+from typing import Any
 
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
@@ -20,6 +18,7 @@ from proofs.verdict import Verdict
 from sipit.inversion.inverter import Inverter, open_inverter
 from sipit.inversion.outcome import Inversion, Outcome
 from sipit.inversion.partial import PartialInversion, invert_rows
+from sipit.inversion.placing import Places, alike, placed
 from sipit.models import LanguageModel
 from sipit.noise.tolerance import Tolerance
 from sipit.record import Progress, Stages, Stopwatch, provenance, silent
@@ -27,7 +26,6 @@ from sipit.states.files import States, source_entry, stored_truth
 
 Elsewhere = Callable[[Inverter, States, Progress], list[Inversion]]  # who else inverts states, such as a cluster
 GLIMPSE_ROWS, GLIMPSE_NUMBERS = 10, 24  # of a prompt's states that a record keeps, for the picture of it
-Places = Sequence[int] | Literal["last"] | None
 
 
 def inversion_record(
@@ -129,7 +127,7 @@ def partial_record(
     """The nearest prompts to a part of their states: the record of `sipit invert --positions …`.
 
     The rows of a prompt are all of its states, or those from the prefix on; of these, the rows at the positions are
-    used. They are all where there is a true token for each row and the first are those of the prefix.
+    used (`sipit.inversion.placing`).
 
     Args:
         model, states, truth, budget, seed, stages, watch: as for `inversion_record`.
@@ -147,21 +145,12 @@ def partial_record(
     found: list[PartialInversion] = []
     with stages("searching") as progress:
         for number, rows in enumerate(states):
-            whole, begin = truth[number] if truth is not None else None, len(prefix)
-            if whole is not None and len(rows) == len(whole):  # an id for every row: of the prompt, or of its end
-                begin = 0 if _alike(model, whole[: len(prefix)], prefix) else begin
-                whole = whole if begin == 0 else (*prefix, *whole)
-            at, chosen = _placed(positions, begin, len(rows), len(prefix))
-            if not at:
-                raise InvalidInput(
-                    f"Expected a row behind the prefix of {len(prefix)} tokens, but prompt {number} has {len(rows)} "
-                    "rows from position 0 on; shorten --prefix, or say with --positions where the rows stand."
-                )
-            end = at[-1] + 1
+            there = placed(model, states, number, positions, prefix, truth[number] if truth is not None else None)
+            end = there.at[-1] + 1
             known = dict(enumerate(prefix)) | dict(zip(range(end - len(suffix), end), suffix, strict=True))
-            part = replace(states, arrays=(rows[chosen],), source=None)
-            inversion = invert_rows(model, part, at, known, tolerance=tolerance, budget=budget, progress=progress)
-            found.append(inversion if whole is None else _compared(model, inversion, whole[:end]))
+            part = replace(states, arrays=(rows[there.chosen],), source=None)
+            inversion = invert_rows(model, part, there.at, known, tolerance=tolerance, budget=budget, progress=progress)
+            found.append(inversion if there.truth is None else _compared(model, inversion, there.truth))
     return Record(
         command="invert",
         verdict=Verdict.worst(inversion.outcome.verdict for inversion in found),
@@ -179,31 +168,4 @@ def partial_record(
 
 def _compared(model: LanguageModel, inversion: PartialInversion, truth: Sequence[int]) -> PartialInversion:
     """The same, with whether it agrees with the true tokens."""
-    return replace(inversion, matches_truth=_alike(model, truth, inversion.nearest_token_ids))
-
-
-def _alike(model: LanguageModel, some: Sequence[int], others: Sequence[int]) -> bool:
-    """Whether tokens are the same, class by class."""
-    one, other = (model.token_classes[torch.tensor(list(ids), dtype=torch.long)].tolist() for ids in (some, others))
-    return one == other
-
-
-def _placed(positions: Places, begin: int, rows: int, known: int) -> tuple[list[int], list[int]]:
-    """Positions in the prompt, and the indices of their rows, of which `rows` stand from `begin` on.
-
-    Without names those behind the known prefix. As many names as rows place the rows; fewer choose among them.
-    """
-    everything = list(range(max(begin, known), begin + rows))
-    if positions is None or positions == "last":
-        named = everything[-1:] if positions == "last" else everything
-        return named, [position - begin for position in named]
-    named = list(positions)
-    if len(named) == rows:
-        return named, list(range(rows))
-    if not all(begin <= position < begin + rows for position in named):
-        written = ",".join(map(str, named))
-        raise InvalidInput(
-            f"Expected one position for each of {rows} rows, or some of {begin} to {begin + rows - 1}, but got "
-            f"{written}; correct them."
-        )
-    return named, [position - begin for position in named]
+    return replace(inversion, matches_truth=alike(model, truth, inversion.nearest_token_ids))

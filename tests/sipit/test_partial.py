@@ -202,6 +202,39 @@ def test_rows_behind_a_prefix_stand_there_with_ids_of_their_own_and_of_the_whole
     assert (status, found["nearest_token_ids"], found["matches_truth"]) == (0, ids, True)
 
 
+def beside(folder, model, rows, ids, layer):
+    """The command line for rows that another program stored with an id each, behind the prefix 77, 402."""
+    save_file({"p": rows.contiguous(), "input_ids": torch.tensor([ids])}, folder / "s.safetensors")
+    return ["invert", model, "--states", folder / "s.safetensors", "--layer", layer, "--prefix", "[77,402]"]
+
+
+def test_rows_behind_a_prefix_may_say_the_same_again(tmp_path, capsys):
+    """Their ids begin like the prefix, and they were taken for those of the whole prompt."""
+    ids = [77, 402, 77, 402, 9]
+    for start in (2, 0):
+        line = beside(tmp_path, "tiny-gpt2", captured(tiny("gpt2"), ids)[start:], ids[start:], 2)
+        status, record = record_of(capsys, *line, "--json")
+        (found,) = record["result"]["partial"]
+        assert (status, found["nearest_token_ids"], found["matches_truth"]) == (0, ids, True)
+
+
+def test_rows_that_may_stand_in_two_places_are_refused_until_they_are_placed(tmp_path, capsys):
+    ids = [77, 402, 77, 402, 9]  # embeddings alone do not say where they stand
+    line = beside(tmp_path, "tiny-llama", captured(tiny("llama"), ids, layer=0)[2:], ids[2:], 0)
+    assert run([*map(str, line)]) == 2
+    assert "say with --positions where each row stands" in capsys.readouterr().err
+    _, record = record_of(capsys, *line, "--positions", "2,3,4", "--json")
+    (found,) = record["result"]["partial"]
+    assert (found["nearest_token_ids"], found["matches_truth"]) == (ids, True)
+
+
+def test_ids_of_rows_with_gaps_between_them_are_compared_with_nothing(tmp_path, capsys):
+    rows = captured(tiny("gpt2"), [77, 402, 9, 31])[[2, 3]]
+    line = beside(tmp_path, "tiny-gpt2", rows[1:], [31], 2)
+    _, record = record_of(capsys, *line, "--positions", "3", "--budget", 1, "--json")
+    assert record["result"]["partial"][0]["matches_truth"] is None
+
+
 def test_a_prefix_of_another_prompt_is_refused(capsys):
     assert run(["invert", "tiny-gpt2", "--text", "Hello", "--layer", "2", "--prefix", "[1,2]"]) == 2
     assert "--prefix" in capsys.readouterr().err
