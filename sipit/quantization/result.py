@@ -116,10 +116,10 @@ def _judged(study: Study, one: dict[str, Any], row: int, scans: Sequence[dict[st
 def _guarantee(
     study: Study, one: dict[str, Any], row: int, layer: int, scans: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Noise against half the margin at every place of a layer; the place where it is worst speaks for all.
+    """Twice the noise, with the rounding of float32, against the margin at every place of a layer: the worst counts.
 
     Noise and margin are from the float64 state, but what is nearest is a state recomputed in float32: by the error of
-    the true one the margin has to be larger than twice the noise.
+    the true one (the rounding of float32) the margin has to be larger than twice the noise.
     """
     worst: dict[str, Any] = {}
     most = -1.0  # of twice the noise and that error, over the margin

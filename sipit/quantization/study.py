@@ -2,7 +2,7 @@
 
     for every format: convert a copy; states of the prompts at all layers; invert them; search collisions
     one scan of the vocabulary at a few places in float32: step margins, and what each rounded state is nearest to
-    noise < margin / 2 at all places -> held, else void (Theorem 3.2, arXiv 2510.15511)
+    2 noise + rounding of float32 < margin at all places -> held, else void (Theorem 3.2, arXiv 2510.15511)
 
 Every finished format is kept under the cache folder, so that interrupted work goes on where it stopped.
 """

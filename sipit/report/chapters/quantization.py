@@ -26,6 +26,7 @@ from sipit.report.reading import integer, mapping, objects, real, sequence, stri
 from sipit.report.wording import count, number, plain
 
 M = Claim.MEASURED
+_USED = "twice the noise, with the rounding of float32,"  # what the margin has to be larger than (`result._guarantee`)
 _SHOWN = {"formats", "layers", "margins", "leaks", "counting", "crossed", "places"}
 _OUTCOMES = ("recovered", "ambiguous", "not_found", "undecided", "wrong")
 _SUBJECTS = {
@@ -95,11 +96,11 @@ def _findings(record: Record, ran: list[dict[str, Any]]) -> Findings:
             for one in ran if one.get("first_layer_void") is not None]  # fmt: skip
     wrong = sum(integer(one.get("wrong")) or 0 for one in ran)
     broken = (
-        f"rounding of {subject} exceeds half the margin in {', '.join(void)}" if void else "",
+        f"{_USED} of {subject} reaches the margin in {', '.join(void)}" if void else "",
         f"{count(wrong, 'prompt')} of {subject} came back wrong from rounded states" if wrong else "",
     )
     return Findings(
-        measured=(f"rounding of {subject} stayed below half the margin in {', '.join(held)}",) if held else (),
+        measured=(f"{_USED} of {subject} stayed below the margin in {', '.join(held)}",) if held else (),
         broken=tuple(filter(None, broken)),
         undecided=() if ran else (f"number formats of {subject}",),
     )
@@ -109,7 +110,7 @@ def _headline(record: Record, ran: list[dict[str, Any]]) -> str:
     formats = count(len(ran), "number format")
     match record.verdict:
         case Verdict.HELD:
-            return f"In all of {formats} the noise stays below half the margin wherever it was seen."
+            return f"In all of {formats} {_USED} stays below the margin wherever it was seen."
         case Verdict.VOID:
             return f"Of {formats}, some {' and some '.join(_void_by(ran))}."
         case _:
@@ -121,7 +122,7 @@ def _void_by(ran: list[dict[str, Any]]) -> list[str]:
     noisy = any(one.get("first_layer_void") is not None for one in ran)
     wrong = any(integer(one.get("wrong")) for one in ran)
     return [
-        *(["have more noise than half the margin at some layer"] if noisy or not wrong else []),
+        *([f"reach the margin at some layer by {_USED.removesuffix(',')}"] if noisy or not wrong else []),
         *(["named a wrong token"] if wrong else []),
     ]
 
@@ -137,7 +138,8 @@ def _sentences(result: Mapping[str, Any], ran: list[dict[str, Any]]) -> list[Par
     found = told(
         M,
         f"The guarantee held at every layer, at {places}, in: {', '.join(held) or 'none'}.",
-        f"Margins are over {whole} in float32; noise is the distance from the same model in float64.",
+        f"Margins are over {whole} in float32; noise is the distance from the same model in float64, and the rounding "
+        "of float32 that of the true state among those of the scan.",
         f"Prompts that came back with a wrong token: {wrong or 'none'}.",
         f"The matrices of the blocks already lie on the grid of {', '.join(degenerate)} and were not tested by it; "
         "what is seen there comes from the embedding rows."
@@ -151,7 +153,7 @@ def _sentences(result: Mapping[str, Any], ran: list[dict[str, Any]]) -> list[Par
 
 
 def _matrix(result: Mapping[str, Any], formats: list[dict[str, Any]]) -> Table:
-    """Formats against layers: the noise in percent of half the margin, where it is worst."""
+    """Formats against layers: what rounding uses of the margin, in percent, where it is worst."""
     layers = _layers(result)
     columns = (Column("format"), *(Column(f"layer {layer}", True, M) for layer in layers),
                Column("first layer void", True, M))  # fmt: skip
@@ -160,19 +162,18 @@ def _matrix(result: Mapping[str, Any], formats: list[dict[str, Any]]) -> Table:
         at = _by_layer(one)
         void = one.get("first_layer_void")
         rows.append((_name(one), *(_cell(at.get(layer)) for layer in layers), "none" if void is None else plain(void)))
-    caption = "Noise in percent of half the margin, at the worst position: below 100 % the guarantee holds (✓)"
+    caption = (
+        f"{_USED.capitalize()} in percent of the margin, at the worst position: below 100 % the guarantee holds (✓)"
+    )
     return Table(caption, columns, tuple(rows))
 
 
 def _cell(found: Mapping[str, Any] | None) -> Cell:
     if found is None or found.get("guarantee") not in {"held", "void"}:
         return Badge("not looked at", Tone.OPEN)
-    noise, margin = real(found.get("noise")), real(found.get("margin"))
     held = found.get("guarantee") == "held"
-    share = plain(found.get("guarantee"))
+    share = plain(found.get("guarantee"))  # where there is no margin, or a record of an earlier version does not say
     used = real(found.get("share"))
-    if used is None and noise is not None and margin is not None and margin > 0 and noise >= 0:
-        used = 2 * noise / margin
     if used is not None:
         percent = number(100 * used)
         share = f"{percent} %"
@@ -248,7 +249,7 @@ def _breaking(ran: list[dict[str, Any]]) -> list[Block]:
             cells = (plain(breaking.get(key)) for key in ("position", "token", "rival"))
             rows.append((_name(one), plain(layer.get("layer")), number(breaking.get("noise")),
                          number(breaking.get("margin")), *cells, Literal(closest)))  # fmt: skip
-    caption = "What voids the guarantee first: a true token, and the rival within twice the noise"
+    caption = f"What voids the guarantee first: a true token, and the rival within {_USED.removesuffix(',')}"
     return [Table(caption, columns, tuple(rows))] if rows else []
 
 
