@@ -123,6 +123,11 @@ class LanguageModel:
         return self.decoder.abilities
 
     @cached_property
+    def goes_on_alone(self) -> dict[int | str, bool]:
+        """By layer what was found out about the rest behind it, where that was asked (`Network.goes_on_alone`)."""
+        return {}
+
+    @cached_property
     def token_classes(self) -> torch.Tensor:
         """For every token the smallest id with the same rows in all tables that ids index, shape (V,), int64.
 

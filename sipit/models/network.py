@@ -5,7 +5,7 @@ after l, no final norm and no unembedding is computed. Two runs go on: `run_whol
 fills a memory of all blocks, and `next_token_logits`, from observed states. Every run is counted.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
@@ -14,10 +14,12 @@ import torch
 
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
+from sipit.models.abilities import agree
 from sipit.models.hooks import Reached, hooked
 from sipit.models.refusals import Refusals
 
 Layer = int | Literal["final"]
+_TRIED = 8  # tokens of the prompt on which it is seen whether the rest of a model goes on from states alone
 
 
 @dataclass(slots=True)
@@ -186,26 +188,52 @@ class Network:
         with hooked([handle]):
             yield
 
-    def next_token_logits(self, states: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor | None:
+    @property
+    def goes_on_alone(self) -> bool:
+        """Whether the rest of the model goes on from states, of which nobody says which ids they are of.
+
+        It does not where later blocks want more of the earlier ones than the states, such as shared keys, or look at
+        the ids themselves: for rows of a table of their own, say, or for the experts that a token is sent to. That is
+        tried on a short prompt, once for a model and layer.
+        """
+        known = self.model.goes_on_alone
+        if self.layer not in known:
+            ids = self.model.first_ids(min(_TRIED, self.model.limit or _TRIED))
+            alone, found = self.anew(), False
+            with Refusals():
+                states = alone.run(ids)[0]
+                own, others = (alone._logits(states, None, one).double() for one in (ids, torch.zeros_like(ids)))
+                found = agree(own, others, self.model.dtype)
+            known[self.layer] = found
+        return known[self.layer]
+
+    def next_token_logits(
+        self,
+        states: torch.Tensor,
+        rows: torch.Tensor | None = None,
+        *,
+        token_ids: Sequence[int] | None = None,
+    ) -> torch.Tensor | None:
         """What the rest of the model predicts from observed states: logits of the next token, shape (T, V).
 
         Where `rows` (n,) are given, of these positions alone, shape (n, V): the unembedding is run for no other.
 
         Pushes states h^l, shape (T, d), through blocks l+1..L, the final norm and the unembedding; blocks up to l
         are passed over. Beside `run_whole`, which has no logits, nothing here computes beyond layer l. Needs
-        l >= 1. None where there is no head, or the rest does not run alone: later blocks may want more of the earlier
-        ones than the states, such as shared keys.
+        l >= 1. `token_ids` are those of the states, for blocks that look at them. None where there is no head, or the
+        rest does not run: without ids, where it does not go on alone (`goes_on_alone`).
         """
-        if self.model.head is None:
+        if self.model.head is None or (token_ids is None and not self.goes_on_alone):
             return None
+        ids = torch.tensor([[0] * len(states) if token_ids is None else [*token_ids]], device=self.model.device)
         with Refusals():
-            logits = self._logits(states, rows)
+            logits = self._logits(states, rows, ids)
             # An unembedding may lack rows that only fill up the embedding, or have some of its own.
             missing = self.model.vocabulary_size - logits.shape[1]
             return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
         return None
 
-    def _logits(self, states: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+    def _logits(self, states: torch.Tensor, rows: torch.Tensor | None, ids: torch.Tensor) -> torch.Tensor:
         self.work.forward_passes += 1
         self.work.token_positions += len(states)
         model = self.model
@@ -215,7 +243,6 @@ class Network:
                 return model.head(states if rows is None else states[rows])
             wanted = [] if rows is None else [model.head.register_forward_pre_hook(_only(rows))]
             with hooked(wanted), replaced_blocks(model, int(self.layer), states[None]):
-                ids = torch.zeros(1, len(states), dtype=torch.long, device=model.device)
                 output = model.module(input_ids=ids, **model.abilities.arguments())
                 return model.head(output[0])[0] if model.module is model.decoder.body else output.logits[0]
 

@@ -1,6 +1,6 @@
 """A model read at the sites of an observation: candidates are computed there, and compared there."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -67,9 +67,20 @@ class ObservedNetwork(Network):
                 stack.enter_context(reader.reading(lambda part, number=number: collect(number, part), memory))
             yield
 
-    def next_token_logits(self, states: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor | None:
-        """What is observed where that is logits; else None: the rest of the model goes on from the stream alone."""
-        if not all(of_head(reader) for reader in self.readers):
+    @property
+    def goes_on_alone(self) -> bool:
+        """Whether it is logits that are observed: the rest of the model goes on from the stream alone."""
+        return all(of_head(reader) for reader in self.readers)
+
+    def next_token_logits(
+        self,
+        states: torch.Tensor,
+        rows: torch.Tensor | None = None,
+        *,
+        token_ids: Sequence[int] | None = None,
+    ) -> torch.Tensor | None:
+        """What is observed where that is logits, whatever the ids; else None."""
+        if not self.goes_on_alone:
             return None
         missing = self.model.vocabulary_size - states.shape[1]
         states = states if rows is None else states[rows.to(states.device)]

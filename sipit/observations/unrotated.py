@@ -117,11 +117,10 @@ def _keys(model: LanguageModel, reader: InCache, ids: torch.Tensor) -> torch.Ten
 def _alone(model: LanguageModel, layer: int, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """The keys of states (1, T, d) that enter the block each as a prompt of one token, (1, T, n).
 
-    Where no block is before it, these are the prompts of one token of the ids (1, T).
+    The prompts are those of one token of the ids (1, T), which a block may look at as well.
     """
     if layer == 0:
         return _keys(model, InCache(layer, "keys"), ids.T).transpose(0, 1)
     rows = states[0][:, None]
     with replaced_blocks(model, layer, rows):
-        ids = torch.zeros(len(rows), 1, dtype=torch.long, device=model.device)
-        return _keys(model, InCache(layer, "keys"), ids).transpose(0, 1)
+        return _keys(model, InCache(layer, "keys"), ids.T).transpose(0, 1)

@@ -65,7 +65,7 @@ class Attack:
         longest = max(left, key=len)
         attacking = _timed(lambda: self._attacked(longest[:_TRIED], 0)) / len(longest[:_TRIED])
         states = self.network.run(torch.tensor([longest], device=self.network.model.device))[0]
-        predicting = _timed(lambda: self._cost(states, [states])) / (2 * len(longest))  # by two runs
+        predicting = _timed(lambda: self._cost(longest, states, [states])) / (2 * len(longest))  # by two runs
         return (attacking + (1 + len(self.levels)) * predicting) * sum(map(len, left))
 
     def on(self, prompt: list[int], number: int) -> list[dict[str, Any]]:
@@ -97,13 +97,12 @@ class Attack:
             self.seed,
             number,
         )
-        return (
-            f"{measured_with(model.device)}/leak/read/{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}.json"
-        )
+        told = hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
+        return f"{measured_with(model.device)}/leak/read-with-ids/{told}.json"
 
     def _measured(self, prompt: list[int], number: int) -> list[dict[str, Any]]:
         found, states, changed = self._attacked(prompt, number)
-        return [one | cost for one, cost in zip(found, self._cost(states, changed), strict=True)]
+        return [one | cost for one, cost in zip(found, self._cost(prompt, states, changed), strict=True)]
 
     def _attacked(
         self, prompt: list[int], number: int
@@ -129,12 +128,12 @@ class Attack:
                 found[place]["bounds"].append(defence.error_bound(rows[position], table[~same], level, self.known))
         return found, states, changed
 
-    def _cost(self, states: torch.Tensor, changed: list[torch.Tensor]) -> list[dict[str, Any]]:
+    def _cost(self, prompt: list[int], states: torch.Tensor, changed: list[torch.Tensor]) -> list[dict[str, Any]]:
         """By level how far predictions move where the changed states go on; nothing where the rest does not run."""
-        before = self.network.next_token_logits(states)
+        before = self.network.next_token_logits(states, token_ids=prompt)
         found: list[dict[str, Any]] = []
         for rest in changed:
-            after = None if before is None else self.network.next_token_logits(rest)
+            after = None if before is None else self.network.next_token_logits(rest, token_ids=prompt)
             if before is None or after is None:
                 found.append({})
                 continue

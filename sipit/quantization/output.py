@@ -51,4 +51,4 @@ def predictions(
     """
     network = Network(model, model.layers if layer is None else layer)
     states = network.run(torch.tensor([list(token_ids)], device=model.device))[0]
-    return network.next_token_logits(states if changed is None else changed(states))
+    return network.next_token_logits(states if changed is None else changed(states), token_ids=token_ids)

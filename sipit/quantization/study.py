@@ -145,7 +145,7 @@ class Study:
     def kept_under(self) -> str:
         """What the keys of kept results begin with."""
         model = self.reference.model
-        parts = (model.key, self.extent, self.layers, self.prompts, "output")
+        parts = (model.key, self.extent, self.layers, self.prompts, "output of these ids")
         return f"{measured_with(model.device)}/quantization/{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}"
 
     def measured(self, number_format: Format) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from sipit.diagnosis.sites import Site
 from sipit.models.network import Network
 from sipit.models.structure import find_decoder
 from sipit.models.tiny import drawn_module
+from sipit.privacy.leak import measure_leak
+from sipit.quantization.output import predictions
 from tests.sipit.cases import language_model
 
 # What a block returns: the state alone, a list of one, a tuple of one, a tuple of several.
@@ -41,6 +43,47 @@ def test_states_go_through_the_rest_of_the_model_in_the_form_that_its_blocks_hav
     logits = network.next_token_logits(network.run(ids)[0])
     with torch.inference_mode():
         torch.testing.assert_close(logits, model.module(input_ids=ids).logits[0])
+
+
+def reading_ids(name):
+    """A model whose later blocks look at the ids: for rows of a table of their own, or for the experts of a token."""
+    module = small(name)
+    for path, buffer in module.named_buffers():
+        if path.endswith("tid2eid"):  # which is filled by a checkpoint alone
+            buffer.copy_((torch.arange(len(buffer))[:, None] + torch.arange(buffer.shape[1])) % 3)
+    return language_model(module)
+
+
+@pytest.mark.parametrize("name", ["gemma3n_text", "gemma4_text", "deepseek_v4"])
+def test_blocks_that_look_at_ids_are_given_the_true_ones_or_are_not_asked(name):
+    model = reading_ids(name)
+    with torch.inference_mode():
+        own = model.module(input_ids=torch.tensor([PROMPT])).logits[0]
+    early, late = Network(model, 1), Network(model, model.layers)
+    for network, alone in ((early, False), (late, True)):
+        states = network.run(torch.tensor([PROMPT]))[0]
+        torch.testing.assert_close(network.next_token_logits(states, token_ids=PROMPT), own)
+        assert network.goes_on_alone == alone
+        found = network.next_token_logits(states)
+        assert (found is None) != alone
+        if found is not None:
+            torch.testing.assert_close(found, own)
+    torch.testing.assert_close(predictions(model, PROMPT, layer=1), own)
+
+
+def test_what_a_defence_costs_is_that_of_the_prompt_itself(monkeypatch):
+    asked, genuine = [], Network.next_token_logits
+
+    def next_token_logits(self, states, rows=None, *, token_ids=None):
+        asked.append(token_ids)
+        return genuine(self, states, rows, token_ids=token_ids)
+
+    monkeypatch.setattr(Network, "next_token_logits", next_token_logits)
+    (curve,) = measure_leak(
+        reading_ids("gemma4_text"), [PROMPT, PROMPT[::-1]], layers=[1], defences=["bits"], strengths=[4]
+    ).curves
+    assert curve["kl"]["mean"] > 0
+    assert {tuple(ids) for ids in asked} == {(*PROMPT,), (*PROMPT[::-1],)}
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ class DraftPolicy:
         cls, network: Network, *, positions: int | None = None, progress: Progress | None = None
     ) -> "DraftPolicy":
         """The policy for a model and layer; trains its probes where none are kept that will do for the positions."""
+        if network.layer != 0 and network.model.head is not None:
+            _ = network.goes_on_alone  # is found out here, and not in the time of the first prompt
         return cls(trained_probes(network, positions=positions, progress=progress))
 
     def propose(
