@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from proofs.arguments import path_of
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
 from proofs.network.tensor_file import read_header
@@ -32,9 +33,13 @@ _SEALED = "sealed"
 
 
 def cache_folder() -> Path:
-    """The cache: `$SIPIT_CACHE`, else the user's cache directory. It may be missing or read-only."""
+    """The cache: `$SIPIT_CACHE`, else the user's cache directory. It may be missing or read-only.
+
+    Raises:
+        InvalidInput: `$SIPIT_CACHE` is no name that a folder can have.
+    """
     chosen = os.environ.get("SIPIT_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("sipit", appauthor=False))
+    return path_of("the cache, $SIPIT_CACHE", chosen) if chosen else Path(platformdirs.user_cache_dir("sipit", appauthor=False))
 
 
 def measured_with(device: "torch.device | str" = "cpu") -> str:

@@ -24,6 +24,7 @@ from sipit.claims.fields import checked, duplicated
 from sipit.claims.law import law
 from sipit.claims.vocabulary import vocabulary
 from sipit.models.files import ADAPTER_CONFIG
+from sipit.models.names import is_folder
 from sipit.models.stored import not_read
 from sipit.record import Stages, Stopwatch, exact_provenance, silent
 
@@ -202,7 +203,7 @@ def config_alone(model: str) -> bool:
         InvalidInput: a folder with weights that are not read: what is said of a model is said of its rows as well.
     """
     path = Path(model)
-    if not path.is_dir():
+    if not is_folder(model):
         return path.suffix == ".json"
     there = any(path.glob("*.safetensors")) or any(path.glob("*.gguf")) or (path / ADAPTER_CONFIG).exists()
     if there or not (path / "config.json").is_file():

@@ -33,10 +33,11 @@ def prove_witness(*, vocabulary: int, context: int) -> Record:
     """
     from numerics.graphs.capture import capture_graph
     from proofs.recomputed.published_witness import WIDTH
-    from proofs.recomputed.witness import count_witness
+    from proofs.recomputed.witness import MOST_PAIRS, count_witness
 
     if vocabulary < 1 or context < 1:
         raise InvalidInput(f"Expected at least one token and position, but got {vocabulary} and {context}; raise them.")
+    _expect_few(vocabulary, context, most=MOST_PAIRS)  # before a network is captured for every length
     watch = Stopwatch()
     config = _gpt2(vocabulary=vocabulary, context=context, width=WIDTH)
     graphs = {length: capture_graph(config, length=length) for length in range(1, context + 1)}
@@ -46,6 +47,18 @@ def prove_witness(*, vocabulary: int, context: int) -> Record:
     provenance = exact_provenance("GPT-2 of width 4, one head, one block", arithmetic)
     result = {**counted(certificate), "certificate": certificate}
     return Record("prove witness", found.verdict, result, provenance, watch.seconds)
+
+
+def _expect_few(vocabulary: int, context: int, *, most: int) -> None:
+    """Raises InvalidInput for more ordered pairs of prompts than `most`; counted no further than needed."""
+    prompts = 0
+    for _ in range(context):
+        prompts = (prompts + 1) * vocabulary  # v + v² + … one power at a time
+        if prompts * (prompts - 1) > most:
+            raise InvalidInput(
+                f"Expected at most {most} ordered pairs of prompts, but --vocabulary {vocabulary} and --context "
+                f"{context} give more; choose smaller numbers."
+            )
 
 
 def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, seed: int) -> Record:

@@ -1,5 +1,6 @@
 """Where the weights of a certificate are, by their digest, so that `sipit verify` finds them without torch."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from proofs.network.tensor_file import read_header
 from proofs.network.weights import read_weights, weights_digest
 from sipit.cache import cache_folder, keep_json, kept_json
 from sipit.models.files import ADAPTER_CONFIG
-from sipit.models.names import BUILT_IN, EMBEDDED
+from sipit.models.names import BUILT_IN, EMBEDDED, is_folder
 from sipit.models.stored import stored_weights
 
 if TYPE_CHECKING:
@@ -127,13 +128,13 @@ def _types(files: Sequence[Path]) -> set[str]:
 
 def _files(model: str, names: Mapping[str, Sequence[str]]) -> list[Path]:
     """The safetensors files of a model that hold these weights as it runs; none where it is put together of them."""
-    if model.removeprefix(BUILT_IN) == EMBEDDED and not Path(model).is_dir():
+    if model.removeprefix(BUILT_IN) == EMBEDDED and not is_folder(model):
         from sipit.models.smollm2 import smollm2_folder
 
         folder = smollm2_folder()
     else:
         folder = Path(model)
-    if folder is None or not folder.is_dir() or (folder / ADAPTER_CONFIG).is_file():
+    if folder is None or not os.path.isdir(folder) or (folder / ADAPTER_CONFIG).is_file():
         return []
     files = list(stored_weights(folder).files)
     stored = {tensor.name for file in files for tensor in read_header(file).tensors}

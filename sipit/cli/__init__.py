@@ -39,6 +39,7 @@ from sipit.cli.commands.report import report
 from sipit.cli.commands.train import train
 from sipit.cli.commands.verify import verify
 from sipit.cli.output import FAULT, INTERRUPTED, MISUSE, abandon_streams, command_line, say
+from sipit.cli.parsing import Command
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # a disk, a quota or a limit of files is full
 GO_ON = frozenset({"invert", "collide", "quantization", "train", "certify", "leak"})  # keep what they have done
@@ -51,22 +52,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(demo)
-app.command()(check)
-app.command()(capture)
-app.command()(invert)
-app.command()(collide)
-app.command()(quantization)
-app.command()(compare)
-app.command()(audit)
-app.command()(leak)
-app.command()(fuzz)
-app.command()(train)
-app.command()(report)
-app.command()(certify)
-app.command()(verify)
-app.command()(doctor)
-app.command()(download)
+for _command in (
+    demo, check, capture, invert, collide, quantization, compare, audit, leak, fuzz, train, report, certify, verify,
+    doctor, download,
+):  # fmt: skip
+    app.command(cls=Command)(_command)
 app.add_typer(prove, name="prove")
 
 

@@ -4,6 +4,7 @@
 alone, and what it says of sizes is held against them later, in `sipit.models.merging`.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def _base(name: str, folder: Path, fields: dict[str, Any]) -> tuple[str, bool]:
     given = fields.get("base_model_name_or_path")
     if not isinstance(given, str) or not given:
         raise _no_base(name, given)
-    places = {path.resolve(): path for path in (folder / given, Path(given)) if path.is_dir()}
+    places = {path.resolve(): path for path in (folder / given, Path(given)) if os.path.isdir(path)}
     if len(places) > 1:
         first, second = places
         raise InvalidInput(

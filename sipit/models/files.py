@@ -5,6 +5,7 @@ Needs no torch for a directory: a certificate is checked with the weights alone.
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ _LARGEST_JSON = 16 * 2**20  # bytes of a configuration or an index
 
 def file_of(name: str, file: str) -> Path | None:
     """A file of a directory, or of a hub repository whose copy of it is fetched; None where there is none."""
-    folder = Path(name)
-    if folder.is_dir():
-        return folder / file if (folder / file).is_file() else None
+    if os.path.isdir(name):
+        found = Path(name, file)
+        return found if found.is_file() else None
     from transformers.utils.hub import cached_file
 
     from sipit.models.library import quiet

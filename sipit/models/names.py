@@ -6,7 +6,6 @@ A folder of the working directory may be called like a built-in model. Which of 
 
 import difflib
 import os
-from pathlib import Path
 from typing import Any
 
 from proofs.errors import InvalidInput
@@ -47,10 +46,7 @@ def built_in(name: Any) -> str | None:
 
 def is_folder(name: str) -> bool:
     """Whether a folder has this name; a name that no file can have is none."""
-    try:
-        return Path(name).is_dir()
-    except (OSError, ValueError):
-        return False
+    return os.path.isdir(name)  # Path.is_dir raises at a name that is too long
 
 
 def unknown_model(name: str) -> InvalidInput:

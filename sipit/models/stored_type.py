@@ -7,7 +7,7 @@ from typing import Any
 from proofs.errors import InvalidInput
 from proofs.network.tensor_file import read_header
 from sipit.models.files import file_of, read_object
-from sipit.models.names import built_in
+from sipit.models.names import built_in, is_folder
 from sipit.models.stored import stored_weights
 
 _TYPES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -20,7 +20,7 @@ def stored_type(name: str) -> str:
     """
     if built_in(name) is not None:
         return "float32"
-    if Path(name).is_dir():
+    if is_folder(name):
         sizes: Counter[str] = Counter()
         for file in stored_weights(Path(name)).files:
             for tensor in read_header(file).tensors:

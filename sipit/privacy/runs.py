@@ -100,7 +100,7 @@ def open_run(given: Any, *, seed: int = 0, device: str = "cpu", dtype: str = "fl
     text = os.fspath(given)
     if text.endswith(".safetensors"):
         return FileRun(read_layers(Path(text)), text, sha256_of(Path(text)))
-    if Path(text).suffix in (".npz", ".npy", ".json", ".pt") and Path(text).is_file():
+    if Path(text).suffix in (".npz", ".npy", ".json", ".pt") and os.path.isfile(text):
         raise InvalidInput(
             f"Expected a model, or states of several layers in a safetensors file, but got {text}; save its tensors as "
             "<prompt>.<layer> with safetensors."

@@ -4,6 +4,7 @@ Files name their prompts one by one; running text is cut into windows, of which 
 """
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,7 +21,7 @@ from sipit.models import LanguageModel
 from sipit.models.tokenizers import token_ids_of
 from sipit.prompts.builtin_text import random_tokens
 from sipit.prompts.docstrings import builtin_documents
-from sipit.prompts.reading import read_prompts, tokenize
+from sipit.prompts.reading import read_prompts, text_in, tokenize
 from sipit.prompts.windows import Prefixes, cut, prefixes
 
 WINDOW = 32  # tokens
@@ -80,8 +81,8 @@ def read_corpus(
     check_extent(window, limit)
     if source.startswith(RANDOM):
         corpus = _random(model, source, limit, seed)
-    elif (path := Path(source)).is_file():
-        corpus = whole_prompts(source, tokenize(model, read_prompts(path), special_tokens=special_tokens), limit=limit)
+    elif os.path.isfile(source):  # which is False for what no file can be called; Path raises there
+        corpus = whole_prompts(source, tokenize(model, read_prompts(Path(source)), special_tokens=special_tokens), limit=limit)
     else:
         windows = _windows(model, _documents(source), window, special_tokens)
         found = prefixes(windows, limit=limit)
@@ -136,16 +137,15 @@ def _documents(source: str) -> Iterator[str]:
         return builtin_documents()
     if source.startswith(STREAM):
         return _stream(source.removeprefix(STREAM))
-    folder = Path(source)
-    if not folder.is_dir():
+    if not os.path.isdir(source):
         raise InvalidInput(
             f"Expected prompts from a file, a folder, builtin, {STREAM}NAME or {RANDOM}LENGTH, but there is no "
             f"{source}; check the name."
         )
-    files = sorted(path for path in folder.rglob("*") if path.suffix in _TEXT_FILES and path.is_file())
+    files = sorted(path for path in Path(source).rglob("*") if path.suffix in _TEXT_FILES and path.is_file())
     if not files:
         raise InvalidInput(f"Expected text files ({', '.join(_TEXT_FILES)}) in {source}, but it has none; add some.")
-    return (path.read_text(encoding="utf-8", errors="replace") for path in files)
+    return (text_in(path, "a text file") for path in files)
 
 
 def _stream(name: str) -> Iterator[str]:

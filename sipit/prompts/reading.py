@@ -86,6 +86,27 @@ def _checked(model: LanguageModel, ids: list[Any], number: int, prompt: Prompt) 
     return ids
 
 
+def text_in(path: Path, what: str) -> str:
+    """The text of a file in UTF-8, or in UTF-16 behind its mark; lines end with a line feed. `what` says what it is.
+
+    Raises:
+        InvalidInput: not readable, too large, or bytes that are no such text: none is replaced, which would be read as
+            another text.
+    """
+    try:
+        data = whole_file(path, most=LARGEST_FILE)
+    except OSError as error:
+        raise InvalidInput(f"Expected to read {what}, but {path} cannot be: {error.strerror}; check it.") from None
+    if data is None:
+        raise InvalidInput(f"Expected {what} of at most {LARGEST_FILE} bytes, but {path} is larger; split it.")
+    # Some editors begin a file with a mark that says how it is encoded; it is no part of the text.
+    encoding = "utf-16" if data[:2] in {BOM_UTF16_LE, BOM_UTF16_BE} else "utf-8-sig"
+    try:
+        return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError:
+        raise InvalidInput(f"Expected {what} in UTF-8, but {path} is not; convert it.") from None
+
+
 def read_prompts(path: Path) -> list[Prompt]:
     """Prompts of a file: one per line in `.txt`, an object with `text` or `token_ids` per line in `.jsonl`.
 
@@ -94,19 +115,7 @@ def read_prompts(path: Path) -> list[Prompt]:
     """
     if path.suffix not in {".txt", ".jsonl"}:
         raise InvalidInput(f"Expected a prompt file .txt or .jsonl, but got {path}; rename or convert it.")
-    try:
-        data = whole_file(path, most=LARGEST_FILE)
-        if data is None:
-            raise InvalidInput(
-                f"Expected a prompt file of at most {LARGEST_FILE} bytes, but {path} is larger; split it."
-            )
-        # Some editors begin a file with a mark that says how it is encoded; it is no part of a prompt.
-        encoding = "utf-16" if data[:2] in {BOM_UTF16_LE, BOM_UTF16_BE} else "utf-8-sig"
-        lines = data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    except OSError as error:
-        raise InvalidInput(f"Expected a readable prompt file, but {path} is not: {error.strerror}; check it.") from None
-    except UnicodeDecodeError:
-        raise InvalidInput(f"Expected a prompt file in UTF-8, but {path} is not; convert it.") from None
+    lines = text_in(path, "a prompt file").split("\n")
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line]
     if not any(line.strip() for _, line in numbered):
         raise InvalidInput(f"Expected at least one prompt, but {path} has none; write one per line.")

@@ -122,3 +122,16 @@ def test_text_has_special_tokens_unless_it_is_told_to_have_none(special, tmp_pat
     for source in (file, folder):
         found = ids_of(read_corpus(model, str(source), special_tokens=special))
         assert all((ids[0] == BOS) is special for ids in found)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_texts_of_a_folder_are_decoded_as_prompt_files_are(encoding, tmp_path):
+    (tmp_path / "t.md").write_bytes("Grüße\r\nzwei".encode(encoding))
+    windows = read_corpus(tiny("qwen2"), str(tmp_path)).prompts.windows
+    assert bytes(token for window in windows for token in window).decode() == "Grüße\nzwei"
+
+
+def test_no_text_of_a_folder_is_replaced(tmp_path):
+    (tmp_path / "latin.txt").write_bytes("Grüße".encode("latin-1"))
+    with pytest.raises(InvalidInput, match=r"text file in UTF-8, but .*latin\.txt is not; convert it"):
+        read_corpus(tiny("qwen2"), str(tmp_path))

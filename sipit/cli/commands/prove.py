@@ -8,11 +8,12 @@ import typer
 from proofs.errors import InvalidInput
 from sipit.cli.options import Json, Output, Seed
 from sipit.cli.output import check_output, finish, tell
+from sipit.cli.parsing import Command
 
 prove = typer.Typer(help="Check a theorem by machine on small networks.", rich_markup_mode=None)
 
 
-@prove.command("witness")
+@prove.command("witness", cls=Command)
 def witness(
     vocabulary: Annotated[int, typer.Option(help="Number of tokens.")] = 3,
     context: Annotated[int, typer.Option(help="Largest number of tokens of a prompt.")] = 3,
@@ -61,7 +62,7 @@ class Activation(StrEnum):
     RELU = "relu"
 
 
-@prove.command("generic-position")
+@prove.command("generic-position", cls=Command)
 def generic_position(
     context: Annotated[
         int, typer.Option(help="Largest number of tokens of a prompt; with --bos those behind it, so T <= context + 1.")
@@ -137,7 +138,7 @@ def generic_position(
     finish(record, as_json=as_json, output=output, show=show)
 
 
-@prove.command("training-step")
+@prove.command("training-step", cls=Command)
 def training_step(
     model: Annotated[
         str, typer.Option(help="tiny-<family>: its class, with one block and three tokens.")
