@@ -181,5 +181,7 @@ def path_of(what: str, given: Any) -> Path:
         pass
     except (OSError, ValueError) as error:  # too long, a loop of links, a zero byte, half a character
         reason = error.strerror if isinstance(error, OSError) else "it has a character that no name has"
-        raise InvalidInput(f"Expected the path of {what}, but got {shown(os.fspath(given))} ({reason}); correct it.") from None
+        raise InvalidInput(
+            f"Expected the path of {what}, but got {shown(os.fspath(given))} ({reason}); correct it."
+        ) from None
     return path

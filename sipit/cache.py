@@ -39,7 +39,9 @@ def cache_folder() -> Path:
         InvalidInput: `$SIPIT_CACHE` is no name that a folder can have.
     """
     chosen = os.environ.get("SIPIT_CACHE")
-    return path_of("the cache, $SIPIT_CACHE", chosen) if chosen else Path(platformdirs.user_cache_dir("sipit", appauthor=False))
+    if chosen:
+        return path_of("the cache, $SIPIT_CACHE", chosen)
+    return Path(platformdirs.user_cache_dir("sipit", appauthor=False))
 
 
 def measured_with(device: "torch.device | str" = "cpu") -> str:

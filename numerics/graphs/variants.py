@@ -153,8 +153,8 @@ def capture_variant(variant: Variant, *, length: int, vocabulary: int) -> Graph:
     even = variant.positions == "rope" and variant.width % 2
     if variant.depth < 1 or not 3 <= variant.width <= 64 or even:
         raise InvalidInput(
-            f"Expected at least one block and a width from 3 to 64, even for rope, but got depth={variant.depth}, "
-            f"width={variant.width}; choose such sizes."
+            "Expected at least one block and a width from 3 to 64 (an even one for rope), but got "
+            f"depth={variant.depth}, width={variant.width}; choose such sizes."
         )
     with torch.random.fork_rng(devices=[]):
         module = Decoder(variant, length, vocabulary).double().eval().requires_grad_(False)

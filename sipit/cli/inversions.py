@@ -6,6 +6,8 @@ from typing import Any
 
 from sipit.cli.output import tell, terminal
 
+_UNFIT = ("not_found", "budget_exhausted")
+
 
 def show_inversions(result: Mapping[str, Any]) -> None:
     """Prints the prompts that were recovered, and what is known of those that were not."""
@@ -24,9 +26,8 @@ def show_inversions(result: Mapping[str, Any]) -> None:
                 f"  the text is not the prompt: the tokenizer makes other ids of it than {tokens}", markup=False
             )
         console.print(
-            f"  {known} of {len(tokens)} tokens · largest residual {_number(prompt['largest_residual'], 'none')}"
-            f" · nearest rival {_number(prompt['smallest_margin'], 'none')} · {prompt['forward_passes']} forward passes"
-            f" · {prompt['candidates_tested']} candidates · {prompt['seconds']:.1f} s",
+            f"  {known} of {len(tokens)} tokens · {_distances(prompt['tokens'])} · {prompt['forward_passes']} forward"
+            f" passes · {prompt['candidates_tested']} candidates · {prompt['seconds']:.1f} s",
             markup=False,
         )
         for line in _alternatives(prompt["alternatives"])[:8]:
@@ -37,6 +38,22 @@ def show_inversions(result: Mapping[str, Any]) -> None:
             console.print(f"  among the likeliest that fit: {ids}, log-probability {score:.1f}", markup=False)
         if prompt["matches_truth"] is not None:
             console.print(f"  agrees with the true prompt: {'yes' if prompt['matches_truth'] else 'no'}")
+
+
+def _distances(tokens: Sequence[Mapping[str, Any]]) -> str:
+    """How far the tokens that fit and their rivals are, and how far the nearest was where none was accepted."""
+    unfit = [token for token in tokens if token["outcome"] in _UNFIT and token["token_id"] is None]
+    fit = [token for token in tokens if token not in unfit]
+    residual, rival = (
+        [token[name] for token in fit if token[name] is not None] for name in ("residual", "margin")
+    )  # fmt: skip
+    parts: list[str] = []
+    if fit:
+        parts.append(f"largest residual {_number(max(residual, default=None), 'none')}")
+        parts.append(f"nearest rival {_number(min(rival, default=None), 'none')}")
+    for token in [token for token in unfit if token["residual"] is not None][:1]:
+        parts.append(f"no token accepted at position {token['position']}, the nearest tested {token['residual']:.1e}")
+    return " · ".join(parts) or "no token tested"
 
 
 def _alternatives(entries: Sequence[Mapping[str, Any]]) -> list[str]:

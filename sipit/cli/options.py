@@ -23,7 +23,10 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Where the model runs, for example cpu, cuda or cuda:1.")]
 Dtype = Annotated[
-    str, typer.Option(help="What the model computes in: float64, float32, bfloat16, float16, or auto: as stored.")
+    str,
+    typer.Option(
+        help="What the model computes in: float64, float32, bfloat16 (or bf16), float16 (or fp16), or auto: as stored."
+    ),
 ]
 Seed = Annotated[
     int,
@@ -118,13 +121,15 @@ def parse_layers(names: str) -> list[int]:
     """Several layers of their numbers, such as 1,15,30, increasing.
 
     Raises:
-        InvalidInput: not numbers between commas.
+        InvalidInput: not numbers between commas, or one of them twice.
     """
     numbers = [whole_in(part.strip()) for part in names.split(",")]
     found = [number for number in numbers if number is not None]
     if len(found) < len(numbers):
         raise InvalidInput(f"Expected layer numbers such as 1,15,30, but got {names}; correct them.")
-    return sorted({*found})
+    if len({*found}) < len(found):
+        raise InvalidInput(f"Expected different layers, but got {names}; name each once.")
+    return sorted(found)
 
 
 def parse_several(names: str, depth: int) -> list[int]:
@@ -182,14 +187,14 @@ def parse_tokens(
     if text is None:
         return None
     if not _IDS.fullmatch(text):
-        ids = tokenize(model, [as_text(text)], special_tokens=False)[0]
+        ids = tokenize(model, [as_text(text)], special_tokens=False, called=option)[0]
         front, behind = special_ends(model)
         return (*front, *ids) if end == "front" else (*ids, *behind)
     try:
         ids: Any = json.loads(text)
     except ValueError:
         raise InvalidInput(f"Expected text or ids such as [1,2,3], but got {option} {text!r}; correct it.") from None
-    return tuple(tokenize(model, [ids])[0])
+    return tuple(tokenize(model, [ids], called=option)[0])
 
 
 def chosen_prompts(text: str | None, prompts: Path | None) -> "list[Prompt]":

@@ -4,11 +4,11 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import typer
 
@@ -120,6 +120,13 @@ def say(line: str) -> None:
     """Writes a line on standard error, if anybody listens there; hidden characters are shown as signs."""
     with suppress(OSError):
         sys.stderr.write(f"{_shown(line)}\n")
+
+
+def say_unused(beside: str, given: Mapping[str, Any]) -> None:
+    """Says which options were given and change nothing."""
+    named = [name for name, value in given.items() if value is not None and value is not False]
+    if named:
+        say(f"{', '.join(named)}: no effect beside {beside}")
 
 
 def tell(lines: str) -> None:

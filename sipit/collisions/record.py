@@ -19,7 +19,7 @@ from sipit.collisions.hunts import check_searches, hunt
 from sipit.collisions.result import layers_json
 from sipit.memory import peak_memory
 from sipit.models import LanguageModel
-from sipit.models.network import check_layer
+from sipit.models.layers import check_numbers
 from sipit.prompts.corpora import Corpus, read_corpus
 from sipit.record import Progress, Stages, Stopwatch, provenance, silent
 from sipit.states.store import store_states
@@ -110,8 +110,7 @@ def collision_record(
     watch = Stopwatch() if watch is None else watch
     every = sorted({1, max(1, model.layers // 2), model.layers})
     chosen = list(dict.fromkeys(every if layers is None else layers))
-    for layer in chosen:
-        check_layer(model, layer)
+    check_numbers(model, chosen)
     check_searches(searches)
     corpus = read_corpus(model, prompts, window=window, limit=limit, special_tokens=special_tokens, seed=seed)
     batch = batch_for(model, corpus.prompts, memory)

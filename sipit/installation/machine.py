@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from numerics.dtypes import name_of
 from proofs.errors import InvalidInput, MissingResource
 from sipit.installation.checks import Check, degraded, ok, tried
 from sipit.installation.devices import check_devices, examine_device, present_devices
@@ -27,7 +28,7 @@ def check_machine(found: Examination, name: str, *, dtype: str, device: str, see
     def model() -> Iterator[Check]:
         found.model = loaded = load_model(name, dtype=dtype, device=device, seed=seed)
         sizes = f"{loaded.layers} blocks of width {loaded.width}, {loaded.vocabulary_size} tokens"
-        yield ok("model", f"{name}: {sizes}, in {dtype} on {loaded.device}")
+        yield ok("model", f"{name}: {sizes}, in {name_of(loaded.dtype)} on {loaded.device}")
 
     def abilities(model: LanguageModel) -> Iterator[Check]:
         found.abilities = model.abilities.as_dict()

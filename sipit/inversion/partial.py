@@ -181,6 +181,12 @@ def _check(model: LanguageModel, rows: torch.Tensor, at: list[int], known: dict[
         )
     if model.limit is not None and at[-1] >= model.limit:
         raise InvalidInput(f"Expected positions below {model.limit}, the context, but got {at[-1]}; correct them.")
+    begin = min(known, default=0)
+    if begin < 0 and all(place in known for place in range(begin, at[-1] + 1)):  # the end, as --suffix has it
+        raise InvalidInput(
+            f"Expected a prompt that is longer than its end, but --suffix has {at[-1] + 1 - begin} tokens and the "
+            f"prompt {at[-1] + 1}; shorten it."
+        )
     for position, token in known.items():
         if not 0 <= position <= at[-1] or not 0 <= token < model.vocabulary_size:
             raise InvalidInput(

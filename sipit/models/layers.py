@@ -6,9 +6,20 @@ from typing import Any
 
 import torch
 
+from proofs.arguments import shown
+from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
 from sipit.models.hooks import hooked
 from sipit.models.network import Network
+
+
+def check_numbers(model: LanguageModel, layers: Sequence[int]) -> None:
+    """Raises InvalidInput where the model has no layer of such a number, where numbers alone are taken."""
+    wrong = next((layer for layer in layers if type(layer) is not int or not 0 <= layer <= model.layers), None)
+    if wrong is not None:
+        raise InvalidInput(
+            f"Expected layers from 0 to {model.layers} for {model.name}, but got {shown(wrong)}; choose of these."
+        )
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from sipit.models.tiny import tiny_module, tiny_tokenizer
 from sipit.models.tokenizers import find_tokenizer
 
 AUTO = "auto"  # as the weights are stored
+SPELLINGS = {"fp64": "float64", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # as number formats have them
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -122,16 +123,19 @@ def _check_name(name: str) -> None:
 
 
 def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
-    """The torch dtype of a name.
+    """The torch dtype of a name, in the spelling of torch or in that of number formats, such as fp16.
 
     Raises:
         InvalidInput: not one of the four floating-point types that models compute in.
     """
     if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
         return dtype
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise InvalidInput(f"Expected a dtype of {', '.join(DTYPES)}, but got {str(dtype)!r}; choose one of them.")
-    return DTYPES[dtype]
+    name = SPELLINGS.get(dtype, dtype) if isinstance(dtype, str) else None
+    if name not in DTYPES:
+        raise InvalidInput(
+            f"Expected a dtype of {', '.join(DTYPES)} or {AUTO}, but got {str(dtype)!r}; choose one of them."
+        )
+    return DTYPES[name]
 
 
 def _placed(module: Any, dtype: torch.dtype, device: str | torch.device) -> Any:

@@ -83,10 +83,14 @@ class Observation:
             )
         if any(self.layers.count(layer) > 1 for layer in self.layers):
             raise InvalidInput(f"Expected every layer once, but got {_joined(self.layers)}; leave the others away.")
-        if self.top is not None and (self.sites != ("logprobs",) or type(self.top) is not int or self.top < 1):
+        if self.top is not None and self.sites != ("logprobs",):
             raise InvalidInput(
-                f"Expected a top of at least 1 for logprobs alone, but got top={self.top} for {','.join(self.sites)}; "
-                "leave it away, or observe logprobs."
+                f"Expected a top beside logprobs alone, but got one for {','.join(self.sites)}; leave it away, or "
+                "observe logprobs."
+            )
+        if self.top is not None and (type(self.top) is not int or self.top < 1):
+            raise InvalidInput(
+                f"Expected a top of at least 1, but got {shown(self.top)}; give one such as 20, or leave it away."
             )
         if len(self.sites) > 1 and any(kind.discrete for kind in self.kinds):
             raise InvalidInput(f"Expected experts alone, but got {','.join(self.sites)}; observe one of them.")

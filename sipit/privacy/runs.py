@@ -20,6 +20,7 @@ from sipit.noise.number_grid import grid_type
 from sipit.privacy.spread import damped_distance
 from sipit.states.capturing import capture
 from sipit.states.layered import LayeredStates, capture_layers, read_layers
+from sipit.states.readers.reading import expect_no_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ def open_run(given: Any, *, seed: int = 0, device: str = "cpu", dtype: str = "fl
     if text.endswith(".safetensors"):
         return FileRun(read_layers(Path(text)), text, sha256_of(Path(text)))
     if Path(text).suffix in (".npz", ".npy", ".json", ".pt") and os.path.isfile(text):
+        expect_no_record(Path(text))
         raise InvalidInput(
             f"Expected a model, or states of several layers in a safetensors file, but got {text}; save its tensors as "
             "<prompt>.<layer> with safetensors."

@@ -25,7 +25,7 @@ from sipit.prompts.reading import read_prompts, text_in, tokenize
 from sipit.prompts.windows import Prefixes, cut, prefixes
 
 WINDOW = 32  # tokens
-STREAM, RANDOM = "datasets:", "random:"
+BUILTIN, STREAM, RANDOM = "builtin", "datasets:", "random:"
 _TEXT_FILES = (".txt", ".md", ".rst", ".py")
 
 
@@ -81,8 +81,9 @@ def read_corpus(
     check_extent(window, limit)
     if source.startswith(RANDOM):
         corpus = _random(model, source, limit, seed)
-    elif os.path.isfile(source):  # which is False for what no file can be called; Path raises there
-        corpus = whole_prompts(source, tokenize(model, read_prompts(Path(source)), special_tokens=special_tokens), limit=limit)
+    elif source != BUILTIN and os.path.isfile(source):  # not Path.is_file, which raises at a name that is too long
+        ids = tokenize(model, read_prompts(Path(source)), special_tokens=special_tokens)
+        corpus = whole_prompts(source, ids, limit=limit)
     else:
         windows = _windows(model, _documents(source), window, special_tokens)
         found = prefixes(windows, limit=limit)
@@ -96,6 +97,15 @@ def read_corpus(
             f"prompts of {longest}; shorten them or lower --window."
         )
     return corpus
+
+
+def check_named(source: str | None) -> None:
+    """Raises InvalidInput where `builtin` is named and something here is called so: which is meant is not guessed."""
+    if source == BUILTIN and os.path.exists(BUILTIN):
+        raise InvalidInput(
+            f"Expected the name of one source of prompts, but {BUILTIN!r} is both the built-in text and a file or "
+            f"folder here; write ./{BUILTIN} for what is here, or leave --prompts away for the built-in text."
+        )
 
 
 def check_extent(window: int, limit: int | None) -> None:
@@ -133,7 +143,7 @@ def _random(model: LanguageModel, source: str, limit: int | None, seed: int) -> 
 
 
 def _documents(source: str) -> Iterator[str]:
-    if source == "builtin":
+    if source == BUILTIN:
         return builtin_documents()
     if source.startswith(STREAM):
         return _stream(source.removeprefix(STREAM))

@@ -18,10 +18,13 @@ LARGEST_FILE = 2**30  # bytes of a prompt file
 _LONG, _CHARACTERS = 2**22, 64  # of a prompt whatever the context, and for each token of it
 
 
-def tokenize(model: LanguageModel, prompts: Any, *, special_tokens: bool = True) -> list[list[int]]:
+def tokenize(
+    model: LanguageModel, prompts: Any, *, special_tokens: bool = True, called: str | None = None
+) -> list[list[int]]:
     """Token ids of prompts. Text is tokenised as the tokenizer does by default; ids are taken as given.
 
-    Prompts are a list of texts and lists of ids, or whatever else can mean them (`sipit.prompts.given`).
+    Prompts are a list of texts and lists of ids, or whatever else can mean them (`sipit.prompts.given`). `called` is
+    what errors call the one that there is; by default prompts have their numbers.
 
     Raises:
         InvalidInput: no prompts, an empty one, one beyond the context, an id out of range, or text without tokenizer.
@@ -30,7 +33,10 @@ def tokenize(model: LanguageModel, prompts: Any, *, special_tokens: bool = True)
     with asked(f"Expected text that the tokenizer of {model.name} takes", "give token_ids"):
         given = given_prompts(prompts)
         ids = [_ids(model, prompt, special_tokens) for prompt in given]
-    return [_checked(model, one, n, prompt) for n, (one, prompt) in enumerate(zip(ids, given, strict=True))]
+    return [
+        _checked(model, one, called or f"prompt {n}", prompt)
+        for n, (one, prompt) in enumerate(zip(ids, given, strict=True))
+    ]
 
 
 def special_ends(model: LanguageModel) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -62,8 +68,7 @@ def _ids(model: LanguageModel, prompt: Prompt, special_tokens: bool) -> list[int
     return token_ids_of(model.tokenizer, prompt, special_tokens=special_tokens)
 
 
-def _checked(model: LanguageModel, ids: list[Any], number: int, prompt: Prompt) -> list[int]:
-    name = f"prompt {number}"
+def _checked(model: LanguageModel, ids: list[Any], name: str, prompt: Prompt) -> list[int]:
     if not ids:
         raise InvalidInput(f"Expected at least one token, but {name} is empty; remove it or give it text.")
     if model.limit is not None and len(ids) > model.limit:

@@ -14,8 +14,8 @@ import torch
 from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
 from sipit.models.abilities import Side
-from sipit.models.layers import reading
-from sipit.models.network import Network, check_layer
+from sipit.models.layers import check_numbers, reading
+from sipit.models.network import Network
 from sipit.record import Progress
 from sipit.states.arrays import check_finite
 from sipit.states.capturing import Ran, capture, changed_by_padding, expect_as_one_forward, way_out_of
@@ -69,8 +69,7 @@ def capture_layers(
     chosen = sorted(set(layers))
     if not chosen:
         raise InvalidInput("Expected at least one layer, but got none; name some, such as 1,15,30.")
-    for layer in chosen:
-        check_layer(model, layer)
+    check_numbers(model, chosen)
     given, groups = [list(ids) for ids in prompts], list[tuple[int, bool]]()
     with reading(model, chosen) as runs:
         last = capture(

@@ -61,7 +61,7 @@ def read_manifest(path: Path, text: str) -> Manifest:
     try:
         data: Any = json.loads(text)
     except (ValueError, RecursionError):
-        data = None
+        raise InvalidInput(f"Expected a manifest in JSON, but that of {path} is none; capture it again.") from None
     if not isinstance(data, dict) or data.get("schema") != STATES_SCHEMA:
         raise InvalidInput(f"Expected a manifest of schema {STATES_SCHEMA}, but {path} has another; capture it again.")
     fault = _damaged(data)

@@ -21,8 +21,8 @@ from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import write_atomically
 from sipit.cache import measured_with, opened_json, sealed_json
 from sipit.models import LanguageModel
-from sipit.models.layers import reading
-from sipit.models.network import Network, check_layer
+from sipit.models.layers import check_numbers, reading
+from sipit.models.network import Network
 from sipit.prompts.windows import Prefixes
 from sipit.record import Progress
 
@@ -56,8 +56,7 @@ def store_states(
         Unsupported: the states of a prefix are not those that it has in its window.
     """
     chosen = sorted(set(layers))
-    for layer in chosen:
-        check_layer(model, layer)
+    check_numbers(model, chosen)
     if not chosen or batch < 1:
         raise InvalidInput(
             f"Expected a layer and a batch of at least 1, but got layers={chosen}, batch={batch}; name both."

@@ -66,8 +66,8 @@ def certify(
         raise InvalidInput(
             "Expected --states beside --noise, but got none; name the observed states, or leave it away."
         )
-    texts = read_prompts(prompts)
     allowed = _exact(noise)
+    texts = read_prompts(prompts)
     loaded = load(model, dtype=dtype, device=device, seed=seed)
     observed = None
     if states is not None:
@@ -122,8 +122,9 @@ def _observed(path: Path, layer: int | None, model: "LanguageModel") -> "States"
 
 
 def _exact(text: str) -> Fraction:
-    """A decimal number or a quotient, exactly; a power of ten has at most three digits."""
+    """A decimal number or a quotient that is not negative, exactly; a power of ten has at most three digits."""
     if len(text) < 100 and not re.search(r"[eE][+-]?\d{4}", text):
         with suppress(ValueError, ZeroDivisionError):
-            return Fraction(text)
-    raise InvalidInput(f"Expected a number, but got --noise {text[:40]}; write it like 1e-3 or 1/1000.")
+            if (exact := Fraction(text)) >= 0:
+                return exact
+    raise InvalidInput(f"Expected a distance of at least 0, but got --noise {text[:40]}; write it like 1e-3 or 1/1000.")

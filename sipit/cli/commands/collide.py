@@ -40,9 +40,11 @@ class Search(StrEnum):
 def collide(
     model: Model,
     prompts: Annotated[
-        str,
-        typer.Option(help="Prompt file (one per line), folder of texts, builtin, datasets:NAME or random:LENGTH."),
-    ] = "builtin",
+        str | None,
+        typer.Option(
+            help="Prompt file (one per line), folder of texts, datasets:NAME, random:LENGTH, or builtin, the default."
+        ),
+    ] = None,
     layers: Annotated[str | None, typer.Option(help="Blocks 0…L, such as 1,15,30; default: first, half, last.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many different prompts.")] = None,
     threshold: Annotated[
@@ -72,8 +74,9 @@ def collide(
     check_output(output)
     _check(threshold, listed, memory, engine, address)
     watch = Stopwatch()
-    from sipit.prompts.corpora import check_extent
+    from sipit.prompts.corpora import BUILTIN, check_extent, check_named
 
+    check_named(prompts)
     check_extent(window, limit)
     language_model = load(model, dtype=dtype, device=device, seed=seed)
     from sipit.collisions.record import HERE, collision_record
@@ -81,7 +84,7 @@ def collide(
     with _cluster(address) if engine is Engine.RAY else nullcontext(HERE) as where:
         record = collision_record(
             language_model,
-            prompts,
+            BUILTIN if prompts is None else prompts,
             layers=None if layers is None else parse_layers(layers),
             limit=limit,
             threshold=threshold,

@@ -1,10 +1,10 @@
 """`sipit invert`: the prompts from their states."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,7 +33,7 @@ from sipit.cli.options import (
     parse_tokens,
     parse_tolerance,
 )
-from sipit.cli.output import check_output, finish, load, progress, say
+from sipit.cli.output import check_output, finish, load, progress, say, say_unused
 from sipit.observations.observation import Observation
 from sipit.record import Stopwatch
 
@@ -115,9 +115,9 @@ def invert(
         "--budget": budget != 600,
     }
     if diagnose:
-        _say_unused("--diagnose", search | whole)
+        say_unused("--diagnose", search | whole)
     elif prefix is not None or suffix is not None or positions is not None:
-        _say_unused("a part of a prompt", search)
+        say_unused("a part of a prompt", search)
     if states is text is prompts is None:
         raise InvalidInput("Expected --states, --text or --prompts, but got none of them; give one.")
     truth = None if text is prompts is None else chosen_prompts(text, prompts)
@@ -211,13 +211,6 @@ def _cluster(address: str | None, policy: str, seed: int, truth: list[list[int]]
         yield lambda inverter, states, progress: invert_on_cluster(
             cluster, inverter, states, policy=policy, seed=seed, truth=truth, progress=progress
         )
-
-
-def _say_unused(beside: str, given: Mapping[str, Any]) -> None:
-    """Says which options were given and change nothing."""
-    named = [name for name, value in given.items() if value is not None and value is not False]
-    if named:
-        say(f"{', '.join(named)}: no effect beside {beside}")
 
 
 def _looked_at(

@@ -47,13 +47,12 @@ def train(
     if not model.removeprefix(BUILT_IN).startswith(TINY):
         raise InvalidInput(f"Expected tiny-<family>, which is drawn afresh, but got --model {model}; name one.")
     language_model = load(model, dtype=dtype, device=device, seed=seed)
-    from sipit.models.network import check_layer
+    from sipit.models.layers import check_numbers
     from sipit.training.record import training_record
     from sipit.training.trainer import RATES, Settings
 
     chosen = parse_layers(layers) if layers is not None else list(range(1, language_model.layers + 1))
-    for one in chosen:
-        check_layer(language_model, one)
+    check_numbers(language_model, chosen)
     settings = Settings(
         model=model, digest=language_model.digest, optimizer=optimizer.value, steps=steps, layers=tuple(chosen),
         rate=RATES[optimizer.value] if rate is None else rate, seed=seed, dtype=dtype,

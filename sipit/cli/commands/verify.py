@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sipit.cli.options import Json, Output
-from sipit.cli.output import check_output, finish, tell
+from sipit.cli.output import check_output, finish, say_unused, tell
 
 SHOWN = 24  # paths that are not vouched for, in the terminal
 COLLECTED = 100_000  # new objects before cycles are looked for: a check makes millions that last, and hardly a cycle
@@ -37,11 +37,17 @@ def verify(
     Example: sipit verify record.json
     """
     check_output(output)
+    from proofs.kernel.door import OF_WEIGHTS, SEPARATION
     from sipit.claims.paths import in_short
     from sipit.claims.verify import verify_record
 
     gc.set_threshold(COLLECTED)
     record = verify_record(file, model=model, steps=steps, seed=seed, limit=limit)
+    kind = record.result["kind"]
+    if kind not in OF_WEIGHTS:
+        say_unused("a claim that is not about weights", {"--model": model, "--steps": steps, "--seed": seed})
+    elif kind == SEPARATION and steps is None:
+        say_unused("a check of every step", {"--seed": seed})
 
     def show() -> None:
         result = record.result

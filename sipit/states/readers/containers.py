@@ -15,7 +15,7 @@ import torch
 
 from proofs.errors import InvalidInput
 from proofs.files import beginning
-from proofs.network.tensor_file import ITEM_BITS, read_header
+from proofs.network.tensor_file import ITEM_BITS, check_pointer, read_header
 from sipit.models.gguf_header import check_gguf
 from sipit.states.readers.numpy_files import read_npy, read_npz
 from sipit.states.readers.price import check_memory
@@ -109,13 +109,20 @@ def read_container(path: Path) -> Container:
     elif start.startswith(b"GGUF"):
         found = _gguf(path)
     else:
-        return _safetensors(path)
+        check_pointer(path)
+        what = "holds nothing" if not start else "begins like none of them"
+        raise InvalidInput(
+            f"Expected states in safetensors, npy, npz, GGUF or the JSON of an SGLang answer, but {path} {what}; save "
+            "the tensors with safetensors.torch.save_file, or capture them with sipit capture."
+        )
     return _priced(path, found, {})
 
 
 def _priced(path: Path, found: Iterable[Stored], metadata: dict[str, str]) -> Container:
     """The tensors in the order of their names, where those that may be states, ids or a mask fit into memory."""
     tensors = tuple(sorted(found, key=lambda one: natural(one.name)))
+    if not tensors:
+        raise InvalidInput(f"Expected at least one tensor of states, but {path} has none; capture them again.")
     check_memory(path, sum(one.bytes for one in tensors if one.floating or one.whole))
     return Container(path, tensors, metadata)
 

@@ -1,5 +1,6 @@
 """Reads a file of states by whatever program wrote it: what it holds, and which of it was asked for."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from sipit.states.readers.vllm import vllm_cache, vllm_states
 
 ENDINGS = (".safetensors", ".npy", ".npz", ".gguf", ".json")
 _ANSWER = b'"meta_info"'
+_RECORD = re.compile(rb'\s*\{\s*"schema"\s*:\s*"sipit/')  # how every record begins
+_OF_RECORD = 64  # bytes in which that stands
 _AT_ONCE = 2**20  # bytes that are searched for it
 
 
@@ -44,6 +47,7 @@ def read_contents(
         InvalidInput: not a file of states, damaged, or with several meanings.
     """
     if isinstance(given, Path) and is_json(given):
+        expect_no_record(given)
         return read_sglang(given)
     container = read_container(given) if isinstance(given, Path) else given
     return (
@@ -139,6 +143,19 @@ def is_json(path: Path) -> bool:
     except OSError:
         return False
     return start.lstrip()[:1] in {b"{", b"["} and b"\0" not in start  # the length that safetensors begin with has zeros
+
+
+def expect_no_record(path: Path) -> None:
+    """Raises InvalidInput where a record of ours is given for states: it tells of them, and does not hold them."""
+    try:
+        found = _RECORD.match(beginning(path, _OF_RECORD))
+    except OSError:
+        return  # which is told where it is read
+    if found is not None:
+        raise InvalidInput(
+            f"Expected states, but {path} is a record of sipit, which holds none; name the file that sipit capture "
+            "wrote with -o, ending in .safetensors."
+        )
 
 
 def _listed(places: Iterable[Place]) -> str:
