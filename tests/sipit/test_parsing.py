@@ -103,3 +103,11 @@ def test_pairs_are_counted_before_a_network_is_captured(capsys, monkeypatch, voc
     monkeypatch.setattr("numerics.graphs.capture.capture_graph", never)
     said = refusal(capsys, "prove", "witness", "--vocabulary", str(vocabulary), "--context", str(context))
     assert "at most 400000 ordered pairs" in said
+
+
+@pytest.mark.parametrize("path", [*ALL, ("prove",)], ids=" ".join)
+def test_every_help_has_an_example(path):
+    group = get_command(app)
+    for word in path:
+        group = group.commands[word]
+    assert f"Example: sipit {' '.join(path)}" in group.help

@@ -10,7 +10,11 @@ from sipit.cli.options import Json, Output, Seed
 from sipit.cli.output import check_output, finish, tell
 from sipit.cli.parsing import Command
 
-prove = typer.Typer(help="Check a theorem by machine on small networks.", rich_markup_mode=None)
+prove = typer.Typer(
+    help="Check a theorem by machine on small networks.\n\n"
+    "Example: sipit prove generic-position --positions rope --context 3",
+    rich_markup_mode=None,
+)
 
 
 @prove.command("witness", cls=Command)
