@@ -15,6 +15,7 @@ from proofs.errors import InvalidInput
 from proofs.network.graph import Number
 
 LARGE = 4096  # entries of a matrix that is made once for all places of a product
+BEYOND = 64  # bits of an integer that no tensor of whole numbers holds
 UNDECIDED = "Expected enclosures narrow enough to compare, but got overlapping ones; raise the number of bits."
 
 
@@ -125,11 +126,20 @@ def _greater(x: Any, y: Any) -> bool:
     raise Undecided(UNDECIDED)
 
 
+def integer_in(x: Any, bits: int) -> int | None:
+    """The one integer in a ball, if it is below 2^bits in size; None where there is none, or none is known.
+
+    The size is looked at first: of an integer that no memory holds FLINT makes no exception, it ends the process.
+    """
+    found = x.unique_fmpz() if abs(x) < flint.arb((1, bits)) else None
+    return None if found is None else int(found)
+
+
 def _floor(x: Any) -> int:
-    whole = x.floor().unique_fmpz()
-    if whole is None:
+    found = integer_in(x.floor(), BEYOND)
+    if found is None:
         raise Undecided(UNDECIDED)
-    return int(whole)
+    return found
 
 
 def _softplus(x: Any) -> Any:

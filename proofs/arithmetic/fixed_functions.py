@@ -11,10 +11,11 @@ import flint
 import numpy as np
 from numpy.typing import NDArray
 
-from proofs.arithmetic.ball import Balls
+from proofs.arithmetic.ball import Balls, integer_in
 from proofs.arithmetic.limbs import Floats, Integers
 
 GUARD = 100  # bits beyond the point's, for results up to 2^60 and what Arb itself rounds
+DOUBLE = 1024  # bits of a size that a double can have
 UP = 1 + 2.0**-40
 SLACK = 2.0**-40  # more than a double and one unit lose of a number in [0, 1]
 
@@ -36,13 +37,13 @@ def _values(name: str, mantissa: Integers, bits: int) -> Integers:
 
 def _nearby(value: Any) -> int:
     """An integer within 1 of every number in a ball."""
-    whole = value.floor().unique_fmpz()
+    whole = integer_in(value.floor(), DOUBLE)
     if whole is not None:
-        return int(whole)
-    near = (value.mid() + flint.arb((1, -1))).floor().unique_fmpz()
+        return whole
+    near = integer_in((value.mid() + flint.arb((1, -1))).floor(), DOUBLE)
     if near is None or not value.rad() < flint.arb((1, -2)):
         raise OverflowError
-    return int(near)
+    return near
 
 
 def _with_slope(name: str, slope: Slope) -> Callable[[Integers, Floats, Masked, int], Evaluated]:
