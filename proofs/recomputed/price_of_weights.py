@@ -85,7 +85,9 @@ def _of_node_in_fixed_point(node: Node, arguments: list[Node]) -> float:
         return FIXED_TERM * _term(node, arguments) + BALL * node.type.size
     if node.operation == "power":  # by repeated products
         return BALL * node.type.size * whole_of(node.attributes, "exponent")
-    return of_node(node, [one for one in arguments if one.operation not in LEAVES])  # of which rows alone are read
+    if node.operation in MOVES:  # of leaves rows alone are read
+        arguments = [one for one in arguments if one.operation not in LEAVES]
+    return of_node(node, arguments)
 
 
 def _term(node: Node, arguments: list[Node]) -> int:
