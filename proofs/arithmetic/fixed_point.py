@@ -199,8 +199,11 @@ class FixedPoint(PairedArithmetic):
         shift = by.bit_length() - 1
         product = x.mantissa * ratio.numerator
         product = product >> shift if by == 1 << shift else product // by
-        radius = x.radius * (abs(float(ratio)) * UP) * UP + CUT
-        return Fixed(product, radius, ratio=None if x.ratio is None else _short(x.ratio * ratio))
+        try:
+            radius = x.radius * (abs(float(ratio)) * UP) * UP + CUT
+        except OverflowError:
+            raise Undecided(WIDE) from None
+        return _told(Fixed(product, radius, ratio=None if x.ratio is None else _short(x.ratio * ratio)))
 
     def divide(self, x: Tensor, y: Tensor) -> Fixed:
         """x / y; raises Undecided where y may be 0."""
@@ -211,7 +214,8 @@ class FixedPoint(PairedArithmetic):
         if not (least > 0).all():
             raise Undecided(WIDE)
         quotient = np.asarray((x.mantissa << self.bits) // y.mantissa, dtype=object)
-        size = np.abs(quotient.astype(np.float64)) * self.unit * UP + self.unit
+        result = _told(Fixed(quotient, np.zeros(quotient.shape)))
+        size = result.size * self.unit + self.unit
         return Fixed(quotient, (x.radius + size * y.radius) / least * UP + CUT)
 
     def power(self, x: Tensor, exponent: int) -> Tensor:
@@ -243,7 +247,7 @@ class FixedPoint(PairedArithmetic):
         shift = slices.last_scale
         mantissa = exact >> shift if shift >= 0 else exact << -shift
         radius = (rows.radius @ np.abs(weights.astype(np.float64))) * _up(len(weights)) + CUT
-        return Fixed(mantissa, radius).moved(lambda a: a.reshape(*x.shape[:-1], weights.shape[1]))
+        return _told(Fixed(mantissa, radius).moved(lambda a: a.reshape(*x.shape[:-1], weights.shape[1])))
 
     def _slices(self, weights: NDArray[Any]) -> Slices:
         key = view_of(weights)
@@ -328,6 +332,13 @@ def integers(values: Sequence[int], shape: Sequence[int]) -> Integers:
     result = np.empty(len(values), dtype=object)
     result[:] = values
     return result.reshape(tuple(shape))
+
+
+def _told(x: Fixed) -> Fixed:
+    """What a known factor or weights make of integers, if doubles still hold it: else they would grow without end."""
+    if not (np.isfinite(x.size).all() and np.isfinite(x.radius).all()):
+        raise Undecided(WIDE)
+    return x
 
 
 def _short(ratio: Fraction) -> Fraction | None:

@@ -17,9 +17,10 @@ import pytest
 
 from proofs import check
 from proofs.arithmetic.ball import Balls, integer_in
+from proofs.arithmetic.base import Undecided
 from proofs.arithmetic.choices import Choices
 from proofs.arithmetic.fixed_functions import FUNCTIONS
-from proofs.arithmetic.fixed_point import LARGEST, SMALLEST, FixedPoint, integers
+from proofs.arithmetic.fixed_point import LARGEST, SMALLEST, Fixed, FixedPoint, integers
 from proofs.errors import SipitError
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import evaluate
@@ -121,3 +122,35 @@ def test_an_integer_is_read_where_it_is_the_only_one_and_no_larger_than_asked_fo
         assert integer_in(flint.arb(2**bits), bits) is None
         assert integer_in(flint.arb(0, 1), bits) is None
         assert integer_in(flint.arb("nan"), bits) is None
+
+
+# Integers of fixed point, which nothing but a bound keeps from growing.
+
+GROWING: dict[str, Callable[[FixedPoint, Any], Any]] = {
+    "a known factor": lambda a, x: a.multiply(x, a.scalar(Fraction(2) ** 90)),
+    "its reciprocal": lambda a, x: a.divide(x, a.scalar(Fraction(1, 3**60))),
+    "a factor that no double holds": lambda a, x: a.multiply(x, a.scalar(Fraction(10) ** 400)),
+    "weights": lambda a, x: a.matmul(x, np.full((2, 2), 2.0**90)),
+    "a small divisor": lambda a, x: a.divide(x, Fixed(integers([2], (1, 1)), np.zeros((1, 1)))),
+    "a square": lambda a, x: a.multiply(x, x),
+}
+
+
+@pytest.mark.parametrize("radius", [0.0, 1.0])
+@pytest.mark.parametrize("operation", GROWING)
+def test_integers_of_fixed_point_grow_to_what_doubles_hold_and_no_further(operation: str, radius: float) -> None:
+    a = FixedPoint(64)
+    x = Fixed(integers([3 << 70, -5 << 70], (1, 2)), np.full((1, 2), radius))
+    with np.errstate(over="ignore"), pytest.raises(Undecided):
+        for _ in range(60):
+            x = GROWING[operation](a, x)
+            assert max(abs(value).bit_length() for value in x.mantissa.ravel().tolist()) <= 2048
+
+
+@pytest.mark.parametrize("radius", [1.0, 2.0**900])
+def test_a_radius_that_is_beyond_doubles_is_none(radius: float) -> None:
+    a = FixedPoint(64)
+    x = Fixed(integers([0], (1,)), np.array([radius]))
+    with np.errstate(over="ignore"), pytest.raises(Undecided):
+        for _ in range(60):
+            x = a.multiply(x, a.scalar(Fraction(2) ** 90))
