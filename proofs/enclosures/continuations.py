@@ -12,10 +12,10 @@ from proofs.arithmetic.base import Undecided
 from proofs.arithmetic.lanes import Laned, Lanes
 from proofs.arithmetic.midpoint import WIDE, Midpoint, enclosed
 from proofs.arithmetic.midpoint_functions import ROOT_UNDERFLOW, UP, Floats
-from proofs.enclosures.segments import inputs_of
+from proofs.enclosures.segments import inputs_of, rows_of_tokens
 from proofs.errors import Unsupported
 from proofs.network.graph import Graph, Node
-from proofs.operations.interpreter import evaluate, live
+from proofs.operations.interpreter import evaluate
 from proofs.processes import in_order, shared
 
 ROWS = "(rows of {})"  # the name of the parameter that stands for the rows that the tokens take from a table
@@ -51,14 +51,8 @@ class Continuations:
         """
         nodes = list(graph.nodes)
         tables: dict[str, NDArray[Any]] = {}
-        for index in live(graph):
+        for index, name in rows_of_tokens(graph).items():
             node = nodes[index]
-            if not any(graph.nodes[i].operation == "tokens" for i in node.arguments):
-                continue
-            table = graph.nodes[node.arguments[0]]
-            if node.operation != "take" or table.operation != "parameter" or node.attributes["axis"] != 0:
-                raise Unsupported(f"Expected tokens that only index tables, but {graph.where(index)} reads them too.")
-            name = str(table.attributes["name"])
             tables[name] = weights[name]
             attributes = {"name": ROWS.format(name), "shape": node.type.shape, "kind": node.type.kind}
             nodes[index] = Node("parameter", (), attributes, node.type)

@@ -71,6 +71,24 @@ def inputs_of(graph: Graph) -> tuple[str, ...]:
     return tuple(str(node.attributes["name"]) for node in nodes if node.operation == "parameter")
 
 
+def rows_of_tokens(graph: Graph) -> dict[int, str]:
+    """The nodes that take rows of a table at the tokens, and what the table is called.
+
+    Raises:
+        Unsupported: the tokens are read by something else too.
+    """
+    found: dict[int, str] = {}
+    for index in live(graph):
+        node = graph.nodes[index]
+        if not any(graph.nodes[i].operation == "tokens" for i in node.arguments):
+            continue
+        table = graph.nodes[node.arguments[0]]
+        if node.operation != "take" or table.operation != "parameter" or node.attributes["axis"] != 0:
+            raise Unsupported(f"Expected tokens that only index tables, but {graph.where(index)} reads them too.")
+        found[index] = str(table.attributes["name"])
+    return found
+
+
 def _works(graph: Graph, start: int, stop: int) -> bool:
     """Whether a matrix product lies between two cuts."""
     return any(graph.nodes[i].operation == "matmul" for i in range(start + 1, stop + 1))

@@ -8,11 +8,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from proofs.enclosures.segments import rows_of_tokens
+from proofs.errors import Unsupported
 from proofs.kernel.collisions import family_of
 from proofs.kernel.result import Rejected, same
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.network.graph import Graph
-from proofs.operations.interpreter import live
 
 SAME, ROWS = "same prompt", "equal embedding rows"
 Pair = tuple[int, int]
@@ -33,8 +34,8 @@ class EqualPairs:
         self._graphs, self._prompts = graphs, prompts
         self._numbering = Numbering(graphs.values())
         names: dict[Hashable, int] = {}
-        rows = {token: _rows(graphs, weights, token) for token in sorted({t for prompt in prompts for t in prompt})}
-        symbols = {token: names.setdefault(row, token) for token, row in rows.items()}
+        tables, tokens = _tables(graphs, weights), sorted({token for prompt in prompts for token in prompt})
+        symbols = {token: names.setdefault(_row(tables, token), token) for token in tokens}
         self.symbols = [tuple(symbols[token] for token in prompt) for prompt in prompts]
 
     def family(self, first: int, second: int) -> str | None:
@@ -70,18 +71,16 @@ def derive_equal_pairs(equal: EqualPairs, claimed: Any, count: int) -> set[Pair]
     return set(found)
 
 
-def _rows(graphs: Mapping[int, Graph], weights: Mapping[str, NDArray[Any]], token: int) -> Hashable:
+def _tables(graphs: Mapping[int, Graph], weights: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]] | None:
+    """The tables of which tokens take rows, those of every graph; None where anything but a table reads tokens."""
+    try:
+        return [weights[name] for graph in graphs.values() for name in rows_of_tokens(graph).values()]
+    except Unsupported:
+        return None
+
+
+def _row(tables: list[NDArray[Any]] | None, token: int) -> Hashable:
     """Equal for tokens that no graph can tell apart; the token itself where anything but a table reads it."""
-    found: list[bytes] = []
-    for graph in graphs.values():
-        for index in live(graph):
-            node = graph.nodes[index]
-            places = [i for i in node.arguments if graph.nodes[i].operation == "tokens"]
-            if not places:
-                continue
-            table = graph.nodes[node.arguments[0]]
-            if node.operation != "take" or table.operation != "parameter" or node.attributes["axis"] != 0:
-                return token
-            row = weights[str(table.attributes["name"])][token]
-            found.append((row.astype("<f8") + 0.0).tobytes())  # -0.0 is the same number
-    return tuple(found)
+    if tables is None:
+        return token
+    return tuple((table[token].astype("<f8") + 0.0).tobytes() for table in tables)  # -0.0 is the same number

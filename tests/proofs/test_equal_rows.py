@@ -8,6 +8,7 @@ import pytest
 from proofs import certify_separation
 from proofs.kernel.equal_pairs import ROWS, SAME, EqualPairs
 from proofs.network.graph import Graph
+from proofs.operations.interpreter import live
 from tests.proofs.building import Net
 from tests.proofs.decoders import PROMPTS, network, weights_of
 from tests.proofs.mutating import assert_rejected, changed, signed
@@ -104,3 +105,14 @@ def test_a_truth_value_is_no_number_of_a_prompt() -> None:
     for name, value in (("first", False), ("second", True)):
         forged = [{**certificate["identical"][0], name: value}]
         assert_rejected(signed(certificate, identical=forged), "none of two prompts", weights)
+
+
+def test_a_graph_is_looked_through_once_however_many_tokens_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record of two megabytes holds a hundred thousand tokens, and as many nodes."""
+    looked: list[Graph] = []
+    monkeypatch.setattr("proofs.enclosures.segments.live", lambda graph: looked.append(graph) or live(graph))
+    for how in HOW:
+        graph = read(how)
+        looked.clear()
+        EqualPairs({2: graph}, weights_of(graph), [(token, 0) for token in range(VOCABULARY)])
+        assert looked == [graph]
