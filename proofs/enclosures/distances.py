@@ -10,8 +10,10 @@ import numpy as np
 from proofs.arithmetic.limbs import Floats
 from proofs.arithmetic.midpoint_functions import ROOT_UNDERFLOW
 from proofs.enclosures.enclosure import Enclosure
+from proofs.errors import Unsupported
 
 DIGITS = 12  # of a bound as a decimal string
+MOST_EXACT = 1500 * 1499 // 2  # pairs that are done exactly, however many there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,14 @@ def separation(states: Sequence[Enclosure], skipped: Collection[tuple[int, int]]
 
     Float64 gives every pair a number that is certainly not above its exact bound; only pairs for which that number
     lies below the least exact bound so far are done exactly, so that the result is the same as if all were.
+
+    Raises:
+        Unsupported: there are too many of those.
     """
     best: Fraction | None = None
     closest: tuple[int, int] | None = None
     unresolved: list[tuple[int, int]] = []
-    left_out = set(skipped)
+    left_out, done = set(skipped), 0
     for first, bounds in _float_bounds(states):
         for place in np.argsort(bounds, kind="stable").tolist():
             if best is not None and float(bounds[place]) > best:
@@ -58,6 +63,12 @@ def separation(states: Sequence[Enclosure], skipped: Collection[tuple[int, int]]
             pair = (first, first + 1 + place)
             if pair in left_out:
                 continue
+            done += 1
+            if done > MOST_EXACT:
+                raise Unsupported(
+                    f"Expected floats to tell all but {MOST_EXACT} pairs apart, but got more that are close; take "
+                    "fewer prompts, or more bits."
+                )
             exact = lower_bound(states[first], states[pair[1]])
             if exact == 0:
                 unresolved.append(pair)

@@ -36,7 +36,10 @@ QUICK = {  # in the order in which they run, those that notice most first
     ),
     "proofs/kernel/vocabulary.py": "test_questions test_kernel_edges test_graph_edges test_vocabulary",
     "proofs/recomputed/price.py": f"test_price_of_kinds test_price_laws test_witness test_afford {PRICE}",
-    "proofs/recomputed/price_of_weights.py": f"test_price_of_kinds {PRICE}",
+    **dict.fromkeys(
+        (f"proofs/recomputed/{name}.py" for name in ("evaluating", "price_of_vocabulary", "price_of_weights", "reach")),
+        f"test_price_of_weights test_price_of_kinds {PRICE}",
+    ),
     "proofs/recomputed/witness.py": "test_published_points test_witness test_kernel_edges test_graph_edges",
     "proofs/recomputed/published_witness.py": "test_published_points test_witness test_kernel_edges test_graph_edges",
     "proofs/kernel/result.py": "test_claims test_forgeries test_kernel_edges test_graph_edges",

@@ -352,7 +352,7 @@ BOMBS = {
                                                   "tokens": 2},
     "a vocabulary of many tokens": lambda: {**apart(known(2**17, *["exp"] * 9)), "kind": "vocabulary-margin",
                                             "tokens": 999_999},
-    "long prompts that are equal": lambda: apart(triples(300), [1] * 300, [1] * 299 + [2],
+    "long prompts that are equal": lambda: apart(triples(500), [1] * 500, [1] * 499 + [2],
                                                  identical=[{"first": 0, "second": 1}]),
     "nested lists": lambda: json.loads(json.dumps(written([], [1])).replace('"about": {}',
                                                                      f'"about": {{"x": {"[" * 900}{"]" * 900}}}')),

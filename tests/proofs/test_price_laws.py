@@ -29,9 +29,10 @@ NINE = TensorType((9,), "real")
 
 
 def test_the_limits_are_those_of_the_reference() -> None:
-    """About ten seconds and half a gigabyte; an hour for claims about weights; of algebra two."""
+    """About ten seconds and half a gigabyte; an hour and twelve gigabytes for claims about weights; of algebra two."""
     assert (price.USUAL, price.MEMORY, ALGEBRA) == (10e6, 500e6, 2e6)
     assert price.DEARER == {"regularity": 13e6, "separation": 4000e6, "vocabulary-margin": 4000e6}
+    assert price.LARGER == {"separation": 12e9, "vocabulary-margin": 12e9}
 
 
 COSTS = st.floats(0, 3e7)
@@ -51,6 +52,17 @@ def test_what_is_within_the_limit_is_paid_and_the_rest_is_left(
         else:
             left = usual - sum(cost for cost, _ in rows)
             assert afford({}, kind, limit) == pytest.approx(left, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["separation", "vocabulary-margin"])
+def test_claims_about_weights_may_hold_more(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size, within in ((24e9, True), (24.1e9, False)):
+        monkeypatch.setattr(price, "parts", lambda certificate, kind, more, size=size: [("part", 0.0, size)])
+        if within:
+            assert afford({}, kind, 2.0) == 8000e6
+        else:
+            with pytest.raises(TooLarge):
+                afford({}, kind, 2.0)
 
 
 @pytest.mark.parametrize("limit", [0.25, 1.0, 3.0])
