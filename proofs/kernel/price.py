@@ -20,8 +20,9 @@ from proofs.operations.interpreter import live
 
 USUAL = 1e7  # what a certificate may cost; and where what the commands make costs more:
 DEARER = {"regularity": 1.3e7, "separation": 4e9, "vocabulary-margin": 4e9}  # (a network of 130 layers is one of them)
-MEMORY = 5e8  # bytes at a time, beside what the program itself takes; and where what the commands make holds more:
-LARGER = {"separation": 1.2e10, "vocabulary-margin": 1.2e10}
+MEMORY = 5e8  # bytes at a time, beside what the program itself takes; and of what is computed with weights at hand:
+_STEPS = ("enclosures", "steps in fixed point", "steps in Arb", "distances", "vocabulary", "sample in Arb")
+LARGER: Mapping[str, float] = dict.fromkeys(_STEPS, 1.2e10)
 
 ROW, READ, CHARACTER = 120.0, 80.0, 0.05  # of a graph written out; a row that is derived, or only read
 ARGUMENT = 0.2  # of a row, for each of its arguments
@@ -60,7 +61,7 @@ def afford(certificate: Mapping[str, Any], kind: str, limit: float, more: More =
     left = limit * DEARER.get(kind, USUAL)
     for what, cost, size in parts(certificate, kind, more):
         left -= cost
-        if not (left >= 0 and size <= LARGER.get(kind, MEMORY) * limit):
+        if not (left >= 0 and size <= LARGER.get(what, MEMORY) * limit):
             raise TooLarge(f"its {what} take more time or memory than the limit allows; raise it")
     return left
 

@@ -129,7 +129,7 @@ def _evaluated(graph: Graph, bits: list[int], every: int, kept: float) -> Iterat
     again = cut_again(graph)
     steps = sum(work.of(each) for each in bits) + len(bits) * len(stops) * SCANNED * len(graph.nodes)
     size = held(graph, lambda i: _kept(graph, i, largest, weights), lambda i: _beside(graph, i, largest, weights))
-    yield "evaluations", steps + SLICED * again, kept + size + SLICES * again
+    yield "steps in fixed point", steps + SLICED * again, kept + size + SLICES * again
     yield _in_arb(balls, always, names, places(len(stops), every), kept + size)
 
 

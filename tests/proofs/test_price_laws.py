@@ -32,7 +32,7 @@ def test_the_limits_are_those_of_the_reference() -> None:
     """About ten seconds and half a gigabyte; an hour and twelve gigabytes for claims about weights; of algebra two."""
     assert (price.USUAL, price.MEMORY, ALGEBRA) == (10e6, 500e6, 2e6)
     assert price.DEARER == {"regularity": 13e6, "separation": 4000e6, "vocabulary-margin": 4000e6}
-    assert price.LARGER == {"separation": 12e9, "vocabulary-margin": 12e9}
+    assert set(price.LARGER.values()) == {12e9}
 
 
 COSTS = st.floats(0, 3e7)
@@ -54,15 +54,25 @@ def test_what_is_within_the_limit_is_paid_and_the_rest_is_left(
             assert afford({}, kind, limit) == pytest.approx(left, abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["separation", "vocabulary-margin"])
-def test_claims_about_weights_may_hold_more(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for size, within in ((24e9, True), (24.1e9, False)):
-        monkeypatch.setattr(price, "parts", lambda certificate, kind, more, size=size: [("part", 0.0, size)])
-        if within:
-            assert afford({}, kind, 2.0) == 8000e6
+@pytest.mark.parametrize("part", ["nodes", "equal states", *price.LARGER])
+def test_what_is_computed_with_weights_at_hand_may_hold_more_and_nothing_else_may(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for size in (1e9, 1.1e9, 24e9, 24.1e9):
+        monkeypatch.setattr(price, "parts", lambda certificate, kind, more, size=size: [(part, 0.0, size)])
+        if size <= (24e9 if part in price.LARGER else 1e9):
+            assert afford({}, "separation", 2.0) == 8000e6
         else:
             with pytest.raises(TooLarge):
-                afford({}, kind, 2.0)
+                afford({}, "separation", 2.0)
+
+
+def test_the_parts_that_may_hold_more_are_those_of_claims_about_weights() -> None:
+    graph = attention(2)
+    prompts = [{"token_ids": [1, 2], "bits": 64, "enclosures": []}] * 2
+    certificate = {"graphs": [graph.to_json()], "prompts": prompts, "tokens": 9}
+    assert set(price.LARGER) < set(bill(certificate, "vocabulary-margin"))
+    assert not set(price.LARGER) & set(bill(certificate, "generic-position"))
 
 
 @pytest.mark.parametrize("limit", [0.25, 1.0, 3.0])

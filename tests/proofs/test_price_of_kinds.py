@@ -247,14 +247,17 @@ def test_prompts_are_paid_in_fixed_point_each_and_equal_ones_by_their_numbers() 
     body = {"graphs": [graph.to_json() for graph in graphs], "prompts": [{"token_ids": ids} for ids in prompts]}
     for kind in ("separation", "vocabulary-margin"):
         plain = bill(body, kind)
-        assert bill({**body, "prompts": body["prompts"] * 2}, kind)["evaluations"][0] == 2 * plain["evaluations"][0]
+        assert (
+            bill({**body, "prompts": body["prompts"] * 2}, kind)["steps in fixed point"][0]
+            == 2 * plain["steps in fixed point"][0]
+        )
         assert "equal states" not in plain and "vocabulary" not in plain
         assert (
             bill({**body, "identical": [{"first": 2, "second": 3}]}, kind) == plain
         )  # one prompt: nothing is numbered
         assert bill({**body, "identical": [{"first": 1, "second": 2}]}, kind)["equal states"][0] > 0
         inside = bill({"graphs": body["graphs"], "closest": body}, kind)
-        assert inside["evaluations"][0] >= plain["evaluations"][0]
+        assert inside["steps in fixed point"][0] >= plain["steps in fixed point"][0]
 
 
 def test_weights_that_are_turned_are_no_evaluation_and_what_no_token_enters_is_made_for_every_segment() -> None:
@@ -267,7 +270,7 @@ def test_weights_that_are_turned_are_no_evaluation_and_what_no_token_enters_is_m
             weights = made.parameter(f"w{place}", 4, 4)
             x = made.op("matmul", x, made.op("permute", weights, order=(1, 0)) if turned else weights)
         body = {"graphs": [made.graph(x, layer=0).to_json()], "prompts": [{"token_ids": [1]}]}
-        return bill(body, "separation")["evaluations"][0]
+        return bill(body, "separation")["steps in fixed point"][0]
 
     assert evaluated(1) == pytest.approx(evaluated(1, turned=True), abs=0.2)  # one row more is looked at
     once, often = (evaluated(products, constant=True) - evaluated(products) for products in (1, 9))

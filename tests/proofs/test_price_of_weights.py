@@ -45,7 +45,7 @@ def test_constants_are_made_for_every_prompt_and_every_segment() -> None:
         x = net.op("add", x, beside)
         for place in range(products):
             x = net.op("matmul", x, net.parameter(f"w{place}", 4, 4))
-        return paid(net.graph(x, layer=0), [row(1)] * prompts)["evaluations"][0]
+        return paid(net.graph(x, layer=0), [row(1)] * prompts)["steps in fixed point"][0]
 
     for products, prompts in ((1, 1), (1, 3), (4, 1), (4, 3)):
         more = evaluated(2_000, products, prompts) - evaluated(1_000, products, prompts)
@@ -57,7 +57,7 @@ def test_products_cost_by_their_bits_and_by_their_squares_where_both_factors_are
     x = net.op("take", net.parameter("e", 9, 64), net.tokens(64, 9), axis=0)
     weights = net.graph(net.op("matmul", x, net.parameter("w", 64, 64)))
     both = net.graph(net.op("matmul", x, net.op("permute", x, order=(0, 2, 1))))
-    cost = {(name, bits): paid(graph, [row(64, bits)])["evaluations"][0]
+    cost = {(name, bits): paid(graph, [row(64, bits)])["steps in fixed point"][0]
             for name, graph in (("weights", weights), ("both", both)) for bits in (360, 720)}  # fmt: skip
     assert cost["weights", 720] == pytest.approx(2 * cost["weights", 360], rel=0.1)
     assert cost["both", 720] == pytest.approx(4 * cost["both", 360], rel=0.2)
@@ -74,7 +74,7 @@ def test_memory_is_that_of_all_that_is_held_at_once() -> None:
             x = net.op("negate", x)
         for part in parts:
             x = net.op("add", x, part)
-        return paid(net.graph(x), [row(20)])["evaluations"][1]
+        return paid(net.graph(x), [row(20)])["steps in fixed point"][1]
 
     one = 1_000 * (44 + 360 / 7)
     assert size(9, 1) - size(1, 1) == pytest.approx(8 * one)
@@ -88,7 +88,7 @@ def test_a_view_keeps_what_it_is_a_view_of() -> None:
         y = net.op(how, x, shape=(1, 20, 50)) if how == "reshape" else net.op(how, x)
         for _ in range(3):
             y = net.op("add", y, net.op("negate", y))
-        return paid(net.graph(y), [row(20)])["evaluations"][1]
+        return paid(net.graph(y), [row(20)])["steps in fixed point"][1]
 
     assert size("reshape") >= size("negate")
 
@@ -101,7 +101,7 @@ def test_views_of_weights_are_free_but_each_that_is_cut_again_is_held() -> None:
         for start in range(views):
             part = net.op("slice", table, axis=0, start=start, stop=start + 800, step=1)
             x = net.op("matmul", net.op("matmul", x, net.op("permute", part, order=(1, 0))), part)
-        return paid(net.graph(x, layer=0), [row(1)])["evaluations"]
+        return paid(net.graph(x, layer=0), [row(1)])["steps in fixed point"]
 
     one, five = evaluated(1), evaluated(5)
     assert five[1] - one[1] >= 0.999 * 12 * 8 * 3_200
@@ -111,7 +111,7 @@ def test_views_of_weights_are_free_but_each_that_is_cut_again_is_held() -> None:
         table = net.op("permute", table, order=(1, 0))
     first = net.op("slice", table, axis=1, start=0, stop=1, step=1)
     x = net.op("take", net.parameter("e", 10**6, 400), net.tokens(1, 10**6), axis=0)
-    assert paid(net.graph(net.op("matmul", x, first)), [row(1)])["evaluations"] < (10**4, 10**7)
+    assert paid(net.graph(net.op("matmul", x, first)), [row(1)])["steps in fixed point"] < (10**4, 10**7)
 
 
 def test_claims_about_weights_may_hold_more_than_others() -> None:
@@ -125,7 +125,7 @@ def test_claims_about_weights_may_hold_more_than_others() -> None:
         x = net.op("reshape", net.op("permute", mixed, order=(0, 2, 1, 3)), shape=(1, length, 64))
         certificate = {"graphs": [net.graph(x).to_json()], "prompts": [row(length)] * 2}
         if fits:
-            assert MEMORY < bill(certificate, "separation")["evaluations"][1] <= LARGER["separation"]
+            assert MEMORY < bill(certificate, "separation")["steps in fixed point"][1] <= LARGER["steps in fixed point"]
             assert afford(certificate, "separation", 1.0, KINDS["separation"].price) > 0
         else:
             with pytest.raises(TooLarge):
@@ -165,7 +165,7 @@ def test_enclosures_are_paid_by_what_stands_in_the_file_and_what_their_numbers_t
     assert three == pytest.approx((5 * 7 * one[0], 5 * 7 * one[1]))
     assert paid(graph, [row(3, sizes=[9])])["enclosures"][1] < one[1]
     held = paid(graph, [row(3, sizes=[100] * 900)] * 5)
-    for part in ("evaluations", "steps in Arb"):
+    for part in ("steps in fixed point", "steps in Arb"):
         assert held[part][1] - paid(graph, [row(3)] * 5)[part][1] == pytest.approx(held["enclosures"][1])
 
 
@@ -205,8 +205,8 @@ def test_a_graph_that_stands_twice_is_paid_once_and_another_beside_it_too() -> N
         assert inside[part] == once[part]
         assert both[part][0] == pytest.approx(once[part][0] + alone[part][0])
     closest = {"graphs": [graph.to_json()], "prompts": [row(3)] * 4}
-    assert bill(asked(graph, 500, closest=closest), "vocabulary-margin")["evaluations"] == paid(
-        graph, [row(3)] * 4)["evaluations"]  # fmt: skip
+    assert bill(asked(graph, 500, closest=closest), "vocabulary-margin")["steps in fixed point"] == paid(
+        graph, [row(3)] * 4)["steps in fixed point"]  # fmt: skip
 
 
 def test_states_and_pairs_of_tokens_are_paid_and_what_they_share_once_for_a_batch() -> None:
@@ -312,7 +312,7 @@ def test_leaves_that_are_read_whole_are_paid_and_those_of_which_rows_are_taken_a
         x = net.op("take", net.parameter("e", size, 1), net.tokens(1, size), axis=0)
         y = make(net, net.parameter("e", size, 1))
         body = {"graphs": [net.graph(net.op("add", x, y), layer=0).to_json()], "prompts": [{"token_ids": [1]}]}
-        return bill(body, "separation")["evaluations"][0]
+        return bill(body, "separation")["steps in fixed point"][0]
 
     def scattered(net: Net, weights: int) -> int:
         places = net.constant([0], (1, 1), "integer")
