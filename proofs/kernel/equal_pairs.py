@@ -72,9 +72,10 @@ def derive_equal_pairs(equal: EqualPairs, claimed: Any, count: int) -> set[Pair]
 
 
 def _tables(graphs: Mapping[int, Graph], weights: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]] | None:
-    """The tables of which tokens take rows, those of every graph; None where anything but a table reads tokens."""
+    """The tables of which tokens take rows, each once; None where anything but a table reads tokens."""
     try:
-        return [weights[name] for graph in graphs.values() for name in rows_of_tokens(graph).values()]
+        names = dict.fromkeys(name for graph in graphs.values() for name in rows_of_tokens(graph).values())
+        return [weights[name] for name in names]
     except Unsupported:
         return None
 

@@ -250,6 +250,23 @@ def apart(graph: Graph, *prompts: list[int], identical: Any = ()) -> dict[str, A
     }  # fmt: skip
 
 
+def repeated(size: int) -> Graph:
+    """States of one number that is repeated."""
+    net = Net()
+    y = net.op("take", net.constant([1, 2], (2, 1)), net.tokens(1, 2), axis=0)
+    return net.graph(net.op("expand", y, shape=(1, 1, size)), layer=0)
+
+
+def written_over(size: int) -> Graph:
+    """A row of zeros in which every entry is written anew, four times."""
+    net = Net()
+    y, places = net.constant(0, (size,)), net.constant(0, (size,), "integer")
+    for _ in range(4):
+        y = net.op("scatter", y, places, net.constant(0, (size,)), axis=0)
+    y = net.op("reshape", net.op("sum", y, axes=(0,), keep=True), shape=(1, 1, 1))
+    return net.graph(net.op("add", net.op("take", net.constant([1, 2], (2, 1)), net.tokens(1, 2), axis=0), y), layer=0)
+
+
 def known(size: int, *operations: str) -> Graph:
     """As `wide`, of a table of constants."""
     net = Net()
@@ -348,6 +365,10 @@ BOMBS = {
     "many zeroed": lambda: rows([{}], "relu", 9_000, zeroed=[f"p{i}" for i in range(60_000)]),
     "an expanded row, in fixed point": lambda: apart(known(2**30, "exp"), [0], [1]),
     "many prompts in fixed point": lambda: apart(known(2**16, *["exp"] * 9), *[[0], [1]] * 5_000),
+    "many scattered constants, in fixed point": lambda: apart(written_over(2**17), [0], [1]),
+    "many wide states": lambda: apart(repeated(2**20), *[[0]] * 1500),
+    "enclosures that unfold": lambda: {**apart(repeated(2**20)), "prompts": [
+        {"token_ids": [0], "bits": 64, "enclosures": [{"bytes": 256}] * 100}] * 2},
     "an expanded row over a vocabulary": lambda: {**apart(known(2**30, "exp")), "kind": "vocabulary-margin",
                                                   "tokens": 2},
     "a vocabulary of many tokens": lambda: {**apart(known(2**17, *["exp"] * 9)), "kind": "vocabulary-margin",

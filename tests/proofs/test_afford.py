@@ -8,6 +8,8 @@ from tests.proofs.bombs import BOMBS
 
 REFUSED = {
     "constants and masks": ["a constant of many entries", "a mask of many entries", "masks that are moved"],
+    "distances": ["many wide states"],
+    "enclosures": ["enclosures that unfold"],
     "equal states": ["a long prompt", "every three tokens", "many layers"],
     "evaluations": ["a table of many rows", "a table of many rows, patterns", "a wide product", "an error function",
                     "a wide product, four tokens", "an expanded row", "many scattered entries"],
@@ -17,7 +19,7 @@ REFUSED = {
     "prompts": ["many lengths", "what long prompts have in common"],
     "second derivatives": ["many samples"],
     "steps in fixed point": ["an expanded row, in fixed point", "many prompts in fixed point",
-                             "long prompts that are equal"],
+                             "long prompts that are equal", "many scattered constants, in fixed point"],
     "symbols": ["parts of a target"],
     "vocabulary": ["an expanded row over a vocabulary", "a vocabulary of many tokens"],
 }  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from proofs import certify_separation
-from proofs.kernel.equal_pairs import ROWS, SAME, EqualPairs
+from proofs.kernel.equal_pairs import ROWS, SAME, EqualPairs, _tables
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import live
 from tests.proofs.building import Net
@@ -116,3 +116,16 @@ def test_a_graph_is_looked_through_once_however_many_tokens_there_are(monkeypatc
         looked.clear()
         EqualPairs({2: graph}, weights_of(graph), [(token, 0) for token in range(VOCABULARY)])
         assert looked == [graph]
+
+
+def test_a_row_is_kept_once_for_each_table_however_often_it_is_taken() -> None:
+    net = Net()
+    tokens, table = net.tokens(2, VOCABULARY), net.parameter("table", VOCABULARY, WIDTH)
+    x = net.op("take", table, tokens, axis=0)
+    for _ in range(3):
+        x = net.op("add", x, net.op("take", table, tokens, axis=0))
+    graphs = {
+        2: net.graph(net.op("add", x, net.op("take", net.parameter("second", VOCABULARY, WIDTH), tokens, axis=0)))
+    }
+    found = _tables({**graphs, 3: graphs[2]}, weights_of(graphs[2]))
+    assert found is not None and len(found) == 2
