@@ -18,7 +18,7 @@ def check_numbers(model: LanguageModel, layers: Sequence[int]) -> None:
     wrong = next((layer for layer in layers if type(layer) is not int or not 0 <= layer <= model.layers), None)
     if wrong is not None:
         raise InvalidInput(
-            f"Expected layers from 0 to {model.layers} for {model.name}, but got {shown(wrong)}; choose of these."
+            f"Expected layers from 0 to {model.layers} for {model.name}, but got layer={shown(wrong)}; choose of these."
         )
 
 

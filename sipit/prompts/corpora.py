@@ -155,7 +155,7 @@ def _documents(source: str) -> Iterator[str]:
     files = sorted(path for path in Path(source).rglob("*") if path.suffix in _TEXT_FILES and path.is_file())
     if not files:
         raise InvalidInput(f"Expected text files ({', '.join(_TEXT_FILES)}) in {source}, but it has none; add some.")
-    return (text_in(path, "a text file") for path in files)
+    return (text_in(path, "text file") for path in files)
 
 
 def _stream(name: str) -> Iterator[str]:

@@ -101,15 +101,15 @@ def text_in(path: Path, what: str) -> str:
     try:
         data = whole_file(path, most=LARGEST_FILE)
     except OSError as error:
-        raise InvalidInput(f"Expected to read {what}, but {path} cannot be: {error.strerror}; check it.") from None
+        raise InvalidInput(f"Expected a readable {what}, but {path} is not: {error.strerror}; check it.") from None
     if data is None:
-        raise InvalidInput(f"Expected {what} of at most {LARGEST_FILE} bytes, but {path} is larger; split it.")
+        raise InvalidInput(f"Expected a {what} of at most {LARGEST_FILE} bytes, but {path} is larger; split it.")
     # Some editors begin a file with a mark that says how it is encoded; it is no part of the text.
     encoding = "utf-16" if data[:2] in {BOM_UTF16_LE, BOM_UTF16_BE} else "utf-8-sig"
     try:
         return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
-        raise InvalidInput(f"Expected {what} in UTF-8, but {path} is not; convert it.") from None
+        raise InvalidInput(f"Expected a {what} in UTF-8, but {path} is not; convert it.") from None
 
 
 def read_prompts(path: Path) -> list[Prompt]:
@@ -120,7 +120,7 @@ def read_prompts(path: Path) -> list[Prompt]:
     """
     if path.suffix not in {".txt", ".jsonl"}:
         raise InvalidInput(f"Expected a prompt file .txt or .jsonl, but got {path}; rename or convert it.")
-    lines = text_in(path, "a prompt file").split("\n")
+    lines = text_in(path, "prompt file").split("\n")
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line]
     if not any(line.strip() for _, line in numbered):
         raise InvalidInput(f"Expected at least one prompt, but {path} has none; write one per line.")

@@ -120,7 +120,7 @@ def test_enclosures_of_few_bits_are_not_those_of_many(empty_cache, monkeypatch):
 
 @pytest.mark.parametrize("undecided", [0, 1])
 def test_what_a_budget_has_left_undecided_of_a_format_is_measured_again(empty_cache, monkeypatch, undecided):
-    monkeypatch.setattr("sipit.quantization.record.QUICK", SMALL)
+    monkeypatch.setattr("sipit.quantization.study.QUICK", SMALL)
     genuine, keys = Study._measure, []
 
     def measure(study, number_format):
@@ -135,7 +135,7 @@ def test_what_a_budget_has_left_undecided_of_a_format_is_measured_again(empty_ca
 
 
 def test_a_format_that_overflows_behind_the_layers_looked_at_is_left_out(empty_cache, monkeypatch):
-    monkeypatch.setattr("sipit.quantization.record.QUICK", SMALL)
+    monkeypatch.setattr("sipit.quantization.study.QUICK", SMALL)
     model = altered("gpt2", lambda module: module.transformer.h[1].mlp.c_proj.bias.add_(1e5))
     record = quantization_record(model, formats=["fp16"], prompts=[[5, 6, 7, 8]], layers=[1], quick=True)
     (found,) = record.result["formats"]

@@ -108,6 +108,8 @@ def read_container(path: Path) -> Container:
         found = [Stored(*one) for one in read_npz(path)]
     elif start.startswith(b"GGUF"):
         found = _gguf(path)
+    elif start and path.suffix == ".safetensors":
+        return _safetensors(path)  # which says what is wrong with its header
     else:
         check_pointer(path)
         what = "holds nothing" if not start else "begins like none of them"
