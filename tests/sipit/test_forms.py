@@ -71,7 +71,8 @@ def test_blocks_that_look_at_ids_are_given_the_true_ones_or_are_not_asked(name):
     torch.testing.assert_close(predictions(model, PROMPT, layer=1), own)
 
 
-def test_what_a_defence_costs_is_that_of_the_prompt_itself(monkeypatch):
+def test_what_a_defence_costs_is_that_of_the_prompt_itself(monkeypatch, tmp_path):
+    monkeypatch.setenv("SIPIT_CACHE", str(tmp_path))  # where nothing is kept of an earlier run
     asked, genuine = [], Network.next_token_logits
 
     def next_token_logits(self, states, rows=None, *, token_ids=None):
