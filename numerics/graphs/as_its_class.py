@@ -4,10 +4,9 @@ from typing import Any
 
 import torch
 
-from numerics.graphs.capture import build, find_blocks
+from numerics.graphs.capture import UpTo, build, find_blocks
 from numerics.graphs.float64 import segment_states
 from numerics.networks.library import unlogged
-from numerics.networks.stream import entered, hidden_of
 from proofs.errors import SipitError
 from proofs.network.graph import Graph
 
@@ -58,24 +57,10 @@ def _states(graph: Graph, config: Any, attention: Any, seed: int) -> tuple[torch
     (*_, exact), (*_, rounded) = (
         segment_states(graph, ids[0].tolist(), weights, dtype=dtype) for dtype in (torch.float64, torch.float32)
     )
-    return _by_the_library(module, graph.layer, ids), exact, rounded.double()
+    with torch.no_grad(), unlogged():
+        theirs = UpTo(module, find_blocks(module), graph.layer)(ids).double()
+    return theirs, exact, rounded.double()
 
 
 def _vocabulary(graph: Graph) -> int:
     return min(int(str(node.attributes["vocabulary"])) for node in graph.nodes if node.operation == "tokens")
-
-
-def _by_the_library(module: torch.nn.Module, layer: int, ids: torch.Tensor) -> torch.Tensor:
-    """What the block of a layer hands on, or what enters the first one."""
-    reached: list[Any] = []
-    blocks = find_blocks(module)
-    if layer:
-        handle = blocks[layer - 1].register_forward_hook(lambda _m, _a, output: reached.append(hidden_of(output)))
-    else:
-        handle = blocks[0].register_forward_pre_hook(lambda _m, a, k: reached.append(entered(a, k)), with_kwargs=True)
-    try:
-        with torch.no_grad(), unlogged():
-            module(input_ids=ids, use_cache=False)
-    finally:
-        handle.remove()
-    return reached[0].double()

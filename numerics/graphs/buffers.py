@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from numerics.networks.casting import HALVES
 from numerics.networks.library import unlogged
 from proofs.errors import SipitError
 
@@ -47,7 +48,7 @@ def _is_rounded(built: torch.Tensor | None, stored: torch.Tensor) -> bool:
     """Whether a buffer is as it was built, or that in a half type, as a checkpoint may keep it."""
     if built is None or built.shape != stored.shape:
         return False
-    kept = (built.dtype, stored.dtype, torch.bfloat16, torch.float16)
+    kept = (built.dtype, stored.dtype, *HALVES)
     return any(torch.equal(built.to(one).to(stored.dtype), stored) for one in kept)
 
 

@@ -34,7 +34,7 @@ LARGEST_SIZE = 2**24  # anything else that a tensor is as long as
 LONGEST = 2**20  # tokens of a prompt
 
 
-class _UpTo(torch.nn.Module):
+class UpTo(torch.nn.Module):
     """input_ids -> the residual stream after `layer` blocks, before any final norm; those behind them are passed by."""
 
     def __init__(self, model: torch.nn.Module, blocks: list[torch.nn.Module], layer: int) -> None:
@@ -157,7 +157,7 @@ def capture_graph(
         "length": length,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    buffers, run = Buffers.of_class(model, stored=stored), _UpTo(model, blocks, chosen)
+    buffers, run = Buffers.of_class(model, stored=stored), UpTo(model, blocks, chosen)
     graph = _export(run, model, buffers, length, layer=chosen, vocabulary=text.vocab_size, about=about)
     shape = graph.nodes[graph.output].type.shape
     if len(shape) < 3 or (len(shape) == 3 and shape[0] != 1):  # of several streams a class may put the number first

@@ -28,8 +28,8 @@ def fold(fx: Any, name: str, arguments: Any, keywords: Any, value: Any) -> Any:
     if value is None or any(isinstance(a, Term | Complex) for a in operands) or is_complex(value):
         return None
     floating = any(isinstance(p, torch.Tensor) and p.dtype.is_floating_point for p in parts_of(value))
-    if "empty" in name or torch.Tag.nondeterministic_seeded in getattr(fx.target, "tags", ()):
-        return None  # whatever stood in memory, or another draw at every call
+    if undetermined(fx.target):
+        return None
     if floating and name not in _MOVES and not _exactly(name, arguments, keywords):
         return None
     inexact = any(isinstance(a, torch.Tensor) and a.dtype.is_floating_point for a in operands)
@@ -42,6 +42,11 @@ def fold(fx: Any, name: str, arguments: Any, keywords: Any, value: Any) -> Any:
     with torch.no_grad():
         result = fx.target(*arguments, **keywords)
     return [_double(part) for part in result] if isinstance(result, list | tuple) else _double(result)
+
+
+def undetermined(target: Any) -> bool:
+    """Whether an operator gives whatever stood in memory, or another draw at every call."""
+    return "empty" in str(target) or torch.Tag.nondeterministic_seeded in getattr(target, "tags", ())
 
 
 def _double(value: Any) -> Any:

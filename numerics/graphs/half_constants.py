@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch.fx.node import map_arg
 
-HALF = (torch.float16, torch.bfloat16)
-_LARGEST = 2**24  # entries that are computed
+from numerics.graphs.builder import LARGEST_CONSTANT
+from numerics.graphs.exact_folding import undetermined
+from numerics.networks.casting import HALVES
 
 
 class HalfConstants:
@@ -25,7 +26,7 @@ class HalfConstants:
     def value(self, fx: Any) -> torch.Tensor | None:
         """The entries of a result in a half type, in float64; None of other results, and where not all is constant."""
         held = fx.meta.get("val")
-        if not isinstance(held, torch.Tensor) or held.dtype not in HALF:
+        if not isinstance(held, torch.Tensor) or held.dtype not in HALVES:
             return None
         computed = self._computed(fx)
         return computed.double() if isinstance(computed, torch.Tensor) else None
@@ -38,9 +39,8 @@ class HalfConstants:
     def _called(self, fx: Any) -> Any:
         """What an operator gives in its own types; None where it reads, or draws, anything but constants."""
         held = fx.meta.get("val")
-        large = isinstance(held, torch.Tensor) and held.numel() > _LARGEST
-        drawn = torch.Tag.nondeterministic_seeded in getattr(fx.target, "tags", ())
-        if fx.op != "call_function" or large or drawn or "empty" in str(fx.target):
+        large = isinstance(held, torch.Tensor) and held.numel() > LARGEST_CONSTANT
+        if fx.op != "call_function" or large or undetermined(fx.target):
             return None
         inputs = {node: self._computed(node) for node in fx.all_input_nodes}
         if any(value is None for value in inputs.values()):

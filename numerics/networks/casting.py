@@ -14,7 +14,7 @@ import torch
 
 from proofs.errors import Unsupported
 
-_HALVES = (torch.float16, torch.bfloat16)
+HALVES = (torch.float16, torch.bfloat16)
 
 
 def cast(module: Any, dtype: torch.dtype) -> Any:
@@ -28,7 +28,7 @@ def cast(module: Any, dtype: torch.dtype) -> Any:
             f"Expected weights that can be held in {str(dtype).removeprefix('torch.')}, but a quantiser keeps them "
             "packed; dequantise the model, and save it again."
         )
-    if dtype in _HALVES:
+    if dtype in HALVES:
         for tensor, kind in _types(module, dtype):
             tensor.data = tensor.data.to(kind)
         return module
@@ -54,7 +54,7 @@ def cast_copy(module: Any, dtype: torch.dtype) -> Any:
 
 def _types(module: Any, dtype: torch.dtype) -> Iterator[tuple[torch.Tensor, torch.dtype]]:
     """The floating-point parameters and buffers, each with the type that it is to have."""
-    half = dtype in _HALVES
+    half = dtype in HALVES
     stored, wide = (module.state_dict().keys(), _kept_wide(module, dtype)) if half else ((), None)
     made = _made_in(module, dtype) if half else dict[str, torch.dtype]()
     parameters = {name for name, _ in module.named_parameters()}
@@ -65,7 +65,7 @@ def _types(module: Any, dtype: torch.dtype) -> Iterator[tuple[torch.Tensor, torc
         if half and wide and wide.search(name):
             yield tensor, kept
         elif half and name not in stored:
-            yield tensor, made[name] if made.get(name) in _HALVES else kept
+            yield tensor, made[name] if made.get(name) in HALVES else kept
         elif name in parameters and made.get(name) == torch.float32:
             yield tensor, kept
         else:

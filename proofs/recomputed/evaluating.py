@@ -8,6 +8,7 @@ from proofs.network.graph import LEAVES, Graph, Node
 from proofs.operations.interpreter import live
 
 BALL_TERM, BALL_BITS = 0.015, 128  # of a product in balls, of up to twice so many bits
+WHOLE_BALL = 0.3  # of a weight that is made a ball
 VIEWS = ("reshape", "permute", "expand", "slice")  # of the same entries, which stay as long as any of them
 
 

@@ -7,14 +7,22 @@ from proofs.enclosures.continuations import BATCH
 from proofs.kernel.price import MOVES, OBJECT, POINTER, Part, whole_of
 from proofs.kernel.vocabulary import BITS, SAMPLE, TOGETHER
 from proofs.network.graph import LEAVES, Graph, Node
-from proofs.recomputed.evaluating import computed, cut_again, held, in_balls, read_whole, shared, weight_views
+from proofs.recomputed.evaluating import (
+    WHOLE_BALL,
+    computed,
+    cut_again,
+    held,
+    in_balls,
+    read_whole,
+    shared,
+    weight_views,
+)
 from proofs.recomputed.reach import Box, boxes
 
 FLOAT, FLOAT_TERM, BY_ARB = 0.02, 0.0006, 4.0  # of an entry in floats, of a product; of a function that Arb evaluates
 LEFT_TO_ARB = ("erf", "gelu", "mish", "softplus", "log", "log1p", "log_sum_exp", "expm1", "elu", "sin", "cos")
 LANE = 150.0  # of a node, for every batch
-DISTANCE, HASHED = 0.00005, 0.01  # of a coordinate of a distance; of an entry of a row that is told from others
-WHOLE_BALL = 0.3  # of a weight that is made a ball
+DISTANCE, HASHED = 0.00005, 0.01  # of a coordinate of a distance; of an entry of a row that is hashed
 MIDPOINT, COPIES, PARTS = 16.0, 4.0, 40.0  # bytes of a midpoint and its radius; of them at a time; of a weight in parts
 
 

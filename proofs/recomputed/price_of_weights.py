@@ -31,6 +31,7 @@ from proofs.kernel.separation import ALL_EXACT, ASKED, GUARD, places
 from proofs.network.graph import LEAVES, Graph, Node
 from proofs.operations.interpreter import live
 from proofs.recomputed.evaluating import (
+    WHOLE_BALL,
     computed,
     cut_again,
     factors,
@@ -45,7 +46,7 @@ from proofs.recomputed.price_of_vocabulary import of_tokens
 USUAL_BITS, FEW_BITS = 360, 120  # of the figures here; below so many nothing gets cheaper
 FIXED_TERM, PRODUCT_TERM = 0.012, 0.04  # of a product with weights; of one of two computed tensors
 CONSTANT, WHOLE, CONVERTED = 7.0, 0.3, 0.3  # of an entry of a constant that is a real number, or none; of a weight
-SLICED, WHOLE_BALL = 0.05, 0.3  # of an entry of weights that is cut, or made a ball
+SLICED = 0.05  # of an entry of weights that is cut
 SCANNED = 0.15  # of a row of a graph, for every segment that is cut out of it
 PAIR, COORDINATE, SIEVED, DECODED = 20.0, 0.3, 0.005, 0.3  # of exact distances; of those in floats; of an entry read
 LIMBS, TEMPORARY, SLICES = 2.6, 3.0, 12.0  # bytes for each bit of what a product reads and makes; copies beside a

@@ -123,7 +123,7 @@ class LanguageModel:
         return self.decoder.abilities
 
     @cached_property
-    def goes_on_alone(self) -> dict[int | str, bool]:
+    def tried_alone(self) -> dict[int | str, bool]:
         """By layer what was found out about the rest behind it, where that was asked (`Network.goes_on_alone`)."""
         return {}
 

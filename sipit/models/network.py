@@ -196,7 +196,7 @@ class Network:
         the ids themselves: for rows of a table of their own, say, or for the experts that a token is sent to. That is
         tried on a short prompt, once for a model and layer.
         """
-        known = self.model.goes_on_alone
+        known = self.model.tried_alone
         if self.layer not in known:
             ids = self.model.first_ids(min(_TRIED, self.model.limit or _TRIED))
             alone, found = self.anew(), False
