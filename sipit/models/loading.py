@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from numerics.dtypes import name_of
+from numerics.dtypes import name_of, spelled_out
 from numerics.networks.casting import cast
 from proofs.arguments import path_of, seed_of
 from proofs.errors import InvalidInput, SipitError, Unsupported, short_of_memory
@@ -30,7 +30,6 @@ from sipit.models.tiny import tiny_module, tiny_tokenizer
 from sipit.models.tokenizers import find_tokenizer
 
 AUTO = "auto"  # as the weights are stored
-SPELLINGS = {"fp64": "float64", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # as number formats have them
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -130,7 +129,7 @@ def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
     """
     if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
         return dtype
-    name = SPELLINGS.get(dtype, dtype) if isinstance(dtype, str) else None
+    name = spelled_out(dtype) if isinstance(dtype, str) else None
     if name not in DTYPES:
         raise InvalidInput(
             f"Expected a dtype of {', '.join(DTYPES)} or {AUTO}, but got {str(dtype)!r}; choose one of them."

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from numerics.dtypes import name_of
+from numerics.dtypes import name_of, spelled_out
 from numerics.formats import FORMATS, Format
 from proofs.errors import InvalidInput, MissingResource, Unsupported
 from sipit.cache import forget, keep_json, kept_json, measured_with
@@ -75,15 +75,16 @@ def extent_of(quick: bool) -> Extent:
 
 
 def chosen_formats(names: Sequence[str]) -> list[Format]:
-    """The formats of their names, each once.
+    """The formats of their names, each once; their types may be spelled as torch spells them.
 
     Raises:
         InvalidInput: no such format.
     """
+    known = {spelled_out(name): one for name, one in FORMATS.items()}
     for name in names:
-        if name not in FORMATS:
+        if spelled_out(name) not in known:
             raise InvalidInput(f"Expected formats of {', '.join(FORMATS)}, but got {name!r}; choose from them.")
-    return [FORMATS[name] for name in dict.fromkeys(names)]
+    return [known[name] for name in dict.fromkeys(map(spelled_out, names))]
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,6 +82,6 @@ def test_the_command_takes_a_folder_and_an_engine(tmp_path):
         write_states(tmp_path / f"{number}.safetensors", sipit.capture(model, [prompt], layer=1))
     call = [sys.executable, "-c", "from sipit.cli import main; main()", "invert", "tiny-gpt2", "--engine", "ray"]
     done = subprocess.run(
-        [*call, "--states", str(tmp_path), "--json"], capture_output=True, text=True, timeout=240, check=True
+        [*call, "--states", str(tmp_path), "--json"], capture_output=True, text=True, timeout=900, check=True
     )
     assert [found["token_ids"] for found in json.loads(done.stdout)["result"]["prompts"]] == prompts

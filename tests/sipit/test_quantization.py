@@ -183,6 +183,8 @@ def test_a_layer_or_a_format_that_is_named_twice_is_looked_at_once():
     assert study.layers == (1, 2)
     assert [layer["collisions"] for layer in study.measured(FORMATS["bf16"])["searched"]] == [0, 0]
     assert [one.name for one in chosen_formats(["fp16", "bf16", "fp16"])] == ["fp16", "bf16"]
+    spelled = ["float16", "fp16", "bfloat16-states", "fp32"]
+    assert [one.name for one in chosen_formats(spelled)] == ["fp16", "bf16-states", "float32"]
 
 
 def test_an_unknown_format_is_refused():

@@ -47,6 +47,7 @@ def train(
     if not model.removeprefix(BUILT_IN).startswith(TINY):
         raise InvalidInput(f"Expected tiny-<family>, which is drawn afresh, but got --model {model}; name one.")
     language_model = load(model, dtype=dtype, device=device, seed=seed)
+    from numerics.dtypes import name_of
     from sipit.models.layers import check_numbers
     from sipit.training.record import training_record
     from sipit.training.trainer import RATES, Settings
@@ -55,7 +56,8 @@ def train(
     check_numbers(language_model, chosen)
     settings = Settings(
         model=model, digest=language_model.digest, optimizer=optimizer.value, steps=steps, layers=tuple(chosen),
-        rate=RATES[optimizer.value] if rate is None else rate, seed=seed, dtype=dtype,
+        rate=RATES[optimizer.value] if rate is None else rate, seed=seed,
+        dtype=name_of(language_model.dtype),
     )  # fmt: skip
     place = folder if folder is not None else Path(f"trained-{optimizer.value}")
     record = training_record(language_model, settings, place, stages=progress, watch=watch)
