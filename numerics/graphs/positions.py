@@ -53,7 +53,7 @@ def position_scheme(graphs: Mapping[int, Graph], config: Any, small: Graph | Non
         _expect_equal(small)
     read = positions(graphs[max(graphs)])
     scheme, block = "undecided", None
-    free = all(map(rows_are_free, graphs.values()))  # else a token may have a place of its own, as padding has
+    free = rows_are_free(*graphs.values())  # else a token may have a place of its own, as padding has
     if repeats and same is not False:
         block = _one_block(config, attention)
         scheme = {"collide": "none", "apart": "relative"}.get(block or "", "undecided")

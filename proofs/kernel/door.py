@@ -165,7 +165,7 @@ def _structural(certificate: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = find_collisions(graphs)
     if not found and not all(map(constants_are_known, graphs.values())):
         raise Rejected("entries of constants are not known: whether certain prompts collide is to be left open")
-    if not found and not all(map(rows_are_free, graphs.values())):
+    if not found and not rows_are_free(*graphs.values()):
         raise Rejected("tokens are read by more than tables of rows: whether certain ones collide is to be left open")
     return found
 

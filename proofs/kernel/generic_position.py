@@ -121,7 +121,7 @@ def expect_networks(graphs: Mapping[int, Graph], context: int, bos: bool) -> Non
 
 def regularity_of(graphs: Mapping[int, Graph], zeroed: Sequence[str]) -> str:
     """`analytic`; `branches`: so with every choice fixed, and one function where `zeroed` are zero; or `unsuitable`."""
-    if not all(map(rows_are_free, graphs.values())):
+    if not rows_are_free(*graphs.values()):
         return "unsuitable"
     if all(is_analytic(graph) for graph in graphs.values()):
         return "analytic"
@@ -177,7 +177,7 @@ def claim_of(
         counts[kind] += 1
     numbers = {"classes": len(outcomes), "certified": counts["differ"], "collisions_proved": counts["collide"],
                "undecided": counts["undecided"]}  # fmt: skip
-    free = all(map(rows_are_free, graphs.values()))
+    free = rows_are_free(*graphs.values())
     statement = STATEMENT.format(
         classes=len(outcomes), context=context, bos=" after a reserved BOS" if bos else "",
         certified=counts["differ"], collide=counts["collide"], undecided=counts["undecided"],

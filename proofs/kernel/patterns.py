@@ -43,21 +43,26 @@ def relabelled(first: Prompt, second: Prompt, *, start: int = 1) -> tuple[Prompt
     return tuple(word[: len(first)]), tuple(word[len(first) :])
 
 
-def rows_are_free(graph: Graph) -> bool:
-    """Whether relabelling tokens permutes parameters: tokens only select rows of tables that nothing else reads."""
-    reached = live(graph)
-    rows = {index for index in reached if _reads_rows(graph, graph.nodes[index])}
-    tables = {graph.nodes[index].arguments[0] for index in rows}
-    if any(graph.nodes[i].operation != "parameter" for i in tables):
+def rows_are_free(*graphs: Graph) -> bool:
+    """Whether relabelling tokens permutes parameters: tokens only select rows of tables that nothing else reads.
+
+    Args:
+        graphs: of one network. What tokens index at one length is a table of theirs at every length: a row of it that
+            is read without a token at another length would stay where it is when tokens are relabelled.
+    """
+    read = [(graph, live(graph)) for graph in graphs]
+    rows = [{index for index in reached if _reads_rows(graph, graph.nodes[index])} for graph, reached in read]
+    tables = [graph.nodes[graph.nodes[i].arguments[0]] for graph, found in zip(graphs, rows, strict=True) for i in found]
+    if any(table.operation != "parameter" for table in tables):
         return False
-    names = {graph.nodes[i].attributes.get("name") for i in tables}
-    for index in reached:
-        for place, argument in enumerate(graph.nodes[index].arguments):
-            read = graph.nodes[argument]
-            table = read.operation == "parameter" and read.attributes.get("name") in names
-            if (table or read.operation == "tokens") and (index not in rows or place != (0 if table else 1)):
-                return False
-    return True
+    names = {table.attributes.get("name") for table in tables}
+    return all(
+        index in found and place == (1 if node.operation == "tokens" else 0)
+        for (graph, reached), found in zip(read, rows, strict=True)
+        for index in reached
+        for place, node in enumerate(map(graph.nodes.__getitem__, graph.nodes[index].arguments))
+        if node.operation == "tokens" or (node.operation == "parameter" and node.attributes.get("name") in names)
+    )
 
 
 def constants_are_known(graph: Graph) -> bool:

@@ -286,7 +286,7 @@ def _left_open(graphs: dict[int, Graph], seen: "Window | None", context: int | N
     """Why it is not told which prompts collide, where none was found to; None where none is expected to."""
     if not all(map(constants_are_known, graphs.values())):
         return UNVALUED
-    if not all(map(rows_are_free, graphs.values())):
+    if not rows_are_free(*graphs.values()):
         return BY_ID
     if seen is None or seen.every_layer is False or (context is not None and (seen.reach or 0) >= context):
         return None

@@ -1,10 +1,19 @@
 """Relabelling tokens permutes parameters: where tokens select rows of tables that nothing else reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from itertools import permutations, product
+from typing import Any
 
+import numpy as np
 import pytest
 
+from proofs import Verdict, check
+from proofs.arithmetic.ball import Balls
 from proofs.kernel.patterns import rows_are_free
+from proofs.network.graph import Graph
+from proofs.operations.interpreter import evaluate
+from proofs.theorems.generic_position import examine
 from tests.proofs.building import Net
 
 WIDTH, VOCABULARY = 2, 5
@@ -105,3 +114,78 @@ def test_a_table_that_is_read_and_not_reached_does_not_count() -> None:
     net.op("sum", table, axes=(0,), keep=True)
     assert rows_are_free(net.graph(x))
     assert rows_are_free(net.graph(table))  # which no token selects from
+
+
+READ = ("by token", "at a row", "as a whole", "not at all")
+
+
+def reading(ways: tuple[str, str], length: int) -> Graph:
+    """The product of what is read of two tables at a length, each in a way of its own."""
+    net = Net()
+    tokens = net.tokens(length, VOCABULARY)
+    x = net.op("take", net.parameter("always", VOCABULARY, WIDTH), tokens, axis=0)
+    for name, way in zip("ab", ways, strict=True):
+        table = net.parameter(name, VOCABULARY, WIDTH)
+        if way == "by token":
+            x = net.op("multiply", x, net.op("take", table, tokens, axis=0))
+        elif way == "at a row":
+            x = net.op("multiply", x, net.op("slice", table, axis=0, start=0, stop=1, step=1))
+        elif way == "as a whole":
+            x = net.op("multiply", x, net.op("sum", table, axes=(0,), keep=True))
+    return net.graph(x)
+
+
+@pytest.mark.parametrize("short", list(product(READ, repeat=2)), ids=" beside ".join)
+def test_where_rows_are_free_at_all_lengths_relabelling_permutes_them(short: tuple[str, str]) -> None:
+    for long in product(READ, repeat=2):
+        graphs = {1: reading(short, 1), 2: reading(long, 2)}
+        ways = {name: {*read} - {"not at all"} for name, read in zip("ab", zip(short, long, strict=True), strict=True)}
+        free = rows_are_free(*graphs.values())
+        assert free is all("by token" not in read or len(read) == 1 for read in ways.values())
+        tables = {"always", *(name for name, read in ways.items() if "by token" in read)}
+        assert not free or all(stay(graph, tables) for graph in graphs.values())
+
+
+def stay(graph: Graph, tables: set[str]) -> bool:
+    """Whether the states of relabelled prompts are those of permuted tables, at a point without symmetries."""
+    point = {
+        name: np.array([[Fraction(7 * i + 3 * j + at * at + 1, 8) for j in range(WIDTH)] for i in range(VOCABULARY)])
+        for at, name in enumerate(("always", "a", "b"))
+    }
+    prompt = np.arange(graph.length)[None]
+    return all(
+        state(graph, {**point, "tokens": np.array(order)[prompt]})
+        == state(graph, {n: v[list(order)] if n in tables else v for n, v in point.items()} | {"tokens": prompt})
+        for order in list(permutations(range(VOCABULARY)))[::7]
+    )
+
+
+def state(graph: Graph, inputs: Mapping[str, Any]) -> list[Any]:
+    with Balls(64) as balls:
+        exact = {
+            name: array if name == "tokens" else np.vectorize(balls.number, otypes=[object])(array)
+            for name, array in inputs.items()
+        }
+        return [str(entry) for entry in evaluate(graph, exact, balls)[0, -1]]
+
+
+def of_last_token(length: int) -> Graph:
+    """a[0] * b[s] of one token s, and a[t] * b[s] of two: r(s) = r(s, 0) whatever a and b are."""
+    net = Net()
+    tokens = net.tokens(length, VOCABULARY)
+    rows = {name: net.parameter(name, VOCABULARY, WIDTH) for name in "ab"}
+    first = net.op("slice", net.op("take", rows["b"], tokens, axis=0), axis=1, start=0, stop=1, step=1)
+    if length == 1:
+        row = net.op("slice", rows["a"], axis=0, start=0, stop=1, step=1)
+        last = net.op("reshape", row, shape=(1, 1, WIDTH))
+    else:
+        last = net.op("slice", net.op("take", rows["a"], tokens, axis=0), axis=1, start=1, stop=2, step=1)
+    return net.graph(net.op("expand", net.op("multiply", last, first), shape=(1, length, WIDTH)))
+
+
+def test_a_table_of_tokens_at_one_length_alone_is_none_that_stands_for_every_vocabulary() -> None:
+    found = examine({n: of_last_token(n) for n in (1, 2)}, context=2)
+    assert (found.claim["regularity"], found.claim["certified"]) == ("unsuitable", 0)
+    forged = found.to_json()
+    forged["classes"] = [[s, t, "differ: point 0"] for s, t, _ in forged["classes"]]
+    assert check(forged).verdict is Verdict.REJECTED
