@@ -1,7 +1,7 @@
 """A small decoder as a plain torch module, for combinations that no library class has.
 
 One block repeated: attention, then a two-layer step, each behind a norm (or before one); positions learned, rotary, as
-ALiBi or T5 bias, or none; norms and activations to choose; with or without residual connections. The unembedding is
+ALiBi or T5 bias (one for every offset, not buckets), or none; norms and activations to choose; with or without residual connections. The unembedding is
 not part of it: the state does not read it, so tying it to the embedding changes nothing that is proved.
 """
 
@@ -16,6 +16,7 @@ from torch.nn import functional
 from numerics.graphs.capture import capture_graph
 from proofs.errors import InvalidInput
 from proofs.network.graph import Graph
+from proofs.theorems.classification import T5_OFFSETS
 
 Positions = Literal["learned", "rope", "alibi", "t5", "none"]
 Norm = Literal["layernorm", "rmsnorm", "none"]
@@ -77,7 +78,7 @@ class Block(torch.nn.Module):
         self.query, self.key, self.value, self.out = (torch.nn.Linear(d, d, bias=False) for _ in range(4))
         self.up, self.down = torch.nn.Linear(d, d), torch.nn.Linear(d, d)
         if variant.positions == "t5":
-            self.bias = torch.nn.Parameter(torch.zeros(64))
+            self.bias = torch.nn.Parameter(torch.zeros(T5_OFFSETS))
         offsets = torch.arange(length)[:, None] - torch.arange(length)[None, :]
         mask = torch.zeros(length, length, dtype=torch.float64)
         self.register_buffer("mask", mask.masked_fill(offsets < 0, -math.inf), persistent=False)

@@ -1,6 +1,6 @@
 (** * How many states a margin leaves room for: docs/quantization.md, "counting"
 
-    If all coordinates of all states lie in an interval of length c m, and any two states differ by at least m in some
+    If all coordinates of all states lie in [0, c m) for a whole c, and any two states differ by at least m in some
     coordinate, then there are at most c^d of them: two states in one cell of the grid of side m differ by less.  For the n^K
     prompts of K tokens: n^K <= c^d, so K <= d log c / log n.  (In the largest coordinate, and by cells; a volume of balls
     would say the like of Euclidean distances.) *)

@@ -28,13 +28,17 @@ LAYERS = "the network is a stack of layers as in Network.v: values, weights, and
 SUMS = "every row of attention weights sums to one"
 WEIGHTS_ONLY = "positions enter through attention weights only"
 EMBEDDING = "a first state depends on its token alone"
+CUBE = "states lie in a half-open cube whose side is a whole number of margins"
 MEANING = "the operations of the graph mean what Meaning.v says"
 
 # What is shown of given prompts at captured lengths is one theorem for all families; the family is why it is so.
 SHOWN = Formal(
     "ValueNumbering.equated",
     checked=("the same operation with equal parameters on equal rows", "weights of mixtures sum to one"),
-    idealised=("the kernel's rules name the rows that an operation reads",),
+    idealised=(
+        "the kernel's rules name the rows that an operation reads",
+        "its rules for zeros, ones, known constants and common factors of quotients hold",
+    ),
 )
 
 BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
@@ -118,7 +122,13 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
     "published witness on two tokens": (
         Formal("RealWitness.published_witness_fails_on_two_tokens", checked=("the prompts have two tokens",)),
     ),
-    "repaired witness": (Formal("RealWitness.repaired_witness", checked=("the pair is outside the gap",)),),
+    "repaired witness": (
+        Formal(
+            "RealWitness.repaired_witness",
+            checked=("the prompts have one length, end alike and differ before", "the width is 4"),
+            idealised=("delta is at most 1/2 and below its bound, and the weight is the one that belongs to it",),
+        ),
+    ),
     "training step": (
         Formal(
             "TrainingStep.training_step_det",
@@ -184,8 +194,8 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
     "counting": (
         Formal("Counting.some_prompts_share_a_state"),
         Formal("Counting.some_long_prompts_share_a_state"),
-        Formal("Packing.packed_euclidean", idealised=("the margin is taken in Euclidean distance",)),
-        Formal("Packing.packed_prompts", idealised=("the margin is taken in the largest coordinate",)),
+        Formal("Packing.packed_euclidean", idealised=("the margin is taken in Euclidean distance", CUBE)),
+        Formal("Packing.packed_prompts", idealised=("the margin is taken in the largest coordinate", CUBE)),
     ),
 }
 

@@ -52,7 +52,9 @@ def rows_are_free(*graphs: Graph) -> bool:
     """
     read = [(graph, live(graph)) for graph in graphs]
     rows = [{index for index in reached if _reads_rows(graph, graph.nodes[index])} for graph, reached in read]
-    tables = [graph.nodes[graph.nodes[i].arguments[0]] for graph, found in zip(graphs, rows, strict=True) for i in found]
+    tables = [
+        graph.nodes[graph.nodes[i].arguments[0]] for graph, found in zip(graphs, rows, strict=True) for i in found
+    ]
     if any(table.operation != "parameter" for table in tables):
         return False
     names = {table.attributes.get("name") for table in tables}

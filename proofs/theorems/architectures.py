@@ -82,4 +82,6 @@ def placement(model_type: str, *, windows_everywhere: bool = False, alibi: bool 
     found = BY_TYPE.get(model_type)
     if found is ROTARY and alibi:
         return None
-    return WINDOWS if found is ROTARY and windows_everywhere else found
+    if windows_everywhere and found is not STATES:  # all other proofs need a layer that sees the whole prompt
+        return WINDOWS if found is ROTARY else None
+    return found

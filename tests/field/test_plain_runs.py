@@ -3,6 +3,7 @@
 import pytest
 import torch
 import transformers as tf
+from safetensors import safe_open
 
 import sipit
 from proofs.errors import InvalidInput, Unsupported
@@ -75,6 +76,17 @@ def test_several_streams_are_those_that_the_library_lists(name, tmp_path):
     assert torch.equal(last, theirs[-1]) is not first
     with pytest.raises(InvalidInput, match=r"a token has 4 streams of 32 numbers there: give all of them side by side"):
         sipit.invert(model, States((theirs[1][:, 0],), 1))
+
+
+def test_a_table_of_whole_numbers_is_read_under_its_older_name(tmp_path):
+    module = STREAMS["deepseek-v4"]()
+    tables = {name: table for name, table in module.named_buffers() if name.endswith("tid2eid")}
+    for table in tables.values():
+        table.random_(4, generator=torch.Generator().manual_seed(3))
+    folder = save(module, tmp_path)
+    assert not {*tables} & {*safe_open(f"{folder}/model.safetensors", "pt").keys()}
+    loaded = dict(sipit.load_model(folder).module.named_buffers())
+    assert tables and all(torch.equal(loaded[name], table) for name, table in tables.items())
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from proofs.theorems.architectures import BY_TYPE, PAGE, PLACES, WINDOWS, placement
+from proofs.theorems.architectures import BY_TYPE, PAGE, PLACES, STATES, WINDOWS, placement
 
 TEXT = (Path(__file__).parents[2] / PAGE).read_text()
 
@@ -24,6 +24,13 @@ def test_windows_and_rounded_tables_are_no_rotary_positions(name: str) -> None:
     assert placement(name) is not WINDOWS
     assert placement(name, windows_everywhere=True) is WINDOWS
     assert placement(name, alibi=True) is None
+
+
+@pytest.mark.parametrize("name", BY_TYPE)
+def test_with_windows_in_every_layer_no_placement_excludes_prompts_that_agree_within_reach(name: str) -> None:
+    """But where a state-space layer sees them: every other proof uses a layer that sees the whole prompt."""
+    place = placement(name, windows_everywhere=True)
+    assert place is None or place is STATES or not place.excludes("window reach")
 
 
 def test_of_others_nothing_is_said() -> None:

@@ -14,6 +14,7 @@ from proofs.evidence import read_record
 from proofs.kernel.generic_position import Longer
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.theorems.generic_position import examine
+from sipit.claims.prove import prove_witness
 from sipit.claims.verify import verify_record
 from sipit.cli import run
 from sipit.report import render
@@ -36,6 +37,14 @@ def test_the_witness_command(tmp_path: Path) -> None:
         "the network is a GPT-2 of one block, with one head"
     ] is False  # that its parameters are called so is all that is seen
     assert verify_record(path).verdict == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "context", "covered"), [(3, 1, False), (1, 3, False), (2, 2, True)], ids=["single", "runs", "both"]
+)
+def test_the_repair_is_named_where_prompts_end_alike_and_differ_before(vocabulary, context, covered) -> None:
+    named = [entry["claim"] for entry in prove_witness(vocabulary=vocabulary, context=context).result["theorems"]]
+    assert ("repaired witness" in named) is covered
 
 
 @pytest.mark.slow
