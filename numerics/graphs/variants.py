@@ -1,8 +1,9 @@
 """A small decoder as a plain torch module, for combinations that no library class has.
 
 One block repeated: attention, then a two-layer step, each behind a norm (or before one); positions learned, rotary, as
-ALiBi or T5 bias (one for every offset, not buckets), or none; norms and activations to choose; with or without residual connections. The unembedding is
-not part of it: the state does not read it, so tying it to the embedding changes nothing that is proved.
+ALiBi or T5 bias (one for every offset, not buckets), or none; norms and activations to choose; with or without residual
+connections. The unembedding is not part of it: the state does not read it, so tying it to the embedding changes nothing
+that is proved.
 """
 
 import math

@@ -135,9 +135,9 @@ def reading(ways: tuple[str, str], length: int) -> Graph:
     return net.graph(x)
 
 
-@pytest.mark.parametrize("short", list(product(READ, repeat=2)), ids=" beside ".join)
+@pytest.mark.parametrize("short", list(product(READ, READ)), ids=" beside ".join)
 def test_where_rows_are_free_at_all_lengths_relabelling_permutes_them(short: tuple[str, str]) -> None:
-    for long in product(READ, repeat=2):
+    for long in product(READ, READ):
         graphs = {1: reading(short, 1), 2: reading(long, 2)}
         ways = {name: {*read} - {"not at all"} for name, read in zip("ab", zip(short, long, strict=True), strict=True)}
         free = rows_are_free(*graphs.values())
