@@ -196,6 +196,7 @@ class Study:
             "degenerate": formatted.degenerate,
             "weight_change": formatted.conversion.change,
             "table_change": formatted.conversion.table_change,
+            "merged_tokens": int(formatted.merged.sum()),
             "reason": None,
             **asdict(total),
             "collisions": sum(layer["collisions"] for layer in layers),
@@ -254,6 +255,8 @@ class Study:
         least = dict.fromkeys(self.layers, float("inf"))
         model = formatted.model
         for place in (self.places[0], self.places[-1]):
+            if bool(formatted.merged[place.token]):
+                return dict.fromkeys(self.layers, 0.0)  # a token with the same row is a rival, at no distance
             token = torch.tensor([place.token], device=model.device)
             near = (
                 model.nearest_rows(token, self.extent.nearest)[0] if model.vocabulary_size > SMALL_VOCABULARY else None
@@ -326,6 +329,7 @@ def _left_out(number_format: Format, error: Exception) -> dict[str, Any]:
         "degenerate": None,
         "weight_change": None,
         "table_change": None,
+        "merged_tokens": None,
         "reason": str(error),
         **asdict(Tally()),
         "collisions": None,

@@ -169,7 +169,7 @@ def test_pairs_within_noise_are_counted_and_said_to_be_more_where_more_may_follo
     monkeypatch.setattr(crowds, "LISTED", listed)
     model, families = repeating
     corpus = whole_prompts("given", [[5], [7], [5, 5], [8, 9]], independent=True)
-    crowd = crowds.Crowd(corpus, {1: families})
+    crowd = crowds.Crowd(corpus, {1: families}, model.before.token_classes.cpu().numpy())
     states = np.array([[1.0, 0.0], [1.0, 1e-3], [1.0, 1e-4], [1.0, 1e-2]])  # as the corpus orders them
     found = crowd.searched(model, 1, states, noise=noise)
     assert (found["below_noise"], found["below_noise_at_least"]) == (counted, more)
