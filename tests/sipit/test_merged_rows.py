@@ -31,6 +31,12 @@ def nearly_equal():
     return altered("llama", change)
 
 
+@pytest.fixture(scope="module")
+def crowd(nearly_equal):
+    corpus = whole_prompts("given", [[5, FIRST], [5, SECOND], [5, TWIN], [5, 9]], independent=True)
+    return Crowd(corpus, {1: families_at(nearly_equal, 1)}, nearly_equal.token_classes.numpy())
+
+
 @pytest.mark.parametrize(
     ("name", "merged"), [("float32", []), ("bf16-states", []), ("bf16-weights", [TWIN, FIRST, SECOND])]
 )
@@ -39,9 +45,7 @@ def test_only_what_the_format_makes_one_is_merged(name, merged, nearly_equal):
 
 
 @pytest.mark.parametrize(("name", "collisions"), [("float32", 0), ("bf16-weights", 1), ("bf16", 1)])
-def test_prompts_that_a_format_makes_one_are_collisions_of_it(name, collisions, nearly_equal):
-    corpus = whole_prompts("given", [[5, FIRST], [5, SECOND], [5, TWIN], [5, 9]], independent=True)
-    crowd = Crowd(corpus, {1: families_at(nearly_equal, 1)}, nearly_equal.token_classes.numpy())
+def test_prompts_that_a_format_makes_one_are_collisions_of_it(name, collisions, nearly_equal, crowd):
     formatted = in_format(nearly_equal, FORMATS[name])
     found = crowd.searched(formatted, 1, crowd.states(formatted)[1], noise=1e-7)
     assert found["collisions"] == collisions <= found["below_noise"]

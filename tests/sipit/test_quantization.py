@@ -1,6 +1,8 @@
 """Formats: counting is exact, scans agree with plain runs, and a margin above twice the noise is a guarantee."""
 
+import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from proofs.verdict import Verdict
 from sipit.cli import run
 from sipit.collisions.known import families_at
 from sipit.models.layers import layered_states
+from sipit.models.structure import find_decoder
 from sipit.prompts.corpora import whole_prompts
 from sipit.quantization import Extent, Study, chosen_formats, crowds, findings, verdict_of
 from sipit.quantization.counting import forced_collision
@@ -96,6 +99,18 @@ def test_a_degenerate_format_is_said_to_be_one():
     again = in_format(once.model, FORMATS["Q8_0"])
     assert again.degenerate and again.conversion.table_change > 1e-4  # the tables are another matter
     assert "embedding rows changed" in again.arithmetic
+
+
+@pytest.mark.parametrize("name", [name for name, one in FORMATS.items() if one.library == "torch" and name != "tf32"])
+def test_a_format_is_degenerate_where_it_rounds_matrices_and_changes_none(name):
+    """The matrices of the first model lie on no grid, those of the second on that of the format."""
+    model = tiny("llama")
+    once = in_format(model, FORMATS[name])
+    module = copy.deepcopy(model.module)
+    module.load_state_dict(once.model.module.state_dict())
+    on_grid = replace(model, module=module, decoder=find_decoder(module))
+    assert not once.degenerate
+    assert in_format(on_grid, FORMATS[name]).degenerate == (once.conversion.change > 0)
 
 
 @pytest.mark.slow
