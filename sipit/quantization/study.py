@@ -47,7 +47,7 @@ class Extent:
 
     Attributes:
         prompts: how many prompts are inverted, of `length` tokens each.
-        places: sampled positions with a scan of the vocabulary.
+        places: sampled positions with a scan of the vocabulary; fewer where there are not so many different ones.
         scanned: tokens of each scan; None for the whole vocabulary.
         nearest: rows nearest to the true one that give a format's own margin where the vocabulary is large, at the
             first place and the last.
@@ -119,6 +119,9 @@ class Study:
     ) -> "Study":
         """Takes the reference states and prepares the drafts of every layer; each is looked at once, in their order.
 
+        Args:
+            prompts: of which the first different ones are taken, as many as the extent has, each once.
+
         Raises:
             InvalidInput: a model that does not compute in float32.
         """
@@ -127,7 +130,7 @@ class Study:
                 f"Expected a model in float32 to round, but got {name_of(model.dtype)}; leave --dtype away."
             )
         return_freed_memory()  # what is freed from here on as well
-        kept = tuple(tuple(ids) for ids in prompts)
+        kept = tuple(dict.fromkeys(map(tuple, prompts)))[: extent.prompts]
         in_float64 = in_format(model, FORMATS["float64"]).model
         every, chosen = range(1, model.layers + 1), sorted(set(layers))
         return cls(

@@ -87,6 +87,18 @@ def test_places_start_at_the_first_position_and_end_at_the_last():
     assert [place.position for place in places] == [0, 2, 5, 7]
 
 
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=5), min_size=1, max_size=4),
+    st.integers(1, 8),
+)
+def test_places_are_different_and_there(prompts, count):
+    places = sampled_places(prompts, count)
+    assert 1 <= len(places) <= count and places[0].position == 0
+    assert len({(place.prefix, place.token) for place in places}) == len(places)
+    for place in places:
+        assert (*place.prefix, place.token) == tuple(prompts[place.prompt][: place.position + 1])
+
+
 def test_a_degenerate_format_is_said_to_be_one():
     model = tiny("llama")
     once = in_format(model, FORMATS["Q8_0"])
@@ -192,10 +204,10 @@ def test_pairs_within_noise_are_counted_and_said_to_be_more_where_more_may_follo
     assert found["minimum_distance"] in (None, pytest.approx(9e-4))
 
 
-def test_a_layer_or_a_format_that_is_named_twice_is_looked_at_once():
+def test_a_layer_a_prompt_or_a_format_that_is_named_twice_is_looked_at_once():
     """As on the command line."""
-    study = Study.open(tiny("llama"), [[5, 6, 7, 8]], layers=[2, 1, 2], extent=SMALL)
-    assert study.layers == (1, 2)
+    study = Study.open(tiny("llama"), [[5, 6], [5, 6], [8, 9], [6, 7]], layers=[2, 1, 2], extent=SMALL)
+    assert study.layers == (1, 2) and study.prompts == ((5, 6), (8, 9))
     assert [layer["collisions"] for layer in study.measured(FORMATS["bf16"])["searched"]] == [0, 0]
     assert [one.name for one in chosen_formats(["fp16", "bf16", "fp16"])] == ["fp16", "bf16"]
     spelled = ["float16", "fp16", "bfloat16-states", "fp32"]
@@ -213,7 +225,7 @@ def test_what_was_left_of_given_prompts_is_said_by_the_limits_themselves(tmp_pat
     monkeypatch.setattr("sipit.quantization.record.quantization_record", lambda *_, **__: seen)
     (tmp_path / "p.txt").write_text("a\n" * 9)
     run(["quantization", "tiny-gpt2", "--quick", "--prompts", str(tmp_path / "p.txt")])
-    assert "the first 4 of 9 prompts, and of each at 12 tokens at most" in capsys.readouterr().err
+    assert "the first 4 different ones of 9 prompts, and of each at 12 tokens at most" in capsys.readouterr().err
 
 
 @pytest.mark.slow
