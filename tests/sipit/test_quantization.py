@@ -19,7 +19,7 @@ from sipit.collisions.known import families_at
 from sipit.models.layers import layered_states
 from sipit.models.structure import find_decoder
 from sipit.prompts.corpora import whole_prompts
-from sipit.quantization import Extent, Study, chosen_formats, crowds, findings, verdict_of
+from sipit.quantization import Extent, Study, chosen_formats, crowds, findings, result, verdict_of
 from sipit.quantization.counting import forced_collision
 from sipit.quantization.formatted import in_format
 from sipit.quantization.margins import Place, sampled_places, scan
@@ -80,6 +80,16 @@ def test_where_noise_is_below_half_the_margin_the_nearest_token_is_the_true_one(
         noise = float((observed[layer - 1] - exact[layer - 1]).norm())
         if 2 * noise < 0.999 * float(found[layer].rival[0]):
             assert float(found[layer].truth[1]) < float(found[layer].rival[1])
+
+
+def test_no_two_draws_of_noise_have_one_direction():
+    """Seeds that follow each other, places, layers and sizes: no draw is shared."""
+    state = torch.ones(1, 16, dtype=torch.float64)
+    where = [(seed, place, layer) for seed in range(3) for place in range(3) for layer in (1, 2)]
+    changes = [rounding(state) - state for one in where for rounding in result._leaking(*one)[len(result.BITS) :]]
+    directions = torch.nn.functional.normalize(torch.cat(changes))
+    alike = (directions @ directions.T).fill_diagonal_(0)
+    assert len(changes) == len(where) * len(result.NOISES) * result.DRAWS and alike.max() < 0.999
 
 
 def test_places_start_at_the_first_position_and_end_at_the_last():
