@@ -230,7 +230,7 @@ def identical_outside(
     return family, identical
 
 
-def _apart(pairs: ClosePairs, family: NDArray[np.int64]) -> tuple[Pair, ...]:
+def _apart(pairs: Sequence[Pair], family: NDArray[np.int64]) -> tuple[Pair, ...]:
     return tuple(pair for pair in pairs if family[pair.first] != family[pair.second])
 
 
@@ -241,7 +241,7 @@ def _neighbourhood(
     leaders: NDArray[np.int64],
     different: NDArray[np.int64],
     count: int,
-) -> Sequence[Pair] | ClosePairs:
+) -> Sequence[Pair]:
     """All pairs of different states within a distance that holds the `count` closest pairs not known to collide.
 
     Where there are not so many of these, it holds all of them. So the first `count` of what it returns are the closest
@@ -250,7 +250,7 @@ def _neighbourhood(
     Args:
         different: the rows that take part: the first of bit-identical states.
     """
-    known: Sequence[Pair] | ClosePairs = ()
+    known: Sequence[Pair] = ()
     if len(leaders) > 1:
         known = search.closest_pairs(_rows(states, leaders), count=count)
     if len(known) < count:  # few classes: other members than their leaders make the closest pairs
