@@ -1,8 +1,11 @@
 """Rounding of states to fewer bits: row by row, to nearest, to a grid or to a narrower floating-point type."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+
+from numerics.chance import chance_of
 
 Rounding = Callable[[torch.Tensor], torch.Tensor]
 
@@ -40,12 +43,15 @@ def round_to_bits(bits: int) -> Rounding:
     return rounded
 
 
-def add_noise(relative: float, seed: int) -> Rounding:
-    """Adds a Gaussian vector whose expected norm is `relative` times that of the row; the same for the same seed."""
+def add_noise(relative: float, *parts: Any) -> Rounding:
+    """Adds a Gaussian vector whose expected norm is `relative` times that of the row.
+
+    Args:
+        parts: what names the draw (see `chance_of`); other parts draw another direction, the same ones the same.
+    """
 
     def noisy(states: torch.Tensor) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randn(states.shape, generator=generator, dtype=torch.float64).to(states.device)
+        drawn = torch.randn(states.shape, generator=chance_of(*parts), dtype=torch.float64).to(states.device)
         norms = states.double().norm(dim=-1, keepdim=True)
         return (states.double() + relative * norms * drawn / states.shape[-1] ** 0.5).to(states.dtype)
 

@@ -163,9 +163,9 @@ def exact_order(points: PointSet, firsts: Rows, seconds: Rows) -> Rows:
     ends = np.flatnonzero(np.diff(close, prepend=False, append=False))  # alternately where a run begins and ends
     for start, stop in zip(ends[::2], ends[1::2] + 1, strict=True):
         run = np.sort(order[start:stop])
-        exponents = squares.exponent[run]
-        if squares.exact[run].all() and np.abs(exponents).max() < 200:
-            high, low = np.ldexp(squares.high[run], 2 * exponents), np.ldexp(squares.low[run], 2 * exponents)
+        shift = 2 * (squares.exponent[run] - squares.exponent[run].min())  # up: going down may lose bits of `low`
+        if squares.exact[run].all() and shift.max() < 400:
+            high, low = np.ldexp(squares.high[run], shift), np.ldexp(squares.low[run], shift)
             order[start:stop] = run[np.lexsort((low, high))]
         else:
             exact = exact_squares(points, firsts[run], seconds[run])

@@ -29,7 +29,7 @@ class CoLipschitz:
         edit: over all pairs compared.
         hamming: over the pairs of equal length among them; infinity where there are none.
         exact: whether all pairs of all prompts were compared. If not, both are upper bounds of the true constants.
-        pairs: how many pairs were compared.
+        pairs: how many pairs were compared, each counted once.
     """
 
     edit: float
@@ -62,10 +62,10 @@ def co_lipschitz(
         )
     exact = count <= LARGEST_SAMPLE
     rows = np.arange(count) if exact else np.random.default_rng(seed).choice(count, LARGEST_SAMPLE, replace=False)
-    firsts, seconds = np.triu_indices(len(rows), 1)
-    extra = np.array(close, dtype=np.int64).reshape(-1, 2)
-    firsts, seconds = np.concatenate((rows[firsts], extra[:, 0])), np.concatenate((rows[seconds], extra[:, 1]))
-    edit, hamming = _least_ratios(checked, prompts, firsts.astype(np.int64), seconds.astype(np.int64))
+    sampled = rows[np.column_stack(np.triu_indices(len(rows), 1))]
+    pairs = np.sort(np.concatenate((sampled, np.array(close, dtype=np.int64).reshape(-1, 2))), axis=1)
+    firsts, seconds = np.divmod(np.unique(pairs[:, 0] * count + pairs[:, 1]), count)  # each pair once
+    edit, hamming = _least_ratios(checked, prompts, firsts, seconds)
     return CoLipschitz(edit, hamming, exact, len(firsts))
 
 

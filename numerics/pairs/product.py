@@ -7,7 +7,8 @@ a_i and b_j; then one product gives
 
 so that |a_i - b_j| <= rho means G[i, j] >= (|a_i|^2 - rho^2) / 2. This form cancels, and is used only to *exclude*:
 every pair that is not below the limit by more than the a-priori error (docs/closest-pair.md, "The product") is
-computed again by direct difference in float64.
+computed again by direct difference in float64. The scale follows from the bound; where there is none yet, nothing can
+be excluded, and pairs are measured directly.
 """
 
 import math
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from numerics.pairs.compiled import Array, compiled_sums
 from numerics.pairs.exact_distance import UNDERFLOW, Rows, scaled_distances
 from numerics.pairs.harvest import Harvest
-from numerics.pairs.points import in_parallel
+from numerics.pairs.points import PointSet, in_parallel
 from numerics.pairs.sketch import Sketch
 from numerics.pairs.tree import PairTree
 from proofs.processes import processors
@@ -28,7 +29,7 @@ BLOCK = 2048
 PAIRS_AT_A_TIME = 1 << 15
 SINGLE_ROUNDOFF = 2.0**-24
 SINGLE_UNDERFLOW = 2.0**-120  # more than a float32 operation can lose below the normal numbers, kept or flushed
-NEVER = 2.0**60  # half squared norm given to right rows that are excluded beforehand; all others are below 8
+NEVER = 2.0**60  # half squared norm given to right rows that are excluded beforehand; those of others are below 8
 
 Singles = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -42,9 +43,12 @@ def search_products(tree: PairTree, harvest: Harvest, progress: Callable[[int, i
     """
     blocks = tree.nodes_at_most(BLOCK)
     for first in blocks:
-        left = _LeftBlock(tree.sketched, _rows(tree, first), harvest.bound)
+        left: _LeftBlock | None = None
         for second in range(first, blocks.stop):
-            if not tree.apart(first, second, harvest.bound):
+            if math.isinf(harvest.bound):
+                _measure_until_bounded(tree, first, second, harvest)
+            if math.isfinite(harvest.bound) and not tree.apart(first, second, harvest.bound):
+                left = left or _LeftBlock(tree.sketched, _rows(tree, first), harvest.bound)
                 left.meet(_rows(tree, second), first == second, harvest)
         if progress is not None:
             begun = first + 1 - blocks.start
@@ -55,10 +59,30 @@ def _rows(tree: PairTree, node: int) -> Rows:
     return tree.sketched.rows[tree.borders[node, 0] : tree.borders[node, 1]]
 
 
+def _measure_until_bounded(tree: PairTree, first: int, second: int, harvest: Harvest) -> None:
+    """Offers pairs of two blocks by direct difference, all of them or until the harvest has a bound."""
+    lefts, rights = _rows(tree, first), _rows(tree, second)
+    step = max(1, PAIRS_AT_A_TIME // len(rights))
+    for start in range(0, len(lefts), step):
+        if math.isfinite(harvest.bound):
+            return
+        left, right = np.indices((len(lefts[start : start + step]), len(rights))).reshape(2, -1)
+        wanted = (right > left + start) | (first != second)
+        _offer(tree.sketched.points, lefts[start + left[wanted]], rights[right[wanted]], harvest)
+
+
+def _offer(points: PointSet, firsts: Rows, seconds: Rows, harvest: Harvest) -> None:
+    """Measures pairs of rows directly, and offers them."""
+    distances = np.empty(len(firsts))
+    scaled_distances(points.values, points.unit, firsts, seconds, harvest.bound, distances)
+    harvest.offer(firsts, seconds, distances)
+
+
 class _LeftBlock:
     """One block of rows, centred and rounded once, that meets other blocks.
 
-    Its own norms are at most about 1, and so is the bound, in units of 2**exponent of the scaled distance.
+    Its own norms are at most about 1, and so is the bound, in units of 2**exponent of the scaled distance. Without a
+    finite bound no scale would hold the rows it meets.
     """
 
     def __init__(self, sketched: Sketch, rows: Rows, bound: float) -> None:
@@ -66,7 +90,7 @@ class _LeftBlock:
         self._dimensions = self._points.values.shape[1]
         self._centre = np.zeros(self._dimensions)
         largest = _centre(self._points.values, rows, self._points.unit, self._centre) * math.sqrt(self._dimensions)
-        largest = max(largest, bound if math.isfinite(bound) else 0.0, UNDERFLOW)
+        largest = max(largest, bound, UNDERFLOW)
         self._factor = math.ldexp(1.0, -math.frexp(largest)[1])
         self._block, self._halves = self._centred(rows, np.inf)
         self._block[:, -1] = 1.0
@@ -105,10 +129,8 @@ class _LeftBlock:
         for start in range(0, len(near), step):
             part = near[start : start + step]
             limits = self._limits(harvest.bound, largest_half)[part, None]
-            lefts, rights = np.nonzero((product[part] >= limits) & (product[part] > -np.inf))
-            firsts, seconds, distances = self._rows[part[lefts]], rows[rights], np.empty(len(lefts))
-            scaled_distances(self._points.values, self._points.unit, firsts, seconds, harvest.bound, distances)
-            harvest.offer(firsts, seconds, distances)
+            lefts, rights = np.nonzero(product[part] >= limits)
+            _offer(self._points, self._rows[part[lefts]], rows[rights], harvest)
 
     def _limits(self, bound: float, largest_half: float) -> Singles:
         """For each left row the value of G below which no pair within the scaled distance `bound` can lie."""

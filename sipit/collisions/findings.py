@@ -181,14 +181,13 @@ def search_layer(
     for group in groups:
         sizes[group[0]] = len(group)
 
-    def apart(pairs: ClosePairs) -> tuple[Pair, ...]:
-        return tuple(pair for pair in pairs if family[pair.first] != family[pair.second])
-
     below = search.pairs_within(states, threshold=threshold)
     leaders = np.flatnonzero(known.first == np.arange(len(prompts)))
-    near = _neighbourhood(search, states, leaders, count)
-    outside = apart(near)[:count]
-    close = [(pair.first, pair.second) for pair in (*near[:count], *outside)]
+    different = np.setdiff1d(np.arange(len(prompts)), [member for group in groups for member in group[1:]])
+    near = _neighbourhood(search, states, family, leaders, different, count)
+    closest = near[:count] if len(near) >= count else search.closest_pairs(states, count=count)
+    outside = _apart(near, family)[:count]
+    close = [(pair.first, pair.second) for pair in (*closest, *outside)]
     places = np.searchsorted(leaders, known.first)  # where each prompt's leader stands among the leaders
     led = [(int(places[first]), int(places[second])) for first, second in close if places[first] != places[second]]
     return LayerFindings(
@@ -197,9 +196,9 @@ def search_layer(
         known=known,
         bit_identical=groups,
         identical_outside=tuple(identical),
-        below=apart(below),
+        below=_apart(below, family),
         below_threshold=int((sizes[below.first] * sizes[below.second]).sum() + (sizes * (sizes - 1) // 2).sum()),
-        closest=tuple(near[:count]),
+        closest=tuple(closest),
         outside=outside,
         relative_minimum=0.0 if identical or not outside else outside[0].distance / _larger_norm(states, outside[0]),
         median_norm=median_norm(states),
@@ -231,15 +230,43 @@ def identical_outside(
     return family, identical
 
 
-def _neighbourhood(search: Search, states: Any, leaders: NDArray[np.int64], count: int) -> ClosePairs:
-    """All pairs of different states within a distance that holds the `count` closest pairs of different leaders.
+def _apart(pairs: Sequence[Pair], family: NDArray[np.int64]) -> tuple[Pair, ...]:
+    return tuple(pair for pair in pairs if family[pair.first] != family[pair.second])
 
-    So it holds the closest pairs of all, and the closest among those not known to collide, whoever their members are.
+
+def _neighbourhood(
+    search: Search,
+    states: Any,
+    family: NDArray[np.int64],
+    leaders: NDArray[np.int64],
+    different: NDArray[np.int64],
+    count: int,
+) -> Sequence[Pair]:
+    """All pairs of different states within a distance that holds the `count` closest pairs not known to collide.
+
+    Where there are not so many of these, it holds all of them. So the first `count` of what it returns are the closest
+    pairs of all, if it returns so many.
+
+    Args:
+        different: the rows that take part: the first of bit-identical states.
     """
-    closest = search.closest_pairs(_rows(states, leaders), count=count) if len(leaders) > 1 else ()
-    if not closest:
-        return search.closest_pairs(states, count=count)
-    return search.pairs_within(states, threshold=closest[-1].distance * (1 + 2.0**-48))
+    known: Sequence[Pair] = ()
+    if len(leaders) > 1:
+        known = search.closest_pairs(_rows(states, leaders), count=count)
+    if len(known) < count:  # few classes: other members than their leaders make the closest pairs
+        some = different[_some_of_each(family[different], count)]
+        pairs = len(some) * (len(some) - 1) // 2
+        known = _apart(closest_pairs(states[some], count=pairs), family[some])[:count] if pairs else ()
+    return search.pairs_within(states, threshold=known[-1].distance * (1 + 2.0**-48)) if known else ()
+
+
+def _some_of_each(family: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Places with at least `count` pairs of different families among them, or all such pairs.
+
+    A family of `count` members has so many with any other one; so have `count` + 1 families.
+    """
+    places = [np.flatnonzero(family == one)[:count] for one in np.unique(family)[: count + 1]]
+    return np.sort(np.concatenate(places))
 
 
 def median_norm(states: Any) -> float:

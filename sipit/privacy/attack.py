@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from numerics.chance import chance_of
 from numerics.dtypes import name_of
 from proofs.errors import InvalidInput
 from sipit.cache import keep_json, kept_json, measured_with
@@ -147,7 +148,7 @@ class Attack:
         Raises:
             InvalidInput: that type does not hold it.
         """
-        drawn, model = _generator(self.seed, number, defence.name, level), self.network.model
+        drawn, model = chance_of(self.seed, number, defence.name, level), self.network.model
         leaving = released(defence, rows, level, self.known, drawn).to(model.dtype).double()
         if not bool(leaving.isfinite().all()):
             wider = "name others" if model.dtype == torch.float64 else "name others, or a wider --dtype"
@@ -165,7 +166,7 @@ class Attack:
             return every
         own = every[token : token + 1]
         near = model.nearest_rows(own, self.candidates // 2)[0]
-        drawn = torch.randperm(len(every), generator=_generator(self.seed, number, "shortlist", position))
+        drawn = torch.randperm(len(every), generator=chance_of(self.seed, number, "shortlist", position))
         rest = drawn.to(model.device)
         rest = rest[~torch.isin(rest, torch.cat([own, near]))]
         return torch.cat([own, near, rest])[: self.candidates]
@@ -184,8 +185,3 @@ def _outcome(likelihoods: torch.Tensor, same: torch.Tensor) -> str:
         likelihoods[~same].max() if bool((~same).any()) else likelihoods.new_tensor(-1e300),
     )
     return "recovered" if best > other else "ambiguous" if best == other else "wrong"
-
-
-def _generator(*parts: Any) -> torch.Generator:
-    """Chance of its own for every prompt, defence and strength."""
-    return torch.Generator().manual_seed(int(hashlib.sha256(repr(parts).encode()).hexdigest()[:15], 16))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from numerics import bit_identical, closest_pairs
 from sipit.collisions.findings import identical_outside, median_norm
@@ -26,20 +27,26 @@ LISTED = 256  # closest pairs that are looked at
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crowd:
-    """Prompts whose states are searched, and by layer what is known to collide whatever the weights."""
+    """Prompts whose states are searched, and by layer what is known to collide whatever the format.
+
+    Attributes:
+        families: by layer.
+        token_classes: those of the float32 weights, shape (vocabulary,). Rows that a format makes one are its own.
+    """
 
     corpus: Corpus
     families: dict[int, Families]
+    token_classes: NDArray[np.int64]
 
     def searched(self, formatted: Formatted, layer: int, states: Floats, *, noise: float) -> dict[str, Any]:
-        """Collisions in a format that are not known to hold over the reals, and the closest pair.
+        """Collisions in a format that are not known to hold over the reals whatever it is, and the closest pair.
 
         Args:
             states: of this format at this layer, from `states`.
             noise: relative; pairs within twice that of the median norm cannot be told apart.
         """
         model, prompts = formatted.model, self.corpus.prompts
-        known = known_collisions(prompts, model.token_classes.cpu().numpy(), self.families[layer])
+        known = known_collisions(prompts, self.token_classes, self.families[layer])
         scale = median_norm(states)
         threshold = 2 * noise * scale
         family, identical = identical_outside(bit_identical(states), known)
@@ -86,10 +93,14 @@ def _as_numpy(states: torch.Tensor) -> Floats:
 
 
 def crowd_of(model: LanguageModel, layers: Sequence[int], count: int) -> Crowd:
-    """So many prompts: prefixes of built-in text, or random tokens where there is no tokenizer."""
+    """So many prompts: prefixes of built-in text, or random tokens where there is no tokenizer.
+
+    Args:
+        model: in float32, before any conversion.
+    """
     if model.tokenizer is not None:
         corpus = read_corpus(model, "builtin", limit=count)
     else:
         rows = random_tokens(model, (count, 16), generator=torch.Generator().manual_seed(0)).tolist()
         corpus = whole_prompts("random", rows, independent=True)
-    return Crowd(corpus, {layer: families_at(model, layer) for layer in layers})
+    return Crowd(corpus, {layer: families_at(model, layer) for layer in layers}, model.token_classes.cpu().numpy())

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from sipit.record import NOT_INSTALLED, installed_version
 from sipit.states.capturing import capture
 from sipit.states.files import States
 
-REPRODUCED = 1e-4  # relative change of the weights below which a coarse format is the grid they already lie on
+REPRODUCED = 1e-4  # relative change of the weights below which a format is the grid they already lie on
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,32 @@ class Formatted:
     Attributes:
         format: which.
         model: the converted copy, or the original where only states are rounded.
+        before: the model that was converted, in float32.
         conversion: what was converted.
         arithmetic: what really runs.
     """
 
     format: Format
     model: LanguageModel
+    before: LanguageModel
     conversion: Conversion
     arithmetic: str
 
     @property
     def degenerate(self) -> bool:
-        """Whether the matrices of the blocks stay as stored: they lie on that grid already and were not tested."""
-        return self.format.library == "gguf" and self.conversion.change < REPRODUCED
+        """Whether rounding leaves the matrices of the blocks as stored: they lie on that grid and were not tested.
+
+        Float64 rounds none; nor does a format that reaches no matrix.
+        """
+        rounds = self.conversion.matrices > 0 and self.format.compute != torch.float64
+        return rounds and self.conversion.change < REPRODUCED
+
+    @cached_property
+    def merged(self) -> torch.Tensor:
+        """Which tokens have the row of one that was told from them before, shape (V,), bool: made one by rounding."""
+        ours, before = self.model.token_classes, self.before.token_classes
+        classes = torch.stack([ours, before]).unique(dim=1)[0]  # each of ours as often as it holds one of those before
+        return (classes.bincount(minlength=len(ours)) > 1)[ours]
 
     def capture(self, prompts: list[list[int]], *, layer: Layer) -> States:
         """The states of prompts, one forward each, as the format hands them out."""
@@ -77,7 +91,7 @@ def in_format(model: LanguageModel, number_format: Format) -> Formatted:
         decoder=decoder,
         dtype=number_format.compute,
     )
-    return Formatted(number_format, formatted, conversion, _arithmetic(number_format, formatted, conversion))
+    return Formatted(number_format, formatted, model, conversion, _arithmetic(number_format, formatted, conversion))
 
 
 def _tried(model: LanguageModel, module: Any, number_format: Format) -> Decoder:

@@ -101,10 +101,15 @@ def scan(
 
 
 def sampled_places(prompts: Sequence[Sequence[int]], count: int) -> list[Place]:
-    """Positions spread over prompts: the first one apart, because it is the weak spot, then later and later ones."""
+    """Positions spread over prompts: the first one apart, because it is the weak spot, then later and later ones.
+
+    Each place once: fewer than `count` where prompts are short, or the same token stands behind the same prefix.
+    """
     length = min(map(len, prompts))
     positions = [0, *(round(step * (length - 1) / max(1, count - 1)) for step in range(1, count))]
-    return [
-        Place(number % len(prompts), tuple(prompts[number % len(prompts)][:at]), prompts[number % len(prompts)][at])
-        for number, at in enumerate(positions)
-    ]
+    places: dict[tuple[int, ...], Place] = {}
+    for number, at in enumerate(positions):
+        prompt = number % len(prompts)
+        *prefix, token = seen = tuple(prompts[prompt][: at + 1])
+        places.setdefault(seen, Place(prompt, tuple(prefix), token))
+    return list(places.values())

@@ -41,8 +41,8 @@ def quantization_record(
     Args:
         model: in float32.
         formats: names of `numerics.formats.FORMATS`; None for all, or for a few if `quick`.
-        prompts: token ids, of which the first 20 are taken, and of each the first 16 (4 and 12 if `quick`); None for
-            text that Python carries, or at random for a model without a tokenizer.
+        prompts: token ids, of each the first 16, and the first 20 different ones of these (12 and 4 if `quick`); None
+            for text that Python carries, or at random for a model without a tokenizer.
         layers: blocks 1…L; None for the first, the middle and the last, if `quick` without the last.
         quick: few prompts, formats and candidates.
         seed: of what is drawn.
@@ -95,12 +95,12 @@ def _layers(model: LanguageModel, layers: Sequence[int] | None, quick: bool) -> 
 def _prompts(
     model: LanguageModel, prompts: Sequence[Sequence[int]] | None, extent: Extent, seed: int
 ) -> Sequence[Sequence[int]]:
-    """Prompts of at most the length of the extent: the first of those given, cut; else built-in text, else at random.
+    """Prompts of at most the length of the extent: those given, cut; else built-in text, else at random.
 
     Only the latter two are all of that length.
     """
     if prompts is not None:
-        return [ids[: extent.length] for ids in prompts[: extent.prompts]]
+        return [ids[: extent.length] for ids in prompts]
     found = section_prompts(model, count=extent.prompts, length=extent.length)
     if found:
         return found

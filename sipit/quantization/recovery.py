@@ -9,7 +9,6 @@ from sipit.inversion.inverter import Inverter
 from sipit.inversion.outcome import Inversion, Outcome, matches_truth
 from sipit.inversion.policies import Policy
 from sipit.inversion.search import RIVALS
-from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.noise.spread import rounding_unit
 from sipit.noise.tolerance import SAFETY, Tolerance
@@ -23,7 +22,10 @@ WIDE_RIVALS = 128  # tested at every position then
 
 @dataclass(slots=True)
 class Tally:
-    """How inversions ended, prompt by prompt; `wrong` counts those that name a token of another class."""
+    """How inversions ended, prompt by prompt; `wrong` counts those that name a token of another class.
+
+    What came back is `ambiguous` where the format made one row of a token's and of one that float32 tells from it.
+    """
 
     prompts: int = 0
     recovered: int = 0
@@ -32,15 +34,20 @@ class Tally:
     undecided: int = 0
     wrong: int = 0
 
-    def count(self, model: LanguageModel, inversion: Inversion, truth: Sequence[int]) -> None:
-        """Enters one prompt."""
+    def count(self, target: Formatted, inversion: Inversion, truth: Sequence[int]) -> None:
+        """Enters one prompt, inverted with the model in a format."""
         self.prompts += 1
+        model = target.model
         classes = model.token_classes
         named = zip(inversion.token_ids, truth, strict=True)
         if any(found is not None and found != int(classes[token]) for found, token in named):
             self.wrong += 1
         elif matches_truth(model, inversion, truth):
-            self.recovered += 1  # up to tokens with identical embedding rows, which no method can tell apart
+            # Up to tokens with identical embedding rows, which no method can tell apart.
+            if bool(target.merged[list(truth)].any()):
+                self.ambiguous += 1
+            else:
+                self.recovered += 1
         elif inversion.outcome is Outcome.BUDGET_EXHAUSTED and not _several_fit(inversion):
             self.undecided += 1
         elif inversion.outcome is Outcome.NOT_FOUND:
@@ -93,7 +100,7 @@ def recovery(
     )
     tally = Tally()
     for inversion, ids in zip(inverter.invert_all(states), truth, strict=True):
-        tally.count(target.model, inversion, ids)
+        tally.count(target, inversion, ids)
     return tally
 
 

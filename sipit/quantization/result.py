@@ -72,7 +72,7 @@ def _scanned(study: Study, number: int, ran: Sequence[dict[str, Any]], progress:
         observed = {layer: exact[layer - 1 : layer] for layer in range(1, len(exact) + 1)}
         for layer in study.layers:
             formats = [torch.tensor(one["at_places"][number][layer - 1]) for one in ran]
-            leaks = [rounding(exact[layer - 1][None])[0] for rounding in _leaking(study.seed)]
+            leaks = [rounding(exact[layer - 1][None])[0] for rounding in _leaking(study.seed, number, layer)]
             observed[layer] = torch.stack([exact[layer - 1], *formats, *leaks])
         distances = scan(study.reference.model, place, observed, _tokens(study, place), progress)
         found = {
@@ -171,16 +171,20 @@ def _margins(study: Study, scans: Sequence[dict[str, Any]]) -> list[dict[str, An
     return rows
 
 
-def _leaking(seed: int) -> list[Rounding]:
-    """States with fewer bits a coordinate, then with Gaussian noise."""
-    noisy = [add_noise(level, seed + draw) for level in NOISES for draw in range(DRAWS)]
+def _leaking(*where: int) -> list[Rounding]:
+    """States with fewer bits a coordinate, then with Gaussian noise.
+
+    Args:
+        where: the seed, the number of the place, and the layer: the noise of each is drawn apart.
+    """
+    noisy = [add_noise(level, *where, level, draw) for level in NOISES for draw in range(DRAWS)]
     return [*map(round_to_bits, BITS), *noisy]
 
 
 def _leaks(study: Study, scans: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """By layer, at how many places the nearest token behind the true prefix is still the true one."""
     rows: list[dict[str, Any]] = []
-    count = len(_leaking(study.seed))
+    count = len(BITS) + len(NOISES) * DRAWS
     for layer in study.layers:
         right = [
             [truth < rival for truth, rival in zip(seen["truth"][-count:], seen["rival"][-count:], strict=True)]

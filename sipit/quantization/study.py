@@ -47,7 +47,7 @@ class Extent:
 
     Attributes:
         prompts: how many prompts are inverted, of `length` tokens each.
-        places: sampled positions with a scan of the vocabulary.
+        places: sampled positions with a scan of the vocabulary; fewer where there are not so many different ones.
         scanned: tokens of each scan; None for the whole vocabulary.
         nearest: rows nearest to the true one that give a format's own margin where the vocabulary is large, at the
             first place and the last.
@@ -119,6 +119,9 @@ class Study:
     ) -> "Study":
         """Takes the reference states and prepares the drafts of every layer; each is looked at once, in their order.
 
+        Args:
+            prompts: of which the first different ones are taken, as many as the extent has, each once.
+
         Raises:
             InvalidInput: a model that does not compute in float32.
         """
@@ -127,7 +130,7 @@ class Study:
                 f"Expected a model in float32 to round, but got {name_of(model.dtype)}; leave --dtype away."
             )
         return_freed_memory()  # what is freed from here on as well
-        kept = tuple(tuple(ids) for ids in prompts)
+        kept = tuple(dict.fromkeys(map(tuple, prompts)))[: extent.prompts]
         in_float64 = in_format(model, FORMATS["float64"]).model
         every, chosen = range(1, model.layers + 1), sorted(set(layers))
         return cls(
@@ -196,6 +199,7 @@ class Study:
             "degenerate": formatted.degenerate,
             "weight_change": formatted.conversion.change,
             "table_change": formatted.conversion.table_change,
+            "merged_tokens": int(formatted.merged.sum()),
             "reason": None,
             **asdict(total),
             "collisions": sum(layer["collisions"] for layer in layers),
@@ -254,6 +258,8 @@ class Study:
         least = dict.fromkeys(self.layers, float("inf"))
         model = formatted.model
         for place in (self.places[0], self.places[-1]):
+            if bool(formatted.merged[place.token]):
+                return dict.fromkeys(self.layers, 0.0)  # a token with the same row is a rival, at no distance
             token = torch.tensor([place.token], device=model.device)
             near = (
                 model.nearest_rows(token, self.extent.nearest)[0] if model.vocabulary_size > SMALL_VOCABULARY else None
@@ -326,6 +332,7 @@ def _left_out(number_format: Format, error: Exception) -> dict[str, Any]:
         "degenerate": None,
         "weight_change": None,
         "table_change": None,
+        "merged_tokens": None,
         "reason": str(error),
         **asdict(Tally()),
         "collisions": None,

@@ -6,7 +6,6 @@ the same number of threads).
 """
 
 import copy
-import hashlib
 import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch.nn import functional
 
+from numerics.chance import chance_of
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.cache import measured_with
@@ -169,8 +169,7 @@ def _optimizer(settings: Settings, parameters: list[Any]) -> torch.optim.Optimiz
 
 def _batch(text: torch.Tensor, front: list[int], settings: Settings, step: int) -> torch.Tensor:
     """Sequences at random places of the text, ids = bytes, behind the special tokens of the family."""
-    drawn = hashlib.sha256(repr((settings.seed, step)).encode()).hexdigest()  # seeds and steps never meet in a sum
-    generator = torch.Generator().manual_seed(int(drawn[:15], 16))
+    generator = chance_of(settings.seed, step)
     size = settings.length - len(front)
     starts = torch.randint(len(text) - size + 1, (settings.batch,), generator=generator)
     rows = text[starts[:, None] + torch.arange(size)]

@@ -43,6 +43,20 @@ def test_k_closest_pairs_are_the_exact_ones(points, count, method):
         assert_closest(closest_pairs(points, count=count, method=method), points, count)
 
 
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.integers(3, 7), st.integers(0, 300), st.floats(0, 1), st.integers(0, 99))
+def test_many_closest_pairs_are_the_exact_ones_however_far_a_cluster_lies(rows, exponent, share, seed):
+    """The first pairs of a search meet no bound, and blocks may lie very many of their own radii from each other."""
+    rng = np.random.default_rng(seed)
+    near = np.ldexp(rng.standard_normal((rows, 2)), -exponent)
+    far = 1 + np.ldexp(np.arange(2.0 * rows).reshape(rows, 2), -50)
+    points = np.concatenate((near, far))
+    count = 1 + round(share * (len(points) * (len(points) - 1) // 2 - 1))
+    with small_parts():
+        for method in METHODS:
+            assert_closest(closest_pairs(points, count=count, method=method), points, count)
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(point_sets(most_rows=16), st.integers(1, 20))
 def test_distinct_rows_are_spoken_for_by_the_first_of_their_class(points, count):

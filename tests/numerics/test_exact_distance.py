@@ -70,6 +70,19 @@ def test_order_and_threshold_are_exact(points, data):
     assert answer.tolist() == [square <= Fraction(threshold) ** 2 for square in exact]
 
 
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.integers(60, 260), st.lists(st.integers(0, 3) | st.integers(400, 479), min_size=2, max_size=6))
+def test_pairs_that_first_differ_far_below_are_put_in_order(size, steps):
+    """Each pair differs by 2**-size in one coordinate, and by that times 2**-step in another."""
+    rows = [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]] * len(steps)
+    for pair, step in enumerate(steps):
+        rows[2 * pair + 1] = [1.0, 2.0**-size, 2.0 ** -(size + step)]
+    points = np.array(rows)
+    checked, firsts = point_set(points), np.arange(0, len(rows), 2)
+    exact = [squares(points)[first, first + 1] for first in firsts.tolist()]
+    assert exact_order(checked, firsts, firsts + 1).tolist() == sorted(range(len(exact)), key=exact.__getitem__)
+
+
 def test_most_float32_squares_are_exact_in_two_floats():
     points = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float16)
     assert doubled_squares(point_set(points), *all_pairs(points)).exact.all()

@@ -58,6 +58,15 @@ def test_a_sample_gives_an_upper_bound_that_close_pairs_improve(monkeypatch):
     assert (every.edit, every.hamming) == (whole.edit, whole.hamming)
 
 
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(PROMPTS, st.data())
+def test_a_pair_is_counted_once_however_often_and_in_whichever_order_it_is_given(prompts, data):
+    every = list(combinations(range(len(prompts)), 2))
+    close = data.draw(st.lists(st.sampled_from([*every, *((second, first) for first, second in every)]), max_size=8))
+    points = np.random.default_rng(0).standard_normal((len(prompts), 3))
+    assert co_lipschitz(points, prompts, seed=0, close=close) == co_lipschitz(points, prompts, seed=0)
+
+
 def test_equal_prompts_and_missing_ones_are_refused():
     with pytest.raises(InvalidInput, match="two are equal"):
         co_lipschitz(np.eye(2), [(1, 2), (1, 2)], seed=0)

@@ -40,6 +40,15 @@ def test_threshold_is_decided_exactly(points, method, share, step):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("size", [5e-324, 1e-200, 1.0, 1e200])
+def test_a_threshold_that_no_scale_holds_takes_every_pair(method, size):
+    points = size * np.arange(1, 21, dtype=float).reshape(10, 2)
+    points[5:] *= 2**40
+    with small_parts():
+        assert len(pairs_within(points, threshold=1e308, method=method)) == 45
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_the_boundary_belongs_to_the_answer(method):
     points = np.zeros((40, 20), dtype=np.float32)
     points[:, 0] = 5 * np.arange(40)

@@ -9,7 +9,13 @@ from numerics.pairs.points import norm
 from numerics.pairs.search import closest_pairs
 from proofs.verdict import Verdict
 from sipit.collisions.causes import Cause
-from sipit.collisions.findings import _larger_norm, median_norm, search_layer, zero_hits_bound
+from sipit.collisions.findings import (
+    _larger_norm,
+    identical_outside,
+    median_norm,
+    search_layer,
+    zero_hits_bound,
+)
 from sipit.collisions.known import Families, KnownCollisions
 from sipit.collisions.result import _bound
 from sipit.prompts.corpora import read_corpus
@@ -76,6 +82,24 @@ def test_the_search_agrees_with_a_comparison_of_all_pairs(data):
     if not found.identical_outside and not found.bit_identical:
         assert {(p.first, p.second) for p in found.below} == {p for p in apart if distance[p] <= threshold}
         assert [p.distance for p in found.outside] == sorted(distance[p] for p in apart)[: len(found.outside)]
+
+
+@given(st.integers(2, 12), st.integers(1, 3), st.integers(1, 12), st.integers(0, 99))
+def test_the_closest_pairs_are_those_of_all_however_few_classes_there_are(count, classes, wanted, seed):
+    """Members of a class differ by rounding, or by more than classes do."""
+    rng = np.random.default_rng(seed)
+    families = rng.integers(0, classes, count)
+    states = rng.integers(0, 4, (count, 2)) + 10.0 ** rng.integers(-9, 2) * families[:, None]
+    states[:, 1] += rng.integers(0, 2, count) * 1e-7
+    first = {family: row for row, family in reversed(list(enumerate(families.tolist())))}
+    known = known_as([first[family] for family in families.tolist()])
+    prompts = Prefixes(tuple((n,) for n in range(count)), np.arange(count), np.ones(count, dtype=np.int64))
+    found = search_layer(states, prompts, known, layer=1, threshold=0.0, seed=0, count=wanted)
+    family, _ = identical_outside(found.bit_identical, known)
+    every = [(p.distance, p.first, p.second) for p in closest_pairs(states, count=count**2, distinct=True)]
+    apart = [pair for pair in every if family[pair[1]] != family[pair[2]]]
+    assert [(p.distance, p.first, p.second) for p in found.closest] == every[:wanted]
+    assert [(p.distance, p.first, p.second) for p in found.outside] == apart[:wanted]
 
 
 def test_all_states_equal_leave_no_closest_pair():

@@ -1,6 +1,8 @@
 """Formats: counting is exact, scans agree with plain runs, and a margin above twice the noise is a guarantee."""
 
+import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +17,9 @@ from proofs.verdict import Verdict
 from sipit.cli import run
 from sipit.collisions.known import families_at
 from sipit.models.layers import layered_states
+from sipit.models.structure import find_decoder
 from sipit.prompts.corpora import whole_prompts
-from sipit.quantization import Extent, Study, chosen_formats, crowds, findings, verdict_of
+from sipit.quantization import Extent, Study, chosen_formats, crowds, findings, result, verdict_of
 from sipit.quantization.counting import forced_collision
 from sipit.quantization.formatted import in_format
 from sipit.quantization.margins import Place, sampled_places, scan
@@ -79,9 +82,31 @@ def test_where_noise_is_below_half_the_margin_the_nearest_token_is_the_true_one(
             assert float(found[layer].truth[1]) < float(found[layer].rival[1])
 
 
+def test_no_two_draws_of_noise_have_one_direction():
+    """Seeds that follow each other, places, layers and sizes: no draw is shared."""
+    state = torch.ones(1, 16, dtype=torch.float64)
+    where = [(seed, place, layer) for seed in range(3) for place in range(3) for layer in (1, 2)]
+    changes = [rounding(state) - state for one in where for rounding in result._leaking(*one)[len(result.BITS) :]]
+    directions = torch.nn.functional.normalize(torch.cat(changes))
+    alike = (directions @ directions.T).fill_diagonal_(0)
+    assert len(changes) == len(where) * len(result.NOISES) * result.DRAWS and alike.max() < 0.999
+
+
 def test_places_start_at_the_first_position_and_end_at_the_last():
     places = sampled_places(random_prompts(3, shortest=8, longest=8), 4)
     assert [place.position for place in places] == [0, 2, 5, 7]
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=5), min_size=1, max_size=4),
+    st.integers(1, 8),
+)
+def test_places_are_different_and_there(prompts, count):
+    places = sampled_places(prompts, count)
+    assert 1 <= len(places) <= count and places[0].position == 0
+    assert len({(place.prefix, place.token) for place in places}) == len(places)
+    for place in places:
+        assert (*place.prefix, place.token) == tuple(prompts[place.prompt][: place.position + 1])
 
 
 def test_a_degenerate_format_is_said_to_be_one():
@@ -96,6 +121,18 @@ def test_a_degenerate_format_is_said_to_be_one():
     again = in_format(once.model, FORMATS["Q8_0"])
     assert again.degenerate and again.conversion.table_change > 1e-4  # the tables are another matter
     assert "embedding rows changed" in again.arithmetic
+
+
+@pytest.mark.parametrize("name", [name for name, one in FORMATS.items() if one.library == "torch" and name != "tf32"])
+def test_a_format_is_degenerate_where_it_rounds_matrices_and_changes_none(name):
+    """The matrices of the first model lie on no grid, those of the second on that of the format."""
+    model = tiny("llama")
+    once = in_format(model, FORMATS[name])
+    module = copy.deepcopy(model.module)
+    module.load_state_dict(once.model.module.state_dict())
+    on_grid = replace(model, module=module, decoder=find_decoder(module))
+    assert not once.degenerate
+    assert in_format(on_grid, FORMATS[name]).degenerate == (once.conversion.change > 0)
 
 
 @pytest.mark.slow
@@ -169,7 +206,7 @@ def test_pairs_within_noise_are_counted_and_said_to_be_more_where_more_may_follo
     monkeypatch.setattr(crowds, "LISTED", listed)
     model, families = repeating
     corpus = whole_prompts("given", [[5], [7], [5, 5], [8, 9]], independent=True)
-    crowd = crowds.Crowd(corpus, {1: families})
+    crowd = crowds.Crowd(corpus, {1: families}, model.before.token_classes.cpu().numpy())
     states = np.array([[1.0, 0.0], [1.0, 1e-3], [1.0, 1e-4], [1.0, 1e-2]])  # as the corpus orders them
     found = crowd.searched(model, 1, states, noise=noise)
     assert (found["below_noise"], found["below_noise_at_least"]) == (counted, more)
@@ -177,10 +214,10 @@ def test_pairs_within_noise_are_counted_and_said_to_be_more_where_more_may_follo
     assert found["minimum_distance"] in (None, pytest.approx(9e-4))
 
 
-def test_a_layer_or_a_format_that_is_named_twice_is_looked_at_once():
+def test_a_layer_a_prompt_or_a_format_that_is_named_twice_is_looked_at_once():
     """As on the command line."""
-    study = Study.open(tiny("llama"), [[5, 6, 7, 8]], layers=[2, 1, 2], extent=SMALL)
-    assert study.layers == (1, 2)
+    study = Study.open(tiny("llama"), [[5, 6], [5, 6], [8, 9], [6, 7]], layers=[2, 1, 2], extent=SMALL)
+    assert study.layers == (1, 2) and study.prompts == ((5, 6), (8, 9))
     assert [layer["collisions"] for layer in study.measured(FORMATS["bf16"])["searched"]] == [0, 0]
     assert [one.name for one in chosen_formats(["fp16", "bf16", "fp16"])] == ["fp16", "bf16"]
     spelled = ["float16", "fp16", "bfloat16-states", "fp32"]
@@ -198,7 +235,7 @@ def test_what_was_left_of_given_prompts_is_said_by_the_limits_themselves(tmp_pat
     monkeypatch.setattr("sipit.quantization.record.quantization_record", lambda *_, **__: seen)
     (tmp_path / "p.txt").write_text("a\n" * 9)
     run(["quantization", "tiny-gpt2", "--quick", "--prompts", str(tmp_path / "p.txt")])
-    assert "the first 4 of 9 prompts, and of each at 12 tokens at most" in capsys.readouterr().err
+    assert "the first 4 different ones of 9 prompts, and of each at 12 tokens at most" in capsys.readouterr().err
 
 
 @pytest.mark.slow

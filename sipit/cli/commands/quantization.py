@@ -52,7 +52,7 @@ def quantization(
     )
     used, most = record.result["prompts"], extent_of(quick).length  # the record has the longest of those looked at
     if ids is not None and (len(ids) > used or max(map(len, ids)) > most):
-        say(f"looked at the first {used} of {len(ids)} prompts, and of each at {most} tokens at most")
+        say(f"looked at the first {used} different ones of {len(ids)} prompts, and of each at {most} tokens at most")
     finish(record, as_json=as_json, output=output, show=lambda: _show(record.result))
 
 

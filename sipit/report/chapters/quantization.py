@@ -142,7 +142,7 @@ def _sentences(result: Mapping[str, Any], ran: list[dict[str, Any]]) -> list[Par
         "of float32 that of the true state among those of the scan.",
         f"Prompts that came back with a wrong token: {wrong or 'none'}.",
         f"The matrices of the blocks already lie on the grid of {', '.join(degenerate)} and were not tested by it; "
-        "what is seen there comes from the embedding rows."
+        "what is seen there comes from the embedding rows, or from operations that are rounded too."
         if degenerate
         else "",
     )
