@@ -11,6 +11,7 @@ from proofs.network.graph import Graph
 from proofs.provers.analyticity import AnalyticityProof, prove_analytic
 from proofs.structure.equal_prompts import UNTOLD
 from sipit.claims.fields import counted, settled, stepped
+from sipit.claims.number_systems import PATTERNS, STEP, SURDS, in_floats
 from sipit.models.names import TINY, drawn_family
 from sipit.record import Stopwatch, exact_provenance
 
@@ -44,8 +45,7 @@ def prove_witness(*, vocabulary: int, context: int) -> Record:
     graphs = {length: capture_graph(config, length=length) for length in range(1, context + 1)}
     found = count_witness(graphs, vocabulary=vocabulary, context=context)
     certificate = found.to_json()
-    arithmetic = "exact sums of square roots; Arb balls of 128 bits where the state leaves that ring"
-    provenance = exact_provenance("GPT-2 of width 4, one head, one block", arithmetic)
+    provenance = exact_provenance("GPT-2 of width 4, one head, one block", SURDS)
     result = {**counted(certificate), "certificate": certificate}
     return Record("prove witness", found.verdict, result, provenance, watch.seconds)
 
@@ -79,7 +79,7 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
     from numerics.graphs.logits import capture_logits
     from proofs.recomputed.loss import Sample
     from proofs.recomputed.optimizers import Rule
-    from proofs.recomputed.training_step import BITS, RULES, prove_step
+    from proofs.recomputed.training_step import RULES, prove_step
 
     watch = Stopwatch()
     try:
@@ -105,9 +105,7 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
         **stepped(certificate),
         "certificate": certificate,
     }
-    provenance = exact_provenance(
-        f"{TINY}{family} at width {width}, one block", f"Arb balls of {BITS} bits; exact at 0", seed=seed
-    )
+    provenance = exact_provenance(f"{TINY}{family} at width {width}, one block", STEP, seed=seed)
     return Record("prove training-step", found.verdict, result, provenance, watch.seconds)
 
 
@@ -128,7 +126,7 @@ def prove_generic_position(
         InvalidInput: no such family, or a context or width out of range.
         Unsupported: the network cannot be captured.
     """
-    from proofs.kernel.generic_position import BITS, LARGEST_CONTEXT
+    from proofs.kernel.generic_position import LARGEST_CONTEXT
     from proofs.theorems.generic_position import examine
 
     if not 1 <= context <= LARGEST_CONTEXT:
@@ -156,9 +154,7 @@ def prove_generic_position(
         **_rounding(family, known["collisions"], seed),
         "certificate": certificate,
     }
-    provenance = exact_provenance(
-        named or "small decoder", f"Arb balls of {BITS} bits; lemmas read off the graph", seed=seed
-    )
+    provenance = exact_provenance(named or "small decoder", PATTERNS, *_ran_in_floats(result), seed=seed)
     return Record("prove generic-position", found.verdict, result, provenance, watch.seconds)
 
 
@@ -268,6 +264,12 @@ def _rounding(family: str | None, collisions: list[dict[str, Any]], seed: int) -
         "rounding": rounded_pairs(family, collisions[:3], seed=seed),
         "rounding_of_runs": rounded_runs(family, seed=seed),
     }
+
+
+def _ran_in_floats(result: dict[str, Any]) -> list[str]:
+    """The runs of the library that fill the fields `rounding` and `rounding_of_runs`."""
+    ran = [f"{row['dtype']} ({row['attention']} attention)" for row in result["rounding"] + result["rounding_of_runs"]]
+    return [in_floats("what rounding makes of collisions", list(dict.fromkeys(ran)))] if ran else []
 
 
 def _toy(family: str, width: int) -> Any:

@@ -79,6 +79,11 @@ class StandAlone:
             self._kept[key] = _last(self.model, ids, layer), _last(self.reference, ids, layer)
         return self._kept[key]
 
+    @property
+    def arithmetic(self) -> str:
+        """What really runs in a search: the distances of its states decide, and what single prompts give in float64."""
+        return f"{self.model.arithmetic}; distances of stored states exact to 2^-51; single prompts in float64 too"
+
     def noise(self, ids: Sequence[int], layer: Layer) -> float:
         """Absolute L2 distance between the two."""
         plain, exact = self.states(ids, layer)
