@@ -1,7 +1,7 @@
 """What a comparison of two runs found, and how a record tells it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -59,7 +59,7 @@ class Comparison(Shown):
     replay: dict[str, Any] | None
     formats: dict[str, int] | None = None
     choices: dict[str, Any] | None = None
-    reference: LanguageModel | None = None
+    reference: LanguageModel | None = field(default=None, repr=False)
 
     @property
     def verdict(self) -> Verdict:
