@@ -20,8 +20,9 @@ from proofs.structure.equal_prompts import UNTOLD
 from proofs.verdict import Verdict
 from sipit.claims.certify_vocabulary import float64_distance, vocabulary_margin
 from sipit.claims.fields import MOST_LISTED, separated
-from sipit.claims.float_noise import noise_budget
+from sipit.claims.float_noise import CAST_FREE, LIBRARY, noise_budget
 from sipit.claims.kept_enclosures import KeptTrails
+from sipit.claims.number_systems import FIXED_POINT, in_floats
 from sipit.claims.same_network import graphs_as_it_runs
 from sipit.claims.weights import remember
 from sipit.memory import available_memory
@@ -30,7 +31,6 @@ from sipit.prompts.reading import Prompt, tokenize
 from sipit.record import Stopwatch, exact_provenance
 
 LARGEST_STATES, STATE_BYTES = 200 * 10**6, 12  # bytes of all last states in a record, and of one entry of them
-ARITHMETIC = "exact fixed point with proved radii; matrix products as integers in float64; elementary functions in Arb"
 
 
 def certify(
@@ -83,10 +83,11 @@ def certify(
         count = len(rows) if vocabulary is None else min(vocabulary, model.vocabulary_size)
         verdict, weights = Verdict.UNDECIDED, None
         result = _nothing(rows, count, bits or LARGEST, str(reason)) | {"layer": chosen}
-    arithmetic = str(result.get("arithmetic", ARITHMETIC))
+    arithmetic = str(result.get("arithmetic", FIXED_POINT))
+    also = [in_floats("the noise budget", [*LIBRARY, CAST_FREE])] if result.get("noise_budget") else []
     where = exact_provenance(
-        model.name, arithmetic, *model.assembly, digest=model.digest, weights=weights, dtype=name_of(model.dtype),
-        device=str(model.device),
+        model.name, arithmetic, *also, *model.assembly, digest=model.digest, weights=weights,
+        dtype=name_of(model.dtype), device=str(model.device),
     )  # fmt: skip
     return Record("certify", verdict, result, where, watch.seconds)
 

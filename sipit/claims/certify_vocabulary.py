@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from proofs.enclosures.continuations import ARITHMETIC
 from proofs.enclosures.enclosure import Enclosure
 from proofs.errors import InvalidInput
 from proofs.processes import processors
@@ -14,11 +13,10 @@ from proofs.provers.separation import SeparationCertificate
 from proofs.provers.vocabulary import VocabularyMargin, certify_vocabulary
 from proofs.structure.equal_prompts import UNTOLD
 from sipit.claims import fields
+from sipit.claims.number_systems import MARGIN
 from sipit.claims.same_network import graphs_as_it_runs
 from sipit.claims.weights import remember
 from sipit.models import LanguageModel
-
-EXACT = "the closest tokens in exact fixed point with proved radii"
 
 
 def vocabulary_margin(
@@ -60,7 +58,7 @@ def _result(model: LanguageModel, margin: VocabularyMargin) -> dict[str, Any]:
         "minimum_distance_float64": float64_distance(margin.closest),
         "collisions_undecided": UNTOLD if margin.closest.untold else None,
         "closest_text": [model.decode([token]) for token in tokens],
-        "arithmetic": f"{ARITHMETIC}; {EXACT}",
+        "arithmetic": MARGIN,
         "certificate": data,
     }
 

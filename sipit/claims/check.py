@@ -24,7 +24,7 @@ from sipit.claims.fields import checked, duplicated
 from sipit.claims.law import law
 from sipit.claims.vocabulary import vocabulary
 from sipit.models.files import ADAPTER_CONFIG
-from sipit.models.names import is_folder
+from sipit.models.names import built_in, is_folder
 from sipit.models.stored import not_read
 from sipit.record import Stages, Stopwatch, exact_provenance, silent
 
@@ -200,11 +200,14 @@ def config_alone(model: str) -> bool:
     """Whether a name is a config file, or a folder with a config and neither weights nor an adapter.
 
     Raises:
-        InvalidInput: a folder with weights that are not read: what is said of a model is said of its rows as well.
+        InvalidInput: a folder called like a built-in model; one with weights that are not read, for what is said of a
+            model is said of its rows as well.
     """
     path = Path(model)
     if not is_folder(model):
         return path.suffix == ".json"
+    if built_in(model) is not None:
+        return False
     there = any(path.glob("*.safetensors")) or any(path.glob("*.gguf")) or (path / ADAPTER_CONFIG).exists()
     if there or not (path / "config.json").is_file():
         return False

@@ -11,6 +11,8 @@ from proofs.network.graph import Graph
 from proofs.provers.analyticity import AnalyticityProof, prove_analytic
 from proofs.structure.equal_prompts import UNTOLD
 from sipit.claims.fields import counted, settled, stepped
+from sipit.claims.number_systems import PATTERNS, STEP, SURDS, in_floats
+from sipit.models.names import TINY, drawn_family
 from sipit.record import Stopwatch, exact_provenance
 
 if TYPE_CHECKING:
@@ -43,8 +45,7 @@ def prove_witness(*, vocabulary: int, context: int) -> Record:
     graphs = {length: capture_graph(config, length=length) for length in range(1, context + 1)}
     found = count_witness(graphs, vocabulary=vocabulary, context=context)
     certificate = found.to_json()
-    arithmetic = "exact sums of square roots; Arb balls of 128 bits where the state leaves that ring"
-    provenance = exact_provenance("GPT-2 of width 4, one head, one block", arithmetic)
+    provenance = exact_provenance("GPT-2 of width 4, one head, one block", SURDS)
     result = {**counted(certificate), "certificate": certificate}
     return Record("prove witness", found.verdict, result, provenance, watch.seconds)
 
@@ -78,7 +79,7 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
     from numerics.graphs.logits import capture_logits
     from proofs.recomputed.loss import Sample
     from proofs.recomputed.optimizers import Rule
-    from proofs.recomputed.training_step import BITS, RULES, prove_step
+    from proofs.recomputed.training_step import RULES, prove_step
 
     watch = Stopwatch()
     try:
@@ -93,7 +94,8 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
         raise InvalidInput(
             f"Expected an optimizer among {', '.join(RULES)}, but got --optimizer {optimizer}; choose of them."
         )
-    graph = capture_logits(_toy(model, width), length=2)
+    family = _family(model)
+    graph = capture_logits(_toy(family, width), length=2)
     one, half = Fraction(1), Fraction(1, 2)
     samples = [Sample((0, 1), (one, 0 * one, 0 * one)), Sample((1, 2), (0 * one, half, half)),
                Sample((2, 2), (0 * one, one, 0 * one))]  # fmt: skip
@@ -103,9 +105,7 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
         **stepped(certificate),
         "certificate": certificate,
     }
-    provenance = exact_provenance(
-        f"{model} at width {width}, one block", f"Arb balls of {BITS} bits; exact at 0", seed=seed
-    )
+    provenance = exact_provenance(f"{TINY}{family} at width {width}, one block", STEP, seed=seed)
     return Record("prove training-step", found.verdict, result, provenance, watch.seconds)
 
 
@@ -126,7 +126,7 @@ def prove_generic_position(
         InvalidInput: no such family, or a context or width out of range.
         Unsupported: the network cannot be captured.
     """
-    from proofs.kernel.generic_position import BITS, LARGEST_CONTEXT
+    from proofs.kernel.generic_position import LARGEST_CONTEXT
     from proofs.theorems.generic_position import examine
 
     if not 1 <= context <= LARGEST_CONTEXT:
@@ -134,7 +134,9 @@ def prove_generic_position(
             f"Expected a context from 1 to {LARGEST_CONTEXT}, but got --context {context}; choose such a one."
         )
     watch = Stopwatch()
-    graphs = {n: _graph(model, variant, n, _vocabulary(context)) for n in range(1 + bos, context + 1 + bos)}
+    family = None if model is None else _family(model)
+    named = None if family is None else f"{TINY}{family}"
+    graphs = {n: _graph(family, variant, n, _vocabulary(context)) for n in range(1 + bos, context + 1 + bos)}
     zeroed = [name for name, _ in graphs[1 + bos].parameters() if _DOWN.search(name)] if _branching(graphs) else []
     silenced = _last_outputs([name for name, _ in graphs[1 + bos].parameters()])
     longer = _longer(variant, context, bos)
@@ -144,17 +146,15 @@ def prove_generic_position(
     result = {
         **known,
         "scope": {**known["scope"], **_growth(found)},
-        "architecture": model or (None if variant is None else asdict(variant)),
+        "architecture": named or (None if variant is None else asdict(variant)),
         "tied": {"asked": tied, "matters": False, "reason": "the state before the unembedding does not read it"},
         "against_classification": _against(found, variant if model is None else None),
         "every_length": _every_length(variant if model is None else None, bos),
         "collisions_undecided": UNTOLD if found.untold else None,
-        **_rounding(model, known["collisions"], seed),
+        **_rounding(family, known["collisions"], seed),
         "certificate": certificate,
     }
-    provenance = exact_provenance(
-        model or "small decoder", f"Arb balls of {BITS} bits; lemmas read off the graph", seed=seed
-    )
+    provenance = exact_provenance(named or "small decoder", PATTERNS, *_ran_in_floats(result), seed=seed)
     return Record("prove generic-position", found.verdict, result, provenance, watch.seconds)
 
 
@@ -176,17 +176,17 @@ def _growth(found: "GenericPosition") -> dict[str, str]:
     return {name: _GROWTH[name] if grows is True else f"as captured only: {grows}" for name, grows in ways}
 
 
-def _graph(model: str | None, variant: "Variant | None", length: int, vocabulary: int) -> Graph:
+def _graph(family: str | None, variant: "Variant | None", length: int, vocabulary: int) -> Graph:
     from numerics.graphs.capture import capture_graph
     from numerics.graphs.variants import capture_variant
 
-    if model is None:
+    if family is None:
         if variant is None:
             raise InvalidInput("Expected a model or a variant, but got neither; name one.")
         return capture_variant(variant, length=length, vocabulary=vocabulary)
     from sipit.models.tiny import tiny_config
 
-    return capture_graph(tiny_config(_family(model)), length=length)
+    return capture_graph(tiny_config(family), length=length)
 
 
 def _vocabulary(context: int) -> int:
@@ -197,8 +197,8 @@ def _vocabulary(context: int) -> int:
 def _family(model: str) -> str:
     from sipit.models.tiny import FAMILIES
 
-    family = model.removeprefix("tiny-")
-    if not model.startswith("tiny-") or family not in FAMILIES:
+    family = drawn_family(model)
+    if family is None:
         raise InvalidInput(f"Expected tiny-<family>, but got --model {model}; families: {', '.join(FAMILIES)}.")
     return family
 
@@ -254,24 +254,28 @@ def _against(found: "GenericPosition", variant: "Variant | None") -> dict[str, A
     return {"agree": len(found.classes) - len(wrong), "disagree": len(wrong), "examples": wrong[:4]}
 
 
-def _rounding(model: str | None, collisions: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+def _rounding(family: str | None, collisions: list[dict[str, Any]], seed: int) -> dict[str, Any]:
     """What floats report on pairs that collide exactly: of the pairs found, and of runs of every byte."""
-    if model is None or not collisions:
+    if family is None or not collisions:
         return {"rounding": [], "rounding_of_runs": []}
     from sipit.claims.in_floats import rounded_pairs, rounded_runs
 
-    family = _family(model)
     return {
         "rounding": rounded_pairs(family, collisions[:3], seed=seed),
         "rounding_of_runs": rounded_runs(family, seed=seed),
     }
 
 
-def _toy(model: str, width: int) -> Any:
+def _ran_in_floats(result: dict[str, Any]) -> list[str]:
+    """The runs of the library that fill the fields `rounding` and `rounding_of_runs`."""
+    ran = [f"{row['dtype']} ({row['attention']} attention)" for row in result["rounding"] + result["rounding_of_runs"]]
+    return [in_floats("what rounding makes of collisions", list(dict.fromkeys(ran)))] if ran else []
+
+
+def _toy(family: str, width: int) -> Any:
     """A family's own class with one block, one head, three tokens and an unembedding of its own."""
     from sipit.models.tiny import tiny_config
 
-    family = _family(model)
     if not 1 <= width <= 64:
         raise InvalidInput(f"Expected a width from 1 to 64, but got --width {width}; choose such a one.")
     config = tiny_config(family)

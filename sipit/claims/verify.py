@@ -16,6 +16,7 @@ from proofs.kernel.result import Rejected
 from proofs.processes import processors
 from proofs.verdict import Verdict
 from sipit.claims.fields import stated
+from sipit.claims.number_systems import checked_in
 from sipit.claims.paths import by_leaf
 from sipit.claims.weights import find
 from sipit.record import origin, versions_of_the_checker
@@ -77,7 +78,9 @@ def verify_record(
         "derived": derived,
         "not_vouched_for": other,
     }
-    where = origin(file=str(file), seed=sampled and sampled.seed, versions=versions_of_the_checker())
+    # What is too large is answered before anything is computed.
+    ran = None if outcome.verdict is Verdict.UNDECIDED else checked_in(certificate)
+    where = origin(file=str(file), seed=sampled and sampled.seed, arithmetic=ran, versions=versions_of_the_checker())
     return Record("verify", outcome.verdict, result, where, time.perf_counter() - began)
 
 

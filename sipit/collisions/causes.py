@@ -1,9 +1,9 @@
 """Why two prompts have (nearly) the same state: every hit is run again alone, in two precisions, and explained.
 
 States of a search come from runs over whole windows. A hit is therefore measured again: each prompt in a run of its
-own, in the model's arithmetic and in float64. Where float64 separates them by more than the rounding noise and the
+own, in the model's arithmetic and in float64. Where float64 separates them by more than its own runs err and the
 model's arithmetic does not, rounding hides a difference; what nothing here explains is the interesting case. All of
-this is measured: `transformers` casts norms and softmax to float32 even in float64 models.
+this is measured: `transformers` casts norms and softmax to float32 even in float64 models, which is what these err by.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,9 @@ from numerics.pairs.points import norm
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
 from sipit.models.network import Layer, Network
+from sipit.noise.spread import perturbed_runs, rounding_unit
+
+PERTURBED = 4  # runs of a prompt, by twice what rounds a number in float32 at most
 
 
 class Cause(StrEnum):
@@ -28,7 +31,7 @@ class Cause(StrEnum):
     STRUCTURAL = "structural family"  # they collide for every value of the parameters
     WINDOW_REACH = "window reach"  # they differ only in tokens too far back to be seen at this layer
     NOT_CONFIRMED = "not confirmed"  # runs of their own set them farther apart: than the threshold, or than they err
-    BELOW_NOISE = "below noise"  # distance <= noise < distance in float64: rounding hides that they differ
+    BELOW_NOISE = "below noise"  # rounding hides that they differ, which float64 shows
     UNEXPLAINED = "unexplained"
 
 
@@ -76,10 +79,22 @@ class StandAlone:
             self._kept[key] = _last(self.model, ids, layer), _last(self.reference, ids, layer)
         return self._kept[key]
 
+    @property
+    def arithmetic(self) -> str:
+        """What really runs in a search: the distances of its states decide, and what single prompts give in float64."""
+        return f"{self.model.arithmetic}; distances of stored states exact to 2^-51; single prompts in float64 too"
+
     def noise(self, ids: Sequence[int], layer: Layer) -> float:
         """Absolute L2 distance between the two."""
         plain, exact = self.states(ids, layer)
         return float(norm(plain - exact))
+
+    def rounding(self, ids: Sequence[int], layer: Layer) -> float:
+        """How far the float64 run errs where parts of it are in float32: the largest absolute L2 of perturbed runs."""
+        tokens = torch.tensor(ids, device=self.model.device)
+        unit = rounding_unit(torch.float32, device=tokens.device)
+        runs = perturbed_runs(Network(self.reference, layer), tokens, unit, samples=PERTURBED)[:, -1]
+        return float((runs[1:] - runs[0]).norm(dim=1).max())
 
 
 def explain(
@@ -102,14 +117,20 @@ def explain(
     (plain_first, exact_first), (plain_second, exact_second) = (alone.states(ids, layer) for ids in (first, second))
     distance, separated = float(norm(plain_first - plain_second)), float(norm(exact_first - exact_second))
     noise = alone.noise(first, layer) + alone.noise(second, layer)
-    limit = min(noise, threshold) if measured and separated > noise else threshold
-    return Explanation(known or _measured(distance, separated, noise, limit), distance, separated, noise)
+    if known is None:
+        # What exceeds the noise of the model's type needs no further runs: float64 errs by no more.
+        differ = separated > noise or (
+            separated > 0 and separated > sum(alone.rounding(i, layer) for i in (first, second))
+        )
+        known = _measured(distance, noise, min(noise, threshold) if measured and differ else threshold, differ)
+    return Explanation(known, distance, separated, noise)
 
 
-def _measured(distance: float, separated: float, noise: float, threshold: float) -> Cause:
+def _measured(distance: float, noise: float, threshold: float, differ: bool) -> Cause:
+    """The cause by two distances; `differ` says whether float64 sets the pair apart by more than it errs."""
     if distance > threshold:
         return Cause.NOT_CONFIRMED
-    return Cause.BELOW_NOISE if distance <= noise < separated else Cause.UNEXPLAINED
+    return Cause.BELOW_NOISE if differ and distance <= noise else Cause.UNEXPLAINED
 
 
 def window_reach(model: LanguageModel, layer: Layer) -> int | None:

@@ -141,6 +141,6 @@ def collision_record(
         command="collide",
         verdict=Verdict.worst([one.verdict for one in examined]),
         result=result,
-        provenance=provenance(model, seed=seed) | also,
+        provenance=provenance(model, seed=seed, arithmetic=alone.arithmetic) | also,
         seconds=watch.seconds,
     )

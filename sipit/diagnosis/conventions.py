@@ -90,7 +90,7 @@ class Diagnostician:
         self._statistics = SiteStatistics.measure(self._sites)
         self._probes: dict[Site, Probes] = {}
         self._levels: dict[Site, Level] = {}
-        self._coarser: dict[Site, list[Level]] = {}
+        self.coarser: dict[Site, list[Level]] = {}
         self._disguises = Disguises()
 
     def diagnose(
@@ -374,9 +374,9 @@ class Diagnostician:
         return self._levels[site]
 
     def _coarse(self, site: Site) -> list[Level]:
-        if site not in self._coarser:
-            self._coarser[site] = coarse_levels(self._sites, site)
-        return self._coarser[site]
+        if site not in self.coarser:
+            self.coarser[site] = coarse_levels(self._sites, site)
+        return self.coarser[site]
 
 
 def _length(rows: torch.Tensor, start: Start, skip: int) -> int:

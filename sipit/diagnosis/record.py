@@ -1,6 +1,8 @@
 """`invert --diagnose`, whole: under which convention were the states captured? As a record."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -9,7 +11,9 @@ from proofs.verdict import Verdict
 from sipit.diagnosis.conventions import Diagnostician
 from sipit.diagnosis.findings import Diagnosis
 from sipit.models import LanguageModel
-from sipit.models.network import Layer
+from sipit.models.network import Layer, Network
+from sipit.noise.tolerance import Tolerance
+from sipit.prefix.choice import arithmetic_of, single_opener
 from sipit.record import Stages, Stopwatch, provenance, silent
 from sipit.states.files import source_entry
 from sipit.states.readers.contents import Source
@@ -51,12 +55,35 @@ def diagnosis_record(
         result={
             "layer": claimed,
             "policy": "diagnose",
+            "tolerance": _tolerance(found),
             "diagnosis": [diagnosis.to_json() | {"text": _text(model, diagnosis)} for diagnosis in found],
             **source_entry(source),
         },
-        provenance=provenance(model, seed=seed, lengths=map(_first_run, found)),
+        provenance=provenance(
+            model,
+            seed=seed,
+            arithmetic=_arithmetic(diagnostician),
+            lengths=map(_first_run, found),
+        ),
         seconds=watch.seconds,
     )
+
+
+def _arithmetic(diagnostician: Diagnostician) -> str:
+    """What really ran: the model at its sites, and the coarser arithmetics whose noise was measured."""
+    network = Network(diagnostician.model, diagnostician.model.layers)
+    coarser = dict.fromkeys(level.arithmetic for levels in diagnostician.coarser.values() for level in levels)
+    return "; ".join([arithmetic_of(network, single_opener(network)), *(f"the noise of {one}" for one in coarser)])
+
+
+def _tolerance(found: Sequence[Diagnosis]) -> dict[str, Any] | None:
+    """The largest that rows were held against, and the arithmetic whose noise it comes from; None where none was."""
+    held = [(one.tolerance, one.arithmetic) for one in found if one.tolerance is not None]
+    if not held:
+        return None
+    value, arithmetic = max(held, key=lambda one: one[0])
+    told = f"the noise of {arithmetic or 'coarser numbers'} on short prompts, in the distance of directions"
+    return asdict(Tolerance(value, "measured", told, damped=True))
 
 
 def _first_run(diagnosis: Diagnosis) -> int:

@@ -10,6 +10,7 @@ from sipit.installation.importing import import_errors
 from sipit.installation.libraries import NEEDED, check_optional, check_python, check_required
 from sipit.installation.storage import check_cache, check_memory
 from sipit.installation.versions import PROJECT, Library, libraries_named, project, python_required
+from sipit.models.names import chosen
 
 DEFAULT = "tiny-llama"
 
@@ -38,7 +39,9 @@ def examine(name: str | None = None, *, dtype: str = "float32", device: str = "c
             return
         from sipit.installation.machine import check_machine  # needs torch
 
-        yield from check_machine(found, DEFAULT if name is None else name, dtype=dtype, device=device, seed=seed)
+        yield from check_machine(
+            found, chosen(DEFAULT) if name is None else name, dtype=dtype, device=device, seed=seed
+        )
 
     # Importing takes longest: all of it begins now, and that of the extras goes on behind the checks before theirs.
     with ThreadPoolExecutor(2) as pool:

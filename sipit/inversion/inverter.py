@@ -28,7 +28,7 @@ from sipit.noise.distances import relative_distance
 from sipit.noise.tolerance import Format, Tolerance, format_of
 from sipit.observations.near_tokens import NearTokens
 from sipit.observations.network import ObservedNetwork, observed_network, says_little
-from sipit.prefix.choice import PrefixOpener, kind_of, prefix_opener
+from sipit.prefix.choice import PrefixOpener, arithmetic_of, prefix_opener
 from sipit.record import Progress
 from sipit.states.files import States, check_states
 
@@ -156,8 +156,7 @@ class Inverter:
     @property
     def arithmetic(self) -> str:
         """What really ran."""
-        prefix = kind_of(self.open_prefix)
-        return f"{self.network.model.arithmetic}; {prefix}; residuals and decisions in float64"
+        return arithmetic_of(self.network, self.open_prefix)
 
     def invert_all(
         self,

@@ -40,7 +40,8 @@ class PartialInversion:
     """The nearest prompt: its tokens are verified only as far as the segments say so.
 
     `given` are the positions of the tokens that were known; `budget` (null in a record where it has no end) and
-    `seconds` are of the wall clock.
+    `seconds` are of the wall clock. `matches_truth` is of the tokens that were settled, `nearest_matches_truth` of the
+    nearest prompt, verified or not.
     """
 
     outcome: Outcome
@@ -50,7 +51,10 @@ class PartialInversion:
     given: list[int]
     budget: float
     seconds: float
+    tolerance: Tolerance
+    arithmetic: str
     matches_truth: bool | None = None
+    nearest_matches_truth: bool | None = None
 
     @property
     def token_ids(self) -> list[int | None]:
@@ -170,6 +174,8 @@ def invert_rows(
         given=sorted(given),
         budget=budget,
         seconds=time.monotonic() - started,
+        tolerance=allowed,
+        arithmetic=search.arithmetic,
     )
 
 

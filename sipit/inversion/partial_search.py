@@ -17,7 +17,7 @@ from sipit.models.network import Network
 from sipit.noise.stored_steps import Box, outside, point
 from sipit.observations.near_tokens import NearTokens
 from sipit.observations.network import ObservedNetwork, says_little
-from sipit.prefix.choice import single_opener
+from sipit.prefix.choice import arithmetic_of, single_opener
 from sipit.record import finite
 
 EXHAUSTIVE = 2**19  # combinations up to which a space is searched whole
@@ -86,7 +86,9 @@ class SegmentSearch:
     def __init__(self, network: Network, tolerance: float, deadline: float, *, segments: int) -> None:
         self.model, self.tolerance, self.deadline = network.model, tolerance, deadline
         self._network, self._near = network, NearTokens(network)
-        self._prefix = single_opener(network)(network)
+        opener = single_opener(network)
+        self.arithmetic = arithmetic_of(network, opener)
+        self._prefix = opener(network)
         self._settled = 0
         self._segments = segments
         self._probes: Probes | None = None

@@ -158,14 +158,22 @@ def partial_record(
             "layer": states.layer,
             "observation": states.observation.to_json(),
             "policy": "partial",
+            "tolerance": asdict(max((one.tolerance for one in found), key=lambda one: one.value)),
             "partial": [inversion.to_json() for inversion in found],
             **source_entry(states.source),
         },
-        provenance=provenance(model, seed=seed, lengths=[len(one.nearest_token_ids) for one in found]),
+        provenance=provenance(
+            model,
+            seed=seed,
+            arithmetic="; ".join(dict.fromkeys(one.arithmetic for one in found)),
+            lengths=[len(one.nearest_token_ids) for one in found],
+        ),
         seconds=watch.seconds,
     )
 
 
 def _compared(model: LanguageModel, inversion: PartialInversion, truth: Sequence[int]) -> PartialInversion:
-    """The same, with whether it agrees with the true tokens."""
-    return replace(inversion, matches_truth=alike(model, truth, inversion.nearest_token_ids))
+    """The same, with whether it agrees with the true tokens; what is not settled does not, as in `matches_truth`."""
+    nearest = alike(model, truth, inversion.nearest_token_ids)
+    settled = None not in inversion.token_ids
+    return replace(inversion, matches_truth=nearest and settled, nearest_matches_truth=nearest)

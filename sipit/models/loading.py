@@ -19,7 +19,7 @@ from sipit.models.digest import digest_of_tensors
 from sipit.models.language_model import LanguageModel
 from sipit.models.library import one_line
 from sipit.models.merging import merged
-from sipit.models.names import EMBEDDED, TINY, built_in, is_folder, unknown_model
+from sipit.models.names import EMBEDDED, built_in, drawn_family, is_folder, unknown_model
 from sipit.models.smollm2 import converted_digest, gguf_file, read_smollm2, smollm2_folder
 from sipit.models.stored import gguf_file as gguf_file_of
 from sipit.models.stored_class import read_whole
@@ -89,9 +89,8 @@ def load_model(
         return shared[key]
     if own == EMBEDDED:
         loaded = _smollm2(chosen)
-    elif own is not None:
+    elif (family := drawn_family(name)) is not None:
         seed = seed_of(seed)
-        family = own.removeprefix(TINY)
         module = tiny_module(family, seed=seed)
         loaded = _Loaded(module, tiny_tokenizer(family), digest_of_tensors(module.config, module.named_parameters()))
     else:

@@ -39,9 +39,24 @@ def built_in(name: Any) -> str | None:
             f"Expected the name of one model, but {plain!r} is both built in and a folder here; write ./{plain} for "
             f"the folder, or {BUILT_IN}{plain} for the built-in model."
         )
-    if not known and not here and plain.startswith(TINY) and "/" not in plain:
+    if not known and plain.startswith(TINY) and "/" not in plain and not os.path.exists(plain):
         raise unknown_model(name)
     return plain if known else None
+
+
+def drawn_family(name: Any) -> str | None:
+    """The family of `tiny-<family>`, whose parameters are drawn from a seed; None for a model that is stored.
+
+    Raises:
+        InvalidInput: as `built_in`.
+    """
+    own = built_in(name)
+    return None if own is None or own == EMBEDDED else own.removeprefix(TINY)
+
+
+def chosen(name: str) -> str:
+    """How to write a built-in model that nobody named: a folder here that is called like it is not meant."""
+    return f"{BUILT_IN}{name}" if is_folder(name) else name
 
 
 def is_folder(name: str) -> bool:

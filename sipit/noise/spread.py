@@ -28,13 +28,15 @@ def spread_of_rounding(network: Network, token_ids: torch.Tensor, unit: float, *
     return spread_of(perturbed_runs(network, token_ids, unit), damped=damped)
 
 
-def perturbed_runs(network: Network, token_ids: torch.Tensor, unit: float, *, seed: int = _SEED) -> torch.Tensor:
+def perturbed_runs(
+    network: Network, token_ids: torch.Tensor, unit: float, *, seed: int = _SEED, samples: int = SAMPLES
+) -> torch.Tensor:
     """States (1 + samples, T, d) of a prompt, float64: the plain run, then those with perturbed blocks."""
     generator = torch.Generator().manual_seed(seed)
-    size = torch.full((SAMPLES + 1, 1, 1), unit)
+    size = torch.full((samples + 1, 1, 1), unit)
     size[0] = 0  # the first row is the plain run
     with _perturbed_blocks(network, size, generator):
-        return network.run(token_ids.expand(SAMPLES + 1, -1)).double()
+        return network.run(token_ids.expand(samples + 1, -1)).double()
 
 
 def spread_of(states: torch.Tensor, *, damped: bool) -> torch.Tensor:

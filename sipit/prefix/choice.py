@@ -46,6 +46,11 @@ def kind_of(opener: PrefixOpener) -> str:
     return "prefixes recomputed" if opener is RecomputedPrefix else "shared keys and values"
 
 
+def arithmetic_of(network: Network, opener: PrefixOpener) -> str:
+    """What really runs where candidates are verified behind a prefix, in the words of a record."""
+    return f"{network.model.arithmetic}; {kind_of(opener)}; residuals and decisions in float64"
+
+
 def _agrees(network: Network, opener: PrefixOpener) -> bool:
     """Whether states are those of plain runs: extends, cuts back, extends again, tries candidates.
 

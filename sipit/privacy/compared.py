@@ -1,7 +1,7 @@
 """What a comparison of two runs found, and how a record tells it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ import torch
 from proofs.evidence import Record
 from proofs.showing import Shown
 from proofs.verdict import Verdict
+from sipit.models import LanguageModel
 from sipit.record import finite
 
 DRAWN = 64  # positions of the map that a page draws
@@ -43,6 +44,7 @@ class Comparison(Shown):
         choices: where the blocks choose experts or keys, and the runs lay beyond the spread: which prompts were
             perturbed more widely, in how many runs, and at how many layers and positions a turned choice explains it.
         replay: in words, what computing both models in float64 showed; by layer the distance and what it may be.
+        reference: the model whose rounding was expected; None where there is none.
     """
 
     kind: Verdict
@@ -57,6 +59,7 @@ class Comparison(Shown):
     replay: dict[str, Any] | None
     formats: dict[str, int] | None = None
     choices: dict[str, Any] | None = None
+    reference: LanguageModel | None = field(default=None, repr=False)
 
     @property
     def verdict(self) -> Verdict:

@@ -5,8 +5,9 @@ threshold  from captures that differ by rounding alone, at a stated rate of fals
 replay     of two models in float64, where next to no rounding hides what differs
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,6 +42,8 @@ def compare_runs(
     rate: float = RATE,
     special_tokens: bool = True,
     seed: int = 0,
+    device: str = "cpu",
+    dtype: str = "float32",
     stages: Stages = silent,
 ) -> Comparison:
     """Compares two runs, each a loaded model, `MODEL@NAME=VALUE,…`, or states of several layers (a file, its path).
@@ -54,6 +57,7 @@ def compare_runs(
         rate: of false alarms in the whole comparison.
         special_tokens: whether text gets the tokenizer's special tokens.
         seed: of tiny models that are loaded.
+        device, dtype: of models that are loaded and name none; of two files, of the one that they name.
         stages: is told how far the work is.
 
     Raises:
@@ -63,8 +67,9 @@ def compare_runs(
     """
     rate, seed = share("a rate of false alarms", rate), seed_of(seed)
     stages = called("stages", stages) or silent
-    pair = _paired(open_run(first, seed=seed), open_run(second, seed=seed))
-    model, missing = _reference(pair, seed)
+    opened = partial(open_run, seed=seed, device=device, dtype=dtype)
+    pair = _paired(opened(first), opened(second))
+    model, missing = _reference(pair, opened)
     layers = _layers(pair)
     ids = _token_ids(model, missing, pair, prompts, special_tokens)
     with stages("capturing") as progress:
@@ -90,7 +95,7 @@ def compare_runs(
     choices: dict[str, Any] | None = None
     if found is not None and sharper is None and chooses(model):
         if ids is None:
-            return _without_prompts(both, unit, rate)
+            return replace(_without_prompts(both, unit, rate), reference=model)
         with stages("turning choices") as progress:
             stacks = list(zip(both.ours, both.theirs, strict=True))
             found, allowed, choices = behind_turns(model, ids, layers, widest, stacks, distances, allowed, progress)
@@ -111,6 +116,7 @@ def compare_runs(
         replay=exact,
         formats=pair.formats,
         choices=choices,
+        reference=model,
     )  # fmt: skip
 
 
@@ -204,7 +210,7 @@ def _reason(
     )
 
 
-def _reference(pair: _Pair, seed: int) -> tuple[LanguageModel | None, str]:
+def _reference(pair: _Pair, opened: Callable[[str], Run]) -> tuple[LanguageModel | None, str]:
     """The model whose rounding says what is expected, or why there is none.
 
     It is the more exact of those given, else that which the states name.
@@ -219,7 +225,7 @@ def _reference(pair: _Pair, seed: int) -> tuple[LanguageModel | None, str]:
             reasons.append(f"none is named by {run.name}")
             continue
         try:
-            found = open_run(manifest.model, seed=seed)
+            found = opened(manifest.model)
         except SipitError as error:  # a model that is not here, or cannot be loaded here, explains nothing
             reasons.append(f"{manifest.model}, which {run.name} names, cannot be loaded ({one_line(error)})")
             continue

@@ -17,7 +17,7 @@ from proofs.errors import SipitError
 from sipit.models import LanguageModel, load_model
 from sipit.models.copies import in_dtype
 from sipit.models.library import one_line
-from sipit.models.names import TINY
+from sipit.models.names import drawn_family
 from sipit.models.refusals import REFUSALS
 from sipit.models.structure import find_decoder
 from sipit.privacy.scores import Claim, Recomputed, Threshold, honest_ways
@@ -145,7 +145,7 @@ def _adapted(claim: Claim) -> Any:
 def _other_seed(claim: Claim) -> Any:
     """A tiny model of another seed."""
     name = claim.model.name
-    if not name.startswith(TINY):
+    if drawn_family(name) is None:
         raise SipitError(f"{name} is drawn from no seed")
     one = load_model(name, dtype=claim.model.dtype, seed=1)
     return one if one.digest != claim.model.digest else load_model(name, dtype=claim.model.dtype, seed=0)

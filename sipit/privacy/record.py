@@ -35,13 +35,26 @@ def comparison_record(
 ) -> Record:
     """Where two runs first differ by more than rounding: the record of `sipit compare`.
 
-    Arguments and errors are those of `compare_runs`; `device` and `dtype` are for models that name none, and `watch`
-    says where time is counted from.
+    Arguments and errors are those of `compare_runs`; `watch` says where time is counted from. The provenance names the
+    first model, of two files the one whose rounding was expected.
     """
     watch = Stopwatch() if watch is None else watch
     one, two = (open_run(given, seed=seed, device=device, dtype=dtype) for given in (first, second))
-    found = compare_runs(one, two, prompts, rate=rate, special_tokens=special_tokens, seed=seed, stages=stages)
-    model = next((run.model for run in (one, two) if isinstance(run, ModelRun)), None)
+    found = compare_runs(
+        one,
+        two,
+        prompts,
+        rate=rate,
+        special_tokens=special_tokens,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        stages=stages,
+    )
+    given = [run.model for run in (one, two) if isinstance(run, ModelRun)]
+    model = given[0] if given else found.reference
+    ran = [one.arithmetic for one in (*given, found.reference) if one is not None]
+    ran += ["both models in float64, without the casts of the library"] if (found.replay or {}).get("done") else []
     return Record(
         command="compare",
         verdict=found.verdict,
@@ -49,7 +62,12 @@ def comparison_record(
             **found.to_json(),
             "runs": [_told(run) for run in (one, two)],
         },
-        provenance=provenance(model, seed=seed, lengths=(distance.shape[1] for distance in found.distances)),
+        provenance=provenance(
+            model,
+            seed=seed,
+            arithmetic="; ".join(dict.fromkeys(ran)),
+            lengths=(distance.shape[1] for distance in found.distances),
+        ),
         seconds=watch.seconds,
     )  # fmt: skip
 

@@ -48,14 +48,15 @@ def findings(study: Study, formats: Sequence[dict[str, Any]], progress: Progress
 
 
 def verdict_of(result: dict[str, Any]) -> Verdict:
-    """`void` where some format's guarantee is void at some layer, or a token came back wrong; else `held`.
+    """`void` where a format's guarantee is void at some layer, a token came back wrong or states collide; else `held`.
 
     `undecided` where no format ran.
     """
     ran = [one for one in result["formats"] if one["reason"] is None]
     if not ran:
         return Verdict.UNDECIDED
-    return Verdict.VOID if any(one["first_layer_void"] is not None or one["wrong"] for one in ran) else Verdict.HELD
+    broken = any(one["first_layer_void"] is not None or one["wrong"] or one["collisions"] for one in ran)
+    return Verdict.VOID if broken else Verdict.HELD
 
 
 def _scanned(study: Study, number: int, ran: Sequence[dict[str, Any]], progress: Progress | None) -> dict[str, Any]:

@@ -2,13 +2,21 @@
 
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 import sipit
+from proofs.errors import InvalidInput, SipitError
+from sipit.claims.check import config_alone
+from sipit.cli.commands import demo
+from sipit.installation import examination, machine
+from sipit.models.names import chosen
 from sipit.models.tiny import tiny_module
+from sipit.privacy.power import _other_seed
 from tests.field.places import assert_refused, called, captured, model_folder, plain_states, refused
 from tests.sipit.folders import final_states, lora_folder
 
@@ -19,10 +27,68 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.parametrize("what", ["weights", "config", "nothing"])
 @pytest.mark.parametrize("name", ["tiny-gpt2", "smollm2"])
-def test_a_folder_called_like_a_built_in_model_is_told_with_both_ways(here, name):
-    model_folder(name)
-    assert_refused(called("check", name), f"./{name}", f"builtin:{name}")
+def test_a_folder_called_like_a_built_in_model_is_told_with_both_ways(here, name, what):
+    if what == "nothing":
+        (here / name).mkdir()
+    else:
+        module = model_folder(name) if what == "weights" else tiny_module("gpt2", seed=0)
+        module.config.save_pretrained(name)
+    commands = [("check",), ("capture", "--text", "a", "-o", "a.safetensors"), ("invert", "--text", "a")]
+    drawn = [("prove", "generic-position", "--context", 1, "--model"), ("prove", "training-step", "--model"),
+             ("train", "--model")]  # fmt: skip
+    for command, *options in commands:
+        assert_refused(called(command, name, *options), f"./{name}", f"builtin:{name}")
+    for words in drawn:
+        assert_refused(called(*words, name), f"./{name}", f"builtin:{name}")
+
+
+def test_what_is_drawn_afresh_is_no_stored_model(here):
+    """A folder that is called like a family which there is not is a stored model: it has no seed."""
+    model_folder("tiny-mine")
+    for words in (("train",), ("prove", "training-step"), ("prove", "generic-position", "--context", 1)):
+        assert_refused(called(*words, "--model", "tiny-mine"), "tiny-<family>")
+    with pytest.raises(SipitError, match="no seed"):
+        _other_seed(SimpleNamespace(model=SimpleNamespace(name="tiny-mine", dtype=torch.float32)))
+
+
+def test_what_nobody_named_is_the_built_in_model(here):
+    """Folders of these names do not stop a command whose user named none; the record says which model it was."""
+    for name in ("tiny-gpt2", "tiny-llama", "smollm2"):
+        (here / name).mkdir()
+    status, out, err = called("prove", "generic-position", "--model", "builtin:tiny-gpt2", "--context", 1, "--json")
+    record = json.loads(out)
+    assert (status, record["result"]["architecture"], record["provenance"]["model"]) == (0, *["tiny-gpt2"] * 2), err
+    assert chosen("tiny-llama") == "builtin:tiny-llama" and chosen("tiny-opt") == "tiny-opt"
+    for quick, named in ((False, {"builtin:smollm2"}), (True, {"builtin:smollm2", "builtin:tiny-llama"})):
+        parts = demo._parts(Path("page.html"), 15, seed=0, quick=quick)
+        assert {part[1] for part in parts if part[0] != "prove"} == named
+
+
+def test_doctor_demo_and_train_ask_for_the_built_in_model(here, monkeypatch):
+    asked = []
+
+    def stop(_found, name, **_):
+        asked.append(name)
+        raise InvalidInput("Expected this far, but no farther; stop.")
+
+    monkeypatch.setattr(examination, "import_errors", lambda modules: dict.fromkeys(modules))
+    monkeypatch.setattr(machine, "check_machine", stop)
+    monkeypatch.setattr(demo, "load", lambda name, **_: stop(None, name))
+    monkeypatch.setattr("sipit.training.record.training_record", lambda model, settings, *_, **__: stop(None, settings))
+    for name in ("tiny-llama", "tiny-gpt2", "smollm2"):
+        (here / name).mkdir()
+    assert [called(command)[0] for command in ("doctor", "demo", "train")] == [2, 2, 2]
+    *names, settings = asked
+    assert (names, settings.model) == (["builtin:tiny-llama", "builtin:smollm2"], "tiny-gpt2")
+
+
+def test_files_called_like_no_family_are_files(here):
+    (here / "tiny-mine.json").write_text(json.dumps(tiny_module("gpt2", seed=0).config.to_dict()))
+    assert config_alone("tiny-mine.json")
+    (here / "tiny-mine.gguf").write_bytes(b"GGUF")
+    assert_refused(called("check", "tiny-mine.gguf"), "loads from tiny-mine.gguf")
 
 
 def test_both_ways_lead_where_they_say(here):

@@ -52,18 +52,42 @@ def test_where_the_threshold_was_measured_what_both_runs_tell_apart_is_not_confi
 
 
 @pytest.mark.parametrize(
-    ("numbers", "expected"),
+    ("distance", "separated", "rounding", "expected"),
     [
-        ((0.0, 1e-3, 1e-4), Cause.BELOW_NOISE),
-        ((0.0, 1e-5, 1e-4), Cause.UNEXPLAINED),
-        ((1e-3, 1e-3, 1e-4), Cause.UNEXPLAINED),
-        ((0.6, 1e-3, 1e-4), Cause.NOT_CONFIRMED),
+        (0.0, 1e-3, 1e-8, Cause.BELOW_NOISE),
+        (0.0, 1e-5, 1e-8, Cause.BELOW_NOISE),  # less than the noise of the model's type, more than float64 errs by
+        (0.0, 1e-9, 1e-8, Cause.UNEXPLAINED),
+        (0.0, 0.0, 0.0, Cause.UNEXPLAINED),
+        (1e-3, 1e-3, 1e-8, Cause.UNEXPLAINED),
+        (0.6, 1e-3, 1e-8, Cause.NOT_CONFIRMED),
     ],
 )
-def test_rounding_explains_only_what_float64_separates(numbers, expected):
-    from sipit.collisions.causes import _measured
+def test_rounding_explains_only_what_float64_separates(distance, separated, rounding, expected):
+    class Alone:
+        def states(self, ids, _layer):
+            return np.array([distance * ids[0]]), np.array([separated * ids[0]])
 
-    assert _measured(*numbers, 0.5) is expected
+        def noise(self, _ids, _layer):
+            return 5e-5
+
+        def rounding(self, _ids, _layer):
+            return rounding / 2
+
+    assert explain(Alone(), [0], [1], layer=1, threshold=0.5).cause is expected
+
+
+def test_float64_is_held_against_its_own_rounding():
+    """A first token that the last state hardly sees: bfloat16 does not separate it, float64 does."""
+    model = sipit.load_model("tiny-gpt2", dtype="bfloat16")
+    with torch.no_grad():
+        for block in model.decoder.blocks:
+            block.attn.c_proj.weight.mul_(1e-5)
+    alone = StandAlone.of(model)
+    found = explain(alone, [1, 2, 3], [4, 2, 3], layer=1, threshold=0.5)
+    assert found.distance == 0 < found.distance_float64 < found.noise and found.cause is Cause.BELOW_NOISE
+    again = explain(alone, [1, 2, 3], [1, 2, 3], layer=1, threshold=0.5)
+    assert again.cause is Cause.UNEXPLAINED
+    assert 0 < alone.rounding([1, 2, 3], 1) < found.distance_float64 / 10
 
 
 def test_the_reference_holds_the_same_weights(models):

@@ -184,6 +184,28 @@ def test_files_are_compared_with_files_and_models(tmp_path, capsys):
     assert run(["compare", str(files[0]), str(files[2]), "--fail-on", "not_rounding"]) == 1
 
 
+def test_of_two_files_the_model_whose_rounding_was_expected_is_named(tmp_path):
+    ids, files = [[1, 2, 3, 4], [5, 6, 7, 8]], []
+    for dtype in ("float32", "bfloat16"):
+        files.append(tmp_path / f"{dtype}.safetensors")
+        write_layers(files[-1], capture_layers(tiny("gpt2", dtype), ids, [1, 2]))
+    for dtype in ("float32", "float64"):
+        record = comparison_record(*files, dtype=dtype)
+        where = record.provenance
+        assert (where["model"], where["digest"]) == ("tiny-gpt2", tiny("gpt2").digest)
+        assert (where["dtype"], where["device"]) == (dtype, "cpu") and dtype in where["arithmetic"]
+        assert record.verdict is Verdict.ROUNDING
+
+
+def test_the_arithmetic_of_both_models_and_of_what_decides_is_named():
+    record = comparison_record(tiny("gpt2", "bfloat16"), tiny("gpt2"), [[1, 2, 3, 4]])
+    ran = record.provenance["arithmetic"]
+    assert tiny("gpt2", "bfloat16").arithmetic in ran and tiny("gpt2").arithmetic in ran
+    assert record.result["in_float64"]["done"] and ran.endswith(
+        "; both models in float64, without the casts of the library"
+    )
+
+
 def test_states_of_text_without_special_tokens_are_compared_by_that_text(tmp_path, capsys):
     text, file = tmp_path / "p.txt", tmp_path / "s.safetensors"
     text.write_text("Hello world\nGoodbye\n")

@@ -329,6 +329,8 @@ def test_the_command_needs_no_layer_and_names_it(capsys, tmp_path):
     assert (status, record["verdict"]) == (0, "recovered")
     first, second = record["result"]["diagnosis"]
     assert first["site"] == {"layer": 2, "name": "residual", "normed": False}
+    assert record["result"]["tolerance"]["value"] == max(first["tolerance"], second["tolerance"])
+    assert "; shared keys and values; residuals and decisions in float64" in record["provenance"]["arithmetic"]
     assert second["start"]["known"] == [BOS]
     assert first["token_ids"] == second["token_ids"] == PROMPT
     assert run(["invert", "tiny-llama", "--states", str(path), "--diagnose", "--prefix", "[600]"]) == 2

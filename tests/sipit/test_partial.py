@@ -14,6 +14,7 @@ from proofs.errors import InvalidInput
 from sipit.cli import run
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.partial import invert_partial
+from sipit.inversion.record import partial_record
 from sipit.models.architecture import Architecture, EqualRows, Weights, build_model
 from sipit.models.network import Network
 from sipit.states.perturbations import Noise
@@ -183,6 +184,10 @@ def test_the_command(capsys, options, positions):
     assert found["nearest_text"] == "Hello"
     assert found["matches_truth"] is True
     assert len(found["segments"]) == positions
+    tolerance = record["result"]["tolerance"]
+    assert {segment["tolerance"] for segment in found["segments"]} == {tolerance["value"]}
+    assert tolerance["kind"] == "measured" and tolerance["derived_from"]
+    assert record["provenance"]["arithmetic"].endswith("; shared keys and values; residuals and decisions in float64")
     assert (status, record["verdict"]) in {(0, "recovered"), (3, "ambiguous")}
 
 
@@ -233,6 +238,16 @@ def test_ids_of_rows_with_gaps_between_them_are_compared_with_nothing(tmp_path, 
     line = beside(tmp_path, "tiny-gpt2", rows[1:], [31], 2)
     _, record = record_of(capsys, *line, "--positions", "3", "--budget", 1, "--json")
     assert record["result"]["partial"][0]["matches_truth"] is None
+
+
+def test_tokens_that_are_only_the_nearest_match_no_truth():
+    """As in the entries of whole inversions: what is not settled agrees with nothing."""
+    states = sipit.capture(tiny("gpt2"), [[5, 6, 7, 8]], layer=1)
+    record = partial_record(tiny("gpt2"), states, truth=[[5, 6, 7, 8]], positions=[0, 1], tolerance=0.9, budget=1)
+    (found,) = record.result["partial"]
+    assert found["nearest_token_ids"] == [5, 6] and None in found["token_ids"]
+    assert (found["matches_truth"], found["nearest_matches_truth"]) == (False, True)
+    assert record.result["tolerance"] | {"value": 0.9, "kind": "given"} == record.result["tolerance"]
 
 
 def test_a_prefix_of_another_prompt_is_refused(capsys):

@@ -15,6 +15,7 @@ from proofs.errors import InvalidInput
 from proofs.evidence import Record, read_record
 from proofs.verdict import Verdict
 from sipit.cli import app
+from sipit.quantization import verdict_of
 from sipit.report import render, write_report
 from sipit.report.document import Claim, Figure, Table, Theme
 from sipit.report.page import chapters_of, document_of
@@ -341,6 +342,19 @@ def test_a_format_is_void_by_the_sum_that_its_page_names():
     assert "more noise than half" not in text and "exceeds half" not in text
     del first["layers"][0]["share"]  # as an earlier version wrote it: the sum is not known
     assert "98 %" not in Page(render([replace(record, result=result)], format="html")).text
+
+
+def test_states_that_collide_in_a_format_void_its_record_and_its_page_says_so():
+    record = next(one for one in stored_records() if one.command == "quantization")
+    result = json.loads(json.dumps(record.result))
+    for one in result["formats"]:
+        one |= {"first_layer_void": None, "wrong": 0, "collisions": 0}
+    assert verdict_of(result) is Verdict.HELD
+    result["formats"][0]["collisions"] = 3
+    assert verdict_of(result) is Verdict.VOID
+    text = Page(render([replace(record, result=result, verdict=Verdict.VOID)], format="html")).text
+    assert "some gave different prompts one state." in text and "reach the margin at some" not in text
+    assert f"3 pairs of prompts of tiny-llama have one state in {result['formats'][0]['format']}" in text
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from proofs.evidence import Record, read_record, write_atomically
 from proofs.verdict import Verdict
 from sipit.cli.options import Json, Seed
 from sipit.cli.output import FAULT, INTERRUPTED, MISUSE, check_output, finish, load, page_of, say, tell
+from sipit.models.names import chosen
 from sipit.record import Stopwatch, provenance
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 Run = Callable[[list[str]], int]  # a command line; its exit status
 
-MODEL = "smollm2"
+MODEL, SMALL = "smollm2", "tiny-llama"  # converting the first to a format and scanning its vocabulary take minutes
 SENTENCES = ("The cat sat.", "The dog sat.", "A cat sat.")  # their distances are certified: the cost grows with length
 
 
@@ -49,7 +50,7 @@ def demo(
     from sipit.models.loading import embedded_once
 
     context.with_resource(embedded_once())
-    model = load(MODEL, dtype="float32", device="cpu", seed=seed)
+    model = load(chosen(MODEL), dtype="float32", device="cpu", seed=seed)
     files = [page, *_write_prompts(model, page, *((2, 16) if quick else (8, 32)))]
     parts = _parts(page, model.layers // 2, seed=seed, quick=quick)
     written: list[Path] = []
@@ -87,21 +88,21 @@ def _parts(page: Path, half: int, *, seed: int, quick: bool) -> list[list[str]]:
 
     states, prompts = name("states.safetensors"), name("prompts.jsonl")
     few = "2" if quick else "3"
+    model, small = chosen(MODEL), chosen(SMALL)
     drawn = ["--seed", str(seed)] if seed else []
     parts = [
-        ["check", MODEL, "-o", name("check.json")],
+        ["check", model, "-o", name("check.json")],
         ["prove", "generic-position", "--positions", "rope", "--context", "2", *drawn, "-o", name("patterns.json")],
         ["prove", "witness", "--vocabulary", few, "--context", few, "-o", name("witness.json")],
         # Captured otherwise than it is recomputed: with a cache, token by token.
-        ["capture", MODEL, "--prompts", prompts, "--layer", str(half), "--cached", "-o", states],
-        ["invert", MODEL, "--states", states, "--prompts", prompts, *drawn, "-o", name("invert.json")],
-        ["collide", MODEL, "--limit", "64" if quick else "500", "--layers", str(half), *drawn,
+        ["capture", model, "--prompts", prompts, "--layer", str(half), "--cached", "-o", states],
+        ["invert", model, "--states", states, "--prompts", prompts, *drawn, "-o", name("invert.json")],
+        ["collide", model, "--limit", "64" if quick else "500", "--layers", str(half), *drawn,
          "-o", name("collide.json")],
-        # Converting the model to a format and scanning its vocabulary take minutes; a random tiny one takes seconds.
-        ["quantization", *(["tiny-llama"] if quick else [MODEL, "--layers", str(half)]), "--quick",
+        ["quantization", *([small] if quick else [model, "--layers", str(half)]), "--quick",
          "--formats", "bf16,int4-states", *drawn, "-o", name("quantization.json")],
     ]  # fmt: skip
-    certify = ["certify", MODEL, "--prompts", name("sentences.txt"), "--layer", "1", "-o", name("certify.json")]
+    certify = ["certify", model, "--prompts", name("sentences.txt"), "--layer", "1", "-o", name("certify.json")]
     return parts if quick else [*parts, certify]
 
 

@@ -9,6 +9,9 @@ from proofs.errors import InvalidInput
 from sipit.cli.options import Json, Output, Seed
 from sipit.cli.output import check_output, finish, tell
 from sipit.cli.parsing import Command
+from sipit.models.names import chosen
+
+TOY = "tiny-gpt2"
 
 prove = typer.Typer(
     help="Check a theorem by machine on small networks.\n\n"
@@ -145,8 +148,8 @@ def generic_position(
 @prove.command("training-step", cls=Command)
 def training_step(
     model: Annotated[
-        str, typer.Option(help="tiny-<family>: its class, with one block and three tokens.")
-    ] = "tiny-gpt2",
+        str | None, typer.Option(help=f"tiny-<family>: its class, with one block and three tokens; default: {TOY}.")
+    ] = None,
     width: Annotated[int, typer.Option(help="Of the states.")] = 4,
     rate: Annotated[str, typer.Option(help="The step size, exactly: a rational.")] = "1/10",
     optimizer: Annotated[
@@ -163,7 +166,8 @@ def training_step(
     check_output(output)
     from sipit.claims.prove import prove_training_step
 
-    record = prove_training_step(model=model, width=width, rate=rate, optimizer=optimizer, seed=seed)
+    name = chosen(TOY) if model is None else model
+    record = prove_training_step(model=name, width=width, rate=rate, optimizer=optimizer, seed=seed)
 
     def show() -> None:
         result = record.result

@@ -10,8 +10,10 @@ from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from sipit.cli.options import Device, Dtype, Json, Output, Seed, parse_layers
 from sipit.cli.output import check_output, finish, load, progress, tell
-from sipit.models.names import BUILT_IN, TINY
+from sipit.models.names import TINY, chosen, drawn_family
 from sipit.record import Stopwatch
+
+DEFAULT = "tiny-gpt2"
 
 
 class Rule(StrEnum):
@@ -22,7 +24,9 @@ class Rule(StrEnum):
 
 
 def train(
-    model: Annotated[str, typer.Option(help="tiny-<family>, freshly drawn from --seed.")] = "tiny-gpt2",
+    model: Annotated[
+        str | None, typer.Option(help=f"tiny-<family>, freshly drawn from --seed; default: {DEFAULT}.")
+    ] = None,
     optimizer: Annotated[Rule, typer.Option(help="sgd (plain gradient steps) or adamw.")] = Rule.ADAMW,
     steps: Annotated[int, typer.Option(help="How many; a batch is 16 sequences of 64 bytes.")] = 1000,
     layers: Annotated[str | None, typer.Option(help="Blocks to follow, such as 1,2; default: every one.")] = None,
@@ -44,19 +48,21 @@ def train(
     """
     check_output(output)
     watch = Stopwatch()
-    if not model.removeprefix(BUILT_IN).startswith(TINY):
-        raise InvalidInput(f"Expected tiny-<family>, which is drawn afresh, but got --model {model}; name one.")
-    language_model = load(model, dtype=dtype, device=device, seed=seed)
+    name = chosen(DEFAULT) if model is None else model
+    family = drawn_family(name)
+    if family is None:
+        raise InvalidInput(f"Expected tiny-<family>, which is drawn afresh, but got --model {name}; name one.")
+    language_model = load(name, dtype=dtype, device=device, seed=seed)
     from numerics.dtypes import name_of
     from sipit.models.layers import check_numbers
     from sipit.training.record import training_record
     from sipit.training.trainer import RATES, Settings
 
-    chosen = parse_layers(layers) if layers is not None else list(range(1, language_model.layers + 1))
-    check_numbers(language_model, chosen)
+    followed = parse_layers(layers) if layers is not None else list(range(1, language_model.layers + 1))
+    check_numbers(language_model, followed)
     settings = Settings(
-        model=model, digest=language_model.digest, optimizer=optimizer.value, steps=steps, layers=tuple(chosen),
-        rate=RATES[optimizer.value] if rate is None else rate, seed=seed,
+        model=f"{TINY}{family}", digest=language_model.digest, optimizer=optimizer.value, steps=steps,
+        layers=tuple(followed), rate=RATES[optimizer.value] if rate is None else rate, seed=seed,
         dtype=name_of(language_model.dtype),
     )  # fmt: skip
     place = folder if folder is not None else Path(f"trained-{optimizer.value}")

@@ -31,7 +31,7 @@ from sipit.report.wording import count, number, plain
 M = Claim.MEASURED
 ALTERNATIVES = 5  # of a segment, in a table
 _PART = {"outcome", "nearest_token_ids", "nearest_text", "segments", "given", "budget", "seconds", "matches_truth",
-         "tested", "explanation", "token_ids"}  # fmt: skip
+         "nearest_matches_truth", "tested", "explanation", "token_ids"}  # fmt: skip
 _DIAGNOSIS = {"cause", "rows", "place", "site", "verified", "complete", "sentences", "text", "token_ids", "tried",
               "tolerance", "largest_residual", "smallest_margin", "stored", "arithmetic", "factor", "start",
               "skipped", "chunks", "order", "disguise", "coordinates",
@@ -69,7 +69,7 @@ def partial_chapter(record: Record) -> Chapter:
 
 
 def _part(name: str, prompt: Mapping[str, Any]) -> Section:
-    matches = prompt.get("matches_truth")
+    matches = prompt.get("nearest_matches_truth", prompt.get("matches_truth"))
     blocks: list[Block] = [
         Verbatim("The nearest prompt", plain(prompt.get("nearest_text"))),
         Facts(

@@ -96,6 +96,10 @@ def _findings(record: Record, ran: list[dict[str, Any]]) -> Findings:
             for one in ran if one.get("first_layer_void") is not None]  # fmt: skip
     wrong = sum(integer(one.get("wrong")) or 0 for one in ran)
     broken = (
+        *(
+            f"{count(pairs, 'pair')} of prompts of {subject} have one state in {name}"
+            for name, pairs in _collisions(ran)
+        ),
         f"{_USED} of {subject} reaches the margin in {', '.join(void)}" if void else "",
         f"{count(wrong, 'prompt')} of {subject} came back wrong from rounded states" if wrong else "",
     )
@@ -121,10 +125,17 @@ def _void_by(ran: list[dict[str, Any]]) -> list[str]:
     """What the verdict void rests on, as clauses."""
     noisy = any(one.get("first_layer_void") is not None for one in ran)
     wrong = any(integer(one.get("wrong")) for one in ran)
+    collide = bool(_collisions(ran))
     return [
-        *([f"reach the margin at some layer by {_USED.removesuffix(',')}"] if noisy or not wrong else []),
+        *([f"reach the margin at some layer by {_USED.removesuffix(',')}"] if noisy or not (wrong or collide) else []),
         *(["named a wrong token"] if wrong else []),
+        *(["gave different prompts one state"] if collide else []),
     ]
+
+
+def _collisions(ran: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """The formats with bit-identical states, known families set apart, and how many pairs over all layers."""
+    return [(plain(one.get("format")), pairs) for one in ran if (pairs := integer(one.get("collisions")) or 0)]
 
 
 def _sentences(result: Mapping[str, Any], ran: list[dict[str, Any]]) -> list[Paragraph]:
@@ -141,6 +152,7 @@ def _sentences(result: Mapping[str, Any], ran: list[dict[str, Any]]) -> list[Par
         f"Margins are over {whole} in float32; noise is the distance from the same model in float64, and the rounding "
         "of float32 that of the true state among those of the scan.",
         f"Prompts that came back with a wrong token: {wrong or 'none'}.",
+        f"Pairs of prompts with bit-identical states: {sum(pairs for _, pairs in _collisions(ran)) or 'none'}.",
         f"The matrices of the blocks already lie on the grid of {', '.join(degenerate)} and were not tested by it; "
         "what is seen there comes from the embedding rows, or from operations that are rounded too."
         if degenerate
