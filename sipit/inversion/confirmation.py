@@ -14,6 +14,7 @@ from sipit.inversion.wanted import Candidates, Drafts, Wanted
 from sipit.prefix.packed import PackedPrefix
 
 _NEAREST = 32  # candidates that run again: a state that is off by little leaves its token among the nearest
+_FIRST = 8  # the same at the first position, where no mask hides or shows a prefix
 
 
 def confirmed(verifier: Verifier, working: list[int], position: int) -> Generator[Wanted, torch.Tensor, bool]:
@@ -30,7 +31,7 @@ def confirmed(verifier: Verifier, working: list[int], position: int) -> Generato
     if working:
         yield Drafts(0, torch.tensor([working], device=verifier.model.device), apart=True)
         prefix.keep(0)
-    nearest = verifier.nearest(position, _NEAREST)
+    nearest = verifier.nearest(position, _NEAREST if working else _FIRST)
     positions = torch.full_like(nearest, position)
     states = yield Candidates(positions, nearest, apart=True)
     if verifier.unmoved(position, nearest, states):
