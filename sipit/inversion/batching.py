@@ -73,12 +73,14 @@ def _fits(positions: int, active: list[_Active]) -> bool:
 
 def _serve(group: list[_Active]) -> None:
     """Runs what a group wants, all drafts or all candidates, at once where the model allows; each pays its share."""
-    packed = [one for one in group if isinstance(one.search.prefix, PackedPrefix)]
-    if len(packed) < 2:
-        for one in group:
+    packed = [one for one in group if isinstance(one.search.prefix, PackedPrefix) and not _apart(one.wanted)]
+    packed = packed if len(packed) > 1 else []
+    for one in group:
+        if one not in packed:
             with one.search.clock.running():
                 states = _alone(one.search.prefix, one.wanted)
             one.go_on(states)
+    if not packed:
         return
     started = time.monotonic()
     found = _together(packed)
@@ -88,10 +90,16 @@ def _serve(group: list[_Active]) -> None:
         one.go_on(states)
 
 
+def _apart(wanted: Wanted | None) -> bool:
+    return wanted is not None and wanted.apart
+
+
 def _alone(prefix: Prefix, wanted: Wanted | None) -> torch.Tensor:
     if isinstance(wanted, Drafts):
         return prefix.extend(wanted.start, wanted.tokens)
     assert wanted is not None
+    if wanted.apart and isinstance(prefix, PackedPrefix):
+        return prefix.candidates_apart(wanted.positions, wanted.tokens)
     return prefix.candidates(wanted.positions, wanted.tokens)
 
 

@@ -12,6 +12,7 @@ from proofs.errors import Unsupported
 from sipit.models.length import whole_length
 from sipit.models.network import Network
 from sipit.noise.distances import relative_distance
+from sipit.prompts.calibration import calibration_prompts
 
 _ROUNDING = 16  # times a tolerance that rounding does not explain
 
@@ -20,16 +21,16 @@ def expect_prefixes_as_alone(network: Network, token_ids: Sequence[int], length:
     """Raises Unsupported where prefixes of a prompt of `length` tokens have other states when they are run alone.
 
     Args:
-        token_ids: what was found; repeated, they stand for the whole prompt.
+        token_ids: what was found; repeated, they stand for the whole prompt, and where there are none, a text does.
         tolerance: relative L2, of the states of the network.
     """
-    if not token_ids:
+    if length < 2:
         return
-    network, ids = network.anew(), torch.tensor(token_ids, device=network.model.device)
+    network, model = network.anew(), network.model
+    ids = torch.tensor(token_ids or calibration_prompts(model)[0], device=model.device)
     ids = ids.repeat(-(-length // len(ids)))[None, :length]
-    tried = sorted(
-        {min(len(token_ids) + more, length - 1) for more in (0, *(2**k for k in range(length.bit_length())))}
-    )
+    begin = max(1, len(token_ids))
+    tried = sorted({min(begin + more, length - 1) for more in (0, *(2**k for k in range(length.bit_length())))})
     with whole_length(length):
         inside = network.run(ids)[0].double()
         for some in tried:
@@ -37,7 +38,7 @@ def expect_prefixes_as_alone(network: Network, token_ids: Sequence[int], length:
             apart = float(relative_distance(alone, inside[:some], damped=False).max())
             if apart > _ROUNDING * tolerance:
                 raise Unsupported(
-                    f"Expected states that depend on the tokens before them alone, but in {network.model.name} the "
+                    f"Expected states that depend on the tokens before them alone, but in {model.name} the "
                     f"first {some} tokens of a prompt of {length} have states that differ by {apart:.1e} (relative) "
                     "from those that they have alone: nothing is told of states of so many tokens; capture fewer."
                 )

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from sipit.inversion.budget import Clock
+from sipit.inversion.confirmation import confirmed
 from sipit.inversion.first_states import FirstStates
 from sipit.inversion.flatness import flat_positions, says_few_bits
 from sipit.inversion.lookahead import follow
@@ -275,6 +276,9 @@ class Search:
                 examined = True
         if not self.verifier.fits(position) and self._tested(position) == vocabulary:
             self.verifier.examine(position, self.working)
+            sound = self.verifier.fits(position) or (yield from confirmed(self.verifier, self.working, position))
+            if not sound:
+                return (yield from self._repair(position))
         if self.verifier.fits(position):
             self.working.append(self.verifier.trials[position].nearest)
             return True

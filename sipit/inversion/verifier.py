@@ -154,6 +154,29 @@ class Verifier:
             here = positions == position
             self.record(position, token_ids[here], states[here], residuals[here])
 
+    def nearest(self, position: int, count: int) -> torch.Tensor:
+        """So many of the candidates tested at a position, nearest first."""
+        trial = self.trials[position]
+        return trial.token_ids[trial.residuals.argsort(stable=True)][:count]
+
+    def unmoved(self, position: int, token_ids: torch.Tensor, states: torch.Tensor) -> bool:
+        """Whether candidates that were tested at a position say the same when they are run again.
+
+        None fits, and at least half lie where they lay, up to what is allowed: some may be ill-conditioned.
+        """
+        trial, allowed = self.trials[position], self.limits[position]
+        before = trial.residuals[(trial.token_ids == token_ids[:, None]).long().argmax(1)]
+        again = self.residuals(torch.full_like(token_ids, position), states)
+        moved = (again - before).abs() > allowed
+        return not bool(fits(again, allowed).any()) and bool(moved.double().mean() <= 0.5)
+
+    def forget(self, position: int) -> None:
+        """Drops what was tested and learned at a position, and what was allowed for it."""
+        del self.trials[position]
+        self.limits[position] = self.tolerance.value
+        if self._local is not None and self._local.position == position:
+            self._local = None
+
     def fits(self, position: int) -> bool:
         """Whether some candidate tested there lies within the tolerance."""
         trial = self.trials.get(position)

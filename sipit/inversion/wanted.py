@@ -7,18 +7,23 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """Wanted: the states (B, n, d) of tokens (B, n) from position `start` on."""
+    """Wanted: the states (B, n, d) of tokens (B, n) from position `start` on; where `apart`, of no shared run."""
 
     start: int
     tokens: torch.Tensor
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Wanted: the states (N, d) of tokens (N,) each in place of that at its position (N,)."""
+    """Wanted: the states (N, d) of tokens (N,) each in place of that at its position (N,).
+
+    Where `apart`, each in a row of its own.
+    """
 
     positions: torch.Tensor
     tokens: torch.Tensor
+    apart: bool = False
 
 
 Wanted = Drafts | Candidates

@@ -50,25 +50,38 @@ def find_unrotated(model: LanguageModel, layer: int) -> Unrotated:
     Raises:
         Unsupported: there are none, or they are not turned, or it was not found out how.
     """
-    stored = cached_heads(model, layer)
-    if isinstance(stored, str):
-        raise no_cache(model, layer, "keys", stored)
-    block = model.decoder.blocks[layer]
-    ids = model.first_ids(_LENGTH, 1)
-    reader = Unrotated(layer, "keys", block, _told_first(model, block))
-    states = Network(model, layer).run(ids)
-    turned = found = alone = None
-    with Refusals():
-        turned, found = (_keys(model, one, ids) for one in (InCache(layer, "keys"), reader))
-        alone = _alone(model, layer, states, ids)
-    if turned is not None and found is not None and torch.equal(turned, found):
+    reader, found, same = _tried(model, layer)
+    if same:
         raise Unsupported(f"Expected keys that {model.name} turns, but it does not; observe keys, which are the same.")
+    alone = None
+    ids = model.first_ids(_LENGTH, 1)
+    with Refusals():
+        alone = _alone(model, layer, Network(model, layer).run(ids), ids)
     if found is None or alone is None or not agree(alone, found, model.dtype):
         raise Unsupported(
             f"Expected a block {layer + 1} of {model.name} that is told where tokens stand, but it was not found out "
             "how; observe keys."
         )
     return reader
+
+
+def turns_keys(model: LanguageModel, layer: int) -> bool:
+    """Whether a layer may turn its keys: not where they stay as they are though every token is told the first place."""
+    return isinstance(cached_heads(model, layer), str) or not _tried(model, layer)[2]
+
+
+def _tried(model: LanguageModel, layer: int) -> tuple[Unrotated, torch.Tensor | None, bool]:
+    """The reader of a layer, the keys (1, T, n) that it finds, and whether the block caches just these."""
+    stored = cached_heads(model, layer)
+    if isinstance(stored, str):
+        raise no_cache(model, layer, "keys", stored)
+    block = model.decoder.blocks[layer]
+    ids = model.first_ids(_LENGTH, 1)
+    reader = Unrotated(layer, "keys", block, _told_first(model, block))
+    turned = found = None
+    with Refusals():
+        turned, found = (_keys(model, one, ids) for one in (InCache(layer, "keys"), reader))
+    return reader, found, turned is not None and found is not None and torch.equal(turned, found)
 
 
 def _told_first(model: LanguageModel, block: nn.Module) -> dict[str, tuple[torch.Tensor, ...]]:

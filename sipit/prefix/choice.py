@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from sipit.models.abilities import agree
+from sipit.models.abilities import agree, agree_closely
 from sipit.models.length import whole_length
 from sipit.models.network import Network
 from sipit.models.refusals import Refusals
@@ -54,21 +54,39 @@ def arithmetic_of(network: Network, opener: PrefixOpener) -> str:
 def _agrees(network: Network, opener: PrefixOpener) -> bool:
     """Whether states are those of plain runs: extends, cuts back, extends again, tries candidates.
 
-    Packed prefixes are also run together with another prompt.
+    Packed prefixes are also run together with another prompt, and their candidates held closely to rows of their own.
     """
     model = network.model
     trial = network.anew()  # its runs are set-up, not work of an inversion
     prompt = model.first_ids(_LENGTH, 1)[0]
     plain, shared = RecomputedPrefix(trial), opener(trial)
     with Refusals(), whole_length(2 * _LENGTH):  # of one network, whatever its parts
-        return all(agree(a, b, model.dtype) for a, b in _pairs(plain, shared, prompt))
+        return all(agree(a, b, model.dtype) for a, b in _pairs(plain, shared, prompt)) and (
+            not isinstance(shared, PackedPrefix) or _packs_closely(shared, prompt)
+        )
     return False  # the model keeps another kind of cache, such as a recurrent state
+
+
+def _packs_closely(shared: PackedPrefix, prompt: torch.Tensor) -> bool:
+    """Whether packing does no more than to round: a short window may add so little that it passes for rounding."""
+    shared.keep(0)
+    shared.extend(0, prompt[None])
+    shared.keep(0)
+    positions, tokens = _candidates(shared)
+    plain, packed = (run(positions, tokens) for run in (shared.candidates_apart, shared.candidates))
+    return agree_closely(plain, packed, shared.network.model.dtype)
+
+
+def _candidates(prefix: Prefix) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions and tokens to try behind the trial prompt."""
+    model = prefix.network.model
+    positions = torch.tensor([0, 3, 17, 18, 18], device=model.device)
+    return positions, torch.tensor([5, 0, 2, 1, 3], device=model.device) % model.vocabulary_size
 
 
 def _pairs(plain: RecomputedPrefix, shared: Prefix, prompt: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """States of the same tokens behind prefixes of two kinds."""
-    positions = torch.tensor([0, 3, 17, 18, 18], device=prompt.device)
-    tokens = torch.tensor([5, 0, 2, 1, 3], device=prompt.device) % plain.network.model.vocabulary_size
+    positions, tokens = _candidates(plain)
     drafts = torch.stack([prompt[:10], prompt[5:15]])
     pairs = [(plain.extend(0, prompt[None]), shared.extend(0, prompt[None]))]
     plain.keep(0)

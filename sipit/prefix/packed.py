@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from sipit.models.abilities import agree
+from sipit.models.abilities import agree, agree_closely
 from sipit.models.network import Network
 from sipit.prefix.kinds import CachedPrefix, behind, rows_at_once
 
@@ -32,15 +32,22 @@ Drafts = tuple["PackedPrefix", int, torch.Tensor]  # start, tokens (B, n)
 
 @dataclass(slots=True)
 class Tried:
-    """Up to which position packed states were compared with plain ones, and whether they agreed."""
+    """Up to which position packed states were compared with plain ones, and whether packing may go on."""
 
     position: int = -1
     agrees: bool = True
 
-    def note(self, position: int, plain: torch.Tensor, packed: torch.Tensor, dtype: torch.dtype) -> None:
-        """Enters a comparison of states that were computed in a dtype."""
-        self.position = max(self.position, position)
+    def note(self, position: int, plain: torch.Tensor, packed: torch.Tensor, dtype: torch.dtype) -> bool:
+        """Enters a comparison of states (…, d) computed in a dtype, the last at a position: whether they may be used.
+
+        Where they differ by little, and by more than rounding usually does, the last may be ill-conditioned: then they
+        are not used, and nothing is learned of others.
+        """
         self.agrees = self.agrees and agree(plain, packed, dtype)
+        close = self.agrees and agree_closely(plain[..., -1, :], packed[..., -1, :], dtype)
+        if close:
+            self.position = max(self.position, position)
+        return close
 
 
 class PackedPrefix(CachedPrefix):
@@ -49,18 +56,6 @@ class PackedPrefix(CachedPrefix):
     def __init__(self, network: Network, tried: Tried) -> None:
         super().__init__(network)
         self.tried = tried
-        self._states = torch.zeros(1, 0, network.width, dtype=network.model.dtype, device=network.model.device)
-
-    def extend(self, start: int, drafts: torch.Tensor) -> torch.Tensor:
-        """See `Prefix.extend`."""
-        states = super().extend(start, drafts)
-        self._states = behind(self._states, start, states)
-        return states
-
-    def keep(self, row: int) -> None:
-        """See `Prefix.keep`."""
-        super().keep(row)
-        self._states = self._states[row : row + 1]
 
     def candidates(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         """See `Prefix.candidates`."""
@@ -70,15 +65,8 @@ class PackedPrefix(CachedPrefix):
         """The same, each candidate in a row of its own."""
         return super().candidates(positions, token_ids)
 
-    def known(self, farthest: int) -> tuple[int, torch.Tensor, torch.Tensor] | None:
-        """Position, token (1,) and state (1, d) of the working prompt to try packing with; None where it was tried."""
-        last = min(farthest, self._tokens.shape[1] - 1)
-        if last <= self.tried.position:
-            return None
-        return last, self._tokens[0, last : last + 1], self._states[0, last : last + 1]
-
-    def enter(self, start: int, drafts: torch.Tensor, states: torch.Tensor, added: "list[_Pair]") -> None:
-        """Takes over drafts that ran together with others: their states, and keys and values of every block."""
+    def enter(self, start: int, drafts: torch.Tensor, added: "list[_Pair]") -> None:
+        """Takes over drafts that ran together with others, with keys and values of every block."""
         layers: list[Any] = []
         for index, new in enumerate(added):
             if start:
@@ -91,7 +79,6 @@ class PackedPrefix(CachedPrefix):
             layers.append(layer)
         self._cache = Cache(layers=layers)
         self._tokens = behind(self._tokens, start, drafts)
-        self._states = behind(self._states, start, states)
 
     def pair(self, index: int) -> "_Pair":
         """Keys and values of the working prompt in a block, each (1, heads, T, width)."""
@@ -106,15 +93,10 @@ class PackedPrefix(CachedPrefix):
 
 def candidates_together(parts: Sequence[Candidates]) -> list[torch.Tensor]:
     """`candidates` of several prompts of one model and layer at once."""
-    tried = parts[0][0].tried
-    if tried.agrees:
-        known = [prefix.known(int(positions.max())) for prefix, positions, _ in parts]
-        states = _run_candidates([_with(part, control) for part, control in zip(parts, known, strict=True)])
-        for control, found in zip(known, states, strict=True):
-            if control is not None:
-                tried.note(control[0], control[2], found[-1:], parts[0][0].network.model.dtype)
-        if tried.agrees:
-            return [found[: len(tokens)] for (_, _, tokens), found in zip(parts, states, strict=True)]
+    if parts[0][0].tried.agrees:
+        states = _run_candidates(parts)
+        if _as_apart(parts, states):
+            return states
     return [prefix.candidates_apart(positions, tokens) for prefix, positions, tokens in parts]
 
 
@@ -128,9 +110,7 @@ def extend_together(parts: Sequence[Drafts]) -> list[torch.Tensor]:
         last = start + drafts.shape[1] - 1
         plain = prefix.extend(start, drafts) if last > tried.position else None
         states = _run_drafts(parts)
-        if plain is not None:
-            tried.note(last, plain, states[longest], prefix.network.model.dtype)
-        if tried.agrees:
+        if plain is None or tried.note(last, plain, states[longest], prefix.network.model.dtype):
             return states
     return [prefix.extend(start, drafts) for prefix, start, drafts in parts]
 
@@ -141,12 +121,19 @@ def _room(prefix: PackedPrefix, seen: int) -> int:
     return sys.maxsize if context is None else max(1, context - seen)
 
 
-def _with(part: Candidates, control: tuple[int, torch.Tensor, torch.Tensor] | None) -> Candidates:
-    """The candidates, and behind them the token to try packing with."""
-    if control is None:
-        return part
-    prefix, positions, tokens = part
-    return prefix, torch.cat([positions, positions.new_tensor([control[0]])]), torch.cat([tokens, control[1]])
+def _as_apart(parts: Sequence[Candidates], states: Sequence[torch.Tensor]) -> bool:
+    """Whether the farthest candidate has the state of a row of its own, where none so far back was compared before.
+
+    No nearer one stands for it: a window that ends one token before it changes the farthest alone.
+    """
+    number = max(range(len(parts)), key=lambda number: int(parts[number][1].max()))
+    prefix, positions, tokens = parts[number]
+    last = int(positions.argmax())
+    if int(positions[last]) <= prefix.tried.position:
+        return True
+    one = slice(last, last + 1)
+    plain = prefix.candidates_apart(positions[one], tokens[one])
+    return prefix.tried.note(int(positions[last]), plain, states[number][one], prefix.network.model.dtype)
 
 
 _Pair = tuple[torch.Tensor, torch.Tensor]
@@ -211,7 +198,7 @@ def _run_drafts(parts: Sequence[Drafts]) -> list[torch.Tensor]:
     for prefix, start, drafts in parts:
         mine, length = slice(done, done + len(drafts)), drafts.shape[1]
         results.append(states[mine, :length])
-        prefix.enter(start, drafts, results[-1], [(k[mine, :, :length], v[mine, :, :length]) for k, v in added])
+        prefix.enter(start, drafts, [(k[mine, :, :length], v[mine, :, :length]) for k, v in added])
         done += len(drafts)
     return results
 

@@ -10,7 +10,7 @@ from numerics.dtypes import name_of
 from proofs.arguments import called, one_of, switch, whole
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
-from sipit.models.abilities import Side, agree
+from sipit.models.abilities import Side, agree, agree_closely
 from sipit.models.copies import in_dtype
 from sipit.models.language_model import check_loaded
 from sipit.models.network import Network
@@ -159,7 +159,13 @@ def changed_by_padding(network: Network, group: list[list[int]], states: Sequenc
     if padded is None:
         return False
     (plain,) = _alone(network, [padded])
-    return not agree(plain.double(), states[group.index(padded)].double(), network.model.dtype)
+    return not _only_rounds(plain, states[group.index(padded)], network.model.dtype)
+
+
+def _only_rounds(plain: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether states (T, d) in another way agree, and closely in the part that is longer than what was tried."""
+    plain, other = plain.double(), other.double()
+    return agree(plain, other, dtype) and agree_closely(plain[TRIED:], other[TRIED:], dtype)
 
 
 def _alone(network: Network, group: list[list[int]]) -> list[torch.Tensor]:
@@ -206,14 +212,14 @@ def _expect_repeated(network: Network, token_ids: list[int]) -> None:
 def expect_as_one_forward(network: Network, prompts: list[list[int]], arrays: Sequence[torch.Tensor]) -> None:
     """Raises Unsupported where what a body remembers leads elsewhere in prompts that are longer than what was tried.
 
-    The longest of them is asked. In a half type a choice may turn by rounding alone, and what is observed may be next
-    to nothing: where it differs, the stream is asked, of a copy in float32.
+    The longest of them is asked. In a half type a choice may turn by rounding alone, what is observed may be next to
+    nothing, and some positions carry the rounding of hundreds: where it differs, the stream is asked, of a wider copy.
     """
     token_ids, states = max(zip(prompts, arrays, strict=True), key=lambda one: len(one[0]))
     model, ids = network.model, torch.tensor([token_ids], device=network.model.device)
-    if len(token_ids) <= TRIED or agree(network.run(ids)[0].double(), states.double(), model.dtype):
+    if len(token_ids) <= TRIED or _only_rounds(network.run(ids)[0], states, model.dtype):
         return
-    exact = in_dtype(model, model.dtype if torch.finfo(model.dtype).bits >= 32 else torch.float32)
+    exact = in_dtype(model, torch.float64 if torch.finfo(model.dtype).bits >= 32 else torch.float32)
     stream = Network(exact, max(1, network.depth))
     plain, other = stream.run(ids)[0].double(), _token_by_token(stream, token_ids).double()
     finite = plain.isfinite().all(1).tolist()  # of what overflows something else is said

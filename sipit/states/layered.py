@@ -21,11 +21,10 @@ from sipit.states.arrays import check_finite
 from sipit.states.capturing import Ran, capture, changed_by_padding, expect_as_one_forward, way_out_of
 from sipit.states.files import write_tensors
 from sipit.states.manifest import Manifest, read_manifest
-from sipit.states.readers.containers import NUMBER, read_container
+from sipit.states.readers.containers import LAYER_WORDS, NUMBER, PART_WORDS, read_container
 
 _KEY = re.compile(rf"(.+)\.({NUMBER})")
-# Words in front of the number of a block, counted from 0, or of an entry of `hidden_states`: not those of a prompt.
-_NO_PROMPT = re.compile(r"(?:.*[^a-z])?(?:layers?|blocks?|h|hidden_states?)", re.IGNORECASE)
+_NO_PROMPT = re.compile(rf"(?:.*[^a-z])?(?:{LAYER_WORDS}|{PART_WORDS})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,14 @@ import json
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import sipit
+from proofs.errors import InvalidInput
 from tests.field.places import IDS, assert_refused, called, model_folder, plain_states, prompts_file
-from tests.sipit.cases import rest_slow
+from tests.sipit.cases import rest_slow, tiny
 from tests.sipit.foreign_files import hidden_states
 
 
@@ -64,12 +67,61 @@ def test_a_mask_that_may_mean_something_else_is_refused(whole, tmp_path, kind):
     assert_refused(said, "mask")
 
 
+@pytest.mark.parametrize("key", ["p", "blocks.0.hook_resid_post"])
+@given(data=st.data())
+@settings(max_examples=6)
+def test_a_mask_is_one_in_any_type(tmp_path_factory, key, data):
+    """Programs keep masks, and ids, in floats as well: what a tensor is called says what it is, beside any keys."""
+    tmp_path, model = tmp_path_factory.mktemp("mask"), tiny("llama")
+    dtype = data.draw(st.sampled_from([torch.bool, torch.int32, torch.int64, torch.float16, torch.float32]))
+    front, behind = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2))
+    (rows,) = sipit.capture(model, [IDS], layer=1)
+    padded = torch.cat([torch.zeros(front, rows.shape[1]), rows, torch.zeros(behind, rows.shape[1])])
+    mask = torch.tensor([0] * front + [1] * len(IDS) + [0] * behind)[None]
+    ids = torch.tensor([0] * front + IDS + [0] * behind)[None]
+    save_file(
+        {key: padded[None], "attention_mask": mask.to(dtype), "input_ids": ids.float()}, tmp_path / "s.safetensors"
+    )
+    states = sipit.read_states(tmp_path / "s.safetensors", layer=1, model=model)
+    assert torch.equal(states[0], rows)
+    assert states.source.token_ids == (tuple(IDS),)
+
+
+@pytest.mark.parametrize("key", ["p", "blocks.0.hook_resid_post"])
+@pytest.mark.parametrize("mask", [[0.0, 0.0, 0.0], [0, 0, 0], [0.0, 0.5, 1.0], [0.0, 0.0, -3e38], [float("nan"), 1, 1]])
+def test_a_mask_that_keeps_nothing_or_weighs_is_refused_by_name(tmp_path, key, mask):
+    model = tiny("llama")
+    (rows,) = sipit.capture(model, [[5, 6, 7]], layer=1)
+    save_file({key: rows[None].contiguous(), "attention_mask": torch.tensor([mask])}, tmp_path / "s.safetensors")
+    with pytest.raises(InvalidInput, match="mask"):
+        sipit.read_states(tmp_path / "s.safetensors", layer=1, model=model)
+
+
+def test_ids_in_floats_that_round_them_are_refused(tmp_path):
+    (rows,) = sipit.capture(tiny("llama"), [[5, 6, 7]], layer=1)
+    save_file({"p": rows, "input_ids": torch.tensor([5, 6, 300]).bfloat16()}, tmp_path / "s.safetensors")
+    with pytest.raises(InvalidInput, match="rounded"):
+        sipit.read_states(tmp_path / "s.safetensors", layer=1, model=tiny("llama"))
+
+
+@pytest.mark.parametrize("name", ["attention_mask", "input_ids"])
+def test_what_stands_beside_keys_is_no_prompt(tmp_path, name):
+    model = tiny("llama")
+    (rows,) = sipit.capture(model, [[5, 6, 7]], layer=1, observe="keys")
+    save_file({"p": rows, name: torch.ones(1, 3)}, tmp_path / "s.safetensors")
+    with pytest.raises(InvalidInput, match=name):
+        sipit.read_states(tmp_path / "s.safetensors", layer=1, observe="keys", model=model)
+
+
 CACHES = {
     "one layer": lambda k, v: {"key": k[0], "value": v[0]},
     "names of a projection": lambda k, v: {"k_proj": k[0], "v_proj": v[0]},
     "layers": lambda k, v: {f"key_cache.{n}": one for n, one in enumerate(k)},
     "layers of both": lambda k, v: {f"past_key_values.0.{n}": one for n, one in (("key", k[0]), ("value", v[0]))},
     "blocks": lambda k, v: {f"layers.{n}.keys": one for n, one in enumerate(k)},
+    "numbered keys": lambda k, v: {f"key_{n}": one for n, one in enumerate(k)},
+    "numbered letters": lambda k, v: {"k_0": k[0], "v_0": v[0]},
+    "numbered values": lambda k, v: {f"p.values.{n}": one for n, one in enumerate(v)},
 }
 
 
@@ -83,12 +135,48 @@ def test_layers_and_values_of_a_cache_are_no_further_prompts(whole, tmp_path, ki
         assert_refused(inverted(folder, tmp_path, written, "--observe", "keys", layer=0)[0], *list(tensors)[:1])
 
 
+@pytest.mark.parametrize("names", [("hidden_states.7", "hidden_states.15"), ("m.hidden_state_0", "m.hidden_state_1")])
+def test_entries_of_hidden_states_are_no_prompts(tmp_path, names):
+    save_file({name: torch.ones(3, 64) * at for at, name in enumerate(names, 1)}, tmp_path / "s.safetensors")
+    with pytest.raises(InvalidInput, match="2 layers of one prompt"):
+        sipit.read_states(tmp_path / "s.safetensors", layer=1, model=tiny("llama"))
+
+
+@pytest.mark.parametrize("name", ["states.{}", "prompt_{}", "{}", "p{}.rows", "v1.prompt{}", "k2.{}.rows"])
+def test_prompts_by_number_are_prompts(tmp_path, name):
+    save_file({name.format(at): torch.ones(3, 64) * at for at in (1, 2)}, tmp_path / "s.safetensors")
+    assert len(sipit.read_states(tmp_path / "s.safetensors", layer=1, model=tiny("llama"))) == 2
+
+
+@pytest.mark.parametrize("length", [2, 7, 17, 33])
+def test_one_prompt_beside_its_ids_is_no_row_of_vllm(tmp_path, length):
+    """Only a model with so many layers, and whole blocks of a cached prefix, leave room for the other reading."""
+    model, ids, file = tiny("llama"), list(range(9, 9 + length)), tmp_path / "s.safetensors"
+    (rows,) = sipit.capture(model, [ids], layer=1)
+    save_file({"hidden_states": rows[None].contiguous(), "token_ids": torch.tensor(ids)}, file)
+    states = sipit.read_states(file, layer=1, model=model)
+    assert torch.equal(states[0], rows)
+    assert states.source.token_ids == (tuple(ids),)
+    if length % 16 == 1:
+        with pytest.raises(InvalidInput, match=rf"one prompt of {length} tokens, or the last row"):
+            sipit.read_states(file, layer=1)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_keys_of_a_hook_are_read_whether_the_model_turns_them_or_not(tmp_path, family):
+    model, site = tiny(family), "keys" if family == "gpt2" else "keys-unrotated"
+    (rows,) = sipit.capture(model, [IDS], layer=1, observe=site)
+    save_file({"blocks.1.attn.hook_k": rows.view(1, len(rows), -1, 16).contiguous()}, tmp_path / "s.safetensors")
+    (found,) = sipit.invert(model, sipit.read_states(tmp_path / "s.safetensors", observe=site, model=model))
+    assert found.token_ids == IDS
+
+
 def test_rows_of_a_cache_are_counted_by_token(whole, tmp_path):
     folder, module = whole
     with torch.inference_mode():
         keys = module(torch.tensor([IDS]), use_cache=True).past_key_values.layers[0].keys
-    for given in (keys, keys[0], keys[0].transpose(0, 1)):
-        (status, _, err), result = inverted(folder, tmp_path, {"p": given}, "--observe", "keys", layer=0)
+    for stored in (keys, keys[0], keys[0].transpose(0, 1)):
+        (status, _, err), result = inverted(folder, tmp_path, {"p": stored}, "--observe", "keys", layer=0)
         assert status == 0 and "3 rows of 1 prompt," in err
         assert result["source"]["rows"] == [3]
 

@@ -1,5 +1,7 @@
 """Prompts longer than what was tried when a model was loaded: what happens only there is noticed where it is used."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -27,16 +29,16 @@ def hooked(change) -> LanguageModel:
     return altered("llama", add)
 
 
-def forgetting(hidden, named):
+def forgetting(hidden, named, by=1):
     """What is remembered leads elsewhere once it is of more than so many tokens."""
     memory = next((value for value in named.values() if hasattr(value, "get_seq_length")), None)
     remembered = 0 if memory is None else memory.get_seq_length()
-    return hidden + 1 if hidden.shape[1] == 1 and remembered > FAR else hidden
+    return hidden + by if hidden.shape[1] == 1 and remembered > FAR else hidden
 
 
-def mixing(hidden, _named):
+def mixing(hidden, _named, by=1):
     """Batches of longer prompts are computed otherwise."""
-    return hidden + 1 if hidden.shape[0] > 1 and hidden.shape[1] > FAR else hidden
+    return hidden + by if hidden.shape[0] > 1 and hidden.shape[1] > FAR else hidden
 
 
 def counting(hidden, _named):
@@ -61,6 +63,13 @@ def test_a_memory_that_leads_elsewhere_far_on_writes_no_states(dtype):
     assert torch.equal(sipit.capture(model, [long], layer=0, cached=True)[0], sipit.capture(model, [long], layer=0)[0])
 
 
+def test_a_memory_that_leads_elsewhere_by_little_writes_no_states():
+    """By less than ill-conditioned states carry, and by many times what states are held to."""
+    model = hooked(partial(forgetting, by=1e-4))
+    with pytest.raises(Unsupported, match=rf"from position {FAR} on the states of"):
+        sipit.capture(model, [[*range(9, 9 + LONG)]], layer=2, cached=True)
+
+
 @pytest.mark.parametrize("family", ["llama", "mixtral", "mamba", "gemma3"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_what_only_rounds_is_captured(family, dtype):
@@ -79,8 +88,9 @@ def test_states_that_are_not_finite_are_said_to_be():
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])
-def test_what_padding_changes_far_on_runs_alone(padding):
-    model = hooked(mixing)
+@pytest.mark.parametrize("by", [1, 1e-4])
+def test_what_padding_changes_far_on_runs_alone(padding, by):
+    model = hooked(partial(mixing, by=by))
     prompts = [[*range(9, 9 + LONG)], [*range(60, 60 + LONG - 4)], [5, 6, 7]]
     groups = []
     together = sipit.capture(model, prompts, layer=2, batch=3, padding=padding, ran=lambda *group: groups.append(group))

@@ -4,10 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM
 
+import sipit
+from sipit.models.architecture import Scaled
 from sipit.models.network import Network
-from sipit.models.tiny import tiny_config
+from sipit.models.tiny import drawn_module, tiny_config, tiny_tokenizer
 from sipit.prefix.choice import prefix_opener
 from sipit.prefix.kinds import CachedPrefix, RecomputedPrefix
 from sipit.prefix.packed import PackedPrefix, candidates_together, extend_together
@@ -86,14 +87,48 @@ def test_prompts_that_run_together_give_what_each_gives_alone(family):
         assert_close(states, prefix.candidates(*ask))
 
 
+def windowed(window, *changes):
+    """A tiny Mistral with a window, after changes of its parameters."""
+    config = tiny_config("mistral")
+    config.sliding_window = window
+    module = drawn_module(config, seed=0)
+    with torch.no_grad():
+        for change in changes:
+            change.apply(module)
+    return language_model(module, tokenizer=tiny_tokenizer("mistral"))
+
+
+@settings(max_examples=6)
+@given(data=st.data())
+def test_a_window_is_noticed_by_the_first_candidate_behind_it(data):
+    """However little what it hides would add, and wherever it ends: the states are never those of another mask."""
+    window, power = data.draw(st.integers(4, 32)), data.draw(st.integers(-10, 0))
+    network = Network(windowed(window, Scaled("o_proj", power), Scaled("down_proj", 3)), data.draw(st.integers(1, 2)))
+    prefix, prompt = prefix_opener(network)(network), torch.arange(10, 50)
+    first = data.draw(st.integers(max(1, window - 4), window + 1))
+    for length in range(first, window + 4):
+        start = length - 1 if length > first else 0
+        prefix.extend(start, prompt[None, start:length])
+        prefix.keep(0)
+        states = prefix.candidates(torch.tensor([length, length]), torch.tensor([7, 8]))
+        alone = network.run(torch.stack([torch.cat([prompt[:length], torch.tensor([token])]) for token in (7, 8)]))
+        assert_close(states, alone[:, -1])
+
+
+@pytest.mark.parametrize("policy", ["exhaustive", "nearest", "draft"])
+def test_no_window_makes_states_those_of_no_prompt(policy, monkeypatch):
+    """Even where the candidate that packing was held to shows nothing: `not_found` rests on plain runs."""
+    model = windowed(24, Scaled("o_proj", -4))
+    prompts = [[(7 * i + 3) % 512 for i in range(27)], [(5 * i + 1) % 512 for i in range(26)]]
+    states = sipit.capture(model, prompts, layer=1)
+    monkeypatch.setattr("sipit.prefix.packed.Tried.note", lambda *_: True)
+    found = sipit.invert(model, states, policy=policy, tolerance=1e-5)
+    assert [inversion.token_ids for inversion in found] == prompts
+
+
 def test_packing_that_turns_out_wrong_farther_back_is_given_up():
     """A window longer than the prompt it was tried on is noticed when candidates first stand beyond it."""
-    config = tiny_config("mistral")
-    config.sliding_window = 24
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = AutoModelForCausalLM.from_config(config, dtype=torch.float32).requires_grad_(False).eval()
-    network = Network(language_model(module), 2)
+    network = Network(windowed(24), 2)
     prefix = prefix_opener(network)(network)
     assert isinstance(prefix, PackedPrefix)
     prompt = torch.arange(60)

@@ -21,6 +21,10 @@ from sipit.states.readers.numpy_files import read_npy, read_npz
 from sipit.states.readers.price import check_memory
 
 NUMBER = "[0-9]{1,9}"  # of a layer in a name: what is longer is none, and may be too long to be made a number
+# Words in front of the number of a layer: of a block, counted from 0, an entry of `hidden_states`, a part of a cache. A
+# file of prompts that are called so may be one of layers; the short words say so only where their number ends the name.
+LAYER_WORDS = "layers?|blocks?|h|hidden_states?|(?:past_)?key_values|k(?:ey)?_cache|v(?:alue)?_cache"
+PART_WORDS = "k(?:eys?)?|v(?:alues?)?"
 _PICKLES = (b"\x80", b"(dp", b"ccopy_reg")
 
 

@@ -19,6 +19,7 @@ from sipit.models.refusals import Refusals
 from sipit.observations.halves import halves_of
 from sipit.observations.readers import AtModule, Reader, first_tensor
 from sipit.observations.sites import off_centre
+from sipit.observations.unrotated import turns_keys
 from sipit.states.readers.companions import Companions
 from sipit.states.readers.containers import NUMBER, Container, Stored, check_numbers
 from sipit.states.readers.contents import Contents, Place, TokenIds
@@ -121,10 +122,17 @@ def _origins(model: LanguageModel | None) -> dict[str, _PlaceOf]:
 
 
 def _hook(model: LanguageModel | None, name: str) -> Place | None:
-    """The place of a hook; that of the embedding is layer 0 where the model adds nothing to its rows."""
+    """The place of a hook; that of the embedding is layer 0 where the model adds nothing to its rows.
+
+    Keys that the model does not turn are keys, whatever the hook would tell apart.
+    """
     if name == "hook_embed" and model is not None:
         return _outside(model, model.module.get_input_embeddings(), entering=False)
-    return _by(_HOOKS)(name)
+    place = _by(_HOOKS)(name)
+    if place is None or model is None or place.site != "keys-unrotated" or not isinstance(place.layer, int):
+        return place
+    unturned = place.layer < model.layers and not turns_keys(model, place.layer)
+    return Place("keys", place.layer) if unturned else place
 
 
 def _by(patterns: Sequence[tuple[str, str, int]]) -> _PlaceOf:

@@ -51,7 +51,7 @@ def read_contents(
         return read_sglang(given)
     container = read_container(given) if isinstance(given, Path) else given
     return (
-        vllm_states(container, named)
+        vllm_states(container, named, model)
         or vllm_cache([container])
         or named_places(container, model)
         or (tables_with_axes(container, whole=ids) if heads or ids else _stacked(container, model))

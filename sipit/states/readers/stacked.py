@@ -13,16 +13,14 @@ import torch
 from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
 from sipit.models.network import Layer, Network
-from sipit.states.readers.companions import Companions
-from sipit.states.readers.containers import Container, Stored, check_numbers
+from sipit.states.readers.companions import Companions, stands_beside
+from sipit.states.readers.containers import LAYER_WORDS, PART_WORDS, Container, Stored, check_numbers
 from sipit.states.readers.contents import UNPLACED, Contents, Place
 
 PLAIN = "tensors of rows"
 STACK = "stacked hidden_states of transformers, the last after the final norm"
-_LAYERED = re.compile(
-    r"(?:^|[._/-])(?:layers?|blocks?|h|(?:past_)?key_values|k(?:ey)?_cache|v(?:alue)?_cache)[._-]?\d+", re.IGNORECASE
-)
-_KEY, _VALUE = (re.compile(rf"(?:^|[^a-z]){word}(?:[^a-z]|$)") for word in ("k(?:eys?)?", "v(?:alues?)?"))
+_LAYERED = re.compile(rf"(?:^|[^a-z])(?:(?:{LAYER_WORDS})[._/-]?\d+|(?:{PART_WORDS})[._/-]?\d+$)", re.IGNORECASE)
+_KEY, _VALUE = (re.compile(rf"(?:^|[^a-z])(?:{word})(?:[^a-z]|$)") for word in PART_WORDS.split("|"))
 _NEAR = 0.02  # relative distance of a row of the embedding from itself, in any number type that states come in
 _BATCH = 4096
 
@@ -34,7 +32,7 @@ def stacked_states(container: Container, model: LanguageModel | None) -> Content
         InvalidInput: no states, or a shape or keys with two readings.
     """
     check_numbers(container.path, container.tensors)
-    floats = [tensor for tensor in container.tensors if tensor.floating]
+    floats = [tensor for tensor in container.tensors if tensor.floating and not stands_beside(tensor)]
     wrong = [tensor for tensor in floats if not _may_be_states(tensor, alone=len(floats) == 1)]
     if wrong or not floats:
         wrong = wrong or list(container.tensors)
@@ -77,7 +75,7 @@ def tables_with_axes(container: Container, *, whole: bool = False) -> Contents:
     Raises:
         InvalidInput: a tensor that has no such axes.
     """
-    numbers = {t.name for t in container.tensors if t.floating or (whole and t.whole)}
+    numbers = {t.name for t in container.tensors if (t.floating and not stands_beside(t)) or (whole and t.whole)}
     wrong = [t for t in container.tensors if t.name not in numbers or not 2 <= len(t.shape) <= 4 or 0 in t.shape]
     if wrong or not container.tensors:
         got = f"{wrong[0]} in {container.path} is not" if wrong else f"{container.path} has none"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from proofs.errors import InvalidInput
+from sipit.models import LanguageModel
 from sipit.models.network import Layer
 from sipit.states.readers.containers import NUMBER, Container, Stored
 from sipit.states.readers.contents import Contents, Place
@@ -18,13 +19,16 @@ from sipit.states.readers.contents import Contents, Place
 BLOCK = 16  # tokens in a block of its cache; rows of whole blocks that were in it are not computed again
 
 
-def vllm_states(container: Container, named: Sequence[Layer]) -> Contents | None:
+def vllm_states(container: Container, named: Sequence[Layer], model: LanguageModel | None = None) -> Contents | None:
     """The hidden states of a vLLM file, layer by layer; None where it is none.
+
+    One prompt (1, T, d) beside its ids (T,) is called alike: it is none where vLLM would not have lost so many rows, or
+    the model has not so many layers.
 
     Its sets of rows are layers 0, 1, …, unless as many layers are `named` as the file has, be it one: then those.
 
     Raises:
-        InvalidInput: not one id per row, or fewer sets than layers named.
+        InvalidInput: not one id per row, a shape with both readings, or fewer sets than layers named.
     """
     tensors = {tensor.name: tensor for tensor in container.tensors}
     if set(tensors) != {"hidden_states", "token_ids"}:
@@ -35,6 +39,14 @@ def vllm_states(container: Container, named: Sequence[Layer]) -> Contents | None
     count, layers, _ = states.shape
     if ids.shape[0] != count:
         lost = ids.shape[0] - count
+        if (count, layers) == (1, ids.shape[0]):
+            if lost % BLOCK or (model is not None and layers > model.layers + 1):
+                return None
+            raise InvalidInput(
+                f"Expected one meaning, but {states} of {container.path} can be one prompt of {layers} tokens, or the "
+                f"last row of one at {layers} layers as vLLM writes it, behind {lost} of a cached prefix; name the "
+                "tensor states in the first case, and turn prefix caching off in the second."
+            )
         way = "save both of one request"
         if lost > 0 and lost % BLOCK == 0:
             way = f"{lost} rows of a cached prefix are missing: turn prefix caching off, or save the rows alone and "
