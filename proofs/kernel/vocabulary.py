@@ -149,6 +149,8 @@ def _closest(certificate: Any, asked: _Question, names: Sequence[int], seed: int
     places = {name: place for place, name in enumerate(names)}
     if len(rows) > MOST_CHOSEN or any(row[:-1] != asked.prefix or row[-1] not in places for row in rows):
         raise Rejected("the certificate of the closest tokens is of other prompts, or of too many")
+    if len({*rows}) < len(rows):
+        raise Rejected("the certificate of the closest tokens names one of them twice")
     return [places[row[-1]] for row in rows], follows
 
 

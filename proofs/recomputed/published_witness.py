@@ -18,7 +18,7 @@ from proofs.arithmetic.surds import Surd, Surds
 from proofs.errors import InvalidInput
 from proofs.kernel.patterns import rows_are_free
 from proofs.network.graph import Graph
-from proofs.operations.interpreter import evaluate
+from proofs.operations.interpreter import evaluate, live
 
 Prompt = tuple[int, ...]
 
@@ -142,14 +142,15 @@ def epsilon(graph: Graph) -> Fraction:
     Raises:
         InvalidInput: there is none, or it is not positive.
     """
-    found = {node.attributes.get("epsilon") for node in graph.nodes if node.operation == "layer_norm"}
+    read = map(graph.nodes.__getitem__, live(graph))
+    found = {node.attributes.get("epsilon") for node in read if node.operation == "layer_norm"}
     value = next(iter(found), None)
     if len(found) != 1 or not isinstance(value, Fraction) or value <= 0:
         raise InvalidInput("Expected one positive epsilon in all layer norms; capture a GPT-2.")
     return value
 
 
-_BY_TOKENS = ("wte.weight", "lm_head.weight")
+BY_TOKENS = ("wte.weight", "lm_head.weight")
 _ROLES = ("wpe.weight", "wte.weight", "lm_head.weight", "c_attn.weight", "attn.c_proj.weight", "ln_1.weight",
           "ln_2.weight")  # fmt: skip
 
@@ -160,12 +161,16 @@ def role_of(name: str) -> str:
 
 
 def names_do_not_matter(graph: Graph) -> bool:
-    """Whether relabelling tokens permutes the rows that a point writes down by tokens, and changes nothing else."""
+    """Whether relabelling tokens permutes the rows that a point writes down by tokens, and changes nothing else.
+
+    What the state does not read shows nothing: a table that tokens index there alone may be read at a fixed row.
+    """
     read = {
         graph.nodes[node.arguments[0]].attributes.get("name")
-        for node in graph.nodes if node.operation == "take" and graph.nodes[node.arguments[1]].operation == "tokens"
-    }  # fmt: skip
-    return rows_are_free(graph) and read == {name for name, _ in graph.parameters() if role_of(name) in _BY_TOKENS}
+        for node in map(graph.nodes.__getitem__, live(graph))
+        if node.operation == "take" and graph.nodes[node.arguments[1]].operation == "tokens"
+    }
+    return rows_are_free(graph) and read == {name for name, _ in graph.parameters() if role_of(name) in BY_TOKENS}
 
 
 def _fill(table: Any, role: str, point: Point, eps: Fraction, arithmetic: Any, logarithm: Any) -> None:
@@ -173,7 +178,7 @@ def _fill(table: Any, role: str, point: Point, eps: Fraction, arithmetic: Any, l
     number = arithmetic.number
     if role in ("ln_1.weight", "ln_2.weight"):
         table[...] = number(Fraction(1))
-    elif role in (*_BY_TOKENS, "wpe.weight"):
+    elif role in (*BY_TOKENS, "wpe.weight"):
         for row, name in point.places if role == "wpe.weight" else point.tokens:
             for i, entry in enumerate(_vector(name)):
                 table[row, i] = number(entry)

@@ -20,6 +20,7 @@ from proofs.kernel.regularity import is_analytic
 from proofs.kernel.result import Rejected, digest, expect_claim, same
 from proofs.network.graph import Graph
 from proofs.recomputed.published_witness import (
+    BY_TOKENS,
     DELTA,
     WIDTH,
     Network,
@@ -136,13 +137,22 @@ def _expect_networks(graphs: Mapping[int, Graph], vocabulary: int, context: int)
     for length in range(1, context + 1):
         graph = graphs.get(length)
         shapes = {} if graph is None else {role_of(name): kind.shape for name, kind in graph.parameters()}
-        embedding = shapes.get("wte.weight", shapes.get("lm_head.weight", (0, 0)))
-        good = graph is not None and graph.length == length and embedding[1:] == (WIDTH,) and graph.layer == 1
-        if graph is None or not good or embedding[0] < vocabulary or shapes.get("c_attn.weight") != (WIDTH, 3 * WIDTH):
+        good = graph is not None and graph.length == length and graph.layer == 1
+        good = good and shapes.get("c_attn.weight") == (WIDTH, 3 * WIDTH)
+        if graph is None or not good or not _has_tokens(graph, vocabulary):
             raise InvalidInput(f"Expected a GPT-2 of width {WIDTH}, one head and one block for length {length}.")
         epsilon(graph)
         if not is_analytic(graph):
             raise InvalidInput(f"Expected a network whose every value is a real number, but length {length} is not.")
+
+
+def _has_tokens(graph: Graph, vocabulary: int) -> bool:
+    """Whether a network takes so many tokens, and every table with rows for them has one for each."""
+    known = [node.attributes.get("vocabulary") for node in graph.nodes if node.operation == "tokens"]
+    tables = [kind.shape for name, kind in graph.parameters() if role_of(name) in BY_TOKENS]
+    enough = all(isinstance(size, int) and size >= vocabulary for size in known)
+    wide = all(len(shape) == 2 and shape[0] >= vocabulary and shape[1] == WIDTH for shape in tables)
+    return bool(known and tables) and enough and wide
 
 
 def derive_witness(certificate: Mapping[str, Any]) -> Claim:

@@ -51,7 +51,8 @@ class GenericPosition:
     @property
     def grows(self) -> dict[str, bool | str]:
         """Whether it differs in the same network with its width repeated, more heads, more inner units; or why not."""
-        return widening(self.graphs[max(self.graphs)]).to_json()
+        found = [widening(graph).to_json() for graph in self.graphs.values()]
+        return {way: next((one[way] for one in found if one[way] is not True), True) for way in found[0]}
 
     @property
     def verdict(self) -> Verdict:

@@ -1,6 +1,6 @@
 """Which hypotheses of the theorems an architecture, and its weights, meet: the work behind `sipit check`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -113,7 +113,7 @@ def check_model(
     small = graph if tried else small_graph(config, attention, length=ON_SMALL_COPY)
     if small is not None:
         _expect_its_class(small, config if tried else small_copy(config), attention)
-    looks_back = _causal(graph, small)
+    looks_back = _causal(graphs.values(), small)
     found = prove_analytic(graph)
     if isinstance(found, Obstructions):
         found = witness_in_small_copy(found, config)
@@ -231,19 +231,19 @@ def _conditions(found: AnalyticityProof | Obstructions) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _causal(graph: Graph, small: Graph | None) -> bool | None:
-    """Whether no state depends on a later token; None where it is neither proved nor seen to fail.
+def _causal(graphs: Collection[Graph], small: Graph | None) -> bool | None:
+    """Whether at every captured length no state depends on a later token; None where neither is proved nor seen.
 
     Raises:
         InvalidInput: a later token changes an earlier state.
     """
     from numerics.graphs.small_graphs import sees_later_tokens
 
-    if causal(graph):
+    if all(map(causal, graphs)):
         return True
     if small is not None and sees_later_tokens(small):
         raise InvalidInput(
-            f"Expected a causal decoder, but in {graph.about['architecture']} later tokens change earlier states; "
+            f"Expected a causal decoder, but in {small.about['architecture']} later tokens change earlier states; "
             "give a decoder, or a config with is_decoder set where the class knows it."
         )
     return None

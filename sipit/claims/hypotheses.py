@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sipit.models import LanguageModel
 
+LENGTH = 4  # tokens, of the network that a theorem about training is asked of
 ALMOST_SURE: list[dict[str, Any]] = [
     {"hypothesis": "the parameters follow an absolutely continuous law", "checked": False},
     {"hypothesis": "the network runs over the reals, as captured", "checked": False},
@@ -33,7 +34,7 @@ def quoted_theorem(model: "LanguageModel", optimizer: str) -> dict[str, Any]:
     from proofs.provers.analyticity import AnalyticityProof, prove_analytic
     from proofs.structure.positions import positions
 
-    graph = capture_graph(model.module.config, length=4)
+    graph = capture_graph(model.module.config, length=LENGTH)
     analytic = isinstance(prove_analytic(graph), AnalyticityProof)
     scheme = positions(graph).scheme
     statement, rule = _RULES[optimizer]
@@ -41,7 +42,11 @@ def quoted_theorem(model: "LanguageModel", optimizer: str) -> dict[str, Any]:
         "statement": statement,
         "says_of_this_run": "nothing: a trained checkpoint is one point of a null set. What follows is measured.",
         "hypotheses": [
-            {"hypothesis": "the state is analytic in the parameters", "checked": True, "holds": analytic},
+            {
+                "hypothesis": f"the state is analytic in the parameters (captured for {LENGTH} tokens)",
+                "checked": True,
+                "holds": analytic,
+            },
             {
                 "hypothesis": "positions are learned and absolute (others: sipit prove generic-position)",
                 "checked": True,

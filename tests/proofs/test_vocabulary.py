@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -20,6 +21,7 @@ from proofs.errors import Unsupported
 from proofs.kernel.claim import Sample
 from proofs.kernel.vocabulary import claim_of, others_at_least
 from proofs.operations.interpreter import evaluate
+from proofs.provers.separation import SeparationCertificate
 from proofs.provers.vocabulary import certify_vocabulary
 from tests.proofs.building import Net, attention_net
 from tests.proofs.decoders import weights_of
@@ -219,7 +221,13 @@ def test_a_claim_that_follows_from_its_parts_does_not_save_them(
     assert "other prompts" in reason(closest=of([(*PREFIX, token) for token in second]))
     many = [(*PREFIX, token) for token in [*tokens, *(t for t in range(TOKENS) if t not in {*tokens, 4, 7})][:17]]
     assert "too many" in reason(closest=of(many))
+    assert "twice" in reason(closest=twice(certify_separation(graph, weights, [(*PREFIX, tokens[0])] * 2)))
     assert "no certificate of the closest" in reason_of(check(signed(certificate, closest=[]), weights))
+
+
+def twice(named: SeparationCertificate) -> dict[str, Any]:
+    """The certificate of one prompt that stands there twice, as of a pair that is left open instead of equal."""
+    return replace(named, identical=(), found=replace(named.found, unresolved=((0, 1),))).to_json()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from proofs.kernel.zeros import silence, vanishing
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import evaluate, live
 from proofs.structure.width import widening
+from proofs.theorems.generic_position import examine
 from tests.proofs.building import Net
 
 D, HEAD, UNITS, EPSILON = 4, 2, 3, Fraction(1, 2**10)
@@ -120,6 +121,17 @@ def test_what_stands_in_the_way_is_named(spoil: str, stuck: str, reason: str) ->
     found = widening(network(spoil=spoil)).to_json()
     assert reason in str(found[stuck])
     assert [name for name in found if found[name] is not True] == [stuck]
+
+
+def test_an_axis_grows_where_it_does_at_every_length() -> None:
+    def graph(length: int) -> Graph:
+        net = Net()
+        x = net.op("take", net.parameter("embedding", 5, D), net.tokens(length, 5), axis=0)
+        other = net.op("softmax", x, axis=2) if length == 1 else x
+        return net.graph(net.op("add", x, net.op("multiply", x, other)))
+
+    assert widening(graph(2)).width == ""
+    assert "normalises" in str(examine({n: graph(n) for n in (1, 2)}, context=2).grows["width"])
 
 
 def test_an_operation_that_is_not_known_lets_nothing_grow() -> None:

@@ -1,5 +1,6 @@
 """The published witness on a hand-made GPT-2: where it fails, why, and that the repair does not."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from itertools import permutations, product
@@ -146,6 +147,39 @@ def test_names_matter_where_a_row_by_tokens_is_read_otherwise() -> None:
     assert not names_do_not_matter(
         other.graph(other.op("take", other.parameter("wpe.weight", 3, 4), other.tokens(1, 3), axis=0))
     )
+
+
+def counted_for_one(build: Callable[[Net, int, int, int], int], *, rows: int = 3) -> Graph:
+    """A network of one token that has the parameters of a GPT-2, of which it reads what `build` does."""
+    net = Net()
+    tokens = net.tokens(1, rows)
+    tables = [net.parameter("wte.weight", 3, 4), net.parameter("lm_head.weight", rows, 4)]
+    net.parameter("c_attn.weight", 4, 12)
+    return net.graph(build(net, tokens, *tables))
+
+
+def test_what_the_state_does_not_read_decides_nothing() -> None:
+    """Beside it tokens read a table of which the state reads row 0, and a norm has the one epsilon."""
+
+    def build(net: Net, tokens: int, embedding: int, head: int) -> int:
+        net.op("layer_norm", net.op("take", embedding, tokens, axis=0), axes=1, epsilon=Fraction(1, 8))
+        first = net.op("reshape", net.op("slice", embedding, axis=0, start=0, stop=1, step=1), shape=(1, 1, 4))
+        return net.op("multiply", net.op("take", head, tokens, axis=0), first)
+
+    graph = counted_for_one(build)
+    assert not names_do_not_matter(graph)
+    with pytest.raises(InvalidInput, match="epsilon"):
+        count_witness({1: graph}, vocabulary=3, context=1)
+
+
+def test_a_network_without_a_token_of_the_claim_is_refused() -> None:
+    def build(net: Net, tokens: int, embedding: int, head: int) -> int:
+        row = net.op("layer_norm", net.op("take", head, tokens, axis=0), axes=1, epsilon=Fraction(1, 8))
+        return net.op("add", row, net.op("take", embedding, tokens, axis=0))
+
+    with pytest.raises(InvalidInput, match="for length 1"):
+        count_witness({1: counted_for_one(build, rows=2)}, vocabulary=3, context=1)
+    count_witness({1: counted_for_one(build, rows=2)}, vocabulary=2, context=1)
 
 
 @pytest.mark.parametrize(("vocabulary", "context"), [(1, 3), (2, 2), (3, 2), (5, 2)])
