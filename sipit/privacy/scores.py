@@ -117,7 +117,11 @@ class Threshold:
 
     def needed(self, rate: float) -> int:
         """How many runs of each way it takes to speak of a rate."""
-        return math.ceil(min(1 / (_BEYOND * rate), sys.float_info.max))
+        return math.ceil(min(1 / max(_BEYOND * rate, math.ulp(0.0)), sys.float_info.max))
+
+    def speaks_of(self, rate: float) -> bool:
+        """Whether enough was run to speak of a rate: of a rarer one `at` tells the tail of a fit, and no more."""
+        return self.runs >= self.needed(rate)
 
 
 def held_out_prompts(model: LanguageModel, count: int = _HELD_OUT) -> list[list[int]]:
