@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from scipy import stats
 
-from proofs.arguments import called, share
+from proofs.arguments import called, share, whole
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.showing import Shown
@@ -20,7 +20,7 @@ from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
 from sipit.privacy.compared import DRAWN
 from sipit.privacy.fingerprint import check_size, size_and_seed
-from sipit.privacy.scores import Claim, Threshold, threshold_of
+from sipit.privacy.scores import MOST_RUNS, RUNS, Claim, Threshold, threshold_of
 from sipit.prompts.reading import tokenize
 from sipit.record import Stages, finite, silent
 from sipit.states.files import States, check_states
@@ -114,8 +114,8 @@ class Audit(Shown):
             return f"{many}, and none of them lies far"
         runs = _runs(self.threshold.needed(_share(self.rate, prompts)))
         return (
-            f"{many}; how far the farthest of so many lies takes {runs}, and there are {self.threshold.runs}: audit "
-            "states that are captured anew, of fewer prompts or at a higher rate"
+            f"{many}; how far the farthest of so many lies takes {runs}, and there are {self.threshold.runs}: "
+            "name more with --runs"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -154,6 +154,7 @@ def audit_states(
     *,
     rate: float = 0.01,
     fingerprint: tuple[int, int] | None = None,
+    runs: int = RUNS,
     stages: Stages = silent,
 ) -> Audit:
     """Whether states are those of prompts under a model in the type that it computes in.
@@ -164,6 +165,8 @@ def audit_states(
         prompts: texts or token ids.
         rate: of false alarms for each prompt, whatever its number of rows.
         fingerprint: how many projections of each row were kept, and their seed; by default what the manifest says.
+        runs: of held-out prompts in every way, that the threshold is measured on, at least 24: the more there are, the
+            rarer a rate they speak of.
         stages: is told how far the work is.
 
     Raises:
@@ -173,13 +176,16 @@ def audit_states(
     check_loaded(model)
     check_states(states)
     rate, fingerprint = share("a rate of false alarms", rate), size_and_seed(fingerprint)
+    runs = whole("calibration runs", runs, least=RUNS, most=MOST_RUNS)
     stages = called("stages", stages) or silent
     claim = _claim(model, states, fingerprint)
     ids = tokenize(model, prompts)
     _check_of_prompts(claim, states, ids)
     claims = [replace(claim, stored=rows.dtype) for rows in states]
     with stages("calibrating") as progress:
-        thresholds = {dtype: threshold_of(one, progress) for dtype, one in {one.stored: one for one in claims}.items()}
+        thresholds = {
+            dtype: threshold_of(one, progress, runs=runs) for dtype, one in {one.stored: one for one in claims}.items()
+        }
     answers: list[Answer] = []
     with stages("auditing") as progress:
         for one, rows, tokens in zip(claims, states, ids, strict=True):
@@ -246,7 +252,7 @@ def _answer(
     speaking = int((most * right.spread < _SPEAKS).sum())
     reason: str | None = None
     if not threshold.speaks_of(rate):
-        reason = f"a rate of {rate} needs {_runs(threshold.needed(rate))}, and there are {threshold.runs}"
+        reason = f"a rate of {rate} needs {_runs(threshold.needed(rate))}, and there are {threshold.runs}; see --runs"
     elif not bad and not speaking:
         reason = "rounding spreads every row as far as unrelated states are apart; 1 row that speaks is needed"
     answer = "undecided" if reason is not None else "inconsistent" if bad else "consistent"

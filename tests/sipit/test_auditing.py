@@ -265,6 +265,17 @@ def test_a_record_says_which_test_refuted(prompts, bad, known, far):
         assert f"{20 * prompts} calibration runs" in found.reason and "there are 24" in found.reason
 
 
+def test_with_runs_enough_one_far_prompt_of_several_refutes():
+    model, prompts = tiny("llama"), [[5, 9, 3], [7, 7, 1]]
+    states = sipit.capture(model, prompts, layer=1)
+    states[1][2] *= 1.01
+    for runs, refuted_by in ((24, ()), (48, ("farthest",))):
+        found = audit_states(model, states, prompts, runs=runs)
+        assert found.answers[1].answer == "inconsistent" and found.refuted_by == refuted_by
+    with pytest.raises(InvalidInput, match="calibration runs"):
+        audit_states(model, states, prompts, runs=8)
+
+
 def test_heavy_tails_do_not_refute_honest_prompts_by_the_farthest_of_many():
     """A Gumbel distribution that is believed beyond the runs refutes a seventh of such audits of 100 prompts."""
     generator, believed, refuted = np.random.default_rng(1), 0, 0
