@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from numerics.tensor_bytes import tensor_bytes
 from proofs.arguments import path_of
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
@@ -200,10 +201,8 @@ def opened_json(path: Path) -> dict[str, Any] | None:
 
 def sealed_tensors(tensors: "dict[str, torch.Tensor]", note: str = "") -> bytes:
     """A safetensors file of tensors, and of a note beside them."""
-    from safetensors.torch import save
-
     plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    return save(plain, {_SEALED: f"{_seal(plain, note)} {note}"})
+    return tensor_bytes(plain, {_SEALED: f"{_seal(plain, note)} {note}"})
 
 
 def note_of(path: Path) -> str:

@@ -1,7 +1,6 @@
 """The memory of this process: what it may take, what it used at most, and handing back what is no longer needed."""
 
 import ctypes
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,17 +9,26 @@ import psutil
 
 GIB = 2**30
 ROOT = Path("/")
-# What a file of the second version of control groups is in the first: the controller, and its files.
-_V1 = {"cpu.max": ("cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us"), "memory.max": ("memory", "memory.limit_in_bytes")}
+# What a file of the second version of control groups is in the first.
+_V1 = {
+    "cpu.max": ("cpu.cfs_quota_us", "cpu.cfs_period_us"),
+    "memory.max": ("memory.limit_in_bytes",),
+    "memory.current": ("memory.usage_in_bytes",),
+}
+_DROPPED = ("inactive_file", "total_inactive_file")  # of memory.stat: pages of files that go first, by version
 _MMAP_THRESHOLD = -3  # the name of the option in malloc.h
 _LARGE = 8 * 2**20  # bytes; where smaller blocks are given back at once, fetching them anew takes a third of the time
 
 
 def usable_memory(root: Path = ROOT) -> tuple[int, int]:
-    """Bytes of memory in all and available now, of the machine or of what a control group allows of it."""
+    """Bytes of memory in all and available now, of the machine or of what is left of a control group's limit."""
     memory = psutil.virtual_memory()
-    limit = min([math.inf, *(limit for limit, _ in group_limits("memory.max", root))])
-    return int(min(memory.total, limit)), int(min(memory.available, limit))
+    total, available = float(memory.total), float(memory.available)
+    for folder, first in _groups("memory", root):
+        for limit in _numbers(folder, "memory.max", first=first)[:1]:
+            used = sum(_numbers(folder, "memory.current", first=first)) - _dropped(folder, first=first)
+            total, available = min(total, limit), min(available, max(0.0, limit - max(0.0, used)))
+    return int(total), int(available)
 
 
 def available_memory() -> float:
@@ -28,9 +36,16 @@ def available_memory() -> float:
     return float(usable_memory()[1])
 
 
-def group_limits(name: str, root: Path) -> Iterator[tuple[float, float]]:
-    """The limits that the control groups of this process set, of both versions, with the period where there is one."""
-    controller, *files = _V1[name]
+def usable_time(root: Path) -> Iterator[float]:
+    """The processors that each control group of this process allows, where it sets a limit; a fraction is of one."""
+    for folder, first in _groups("cpu", root):
+        numbers = _numbers(folder, "cpu.max", first=first)
+        if len(numbers) > 1 and numbers[1]:
+            yield numbers[0] / numbers[1]
+
+
+def _groups(controller: str, root: Path) -> Iterator[tuple[Path, bool]]:
+    """The folders of the control groups that this process is in, inner ones first, and whether of the first version."""
     for line in _lines(root / "proc" / "self" / "cgroup"):
         _, controllers, place = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
@@ -38,11 +53,21 @@ def group_limits(name: str, root: Path) -> Iterator[tuple[float, float]]:
         top = root / "sys" / "fs" / "cgroup" / controllers
         group = top / place.lstrip("/")
         for folder in (group, *(parent for parent in group.parents if parent == top or top in parent.parents)):
-            names = files if controllers else [name]
-            words = [word for file in names for line in _lines(folder / file) for word in line.split()]
-            numbers = [float(word) for word in words if word.isdecimal()]
-            if numbers and len(numbers) == len(words):  # otherwise `max` or -1: no limit
-                yield numbers[0], numbers[1] if len(numbers) > 1 else 0.0
+            yield folder, bool(controllers)
+
+
+def _numbers(folder: Path, name: str, *, first: bool) -> list[float]:
+    """The numbers in a file of a group, by its name in the second version; [] where it says `max` or -1: no limit."""
+    words = [
+        word for file in (_V1[name] if first else (name,)) for line in _lines(folder / file) for word in line.split()
+    ]
+    return [float(word) for word in words] if all(word.isdecimal() for word in words) else []
+
+
+def _dropped(folder: Path, *, first: bool) -> float:
+    """Bytes of a group's memory that only keep files at hand, and are given up before anything else is."""
+    named = [line.split() for line in _lines(folder / "memory.stat")]
+    return sum(float(words[1]) for words in named if words[0] == _DROPPED[first])
 
 
 def _lines(path: Path) -> list[str]:

@@ -263,13 +263,17 @@ def _expect_its_class(graph: Graph, config: Any, attention: Any) -> None:
 
 
 def _bos(tokenizer: Any) -> dict[str, Any] | None:
-    """Whether the tokenizer puts a BOS in front of a text; without one repeated tokens stay repeated."""
+    """Whether the tokenizer puts a BOS in front of a text; without one repeated tokens stay repeated.
+
+    `added` is None where no text shows it.
+    """
     if tokenizer is None:
         return None
-    from sipit.models.tokenizers import token_ids_of
+    from sipit.models.tokenizers import special_ends_of
 
-    ids = token_ids_of(tokenizer, "a")
-    return {"token_id": tokenizer.bos_token_id, "added": bool(ids) and ids[0] == tokenizer.bos_token_id}
+    ends = special_ends_of(tokenizer)
+    bos = tokenizer.bos_token_id
+    return {"token_id": bos, "added": None if ends is None else bos is not None and ends[0][:1] == (bos,)}
 
 
 def _doubt(evidence: Mapping[str, Any], seen: "Window | None", config: Any, layer: int | None) -> str | None:

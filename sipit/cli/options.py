@@ -173,11 +173,16 @@ def parse_tolerance(text: str) -> float | None:
 
 
 def parse_tokens(
-    model: "LanguageModel", text: str | None, option: str, *, end: Literal["front", "behind"] = "front"
+    model: "LanguageModel",
+    text: str | None,
+    option: str,
+    *,
+    special_tokens: bool,
+    end: Literal["front", "behind"] = "front",
 ) -> tuple[int, ...] | None:
     """The token ids of an option: text, or a list of ids in brackets; None where it was not given.
 
-    Text gets the special tokens that the tokenizer puts at that end of a prompt.
+    Text gets the special tokens that the tokenizer puts at that end of a prompt, if they are wanted.
 
     Raises:
         InvalidInput: ids that are none of the model's, or text where there is no tokenizer.
@@ -188,7 +193,7 @@ def parse_tokens(
         return None
     if not _IDS.fullmatch(text):
         ids = tokenize(model, [as_text(text)], special_tokens=False, called=option)[0]
-        front, behind = special_ends(model)
+        front, behind = special_ends(model) if special_tokens else ((), ())
         return (*front, *ids) if end == "front" else (*ids, *behind)
     try:
         ids: Any = json.loads(text)

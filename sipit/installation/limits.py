@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from proofs.processes import processors
-from sipit.memory import ROOT, group_limits
+from sipit.memory import ROOT, usable_time
 
 
 def usable_processors(root: Path = ROOT) -> float:
     """Processors that this process may keep busy; a fraction where a control group gives it part of one."""
-    return min([processors(), *(quota / period for quota, period in group_limits("cpu.max", root) if period)])
+    return min([processors(), *usable_time(root)])

@@ -13,6 +13,7 @@ from sipit.inversion.policies.draft import DraftPolicy
 from sipit.inversion.probes import trained_probes
 from sipit.models import LanguageModel
 from sipit.models.network import Network
+from sipit.models.tokenizers import token_ids_of
 from sipit.noise.distances import relative_distance
 from sipit.noise.spread import perturbed_runs, rounding_unit, spread_of
 from sipit.noise.ways import KINDS, beyond_rounding, other_ways
@@ -63,9 +64,9 @@ def check_round_trip(model: LanguageModel, *, seed: int) -> Iterator[Check]:
 
 
 def _prompts(model: LanguageModel, seed: int) -> list[list[int]]:
-    """Short prompts of unequal lengths: text where there is a tokenizer, else drawn ids."""
-    if model.tokenizer is not None:
-        return tokenize(model, TEXTS)
+    """Short prompts of unequal lengths: text where there is a tokenizer that makes tokens of it, else drawn ids."""
+    if model.tokenizer is not None and all(ids := [token_ids_of(model.tokenizer, text) for text in TEXTS]):
+        return tokenize(model, ids)
     generator = torch.Generator().manual_seed(seed)
     return [random_tokens(model, (length,), generator=generator).tolist() for length in (6, 3)]
 

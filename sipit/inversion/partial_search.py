@@ -119,9 +119,12 @@ class SegmentSearch:
         else:
             whole = False
             self._descend(trials, template, unknown)
-        return self._answer(len(prompt), trials, space, whole, stands)
+        classes = [trials.best[0][1][index] for index in unknown if trials.best]
+        alone = all(len(self.model.members(token)) == 1 for token in classes)
+        return self._answer(len(prompt), trials, space, whole=whole, stands=stands, alone=alone)
 
-    def _answer(self, first: int, trials: _Trials, space: int, whole: bool, stands: bool) -> Segment:
+    def _answer(self, first: int, trials: _Trials, space: int, *, whole: bool, stands: bool, alone: bool) -> Segment:
+        """What was found; `alone` says that no token that was searched shares its embedding row."""
         tokens = list(trials.best[0][1]) if trials.best else []
         settled = whole or stands
         if fits(trials.nearest, self.tolerance):
@@ -132,7 +135,7 @@ class SegmentSearch:
                 reason = "the next nearest is not clearly farther"
             elif not settled:
                 reason = f"fits, but at most {trials.tested} of {space} combinations were tested"
-            elif any(len(self.model.members(token)) > 1 for token in tokens):
+            elif not alone:
                 outcome, reason = Outcome.AMBIGUOUS, CLASS
         else:
             outcome = Outcome.NOT_FOUND if whole else Outcome.BUDGET_EXHAUSTED

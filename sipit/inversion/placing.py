@@ -4,7 +4,7 @@ Ids that a file has beside its rows may be those of the whole prompt or those of
 or those behind a known prefix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -45,7 +45,8 @@ def placed(
     from the prefix on: as the ids beside them, `truth`, say.
 
     Raises:
-        InvalidInput: positions that have no row, no row behind the prefix, or rows that may stand in two places.
+        InvalidInput: positions that have no row, no row behind the prefix, rows that may stand in two places, or ids
+            beside them that contradict the prefix.
     """
     rows = len(states[number])
     own = truth if truth is not None and len(truth) == rows else None  # an id for every row
@@ -71,13 +72,29 @@ def alike(model: LanguageModel, some: Sequence[int], others: Sequence[int]) -> b
     return one == other
 
 
+def agreed(prefix: Sequence[int], others: Mapping[int, int], source: str) -> dict[int, int]:
+    """The tokens of a prefix and others by position; `source` is what errors call where those are from.
+
+    Raises:
+        InvalidInput: a position at which they differ: neither is taken for right.
+    """
+    known = dict(enumerate(prefix))
+    for place, token in others.items():
+        if known.setdefault(place, token) != token:
+            raise InvalidInput(
+                f"Expected one token at every position, but position {place} is {known[place]} by --prefix and {token} "
+                f"by {source}; correct one of them."
+            )
+    return known
+
+
 def _whole(truth: Sequence[int] | None, at: Sequence[int]) -> tuple[int, ...] | None:
     return None if truth is None else tuple(truth[: at[-1] + 1])
 
 
 def _at(named: Sequence[int], prefix: Sequence[int], own: Sequence[int]) -> tuple[int, ...] | None:
     """The tokens up to the last position, where the prefix and the rows leave none of them out."""
-    known = dict(enumerate(prefix)) | dict(zip(named, own, strict=True))
+    known = agreed(prefix, dict(zip(named, own, strict=True)), "the ids beside the rows")
     needed = range(max(named, default=-1) + 1)
     return tuple(known[position] for position in needed) if all(position in known for position in needed) else None
 

@@ -18,7 +18,7 @@ from proofs.verdict import Verdict
 from sipit.inversion.inverter import Inverter, open_inverter
 from sipit.inversion.outcome import Inversion, Outcome
 from sipit.inversion.partial import PartialInversion, invert_rows
-from sipit.inversion.placing import Places, alike, placed
+from sipit.inversion.placing import Places, agreed, alike, placed
 from sipit.models import LanguageModel
 from sipit.noise.tolerance import Tolerance
 from sipit.record import Progress, Stages, Stopwatch, provenance, silent
@@ -137,7 +137,8 @@ def partial_record(
         tolerance: relative residual that a true prompt may have; None derives it from measured noise.
 
     Raises:
-        InvalidInput: states that cannot be this model's, or positions or tokens out of range.
+        InvalidInput: states that cannot be this model's, positions or tokens out of range, or known tokens that
+            contradict each other.
         Unsupported: the model has no such tensor, or gives its tokens other states when it is run in parts.
     """
     watch = Stopwatch() if watch is None else watch
@@ -147,7 +148,7 @@ def partial_record(
         for number, rows in enumerate(states):
             there = placed(model, states, number, positions, prefix, truth[number] if truth is not None else None)
             end = there.at[-1] + 1
-            known = dict(enumerate(prefix)) | dict(zip(range(end - len(suffix), end), suffix, strict=True))
+            known = agreed(prefix, dict(zip(range(end - len(suffix), end), suffix, strict=True)), "--suffix")
             part = replace(states, arrays=(rows[there.chosen],), source=None)
             inversion = invert_rows(model, part, there.at, known, tolerance=tolerance, budget=budget, progress=progress)
             found.append(inversion if there.truth is None else _compared(model, inversion, there.truth))

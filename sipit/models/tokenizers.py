@@ -15,6 +15,7 @@ from sipit.models.library import missing_library, one_line, quiet
 from sipit.models.stored import gguf_file
 
 NO_TOKENIZER = "has no tokenizer"
+_TRIED = 4096  # tokens whose texts are tried, before it is not told where special ones stand
 _PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")  # another library reads them
 _FILES = ("tokenizer.json", *_PIECES, "tiktoken.model", "vocab.json", "vocab.txt", "tokenizer_config.json")
 
@@ -65,6 +66,23 @@ def text_of(tokenizer: Any, token_ids: list[int]) -> str | None:
             return str(tokenizer.decode(token_ids))
     except Exception:  # noqa: BLE001 - tokenizers raise anything
         return None
+
+
+def special_ends_of(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The special tokens that a tokenizer puts in front of a text, and those behind it; None where that is not seen.
+
+    They are seen around a text that it makes ordinary tokens of: which letters it knows, it says itself.
+    """
+    special = {*tokenizer.all_special_ids}
+    for token in range(min(len(tokenizer), _TRIED)):
+        text = None if token in special else text_of(tokenizer, [token])
+        plain, whole = (token_ids_of(tokenizer, text or "", special_tokens=added) for added in (False, True))
+        if not plain or special & {*plain}:
+            continue
+        begins = [at for at in range(len(whole)) if whole[at : at + len(plain)] == plain]
+        if len(begins) == 1:
+            return tuple(whole[: begins[0]]), tuple(whole[begins[0] + len(plain) :])
+    return None
 
 
 def digest_of_tokenizer(tokenizer: Any) -> str:

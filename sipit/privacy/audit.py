@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from scipy import stats
 
-from proofs.arguments import called, share
+from proofs.arguments import called, share, whole
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.showing import Shown
@@ -20,7 +20,7 @@ from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
 from sipit.privacy.compared import DRAWN
 from sipit.privacy.fingerprint import check_size, size_and_seed
-from sipit.privacy.scores import Claim, Threshold, threshold_of
+from sipit.privacy.scores import MOST_RUNS, RUNS, Claim, Threshold, threshold_of
 from sipit.prompts.reading import tokenize
 from sipit.record import Stages, finite, silent
 from sipit.states.files import States, check_states
@@ -36,7 +36,8 @@ class Answer:
 
     `first_bad_row` is the first beyond the threshold, `speaking` how many rows can say anything, `reason` why it is
     undecided, `ratios` the scores of the rows over the threshold. `beyond_all` says that a row lies beyond what is
-    exceeded at the rate of one test by any of all prompts, where each has its share of it (`_of_each_test`).
+    exceeded at half the rate by any of all prompts, where each has its share of that; None where so rare a share is
+    beyond what was seen (`Threshold.needed`).
     """
 
     answer: str
@@ -46,7 +47,7 @@ class Answer:
     speaking: int
     first_bad_row: int | None
     reason: str | None = None
-    beyond_all: bool = False
+    beyond_all: bool | None = False
     ratios: tuple[float, ...] = ()
 
 
@@ -67,7 +68,7 @@ class Audit(Shown):
     def verdict(self) -> Verdict:
         """`held`; `refuted` where more is inconsistent than honest prompts are at the rate, else `undecided`."""
         kinds = {one.answer for one in self.answers}
-        if self.beyond_chance:
+        if self.refuted_by:
             return Verdict.REFUTED
         return Verdict.HELD if kinds == {"consistent"} else Verdict.UNDECIDED
 
@@ -77,27 +78,44 @@ class Audit(Shown):
         return sum(one.answer == "inconsistent" for one in self.answers)
 
     @property
-    def beyond_chance(self) -> bool:
-        """Whether honest states of so many prompts look as these do with a probability of the rate at most.
+    def refuted_by(self) -> tuple[str, ...]:
+        """Which tests refute: `count`, `farthest`, both or none.
 
-        Each prompt has its rate: of a hundred honest ones some are called inconsistent. So one must lie far enough out
-        for all of them together, or more must be inconsistent than a binomial law has: two tests, each at half the
-        rate, since either may be failed by chance.
+        Each prompt has its rate: of a hundred honest ones some are called inconsistent. So more must be inconsistent
+        than a binomial law has, or one must lie far enough out for all of them together: two tests, each at half the
+        rate, since either may be failed by chance. One prompt alone has one test, and so have many of which no run
+        says how far the farthest lies.
         """
-        bad, prompts = self.inconsistent, len(self.answers)
-        chance = float(stats.binom.sf(bad - 1, prompts, self.rate))
-        many = bad > 0 and chance <= _of_each_test(self.rate, prompts)
-        return many or any(one.beyond_all for one in self.answers)
+        count = self.inconsistent > 0 and self._chance <= self._rate_of_count
+        farthest = any(one.beyond_all for one in self.answers)
+        return (*(("count",) if count else ()), *(("farthest",) if farthest else ()))
+
+    @property
+    def _farthest_is_known(self) -> bool:
+        return any(one.beyond_all is not None for one in self.answers)
+
+    @property
+    def _rate_of_count(self) -> float:
+        return self.rate / 2 if len(self.answers) > 1 and self._farthest_is_known else self.rate
+
+    @property
+    def _chance(self) -> float:
+        """The probability that as many of so many honest prompts are inconsistent."""
+        return float(stats.binom.sf(self.inconsistent - 1, len(self.answers), self.rate))
 
     @property
     def reason(self) -> str | None:
         """Why prompts that are inconsistent refute nothing; None where that is not so."""
-        bad = self.inconsistent
-        if not bad or self.beyond_chance:
+        bad, prompts = self.inconsistent, len(self.answers)
+        if not bad or self.refuted_by:
             return None
+        many = f"{bad} of {prompts} prompts inconsistent is what honest ones show at a rate of {self.rate} each"
+        if self._farthest_is_known:
+            return f"{many}, and none of them lies far"
+        runs = _runs(self.threshold.needed(_share(self.rate, prompts)))
         return (
-            f"{bad} of {len(self.answers)} prompts inconsistent, none of them far, is what honest ones show at a rate "
-            f"of {self.rate} each"
+            f"{many}; how far the farthest of so many lies takes {runs}, and there are {self.threshold.runs}: "
+            "name more with --runs"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -107,11 +125,22 @@ class Audit(Shown):
             "false_alarm_rate": self.rate,
             "prompts": [_answered(one) for one in self.answers],
             "reason": self.reason,
+            "together": self._together(),
             "map": _map(self.answers),
             "calibration": _calibrated(self.threshold, self.rate),
             "fingerprint": self.claim.fingerprint and list(self.claim.fingerprint),
             "unit": self.claim.unit,
         }
+
+    def _together(self) -> dict[str, Any]:
+        """What is said of all prompts together: by their count, and by the farthest where runs speak of it."""
+        share = _share(self.rate, len(self.answers))
+        return {
+            "refuted_by": list(self.refuted_by),
+            "count": {"inconsistent": self.inconsistent, "chance": self._chance, "rate": self._rate_of_count},
+            "farthest": {
+                "known": self._farthest_is_known, "rate_of_each": share, "runs_needed": self.threshold.needed(share)},
+        }  # fmt: skip
 
     def to_record(self) -> Record:
         """The record of this audit; where states and prompts come from is not in it."""
@@ -125,6 +154,7 @@ def audit_states(
     *,
     rate: float = 0.01,
     fingerprint: tuple[int, int] | None = None,
+    runs: int = RUNS,
     stages: Stages = silent,
 ) -> Audit:
     """Whether states are those of prompts under a model in the type that it computes in.
@@ -135,6 +165,8 @@ def audit_states(
         prompts: texts or token ids.
         rate: of false alarms for each prompt, whatever its number of rows.
         fingerprint: how many projections of each row were kept, and their seed; by default what the manifest says.
+        runs: of held-out prompts in every way, that the threshold is measured on, at least 24: the more there are, the
+            rarer a rate they speak of.
         stages: is told how far the work is.
 
     Raises:
@@ -144,13 +176,16 @@ def audit_states(
     check_loaded(model)
     check_states(states)
     rate, fingerprint = share("a rate of false alarms", rate), size_and_seed(fingerprint)
+    runs = whole("calibration runs", runs, least=RUNS, most=MOST_RUNS)
     stages = called("stages", stages) or silent
     claim = _claim(model, states, fingerprint)
     ids = tokenize(model, prompts)
     _check_of_prompts(claim, states, ids)
     claims = [replace(claim, stored=rows.dtype) for rows in states]
     with stages("calibrating") as progress:
-        thresholds = {dtype: threshold_of(one, progress) for dtype, one in {one.stored: one for one in claims}.items()}
+        thresholds = {
+            dtype: threshold_of(one, progress, runs=runs) for dtype, one in {one.stored: one for one in claims}.items()
+        }
     answers: list[Answer] = []
     with stages("auditing") as progress:
         for one, rows, tokens in zip(claims, states, ids, strict=True):
@@ -160,9 +195,13 @@ def audit_states(
     return Audit(tuple(answers), rate, thresholds[coarsest.stored], coarsest)
 
 
-def _of_each_test(rate: float, prompts: int) -> float:
-    """The rate of each of the two tests of so many prompts together; for one prompt both are the same test."""
-    return rate if prompts == 1 else rate / 2
+def _share(rate: float, prompts: int) -> float:
+    """The rate at which each of so many prompts may lie farthest out; of one prompt the whole rate."""
+    return rate if prompts == 1 else rate / 2 / prompts
+
+
+def _runs(needed: int) -> str:
+    return f"{needed if needed < _MANY else f'{needed:.3g}'} calibration runs of each way"
 
 
 def _claim(model: LanguageModel, states: States, given: tuple[int, int] | None) -> Claim:
@@ -212,15 +251,14 @@ def _answer(
     bad = torch.nonzero(~(scores <= most)).flatten().tolist()
     speaking = int((most * right.spread < _SPEAKS).sum())
     reason: str | None = None
-    needed = threshold.needed(rate)
-    if threshold.runs < needed:
-        runs = f"{needed if needed < _MANY else f'{needed:.3g}'} calibration runs of each way"
-        reason = f"a rate of {rate} needs {runs}, and there are {threshold.runs}"
+    if not threshold.speaks_of(rate):
+        reason = f"a rate of {rate} needs {_runs(threshold.needed(rate))}, and there are {threshold.runs}; see --runs"
     elif not bad and not speaking:
         reason = "rounding spreads every row as far as unrelated states are apart; 1 row that speaks is needed"
     answer = "undecided" if reason is not None else "inconsistent" if bad else "consistent"
-    share = _of_each_test(rate, prompts) / prompts
-    far = answer == "inconsistent" and not bool((scores <= threshold.at(share, len(tokens))).all())
+    share, far = _share(rate, prompts), None
+    if threshold.speaks_of(share):
+        far = answer == "inconsistent" and not bool((scores <= threshold.at(share, len(tokens))).all())
     ratios = tuple(torch.where(scores == 0, 0.0, scores / most).tolist())  # where nothing rounds, 0 is allowed
     first = bad[0] if bad else None
     return Answer(answer, float(scores.max()), most, len(tokens), speaking, first, reason, far, ratios)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from numerics.dtypes import name_of
 from proofs.arguments import called, seed_of, share
 from proofs.errors import InvalidInput, SipitError
 from proofs.verdict import Verdict
@@ -25,7 +26,7 @@ from sipit.privacy.replay import replayed
 from sipit.privacy.rounded_weights import rounded_to
 from sipit.privacy.runs import Captured, FileRun, ModelRun, Run, check_before_norm, coarsest, open_run
 from sipit.privacy.spread import damped_distance, spread_at
-from sipit.privacy.weights import common_format
+from sipit.privacy.weights import Common, common_format
 from sipit.prompts.calibration import calibration_prompts
 from sipit.prompts.reading import tokenize
 from sipit.record import Stages, silent
@@ -99,9 +100,10 @@ def compare_runs(
         with stages("turning choices") as progress:
             stacks = list(zip(both.ours, both.theirs, strict=True))
             found, allowed, choices = behind_turns(model, ids, layers, widest, stacks, distances, allowed, progress)
+    alike = Verdict.UNDECIDED if pair.doubtful else Verdict.ROUNDING
     return Comparison(
-        kind=Verdict.ROUNDING if found is None else Verdict.NOT_ROUNDING,
-        reason=_reason(found, pair.formats, sharper=sharper is not None, choices=choices),
+        kind=alike if found is None else Verdict.NOT_ROUNDING,
+        reason=_reason(found, pair, sharper=sharper is not None, choices=choices),
         layers=layers,
         distances=distances,
         expected=allowed,
@@ -127,14 +129,30 @@ class _Pair:
     Attributes:
         one: the first.
         two: the second.
-        shared: of two models the coarsest type that the weights of both are the same in, if there is one.
+        shared: of two models the most exact type that the weights of both are the same in, if there is one.
         formats: how many matrices are in which number format, where the finer model got the coarser one's weights.
     """
 
     one: Run
     two: Run
-    shared: torch.dtype | None = None
+    shared: Common | None = None
     formats: dict[str, int] | None = None
+
+    @property
+    def type_shared(self) -> torch.dtype | None:
+        """The type that the weights are the same in."""
+        return None if self.shared is None else self.shared.dtype
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether weights lie steps of a type apart that neither run computes in: rounding may not be what moved them.
+
+        A step of the type that is computed in is rounding, whoever did it.
+        """
+        if self.shared is None or self.shared.sure:
+            return False
+        computed = [torch.finfo(run.model.dtype).eps for run in self.runs if isinstance(run, ModelRun)]
+        return torch.finfo(self.shared.dtype).eps > max(computed)
 
     @property
     def runs(self) -> tuple[Run, Run]:
@@ -170,7 +188,7 @@ class _Both:
     @property
     def coarsest(self) -> torch.dtype:
         """The least exact type that a difference can come from."""
-        return coarsest(self.captured, self.pair.shared)
+        return coarsest(self.captured, self.pair.type_shared)
 
 
 def _paired(one: Run, two: Run) -> _Pair:
@@ -196,10 +214,14 @@ def _in_one_format(one: ModelRun, two: ModelRun) -> tuple[ModelRun, ModelRun, di
     return one, two, None
 
 
-def _reason(
-    found: Place | None, formats: dict[str, int] | None, *, sharper: bool, choices: dict[str, Any] | None
-) -> str:
-    coarse = "" if formats is None else f"with the weights of both in {', '.join(sorted(formats))}, "
+def _reason(found: Place | None, pair: _Pair, *, sharper: bool, choices: dict[str, Any] | None) -> str:
+    coarse = "" if pair.formats is None else f"with the weights of both in {', '.join(sorted(pair.formats))}, "
+    if found is None and pair.shared is not None and pair.doubtful:
+        steps = name_of(pair.shared.dtype)
+        return (
+            f"the states differ by no more than {steps} explains, in which neither run computes, and the weights are "
+            f"steps of {steps} apart: one of them was rounded twice, or they are other weights"
+        )
     if found is None:
         turned = "" if choices is None else ", which turns a choice between near equals there (of experts, or of keys)"
         return f"{coarse}the runs differ nowhere up to the last block by more than rounding explains{turned}"
@@ -357,7 +379,7 @@ def _in_float64(
     if not (isinstance(one, ModelRun) and isinstance(two, ModelRun)) or one.model is two.model or both.ids is None:
         return None, None
     with stages("in float64") as progress:
-        found = replayed(one, two, both.ids, both.layers, spreads, unit, both.pair.shared)
+        found = replayed(one, two, both.ids, both.layers, spreads, unit, both.pair.type_shared)
         progress(1, 1)
     return found
 

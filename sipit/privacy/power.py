@@ -30,7 +30,7 @@ _PROMPTS, _LENGTH, _SEED = 64, 32, 20261127  # fresh prompts: 2048 rows that no 
 _TRIED = 32  # of them that alternatives are tried on
 _ADAPTER = 1e-3  # norm of an adapter's update over that of the matrix it is added to
 _SOME_ROWS = (1, 4, 16)
-RATES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.5)  # of false alarms, for the curves
+RATES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.5)  # of false alarms, for the curves, where runs speak of them
 
 Rows = list[torch.Tensor]
 
@@ -73,6 +73,8 @@ def _noticed(right: Sequence[Recomputed], seen: Rows, threshold: Threshold, rate
     length = len(scores[0])
 
     def count(at: float, rows: int) -> int:
+        if not threshold.speaks_of(at):
+            return 0  # what is undecided is not called inconsistent
         most = threshold.at(at, rows)
         return sum(not bool((one[:rows] <= most).all()) for one in scores)
 
@@ -83,7 +85,7 @@ def _noticed(right: Sequence[Recomputed], seen: Rows, threshold: Threshold, rate
         "interval": [float(interval.low), float(interval.high)],
         "by_rows": [{"rows": rows, "detected": count(rate, rows) / len(scores)}
                     for rows in (*(few for few in _SOME_ROWS if few < length), length)],
-        "curve": [{"rate": at, "detected": count(at, length) / len(scores)} for at in RATES],
+        "curve": [{"rate": at, "detected": count(at, length) / len(scores)} for at in RATES if threshold.speaks_of(at)],
     }  # fmt: skip
 
 

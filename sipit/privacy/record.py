@@ -16,6 +16,7 @@ from sipit.privacy.defences import Defence
 from sipit.privacy.leak import SHORTLIST, measure_leak
 from sipit.privacy.power import Power, power_of
 from sipit.privacy.runs import FileRun, ModelRun, Run, open_run
+from sipit.privacy.scores import RUNS
 from sipit.record import Stages, Stopwatch, provenance, silent
 from sipit.states.files import States
 
@@ -79,6 +80,7 @@ def audit_record(
     *,
     rate: float = 0.01,
     fingerprint: tuple[int, int] | None = None,
+    runs: int = RUNS,
     power: bool = False,
     files: Sequence[Path] = (),
     seed: int = 0,
@@ -91,7 +93,7 @@ def audit_record(
     are those that states and prompts came from, `seed` that of a tiny model, and `watch` says where time begins.
     """
     watch = Stopwatch() if watch is None else watch
-    found = audit_states(model, states, prompts, rate=rate, fingerprint=fingerprint, stages=stages)
+    found = audit_states(model, states, prompts, rate=rate, fingerprint=fingerprint, runs=runs, stages=stages)
     measured: Power | None = None
     if power:
         with stages("measuring what is noticed") as progress:

@@ -76,7 +76,7 @@ def replayed(
     """What two models do in float64: told in words and by layer, and where they first differ."""
     rounded = max((one.model.dtype, two.model.dtype, shared or torch.float64), key=lambda t: torch.finfo(t).eps)
     if shared is not None and not rounds_alike(one.model, two.model, rounded):
-        return {"done": False, "reason": f"their weights are steps of {name_of(shared)} apart, rounded twice"}, None
+        return {"done": False, "reason": f"their weights are steps of {name_of(shared)} apart"}, None
     stacks = [in_exact_arithmetic(run.model, ids, layers, rounded) for run in (one, two)]
     for run, stack in zip((one, two), stacks, strict=True):
         if isinstance(stack, str):

@@ -17,7 +17,7 @@ from proofs.errors import SipitError
 from sipit.models import LanguageModel
 from sipit.models.copies import copied
 from sipit.models.refusals import REFUSALS
-from sipit.privacy.weights import dense_weights, near
+from sipit.privacy.weights import a_step_apart, dense_weights, near, of_one_weight
 
 _TIES = 1e-3  # the share of weights that may lie between two numbers of a format, and be rounded to the other one
 _COARSE = [one for one in FORMATS.values() if one.subject == "weights"]
@@ -40,11 +40,13 @@ def rounded_to(model: LanguageModel, coarse: LanguageModel) -> Rounded | None:
     if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
         return None
     # Of the types that hold what was rounded: it may have been rounded a second time, when it was stored or loaded.
-    step = max(torch.finfo(one.dtype).eps for one in (model, coarse))
+    held = max((model.dtype, coarse.dtype), key=lambda dtype: torch.finfo(dtype).eps)
+    step = torch.finfo(held).eps
     found: Counter[str] = Counter()
     for name, weight in ours.items():
         wanted = theirs[name].cpu().float()
-        if bool(near(weight.cpu().float(), wanted, step).all()):
+        both = weight.cpu().double(), wanted.double()
+        if torch.equal(*both) or of_one_weight(*both, held) or a_step_apart(*both, held):
             continue
         if not bool(weight.isfinite().all()):  # which no format rounds
             return None

@@ -29,7 +29,8 @@ from sipit.prompts.builtin_text import random_tokens, section_prompts
 from sipit.record import Progress
 from sipit.states.capturing import capture
 
-_HELD_OUT, _LENGTH, _SEED = 24, 24, 20261126  # prompts that the threshold comes from, and their tokens
+RUNS, MOST_RUNS = 24, 10**5  # prompts that the threshold comes from, each run once in every way; and at most
+_LENGTH, _SEED = 24, 20261126  # of their tokens
 _BEYOND = 10  # times as rare as one of the runs seen that a fitted tail is trusted
 _FEW = 8  # runs of a way that a distribution of its own is fitted to
 _BATCH, _PADDED = 13, 8  # prompts of a padded batch, a longer one among them, and by how many tokens
@@ -117,10 +118,14 @@ class Threshold:
 
     def needed(self, rate: float) -> int:
         """How many runs of each way it takes to speak of a rate."""
-        return math.ceil(min(1 / (_BEYOND * rate), sys.float_info.max))
+        return math.ceil(min(1 / max(_BEYOND * rate, math.ulp(0.0)), sys.float_info.max))
+
+    def speaks_of(self, rate: float) -> bool:
+        """Whether enough was run to speak of a rate: of a rarer one `at` tells the tail of a fit, and no more."""
+        return self.runs >= self.needed(rate)
 
 
-def held_out_prompts(model: LanguageModel, count: int = _HELD_OUT) -> list[list[int]]:
+def held_out_prompts(model: LanguageModel, count: int) -> list[list[int]]:
     """Prompts of one length that thresholds are measured on: every second section of a corpus, then random tokens."""
     length = min(_LENGTH, model.context or _LENGTH)
     natural = section_prompts(model, count=count, length=length)[1::2]
@@ -128,18 +133,18 @@ def held_out_prompts(model: LanguageModel, count: int = _HELD_OUT) -> list[list[
     return natural + random_tokens(model, (count - len(natural), length), generator=generator).tolist()
 
 
-def threshold_of(claim: Claim, progress: Progress) -> Threshold:
-    """The threshold for a claim; measured once and kept.
+def threshold_of(claim: Claim, progress: Progress, *, runs: int = RUNS) -> Threshold:
+    """The threshold for a claim, from so many runs of every way; measured once and kept.
 
     Raises:
         Unsupported: a capture that the model cannot do.
     """
     model = claim.model
     types, part = "-".join(map(name_of, (model.dtype, claim.stored))), claim.fingerprint or "whole"
-    key = f"{measured_with(model.device)}/audit/by-way/{model.key}-{claim.layer}-{types}-{part}.json"
+    key = f"{measured_with(model.device)}/audit/by-way/{model.key}-{claim.layer}-{types}-{part}-{runs}.json"
     kept = kept_json(key)
     if kept is None:
-        kept = keep_json(key, _measured(claim, progress))
+        kept = keep_json(key, _measured(claim, runs, progress))
     # What ran alike was not rounded otherwise; ways in which next to nothing was are known together alone.
     maxima = {way: [score for score in scores if score > 0] for way, scores in kept["maxima"].items()}
     fits = [Extremes.of(way, scores) for way, scores in maxima.items() if len(scores) >= _FEW]
@@ -147,8 +152,8 @@ def threshold_of(claim: Claim, progress: Progress) -> Threshold:
     return Threshold((together, *fits), kept["rows"])
 
 
-def _measured(claim: Claim, progress: Progress) -> dict[str, Any]:
-    prompts = held_out_prompts(claim.model)
+def _measured(claim: Claim, runs: int, progress: Progress) -> dict[str, Any]:
+    prompts = held_out_prompts(claim.model, runs)
     right: list[Recomputed] = []
     for ids in prompts:
         right.append(claim.recomputed(ids))

@@ -1,5 +1,7 @@
 """The weights of two models beside each other: as what is multiplied with, and the types in which they are the same."""
 
+from dataclasses import dataclass, replace
+
 import torch
 from torch import nn
 
@@ -33,34 +35,83 @@ def _is_packed(part: nn.Module, value: torch.Tensor) -> bool:
     return isinstance(part, nn.Linear) and value is part.weight and type(value) is not nn.Parameter
 
 
-def common_format(first: LanguageModel, second: LanguageModel) -> torch.dtype | None:
-    """The most exact type in which all weights of two models are the same; None where there is none.
+@dataclass(frozen=True, slots=True)
+class Common:
+    """A type in which the weights of two models are the same.
 
-    Weights are the same in a type where one of the two lies on its numbers and the other at most one step of it away:
-    two roundings in a row may end a step apart. Where both lie between its numbers, rounding to it explains nothing.
+    `sure` says that each pair of them is shown to be two roundings of one weight. Otherwise some, both numbers of that
+    type, lie a step of it apart: so do weights of which one was rounded twice, and so do other weights.
     """
+
+    dtype: torch.dtype
+    sure: bool
+
+
+def common_format(first: LanguageModel, second: LanguageModel) -> Common | None:
+    """The most exact type in which all weights of two models are the same; None where there is none."""
     ours, theirs = dense_weights(first), dense_weights(second)
     if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
         return None
-    half = torch.float16 in (first.dtype, second.dtype)
-    # The step of float16 at its smallest numbers, which weights that were computed or stored in it are apart.
-    least = {dtype: 2.0**-24 if half or dtype is torch.float16 else 0.0 for dtype in _FORMATS}
-    possible = list(_FORMATS)
+    possible = [Common(dtype, sure=True) for dtype in _FORMATS]
     for name, one in ours.items():
         if one.dtype == theirs[name].dtype and torch.equal(one.cpu(), theirs[name].cpu()):
             continue
         a, b = one.cpu().double(), theirs[name].cpu().double()
         if torch.equal(a, b):
             continue
-        apart, size = (a - b).abs(), torch.maximum(a.abs(), b.abs())
-        possible = [
-            dtype
-            for dtype in possible
-            if dtype is not torch.float64
-            and bool((apart <= torch.finfo(dtype).eps * size + least[dtype]).all())
-            and any(torch.equal(one.to(dtype).double(), one) for one in (a, b))
-        ]
-    return possible[0] if possible else None
+        kept: list[Common] = []
+        for found in possible:
+            if of_one_weight(a, b, found.dtype):
+                kept.append(found)
+            elif a_step_apart(a, b, found.dtype):
+                kept.append(replace(found, sure=False))
+        possible = kept
+    return next((one for one in possible if one.sure), possible[0] if possible else None)
+
+
+def of_one_weight(one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether two tensors in float64 are roundings of the same weights, of which one was rounded to a type.
+
+    The other may be those weights, or what a finer type keeps of them. Rounding is to the nearest, in one go or by way
+    of a finer type: float32, float16 and then bfloat16 is another number than float32 and then bfloat16, now and then.
+    """
+    return _rounded(one, other, dtype) or _rounded(other, one, dtype)
+
+
+def _rounded(weight: torch.Tensor, rounded: torch.Tensor, dtype: torch.dtype) -> bool:
+    finer = [each for each in _FORMATS if torch.finfo(each).eps < torch.finfo(dtype).eps]
+    kept = [each for each in finer if torch.equal(_through(weight, (each,)), weight)]
+    if not kept:
+        return False
+    # What the coarsest type that has these numbers may have been given: up to half a step away. Rounding keeps order,
+    # so that the numbers between what it makes of the two ends are all that it makes of anything between them.
+    half = 0.0 if kept[-1] is torch.float64 else _step(weight, kept[-1]) / 2
+    ways = [(dtype,), *((each, dtype) for each in finer), *((dtype, each) for each in finer)]
+    return any(
+        torch.equal(_through(rounded, way), rounded)
+        and bool(((_through(weight - half, way) <= rounded) & (rounded <= _through(weight + half, way))).all())
+        for way in ways
+    )
+
+
+def _through(values: torch.Tensor, way: tuple[torch.dtype, ...]) -> torch.Tensor:
+    """What is left of values in float64 after they were held in one type after the other."""
+    for dtype in way:
+        values = values.to(dtype)
+    return values.double()
+
+
+def _step(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """How far the numbers of a type lie apart around values in float64."""
+    about = torch.finfo(dtype)
+    _, exponent = torch.frexp(values.abs().clamp_min(about.smallest_normal))
+    return torch.ldexp(torch.full_like(values, about.eps / 2), exponent)
+
+
+def a_step_apart(one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether two tensors in float64 hold numbers of a type that are at most a step of it apart."""
+    held = all(torch.equal(_through(each, (dtype,)), each) for each in (one, other))
+    return held and bool(((one - other).abs() <= torch.maximum(_step(one, dtype), _step(other, dtype))).all())
 
 
 def rounds_alike(first: LanguageModel, second: LanguageModel, dtype: torch.dtype) -> bool:

@@ -3,7 +3,6 @@
 Files name their prompts one by one; running text is cut into windows, of which every prefix is a prompt.
 """
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from sipit.models import LanguageModel
 from sipit.models.tokenizers import token_ids_of
 from sipit.prompts.builtin_text import random_tokens
 from sipit.prompts.docstrings import builtin_documents
-from sipit.prompts.reading import read_prompts, text_in, tokenize
+from sipit.prompts.reading import read_prompts, special_ends, text_in, tokenize
 from sipit.prompts.windows import Prefixes, cut, prefixes
 
 WINDOW = 32  # tokens
@@ -176,13 +175,9 @@ def _windows(
     if model.tokenizer is None:
         raise InvalidInput(f"Expected token ids, because {model.name} has no tokenizer, but got text; give token_ids.")
 
-    def ids_of(text: str, special: bool) -> list[int]:
-        return token_ids_of(model.tokenizer, text, special_tokens=special)
-
-    with_special = ids_of("a", special_tokens)
-    front = tuple(itertools.takewhile(lambda token: token != ids_of("a", False)[0], with_special))
+    front = special_ends(model)[0] if special_tokens else ()
     if length <= len(front):
         raise InvalidInput(f"Expected a window longer than {len(front)} special tokens, but got {length}; raise it.")
     for text in documents:
-        for window in cut(ids_of(text, False), length - len(front)):
+        for window in cut(token_ids_of(model.tokenizer, text, special_tokens=False), length - len(front)):
             yield front + window

@@ -11,7 +11,7 @@ from proofs.evidence import without_repetition
 from proofs.files import whole_file
 from sipit.models import LanguageModel
 from sipit.models.library import asked
-from sipit.models.tokenizers import NO_TOKENIZER, token_ids_of
+from sipit.models.tokenizers import NO_TOKENIZER, special_ends_of, token_ids_of
 from sipit.prompts.given import Prompt, given_prompts
 
 LARGEST_FILE = 2**30  # bytes of a prompt file
@@ -40,12 +40,20 @@ def tokenize(
 
 
 def special_ends(model: LanguageModel) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The special tokens that the tokenizer puts in front of a prompt, and those behind it."""
+    """The special tokens that the tokenizer puts in front of a prompt, and those behind it.
+
+    Raises:
+        InvalidInput: no text was found that shows them.
+    """
     if model.tokenizer is None:
         return (), ()
-    plain, whole = (_ids(model, "a", special) for special in (False, True))
-    begin = next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)
-    return tuple(whole[:begin]), tuple(whole[begin + len(plain) :])
+    found = special_ends_of(model.tokenizer)
+    if found is None:
+        raise InvalidInput(
+            f"Expected a text around which the tokenizer of {model.name} shows its special tokens, but none was found; "
+            "give token_ids, or leave special tokens away (--no-special-tokens)."
+        )
+    return found
 
 
 def _ids(model: LanguageModel, prompt: Prompt, special_tokens: bool) -> list[int]:

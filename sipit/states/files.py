@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from numerics.tensor_bytes import tensor_bytes
 from proofs.arguments import path_of
 from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import write_atomically
@@ -171,16 +172,14 @@ def write_states(path: str | os.PathLike[str], states: States) -> None:
         raise InvalidInput(f"Expected a states file ending in .safetensors, but got {path}; rename it.")
     check_states(states)
     digits = max(6, len(str(len(states) - 1)))
-    tensors = {f"{number:0{digits}d}": array.cpu().contiguous() for number, array in enumerate(states)}
+    tensors = {f"{number:0{digits}d}": array for number, array in enumerate(states)}
     write_tensors(path, tensors, states.manifest)
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], manifest: Manifest | None) -> None:
     """Writes tensors with their manifest, whole or not at all; InvalidInput where the file cannot be written."""
-    from safetensors.torch import save
-
     metadata = {"sipit": json.dumps(asdict(manifest))} if manifest is not None else None
-    write_atomically(path, save(tensors, metadata=metadata))
+    write_atomically(path, tensor_bytes(tensors, metadata))
 
 
 def read_states(

@@ -7,6 +7,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 from unittest.mock import ANY
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -21,6 +22,7 @@ from sipit.privacy.audit import Answer, Audit, _answer, audit_states
 from sipit.privacy.extremes import Extremes, _fits, _quantile
 from sipit.privacy.fingerprint import fingerprint, fingerprinted
 from sipit.privacy.power import power_of
+from sipit.privacy.scores import Threshold
 from sipit.states.files import States
 from tests.sipit.cases import random_prompts, rest_slow, tiny
 
@@ -189,7 +191,7 @@ def scored(rate, prompts, score, asked):
         asked.append(rate)
         return 1 - rate
 
-    threshold = SimpleNamespace(at=at, runs=10**9, needed=lambda _rate: 1)
+    threshold = SimpleNamespace(at=at, speaks_of=lambda _rate: True)
     return _answer(claim, threshold, torch.tensor([score], dtype=torch.float64), [0], rate, prompts)
 
 
@@ -206,7 +208,7 @@ def test_honest_prompts_together_are_refuted_at_the_stated_rate_at_most(rate):
         many = next(
             (
                 bad for bad in range(1, prompts + 1)
-                if Audit((*[near] * bad, *[good] * (prompts - bad)), rate, ANY, ANY).beyond_chance
+                if Audit((*[near] * bad, *[good] * (prompts - bad)), rate, ANY, ANY).refuted_by
             ),
             prompts + 1,
         )  # fmt: skip
@@ -215,6 +217,74 @@ def test_honest_prompts_together_are_refuted_at_the_stated_rate_at_most(rate):
         )
         assert 1 - passed <= rate * (1 + 1e-9)
         assert prompts > 1 or 1 - passed == pytest.approx(rate)
+
+
+def heavy(generator, shape):
+    """The largest of 24 scores whose tail is heavier than that of a Gumbel distribution, which is fitted to them."""
+    return abs(generator.standard_t(5, (*shape, 24))).max(-1)
+
+
+@given(prompts=st.integers(1, 120), rate=st.sampled_from([0.01, 0.05, 0.2]), score=st.floats(0, 1e9))
+def test_of_no_rate_that_nothing_was_seen_of_is_anything_refuted(prompts, rate, score):
+    generator = np.random.default_rng(prompts)
+    asked, plain = [], Threshold((Extremes.of("a way", heavy(generator, (24,)).tolist()),), 24)
+
+    class Asked(Threshold):
+        def at(self, at, rows):
+            asked.append(at)
+            return super().at(at, rows)
+
+    right = SimpleNamespace(scores=lambda seen: seen, spread=torch.zeros(1))
+    claim = SimpleNamespace(fingerprint=None, seen=lambda rows: rows, recomputed=lambda _tokens: right)
+    row = torch.tensor([score], dtype=torch.float64)
+    answer = _answer(claim, Asked(plain.fits, plain.rows), row, [0], rate, prompts)
+    assert answer.answer in ("consistent", "inconsistent")
+    assert all(plain.speaks_of(one) for one in asked) and plain.needed(min(asked)) <= 24
+    assert (answer.beyond_all is None) == (plain.needed(rate if prompts == 1 else rate / 2 / prompts) > 24)
+
+
+@given(prompts=st.integers(2, 200), bad=st.integers(0, 6), known=st.booleans(), far=st.booleans())
+def test_a_record_says_which_test_refuted(prompts, bad, known, far):
+    bad, farthest = min(bad, prompts), (far if known else None)
+    good, odd = (Answer(kind, 1.0, 1.0, 3, 3, None, None, farthest and kind != "consistent", (0.5,))
+                 for kind in ("consistent", "inconsistent"))  # fmt: skip
+    threshold = Threshold((Extremes.of("a way", [1.0, 2.0, 3.0] * 8),), 24)
+    found = Audit(
+        (*[odd] * bad, *[good] * (prompts - bad)),
+        0.01,
+        threshold,
+        SimpleNamespace(fingerprint=None, layer=1, unit=1e-7),
+    )
+    chance = float(stats.binom.sf(bad - 1, prompts, 0.01))
+    together = found.to_json()["together"]
+    said = {"count": bad > 0 and chance <= (0.005 if known else 0.01), "farthest": known and far and bad > 0}
+    assert together["refuted_by"] == [name for name, refutes in said.items() if refutes]
+    assert (found.verdict is Verdict.REFUTED) == any(said.values())
+    assert together["farthest"]["known"] is known and together["count"]["inconsistent"] == bad
+    if not known and found.verdict is Verdict.UNDECIDED:
+        assert f"{20 * prompts} calibration runs" in found.reason and "there are 24" in found.reason
+
+
+def test_with_runs_enough_one_far_prompt_of_several_refutes():
+    model, prompts = tiny("llama"), [[5, 9, 3], [7, 7, 1]]
+    states = sipit.capture(model, prompts, layer=1)
+    states[1][2] *= 1.01
+    for runs, refuted_by in ((24, ()), (48, ("farthest",))):
+        found = audit_states(model, states, prompts, runs=runs)
+        assert found.answers[1].answer == "inconsistent" and found.refuted_by == refuted_by
+    with pytest.raises(InvalidInput, match="calibration runs"):
+        audit_states(model, states, prompts, runs=8)
+
+
+def test_heavy_tails_do_not_refute_honest_prompts_by_the_farthest_of_many():
+    """A Gumbel distribution that is believed beyond the runs refutes a seventh of such audits of 100 prompts."""
+    generator, believed, refuted = np.random.default_rng(1), 0, 0
+    for _ in range(40):
+        threshold = Threshold((Extremes.of("a way", heavy(generator, (24,)).tolist()),), 24)
+        scores = heavy(generator, (50, 100)).max(1)
+        believed += (scores > threshold.at(0.01 / 200, 24)).mean() / 40
+        refuted += threshold.speaks_of(0.01 / 200)
+    assert believed > 0.05 and refuted == 0
 
 
 def test_runs_that_are_all_alike_are_one_run():

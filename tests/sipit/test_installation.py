@@ -5,7 +5,7 @@ from importlib import metadata
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
@@ -224,6 +224,24 @@ def test_no_limit_is_none(tmp_path, lines, files):
     root = group(tmp_path, lines, files)
     assert usable_processors(root) >= 1
     assert usable_memory(root)[0] > GIB / 4
+
+
+USED = [  # the groups, and what they call the limit, what is used, what can be dropped, and what says less of it
+    ("0::/a/b\n", "a/memory.", ("max", "current"), "inactive_file {}\ntotal_inactive_file 3\n"),
+    ("0::/\n", "memory.", ("max", "current"), "inactive_file {}\n"),
+    ("4:memory:/c/d\n", "memory/c/memory.", ("limit_in_bytes", "usage_in_bytes"),
+     "inactive_file 3\ntotal_inactive_file {}\n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "place", "names", "stat"), USED)
+@settings(max_examples=20)
+@given(used=st.integers(0, 2**20), kept=st.integers(0, 2**20))
+def test_free_is_what_a_group_has_left(tmp_path_factory, lines, place, names, stat, used, kept):
+    limit = 2**19  # which every machine has free; for a moment more may be used
+    texts = dict(zip((*names, "stat"), (f"{limit}\n", f"{used}\n", "anon 7\n" + stat.format(kept)), strict=True))
+    root = group(tmp_path_factory.mktemp("group"), lines, {place + name: text for name, text in texts.items()})
+    assert usable_memory(root) == (limit, max(0, limit - max(0, used - kept)))
 
 
 @pytest.mark.parametrize(("available", "status"), [(64 * GIB, "ok"), (GIB, "degraded")])

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -14,6 +14,7 @@ from proofs.errors import InvalidInput
 from sipit.cli import run
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.partial import invert_partial
+from sipit.inversion.placing import agreed
 from sipit.inversion.record import partial_record
 from sipit.models.architecture import Architecture, EqualRows, Weights, build_model
 from sipit.models.network import Network
@@ -140,6 +141,17 @@ def test_classes_are_answers_but_never_recovered():
     ]  # fmt: skip
 
 
+@settings(max_examples=3)
+@example(given_at={1, 2}, prompt=[1, 65, 300, 2])
+@given(given_at=st.sets(st.integers(0, 3)), prompt=st.permutations([1, 65, 300, 2]))
+def test_only_a_token_that_is_searched_is_an_answer_of_its_class(given_at, prompt):
+    model = with_rows("llama", [(65, 300)])
+    found = partial(model, captured(model, prompt), known={index: prompt[index] for index in given_at})
+    searched = any(prompt[index] in (65, 300) for index in range(4) if index not in given_at)
+    assert found.outcome is (Outcome.AMBIGUOUS if searched else Outcome.RECOVERED)
+    assert all(found.nearest_token_ids[index] == prompt[index] for index in given_at)
+
+
 def test_near_twins_are_told_from_a_clear_answer():
     near = build_model(Architecture("llama"), Weights(0, (EqualRows(0, 1, 1e-7),)))
     assert partial(near, captured(near, [131, 126, 199, 0])).outcome is Outcome.AMBIGUOUS
@@ -248,6 +260,23 @@ def test_tokens_that_are_only_the_nearest_match_no_truth():
     assert found["nearest_token_ids"] == [5, 6] and None in found["token_ids"]
     assert (found["matches_truth"], found["nearest_matches_truth"]) == (False, True)
     assert record.result["tolerance"] | {"value": 0.9, "kind": "given"} == record.result["tolerance"]
+
+
+@pytest.mark.parametrize(
+    ("options", "source", "token"), [({"suffix": [9, 8]}, "--suffix", 9), ({"truth": [[31]]}, "the ids beside", 31)]
+)
+def test_what_contradicts_the_prefix_is_refused_in_a_sentence_that_names_both(options, source, token):
+    place = 2 if "suffix" in options else 3
+    states, prefix = sipit.States((captured(SMALL, PROMPT)[3:4],), layer=2), PROMPT[: place + 1]
+    sentence = f"position {place} is {PROMPT[place]} by --prefix and {token} by {source}"
+    with pytest.raises(InvalidInput, match=sentence):
+        partial_record(SMALL, states, positions=[3], prefix=prefix, **options)
+
+
+@given(length=st.integers(1, 5), tail=st.integers(1, 5))
+def test_a_prefix_and_a_suffix_that_agree_may_overlap(length, tail):
+    known = agreed(PROMPT[:length], dict(list(enumerate(PROMPT))[-tail:]), "--suffix")
+    assert known == {n: token for n, token in enumerate(PROMPT) if n < length or n >= 5 - tail}
 
 
 def test_a_prefix_of_another_prompt_is_refused(capsys):

@@ -38,6 +38,17 @@ def path(tmp_path_factory):
     return tmp_path_factory.mktemp("sealed") / "file"
 
 
+VIEWS = (lambda t: t, lambda t: t[1:], lambda t: t.T, lambda t: t[:, ::2], lambda t: t.reshape(-1), lambda t: t.clone())
+
+
+@given(views=st.lists(st.sampled_from(VIEWS), min_size=1, max_size=4))
+def test_tensors_that_share_memory_come_back_each_for_itself(path, views):
+    tensors = {str(number): view(TENSORS["rows"]) for number, view in enumerate(views)}
+    path.write_bytes(sealed_tensors(tensors))
+    found, _ = opened_tensors(path)
+    assert found.keys() == tensors.keys() and all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_what_is_written_comes_back(path, kind):
     path.write_bytes(WRITTEN[kind])

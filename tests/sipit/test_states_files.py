@@ -43,6 +43,12 @@ def test_states_come_back_equal(tmp_path, lengths, dtype, layer, kept):
     assert all(a.dtype is b.dtype and torch.equal(a, b) for a, b in zip(back, arrays, strict=True))
 
 
+def test_one_tensor_may_be_the_states_of_several_prompts(tmp_path):
+    rows, path = torch.arange(12.0).reshape(3, 4), tmp_path / "s.safetensors"
+    write_states(path, States((rows, rows, rows[:2]), 1))
+    assert [back.tolist() for back in read_states(path, layer=1)] == [rows.tolist(), rows.tolist(), rows[:2].tolist()]
+
+
 def test_keys_are_zero_padded_and_stay_in_order(tmp_path):
     arrays = tuple(torch.full((1, 2), float(n)) for n in range(120))
     path = tmp_path / "s.safetensors"

@@ -20,6 +20,9 @@ def audit(
     fingerprint: Annotated[
         int | None, typer.Option(help="Foreign states are so many projections of every row, drawn with --seed.")
     ] = None,
+    runs: Annotated[
+        int, typer.Option(help="Held-out prompts that the threshold is measured on; more speak of rarer rates.")
+    ] = 24,
     power: Annotated[bool, typer.Option("--power", help="Measure as well what the audit would notice.")] = False,
     no_special_tokens: NoSpecialTokens = False,
     output: Output = None,
@@ -71,6 +74,7 @@ def audit(
         tokenize(loaded, texts, special_tokens=not no_special_tokens),
         rate=rate,
         fingerprint=None if fingerprint is None else (fingerprint, seed),
+        runs=runs,
         power=power,
         files=[*(states_in(states) if states.is_dir() else [states]), *named],
         seed=seed,

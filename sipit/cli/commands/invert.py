@@ -131,11 +131,12 @@ def invert(
     language_model = load(model, dtype=dtype, device=device, seed=seed)
     from sipit.prompts.reading import tokenize
 
-    ids = None if truth is None else tokenize(language_model, truth, special_tokens=not no_special_tokens)
+    special = not no_special_tokens
+    ids = None if truth is None else tokenize(language_model, truth, special_tokens=special)
     if diagnose:
         from sipit.diagnosis.record import diagnosis_record
 
-        known = parse_tokens(language_model, prefix, "--prefix")
+        known = parse_tokens(language_model, prefix, "--prefix", special_tokens=special)
         found = _looked_at(language_model, states, ids, chosen)
         record = diagnosis_record(
             language_model,
@@ -153,7 +154,7 @@ def invert(
     if prefix is not None or suffix is not None or positions is not None:
         from sipit.inversion.record import partial_record
 
-        known = parse_tokens(language_model, prefix, "--prefix") or ()
+        known = parse_tokens(language_model, prefix, "--prefix", special_tokens=special) or ()
         if states is None and any(tuple(one[: len(known)]) != known for one in ids or ()):
             raise InvalidInput(
                 f"Expected the first tokens of every prompt as --prefix, but {list(known)} are those of another; "
@@ -165,7 +166,7 @@ def invert(
             truth=ids,
             positions=parse_positions(positions),
             prefix=known,
-            suffix=parse_tokens(language_model, suffix, "--suffix", end="behind") or (),
+            suffix=parse_tokens(language_model, suffix, "--suffix", special_tokens=special, end="behind") or (),
             tolerance=bound,
             budget=budget,
             seed=seed,
