@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from numerics.tensor_bytes import tensor_bytes
 from proofs.arguments import path_of
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
@@ -201,6 +200,8 @@ def opened_json(path: Path) -> dict[str, Any] | None:
 
 def sealed_tensors(tensors: "dict[str, torch.Tensor]", note: str = "") -> bytes:
     """A safetensors file of tensors, and of a note beside them."""
+    from numerics.tensor_bytes import tensor_bytes  # the checker needs no numerics, and imports this module
+
     plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     return tensor_bytes(plain, {_SEALED: f"{_seal(plain, note)} {note}"})
 

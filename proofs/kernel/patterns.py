@@ -50,20 +50,18 @@ def rows_are_free(*graphs: Graph) -> bool:
         graphs: of one network. What tokens index at one length is a table of theirs at every length: a row of it that
             is read without a token at another length would stay where it is when tokens are relabelled.
     """
-    read = [(graph, live(graph)) for graph in graphs]
-    rows = [{index for index in reached if _reads_rows(graph, graph.nodes[index])} for graph, reached in read]
-    tables = [
-        graph.nodes[graph.nodes[i].arguments[0]] for graph, found in zip(graphs, rows, strict=True) for i in found
+    uses = [
+        (_reads_rows(graph, node), place, graph.nodes[argument])
+        for graph in graphs
+        for node in map(graph.nodes.__getitem__, live(graph))
+        for place, argument in enumerate(node.arguments)
     ]
-    if any(table.operation != "parameter" for table in tables):
-        return False
+    tables = [read for by_row, place, read in uses if by_row and place == 0]
     names = {table.attributes.get("name") for table in tables}
-    return all(
-        index in found and place == (1 if node.operation == "tokens" else 0)
-        for (graph, reached), found in zip(read, rows, strict=True)
-        for index in reached
-        for place, node in enumerate(map(graph.nodes.__getitem__, graph.nodes[index].arguments))
-        if node.operation == "tokens" or (node.operation == "parameter" and node.attributes.get("name") in names)
+    return all(table.operation == "parameter" for table in tables) and all(
+        by_row and place == (1 if read.operation == "tokens" else 0)
+        for by_row, place, read in uses
+        if read.operation == "tokens" or (read.operation == "parameter" and read.attributes.get("name") in names)
     )
 
 

@@ -147,10 +147,9 @@ def _closest(certificate: Any, asked: _Question, names: Sequence[int], seed: int
         raise Rejected("the certificate of the closest tokens is of another kind, or of another number of bits")
     rows = [tuple(row["token_ids"]) for row in exact["prompts"]]
     places = {name: place for place, name in enumerate(names)}
-    if len(rows) > MOST_CHOSEN or any(row[:-1] != asked.prefix or row[-1] not in places for row in rows):
-        raise Rejected("the certificate of the closest tokens is of other prompts, or of too many")
-    if len({*rows}) < len(rows):
-        raise Rejected("the certificate of the closest tokens names one of them twice")
+    many = len(rows) > MOST_CHOSEN or len({*rows}) < len(rows)
+    if many or any(row[:-1] != asked.prefix or row[-1] not in places for row in rows):
+        raise Rejected("the certificate of the closest tokens is of other prompts, of too many, or of one twice")
     return [places[row[-1]] for row in rows], follows
 
 

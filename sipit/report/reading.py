@@ -14,6 +14,11 @@ def sequence(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def one_for_each(names: list[str], count: int) -> tuple[str, ...]:
+    """So many names, with a question mark where a damaged record has none."""
+    return tuple(names[at] if at < len(names) else "?" for at in range(count))
+
+
 def objects(value: Any) -> list[dict[str, Any]]:
     """The objects of a list."""
     return [entry for entry in sequence(value) if isinstance(entry, dict)]

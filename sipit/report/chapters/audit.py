@@ -22,7 +22,7 @@ from sipit.report.document import (
     Tone,
 )
 from sipit.report.generic import ROWS, rest
-from sipit.report.reading import mapping, objects, real, sequence, without
+from sipit.report.reading import mapping, objects, one_for_each, real, sequence, without
 from sipit.report.wording import count, do, number, plain
 
 M = Claim.MEASURED
@@ -77,7 +77,7 @@ def _map(drawn: dict[str, Any]) -> list[Block]:
     names = list(map(plain, sequence(drawn.get("prompts"))))
     beyond = sum(value is None or value > 1 for row in rows for value in row)
     described = f"Of {count(sum(map(len, rows)), 'row')}, {beyond} lie beyond what rounding explains."
-    chart = HeatMap("position", tuple(names), tuple(rows))
+    chart = HeatMap("position", one_for_each(names, len(rows)), tuple(rows))
     return [Figure("Row by row, prompts downwards: the score over what it may be", described, chart, M)]
 
 

@@ -20,7 +20,7 @@ from sipit.report.document import (
     Theme,
 )
 from sipit.report.generic import fields, rest
-from sipit.report.reading import integer, mapping, objects, real, sequence, string, without
+from sipit.report.reading import integer, mapping, objects, one_for_each, real, sequence, string, without
 from sipit.report.wording import count, number, plain
 
 M = Claim.MEASURED
@@ -95,7 +95,7 @@ def _map(names: list[str], drawn: dict[str, Any]) -> list[Block]:
         Figure(
             f"Where they part: prompt {plain(drawn.get('prompt'))}, layers downwards",
             f"Of {count(total, 'cell')}, each a layer and a position, {beyond} lie beyond what rounding explains.",
-            HeatMap("position", tuple(names[at] if at < len(names) else "?" for at in range(len(rows))), tuple(rows)),
+            HeatMap("position", one_for_each(names, len(rows)), tuple(rows)),
             M,
         )
     ]
