@@ -15,7 +15,8 @@ _V1 = {
     "memory.max": ("memory.limit_in_bytes",),
     "memory.current": ("memory.usage_in_bytes",),
 }
-_DROPPED = ("inactive_file", "total_inactive_file")  # of memory.stat: pages of files that go first, by version
+# Of memory.stat, by version: pages of files, which are given up before anything else is; those read twice are active.
+_DROPPED = (("inactive_file", "active_file"), ("total_inactive_file", "total_active_file"))
 _MMAP_THRESHOLD = -3  # the name of the option in malloc.h
 _LARGE = 8 * 2**20  # bytes; where smaller blocks are given back at once, fetching them anew takes a third of the time
 
@@ -67,7 +68,7 @@ def _numbers(folder: Path, name: str, *, first: bool) -> list[float]:
 def _dropped(folder: Path, *, first: bool) -> float:
     """Bytes of a group's memory that only keep files at hand, and are given up before anything else is."""
     named = [line.split() for line in _lines(folder / "memory.stat")]
-    return sum(float(words[1]) for words in named if words[0] == _DROPPED[first])
+    return sum(float(words[1]) for words in named if words[0] in _DROPPED[first])
 
 
 def _lines(path: Path) -> list[str]:

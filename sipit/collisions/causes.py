@@ -66,6 +66,9 @@ class StandAlone:
     _kept: dict[tuple[Layer, tuple[int, ...]], tuple[NDArray[np.float64], NDArray[np.float64]]] = field(
         default_factory=dict[tuple[Layer, tuple[int, ...]], tuple[NDArray[np.float64], NDArray[np.float64]]]
     )
+    _rounding: dict[tuple[Layer, tuple[int, ...]], float] = field(
+        default_factory=dict[tuple[Layer, tuple[int, ...]], float]
+    )
 
     @classmethod
     def of(cls, model: LanguageModel) -> "StandAlone":
@@ -91,10 +94,13 @@ class StandAlone:
 
     def rounding(self, ids: Sequence[int], layer: Layer) -> float:
         """How far the float64 run errs where parts of it are in float32: the largest absolute L2 of perturbed runs."""
-        tokens = torch.tensor(ids, device=self.model.device)
-        unit = rounding_unit(torch.float32, device=tokens.device)
-        runs = perturbed_runs(Network(self.reference, layer), tokens, unit, samples=PERTURBED)[:, -1]
-        return float((runs[1:] - runs[0]).norm(dim=1).max())
+        key = layer, tuple(ids)
+        if key not in self._rounding:
+            tokens = torch.tensor(ids, device=self.model.device)
+            unit = rounding_unit(torch.float32, device=tokens.device)
+            runs = perturbed_runs(Network(self.reference, layer), tokens, unit, samples=PERTURBED)[:, -1]
+            self._rounding[key] = float((runs[1:] - runs[0]).norm(dim=1).max())
+        return self._rounding[key]
 
 
 def explain(

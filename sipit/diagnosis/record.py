@@ -9,7 +9,7 @@ import torch
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.diagnosis.conventions import Diagnostician
-from sipit.diagnosis.findings import Diagnosis
+from sipit.diagnosis.findings import Cause, Diagnosis
 from sipit.models import LanguageModel
 from sipit.models.network import Layer, Network
 from sipit.noise.tolerance import Tolerance
@@ -78,12 +78,17 @@ def _arithmetic(diagnostician: Diagnostician) -> str:
 
 def _tolerance(found: Sequence[Diagnosis]) -> dict[str, Any] | None:
     """The largest that rows were held against, and the arithmetic whose noise it comes from; None where none was."""
-    held = [(one.tolerance, one.arithmetic) for one in found if one.tolerance is not None]
-    if not held:
-        return None
-    value, arithmetic = max(held, key=lambda one: one[0])
-    told = f"the noise of {arithmetic or 'coarser numbers'} on short prompts, in the distance of directions"
-    return asdict(Tolerance(value, "measured", told, damped=True))
+    held = [_held(one, one.tolerance) for one in found if one.tolerance is not None]
+    return asdict(max(held, key=lambda one: one.value)) if held else None
+
+
+def _held(one: Diagnosis, value: float) -> Tolerance:
+    """What a prompt was held against: disguises are of plain distances and the model's own arithmetic."""
+    if one.cause is Cause.DISGUISED:
+        told = "the noise of this arithmetic on short prompts, in the relative distance, and the grid of the values"
+        return Tolerance(value, "measured", told)
+    told = f"the noise of {one.arithmetic} on short prompts, in the distance of directions"
+    return Tolerance(value, "measured", told, damped=True)
 
 
 def _first_run(diagnosis: Diagnosis) -> int:

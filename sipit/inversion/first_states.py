@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from numerics.dtypes import name_of
-from sipit.cache import keep_tensors, kept_tensors, measured_with
+from sipit.cache import forget, keep_tensors, kept_tensors, measured_with
 from sipit.inversion.wanted import Candidates
 from sipit.models.network import Network
 
@@ -74,6 +74,13 @@ class FirstStates:
             states[known] = self.table[tokens[known]].to(states.dtype)
             done |= run | known
         return states
+
+    def forget(self) -> None:
+        """Drops all states, and what is kept of them: they are not those of plain runs."""
+        self.known.zero_()
+        self._asked.zero_()
+        self._kept = False
+        forget(self.key)
 
     def enter(self, positions: torch.Tensor, tokens: torch.Tensor, states: torch.Tensor) -> None:
         """Remembers the states of those tokens that stand at the first position; keeps all once all are known."""

@@ -113,6 +113,8 @@ class Inverter:
     budget: float
     tolerances: Mapping[Format, Tolerance] = field(default_factory=dict[Format, Tolerance])
     adaptive: bool = False  # fewer rivals where the policy finds them enough
+    # Lengths, and tokens found, behind which prefixes were seen to have the states that they have alone.
+    _as_alone: set[tuple[int, ...]] = field(default_factory=set[tuple[int, ...]])
 
     @classmethod
     def open(
@@ -246,7 +248,9 @@ class Inverter:
         inversion = _found(search)
         if inversion.outcome is Outcome.NOT_FOUND:
             settled = [token.token_id for token in inversion.tokens if token.token_id is not None]
-            expect_prefixes_as_alone(self.network, settled, search.length, self.tolerance.value)
+            if (search.length, *settled) not in self._as_alone:
+                expect_prefixes_as_alone(self.network, settled, search.length, self.tolerance.value)
+                self._as_alone.add((search.length, *settled))
         if inversion.outcome is Outcome.RECOVERED and not self._tells_places:
             return replace(inversion, note=PLACELESS)
         return inversion

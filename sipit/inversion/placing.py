@@ -52,7 +52,9 @@ def placed(
     own = truth if truth is not None and len(truth) == rows else None  # an id for every row
     if positions is not None and positions != "last" and len(positions) == rows > 0:
         named = list(positions)
-        return Placed(named, list(range(rows)), _at(named, prefix, own) if own is not None else _whole(truth, named))
+        return Placed(
+            named, list(range(rows)), _at(model, named, prefix, own) if own is not None else _whole(truth, named)
+        )
     begin = len(prefix)
     if own is not None:
         begin = 0 if _begins_at_the_start(model, states, number, prefix, own) else begin
@@ -72,15 +74,16 @@ def alike(model: LanguageModel, some: Sequence[int], others: Sequence[int]) -> b
     return one == other
 
 
-def agreed(prefix: Sequence[int], others: Mapping[int, int], source: str) -> dict[int, int]:
+def agreed(model: LanguageModel, prefix: Sequence[int], others: Mapping[int, int], source: str) -> dict[int, int]:
     """The tokens of a prefix and others by position; `source` is what errors call where those are from.
 
     Raises:
-        InvalidInput: a position at which they differ: neither is taken for right.
+        InvalidInput: a position at which they are of two classes: neither is taken for right.
     """
     known = dict(enumerate(prefix))
     for place, token in others.items():
-        if known.setdefault(place, token) != token:
+        two = {known.setdefault(place, token), token}
+        if len(two) > 1 and not (two <= set(range(model.vocabulary_size)) and alike(model, *([one] for one in two))):
             raise InvalidInput(
                 f"Expected one token at every position, but position {place} is {known[place]} by --prefix and {token} "
                 f"by {source}; correct one of them."
@@ -92,9 +95,11 @@ def _whole(truth: Sequence[int] | None, at: Sequence[int]) -> tuple[int, ...] | 
     return None if truth is None else tuple(truth[: at[-1] + 1])
 
 
-def _at(named: Sequence[int], prefix: Sequence[int], own: Sequence[int]) -> tuple[int, ...] | None:
+def _at(
+    model: LanguageModel, named: Sequence[int], prefix: Sequence[int], own: Sequence[int]
+) -> tuple[int, ...] | None:
     """The tokens up to the last position, where the prefix and the rows leave none of them out."""
-    known = agreed(prefix, dict(zip(named, own, strict=True)), "the ids beside the rows")
+    known = agreed(model, prefix, dict(zip(named, own, strict=True)), "the ids beside the rows")
     needed = range(max(named, default=-1) + 1)
     return tuple(known[position] for position in needed) if all(position in known for position in needed) else None
 

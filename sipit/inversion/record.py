@@ -148,7 +148,7 @@ def partial_record(
         for number, rows in enumerate(states):
             there = placed(model, states, number, positions, prefix, truth[number] if truth is not None else None)
             end = there.at[-1] + 1
-            known = agreed(prefix, dict(zip(range(end - len(suffix), end), suffix, strict=True)), "--suffix")
+            known = agreed(model, prefix, dict(zip(range(end - len(suffix), end), suffix, strict=True)), "--suffix")
             part = replace(states, arrays=(rows[there.chosen],), source=None)
             inversion = invert_rows(model, part, there.at, known, tolerance=tolerance, budget=budget, progress=progress)
             found.append(inversion if there.truth is None else _compared(model, inversion, there.truth))

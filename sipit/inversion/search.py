@@ -278,6 +278,8 @@ class Search:
             self.verifier.examine(position, self.working)
             sound = self.verifier.fits(position) or (yield from confirmed(self.verifier, self.working, position))
             if not sound:
+                if position == 0 and self.first is not None:
+                    self.first.forget()
                 return (yield from self._repair(position))
         if self.verifier.fits(position):
             self.working.append(self.verifier.trials[position].nearest)

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 
 import torch
 
+from numerics.networks.products import product_unit
 from sipit.inversion.decision import CLEAR, Condition, clearly_farther, condition, fits, least_margin, limit
 from sipit.inversion.local_probe import LocalProbe
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.rounding import size_of
 from sipit.inversion.standing import Tested
 from sipit.models import LanguageModel
+from sipit.models.abilities import UNITS
 from sipit.noise.distances import damping, quotient
 from sipit.noise.stored_steps import box_around, outside
 from sipit.noise.tolerance import Tolerance
@@ -162,12 +164,14 @@ class Verifier:
     def unmoved(self, position: int, token_ids: torch.Tensor, states: torch.Tensor) -> bool:
         """Whether candidates that were tested at a position say the same when they are run again.
 
-        None fits, and at least half lie where they lay, up to what is allowed: some may be ill-conditioned.
+        None fits, and at least half lie where they lay, up to what is allowed and to rounding, which is of their own
+        size and not of the observed row's: some may be ill-conditioned.
         """
-        trial, allowed = self.trials[position], self.limits[position]
+        trial, allowed, dtype = self.trials[position], self.limits[position], self.model.dtype
+        unit = product_unit(self.model.device) if dtype == torch.float32 else torch.finfo(dtype).eps
         before = trial.residuals[(trial.token_ids == token_ids[:, None]).long().argmax(1)]
         again = self.residuals(torch.full_like(token_ids, position), states)
-        moved = (again - before).abs() > allowed
+        moved = (again - before).abs() > allowed + UNITS * unit * (1 + again)
         return not bool(fits(again, allowed).any()) and bool(moved.double().mean() <= 0.5)
 
     def forget(self, position: int) -> None:

@@ -16,7 +16,7 @@ from proofs.errors import Unsupported
 Side = Literal["left", "right"]
 
 _AGREE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.3}  # relative
-_UNITS = 32  # of rounding between two ways of computing a state that is not ill-conditioned; up to 20 were seen
+UNITS = 32  # of rounding between two ways of computing a state that is not ill-conditioned; up to 20 were seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,6 @@ def agree_closely(plain: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) 
     apart, size = (plain - other).norm(dim=-1), plain.norm(dim=-1)
 
     def within(unit: float) -> bool:
-        return bool((apart <= _UNITS * unit * size).double().mean() >= 0.5)
+        return bool((apart <= UNITS * unit * size).double().mean() >= 0.5)
 
     return within(torch.finfo(dtype).eps) or (dtype == torch.float32 and within(product_unit(plain.device)))

@@ -14,6 +14,7 @@ from sipit.diagnosis.conventions import Diagnostician
 from sipit.diagnosis.disguises.coordinates import undo_choice
 from sipit.diagnosis.disguises.evidence import Vocabulary
 from sipit.diagnosis.findings import Cause
+from sipit.diagnosis.record import diagnosis_record
 from sipit.diagnosis.sites import Site
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
@@ -48,6 +49,13 @@ def states(family, prompt=PROMPT, layer=LAYER):
 
 def of_another_seed():
     return sipit.capture(sipit.load_model("tiny-llama", seed=1), [PROMPT], layer=LAYER)[0]
+
+
+def test_the_tolerance_of_a_record_is_of_the_distance_in_which_a_disguise_was_found():
+    plain = states("llama")
+    for rows, damped, distance in ((plain[:, drawn(plain.shape[1])], False, "relative"), (plain, True, "directions")):
+        told = diagnosis_record(tiny("llama"), [rows], claimed=LAYER).result["tolerance"]
+        assert told["damped"] is damped and distance in told["derived_from"] and "None" not in told["derived_from"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -228,7 +228,7 @@ def test_no_limit_is_none(tmp_path, lines, files):
 
 USED = [  # the groups, and what they call the limit, what is used, what can be dropped, and what says less of it
     ("0::/a/b\n", "a/memory.", ("max", "current"), "inactive_file {}\ntotal_inactive_file 3\n"),
-    ("0::/\n", "memory.", ("max", "current"), "inactive_file {}\n"),
+    ("0::/\n", "memory.", ("max", "current"), "inactive_file 0\nactive_file {}\n"),
     ("4:memory:/c/d\n", "memory/c/memory.", ("limit_in_bytes", "usage_in_bytes"),
      "inactive_file 3\ntotal_inactive_file {}\n"),
 ]  # fmt: skip

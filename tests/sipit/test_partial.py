@@ -275,8 +275,16 @@ def test_what_contradicts_the_prefix_is_refused_in_a_sentence_that_names_both(op
 
 @given(length=st.integers(1, 5), tail=st.integers(1, 5))
 def test_a_prefix_and_a_suffix_that_agree_may_overlap(length, tail):
-    known = agreed(PROMPT[:length], dict(list(enumerate(PROMPT))[-tail:]), "--suffix")
+    known = agreed(SMALL, PROMPT[:length], dict(list(enumerate(PROMPT))[-tail:]), "--suffix")
     assert known == {n: token for n, token in enumerate(PROMPT) if n < length or n >= 5 - tail}
+
+
+def test_tokens_of_one_class_contradict_nothing():
+    twins = build_model(Architecture("llama"), Weights(0, (EqualRows(5, 9),)))
+    assert agreed(twins, [5, 6], {0: 9}, "--suffix") == {0: 5, 1: 6}
+    for other in (6, twins.vocabulary_size, -1):
+        with pytest.raises(InvalidInput, match="position 0 is 5 by --prefix"):
+            agreed(twins, [5, 6], {0: other}, "--suffix")
 
 
 def test_a_prefix_of_another_prompt_is_refused(capsys):

@@ -1,14 +1,18 @@
 """Candidates behind a prefix have the states of plain runs, whatever is shared."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sipit
+from sipit.inversion.inverter import Inverter
 from sipit.models.architecture import Scaled
 from sipit.models.network import Network
 from sipit.models.tiny import drawn_module, tiny_config, tiny_tokenizer
+from sipit.prefix import packed
 from sipit.prefix.choice import prefix_opener
 from sipit.prefix.kinds import CachedPrefix, RecomputedPrefix
 from sipit.prefix.packed import PackedPrefix, candidates_together, extend_together
@@ -124,6 +128,44 @@ def test_no_window_makes_states_those_of_no_prompt(policy, monkeypatch):
     monkeypatch.setattr("sipit.prefix.packed.Tried.note", lambda *_: True)
     found = sipit.invert(model, states, policy=policy, tolerance=1e-5)
     assert [inversion.token_ids for inversion in found] == prompts
+
+
+@pytest.mark.parametrize("smallest", [1, 8192], ids=["with the table", "without"])
+def test_first_states_that_are_not_of_plain_runs_are_neither_used_nor_kept(smallest, monkeypatch):
+    """Packing that goes wrong once it was chosen, at the first position: the table of its states is run anew."""
+    model, prompt = tiny("llama"), [3, 10, 17, 24]
+    states = sipit.capture(model, [prompt], layer=2)
+    monkeypatch.setattr("sipit.inversion.first_states.SMALLEST", smallest)
+    opener = prefix_opener(Network(model, 2))
+    monkeypatch.setattr("sipit.inversion.inverter.prefix_opener", lambda network: opener)
+    run = packed._run_candidates
+    monkeypatch.setattr("sipit.prefix.packed._run_candidates", lambda parts: [1.05 * states for states in run(parts)])
+    for _ in range(2):  # the second time with what was kept
+        (found,) = sipit.invert(model, states, policy="nearest", tolerance=1e-5)
+        assert found.token_ids == prompt
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-8), ("bfloat16", 1e-4)])
+def test_rounding_is_no_reason_to_refuse_or_to_pack_no_more(dtype, tolerance):
+    """Not of a tolerance that asks for less, nor of a row that is small beside the states of the model."""
+    model = tiny("llama", dtype)
+    rows = torch.randn(8, model.width, generator=torch.Generator().manual_seed(0))
+    (found,) = sipit.invert(model, sipit.States((rows,), layer=2), policy="nearest", tolerance=tolerance)
+    assert found.outcome == "not_found"
+    prompt = list(range(40, 70))
+    (own,) = sipit.capture(model, [prompt], layer=2)
+    shrunk = sipit.States((torch.where(torch.arange(30)[:, None] == 25, own / 1000, own),), layer=2)
+    inverter = Inverter.open(model, shrunk, policy="nearest")
+    tried = []
+    opened = inverter.open_prefix
+
+    def opening(network):
+        tried.append(opened(network))
+        return tried[-1]
+
+    (found,) = replace(inverter, open_prefix=opening).invert_all(shrunk)
+    assert found.token_ids[:25] == prompt[:25] and found.token_ids[25] is None
+    assert all(prefix.tried.agrees for prefix in tried)
 
 
 def test_packing_that_turns_out_wrong_farther_back_is_given_up():

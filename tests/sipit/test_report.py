@@ -350,11 +350,13 @@ def test_states_that_collide_in_a_format_void_its_record_and_its_page_says_so():
     for one in result["formats"]:
         one |= {"first_layer_void": None, "wrong": 0, "collisions": 0}
     assert verdict_of(result) is Verdict.HELD
-    result["formats"][0]["collisions"] = 3
+    result["formats"][0]["collisions"] = 5  # of which most pairs are one at two layers
+    for layer, pairs in zip(result["formats"][0]["layers"], (2, 3), strict=True):
+        layer["collisions"] = pairs
     assert verdict_of(result) is Verdict.VOID
     text = Page(render([replace(record, result=result, verdict=Verdict.VOID)], format="html")).text
     assert "some gave different prompts one state." in text and "reach the margin at some" not in text
-    assert f"3 pairs of prompts of tiny-llama have one state in {result['formats'][0]['format']}" in text
+    assert f"3 pairs of prompts of tiny-llama have one state in {result['formats'][0]['format']} at layer 2" in text
 
 
 @pytest.mark.slow

@@ -97,8 +97,8 @@ def _findings(record: Record, ran: list[dict[str, Any]]) -> Findings:
     wrong = sum(integer(one.get("wrong")) or 0 for one in ran)
     broken = (
         *(
-            f"{count(pairs, 'pair')} of prompts of {subject} have one state in {name}"
-            for name, pairs in _collisions(ran)
+            f"{count(pairs, 'pair')} of prompts of {subject} have one state in {name}{where}"
+            for name, pairs, where in _collisions(ran)
         ),
         f"{_USED} of {subject} reaches the margin in {', '.join(void)}" if void else "",
         f"{count(wrong, 'prompt')} of {subject} came back wrong from rounded states" if wrong else "",
@@ -133,9 +133,19 @@ def _void_by(ran: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _collisions(ran: list[dict[str, Any]]) -> list[tuple[str, int]]:
-    """The formats with bit-identical states, known families set apart, and how many pairs over all layers."""
-    return [(plain(one.get("format")), pairs) for one in ran if (pairs := integer(one.get("collisions")) or 0)]
+def _collisions(ran: list[dict[str, Any]]) -> list[tuple[str, int, str]]:
+    """The formats with bit-identical states, known families set apart; how many pairs at the worst layer, and where.
+
+    The sum over the layers, which a record has beside them, counts a pair at each anew.
+    """
+    found: list[tuple[str, int, str]] = []
+    for one in ran:
+        total = integer(one.get("collisions")) or 0
+        layers = [(integer(at.get("collisions")) or 0, plain(at.get("layer"))) for at in objects(one.get("layers"))]
+        pairs, layer = max(layers, key=lambda entry: entry[0], default=(0, ""))
+        if total:
+            found.append((plain(one.get("format")), pairs or total, f" at layer {layer}" if pairs else ""))
+    return found
 
 
 def _sentences(result: Mapping[str, Any], ran: list[dict[str, Any]]) -> list[Paragraph]:
@@ -152,7 +162,8 @@ def _sentences(result: Mapping[str, Any], ran: list[dict[str, Any]]) -> list[Par
         f"Margins are over {whole} in float32; noise is the distance from the same model in float64, and the rounding "
         "of float32 that of the true state among those of the scan.",
         f"Prompts that came back with a wrong token: {wrong or 'none'}.",
-        f"Pairs of prompts with bit-identical states: {sum(pairs for _, pairs in _collisions(ran)) or 'none'}.",
+        "Pairs of prompts with bit-identical states, at the worst layer of a format: "
+        f"{max((pairs for _, pairs, _ in _collisions(ran)), default=0) or 'none'}.",
         f"The matrices of the blocks already lie on the grid of {', '.join(degenerate)} and were not tested by it; "
         "what is seen there comes from the embedding rows, or from operations that are rounded too."
         if degenerate
