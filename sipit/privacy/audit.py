@@ -27,6 +27,7 @@ from sipit.states.files import States, check_states
 
 _SPEAKS = 0.5  # relative distance that a row's threshold must stay below to say anything: unrelated states are 1 apart
 _MANY = 10**7  # from here on a number of runs is told by its first digits
+_TAIL = 3  # an assumption: beyond what runs speak of, honest scores fall off at least as fast as this power
 _LINES = 16  # prompts of the map that a page draws
 
 
@@ -36,8 +37,8 @@ class Answer:
 
     `first_bad_row` is the first beyond the threshold, `speaking` how many rows can say anything, `reason` why it is
     undecided, `ratios` the scores of the rows over the threshold. `beyond_all` says that a row lies beyond what is
-    exceeded at half the rate by any of all prompts, where each has its share of that; None where so rare a share is
-    beyond what was seen (`Threshold.needed`).
+    exceeded at half the rate by any of all prompts, where each has its share of that. Where no run speaks of so rare a
+    share (`Threshold.needed`), it is said of the threshold times (rate / share)^(1/3).
     """
 
     answer: str
@@ -47,7 +48,7 @@ class Answer:
     speaking: int
     first_bad_row: int | None
     reason: str | None = None
-    beyond_all: bool | None = False
+    beyond_all: bool = False
     ratios: tuple[float, ...] = ()
 
 
@@ -83,8 +84,7 @@ class Audit(Shown):
 
         Each prompt has its rate: of a hundred honest ones some are called inconsistent. So more must be inconsistent
         than a binomial law has, or one must lie far enough out for all of them together: two tests, each at half the
-        rate, since either may be failed by chance. One prompt alone has one test, and so have many of which no run
-        says how far the farthest lies.
+        rate, since either may be failed by chance. One prompt alone has one test.
         """
         count = self.inconsistent > 0 and self._chance <= self._rate_of_count
         farthest = any(one.beyond_all for one in self.answers)
@@ -92,11 +92,11 @@ class Audit(Shown):
 
     @property
     def _farthest_is_known(self) -> bool:
-        return any(one.beyond_all is not None for one in self.answers)
+        return self.threshold.speaks_of(_share(self.rate, len(self.answers)))
 
     @property
     def _rate_of_count(self) -> float:
-        return self.rate / 2 if len(self.answers) > 1 and self._farthest_is_known else self.rate
+        return self.rate / 2 if len(self.answers) > 1 else self.rate
 
     @property
     def _chance(self) -> float:
@@ -112,10 +112,10 @@ class Audit(Shown):
         many = f"{bad} of {prompts} prompts inconsistent is what honest ones show at a rate of {self.rate} each"
         if self._farthest_is_known:
             return f"{many}, and none of them lies far"
-        runs = _runs(self.threshold.needed(_share(self.rate, prompts)))
+        runs, times = _runs(self.threshold.needed(_share(self.rate, prompts))), _times(prompts)
         return (
-            f"{many}; how far the farthest of so many lies takes {runs}, and there are {self.threshold.runs}: "
-            "name more with --runs"
+            f"{many}, and none lies {times:.3g} times beyond; how far the farthest of so many lies takes {runs}, "
+            f"and there are {self.threshold.runs}: name more with --runs"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -133,13 +133,16 @@ class Audit(Shown):
         }
 
     def _together(self) -> dict[str, Any]:
-        """What is said of all prompts together: by their count, and by the farthest where runs speak of it."""
-        share = _share(self.rate, len(self.answers))
+        """What is said of all prompts together: by their count, and by the farthest."""
+        share, known = _share(self.rate, len(self.answers)), self._farthest_is_known
+        assumed = f"beyond the runs honest scores fall off as the power {_TAIL} at least"
         return {
             "refuted_by": list(self.refuted_by),
             "count": {"inconsistent": self.inconsistent, "chance": self._chance, "rate": self._rate_of_count},
             "farthest": {
-                "known": self._farthest_is_known, "rate_of_each": share, "runs_needed": self.threshold.needed(share)},
+                "known": known, "assumed": None if known else assumed, "rate_of_each": share,
+                "times_the_threshold": None if known else _times(len(self.answers)),
+                "runs_needed": self.threshold.needed(share)},
         }  # fmt: skip
 
     def to_record(self) -> Record:
@@ -200,6 +203,11 @@ def _share(rate: float, prompts: int) -> float:
     return rate if prompts == 1 else rate / 2 / prompts
 
 
+def _times(prompts: int) -> float:
+    """How often the threshold is exceeded at each one's share of the rate at most, if tails fall off as assumed."""
+    return 1.0 if prompts == 1 else float((2 * prompts) ** (1 / _TAIL))
+
+
 def _runs(needed: int) -> str:
     return f"{needed if needed < _MANY else f'{needed:.3g}'} calibration runs of each way"
 
@@ -256,9 +264,9 @@ def _answer(
     elif not bad and not speaking:
         reason = "rounding spreads every row as far as unrelated states are apart; 1 row that speaks is needed"
     answer = "undecided" if reason is not None else "inconsistent" if bad else "consistent"
-    share, far = _share(rate, prompts), None
-    if threshold.speaks_of(share):
-        far = answer == "inconsistent" and not bool((scores <= threshold.at(share, len(tokens))).all())
+    known = threshold.speaks_of(_share(rate, prompts))
+    farthest = threshold.at(_share(rate, prompts), len(tokens)) if known else most * _times(prompts)
+    far = answer == "inconsistent" and not bool((scores <= farthest).all())
     ratios = tuple(torch.where(scores == 0, 0.0, scores / most).tolist())  # where nothing rounds, 0 is allowed
     first = bad[0] if bad else None
     return Answer(answer, float(scores.max()), most, len(tokens), speaking, first, reason, far, ratios)
