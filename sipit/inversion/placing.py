@@ -82,10 +82,10 @@ def agreed(model: LanguageModel, prefix: Sequence[int], others: Mapping[int, int
     """
     known = dict(enumerate(prefix))
     for place, token in others.items():
-        two = {known.setdefault(place, token), token}
-        if len(two) > 1 and not (two <= set(range(model.vocabulary_size)) and alike(model, *([one] for one in two))):
+        other, ids = known.setdefault(place, token), range(model.vocabulary_size)
+        if other != token and not (other in ids and token in ids and alike(model, [other], [token])):
             raise InvalidInput(
-                f"Expected one token at every position, but position {place} is {known[place]} by --prefix and {token} "
+                f"Expected one token at every position, but position {place} is {other} by --prefix and {token} "
                 f"by {source}; correct one of them."
             )
     return known

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from numerics.networks.products import product_unit
 from sipit.inversion.decision import CLEAR, Condition, clearly_farther, condition, fits, least_margin, limit
 from sipit.inversion.local_probe import LocalProbe
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
@@ -22,6 +21,7 @@ from sipit.inversion.standing import Tested
 from sipit.models import LanguageModel
 from sipit.models.abilities import UNITS
 from sipit.noise.distances import damping, quotient
+from sipit.noise.spread import rounding_unit
 from sipit.noise.stored_steps import box_around, outside
 from sipit.noise.tolerance import Tolerance
 from sipit.observations.near_tokens import NearTokens
@@ -167,8 +167,8 @@ class Verifier:
         None fits, and at least half lie where they lay, up to what is allowed and to rounding, which is of their own
         size and not of the observed row's: some may be ill-conditioned.
         """
-        trial, allowed, dtype = self.trials[position], self.limits[position], self.model.dtype
-        unit = product_unit(self.model.device) if dtype == torch.float32 else torch.finfo(dtype).eps
+        trial, allowed = self.trials[position], self.limits[position]
+        unit = rounding_unit(self.model.dtype, device=self.model.device)
         before = trial.residuals[(trial.token_ids == token_ids[:, None]).long().argmax(1)]
         again = self.residuals(torch.full_like(token_ids, position), states)
         moved = (again - before).abs() > allowed + UNITS * unit * (1 + again)

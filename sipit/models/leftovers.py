@@ -183,12 +183,12 @@ def check_numbers(
     # Tables of whole numbers may be stored under older names, as those by which DeepSeek V4 chooses experts are.
     tables = {(key.split(".")[-1], tuple(value.shape)) for key, value in own if not value.is_floating_point()}
     kept = [tensor for tensor in tensors if used(tensor.name)]
-    for key, kind, shape in ((tensor.name, tensor.dtype, tensor.shape) for tensor in kept):
-        unpacked = elsewhere and (key.split(".")[-1], tuple(shape)) not in tables
-        if kind in _WHOLE_NUMBERS and floating.get(_place(module, key, taken_off), unpacked):
+    for tensor in kept:
+        unpacked = elsewhere and (tensor.name.split(".")[-1], tuple(tensor.shape)) not in tables
+        if tensor.dtype in _WHOLE_NUMBERS and floating.get(_place(module, tensor.name, taken_off), unpacked):
             raise Unsupported(
-                f"Expected floating-point weights in {name}, but {key} is stored as {kind} and its configuration names "
-                "no quantisation that the library knows; dequantise the model, and save it again."
+                f"Expected floating-point weights in {name}, but {tensor.name} is stored as {tensor.dtype} and its "
+                "configuration names no quantisation that the library knows; dequantise the model, and save it again."
             )
     short = sorted({tensor.dtype for tensor in kept if tensor.dtype.startswith("F8")})
     if short:

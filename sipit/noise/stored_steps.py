@@ -78,13 +78,13 @@ def _coarse_box(values: torch.Tensor) -> Box | None:
     """`coarse_box` of values (T, n) in float64."""
     half = half_type(values)
     # What was in few bits may have been rounded once more, to the half type that holds it now.
-    moved = torch.zeros_like(values) if half is None else _float_steps(values, half) / 2
+    moved = torch.zeros_like(values) if half is None else float_steps(values, half) / 2
     found = _on_integers(values, moved)
     eight = next((dtype for dtype in _EIGHT_BITS if bool((values.to(dtype).double() == values).all())), None)
     if eight is not None and (found is not None or not _few(values)):
         size = values.abs()
         ends = torch.where(size == size.amax(1, keepdim=True), values.sign(), 0.0)
-        found = _wider(found, Box(_float_steps(values, eight) / 2, ends))
+        found = _wider(found, Box(float_steps(values, eight) / 2, ends))
     # A few 8-bit floating-point numbers of near size are whole steps of the smallest, which are none of the others.
     floats = _on_scaled_floats(values, moved)
     return found if floats is None else _wider(found, floats)
@@ -140,7 +140,7 @@ def box_around(rows: torch.Tensor, within: float) -> Box:
     stored = grid_type(rows)
     if stored == torch.float64:
         return point(rows)
-    steps = _float_steps(rows.double(), stored) * within
+    steps = float_steps(rows.double(), stored) * within
     return Box(steps, torch.zeros_like(steps))
 
 
@@ -160,7 +160,7 @@ def _few(values: torch.Tensor) -> bool:
     return len(values.unique()) < _EVIDENCE
 
 
-def _float_steps(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def float_steps(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """The distance from every value to the next of a floating-point type."""
     limits = torch.finfo(dtype)
     exponent = torch.frexp(values.abs().clamp_min(limits.smallest_normal)).exponent - 1

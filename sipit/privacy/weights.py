@@ -7,6 +7,7 @@ from torch import nn
 
 from numerics.formats.conversion import effective_weight
 from sipit.models import LanguageModel
+from sipit.noise.stored_steps import float_steps
 
 _FORMATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -85,7 +86,7 @@ def _rounded(weight: torch.Tensor, rounded: torch.Tensor, dtype: torch.dtype) ->
         return False
     # What the coarsest type that has these numbers may have been given: up to half a step away. Rounding keeps order,
     # so that the numbers between what it makes of the two ends are all that it makes of anything between them.
-    half = 0.0 if kept[-1] is torch.float64 else _step(weight, kept[-1]) / 2
+    half = 0.0 if kept[-1] is torch.float64 else float_steps(weight, kept[-1]) / 2
     ways = [(dtype,), *((each, dtype) for each in finer), *((dtype, each) for each in finer)]
     return any(
         torch.equal(_through(rounded, way), rounded)
@@ -101,17 +102,12 @@ def _through(values: torch.Tensor, way: tuple[torch.dtype, ...]) -> torch.Tensor
     return values.double()
 
 
-def _step(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """How far the numbers of a type lie apart around values in float64."""
-    about = torch.finfo(dtype)
-    _, exponent = torch.frexp(values.abs().clamp_min(about.smallest_normal))
-    return torch.ldexp(torch.full_like(values, about.eps / 2), exponent)
-
-
 def a_step_apart(one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
     """Whether two tensors in float64 hold numbers of a type that are at most a step of it apart."""
     held = all(torch.equal(_through(each, (dtype,)), each) for each in (one, other))
-    return held and bool(((one - other).abs() <= torch.maximum(_step(one, dtype), _step(other, dtype))).all())
+    return held and bool(
+        ((one - other).abs() <= torch.maximum(float_steps(one, dtype), float_steps(other, dtype))).all()
+    )
 
 
 def rounds_alike(first: LanguageModel, second: LanguageModel, dtype: torch.dtype) -> bool:
