@@ -111,7 +111,10 @@ def _on_scaled_floats(values: torch.Tensor, moved: torch.Tensor) -> Box | None:
         for kind in FLOATS:
             scale = scales(groups, errors, kind)
             if scale is not None:
-                return Box(whole(scaled_steps(groups, scale, kind)) / 2 + moved, whole(_ends(groups)))
+                # Of values that were rounded since, the scale is known no better than they are.
+                unsure = torch.where(groups == 0, 0.0, errors / groups.abs()).amax(1, keepdim=True)
+                steps = scaled_steps(groups, scale, kind) * (1 + unsure)
+                return Box(whole(steps) / 2 + moved, whole(_ends(groups)))
     return None
 
 
