@@ -299,7 +299,10 @@ def fuzzing_record(
 
     Args:
         model: what is inverted.
-        layer, examples, longest, seed: as for `fuzz`.
+        layer: as for `fuzz`.
+        examples: as for `fuzz`.
+        longest: as for `fuzz`.
+        seed: as for `fuzz`.
         policy: the order of the candidates.
         keep: folder of the failures, which must be writable; None for that of the cache.
         options: of the command lines that repeat a failure: the model and how it runs.

@@ -70,6 +70,20 @@ def lines_of_code(path: Path) -> int:
     return len(written)
 
 
+def parameters(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
+    """Of a function; of a class those of its `__init__`, or its fields."""
+    if isinstance(node, ast.ClassDef):
+        fields = {
+            one.target.id for one in node.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+        }
+        made = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
+        return fields.union(*map(parameters, made))
+    every = node.args
+    stars = {f"*{every.vararg.arg}"} if every.vararg else set[str]()
+    stars |= {f"**{every.kwarg.arg}"} if every.kwarg else set[str]()
+    return stars | {one.arg for one in (*every.posonlyargs, *every.args, *every.kwonlyargs)}
+
+
 def test_the_kernel_is_read_in_a_day() -> None:
     """What `CONTRIBUTING.md` says of it, to a hundred lines or so."""
     told = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -113,6 +127,16 @@ def test_the_architecture_page_has_every_room() -> None:
         path.name for package in PACKAGES for path in (ROOT / package).iterdir() if (path / "__init__.py").exists()
     }
     assert {room for room in rooms if f"| `{room}` |" not in text} == set()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings_describe_parameters_by_their_names(name: str) -> None:
+    """The site is built strictly: an entry under `Args:` that is no parameter ends it."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            listed = re.search(r"^Args:\n((?: .*\n?|\n)+)", ast.get_docstring(node) or "", re.MULTILINE)
+            described = set(re.findall(r"^    (\S.*?):", listed[1], re.MULTILINE)) if listed else set[str]()
+            assert described <= parameters(node), node.name
 
 
 def test_no_test_file_imports_from_another() -> None:

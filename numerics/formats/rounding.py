@@ -47,7 +47,7 @@ def add_noise(relative: float, *parts: Any) -> Rounding:
     """Adds a Gaussian vector whose expected norm is `relative` times that of the row.
 
     Args:
-        parts: what names the draw (see `chance_of`); other parts draw another direction, the same ones the same.
+        *parts: what names the draw (see `chance_of`); other parts draw another direction, the same ones the same.
     """
 
     def noisy(states: torch.Tensor) -> torch.Tensor:

@@ -36,7 +36,7 @@ def new_text_model(config: Any, **options: Any) -> Any:
 
     Args:
         config: one that `text_part` returns.
-        options: of `from_config`, such as `dtype` and `attn_implementation`.
+        **options: of `from_config`, such as `dtype` and `attn_implementation`.
     """
     from transformers import AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING

@@ -142,7 +142,12 @@ def claim_of(
     """What follows where every pattern has the outcome that is written beside it.
 
     Args:
-        graphs, outcomes, context, bos, zeroed, silenced: as in the certificate.
+        graphs: as in the certificate.
+        outcomes: as in the certificate.
+        context: as in the certificate.
+        bos: as in the certificate.
+        zeroed: as in the certificate.
+        silenced: as in the certificate.
         named: the digest of all graphs, as they stand there.
         points: where states were evaluated already, by seed, on the same graphs.
         longer: pairs of prompts beyond the context.

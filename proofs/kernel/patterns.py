@@ -47,7 +47,7 @@ def rows_are_free(*graphs: Graph) -> bool:
     """Whether relabelling tokens permutes parameters: tokens only select rows of tables that nothing else reads.
 
     Args:
-        graphs: of one network. What tokens index at one length is a table of theirs at every length: a row of it that
+        *graphs: of one network. What tokens index at one length is a table of theirs at every length: a row of it that
             is read without a token at another length would stay where it is when tokens are relabelled.
     """
     uses = [

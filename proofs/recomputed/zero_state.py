@@ -43,8 +43,9 @@ def from_zero_state(
         second: H(0), exact rationals.
         rate: eta.
         square: |w|^2.
-        zero, base: the forms of H at zero and at the base point, which serves where the determinant at zero is 0 and
-            the map is analytic in between: for heavy ball, and for the first step of Adam.
+        zero: the forms of H at zero.
+        base: those at the base point, which serves where the determinant at zero is 0 and the map is analytic in
+            between: for heavy ball, and for the first step of Adam.
     """
     return [_steps(rule, second, count, rate, square, zero, base) for count in range(1, STEPS + 1) if rule in NAMES]
 

@@ -79,7 +79,8 @@ def check_model(
         layer: number of blocks; None for all of them, before the final norm.
         attention: the implementation that is captured.
         seed: draws the parameters of a tiny model.
-        dtype, device: how a model with weights is loaded; `auto` takes the type that they are stored in.
+        dtype: of a model with weights; `auto` takes the type that they are stored in.
+        device: of a model with weights.
         nearest: find the exact nearest pair of embedding rows, however large the table.
         stages: called as the work goes on, with how far it is.
 

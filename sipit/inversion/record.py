@@ -51,7 +51,11 @@ def inversion_record(
         model: whose states they are.
         states: one (T, d) tensor per prompt.
         truth: the true token ids, to compare with; by default those that another program stored beside the states.
-        policy, tolerance, full_margin, rivals, budget: as for `sipit.invert`.
+        policy: as for `sipit.invert`.
+        tolerance: as for `sipit.invert`.
+        full_margin: as for `sipit.invert`.
+        rivals: as for `sipit.invert`.
+        budget: as for `sipit.invert`.
         elsewhere: who inverts, if not this process; it is given the states as the model has them.
         seed: of what was drawn before, for the record.
         stages: called as the work goes on, with how far it is.
@@ -130,7 +134,13 @@ def partial_record(
     used (`sipit.inversion.placing`).
 
     Args:
-        model, states, truth, budget, seed, stages, watch: as for `inversion_record`.
+        model: as for `inversion_record`.
+        states: as for `inversion_record`.
+        truth: as for `inversion_record`.
+        budget: as for `inversion_record`.
+        seed: as for `inversion_record`.
+        stages: as for `inversion_record`.
+        watch: as for `inversion_record`.
         positions: where the rows stand, or which of them to use; `last` for the last alone, None for all of them.
         prefix: known tokens in front.
         suffix: known tokens at the end.

@@ -103,7 +103,8 @@ def read_whole(
         name: where it is.
         dtype: of the floating-point weights; packed ones stay as the library has them.
         device_map: how accelerate spreads it over devices.
-        task, labels: the class to load it in, and the rows of its head; None: its own.
+        task: the class to load it in; None: its own.
+        labels: the rows of its head; None: its own.
 
     Raises:
         InvalidInput: weights of the body are missing, or of other sizes than the configuration says.

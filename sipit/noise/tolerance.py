@@ -126,8 +126,11 @@ def computed_type(
     """In which type the states of a file were computed, by its name, and why it is thought so.
 
     Args:
-        path, layer, observe, top: as for `read_states`. No model is needed: where only one could tell which tensors
-            are meant, all floating-point ones are looked at.
+        path: as for `read_states`. No model is needed: where only one could tell which tensors are meant, all
+            floating-point ones are looked at.
+        layer: as for `read_states`.
+        observe: as for `read_states`.
+        top: as for `read_states`.
         projected: whether the file has projections of states, which are numbers of another type.
 
     Raises:

@@ -58,7 +58,8 @@ def compare_runs(
         rate: of false alarms in the whole comparison.
         special_tokens: whether text gets the tokenizer's special tokens.
         seed: of tiny models that are loaded.
-        device, dtype: of models that are loaded and name none; of two files, of the one that they name.
+        device: of models that are loaded and name none, or of the one that two files name.
+        dtype: of the same.
         stages: is told how far the work is.
 
     Raises:
@@ -145,12 +146,10 @@ class _Pair:
 
     @property
     def doubtful(self) -> bool:
-        """Whether weights lie steps of a type apart that neither run computes in: rounding may not be what moved them.
-
-        A step of the type that is computed in is rounding, whoever did it.
-        """
+        """Whether weights lie steps of a type apart that neither run computes in, so that not rounding moved them."""
         if self.shared is None or self.shared.sure:
             return False
+        # A step of the type that is computed in is rounding, whoever did it.
         computed = [torch.finfo(run.model.dtype).eps for run in self.runs if isinstance(run, ModelRun)]
         return torch.finfo(self.shared.dtype).eps > max(computed)
 

@@ -176,7 +176,7 @@ def _leaking(*where: int) -> list[Rounding]:
     """States with fewer bits a coordinate, then with Gaussian noise.
 
     Args:
-        where: the seed, the number of the place, and the layer: the noise of each is drawn apart.
+        *where: the seed, the number of the place, and the layer: the noise of each is drawn apart.
     """
     noisy = [add_noise(level, *where, level, draw) for level in NOISES for draw in range(DRAWS)]
     return [*map(round_to_bits, BITS), *noisy]

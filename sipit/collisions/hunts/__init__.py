@@ -48,9 +48,12 @@ def hunt(
     """Runs the named searches at the layers that were examined; what each found, by name.
 
     Args:
-        corpus, examined: where the closest prompts come from.
+        corpus: where the closest prompts come from.
+        examined: layers, with their closest pairs.
         folder: for states while a search goes on.
-        threshold, seed, listed: as for `sipit.collisions.examination.examine`.
+        threshold: as for `sipit.collisions.examination.examine`.
+        seed: as for `sipit.collisions.examination.examine`.
+        listed: as for `sipit.collisions.examination.examine`.
         memory: GiB.
         search: who looks for close pairs.
     """

@@ -90,7 +90,7 @@ class Vocabulary:
 
         Args:
             prefix: the tokens before, at least one.
-            orders: all tokens (V,) in orders that speak for them, best first; the model's own expectation is another.
+            *orders: all tokens (V,) in orders that speak for them, best first; the model's own expectation is another.
         """
         opened = self._opened(prefix)
         if self.whole:
