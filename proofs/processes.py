@@ -5,6 +5,8 @@ import os
 import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 _shared: list[Any] = []
@@ -27,40 +29,38 @@ def can_fork() -> bool:
 
 
 def in_order(subject: Any, task: Callable[[Any], Any], items: Iterable[Any], workers: int) -> Iterator[Any]:
-    """`task` of every item, in order; it finds `subject` by `shared()`. One worker is this process itself."""
-    if workers < 2 or not can_fork():
-        _shared.append(subject)
-        try:
+    """`task` of every item, in order; it finds `subject` by `shared()`. One worker is this process itself.
+
+    Raises:
+        MemoryError: a process was ended from outside, as the system does where memory is short.
+    """
+    _shared.append(subject)
+    try:
+        if workers < 2 or not can_fork():
             yield from map(task, items)
-        finally:
-            _shared.pop()
-        return
-    with Pool(subject, workers) as pool:
-        yield from pool.imap(task, items)
+        else:
+            yield from _shared_out(task, items, min(workers, max(_FEW, processors())))
+    finally:
+        _shared.pop()
+
+
+def _shared_out(task: Callable[[Any], Any], items: Iterable[Any], count: int) -> Iterator[Any]:
+    others = multiprocessing.active_children()
+    with ProcessPoolExecutor(count, multiprocessing.get_context("fork"), _unbothered) as pool:
+        try:
+            with warnings.catch_warnings():  # they only run integers, BLAS and Arb, none of which holds a lock here
+                warnings.simplefilter("ignore", DeprecationWarning)
+                results = pool.map(task, items)
+            yield from results
+        except BrokenProcessPool:
+            raise MemoryError("a process that shared the work was ended from outside") from None
+        except BaseException:  # an error or an interruption, or nobody wants the rest: nor is what has begun ended
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()
+            raise
 
 
 def _unbothered() -> None:
     """An interruption is for the process that forked, which ends the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class Pool:
-    """A pool of processes forked off with a subject."""
-
-    def __init__(self, subject: Any, workers: int) -> None:
-        _shared.append(subject)
-        with warnings.catch_warnings():  # they only run integers, BLAS and Arb, none of which holds a lock here
-            warnings.simplefilter("ignore", DeprecationWarning)
-            count = min(workers, max(_FEW, processors()))
-            self._pool = multiprocessing.get_context("fork").Pool(count, initializer=_unbothered)
-
-    def __enter__(self) -> Any:
-        return self._pool
-
-    def __exit__(self, *exception: object) -> None:
-        if exception == (None, None, None):
-            self._pool.close()  # all is done, and they end by themselves
-        else:
-            self._pool.terminate()
-        self._pool.join()
-        _shared.pop()

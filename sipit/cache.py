@@ -36,12 +36,17 @@ def cache_folder() -> Path:
     """The cache: `$SIPIT_CACHE`, else the user's cache directory. It may be missing or read-only.
 
     Raises:
-        InvalidInput: `$SIPIT_CACHE` is no name that a folder can have.
+        InvalidInput: `$SIPIT_CACHE` is no name that a folder can have, or is in a home folder that nobody knows.
     """
-    chosen = os.environ.get("SIPIT_CACHE")
-    if chosen:
-        return path_of("the cache, $SIPIT_CACHE", chosen)
-    return Path(platformdirs.user_cache_dir("sipit", appauthor=False))
+    chosen = os.environ.get("SIPIT_CACHE") or platformdirs.user_cache_dir("sipit", appauthor=False)
+    try:
+        # One folder wherever a process works; `~` is left to programs by a file of settings.
+        return path_of("the cache, $SIPIT_CACHE", chosen).expanduser().absolute()
+    except RuntimeError:
+        raise InvalidInput(
+            f"Expected a cache in a folder that is known, but got {chosen}, and whose home that is nobody says; set "
+            "SIPIT_CACHE to a folder by its whole path."
+        ) from None
 
 
 def measured_with(device: "torch.device | str" = "cpu") -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from numerics.dtypes import name_of
 from proofs.arguments import whole_in
-from proofs.errors import InvalidInput, MissingResource, Unsupported
+from proofs.errors import InvalidInput, MissingResource, Unsupported, short_of_memory
 from proofs.evidence import Record, write_atomically
 from proofs.verdict import Verdict
 from sipit.cache import cache_folder, can_write
@@ -115,7 +115,9 @@ class Fuzzer:
                 self.model, [example.token_ids], layer=example.layer, cached=example.cached, compared=False
             )
             inversion = self._inverter(states).invert(states[0])
-        except Exception as error:  # noqa: BLE001 - whatever is raised is what is looked for
+        except Exception as error:
+            if short_of_memory(error) or isinstance(error, OSError):
+                raise  # of this machine, and another one has no such failure
             return Failure(FailureClass.CRASH, example, f"{type(error).__name__}: {error}"[:300])
         return judge(self.model, inversion, example)
 

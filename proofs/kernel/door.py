@@ -29,16 +29,7 @@ from proofs.kernel.wellformed import known_are_well_formed
 from proofs.network.graph import Graph
 from proofs.verdict import Verdict
 
-DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
+DAMAGE = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 SHORTEST = 2  # tokens of a prompt that stands beside the one that the claim is about
 OF_WEIGHTS = (SEPARATION, VOCABULARY)
 
@@ -107,6 +98,8 @@ def check_as(kinds: Mapping[str, Kind], data: Any, given: Given) -> CheckResult:
     except TooMany:
         reason = f"too large to check: its different values need more than {LARGEST_TABLE} entries"
         return CheckResult(Verdict.UNDECIDED, reason, kind, 0)
+    except MemoryError:  # an honest certificate may need more than this machine has
+        return CheckResult(Verdict.UNDECIDED, "too large to check here: memory has run out", kind, 0)
     except (Rejected, SipitError) as fault:
         return CheckResult(Verdict.REJECTED, str(fault), kind, 0)
     except DAMAGE as fault:  # a kernel stumbled over what no honest certificate holds, and nothing is accepted

@@ -21,6 +21,7 @@ import typer
 from typer.exceptions import TyperException
 
 from proofs.errors import SipitError
+from sipit.cache import cache_folder, can_write
 from sipit.cli.commands.audit import audit
 from sipit.cli.commands.capture import capture
 from sipit.cli.commands.certify import certify
@@ -138,7 +139,14 @@ def _keeps(arguments: list[str]) -> bool:
     named = {argument.partition("=")[0] for argument in arguments}
     elsewhere = "--engine=ray" in arguments or ("--engine", "ray") in pairwise(arguments)
     anew = named & ANEW or (elsewhere and "invert" in arguments[:1])
-    return bool({*arguments[:1]} & GO_ON) and not anew
+    return bool({*arguments[:1]} & GO_ON) and not anew and (arguments[0] == "train" or _cache_takes_files())
+
+
+def _cache_takes_files() -> bool:
+    try:
+        return can_write(cache_folder())
+    except SipitError:
+        return False
 
 
 def _unforeseen(error: Exception) -> int:

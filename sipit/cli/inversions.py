@@ -4,40 +4,34 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from sipit.cli.output import tell, terminal
+from sipit.cli.output import tell
 
 _UNFIT = ("not_found", "budget_exhausted")
 
 
 def show_inversions(result: Mapping[str, Any]) -> None:
     """Prints the prompts that were recovered, and what is known of those that were not."""
-    from rich.text import Text as Styled
-
-    console = terminal()
     for number, prompt in enumerate(result["prompts"]):
         tokens = prompt["token_ids"]
         known = sum(token is not None for token in tokens)
-        console.print(Styled(f"prompt {number}: {prompt['outcome']}", style="bold"))
-        console.print(Styled(f"  {prompt['explanation']}"))
+        tell(f"prompt {number}: {prompt['outcome']}")
+        tell(f"  {prompt['explanation']}")
         if prompt["text"] is not None:
-            console.print(Styled(f"  {prompt['text']!r}"))
+            tell(f"  {prompt['text']!r}")
         if prompt["text_is_prompt"] is False:
-            console.print(
-                f"  the text is not the prompt: the tokenizer makes other ids of it than {tokens}", markup=False
-            )
-        console.print(
+            tell(f"  the text is not the prompt: the tokenizer makes other ids of it than {tokens}")
+        tell(
             f"  {known} of {len(tokens)} tokens · {_distances(prompt['tokens'])} · {prompt['forward_passes']} forward"
-            f" passes · {prompt['candidates_tested']} candidates · {prompt['seconds']:.1f} s",
-            markup=False,
+            f" passes · {prompt['candidates_tested']} candidates · {prompt['seconds']:.1f} s"
         )
         for line in _alternatives(prompt["alternatives"])[:8]:
-            console.print(f"  {line}", markup=False)
+            tell(f"  {line}")
         if prompt.get("working_text"):
-            console.print(Styled(f"  not verified, what the nearest tokens spell: {prompt['working_text']!r}"))
+            tell(f"  not verified, what the nearest tokens spell: {prompt['working_text']!r}")
         for ids, score in prompt.get("likeliest", [])[:3]:
-            console.print(f"  among the likeliest that fit: {ids}, log-probability {score:.1f}", markup=False)
+            tell(f"  among the likeliest that fit: {ids}, log-probability {score:.1f}")
         if prompt["matches_truth"] is not None:
-            console.print(f"  agrees with the true prompt: {'yes' if prompt['matches_truth'] else 'no'}")
+            tell(f"  agrees with the true prompt: {'yes' if prompt['matches_truth'] else 'no'}")
 
 
 def _distances(tokens: Sequence[Mapping[str, Any]]) -> str:

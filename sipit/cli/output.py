@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 import typer
 
@@ -118,8 +118,7 @@ def _write(record: Record, output: Path | None) -> None:
 
 def say(line: str) -> None:
     """Writes a line on standard error, if anybody listens there; hidden characters are shown as signs."""
-    with suppress(OSError):
-        sys.stderr.write(f"{_shown(line)}\n")
+    _Forgiving(sys.stderr).write(f"{_shown(line)}\n")
 
 
 def say_unused(beside: str, given: Mapping[str, Any]) -> None:
@@ -149,15 +148,38 @@ def abandon_streams(*streams: TextIO) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def terminal(*, stderr: bool = False) -> "Console":
-    """Where tables and progress are shown. A pipe whose reader has gone is an error here, not the end of Python."""
+class _Forgiving:
+    """A stream beside the answer: where it is gone, with its terminal or its reader, the work is not lost for that."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return self._tried(lambda: self._stream.write(text))
+
+    def flush(self) -> None:
+        self._tried(self._stream.flush)
+
+    def _tried(self, step: Callable[[], Any]) -> Any:
+        try:
+            return step()
+        except OSError:
+            abandon_streams(self._stream)
+            return 0
+
+
+def terminal() -> "Console":
+    """Where tables are shown. A pipe whose reader has gone is an error here, not the end of Python."""
     from rich.console import Console
 
     class Terminal(Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    return Terminal(highlight=False, stderr=stderr)
+    return Terminal(highlight=False)
 
 
 _arguments: ContextVar[Sequence[str] | None] = ContextVar("arguments", default=None)
@@ -191,6 +213,7 @@ def as_text(argument: str) -> str:
 @contextmanager
 def progress(title: str) -> Generator[Callable[[int, int], None]]:
     """A progress bar on standard error where that is a terminal; yields a function of (done, of)."""
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -207,7 +230,7 @@ def progress(title: str) -> Generator[Callable[[int, int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    console = terminal(stderr=True)
+    console = Console(highlight=False, file=cast("TextIO", _Forgiving(sys.stderr)))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)

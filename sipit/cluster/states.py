@@ -30,7 +30,7 @@ from sipit.models import LanguageModel, load_model
 from sipit.prompts.corpora import Corpus
 from sipit.prompts.windows import Prefixes
 from sipit.record import Progress
-from sipit.states.store import STORED, array_on_disk, batches, is_whole, path_of, store_states
+from sipit.states.store import STORED, arrays_on_disk, batches, is_whole, path_of, store_states
 
 LOOPBACK = "127.0.0.1"
 WINDOWS = 512  # of a shard, about: what a worker does between two reports
@@ -207,7 +207,7 @@ def shards(prompts: Prefixes, batch: int) -> list[Prefixes]:
 
 def _joined(folder: Path, layer: int, parts: Sequence[Path], shape: tuple[int, int], dtype: Any) -> Any:
     path = folder / f"joined-{layer:03d}.npy"
-    whole = array_on_disk(path, shape, dtype)
+    (whole,) = arrays_on_disk([path], shape, dtype)
     done = 0
     for place in parts:
         part = np.load(path_of(place, layer), mmap_mode="r")

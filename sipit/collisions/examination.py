@@ -114,7 +114,10 @@ def state_folder(model: LanguageModel, prompts: Prefixes, layers: Sequence[int],
                 shutil.rmtree(folder, ignore_errors=True)
                 return
     with tempfile.TemporaryDirectory() as temporary:
-        yield Path(temporary)
+        try:
+            yield Path(temporary)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("nothing is kept of a folder for one process alone") from None
 
 
 def examine(

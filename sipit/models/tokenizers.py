@@ -39,6 +39,21 @@ def find_tokenizer(name: str) -> tuple[Any, str]:
     return (tokenizer, "") if len(known) > 1 else (None, NO_TOKENIZER)
 
 
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Writes the files of a tokenizer into a folder.
+
+    Raises:
+        OSError: they cannot be written; the library raises the bare class for the one that it writes itself.
+    """
+    try:
+        with _panics_as_errors():
+            tokenizer.save_pretrained(folder)
+    except Exception as error:
+        if "os error" not in str(error):
+            raise
+        raise OSError(one_line(error)) from error
+
+
 def token_ids_of(tokenizer: Any, text: str, *, special_tokens: bool = True) -> list[int]:
     """The ids of a text.
 

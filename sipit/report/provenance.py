@@ -18,8 +18,11 @@ _ON_A_MODEL = {
 def repeat(record: Record) -> str:
     """The command line that made the record; where the record does not say, the command as far as it is known.
 
+    Empty for what a call in Python returned and says nothing of: no command line repeats that.
     Only a single command of this program is shown, quoted anew: a page is read, and its commands are copied.
     """
+    if not record.provenance:
+        return ""
     line = record.provenance.get("command_line")
     try:
         words = shlex.split(line) if isinstance(line, str) else [plain(word) for word in sequence(line)]
@@ -72,5 +75,6 @@ def environment(record: Record) -> Facts:
             continue
         text = ", ".join(f"{name} {plain(of)}" for name, of in mapping(value).items()) or plain(value)
         facts.append(Fact(key.replace("_", " "), text))
-    facts.append(Fact("seconds (wall clock)", number(record.seconds)))
+    if record.provenance:  # else nobody has looked at a clock
+        facts.append(Fact("seconds (wall clock)", number(record.seconds)))
     return Facts(tuple(facts))

@@ -78,7 +78,7 @@ def store_states(
     ):
         done, sums = 0, {layer: hashlib.sha256() for layer in chosen}
     if done < len(prompts.windows):
-        arrays = {layer: array_on_disk(path, shape, dtype, begun=bool(done)) for layer, path in paths.items()}
+        arrays = dict(zip(chosen, arrays_on_disk(list(paths.values()), shape, dtype, begun=bool(done)), strict=True))
         _fill(model, prompts, arrays, sums, folder, identity, done, batch, progress)
         for layer, path in paths.items():
             expect_kept(path, shape, dtype, sums[layer].hexdigest())
@@ -116,25 +116,34 @@ def _identity(model: LanguageModel, prompts: Prefixes, layers: list[int], batch:
     }
 
 
-def array_on_disk(path: Path, shape: tuple[int, ...], dtype: Any, *, begun: bool = False) -> Any:
-    """A memory-mapped array that can be written; a new one takes its room at once.
+def arrays_on_disk(
+    paths: Sequence[Path], shape: tuple[int, ...], dtype: Any, *, begun: bool = False
+) -> list[Any]:
+    """Memory-mapped arrays that can be written; new ones take their room at once, or none is left behind.
 
-    A write to a disk that became full later would kill the process. With `begun` the file is there already.
+    A write to a disk that became full later would kill the process. With `begun` the files are there already.
 
     Raises:
-        InvalidInput: there is no room, or the file cannot be written.
+        InvalidInput: there is no room, or a file cannot be written.
     """
     try:
-        array = np.lib.format.open_memmap(path, mode="r+" if begun else "w+", dtype=dtype, shape=shape)
-        if not begun and hasattr(os, "posix_fallocate"):
-            with path.open("r+b") as stream:
-                os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        return [_array_on_disk(path, shape, dtype, begun=begun) for path in paths]
     except OSError as error:
-        size = math.prod(shape) * np.dtype(dtype).itemsize / 2**30
+        if not begun:
+            for path in paths:
+                path.unlink(missing_ok=True)
+        size = len(paths) * math.prod(shape) * np.dtype(dtype).itemsize / 2**30
         raise InvalidInput(
-            f"Expected {size:.2g} GiB of room for states in {path.parent}, but got: {error.strerror}; free some, or "
-            "set SIPIT_CACHE to another folder."
+            f"Expected {size:.2g} GiB of room for states in {paths[0].parent}, but got: {error.strerror}; free some, "
+            "or set SIPIT_CACHE to another folder."
         ) from None
+
+
+def _array_on_disk(path: Path, shape: tuple[int, ...], dtype: Any, *, begun: bool) -> Any:
+    array = np.lib.format.open_memmap(path, mode="r+" if begun else "w+", dtype=dtype, shape=shape)
+    if not begun and hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
     return array
 
 

@@ -8,6 +8,7 @@ from proofs.evidence import Record
 from sipit.cache import alone_in, full_disk
 from sipit.claims.hypotheses import quoted_theorem
 from sipit.models import LanguageModel
+from sipit.models.tokenizers import save_tokenizer
 from sipit.record import Stages, Stopwatch, provenance, silent
 from sipit.training.checkpoint import CHECKPOINT
 from sipit.training.trainer import Settings, train
@@ -81,7 +82,7 @@ def write_model(model: LanguageModel, folder: Path) -> Path:
         with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
             whole = Path(temporary) / folder.name
             model.module.save_pretrained(whole)
-            model.tokenizer.save_pretrained(whole)
+            save_tokenizer(model.tokenizer, whole)
             before = Path(temporary) / "before"  # goes with the temporary folder, once the new one has its name
             try:
                 if folder.exists():

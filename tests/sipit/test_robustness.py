@@ -246,16 +246,16 @@ def test_an_output_that_cannot_be_is_refused_before_the_work(name, tmp_path, mon
 
 
 def test_room_for_states_is_taken_before_they_are_computed(tmp_path):
-    from sipit.states.store import array_on_disk
+    from sipit.states.store import arrays_on_disk
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
     try:
         with pytest.raises(InvalidInput, match="room for states"):
-            array_on_disk(tmp_path / "large.npy", (2**20, 4), np.float32)
+            arrays_on_disk([tmp_path / "large.npy"], (2**20, 4), np.float32)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    array = array_on_disk(tmp_path / "small.npy", (1000, 4), np.float32)
+    (array,) = arrays_on_disk([tmp_path / "small.npy"], (1000, 4), np.float32)
     assert array.shape == (1000, 4)
     assert (tmp_path / "small.npy").stat().st_blocks * 512 >= 16000
 

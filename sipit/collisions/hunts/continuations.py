@@ -25,7 +25,7 @@ from sipit.models.network import Network
 from sipit.prefix.choice import prefix_opener
 from sipit.prompts.corpora import Corpus, whole_prompts
 from sipit.record import Progress
-from sipit.states.store import STORED, array_on_disk, expect_kept, holds
+from sipit.states.store import STORED, arrays_on_disk, expect_kept, holds
 
 TOKENS = 2048  # that run together, and are done again after an interruption
 
@@ -113,7 +113,7 @@ def continuation_states(
     if not holds(path, shape, dtype, done, total, stored["seal"]):
         done, total = 0, hashlib.sha256()
     if done < shape[0]:
-        states = array_on_disk(path, shape, dtype, begun=bool(done))
+        (states,) = arrays_on_disk([path], shape, dtype, begun=bool(done))
         network = Network(model, layer)
         open_prefix = prefix_opener(network)
         for number in range(done // vocabulary, len(prompts)):
