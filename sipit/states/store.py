@@ -116,9 +116,7 @@ def _identity(model: LanguageModel, prompts: Prefixes, layers: list[int], batch:
     }
 
 
-def arrays_on_disk(
-    paths: Sequence[Path], shape: tuple[int, ...], dtype: Any, *, begun: bool = False
-) -> list[Any]:
+def arrays_on_disk(paths: Sequence[Path], shape: tuple[int, ...], dtype: Any, *, begun: bool = False) -> list[Any]:
     """Memory-mapped arrays that can be written; new ones take their room at once, or none is left behind.
 
     A write to a disk that became full later would kill the process. With `begun` the files are there already.
