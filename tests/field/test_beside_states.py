@@ -171,6 +171,31 @@ def test_keys_of_a_hook_are_read_whether_the_model_turns_them_or_not(tmp_path, f
     assert found.token_ids == IDS
 
 
+SHAPES = st.tuples(st.integers(1, 2), st.integers(1, 3))  # prompts, and the rows of each
+
+
+@given(first=SHAPES, second=SHAPES)
+def test_places_that_are_read_together_are_of_the_same_rows(tmp_path_factory, first, second):
+    file = tmp_path_factory.mktemp("joined") / "s.safetensors"
+    save_file(
+        {"blocks.0.attn.hook_rot_k": torch.zeros(*first, 2, 4), "blocks.0.attn.hook_v": torch.ones(*second, 2, 4)}, file
+    )
+    if first == second:
+        assert [array.shape for array in sipit.read_states(file, observe="keys,values")] == [(first[1], 16)] * first[0]
+    else:
+        with pytest.raises(InvalidInput, match="same tokens at every place"):
+            sipit.read_states(file, observe="keys,values")
+
+
+def test_token_ids_are_those_of_the_place_that_is_read(tmp_path):
+    """llama.cpp drops rows of its last block that no answer needs."""
+    file = tmp_path / "s.safetensors"
+    save_file({"l_out-0": torch.zeros(3, 4), "l_out-1": torch.ones(1, 4), "input_ids": torch.tensor(IDS)}, file)
+    assert sipit.read_states(file, layer=1).source.token_ids == (tuple(IDS),)
+    with pytest.raises(InvalidInput, match=r"layer 2, \[1\], but .* has \[3\]"):
+        sipit.read_states(file, layer=2)
+
+
 def test_rows_of_a_cache_are_counted_by_token(whole, tmp_path):
     folder, module = whole
     with torch.inference_mode():
