@@ -67,6 +67,28 @@ def test_a_mask_that_may_mean_something_else_is_refused(whole, tmp_path, kind):
     assert_refused(said, "mask")
 
 
+@given(data=st.data())
+def test_ids_have_their_padding_or_not_prompt_by_prompt(tmp_path_factory, data):
+    file = tmp_path_factory.mktemp("ids") / "s.safetensors"
+    rows = data.draw(st.lists(st.lists(st.booleans(), min_size=4, max_size=4).filter(any), min_size=1, max_size=3))
+    mask, ids = torch.tensor(rows), torch.arange(4 * len(rows)).view(-1, 4)
+    true = [line[kept] for line, kept in zip(ids, mask, strict=True)]
+    stored = [data.draw(st.sampled_from(both)) for both in zip(ids, true, strict=True)]
+    beside = {f"input_ids_{number}": line.clone() for number, line in enumerate(stored)}
+    save_file({"h": torch.zeros(len(rows), 4, 8), "attention_mask": mask, **beside}, file)
+    states = sipit.read_states(file, layer=1)
+    assert states.source.token_ids == tuple(tuple(line.tolist()) for line in true)
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan"), 0.5])
+@pytest.mark.parametrize("name", ["input_ids", "attention_mask"])
+def test_floats_that_are_no_whole_numbers_are_neither_ids_nor_a_mask(tmp_path, name, value):
+    file = tmp_path / "s.safetensors"
+    save_file({"p0": torch.zeros(3, 8), name: torch.tensor([1.0, value, 1.0])}, file)
+    with pytest.raises(InvalidInput, match=name):
+        sipit.read_states(file, layer=1)
+
+
 @pytest.mark.parametrize("key", ["p", "blocks.0.hook_resid_post"])
 @given(data=st.data())
 @settings(max_examples=6)
