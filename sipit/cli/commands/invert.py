@@ -100,7 +100,7 @@ def invert(
         raise InvalidInput(
             "Expected whole prompts for --engine ray, but got a diagnosis or a part; leave --engine out."
         )
-    if diagnose and observe not in (None, "residual"):
+    if diagnose and not Observation.of(observe).plain:
         raise InvalidInput(f"Expected rows of the residual stream to --diagnose, but got {observe}; leave it away.")
     bound = parse_tolerance(tolerance)
     from sipit.inversion.policies import check_policy

@@ -106,8 +106,8 @@ def _check_alike(path: Path, contents: Contents, wanted: Sequence[Place]) -> Non
     if other is not None:
         raise InvalidInput(
             f"Expected rows of the same tokens at every place that is read, but {path} ({contents.origin}) has "
-            f"{lengths[wanted[0]][:8]} of {wanted[0]} and {lengths[other][:8]} of {other}; save all of one run, or name "
-            "one of them."
+            f"{lengths[wanted[0]][:8]} of {wanted[0]} and {lengths[other][:8]} of {other}; save all of one run, or "
+            "name one of them."
         )
 
 
