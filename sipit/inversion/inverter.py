@@ -216,9 +216,9 @@ class Inverter:
     def kept(self, states: States) -> Kept:
         """What is kept of an interrupted run over these states."""
         allowed = self._allowed(states)
-        rivals = (self.rivals, "adaptive") if self.adaptive else (self.rivals,)
-        also = rivals if len({*allowed}) == 1 else (*rivals, tuple(allowed))
-        return Kept.of(self.network.model, states.arrays, states.observation, allowed[0], self.budget, *also)
+        order = type(self.policy).__name__  # whose answers are the same, but not the work that a record counts
+        also = (self.budget, order, self.rivals, self.adaptive, *(allowed if len({*allowed}) > 1 else ()))
+        return Kept.of(self.network.model, states.arrays, states.observation, allowed[0], *also)
 
     def _allowed(self, states: States) -> list[Tolerance]:
         """The tolerance for every tensor of states."""

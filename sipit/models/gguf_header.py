@@ -3,6 +3,7 @@
 A few bytes count entries by the billion. A model and a file of states are priced alike.
 """
 
+import os
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +17,10 @@ _STRING, _LIST = 8, 9
 
 
 def check_gguf(path: Path) -> None:
-    """Raises InvalidInput where the header of a GGUF file counts more than any model has; other damage is left."""
+    """Raises InvalidInput where the header of a GGUF file counts more than any model has, or lists of lists.
+
+    Other damage is left to whoever reads the file.
+    """
     with path.open("rb") as stream:
         try:
             counted = 0
@@ -26,7 +30,7 @@ def check_gguf(path: Path) -> None:
                     break
             else:
                 return
-        except (struct.error, KeyError):
+        except (struct.error, KeyError, EOFError):
             return  # it ends early, or has values of a kind that the library will name
     raise InvalidInput(
         f"Expected a GGUF file, but the header of {path} counts more than {_ENTRIES} entries; copy it again."
@@ -35,6 +39,7 @@ def check_gguf(path: Path) -> None:
 
 def _listed(stream: IO[bytes]) -> Iterable[int]:
     """How many tensors and entries there are, and of every list how long it is, before it is passed over."""
+    end = os.fstat(stream.fileno()).st_size
     stream.seek(4)
     order = "<" if stream.read(4)[:2] != b"\0\0" else ">"  # the version, a small number
 
@@ -42,17 +47,27 @@ def _listed(stream: IO[bytes]) -> Iterable[int]:
         (value,) = struct.unpack(order + kind, stream.read(struct.calcsize(order + kind)))
         return value
 
+    def skip(size: int) -> None:
+        if size > end:  # which no offset may hold
+            raise EOFError
+        stream.seek(size, 1)
+
     yield read("Q")
     entries = read("Q")
     yield entries
     for _ in range(entries):
-        stream.seek(read("Q"), 1)
+        skip(read("Q"))
         kind, count = read("I"), 1
         if kind == _LIST:
             kind, count = read("I"), read("Q")
+            if kind == _LIST:
+                raise InvalidInput(
+                    f"Expected a GGUF file, but {stream.name} has lists of lists, which llama.cpp does not read "
+                    "either; copy it again."
+                )
             yield count
-        if kind != _STRING:
-            stream.seek(_WIDTHS[kind] * count, 1)
-            continue
-        for _ in range(count):
-            stream.seek(read("Q"), 1)
+        if kind == _STRING:
+            for _ in range(count):
+                skip(read("Q"))
+        elif count:  # of nothing, the kind says nothing
+            skip(_WIDTHS[kind] * count)

@@ -206,13 +206,14 @@ def read_states(
     """
     found = look_into(path, layer=layer, observe=observe, top=top, model=model)
     seen, named = found.observation, _asked(observe, layer, top)
+    layers = named_layers(layer) or named.layers
     if seen.layered and not seen.layers:
         what = "has no manifest of ours" if found.source is None else f"has none ({found.source.origin})"
         raise InvalidInput(f"Expected a layer, because {path} {what}, but got none; give --layer.")
-    if found.manifest is not None and named.layers and named.layers != seen.layers:
+    if found.manifest is not None and layers and layers != seen.layers:
         raise InvalidInput(
-            f"Expected {seen}, where the states in {path} were captured, but got layer {named.layer}; "
-            "leave --layer away."
+            f"Expected {seen}, where the states in {path} were captured, but got layer "
+            f"{','.join(map(str, layers))}; leave --layer away."
         )
     if found.manifest is not None and observe is not None and (named.sites, named.top) != (seen.sites, seen.top):
         raise InvalidInput(
@@ -288,7 +289,7 @@ def _path(path: Any) -> Path:
 def _asked(observe: Any, layer: Any, top: int | None) -> Observation:
     """What is asked for; of several layers that name the sets of rows of a file of the residual stream, the first."""
     layers = named_layers(layer)
-    return Observation.of(observe, (layers[:1] if observe is None else layers) or None, top)
+    return Observation.of(observe, (layers[:1] if Observation.of(observe, top=top).plain else layers) or None, top)
 
 
 def _foreign(path: Path, contents: Contents, observation: Observation) -> FileStates:

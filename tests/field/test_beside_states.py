@@ -67,6 +67,28 @@ def test_a_mask_that_may_mean_something_else_is_refused(whole, tmp_path, kind):
     assert_refused(said, "mask")
 
 
+@given(data=st.data())
+def test_ids_have_their_padding_or_not_prompt_by_prompt(tmp_path_factory, data):
+    file = tmp_path_factory.mktemp("ids") / "s.safetensors"
+    rows = data.draw(st.lists(st.lists(st.booleans(), min_size=4, max_size=4).filter(any), min_size=1, max_size=3))
+    mask, ids = torch.tensor(rows), torch.arange(4 * len(rows)).view(-1, 4)
+    true = [line[kept] for line, kept in zip(ids, mask, strict=True)]
+    stored = [data.draw(st.sampled_from(both)) for both in zip(ids, true, strict=True)]
+    beside = {f"input_ids_{number}": line.clone() for number, line in enumerate(stored)}
+    save_file({"h": torch.zeros(len(rows), 4, 8), "attention_mask": mask, **beside}, file)
+    states = sipit.read_states(file, layer=1)
+    assert states.source.token_ids == tuple(tuple(line.tolist()) for line in true)
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan"), 0.5])
+@pytest.mark.parametrize("name", ["input_ids", "attention_mask"])
+def test_floats_that_are_no_whole_numbers_are_neither_ids_nor_a_mask(tmp_path, name, value):
+    file = tmp_path / "s.safetensors"
+    save_file({"p0": torch.zeros(3, 8), name: torch.tensor([1.0, value, 1.0])}, file)
+    with pytest.raises(InvalidInput, match=name):
+        sipit.read_states(file, layer=1)
+
+
 @pytest.mark.parametrize("key", ["p", "blocks.0.hook_resid_post"])
 @given(data=st.data())
 @settings(max_examples=6)
@@ -169,6 +191,31 @@ def test_keys_of_a_hook_are_read_whether_the_model_turns_them_or_not(tmp_path, f
     save_file({"blocks.1.attn.hook_k": rows.view(1, len(rows), -1, 16).contiguous()}, tmp_path / "s.safetensors")
     (found,) = sipit.invert(model, sipit.read_states(tmp_path / "s.safetensors", observe=site, model=model))
     assert found.token_ids == IDS
+
+
+SHAPES = st.tuples(st.integers(1, 2), st.integers(1, 3))  # prompts, and the rows of each
+
+
+@given(first=SHAPES, second=SHAPES)
+def test_places_that_are_read_together_are_of_the_same_rows(tmp_path_factory, first, second):
+    file = tmp_path_factory.mktemp("joined") / "s.safetensors"
+    save_file(
+        {"blocks.0.attn.hook_rot_k": torch.zeros(*first, 2, 4), "blocks.0.attn.hook_v": torch.ones(*second, 2, 4)}, file
+    )
+    if first == second:
+        assert [array.shape for array in sipit.read_states(file, observe="keys,values")] == [(first[1], 16)] * first[0]
+    else:
+        with pytest.raises(InvalidInput, match="same tokens at every place"):
+            sipit.read_states(file, observe="keys,values")
+
+
+def test_token_ids_are_those_of_the_place_that_is_read(tmp_path):
+    """llama.cpp drops rows of its last block that no answer needs."""
+    file = tmp_path / "s.safetensors"
+    save_file({"l_out-0": torch.zeros(3, 4), "l_out-1": torch.ones(1, 4), "input_ids": torch.tensor(IDS)}, file)
+    assert sipit.read_states(file, layer=1).source.token_ids == (tuple(IDS),)
+    with pytest.raises(InvalidInput, match=r"layer 2, \[1\], but .* has \[3\]"):
+        sipit.read_states(file, layer=2)
 
 
 def test_rows_of_a_cache_are_counted_by_token(whole, tmp_path):

@@ -15,11 +15,12 @@ import sipit
 from proofs.errors import InvalidInput
 from proofs.network.tensor_file import read_header
 from sipit.cli import run
+from sipit.observations.observation import Observation
 from sipit.privacy.fingerprint import fingerprinted
 from sipit.states.files import States, read_states, write_states
 from sipit.states.manifest import STATES_SCHEMA, Manifest
 from tests.sipit.cases import assert_recovers, random_prompts, tiny
-from tests.sipit.foreign_files import sglang
+from tests.sipit.foreign_files import sglang, vllm
 
 MANIFEST = Manifest("toy", "0" * 64, 3, "before", "float32", False, {"torch": "2"})
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -115,6 +116,27 @@ def test_a_layer_that_contradicts_the_manifest_is_refused(tmp_path):
     assert read_states(path, layer=1).layer == 1
     with pytest.raises(InvalidInput, match="leave --layer away"):
         read_states(path, layer=2)
+
+
+@pytest.mark.parametrize(("layers", "layer"), [(1, 1), ([1, 2], (1, 2)), ([1, 2], (2, 1)), ([1, 2], (1,)), ([1, 2], 1)])
+@pytest.mark.parametrize("named", ["residual", " residual", Observation()])
+def test_naming_what_is_observed_by_default_changes_nothing(tmp_path, layers, layer, named):
+    path, model = tmp_path / "s.safetensors", tiny("llama")
+    if layers == 1:
+        write_states(path, sipit.capture(model, [[1, 2]], layer=1))
+    else:
+        vllm(path, model, layers)
+    plain, asked = read_states(path, layer=layer), read_states(path, layer=layer, observe=named)
+    assert (plain.observation, torch.equal(plain[0], asked[0])) == (asked.observation, True)
+
+
+def test_all_layers_of_a_file_may_be_named_and_no_others(tmp_path):
+    path, model = tmp_path / "s.safetensors", tiny("llama")
+    write_states(path, sipit.capture(model, [[1, 2]], layer=[0, 1], observe="keys"))
+    assert read_states(path, layer=[0, 1]).layer == read_states(path, layer=[0, 1], observe="keys").layer == [0, 1]
+    write_states(path, sipit.capture(model, [[1, 2]], layer=1))
+    with pytest.raises(InvalidInput, match=r"Expected layer 1, .* got layer 1,2"):
+        read_states(path, layer=[1, 2])
 
 
 # Damage.

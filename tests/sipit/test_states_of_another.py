@@ -66,6 +66,23 @@ def test_keys_are_not_certified(file, capsys):
     assert "Expected the residual stream at one layer" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (("--observe", "keys", "--layer", "0,1"), "keys"),  # of no width of the stream
+        (("--observe", "keys", "--layer", "1"), "keys"),  # as wide as it
+        (("--observe", "logits"), "logits"),
+        (("--layer", "1", "--fingerprint", "16"), "fingerprints"),
+    ],
+)
+def test_what_is_no_row_of_the_stream_is_not_diagnosed_as_one(seen, words, tmp_path, capsys):
+    path = str(tmp_path / "s.safetensors")
+    assert run(["capture", "tiny-gpt2", "--text", TEXT, *seen, "-o", path]) == 0
+    assert run(["invert", "tiny-gpt2", "--states", path, "--diagnose"]) == 2
+    said = capsys.readouterr().err
+    assert f"holds {words}" in said and "leave --diagnose away" in said
+
+
 def test_states_of_no_prompt_are_none():
     model, nothing = tiny("gpt2"), States((), layer=1)
     for work in (lambda: sipit.invert(model, nothing), lambda: audit_states(model, nothing, [])):

@@ -16,6 +16,7 @@ from sipit.claims.kept_enclosures import KeptTrails
 from sipit.cluster.inversions import InversionWorker
 from sipit.cluster.states import Worker, expect_same
 from sipit.inversion.inverter import Inverter
+from sipit.inversion.policies import POLICIES
 from sipit.quantization.record import quantization_record
 from sipit.quantization.study import Extent, Study
 from sipit.training.checkpoint import CHECKPOINT
@@ -100,6 +101,14 @@ def test_a_search_that_a_budget_has_cut_short_is_not_that_of_a_longer_one():
     inverter = Inverter.open(model, states, policy="nearest")
     folders = {replace(inverter, budget=budget).kept(states).folder for budget in (1.0, 600.0, 600.0)}
     assert len(folders) == 2
+
+
+def test_work_in_one_order_of_the_candidates_is_not_that_in_another():
+    """The record counts what was tested, and names the order."""
+    model = tiny("llama")
+    states = sipit.capture(model, [[3, 4]], layer=1)
+    inverters = [Inverter.open(model, states, policy=policy, full_margin=True) for policy in POLICIES]
+    assert len({one.kept(states).folder for one in inverters}) == len(POLICIES)
 
 
 def test_enclosures_of_few_bits_are_not_those_of_many(empty_cache, monkeypatch):

@@ -56,7 +56,7 @@ def capture(
         raise InvalidInput("Expected a file for the states, but got none; give -o states.safetensors.")
     check_output(output, (".safetensors",))
     chosen = chosen_prompts(text, prompts)
-    observe = None if observe == "residual" else observe  # which is the default
+    observe = None if Observation.of(observe).plain else observe  # which is the default
     several = observe is None and layer is not None and (layer == "all" or "," in layer)  # for `sipit compare`
     if fingerprint is not None and (several or observe is not None):
         raise InvalidInput("Expected fingerprints of the residual stream at one layer, but got more; name one layer.")

@@ -100,7 +100,7 @@ def invert(
         raise InvalidInput(
             "Expected whole prompts for --engine ray, but got a diagnosis or a part; leave --engine out."
         )
-    if diagnose and observe not in (None, "residual"):
+    if diagnose and not Observation.of(observe).plain:
         raise InvalidInput(f"Expected rows of the residual stream to --diagnose, but got {observe}; leave it away.")
     bound = parse_tolerance(tolerance)
     from sipit.inversion.policies import check_policy
@@ -217,13 +217,23 @@ def _cluster(address: str | None, policy: str, seed: int, truth: list[list[int]]
 def _looked_at(
     model: "LanguageModel", path: Path | None, truth: list[list[int]] | None, layer: "Layers"
 ) -> "FileStates":
-    """The states of a file, as they are, or those of prompts, with the layer that they are said to be of, if any."""
+    """The states of a file, as they are, or those of prompts, with the layer that they are said to be of, if any.
+
+    Raises:
+        InvalidInput: they say of themselves that they are something else than rows of the stream.
+    """
     from sipit.states.files import FileStates, look_into
 
     named = Observation.of(None, layer[0] if isinstance(layer, tuple) else layer)
     if path is None:
         return FileStates(_captured(model, truth, layer).arrays, named)
     found = look_into(path, layer=layer, model=model)
+    said = found.manifest
+    if said is not None and (said.fingerprint is not None or said.observed.sites not in {("residual",), ("centred",)}):
+        what = said.observed.words if said.fingerprint is None else "fingerprints of states, which can be audited"
+        raise InvalidInput(
+            f"Expected rows of the residual stream to --diagnose, but {path} holds {what}; leave --diagnose away."
+        )
     return replace(found, observation=named) if named.layers else found
 
 

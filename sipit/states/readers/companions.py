@@ -83,8 +83,11 @@ class Companions:
         if not self.ids:
             return None
         kept = self.ids
-        if self.mask is not None and len(self.mask) == len(kept) and self.mask.shape[1] == len(kept[0]):
-            kept = tuple(ids[row.bool()] for ids, row in zip(kept, self.mask, strict=True))
+        if self.mask is not None and len(self.mask) == len(kept):
+            padded = self.mask.shape[1]  # others have their padding taken away, prompt by prompt
+            kept = tuple(
+                ids[row.bool()] if len(ids) == padded else ids for ids, row in zip(kept, self.mask, strict=True)
+            )
         if [len(ids) for ids in kept] != [len(rows) for rows in arrays]:
             raise InvalidInput(
                 f"Expected one token id for each row, {[len(rows) for rows in arrays]}, but {container.path} has "
@@ -102,7 +105,7 @@ def stands_beside(tensor: Stored) -> bool:
 
 
 def _whole(table: torch.Tensor) -> bool:
-    return torch.equal(table, table.round())
+    return bool(table.isfinite().all()) and torch.equal(table, table.round())
 
 
 def _word(tensor: Stored) -> str:
@@ -118,7 +121,7 @@ def _rows(container: Container, tensor: Stored) -> torch.Tensor:
             "none of them; keep only the states in the file."
         )
     read = tensor.read()
-    if read.is_floating_point() and _whole(read) and bool(read.isfinite().all()):
+    if read.is_floating_point() and _whole(read):
         if float(read.abs().max()) > 2 / torch.finfo(read.dtype).eps:
             raise InvalidInput(
                 f"Expected ids in whole numbers, but {tensor} in {container.path} may have rounded them; save them as "

@@ -9,7 +9,9 @@ import re
 import zipfile
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,7 +19,8 @@ from proofs.errors import InvalidInput
 from proofs.files import beginning
 from proofs.network.tensor_file import ITEM_BITS, check_pointer, read_header
 from sipit.models.gguf_header import check_gguf
-from sipit.states.readers.numpy_files import read_npy, read_npz
+from sipit.states.arrays import from_numpy
+from sipit.states.readers.numpy_files import DAMAGE, read_npy, read_npz
 from sipit.states.readers.price import check_memory
 
 NUMBER = "[0-9]{1,9}"  # of a layer in a name: what is longer is none, and may be too long to be made a number
@@ -139,7 +142,7 @@ def _pickle_in_archive(path: Path, start: bytes) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith(".pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except DAMAGE:
         return False
 
 
@@ -169,20 +172,21 @@ def _gguf(path: Path) -> list[Stored]:
 
     check_gguf(path)
     try:
-        tensors = GGUFReader(path).tensors
+        reader = GGUFReader(path)
     except (ValueError, IndexError, KeyError, OSError, OverflowError) as error:
         raise InvalidInput(f"Expected a GGUF file, but {path} is damaged: {error}; copy it again.") from None
 
-    def reader(data: object, name: str) -> Callable[[], torch.Tensor]:
-        bits = name == "BF16"  # which numpy does not have: the reader leaves its bytes
-        return lambda: torch.tensor(data).view(torch.bfloat16) if bits else torch.tensor(data)
+    def read(data: Any, dtype: str) -> torch.Tensor:
+        # numpy does not have BF16: the library leaves its bytes.
+        return from_numpy(data).view(torch.bfloat16) if dtype == "BF16" else from_numpy(data)
 
-    return [
-        Stored(
-            one.name,
-            one.tensor_type.name,
-            tuple(int(n) for n in reversed(one.shape)),
-            reader(one.data, one.tensor_type.name),
-        )
-        for one in tensors
-    ]
+    found: list[Stored] = []
+    for one in reader.tensors:
+        dtype, shape = one.tensor_type.name, tuple(int(n) for n in reversed(one.shape))
+        found.append(Stored(one.name, dtype, shape, partial(read, one.data, dtype)))
+        if dtype == "BF16" and reader.byte_order == "S":
+            raise InvalidInput(
+                f"Expected one order of bytes, but {path} has the other one than this machine, in which the gguf "
+                f"library turns the bytes of BF16 or leaves them, and holds {found[-1]}; widen it to F32."
+            )
+    return found

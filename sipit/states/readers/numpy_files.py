@@ -1,5 +1,6 @@
 """numpy's files: one array (npy) or several in an archive (npz). Headers are read first, pickles never."""
 
+import lzma
 import math
 import warnings
 import zipfile
@@ -19,6 +20,8 @@ from sipit.states.readers.price import check_inflated
 
 _NAMES = {"f16": "F64", "f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8",
           "u8": "U64", "u4": "U32", "u2": "U16", "u1": "U8", "b1": "BOOL"}  # fmt: skip
+# What an archive raises where it is damaged, or encrypted, or compressed in a way that is not known.
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, ValueError, TypeError)
 _Entry = tuple[str, str, tuple[int, ...], Callable[[], torch.Tensor]]
 
 
@@ -54,9 +57,7 @@ def read_npz(path: Path) -> list[_Entry]:
                 with archive.open(entry) as stream:
                     dtype, shape = _header(path, stream, entry.file_size)
                 found.append((name, dtype, shape, _reader(path, name, lambda name=name: opened()[name])))
-    except (
-        zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError,
-    ) as error:  # fmt: skip
+    except DAMAGE as error:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(f"Expected an archive of numpy arrays, but {path} is damaged; copy it again.") from None
@@ -69,7 +70,7 @@ def _reader(path: Path, name: str, load: Callable[[], Any]) -> Callable[[], torc
     def read() -> torch.Tensor:
         try:
             return from_numpy(load())
-        except (zipfile.BadZipFile, zlib.error, OSError, ValueError, TypeError, EOFError, RuntimeError):
+        except DAMAGE:
             raise InvalidInput(f"Expected the array {name!r}, but {path} is damaged there; copy it again.") from None
 
     return read

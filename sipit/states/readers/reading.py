@@ -71,7 +71,8 @@ def read_place(path: Path, contents: Contents, observation: Observation) -> tupl
     layer.
 
     Raises:
-        InvalidInput: no such place in the file, or several and none was named.
+        InvalidInput: no such place in the file, or several and none was named, or those that are read together, or
+            the token ids, are not of the same rows.
     """
     places = contents.places
     if UNPLACED in places:
@@ -84,11 +85,30 @@ def read_place(path: Path, contents: Contents, observation: Observation) -> tupl
             raise InvalidInput(
                 f"Expected {missing[0]}, but {path} ({contents.origin}) holds {_listed(places)}; name one of these."
             )
+        _check_alike(path, contents, wanted)
         parts = zip(*(places[place] for place in wanted), strict=True)
         arrays = tuple(rows[0] if len(rows) == 1 else torch.cat(rows, dim=1) for rows in parts)
+    lengths, ids = tuple(map(len, arrays)), contents.token_ids
+    if ids is not None and tuple(map(len, ids)) != lengths:  # which are those of another place of the file
+        raise InvalidInput(
+            f"Expected one token id for each row of {observation}, {list(lengths[:8])}, but {path} has "
+            f"{[len(one) for one in ids[:8]]}; save ids and states of one run."
+        )
     held = tuple(place for place in places if place is not UNPLACED)
-    source = Source(str(path), contents.origin, observation, held, tuple(map(len, arrays)), contents.token_ids)
+    source = Source(str(path), contents.origin, observation, held, lengths, ids)
     return arrays, source
+
+
+def _check_alike(path: Path, contents: Contents, wanted: Sequence[Place]) -> None:
+    """Raises InvalidInput where places do not have as many rows of as many prompts as the first."""
+    lengths = {place: [len(rows) for rows in contents.places[place]] for place in wanted}
+    other = next((place for place in wanted if lengths[place] != lengths[wanted[0]]), None)
+    if other is not None:
+        raise InvalidInput(
+            f"Expected rows of the same tokens at every place that is read, but {path} ({contents.origin}) has "
+            f"{lengths[wanted[0]][:8]} of {wanted[0]} and {lengths[other][:8]} of {other}; save all of one run, or "
+            "name one of them."
+        )
 
 
 def _placed(path: Path, contents: Contents, observation: Observation) -> Observation:
