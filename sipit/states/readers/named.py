@@ -4,12 +4,13 @@ A path of modules is looked up in the model: what counts is the module that it l
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
@@ -152,34 +153,46 @@ def _llama_cpp(name: str) -> Place | None:
 def module_place(model: LanguageModel, name: str) -> Place | None:
     """The place that a path such as `model.layers.3.output.0` or `transformer.h[3]` leads to in the model, if any.
 
-    Without a side the output is meant, as hooks take it. A program may have put a name of its own in front.
+    Without a side the output is meant, as hooks take it. Modules may be called `output`, too: a path that leads to one
+    place as that of a module, and to another as that of a side, leads to none.
     """
     parts = re.sub(r"\[(\d+)\]", r".\1", name).split(".")
-    side = next((part for part in parts if part in {"input", "output"}), None)
-    path = parts[: parts.index(side)] if side is not None else parts
-    blocks = {id(block): index for index, block in enumerate(model.decoder.blocks)}
+    found = {_place_at(model, module, side) for path, side in _sides(parts) for module in _modules(model, path)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _sides(parts: list[str]) -> Iterator[tuple[list[str], str]]:
+    """What a path may be: that of a module, or with a side of one behind it, and the first of what it has there."""
+    yield parts, "output"
+    last = max((at for at, part in enumerate(parts) if part in {"input", "output"}), default=0)
+    behind = parts[last + 1 :]
+    if last and all(part.isdigit() for part in behind) and behind[:1] in ([], ["0"]):
+        yield parts[:last], parts[last]
+
+
+def _modules(model: LanguageModel, path: list[str]) -> Iterator[nn.Module]:
+    """The module at a path, in front of which a program may have put a name of its own."""
     for start in range(min(2, len(path))):
-        try:
-            module = model.module.get_submodule(".".join(path[start:]))
-        except AttributeError:
-            continue
-        index = blocks.get(id(module))
-        if index is not None:
-            return Place("residual", index + (side != "input"))
-        half = _half(model, module) if side != "input" else None
-        if half is not None:
-            return half
-        if module is model.decoder.body and side != "input":
-            return Place("residual", "final")
-        outside = _outside(model, module, entering=side == "input")
-        if outside is not None:
-            return outside
-    return None
+        with suppress(AttributeError):
+            yield model.module.get_submodule(".".join(path[start:]))
+            return
+
+
+def _place_at(model: LanguageModel, module: nn.Module, side: str) -> Place | None:
+    """The place of what a module returns or is called with."""
+    entering = side == "input"
+    index = next((index for index, block in enumerate(model.decoder.blocks) if block is module), None)
+    if index is not None:
+        return Place("residual", index + (not entering))
+    if module is model.decoder.body and not entering:
+        return Place("residual", "final")
+    half = None if entering else _half(model, module)
+    return _outside(model, module, entering=entering) if half is None else half
 
 
 def _outside(model: LanguageModel, module: Any, *, entering: bool) -> Place | None:
-    """The place of what a module beside the blocks returns or is called with, tried on a short prompt: the stream that
-    enters the first block, leaves the last one, or comes out of the final norm."""
+    """The place of what a module returns or is called with, where that is the stream, tried on a short prompt: what
+    enters the first block, leaves the last one or comes out of the final norm, and around the block that it is in."""
     taken = list[torch.Tensor]()
 
     def keep(_module: Any, arguments: tuple[Any, ...], output: Any) -> None:
@@ -191,7 +204,9 @@ def _outside(model: LanguageModel, module: Any, *, entering: bool) -> Place | No
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
     if len(taken) != 1:
         return None
-    layers: tuple[Layer, ...] = (0, model.layers, "final")
+    around = {index + after for index, block in enumerate(model.decoder.blocks) if module in [*block.modules()]
+              for after in (0, 1)}  # fmt: skip
+    layers: list[Layer] = [*sorted({0, model.layers} | around), "final"]
     fits: list[Layer] = [
         layer for layer in layers if _has(model, layer) and torch.equal(taken[0], Network(model, layer).run(ids))
     ]
