@@ -14,7 +14,7 @@ from sipit.observations.sites import heads_of
 def with_heads_beside(
     model: LanguageModel, observation: Observation, arrays: Sequence[torch.Tensor]
 ) -> Iterator[torch.Tensor]:
-    """Tensors of T x n, T x H x D or H x T x D, the latter with a 1 in front or not, as T x n; one alone may be several T x n.
+    """Tensors of T x n, or T x H x D or H x T x D with a 1 in front or not, as T x n; one alone may be several T x n.
 
     Raises:
         InvalidInput: a shape that has no reading beside the H and D of the model, or several.

@@ -19,7 +19,7 @@ from sipit.models.network import Layer, Network
 from sipit.models.refusals import Refusals
 from sipit.observations.halves import halves_of
 from sipit.observations.readers import AtModule, Reader, first_tensor
-from sipit.observations.sites import off_centre
+from sipit.observations.sites import without_mean
 from sipit.observations.unrotated import turns_keys
 from sipit.states.readers.companions import Companions
 from sipit.states.readers.containers import NUMBER, Container, Stored, check_numbers
@@ -58,7 +58,6 @@ _TWO_READINGS = (
 HOOKS = "hooks of TransformerLens"
 _PlaceOf = Callable[[str], Place | None]
 _LENGTH = 4  # tokens of a prompt with which modules are compared
-_CENTRED = 1e-5  # mean of a row over its root mean square, at the roundings of float32
 
 
 def named_places(container: Container, model: LanguageModel | None) -> Contents | None:
@@ -245,4 +244,4 @@ def _centred(place: Place, arrays: Sequence[torch.Tensor]) -> Place:
     """The same, or `centred` where every row of the stream has mean 0, as TransformerLens makes it by default."""
     if place.site != "residual":
         return place
-    return Place("centred", place.layer) if off_centre(torch.cat(list(arrays))) <= _CENTRED else place
+    return Place("centred", place.layer) if without_mean(torch.cat(list(arrays))) else place
