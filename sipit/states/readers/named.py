@@ -24,6 +24,7 @@ from sipit.observations.unrotated import turns_keys
 from sipit.states.readers.companions import Companions
 from sipit.states.readers.containers import NUMBER, Container, Stored, check_numbers
 from sipit.states.readers.contents import Contents, Place, TokenIds
+from sipit.states.readers.meanings import HOOKS, LLAMA_CPP, other_meaning
 
 # Pattern of the key, site, and by how much the layer is more than the number in the key.
 _HOOKS = (
@@ -55,7 +56,6 @@ _TWO_READINGS = (
     (r"blocks\.\d+\.ln[12]\.hook_normalized",
      "a state after a norm of the block, --observe normed, or one without the norm's gain"),
 )  # fmt: skip
-HOOKS = "hooks of TransformerLens"
 _PlaceOf = Callable[[str], Place | None]
 _LENGTH = 4  # tokens of a prompt with which modules are compared
 
@@ -72,7 +72,7 @@ def named_places(container: Container, model: LanguageModel | None) -> Contents 
         check_numbers(container.path, (tensor for tensor in others if place_of(tensor.name) is not None))
         found = [(tensor, place) for tensor in floats if (place := place_of(tensor.name)) is not None]
         if found:
-            return Contents(origin, *_read(container, found, whole_stream=origin != HOOKS))
+            return _read(container, origin, found, model)
     keys = next((tensor for tensor in floats if re.fullmatch(_LLAMA_CPP_KEYS, tensor.name)), None)
     if keys is not None:
         raise InvalidInput(
@@ -84,11 +84,17 @@ def named_places(container: Container, model: LanguageModel | None) -> Contents 
 
 
 def _read(
-    container: Container, found: Sequence[tuple[Stored, Place]], *, whole_stream: bool
-) -> tuple[dict[Place, tuple[torch.Tensor, ...]], TokenIds | None]:
-    """The tensors at their places, and the token ids beside them."""
+    container: Container, origin: str, found: Sequence[tuple[Stored, Place]], model: LanguageModel | None
+) -> Contents:
+    """The tensors at their places, and the token ids beside them.
+
+    Ids and a mask are held against a place when it is read: programs keep fewer rows at some places than at others.
+    """
     companions = Companions.of(container)
     places: dict[Place, tuple[torch.Tensor, ...]] = {}
+    names: dict[Place, str] = {}
+    amiss: dict[str, InvalidInput] = {}
+    token_ids: TokenIds | None = None
     for tensor, place in found:
         flat = len(tensor.shape) == 2  # heads side by side
         axes = len(tensor.shape) - (place.site in _HEADS and not flat)
@@ -98,15 +104,31 @@ def _read(
                 "keep only such rows in it."
             )
         read = tensor.read()
-        arrays = companions.without_padding(read if axes == 3 else read[None], container)
-        place = place if whole_stream else _centred(place, arrays)
+        arrays = tuple(read if axes == 3 else read[None])
+        try:
+            arrays = companions.without_padding(arrays, container)
+            token_ids = companions.ids_of(arrays, container)
+        except InvalidInput as error:
+            amiss[tensor.name] = error
+        place = _centred(place, arrays) if origin == HOOKS else place
         if place in places:
             raise InvalidInput(
                 f"Expected one tensor for each place, but {container.path} has two for {place}, one of them "
                 f"{tensor.name!r}; remove one."
             )
-        places[place] = tuple(rows.flatten(1) for rows in arrays)
-    return places, companions.ids_of(next(iter(places.values())), container)
+        places[place], names[place] = tuple(rows.flatten(1) for rows in arrays), tensor.name
+
+    def check(place: Place) -> None:
+        if names[place] in amiss:
+            raise amiss[names[place]]
+        other = other_meaning(model, origin, place, places[place])
+        if other is not None:
+            raise InvalidInput(
+                f"Expected one meaning of {names[place]!r} in {container.path}, but it can be {place}, or {other}; "
+                "if it is the first, save it under a name that says nothing, such as states, and name site and layer."
+            )
+
+    return Contents(origin, places, token_ids, check)
 
 
 def two_readings(container: Container) -> str | None:
@@ -117,7 +139,7 @@ def two_readings(container: Container) -> str | None:
 
 
 def _origins(model: LanguageModel | None) -> dict[str, _PlaceOf]:
-    origins: dict[str, _PlaceOf] = {HOOKS: partial(_hook, model), "tensors of llama.cpp": _llama_cpp}
+    origins: dict[str, _PlaceOf] = {HOOKS: partial(_hook, model), LLAMA_CPP: _llama_cpp}
     return origins if model is None else {**origins, "outputs of modules": partial(module_place, model)}
 
 

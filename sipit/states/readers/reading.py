@@ -84,6 +84,8 @@ def read_place(path: Path, contents: Contents, observation: Observation) -> tupl
             raise InvalidInput(
                 f"Expected {missing[0]}, but {path} ({contents.origin}) holds {_listed(places)}; name one of these."
             )
+        for place in wanted:
+            contents.check(place)
         parts = zip(*(places[place] for place in wanted), strict=True)
         arrays = tuple(rows[0] if len(rows) == 1 else torch.cat(rows, dim=1) for rows in parts)
     held = tuple(place for place in places if place is not UNPLACED)
