@@ -16,7 +16,7 @@ from sipit.models.tiny import drawn_module
 from sipit.observations.sites import heads_of, without_mean
 from sipit.states.readers.contents import Place
 from sipit.states.readers.named import module_place
-from tests.sipit.cases import language_model, tiny
+from tests.sipit.cases import altered, language_model, tiny
 
 IDS = [7, 300, 21, 5, 90]
 
@@ -74,6 +74,15 @@ def test_a_path_leads_to_no_other_place_than_that_of_what_its_module_takes_or_re
 )
 def test_a_module_called_output_is_one(path, place):
     assert module_place(roberta(), f"roberta.encoder.{path}") == place
+
+
+def test_a_module_that_several_blocks_share_leads_to_none_of_them():
+    def share(module):
+        module.model.layers[1].mlp = module.model.layers[0].mlp
+
+    shared = altered("llama", share)
+    assert module_place(shared, "model.layers.1.mlp") is module_place(shared, "model.layers.0.mlp") is None
+    assert module_place(shared, "model.layers.0.self_attn") == Place("attention-out", 1)
 
 
 def read(path, tensors, model, **asked):

@@ -250,7 +250,7 @@ def _half(model: LanguageModel, module: Any) -> Place | None:
 
 
 def _returns(model: LanguageModel, module: Any, reader: Reader) -> bool:
-    """Whether a module returns what a reader takes, tried on a short prompt."""
+    """Whether a module returns what a reader takes, once in a run, tried on a short prompt."""
     returned, taken = list[torch.Tensor](), list[torch.Tensor]()
     ids = model.first_ids(_LENGTH)
     with (
@@ -259,7 +259,7 @@ def _returns(model: LanguageModel, module: Any, reader: Reader) -> bool:
         reader.reading(taken.append),
     ):
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
-    return bool(returned and taken) and torch.equal(returned[0], taken[0])
+    return len(returned) == len(taken) == 1 and torch.equal(returned[0], taken[0])
 
 
 def _centred(place: Place, arrays: Sequence[torch.Tensor]) -> Place:
