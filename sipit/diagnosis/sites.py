@@ -17,7 +17,7 @@ from sipit.models.network import Layer, Network
 from sipit.observations.halves import HALVES, halves_of
 from sipit.observations.norms import input_norms
 from sipit.observations.readers import Keep, MadeOf, Reader
-from sipit.observations.sites import find_reader, off_centre
+from sipit.observations.sites import find_reader, without_mean
 
 _WORDS = {
     "residual": "output of {}",
@@ -26,7 +26,7 @@ _WORDS = {
     "attention-out": "{}, what attention adds",
     "mlp-out": "{}, what the MLP adds",
 }
-_MEANLESS = 1e-3  # mean of a row over its root mean square, up to which its mean may have been taken away
+_COARSEST = 2.0**-8  # unit of rounding of the coarsest grids that states are kept in: bfloat16, int8
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Sites:
 
     def possible(self, rows: torch.Tensor) -> list[Site]:
         """The sites that rows (T, d) may be of: those without a mean only where the rows have none."""
-        meanless = off_centre(rows) <= _MEANLESS
+        meanless = without_mean(rows, _COARSEST)
         return [site for site in self.readers if meanless or site.name != "centred"]
 
     def network(self, site: Site, *, shift: int = 0) -> SiteNetwork:

@@ -3,9 +3,10 @@
 import torch
 
 from numerics.dtypes import name_of
+from numerics.grids import HALF_TYPES, half_type
 from sipit.noise.distances import damping
 
-HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+HALVES = {name_of(dtype): dtype for dtype in HALF_TYPES}
 _INTEGER = 1e-3  # of a step, by which a float32 quotient may miss an integer
 _STEPS = 127  # of int8, to either side
 
@@ -19,19 +20,6 @@ def stored_grid(rows: torch.Tensor) -> str | None:
         return "int8, one scale"
     half = half_type(rows)
     return None if half is None else name_of(half)
-
-
-def half_type(rows: torch.Tensor) -> torch.dtype | None:
-    """The half type on whose grid all values (T, d) lie, whatever type holds them; None where there is none."""
-    return next((dtype for dtype in HALVES.values() if bool((rows.to(dtype).to(rows.dtype) == rows).all())), None)
-
-
-def grid_type(rows: torch.Tensor) -> torch.dtype:
-    """The least exact floating-point type on whose grid all values (T, d) lie, at most as exact as what holds them."""
-    half = half_type(rows)
-    if half is not None:
-        return half
-    return torch.float32 if bool((rows.float().to(rows.dtype) == rows).all()) else rows.dtype
 
 
 def grid_error(grid: str | None, rows: torch.Tensor) -> float:

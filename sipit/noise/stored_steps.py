@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 
-from sipit.noise.number_grid import grid_type, half_type
+from numerics.grids import grid_type, half_type
 from sipit.noise.scaled_grids import FLOATS, WHOLE, offset_scales, scaled_steps, scales
 
 NEAREST, ANYHOW = 0.5, 1.0  # steps to either side of what was rounded to the nearest, and of what was rounded at all

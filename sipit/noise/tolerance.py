@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import torch
 
 from numerics.dtypes import name_of
+from numerics.grids import grid_type
 from proofs.errors import InvalidInput
 from sipit.cache import keep_json, kept_json, measured_with
 from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.noise.measured import Noise, measure_noise
-from sipit.noise.number_grid import grid_type
 from sipit.noise.spread import rounding_unit, spread_of_rounding
 from sipit.noise.stored_steps import ANYHOW, NEAREST, coarse_box
 from sipit.observations.observation import Observation

@@ -59,6 +59,15 @@ def find_half(model: LanguageModel, layer: int, half: Half) -> AtModule:
     return found[half]
 
 
+def returned_by_matrix(model: LanguageModel, layer: int, half: Half) -> bool:
+    """Whether a half of block `layer` is added as a matrix, or a mixture of several, returns it: no norm is between.
+
+    Raises:
+        Unsupported: no module of the block hands it on.
+    """
+    return any(weight.ndim > 1 for weight in find_half(model, layer, half).module.parameters())
+
+
 def halves_of(model: LanguageModel, layer: int) -> dict[Half, AtModule]:
     """The readers of all that block `layer` has of the three, found by running a short prompt twice."""
     return {half: AtModule(model, one.module, layer, one.entering) for half, one in _halves(model, layer).items()}

@@ -14,7 +14,7 @@ from sipit.observations.sites import heads_of
 def with_heads_beside(
     model: LanguageModel, observation: Observation, arrays: Sequence[torch.Tensor]
 ) -> Iterator[torch.Tensor]:
-    """Tensors of T x H x D, H x T x D, 1 x H x T x D or T x n as T x n; one alone may also be several T x n.
+    """Tensors of T x n, or T x H x D or H x T x D with a 1 in front or not, as T x n; one alone may be several T x n.
 
     Raises:
         InvalidInput: a shape that has no reading beside the H and D of the model, or several.
@@ -27,8 +27,8 @@ def with_heads_beside(
         answers = list(found.values())
         if not found:
             raise InvalidInput(
-                f"Expected {observation.words} of {heads} heads of {size} numbers, as T x {width}, T x {heads} x "
-                f"{size}, {heads} x T x {size} or 1 x {heads} x T x {size}, but tensor {number} has shape "
+                f"Expected {observation.words} of {heads} heads of {size} numbers, as T x {width}, or T x {heads} x "
+                f"{size} or {heads} x T x {size} with a 1 in front or not, but tensor {number} has shape "
                 f"{tuple(array.shape)}; check the model, the layer and how they were saved."
             )
         if any(not _same(answer, answers[0]) for answer in answers):
@@ -48,12 +48,12 @@ def _readings(
         yield "T x n", [array]
     if len(shape) == 3 and alone and shape[2] == width:
         yield "prompts x T x n", list(array)
-    if len(shape) == 3 and shape[1:] == (heads, size):
-        yield "T x heads x n", [array.flatten(1)]
-    if len(shape) == 3 and (shape[0], shape[2]) == (heads, size):
-        yield "heads x T x n", [array.transpose(0, 1).flatten(1)]
-    if len(shape) == 4 and (shape[0], shape[1], shape[3]) == (1, heads, size):
-        yield "1 x heads x T x n", [array[0].transpose(0, 1).flatten(1)]
+    one = "1 x " * (len(shape) == 4 and shape[0] == 1)  # programs have either order behind an axis of prompts, too
+    axes, table = (shape[1:], array[0]) if one else (shape, array)
+    if len(axes) == 3 and axes[1:] == (heads, size):
+        yield f"{one}T x heads x n", [table.flatten(1)]
+    if len(axes) == 3 and (axes[0], axes[2]) == (heads, size):
+        yield f"{one}heads x T x n", [table.transpose(0, 1).flatten(1)]
 
 
 def _same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:

@@ -29,7 +29,7 @@ def find_latent(model: LanguageModel, layer: int) -> AtModule:
     heads = cached_heads(model, layer)
     if isinstance(heads, str):
         raise no_cache(model, layer, "a latent", heads)
-    taken, returned = _watched(model, layer)
+    taken, returned = watched_modules(model, layer)
     for module, given, made in taken:
         if isinstance(module, nn.Linear) and given.shape[1] < model.width and _is_latent(given, made, heads):
             source = next(
@@ -67,7 +67,7 @@ def _is_latent(given: torch.Tensor, made: torch.Tensor, heads: tuple[torch.Tenso
     return ends.shape[2] == size and torch.equal(ends, values[0].transpose(0, 1))
 
 
-def _watched(
+def watched_modules(
     model: LanguageModel, layer: int
 ) -> tuple[list[tuple[nn.Module, torch.Tensor, torch.Tensor]], list[tuple[nn.Module, torch.Tensor]]]:
     """What modules of block `layer` + 1 take and return for a short prompt, (T, n) each, and what they return alone."""

@@ -36,10 +36,15 @@ def find_normed(model: LanguageModel, layer: int) -> AtModule:
 
 
 def input_norms(model: LanguageModel) -> list[Any]:
-    """The input norm of every block; None where none was found."""
+    """The input norm of every block, the first where it has several; None where none was found."""
+    return [next(iter(norms), None) for norms in norms_of_input(model)]
+
+
+def norms_of_input(model: LanguageModel) -> list[list[Any]]:
+    """The norms of every block that look at what enters it, those that return the same counted once."""
     stream = model.decoder.chain.stream
     entered: dict[int, torch.Tensor] = {}
-    found: dict[int, Any] = {}
+    found: list[list[tuple[Any, torch.Tensor]]] = [[] for _ in model.decoder.blocks]
     handles: list[Any] = []
 
     def enter(index: int) -> Any:
@@ -51,10 +56,11 @@ def input_norms(model: LanguageModel) -> list[Any]:
     def look(index: int) -> Any:
         def after(module: Any, arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
             given = [part for part in (*arguments, *named.values()) if isinstance(part, torch.Tensor)]
-            if index not in found and given and isinstance(output, torch.Tensor):
+            if given and isinstance(output, torch.Tensor) and output.shape == given[0].shape:
                 own = given[0].shape == entered[index].shape and given[0].equal(entered[index])
-                if own and output.shape == given[0].shape and _minds_no_factor(module, given[0]):
-                    found[index] = module
+                known = any(output.equal(rows) for _, rows in found[index])
+                if own and not known and _minds_no_factor(module, given[0]):
+                    found[index].append((module, output.clone()))
 
         return after
 
@@ -65,7 +71,7 @@ def input_norms(model: LanguageModel) -> list[Any]:
     ids = model.first_ids(_LENGTH)
     with hooked(handles), torch.inference_mode():
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
-    return [found.get(index) for index in range(model.layers)]
+    return [[module for module, _ in norms] for norms in found]
 
 
 def _minds_no_factor(module: Any, rows: torch.Tensor) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 
+from numerics.grids import grid_type
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
 from sipit.models.network import Network
@@ -17,6 +18,8 @@ from sipit.observations.readers import AtHead, MadeOf, Reader
 from sipit.observations.routers import find_router, find_scores
 from sipit.observations.unrotated import find_unrotated
 
+_COMPUTED = 1e-5  # mean of a row over its root mean square, where it was computed and taken away in float32
+_ROUNDINGS = 16.0  # units of one number by which those of a row may be off together, over the root of their count
 Find = Callable[[LanguageModel, int], Reader]
 
 
@@ -69,10 +72,16 @@ def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
-def off_centre(rows: torch.Tensor) -> float:
-    """The largest mean of a row (T, d) over its root mean square: 0 where a mean was taken away, up to rounding."""
+def without_mean(rows: torch.Tensor, unit: float = 0.0) -> bool:
+    """Whether every row (T, d) may have had its mean taken away, its numbers rounded since by no more than `unit`, or
+    by the unit of the least exact type on whose grid they lie, relative to their size.
+
+    The errors of the d numbers of a row average out; a stream that is a sum over many blocks was rounded many times.
+    """
     exact = rows.double()
-    return float((exact.mean(1).abs() / exact.square().mean(1).sqrt().clamp_min(1e-300)).max())
+    off = float((exact.mean(1).abs() / exact.square().mean(1).sqrt().clamp_min(1e-300)).max())
+    unit = max(unit, torch.finfo(grid_type(rows)).eps / 2)
+    return off <= max(_COMPUTED, _ROUNDINGS * unit / rows.shape[1] ** 0.5)
 
 
 def _centred(model: LanguageModel, layer: int) -> Reader:

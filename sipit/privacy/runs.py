@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from numerics.grids import grid_type
 from proofs.arguments import whole_in
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel, load_model
@@ -16,7 +17,6 @@ from sipit.models.abilities import Side
 from sipit.models.files import sha256_of
 from sipit.models.library import one_line
 from sipit.models.refusals import REFUSALS
-from sipit.noise.number_grid import grid_type
 from sipit.privacy.spread import damped_distance
 from sipit.states.capturing import capture
 from sipit.states.layered import LayeredStates, capture_layers, read_layers

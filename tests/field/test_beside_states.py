@@ -1,6 +1,7 @@
 """What stands beside states in a file is what it is taken for, or is refused: ids, masks, and other prompts."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -200,13 +201,14 @@ SHAPES = st.tuples(st.integers(1, 2), st.integers(1, 3))  # prompts, and the row
 def test_places_that_are_read_together_are_of_the_same_rows(tmp_path_factory, first, second):
     file = tmp_path_factory.mktemp("joined") / "s.safetensors"
     save_file(
-        {"blocks.0.attn.hook_rot_k": torch.zeros(*first, 2, 4), "blocks.0.attn.hook_v": torch.ones(*second, 2, 4)}, file
+        {"blocks.0.attn.hook_rot_k": torch.zeros(*first, 2, 4), "blocks.0.hook_resid_pre": torch.ones(*second, 8)}, file
     )
+    read = partial(sipit.read_states, file, observe="keys,residual", layer=0)
     if first == second:
-        assert [array.shape for array in sipit.read_states(file, observe="keys,values")] == [(first[1], 16)] * first[0]
+        assert [array.shape for array in read()] == [(first[1], 16)] * first[0]
     else:
         with pytest.raises(InvalidInput, match="same tokens at every place"):
-            sipit.read_states(file, observe="keys,values")
+            read()
 
 
 def test_token_ids_are_those_of_the_place_that_is_read(tmp_path):
@@ -214,7 +216,7 @@ def test_token_ids_are_those_of_the_place_that_is_read(tmp_path):
     file = tmp_path / "s.safetensors"
     save_file({"l_out-0": torch.zeros(3, 4), "l_out-1": torch.ones(1, 4), "input_ids": torch.tensor(IDS)}, file)
     assert sipit.read_states(file, layer=1).source.token_ids == (tuple(IDS),)
-    with pytest.raises(InvalidInput, match=r"layer 2, \[1\], but .* has \[3\]"):
+    with pytest.raises(InvalidInput, match=r"each row, \[1\], but .* has \[3\]"):
         sipit.read_states(file, layer=2)
 
 

@@ -1,6 +1,6 @@
 """What a file of states holds, whoever wrote it: places in a network, with one tensor of rows per prompt at each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,12 +30,14 @@ TokenIds = tuple[tuple[int, ...], ...]
 class Contents:
     """The tensors (T, n) of every prompt, place by place, and its token ids where the file has them.
 
-    `origin` says in a few words what the file was taken for.
+    `origin` says in a few words what the file was taken for; `check` raises InvalidInput for a place whose tensors
+    can be something else, or do not go with what stands beside them: what is not read need not be clear.
     """
 
     origin: str
     places: Mapping[Place, tuple[torch.Tensor, ...]]
     token_ids: TokenIds | None = None
+    check: Callable[[Place], None] = lambda _place: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ A path of modules is looked up in the model: what counts is the module that it l
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
@@ -18,11 +19,12 @@ from sipit.models.network import Layer, Network
 from sipit.models.refusals import Refusals
 from sipit.observations.halves import halves_of
 from sipit.observations.readers import AtModule, Reader, first_tensor
-from sipit.observations.sites import off_centre
+from sipit.observations.sites import without_mean
 from sipit.observations.unrotated import turns_keys
 from sipit.states.readers.companions import Companions
 from sipit.states.readers.containers import NUMBER, Container, Stored, check_numbers
 from sipit.states.readers.contents import Contents, Place, TokenIds
+from sipit.states.readers.meanings import HOOKS, LLAMA_CPP, other_meaning
 
 # Pattern of the key, site, and by how much the layer is more than the number in the key.
 _HOOKS = (
@@ -54,10 +56,8 @@ _TWO_READINGS = (
     (r"blocks\.\d+\.ln[12]\.hook_normalized",
      "a state after a norm of the block, --observe normed, or one without the norm's gain"),
 )  # fmt: skip
-HOOKS = "hooks of TransformerLens"
 _PlaceOf = Callable[[str], Place | None]
 _LENGTH = 4  # tokens of a prompt with which modules are compared
-_CENTRED = 1e-5  # mean of a row over its root mean square, at the roundings of float32
 
 
 def named_places(container: Container, model: LanguageModel | None) -> Contents | None:
@@ -72,7 +72,7 @@ def named_places(container: Container, model: LanguageModel | None) -> Contents 
         check_numbers(container.path, (tensor for tensor in others if place_of(tensor.name) is not None))
         found = [(tensor, place) for tensor in floats if (place := place_of(tensor.name)) is not None]
         if found:
-            return Contents(origin, *_read(container, found, whole_stream=origin != HOOKS))
+            return _read(container, origin, found, model)
     keys = next((tensor for tensor in floats if re.fullmatch(_LLAMA_CPP_KEYS, tensor.name)), None)
     if keys is not None:
         raise InvalidInput(
@@ -84,11 +84,17 @@ def named_places(container: Container, model: LanguageModel | None) -> Contents 
 
 
 def _read(
-    container: Container, found: Sequence[tuple[Stored, Place]], *, whole_stream: bool
-) -> tuple[dict[Place, tuple[torch.Tensor, ...]], TokenIds | None]:
-    """The tensors at their places, and the token ids beside them."""
+    container: Container, origin: str, found: Sequence[tuple[Stored, Place]], model: LanguageModel | None
+) -> Contents:
+    """The tensors at their places, and the token ids beside them.
+
+    Ids and a mask are held against a place when it is read: programs keep fewer rows at some places than at others.
+    """
     companions = Companions.of(container)
     places: dict[Place, tuple[torch.Tensor, ...]] = {}
+    names: dict[Place, str] = {}
+    amiss: dict[str, InvalidInput] = {}
+    token_ids: TokenIds | None = None
     for tensor, place in found:
         flat = len(tensor.shape) == 2  # heads side by side
         axes = len(tensor.shape) - (place.site in _HEADS and not flat)
@@ -98,15 +104,31 @@ def _read(
                 "keep only such rows in it."
             )
         read = tensor.read()
-        arrays = companions.without_padding(read if axes == 3 else read[None], container)
-        place = place if whole_stream else _centred(place, arrays)
+        arrays = tuple(read if axes == 3 else read[None])
+        try:
+            arrays = companions.without_padding(arrays, container)
+            token_ids = companions.ids_of(arrays, container)
+        except InvalidInput as error:
+            amiss[tensor.name] = error
+        place = _centred(place, arrays) if origin == HOOKS else place
         if place in places:
             raise InvalidInput(
                 f"Expected one tensor for each place, but {container.path} has two for {place}, one of them "
                 f"{tensor.name!r}; remove one."
             )
-        places[place] = tuple(rows.flatten(1) for rows in arrays)
-    return places, companions.ids_of(next(iter(places.values())), container)
+        places[place], names[place] = tuple(rows.flatten(1) for rows in arrays), tensor.name
+
+    def check(place: Place) -> None:
+        if names[place] in amiss:
+            raise amiss[names[place]]
+        other = other_meaning(model, origin, place, places[place])
+        if other is not None:
+            raise InvalidInput(
+                f"Expected one meaning of {names[place]!r} in {container.path}, but it can be {place}, or {other}; "
+                "if it is the first, save it under a name that says nothing, such as states, and name site and layer."
+            )
+
+    return Contents(origin, places, token_ids, check)
 
 
 def two_readings(container: Container) -> str | None:
@@ -117,7 +139,7 @@ def two_readings(container: Container) -> str | None:
 
 
 def _origins(model: LanguageModel | None) -> dict[str, _PlaceOf]:
-    origins: dict[str, _PlaceOf] = {HOOKS: partial(_hook, model), "tensors of llama.cpp": _llama_cpp}
+    origins: dict[str, _PlaceOf] = {HOOKS: partial(_hook, model), LLAMA_CPP: _llama_cpp}
     return origins if model is None else {**origins, "outputs of modules": partial(module_place, model)}
 
 
@@ -152,34 +174,46 @@ def _llama_cpp(name: str) -> Place | None:
 def module_place(model: LanguageModel, name: str) -> Place | None:
     """The place that a path such as `model.layers.3.output.0` or `transformer.h[3]` leads to in the model, if any.
 
-    Without a side the output is meant, as hooks take it. A program may have put a name of its own in front.
+    Without a side the output is meant, as hooks take it. Modules may be called `output`, too: a path that leads to one
+    place as that of a module, and to another as that of a side, leads to none.
     """
     parts = re.sub(r"\[(\d+)\]", r".\1", name).split(".")
-    side = next((part for part in parts if part in {"input", "output"}), None)
-    path = parts[: parts.index(side)] if side is not None else parts
-    blocks = {id(block): index for index, block in enumerate(model.decoder.blocks)}
+    found = {_place_at(model, module, side) for path, side in _sides(parts) for module in _modules(model, path)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _sides(parts: list[str]) -> Iterator[tuple[list[str], str]]:
+    """What a path may be: that of a module, or with a side of one behind it, and the first of what it has there."""
+    yield parts, "output"
+    last = max((at for at, part in enumerate(parts) if part in {"input", "output"}), default=0)
+    behind = parts[last + 1 :]
+    if last and all(part.isdigit() for part in behind) and behind[:1] in ([], ["0"]):
+        yield parts[:last], parts[last]
+
+
+def _modules(model: LanguageModel, path: list[str]) -> Iterator[nn.Module]:
+    """The module at a path, in front of which a program may have put a name of its own."""
     for start in range(min(2, len(path))):
-        try:
-            module = model.module.get_submodule(".".join(path[start:]))
-        except AttributeError:
-            continue
-        index = blocks.get(id(module))
-        if index is not None:
-            return Place("residual", index + (side != "input"))
-        half = _half(model, module) if side != "input" else None
-        if half is not None:
-            return half
-        if module is model.decoder.body and side != "input":
-            return Place("residual", "final")
-        outside = _outside(model, module, entering=side == "input")
-        if outside is not None:
-            return outside
-    return None
+        with suppress(AttributeError):
+            yield model.module.get_submodule(".".join(path[start:]))
+            return
+
+
+def _place_at(model: LanguageModel, module: nn.Module, side: str) -> Place | None:
+    """The place of what a module returns or is called with."""
+    entering = side == "input"
+    index = next((index for index, block in enumerate(model.decoder.blocks) if block is module), None)
+    if index is not None:
+        return Place("residual", index + (not entering))
+    if module is model.decoder.body and not entering:
+        return Place("residual", "final")
+    half = None if entering else _half(model, module)
+    return _outside(model, module, entering=entering) if half is None else half
 
 
 def _outside(model: LanguageModel, module: Any, *, entering: bool) -> Place | None:
-    """The place of what a module beside the blocks returns or is called with, tried on a short prompt: the stream that
-    enters the first block, leaves the last one, or comes out of the final norm."""
+    """The place of what a module returns or is called with, where that is the stream, tried on a short prompt: what
+    enters the first block, leaves the last one or comes out of the final norm, and around the block that it is in."""
     taken = list[torch.Tensor]()
 
     def keep(_module: Any, arguments: tuple[Any, ...], output: Any) -> None:
@@ -191,7 +225,9 @@ def _outside(model: LanguageModel, module: Any, *, entering: bool) -> Place | No
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
     if len(taken) != 1:
         return None
-    layers: tuple[Layer, ...] = (0, model.layers, "final")
+    around = {index + after for index, block in enumerate(model.decoder.blocks) if module in [*block.modules()]
+              for after in (0, 1)}  # fmt: skip
+    layers: list[Layer] = [*sorted({0, model.layers} | around), "final"]
     fits: list[Layer] = [
         layer for layer in layers if _has(model, layer) and torch.equal(taken[0], Network(model, layer).run(ids))
     ]
@@ -214,7 +250,7 @@ def _half(model: LanguageModel, module: Any) -> Place | None:
 
 
 def _returns(model: LanguageModel, module: Any, reader: Reader) -> bool:
-    """Whether a module returns what a reader takes, tried on a short prompt."""
+    """Whether a module returns what a reader takes, once in a run, tried on a short prompt."""
     returned, taken = list[torch.Tensor](), list[torch.Tensor]()
     ids = model.first_ids(_LENGTH)
     with (
@@ -223,11 +259,11 @@ def _returns(model: LanguageModel, module: Any, reader: Reader) -> bool:
         reader.reading(taken.append),
     ):
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
-    return bool(returned and taken) and torch.equal(returned[0], taken[0])
+    return len(returned) == len(taken) == 1 and torch.equal(returned[0], taken[0])
 
 
 def _centred(place: Place, arrays: Sequence[torch.Tensor]) -> Place:
     """The same, or `centred` where every row of the stream has mean 0, as TransformerLens makes it by default."""
     if place.site != "residual":
         return place
-    return Place("centred", place.layer) if off_centre(torch.cat(list(arrays))) <= _CENTRED else place
+    return Place("centred", place.layer) if without_mean(torch.cat(list(arrays))) else place

@@ -86,16 +86,12 @@ def read_place(path: Path, contents: Contents, observation: Observation) -> tupl
                 f"Expected {missing[0]}, but {path} ({contents.origin}) holds {_listed(places)}; name one of these."
             )
         _check_alike(path, contents, wanted)
+        for place in wanted:
+            contents.check(place)
         parts = zip(*(places[place] for place in wanted), strict=True)
         arrays = tuple(rows[0] if len(rows) == 1 else torch.cat(rows, dim=1) for rows in parts)
-    lengths, ids = tuple(map(len, arrays)), contents.token_ids
-    if ids is not None and tuple(map(len, ids)) != lengths:  # which are those of another place of the file
-        raise InvalidInput(
-            f"Expected one token id for each row of {observation}, {list(lengths[:8])}, but {path} has "
-            f"{[len(one) for one in ids[:8]]}; save ids and states of one run."
-        )
     held = tuple(place for place in places if place is not UNPLACED)
-    source = Source(str(path), contents.origin, observation, held, lengths, ids)
+    source = Source(str(path), contents.origin, observation, held, tuple(map(len, arrays)), contents.token_ids)
     return arrays, source
 
 
