@@ -85,7 +85,7 @@ def measure_released(
         )
     network = Network(model, after.layer)
     before = [network.run(torch.tensor([prompt], device=model.device))[0].cpu().double() for prompt in ids]
-    _check_held(model, after)
+    _check_held(network, after)
     released = [after[number].cpu().double() for number in sorted(set(first_alike(given)))]
     changes = [later - rows for later, rows in zip(released, before, strict=True)]
     strength = float(torch.cat(changes).norm(dim=1).mean() / torch.cat(before).norm(dim=1).mean())
@@ -101,13 +101,13 @@ def measure_released(
     return Leak((one,), (after.layer,), len(ids), attacker["candidates"], missing=0, copies=len(given) - len(ids))
 
 
-def _check_held(model: LanguageModel, after: States) -> None:
-    """Raises InvalidInput where the model's type does not hold the states, or float64 not their squares."""
+def _check_held(network: Network, after: States) -> None:
+    """Raises InvalidInput where the type of its states does not hold these, or float64 not their squares."""
     for number, rows in enumerate(after):
-        if not bool(rows.to(model.dtype).isfinite().all() and rows.double().square().sum().isfinite()):
+        if not bool(rows.to(network.dtype).isfinite().all() and rows.double().square().sum().isfinite()):
             raise InvalidInput(
-                f"Expected released states that {name_of(model.dtype)} holds, in which {model.name} computes, but "
-                f"tensor {number} has numbers up to {float(rows.abs().max()):.3g}, which overflow; scale it down."
+                f"Expected released states that {name_of(network.dtype)} holds, as those of {network.model.name} are, "
+                f"but tensor {number} has numbers up to {float(rows.abs().max()):.3g}, which overflow; scale it down."
             )
 
 

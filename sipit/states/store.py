@@ -43,7 +43,7 @@ def store_states(
 ) -> dict[int, NDArray[np.floating[Any]]]:
     """The last-token states of all prompts at several layers, as read-only memory maps of shape (prompts, d).
 
-    States keep the model's dtype (bfloat16 is widened to float32, which is exact). They come from runs over whole
+    States keep their dtype (bfloat16 is widened to float32, which is exact). They come from runs over whole
     windows, and equal those of stand-alone runs only up to rounding: a hit is to be confirmed by one.
 
     Args:
@@ -70,18 +70,18 @@ def store_states(
     identity = _identity(model, prompts, chosen, batch)
     paths = {layer: path_of(folder, layer) for layer in chosen}
     done, seals = _resume(folder, identity)
-    shape, dtype = (len(prompts), model.width), STORED[model.dtype]
+    shape, dtypes = (len(prompts), model.width), {layer: stored_in(model, layer) for layer in chosen}
     borders = prompts.borders
     sums = {layer: hashlib.sha256() for layer in chosen}
     if not all(
-        holds(paths[layer], shape, dtype, borders[done], sums[layer], seals.get(str(layer))) for layer in chosen
+        holds(paths[layer], shape, dtypes[layer], borders[done], sums[layer], seals.get(str(layer))) for layer in chosen
     ):
         done, sums = 0, {layer: hashlib.sha256() for layer in chosen}
     if done < len(prompts.windows):
-        arrays = {layer: array_on_disk(path, shape, dtype, begun=bool(done)) for layer, path in paths.items()}
+        arrays = {layer: array_on_disk(path, shape, dtypes[layer], begun=bool(done)) for layer, path in paths.items()}
         _fill(model, prompts, arrays, sums, folder, identity, done, batch, progress)
         for layer, path in paths.items():
-            expect_kept(path, shape, dtype, sums[layer].hexdigest())
+            expect_kept(path, shape, dtypes[layer], sums[layer].hexdigest())
     return {layer: np.load(path, mmap_mode="r") for layer, path in paths.items()}
 
 
@@ -92,11 +92,18 @@ def is_whole(model: LanguageModel, prompts: Prefixes, *, layers: Sequence[int], 
     wanted = {**_identity(model, prompts, chosen, batch), "windows": len(prompts.windows)}
     if any(stored.get(name) != value for name, value in wanted.items()):
         return False
-    shape, dtype, seals = (len(prompts), model.width), STORED[model.dtype], stored["seals"]
+    shape, seals = (len(prompts), model.width), stored["seals"]
     return all(
-        holds(path_of(folder, layer), shape, dtype, shape[0], hashlib.sha256(), seals.get(str(layer)))
+        holds(
+            path_of(folder, layer), shape, stored_in(model, layer), shape[0], hashlib.sha256(), seals.get(str(layer))
+        )
         for layer in chosen
-    )
+    )  # fmt: skip
+
+
+def stored_in(model: LanguageModel, layer: int) -> Any:
+    """The type of numpy that holds the states of a layer exactly."""
+    return STORED[Network(model, layer).dtype]
 
 
 def path_of(folder: Path, layer: int) -> Path:
