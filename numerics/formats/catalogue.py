@@ -45,7 +45,7 @@ class Format:
 FORMATS: dict[str, Format] = {
     one.name: one
     for one in (
-        Format("float64", "both", "torch", "nothing beyond float64 operations", torch.float64,
+        Format("float64", "both", "torch", "operations to float64, where they are not cast to float32", torch.float64,
                quantizers.computing_in(torch.float64)),
         Format("float32", "both", "torch", "every operation to float32"),
         Format("tf32", "both", "torch", "factors of matrix products to tf32", convert=quantizers.tf32),
