@@ -53,16 +53,17 @@ class Extremes:
 def chance_beyond(count: int, runs: int, rate: float, moved: Sequence[float]) -> float:
     """How likely as many maxima or more, of one for each of `moved`, exceed what is exceeded at a rate.
 
-    All are held against one fit to `runs` maxima; their locations are moved by so many scales. It is 1 at most, which
-    it is as well where fewer than two runs tell of no fit. Of different locations the one counts for all that is
-    exceeded most.
+    All are held against one fit to `runs` maxima; their locations are moved by so many scales. Where locations differ,
+    all count as the one that a fit is exceeded at most; fewer than two runs are no fit, and leave any count possible.
     """
-    if count < 1 or len(moved) == 1:
-        return 1.0 if count < 1 else rate  # what the quantile says of one
-    if runs < 2:
+    if count > 0 and len(moved) == 1:
+        return rate  # what the quantile says of one
+    if count < 1 or runs < 2:
         return 1.0
-    shares = [_beyond(_fits(runs), _outwards(runs, rate, one), one) for one in set(moved)]
-    return float(stats.binom.sf(count - 1, len(moved), np.maximum.reduce(shares)).mean())
+    most = np.zeros(len(_fits(runs)))
+    for one in set(moved):
+        most = np.maximum(most, _beyond(_fits(runs), _outwards(runs, rate, one), one))
+    return float(stats.binom.sf(count - 1, len(moved), most).mean())
 
 
 def _beyond(fits: Floats, quantile: float, moved: float) -> Floats:
