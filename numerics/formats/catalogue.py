@@ -45,14 +45,14 @@ class Format:
 FORMATS: dict[str, Format] = {
     one.name: one
     for one in (
-        Format("float64", "both", "torch", "nothing beyond float64 operations", torch.float64,
+        Format("float64", "both", "torch", "operations to float64, where they are not cast to float32", torch.float64,
                quantizers.computing_in(torch.float64)),
         Format("float32", "both", "torch", "every operation to float32"),
         Format("tf32", "both", "torch", "factors of matrix products to tf32", convert=quantizers.tf32),
-        Format("bf16", "both", "torch", "weights and every operation to bfloat16", torch.bfloat16,
-               quantizers.computing_in(torch.bfloat16)),
-        Format("fp16", "both", "torch", "weights and every operation to float16", torch.float16,
-               quantizers.computing_in(torch.float16)),
+        Format("bf16", "both", "torch", "weights to bfloat16, and operations that are not cast to float32",
+               torch.bfloat16, quantizers.computing_in(torch.bfloat16)),
+        Format("fp16", "both", "torch", "weights to float16, and operations that are not cast to float32",
+               torch.float16, quantizers.computing_in(torch.float16)),
         Format("bf16-weights", "weights", "torch", "weights to bfloat16",
                convert=quantizers.stored_in(torch.bfloat16)),
         Format("fp16-weights", "weights", "torch", "weights to float16", convert=quantizers.stored_in(torch.float16)),

@@ -30,7 +30,7 @@ from sipit.models import LanguageModel, load_model
 from sipit.prompts.corpora import Corpus
 from sipit.prompts.windows import Prefixes
 from sipit.record import Progress
-from sipit.states.store import STORED, arrays_on_disk, batches, is_whole, path_of, store_states
+from sipit.states.store import arrays_on_disk, batches, is_whole, path_of, store_states, stored_in
 
 LOOPBACK = "127.0.0.1"
 WINDOWS = 512  # of a shard, about: what a worker does between two reports
@@ -120,7 +120,7 @@ class Cluster:
             if progress is not None:
                 progress(done, len(corpus))
         shape = (len(corpus), model.width)
-        return {layer: _joined(folder, layer, places, shape, STORED[model.dtype]) for layer in layers}
+        return {layer: _joined(folder, layer, places, shape, stored_in(model, layer)) for layer in layers}
 
     def by_actors(self, kind: type, arguments: tuple[Any, ...], tasks: Sequence[Any]) -> Generator[tuple[int, Any]]:
         """Lets actors `kind(*arguments)`, one a processor, do `run(*task)` for every task.
@@ -207,7 +207,7 @@ def shards(prompts: Prefixes, batch: int) -> list[Prefixes]:
 
 def _joined(folder: Path, layer: int, parts: Sequence[Path], shape: tuple[int, int], dtype: Any) -> Any:
     path = folder / f"joined-{layer:03d}.npy"
-    (whole,) = arrays_on_disk([path], shape, dtype)
+    (whole,) = arrays_on_disk([path], shape, [dtype])
     done = 0
     for place in parts:
         part = np.load(path_of(place, layer), mmap_mode="r")

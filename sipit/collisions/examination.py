@@ -22,6 +22,7 @@ from sipit.collisions.findings import LOCAL, LayerFindings, Search, median_norm,
 from sipit.collisions.known import Families, families_at, known_collisions
 from sipit.memory import GIB
 from sipit.models import LanguageModel
+from sipit.models.network import Network
 from sipit.noise.tolerance import SAFETY
 from sipit.prompts.corpora import Corpus
 from sipit.prompts.windows import Prefixes
@@ -29,7 +30,6 @@ from sipit.prompts.windows import Prefixes
 LISTED = 100  # pairs a layer that are run again and listed
 SAMPLE = 48  # prompts on which the noise is measured
 BYTES_A_PROMPT = 2000  # of the search, beside the states: its sketch and tree, the prompts and their keys
-PRECISIONS = {torch.float64: 8, torch.float32: 4, torch.float16: 2, torch.bfloat16: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,12 @@ class Examined:
 def held_bytes(model: LanguageModel) -> int:
     """Memory of the model and of its copy in float64."""
     copied = 0 if model.dtype == torch.float64 else 8
-    return sum(parameter.numel() for parameter in model.module.parameters()) * (PRECISIONS[model.dtype] + copied)
+    return sum(parameter.numel() for parameter in model.module.parameters()) * (model.dtype.itemsize + copied)
+
+
+def row_bytes(model: LanguageModel) -> int:
+    """Memory of a state, as it is behind the last block."""
+    return model.width * Network(model, model.layers).dtype.itemsize
 
 
 def batch_for(model: LanguageModel, prompts: Prefixes, memory: float) -> int:
@@ -85,7 +90,7 @@ def batch_for(model: LanguageModel, prompts: Prefixes, memory: float) -> int:
     Raises:
         InvalidInput: the model and the search do not fit.
     """
-    row = model.width * PRECISIONS[model.dtype]
+    row = row_bytes(model)
     left = memory * GIB - held_bytes(model) - len(prompts) * (BYTES_A_PROMPT + 2 * row)
     longest = max(map(len, prompts.windows))
     window = 64 * longest * row  # activations of one window: projections, a gated MLP, scores

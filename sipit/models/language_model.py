@@ -25,7 +25,8 @@ class LanguageModel:
     """A decoder-only language model, ready to run.
 
     `module` is the torch module, `decoder` its parts, `tokenizer` the `transformers` tokenizer (None where a folder has
-    none), `digest` the sha256 of configuration and stored weights, `dtype` the type that it computes in. `assembly`
+    none), `digest` the sha256 of configuration and stored weights, `dtype` the type that it computes in, of which
+    its states need not be (`Network.dtype`). `assembly`
     says in words what was done to make it of what is stored, where that is more than loading, and `has_head` whether a
     language-model head was stored: rows that are tied to the embedding are none where the checkpoint's class does not
     write text. `without_tokenizer` says of a model why it has none.
@@ -125,6 +126,11 @@ class LanguageModel:
     @cached_property
     def tried_alone(self) -> dict[int | str, bool]:
         """By layer what was found out about the rest behind it, where that was asked (`Network.goes_on_alone`)."""
+        return {}
+
+    @cached_property
+    def types_seen(self) -> dict[str, torch.dtype]:
+        """By place the type of the states there, where that was asked (`Network.dtype`)."""
         return {}
 
     @cached_property

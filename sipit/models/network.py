@@ -19,7 +19,7 @@ from sipit.models.hooks import Reached, hooked
 from sipit.models.refusals import Refusals
 
 Layer = int | Literal["final"]
-_TRIED = 8  # tokens of the prompt on which it is seen whether the rest of a model goes on from states alone
+_TRIED = 8  # tokens of the prompt on which it is seen of which type states are, and whether the rest goes on from them
 
 
 @dataclass(slots=True)
@@ -54,6 +54,21 @@ class Network:
     def width(self) -> int:
         """Width of the states."""
         return self.model.width_at(self.layer)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the states, as a run of a short prompt shows it, once for a model and place.
+
+        It may be another than the weights have: some models carry the residual stream of a half type in float32.
+        """
+        seen = self.model.types_seen
+        if self.place not in seen:
+            seen[self.place] = self.anew().run(self._short_prompt).dtype
+        return seen[self.place]
+
+    @property
+    def _short_prompt(self) -> torch.Tensor:
+        return self.model.first_ids(min(_TRIED, self.model.limit or _TRIED))
 
     @property
     def depth(self) -> int:
@@ -198,8 +213,7 @@ class Network:
         """
         known = self.model.tried_alone
         if self.layer not in known:
-            ids = self.model.first_ids(min(_TRIED, self.model.limit or _TRIED))
-            alone, found = self.anew(), False
+            ids, alone, found = self._short_prompt, self.anew(), False
             with Refusals():
                 states = alone.run(ids)[0]
                 own, others = (alone._logits(states, None, one).double() for one in (ids, torch.zeros_like(ids)))
@@ -236,10 +250,10 @@ class Network:
     def _logits(self, states: torch.Tensor, rows: torch.Tensor | None, ids: torch.Tensor) -> torch.Tensor:
         self.work.forward_passes += 1
         self.work.token_positions += len(states)
-        model = self.model
-        states = states.to(device=model.device, dtype=model.dtype)
+        model, final = self.model, self.layer == "final"
+        states = states.to(device=model.device, dtype=model.dtype if final else self.dtype)  # a head takes its own type
         with torch.inference_mode():
-            if self.layer == "final":
+            if final:
                 return model.head(states if rows is None else states[rows])
             wanted = [] if rows is None else [model.head.register_forward_pre_hook(_only(rows))]
             with hooked(wanted), replaced_blocks(model, int(self.layer), states[None]):

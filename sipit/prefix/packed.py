@@ -160,9 +160,9 @@ def _run_candidates(parts: Sequence[Candidates]) -> list[torch.Tensor]:
             rows.append((number, chosen, _Row(prefix, at, at, tokens[chosen])))
     rows.sort(key=lambda row: int(row[2].prefix_seen.max()))
     network = parts[0][0].network
-    model = network.model
     results = [
-        torch.empty(len(tokens), network.width, dtype=model.dtype, device=model.device) for _, _, tokens in parts
+        torch.empty(len(tokens), network.width, dtype=network.dtype, device=network.model.device)
+        for _, _, tokens in parts
     ]
     lengths = [int(row.prefix_seen.max()) + len(row.tokens) for *_, row in rows]
     size = _row_bytes(parts[0][0], max(len(row.tokens) for *_, row in rows), int(rows[-1][2].prefix_seen.max()))

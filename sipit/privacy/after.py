@@ -21,7 +21,7 @@ from sipit.privacy.audit import check_lengths
 from sipit.privacy.curves import curve
 from sipit.privacy.defences import Defence, Known, Seen
 from sipit.privacy.leak import SHORTLIST, Leak, told_to
-from sipit.prompts.reading import tokenize
+from sipit.prompts.reading import different, first_alike, tokenize
 from sipit.record import Stages, silent
 from sipit.states.files import States, check_states
 
@@ -58,31 +58,35 @@ def measure_released(
 
     Args:
         model: whose states left.
-        prompts: texts or token ids, two at least: what the defence does to one is told by the others.
-        after: a tensor (T, d) for each of them, as it left, of the residual stream after a block.
+        prompts: texts or token ids, two different ones at least: what the defence does to one is told by the others.
+        after: a tensor (T, d) for each of them, as it left, of the residual stream after a block; of the copies of a
+            prompt the first is taken, since what the others show of it is told by no other prompt.
         candidates: the attacker's shortlist, the true token among them; a vocabulary of no more is exhausted.
         seed: of the shortlist.
         stages: is told how far the work is.
 
     Raises:
         InvalidInput: states of other prompts, of another width, not finite or beyond the model's type, or not after a
-            block; a single prompt.
+            block; no two different prompts.
     """
     check_loaded(model)
     check_states(after)
-    ids = tokenize(model, prompts)
+    given = tokenize(model, prompts)
     if after.observation.sites != ("residual",) or not isinstance(after.layer, int) or after.layer < 1:
         raise InvalidInput(
             f"Expected states of the residual stream after a block, but got {after.observation}; capture that."
         )
     after.check(model)
-    check_lengths(after, ids)
+    check_lengths(after, given)
+    ids = different(given)
     if len(ids) < 2:
-        raise InvalidInput("Expected at least 2 prompts, since what a defence does is told by the others; add some.")
+        raise InvalidInput(
+            "Expected at least 2 different prompts, since what a defence does is told by the others; add some."
+        )
     network = Network(model, after.layer)
     before = [network.run(torch.tensor([prompt], device=model.device))[0].cpu().double() for prompt in ids]
-    released = [rows.cpu().double() for rows in after]
-    _check_held(model, after)
+    _check_held(network, after)
+    released = [after[number].cpu().double() for number in sorted(set(first_alike(given)))]
     changes = [later - rows for later, rows in zip(released, before, strict=True)]
     strength = float(torch.cat(changes).norm(dim=1).mean() / torch.cat(before).norm(dim=1).mean())
     attack = Attack.at(network, [], candidates, seed)
@@ -94,16 +98,16 @@ def measure_released(
             progress(len(found), len(ids))
     attacker = told_to(model, candidates) | {"told_changes_of_other_prompts": True}
     one = curve(NAME, strength, after.layer, found, attacker)
-    return Leak((one,), (after.layer,), len(ids), attacker["candidates"], 0)
+    return Leak((one,), (after.layer,), len(ids), attacker["candidates"], missing=0, copies=len(given) - len(ids))
 
 
-def _check_held(model: LanguageModel, after: States) -> None:
-    """Raises InvalidInput where the model's type does not hold the states, or float64 not their squares."""
+def _check_held(network: Network, after: States) -> None:
+    """Raises InvalidInput where the type of its states does not hold these, or float64 not their squares."""
     for number, rows in enumerate(after):
-        if not bool(rows.to(model.dtype).isfinite().all() and rows.double().square().sum().isfinite()):
+        if not bool(rows.to(network.dtype).isfinite().all() and rows.double().square().sum().isfinite()):
             raise InvalidInput(
-                f"Expected released states that {name_of(model.dtype)} holds, in which {model.name} computes, but "
-                f"tensor {number} has numbers up to {float(rows.abs().max()):.3g}, which overflow; scale it down."
+                f"Expected released states that {name_of(network.dtype)} holds, as those of {network.model.name} are, "
+                f"but tensor {number} has numbers up to {float(rows.abs().max()):.3g}, which overflow; scale it down."
             )
 
 

@@ -91,6 +91,7 @@ class Attack:
         identity = (
             model.key,
             str(model.dtype),
+            str(self.network.dtype),
             self.network.layer,
             prompt,
             named,
@@ -143,18 +144,18 @@ class Attack:
         return found
 
     def _leaving(self, rows: torch.Tensor, defence: Defence, level: float, number: int) -> torch.Tensor:
-        """What leaves of the rows of a prompt, rounded to the type of the model.
+        """What leaves of the rows of a prompt, rounded to the type of the states.
 
         Raises:
             InvalidInput: that type does not hold it.
         """
-        drawn, model = chance_of(self.seed, number, defence.name, level), self.network.model
-        leaving = released(defence, rows, level, self.known, drawn).to(model.dtype).double()
+        drawn, dtype = chance_of(self.seed, number, defence.name, level), self.network.dtype
+        leaving = released(defence, rows, level, self.known, drawn).to(dtype).double()
         if not bool(leaving.isfinite().all()):
-            wider = "name others" if model.dtype == torch.float64 else "name others, or a wider --dtype"
+            wider = "name others" if dtype == torch.float64 else "name others, or a wider --dtype"
             raise InvalidInput(
-                f"Expected strengths of {defence.name} whose states {name_of(model.dtype)} holds, in which "
-                f"{model.name} computes, but got {level:g}, at which they overflow; {wider}."
+                f"Expected strengths of {defence.name} whose states {name_of(dtype)} holds, as the states of "
+                f"{self.network.model.name} are, but got {level:g}, at which they overflow; {wider}."
             )
         return leaving
 

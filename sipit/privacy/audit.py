@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from scipy import stats
 
 from proofs.arguments import called, share, whole
 from proofs.errors import InvalidInput
@@ -21,7 +20,7 @@ from sipit.models.language_model import check_loaded
 from sipit.privacy.compared import DRAWN
 from sipit.privacy.fingerprint import check_size, size_and_seed
 from sipit.privacy.scores import MOST_RUNS, RUNS, Claim, Threshold, threshold_of
-from sipit.prompts.reading import tokenize
+from sipit.prompts.reading import first_alike, tokenize
 from sipit.record import Stages, finite, silent
 from sipit.states.files import States, check_states
 
@@ -38,7 +37,8 @@ class Answer:
     `first_bad_row` is the first beyond the threshold, `speaking` how many rows can say anything, `reason` why it is
     undecided, `ratios` the scores of the rows over the threshold. `beyond_all` says that a row lies beyond what is
     exceeded at half the rate by any of all prompts, where each has its share of that. Where no run speaks of so rare a
-    share (`Threshold.needed`), it is said of the threshold times (rate / share)^(1/3).
+    share (`Threshold.needed`), it is said of the threshold times (rate / share)^(1/3). `copy_of` is the number of the
+    first prompt of the same tokens, where that is another.
     """
 
     answer: str
@@ -50,6 +50,7 @@ class Answer:
     reason: str | None = None
     beyond_all: bool = False
     ratios: tuple[float, ...] = ()
+    copy_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,25 @@ class Audit(Shown):
         """Which tests refute: `count`, `farthest`, both or none.
 
         Each prompt has its rate: of a hundred honest ones some are called inconsistent. So more must be inconsistent
-        than a binomial law has, or one must lie far enough out for all of them together: two tests, each at half the
-        rate, since either may be failed by chance. One prompt alone has one test.
+        than honest ones are that one fitted threshold holds for, or one must lie far enough out for all of them
+        together: two tests, each at half the rate, since either may be failed by chance. One prompt alone has one test.
         """
-        count = self.inconsistent > 0 and self._chance <= self._rate_of_count
+        count = self._counted > 0 and self._chance <= self._rate_of_count
         farthest = any(one.beyond_all for one in self.answers)
         return (*(("count",) if count else ()), *(("farthest",) if farthest else ()))
+
+    @property
+    def _different(self) -> list[list[Answer]]:
+        """The answers, those of copies together, which are draws of one prompt."""
+        found: dict[int, list[Answer]] = {}
+        for number, one in enumerate(self.answers):
+            found.setdefault(number if one.copy_of is None else one.copy_of, []).append(one)
+        return list(found.values())
+
+    @property
+    def _counted(self) -> int:
+        """How many different prompts are inconsistent in every copy: of those no more than the rate are, if honest."""
+        return sum(all(one.answer == "inconsistent" for one in copies) for copies in self._different)
 
     @property
     def _farthest_is_known(self) -> bool:
@@ -100,16 +114,17 @@ class Audit(Shown):
 
     @property
     def _chance(self) -> float:
-        """The probability that as many of so many honest prompts are inconsistent."""
-        return float(stats.binom.sf(self.inconsistent - 1, len(self.answers), self.rate))
+        """The probability that as many of so many different honest prompts are inconsistent, at most."""
+        return self.threshold.chance(self._counted, [copies[0].rows for copies in self._different], self.rate)
 
     @property
     def reason(self) -> str | None:
         """Why prompts that are inconsistent refute nothing; None where that is not so."""
-        bad, prompts = self.inconsistent, len(self.answers)
-        if not bad or self.refuted_by:
+        prompts, different = len(self.answers), len(self._different)
+        if not self.inconsistent or self.refuted_by:
             return None
-        many = f"{bad} of {prompts} prompts inconsistent is what honest ones show at a rate of {self.rate} each"
+        which = f"{different} prompts" if different == prompts else f"{different} different prompts, in every copy,"
+        many = f"{self._counted} of {which} inconsistent is what honest ones show at a rate of {self.rate} each"
         if self._farthest_is_known:
             return f"{many}, and none of them lies far"
         runs, times = _runs(self.threshold.needed(_share(self.rate, prompts))), _times(prompts)
@@ -138,7 +153,9 @@ class Audit(Shown):
         assumed = f"beyond the runs honest scores fall off as the power {_TAIL} at least"
         return {
             "refuted_by": list(self.refuted_by),
-            "count": {"inconsistent": self.inconsistent, "chance": self._chance, "rate": self._rate_of_count},
+            "count": {
+                "inconsistent": self._counted, "prompts": len(self._different), "chance": self._chance,
+                "rate": self._rate_of_count},
             "farthest": {
                 "known": known, "assumed": None if known else assumed, "rate_of_each": share,
                 "times_the_threshold": None if known else _times(len(self.answers)),
@@ -191,8 +208,9 @@ def audit_states(
         }
     answers: list[Answer] = []
     with stages("auditing") as progress:
-        for one, rows, tokens in zip(claims, states, ids, strict=True):
-            answers.append(_answer(one, thresholds[one.stored], rows, tokens, rate, len(ids)))
+        for number, (first, one, rows) in enumerate(zip(first_alike(ids), claims, states, strict=True)):
+            found = _answer(one, thresholds[one.stored], rows, ids[number], rate, len(ids))
+            answers.append(found if first == number else replace(found, copy_of=first))
             progress(len(answers), len(ids))
     coarsest = max(claims, key=lambda one: one.unit)
     return Audit(tuple(answers), rate, thresholds[coarsest.stored], coarsest)

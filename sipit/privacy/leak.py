@@ -26,7 +26,7 @@ from sipit.privacy.attack import Attack
 from sipit.privacy.curves import curve
 from sipit.privacy.defences import DEFENCES, Defence
 from sipit.prompts.builtin_text import random_tokens, section_prompts
-from sipit.prompts.reading import tokenize
+from sipit.prompts.reading import different, tokenize
 from sipit.record import Stages, silent
 
 SHORTLIST = 512  # candidates of the attacker; a vocabulary of no more is exhausted
@@ -36,13 +36,17 @@ _PROMPTS, _LENGTH, _QUICK_PROMPTS, _QUICK_LENGTH = 20, 32, 4, 8
 
 @dataclass(frozen=True, slots=True)
 class Leak(Shown):
-    """The curves as records hold them, what the attacker had, and how many prompts more a rate needs (0: none)."""
+    """The curves as records hold them, what the attacker had, and how many prompts more a rate needs (0: none).
+
+    `prompts` are different ones; `copies` of them were given besides, and are no further prompts.
+    """
 
     curves: tuple[dict[str, Any], ...]
     layers: tuple[int, ...]
     prompts: int
     candidates: int
     missing: int
+    copies: int = 0
 
     @property
     def verdict(self) -> Verdict:
@@ -51,11 +55,12 @@ class Leak(Shown):
 
     def to_json(self) -> dict[str, Any]:
         """The `result` field of a record."""
-        few = f"a rate needs {self.prompts + self.missing} prompts, and there is {self.prompts}"
+        few = f"a rate needs {self.prompts + self.missing} different prompts, and there is {self.prompts}"
         return {
             "curves": list(self.curves),
             "layers": list(self.layers),
             "prompts": self.prompts,
+            "copies": self.copies,
             "candidates": self.candidates,
             "reason": few if self.missing else None,
         }
@@ -85,7 +90,7 @@ def measure_leak(
 
     Args:
         model: whose states leave.
-        prompts: texts or token ids; None takes built-in text, or random tokens without a tokenizer.
+        prompts: texts or token ids, each taken once; None takes built-in text, or random tokens without a tokenizer.
         layers: blocks 1…L, one or several; None for half depth.
         defences: names, or defences of one's own, one or several; None for all that there are.
         strengths: for each of them, one or several; None for its own.
@@ -111,7 +116,8 @@ def measure_leak(
         strengths = tuple(map(whole_number, several("strengths", strengths)))
     for one, level in itertools.product(chosen, strengths or ()):
         one.check(level, model.width)
-    ids = _prompts(model, quick, seed) if prompts is None else tokenize(model, prompts)
+    given = _prompts(model, quick, seed) if prompts is None else tokenize(model, prompts)
+    ids = different(given)
     levels = [(one, level) for one in chosen for level in _levels(one, strengths, model.width, quick)]
     done: dict[int, list[list[list[dict[str, Any]]]]] = {layer: [] for layer in at}
     attacks = {layer: Attack.at(Network(model, layer), levels, candidates, seed).drawn_again(seeds) for layer in at}
@@ -128,7 +134,9 @@ def measure_leak(
         for layer in at
         for place, (defence, level) in enumerate(levels)
     ]
-    return Leak(tuple(curves), at, len(ids), attacker["candidates"], max(0, 2 - len(ids)))
+    return Leak(
+        tuple(curves), at, len(ids), attacker["candidates"], missing=max(0, 2 - len(ids)), copies=len(given) - len(ids)
+    )
 
 
 def told_to(model: LanguageModel, candidates: int) -> dict[str, Any]:

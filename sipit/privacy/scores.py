@@ -2,8 +2,8 @@
 
 On held-out prompts, captured in every way that differs by rounding, the largest score of a prompt follows a Gumbel
 distribution, one for each way. Of T rows in the place of n its location moves by the scale times log(T / n): that is
-the correction over rows. The largest quantile of any way at a stated rate is the threshold, which keeps that rate
-whichever way honest states were captured.
+the correction over rows, and quantiles are moved outwards by what the fit is off there. The largest quantile of any way
+at a stated rate is the threshold, which keeps that rate whichever way honest states were captured.
 """
 
 import math
@@ -23,9 +23,10 @@ from sipit.models.network import Network
 from sipit.noise.distances import quotient, relative_distance
 from sipit.noise.spread import perturbed_runs
 from sipit.noise.ways import other_ways
-from sipit.privacy.extremes import Extremes
+from sipit.privacy.extremes import Extremes, chance_beyond
 from sipit.privacy.fingerprint import fingerprint
 from sipit.prompts.builtin_text import random_tokens, section_prompts
+from sipit.prompts.reading import different
 from sipit.record import Progress
 from sipit.states.capturing import capture
 
@@ -108,6 +109,13 @@ class Threshold:
         """What the largest score of so many rows exceeds with a probability of `rate` at most, if all is rounding."""
         return self.deciding(rate, rows).exceeded_at(rate, self._moved(rows))
 
+    def chance(self, inconsistent: int, rows: Sequence[int], rate: float) -> float:
+        """How likely as many or more of honest prompts, of so many rows each, lie beyond `at`, at most.
+
+        They are held against one threshold, which is off for all of them alike.
+        """
+        return chance_beyond(inconsistent, self.runs, rate, list(map(self._moved, rows)))
+
     def _moved(self, rows: int) -> float:
         return math.log(rows / self.rows)
 
@@ -126,11 +134,14 @@ class Threshold:
 
 
 def held_out_prompts(model: LanguageModel, count: int) -> list[list[int]]:
-    """Prompts of one length that thresholds are measured on: every second section of a corpus, then random tokens."""
+    """Prompts of one length that thresholds are measured on: every second section of a corpus, then random tokens.
+
+    Each once, so that fewer come of a vocabulary and a context that have no more.
+    """
     length = min(_LENGTH, model.context or _LENGTH)
     natural = section_prompts(model, count=count, length=length)[1::2]
     generator = torch.Generator().manual_seed(_SEED)
-    return natural + random_tokens(model, (count - len(natural), length), generator=generator).tolist()
+    return different(natural + random_tokens(model, (count - len(natural), length), generator=generator).tolist())
 
 
 def threshold_of(claim: Claim, progress: Progress, *, runs: int = RUNS) -> Threshold:

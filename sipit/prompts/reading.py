@@ -2,6 +2,7 @@
 
 import json
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,17 @@ def tokenize(
         _checked(model, one, called or f"prompt {n}", prompt)
         for n, (one, prompt) in enumerate(zip(ids, given, strict=True))
     ]
+
+
+def first_alike(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """For each prompt the number of the first of the same tokens: copies are draws of one prompt, no further ones."""
+    first: dict[tuple[int, ...], int] = {}
+    return [first.setdefault(tuple(ids), number) for number, ids in enumerate(prompts)]
+
+
+def different(prompts: Sequence[list[int]]) -> list[list[int]]:
+    """The prompts without the copies of earlier ones, in their order."""
+    return [prompts[number] for number, first in enumerate(first_alike(prompts)) if first == number]
 
 
 def special_ends(model: LanguageModel) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -18,10 +18,11 @@ from sipit.record import Progress, finite
 BITS = range(16, 1, -1)
 NOISES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 DRAWS = 4  # of Gaussian noise for each level
-STORED_BITS = {  # of a coordinate, and of a row beside them
-    "float32": (32, 0), "bf16": (16, 0), "fp16": (16, 0), "bf16-states": (16, 0), "fp16-states": (16, 0),
-    "fp8-states": (8, 32), "int8-states": (8, 32), "int4-states": (4, 32),
+STORED_BITS = {  # of a coordinate, and of a row beside them, where states are rounded when they leave
+    "bf16-states": (16, 0), "fp16-states": (16, 0), "fp8-states": (8, 32), "int8-states": (8, 32),
+    "int4-states": (4, 32),
 }  # fmt: skip
+AS_COMPUTED = ("float32", "bf16", "fp16")  # states leave in the type that they come in, which need not be this one
 
 
 def findings(study: Study, formats: Sequence[dict[str, Any]], progress: Progress | None = None) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def findings(study: Study, formats: Sequence[dict[str, Any]], progress: Progress
         "whole_vocabulary": scans[0]["candidates"] == study.reference.model.vocabulary_size,
         "margins": _margins(study, scans),
         "leaks": _leaks(study, scans),
-        "counting": _counting(study, [one["format"] for one in ran]),
+        "counting": _counting(study, ran),
     }
 
 
@@ -206,13 +207,15 @@ def _leaks(study: Study, scans: Sequence[dict[str, Any]]) -> list[dict[str, Any]
     return rows
 
 
-def _counting(study: Study, names: Sequence[str]) -> list[dict[str, Any]]:
+def _counting(study: Study, ran: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """From which prompt length on a format's states must collide."""
     model = study.reference.model
     found: list[dict[str, Any]] = []
-    for name in names:
-        if name in STORED_BITS:
-            bits, row_bits = STORED_BITS[name]
+    for one in ran:
+        name = one["format"]
+        if name in STORED_BITS or name in AS_COMPUTED:
+            computed = torch.finfo(getattr(torch, one["state_type"])).bits
+            bits, row_bits = STORED_BITS.get(name, (computed, 0))
             counted = forced_collision(
                 bits=bits, row_bits=row_bits, width=model.width, vocabulary=model.vocabulary_size,
                 context=model.context,

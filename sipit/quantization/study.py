@@ -149,7 +149,7 @@ class Study:
     def kept_under(self) -> str:
         """What the keys of kept results begin with."""
         model = self.reference.model
-        parts = (model.key, self.extent, self.layers, self.prompts, "output of these ids")
+        parts = (model.key, self.extent, self.layers, self.prompts, "output of these ids", "type of states")
         return f"{measured_with(model.device)}/quantization/{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}"
 
     def measured(self, number_format: Format) -> dict[str, Any]:
@@ -196,6 +196,7 @@ class Study:
             "format": number_format.name,
             "subject": number_format.subject,
             "arithmetic": formatted.arithmetic,
+            "state_type": name_of(states[0].dtype),
             "degenerate": formatted.degenerate,
             "weight_change": formatted.conversion.change,
             "table_change": formatted.conversion.table_change,
@@ -329,6 +330,7 @@ def _left_out(number_format: Format, error: Exception) -> dict[str, Any]:
         "format": number_format.name,
         "subject": number_format.subject,
         "arithmetic": None,
+        "state_type": None,
         "degenerate": None,
         "weight_change": None,
         "table_change": None,

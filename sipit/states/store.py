@@ -43,7 +43,7 @@ def store_states(
 ) -> dict[int, NDArray[np.floating[Any]]]:
     """The last-token states of all prompts at several layers, as read-only memory maps of shape (prompts, d).
 
-    States keep the model's dtype (bfloat16 is widened to float32, which is exact). They come from runs over whole
+    States keep their dtype (bfloat16 is widened to float32, which is exact). They come from runs over whole
     windows, and equal those of stand-alone runs only up to rounding: a hit is to be confirmed by one.
 
     Args:
@@ -70,18 +70,19 @@ def store_states(
     identity = _identity(model, prompts, chosen, batch)
     paths = {layer: path_of(folder, layer) for layer in chosen}
     done, seals = _resume(folder, identity)
-    shape, dtype = (len(prompts), model.width), STORED[model.dtype]
+    shape, dtypes = (len(prompts), model.width), {layer: stored_in(model, layer) for layer in chosen}
     borders = prompts.borders
     sums = {layer: hashlib.sha256() for layer in chosen}
     if not all(
-        holds(paths[layer], shape, dtype, borders[done], sums[layer], seals.get(str(layer))) for layer in chosen
+        holds(paths[layer], shape, dtypes[layer], borders[done], sums[layer], seals.get(str(layer))) for layer in chosen
     ):
         done, sums = 0, {layer: hashlib.sha256() for layer in chosen}
     if done < len(prompts.windows):
-        arrays = dict(zip(chosen, arrays_on_disk(list(paths.values()), shape, dtype, begun=bool(done)), strict=True))
+        kinds = [dtypes[layer] for layer in paths]
+        arrays = dict(zip(paths, arrays_on_disk([*paths.values()], shape, kinds, begun=bool(done)), strict=True))
         _fill(model, prompts, arrays, sums, folder, identity, done, batch, progress)
         for layer, path in paths.items():
-            expect_kept(path, shape, dtype, sums[layer].hexdigest())
+            expect_kept(path, shape, dtypes[layer], sums[layer].hexdigest())
     return {layer: np.load(path, mmap_mode="r") for layer, path in paths.items()}
 
 
@@ -92,11 +93,18 @@ def is_whole(model: LanguageModel, prompts: Prefixes, *, layers: Sequence[int], 
     wanted = {**_identity(model, prompts, chosen, batch), "windows": len(prompts.windows)}
     if any(stored.get(name) != value for name, value in wanted.items()):
         return False
-    shape, dtype, seals = (len(prompts), model.width), STORED[model.dtype], stored["seals"]
+    shape, seals = (len(prompts), model.width), stored["seals"]
     return all(
-        holds(path_of(folder, layer), shape, dtype, shape[0], hashlib.sha256(), seals.get(str(layer)))
+        holds(
+            path_of(folder, layer), shape, stored_in(model, layer), shape[0], hashlib.sha256(), seals.get(str(layer))
+        )
         for layer in chosen
-    )
+    )  # fmt: skip
+
+
+def stored_in(model: LanguageModel, layer: int) -> Any:
+    """The type of numpy that holds the states of a layer exactly."""
+    return STORED[Network(model, layer).dtype]
 
 
 def path_of(folder: Path, layer: int) -> Path:
@@ -116,7 +124,9 @@ def _identity(model: LanguageModel, prompts: Prefixes, layers: list[int], batch:
     }
 
 
-def arrays_on_disk(paths: Sequence[Path], shape: tuple[int, ...], dtype: Any, *, begun: bool = False) -> list[Any]:
+def arrays_on_disk(
+    paths: Sequence[Path], shape: tuple[int, ...], dtypes: Sequence[Any], *, begun: bool = False
+) -> list[Any]:
     """Memory-mapped arrays that can be written; new ones take their room at once, or none is left behind.
 
     A write to a disk that became full later would kill the process. With `begun` the files are there already.
@@ -125,19 +135,19 @@ def arrays_on_disk(paths: Sequence[Path], shape: tuple[int, ...], dtype: Any, *,
         InvalidInput: there is no room, or a file cannot be written.
     """
     try:
-        return [_array_on_disk(path, shape, dtype, begun=begun) for path in paths]
+        return [_array_on_disk(*each, shape, begun=begun) for each in zip(paths, dtypes, strict=True)]
     except OSError as error:
         if not begun:
             for path in paths:
                 path.unlink(missing_ok=True)
-        size = len(paths) * math.prod(shape) * np.dtype(dtype).itemsize / 2**30
+        size = math.prod(shape) * sum(np.dtype(dtype).itemsize for dtype in dtypes) / 2**30
         raise InvalidInput(
             f"Expected {size:.2g} GiB of room for states in {paths[0].parent}, but got: {error.strerror}; free some, "
             "or set SIPIT_CACHE to another folder."
         ) from None
 
 
-def _array_on_disk(path: Path, shape: tuple[int, ...], dtype: Any, *, begun: bool) -> Any:
+def _array_on_disk(path: Path, dtype: Any, shape: tuple[int, ...], *, begun: bool) -> Any:
     array = np.lib.format.open_memmap(path, mode="r+" if begun else "w+", dtype=dtype, shape=shape)
     if not begun and hasattr(os, "posix_fallocate"):
         with path.open("r+b") as stream:

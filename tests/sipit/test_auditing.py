@@ -164,6 +164,15 @@ def test_fingerprints_of_exact_states_are_held_against_what_they_are_stored_in(s
     assert audited(model, moved, PROMPTS[:4]) == ["inconsistent"] * 4
 
 
+def known_exactly(**also):
+    """A threshold that honest prompts exceed at the stated rate itself, not only on average over fits."""
+    return SimpleNamespace(
+        chance=lambda bad, rows, rate: float(stats.binom.sf(bad - 1, len(rows), rate)),
+        speaks_of=lambda _rate: True,
+        **also,
+    )
+
+
 @given(st.integers(1, 400), st.integers(0, 12), st.booleans())
 def test_as_many_inconsistent_prompts_as_the_rate_has_refute_nothing(prompts, bad, far):
     bad = min(bad, prompts)
@@ -171,7 +180,7 @@ def test_as_many_inconsistent_prompts_as_the_rate_has_refute_nothing(prompts, ba
     answers = [near] * bad + [good] * (prompts - bad)
     if bad and far:
         answers[0] = replace(near, beyond_all=True)
-    audit = Audit(tuple(answers), 0.01, SimpleNamespace(speaks_of=lambda _rate: True), ANY)
+    audit = Audit(tuple(answers), 0.01, known_exactly(), ANY)
     chance = sum(math.comb(prompts, n) * 0.01**n * 0.99 ** (prompts - n) for n in range(bad, prompts + 1))
     if not bad:
         assert audit.verdict is Verdict.HELD
@@ -201,7 +210,7 @@ def scored(rate, prompts, score, asked):
 
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.3])
 def test_honest_prompts_together_are_refuted_at_the_stated_rate_at_most(rate):
-    """Exactly, however many there are: the probability that one lies far out, or that too many are inconsistent."""
+    """Exactly, however many there are, where the threshold is: that one lies far out, or too many are inconsistent."""
     for prompts in range(1, 101):
         asked = []
         answers = [scored(rate, prompts, score, asked) for score in (0.0, 1.0)]
@@ -212,7 +221,7 @@ def test_honest_prompts_together_are_refuted_at_the_stated_rate_at_most(rate):
         many = next(
             (
                 bad for bad in range(1, prompts + 1)
-                if Audit((*[near] * bad, *[good] * (prompts - bad)), rate, ANY, ANY).refuted_by
+                if Audit((*[near] * bad, *[good] * (prompts - bad)), rate, known_exactly(), ANY).refuted_by
             ),
             prompts + 1,
         )  # fmt: skip
@@ -259,7 +268,7 @@ def test_a_record_says_which_test_refuted(prompts, bad, known, far):
         threshold,
         SimpleNamespace(fingerprint=None, layer=1, unit=1e-7),
     )
-    chance = float(stats.binom.sf(bad - 1, prompts, 0.01))
+    chance = threshold.chance(bad, [3] * prompts, 0.01)
     together = found.to_json()["together"]
     said = {"count": bad > 0 and chance <= 0.005, "farthest": far and bad > 0}
     assert together["refuted_by"] == [name for name, refutes in said.items() if refutes]
@@ -268,6 +277,64 @@ def test_a_record_says_which_test_refuted(prompts, bad, known, far):
     assert (together["farthest"]["assumed"] is None) is known
     if not known and found.verdict is Verdict.UNDECIDED:
         assert f"{20 * prompts} calibration runs" in found.reason and "there are 24" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("prompts", "rate", "rows"), [(300, 0.01, 24), (100, 0.05, 24), (100, 0.05, 400), (60, 0.2, 3)]
+)
+def test_honest_prompts_together_are_as_rarely_refuted_by_their_count(prompts, rate, rows):
+    """With a threshold fitted to 24 runs: counted as if it were known, ten times as many audits of 300 were."""
+    generator, refuted, audits = np.random.default_rng(3), 0, 300
+    good, near = (Answer(kind, 1.0, 1.0, rows, rows, None) for kind in ("consistent", "inconsistent"))
+    honest = generator.gumbel(math.log(rows / 24), 1, (audits, prompts))
+    for maxima, scores in zip(generator.gumbel(size=(audits, 24)), honest, strict=True):
+        threshold = Threshold((Extremes.of("a way", maxima.tolist()),), 24)
+        bad = int((scores > threshold.at(rate, rows)).sum())
+        refuted += bool(Audit((*[near] * bad, *[good] * (prompts - bad)), rate, threshold, ANY).refuted_by)
+    assert stats.binomtest(refuted, audits, rate / 2, alternative="greater").pvalue > 0.01
+
+
+@given(st.sampled_from([2, 8, 24, 100]), st.sampled_from([0.01, 0.2]), st.lists(st.integers(1, 999), min_size=1))
+def test_the_more_prompts_the_likelier_a_count_and_the_more_inconsistent_the_less(runs, rate, rows):
+    threshold = Threshold((Extremes("a way", 1.0, 2.0, 9.0, runs),), 24)
+    found = [threshold.chance(bad, rows, rate) for bad in range(len(rows) + 2)]
+    assert found[0] == 1 and found[-1] == (rate if len(rows) == 1 else 0)
+    assert all(one >= other for one, other in pairwise(found))
+    for bad, chance in enumerate(found):
+        assert len(rows) == 1 or threshold.chance(bad, [*rows, *rows[:1]], rate) >= chance * (1 - 1e-9)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=2, max_size=30), st.floats(1e-9, 1e9))
+def test_a_fit_is_that_of_greatest_likelihood(maxima, scale):
+    if len({round(one, 3) for one in maxima}) < 2:
+        return
+    found, times = Extremes.of("a way", maxima), Extremes.of("a way", [scale * one for one in maxima])
+    best = stats.gumbel_r.logpdf(maxima, found.location, found.scale).sum()
+    for factor, by in ((1.01, 0), (0.99, 0), (1, 0.01), (1, -0.01)):
+        other = stats.gumbel_r.logpdf(maxima, found.location + by * found.scale, found.scale * factor).sum()
+        assert best >= other
+    assert times.location == pytest.approx(scale * found.location, rel=1e-6, abs=1e-6 * times.scale)
+    assert times.scale == pytest.approx(scale * found.scale, rel=1e-6)
+
+
+@given(st.integers(2, 40), st.integers(0, 3), st.integers(1, 60))
+def test_copies_of_a_prompt_are_no_further_prompts(prompts, bad, copies):
+    good, near = (Answer(kind, 1.0, 1.0, 3, 3, None) for kind in ("consistent", "inconsistent"))
+    threshold, bad = Threshold((Extremes("a way", 1.0, 2.0, 9.0, 24),), 24), min(bad, prompts)
+    once = [near] * bad + [good] * (prompts - bad)
+    again = [replace(once[0], copy_of=0)] * copies
+    one, other = (Audit(tuple(answers), 0.01, threshold, ANY) for answers in (once, once + again))
+    assert (one.refuted_by, one.verdict, one.reason is None) == (other.refuted_by, other.verdict, other.reason is None)
+    unlike = Audit((*once, *again, replace(good, copy_of=0)), 0.01, threshold, ANY)
+    assert unlike.verdict is not Verdict.REFUTED or one.verdict is Verdict.REFUTED
+
+
+def test_an_audit_counts_copies_once():
+    model, prompts = tiny("llama"), [[5, 9, 3], [7, 7, 1], [5, 9, 3], [5, 9, 3]]
+    states = sipit.capture(model, prompts, layer=1)
+    found = audit_states(model, states, prompts)
+    assert [one.copy_of for one in found.answers] == [None, None, 0, 0]
+    assert found.to_json()["together"]["count"]["prompts"] == 2
 
 
 def test_one_far_prompt_of_several_refutes_and_with_runs_enough_nothing_is_assumed_for_it():

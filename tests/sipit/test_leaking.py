@@ -275,9 +275,28 @@ def test_states_that_a_defence_let_out_are_read_as_far_as_it_changed_little(tmp_
     assert run(["leak", "tiny-llama", "--released", str(tmp_path / "x.safetensors")]) == 2
 
 
+def test_copies_of_prompts_are_no_further_prompts():
+    model, options = tiny("llama"), {"layers": [1], "defences": ["gaussian", "bits"], "strengths": [3]}
+    once, often = (measure_leak(model, prompts, **options) for prompts in (PROMPTS[:2], PROMPTS[:2] * 3 + PROMPTS[:1]))
+    assert often.curves == once.curves and (often.prompts, often.copies) == (2, 5)
+    assert measure_leak(model, PROMPTS[:1] * 10, **options).verdict is Verdict.UNDECIDED
+
+
+def test_what_a_defence_did_to_a_prompt_is_not_told_by_its_copies():
+    """Where it does to every prompt something else, and to a prompt always the same."""
+    model, chance = tiny("llama"), torch.Generator().manual_seed(6)
+    states = sipit.capture(model, PROMPTS, layer=1)
+    changed = [rows + 5 * torch.randn(rows.shape, generator=chance) for rows in states]
+    once = measure_released(model, PROMPTS, sipit.States(changed, layer=1))
+    often = measure_released(model, PROMPTS * 3, sipit.States(changed * 3, layer=1))
+    assert often.curves == once.curves and (often.prompts, often.copies) == (len(PROMPTS), 2 * len(PROMPTS))
+    with pytest.raises(InvalidInput, match="2 different prompts"):
+        measure_released(model, PROMPTS[:1] * 2, sipit.States(changed[:1] * 2, layer=1))
+
+
 def test_one_prompt_is_undecided_and_bad_input_a_sentence():
     record = leak_record(tiny("llama"), PROMPTS[:1], layers=[1], defences=["bits"], strengths=[8])
-    assert record.verdict is Verdict.UNDECIDED and "needs 2 prompts" in record.result["reason"]
+    assert record.verdict is Verdict.UNDECIDED and "needs 2 different prompts" in record.result["reason"]
     for options in ({"defences": ["wall"]}, {"layers": [0]}, {"strengths": [-1.0]}, {"candidates": 1}, {"seeds": 0}):
         with pytest.raises(InvalidInput):
             measure_leak(tiny("llama"), PROMPTS, **options)

@@ -220,7 +220,8 @@ def test_a_layer_a_prompt_or_a_format_that_is_named_twice_is_looked_at_once():
     """As on the command line."""
     study = Study.open(tiny("llama"), [[5, 6], [5, 6], [8, 9], [6, 7]], layers=[2, 1, 2], extent=SMALL)
     assert study.layers == (1, 2) and study.prompts == ((5, 6), (8, 9))
-    assert [layer["collisions"] for layer in study.measured(FORMATS["bf16"])["searched"]] == [0, 0]
+    measured = study.measured(FORMATS["bf16"])
+    assert [layer["collisions"] for layer in measured["searched"]] == [0, 0] and measured["state_type"] == "bfloat16"
     assert [one.name for one in chosen_formats(["fp16", "bf16", "fp16"])] == ["fp16", "bf16"]
     spelled = ["float16", "fp16", "bfloat16-states", "fp32"]
     assert [one.name for one in chosen_formats(spelled)] == ["fp16", "bf16-states", "float32"]

@@ -252,10 +252,10 @@ def test_room_for_states_is_taken_before_they_are_computed(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
     try:
         with pytest.raises(InvalidInput, match="room for states"):
-            arrays_on_disk([tmp_path / "large.npy"], (2**20, 4), np.float32)
+            arrays_on_disk([tmp_path / "large.npy"], (2**20, 4), [np.float32])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    (array,) = arrays_on_disk([tmp_path / "small.npy"], (1000, 4), np.float32)
+    (array,) = arrays_on_disk([tmp_path / "small.npy"], (1000, 4), [np.float32])
     assert array.shape == (1000, 4)
     assert (tmp_path / "small.npy").stat().st_blocks * 512 >= 16000
 

@@ -45,7 +45,7 @@ def test_room_that_cannot_be_had_leaves_nothing_behind(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "posix_fallocate", full)
     paths = [tmp_path / f"layer-{number}.npy" for number in range(3)]
     with pytest.raises(InvalidInput, match=r"Expected 0\.011 GiB of room"):  # of all three
-        arrays_on_disk(paths, (10**6, 1), np.float32)
+        arrays_on_disk(paths, (10**6, 1), [np.float32] * 3)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from proofs.evidence import write_atomically
 from sipit.cache import opened_json, sealed_json
 from sipit.collisions.causes import StandAlone
-from sipit.collisions.examination import BYTES_A_PROMPT, GIB, PRECISIONS, Examined, examine, held_bytes
+from sipit.collisions.examination import BYTES_A_PROMPT, GIB, Examined, examine, held_bytes, row_bytes
 from sipit.collisions.findings import Search
 from sipit.collisions.hunts.bases import FULL, NO_BASES, bases_json, closest_prompts, has_room, summary
 from sipit.collisions.result import layers_json
@@ -25,7 +25,7 @@ from sipit.models.network import Network
 from sipit.prefix.choice import prefix_opener
 from sipit.prompts.corpora import Corpus, whole_prompts
 from sipit.record import Progress
-from sipit.states.store import STORED, arrays_on_disk, expect_kept, holds
+from sipit.states.store import arrays_on_disk, expect_kept, holds, stored_in
 
 TOKENS = 2048  # that run together, and are done again after an interruption
 
@@ -87,7 +87,7 @@ def hunt_continuations(
 
 def _affordable(model: LanguageModel, memory: float) -> int:
     """How many prompts with all their continuations fit, at least one."""
-    each = model.vocabulary_size * (BYTES_A_PROMPT + 2 * model.width * PRECISIONS[model.dtype])
+    each = model.vocabulary_size * (BYTES_A_PROMPT + 2 * row_bytes(model))
     return max(1, int((memory * GIB - held_bytes(model)) // each))
 
 
@@ -107,13 +107,13 @@ def continuation_states(
     digest = hashlib.sha256(repr((model.digest, str(model.dtype), layer, prompts)).encode()).hexdigest()[:16]
     path, checkpoint = folder / f"continuations-{digest}.npy", folder / f"continuations-{digest}.json"
     vocabulary = model.vocabulary_size
-    shape, dtype = (len(prompts) * vocabulary, model.width), STORED[model.dtype]
+    shape, dtype = (len(prompts) * vocabulary, model.width), stored_in(model, layer)
     stored, total = opened_json(checkpoint) or {"rows": 0, "seal": None}, hashlib.sha256()
     done = stored["rows"]
     if not holds(path, shape, dtype, done, total, stored["seal"]):
         done, total = 0, hashlib.sha256()
     if done < shape[0]:
-        (states,) = arrays_on_disk([path], shape, dtype, begun=bool(done))
+        (states,) = arrays_on_disk([path], shape, [dtype], begun=bool(done))
         network = Network(model, layer)
         open_prefix = prefix_opener(network)
         for number in range(done // vocabulary, len(prompts)):

@@ -42,7 +42,7 @@ class GradientPolicy:
     def propose(self, states: torch.Tensor, network: Network) -> "GradientProposal":
         """The proposal for states (T, d); nothing is computed before it is asked."""
         rows = network.model.decoder.tables[0].weight.detach()
-        observed = states.to(device=rows.device, dtype=network.model.dtype)
+        observed = states.to(device=rows.device, dtype=network.dtype)
         return GradientProposal(self, observed, rows, rows.float().norm(dim=1) ** 2 / 2)
 
 

@@ -59,8 +59,9 @@ def quantization_chapter(record: Record) -> Chapter:
     if missing:
         rows = tuple((plain(one.get("format")), plain(one.get("reason"))) for one in missing)
         blocks.append(Table("Formats that do not run here", (Column("format"), Column("reason")), rows))
-    arithmetic = tuple((plain(one.get("format")), plain(one.get("arithmetic"))) for one in ran)
-    blocks.append(Table("The arithmetic that really ran", (Column("format"), Column("arithmetic")), arithmetic, True))
+    arithmetic = tuple(tuple(plain(one.get(name)) for name in ("format", "arithmetic", "state_type")) for one in ran)
+    columns = (Column("format"), Column("arithmetic"), Column("type of states"))
+    blocks.append(Table("The arithmetic that really ran", columns, arithmetic, True))
     blocks.append(Section("The rest of the record", fields(without(result, _SHOWN), measured=None), folded=True))
     return chapter(
         record,
