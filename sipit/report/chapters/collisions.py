@@ -261,17 +261,22 @@ def _search(name: str, found: Mapping[str, Any]) -> Section:
 def _cases(cases: list[dict[str, Any]]) -> Table:
     columns = (
         Column("format"), Column("layer", True), Column("kind"), Column("token"), Column("lengths", True),
-        Column("bit-identical", True, M), Column("first at", True, M), Column("always from", True, M),
+        Column("bit-identical", True, M), Column("undecided", True, M), Column("known to collide", True),
+        Column("first at", True, M), Column("always from", True, M),
         Column("least distance", True, M), Column("in float64", True, M),
     )  # fmt: skip
     rows = tuple(
         (
             plain(case.get("format")), plain(case.get("layer")), plain(case.get("kind")),
             Literal(plain(case.get("text"))),
-            *(number(case.get(key)) for key in ("lengths", "bit_identical", "first_bit_identical", "always_from",
-                                                "minimum_distance", "minimum_distance_float64")),
+            *(number(case.get(key)) for key in ("lengths", "bit_identical", "undecided", "known_to_collide",
+                                                "first_bit_identical", "always_from", "minimum_distance",
+                                                "minimum_distance_float64")),
         )
         for case in cases[:ROWS]
     )  # fmt: skip
-    caption = "Where states become bit-identical although those in float64 differ, behind a first token that differs"
+    caption = (
+        "Where states become bit-identical although those in float64 differ by more than rounding there explains, "
+        "behind a first token that differs; undecided are lengths where float64 does not tell them apart either"
+    )
     return Table(caption, columns, rows, omitted=len(cases) - len(rows))
