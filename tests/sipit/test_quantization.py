@@ -150,6 +150,27 @@ def test_one_row_off_the_grid_is_tested(name):
     assert not found.degenerate and found.conversion.change < 1e-4
 
 
+ran = {"ran_here": True, "reason": None, "first_layer_void": None, "wrong": 0, "collisions": 0}
+KINDS = {
+    "held": ran,
+    "void": ran | {"first_layer_void": 1},
+    "wrong": ran | {"wrong": 1},
+    "collide": ran | {"collisions": 1},
+    "overflow": ran | {"reason": "not finite", "first_layer_void": 2, "collisions": None},
+    "unjudged": ran | {"reason": "its captures differ", "collisions": None},
+    "missing": ran | {"ran_here": False, "reason": "no torchao", "collisions": None},
+}
+
+
+@given(st.lists(st.sampled_from(sorted(KINDS)), min_size=1), st.booleans())
+def test_a_verdict_is_held_only_where_everything_asked_for_was_measured(kinds, named):
+    found = verdict_of({"formats": [KINDS[kind] for kind in kinds], "formats_named": named})
+    seen = set(kinds)
+    broken = seen & {"void", "wrong", "collide", "overflow"}
+    unclear = "unjudged" in seen or ("missing" in seen and (named or seen == {"missing"}))
+    assert found is (Verdict.VOID if broken else Verdict.UNDECIDED if unclear else Verdict.HELD)
+
+
 @pytest.mark.slow
 def test_a_study_resumes_judges_and_is_json(tmp_path, monkeypatch):
     monkeypatch.setenv("SIPIT_CACHE", str(tmp_path))
