@@ -27,7 +27,7 @@ from sipit.collisions.known import Families
 from sipit.collisions.record import collision_record
 from sipit.models.length import LengthDependence
 from sipit.prompts.corpora import read_corpus, whole_prompts
-from sipit.report import write_report
+from sipit.report import render, write_report
 from sipit.states.store import store_states
 from tests.sipit.cases import altered, tiny, with_rows
 
@@ -262,6 +262,17 @@ def test_another_format_rounds_the_weights_too():
 def test_a_search_that_there_is_not_is_refused_before_any_work():
     with pytest.raises(InvalidInput, match="Expected searches of continuations, swaps, collapse, but got 'luck'"):
         collision_record(tiny("llama"), "random:2", limit=4, searches=["collapse", "luck"], engine=None)
+
+
+def test_what_a_search_finds_is_in_the_verdict_and_on_the_page(tmp_path, empty_cache):
+    """No two of the prompts collide, but one of them and what a swap makes of it do."""
+    model = with_rows("qwen2", [(9, 5)], relative=1e-7)
+    (tmp_path / "p.jsonl").write_text('{"token_ids": [1, 9]}\n{"token_ids": [7, 3]}\n')
+    record = collision_record(model, str(tmp_path / "p.jsonl"), layers=[1], searches=["swaps"])
+    assert record.result["collisions"] == [] and record.result["verdict"] is Verdict.SEPARATED
+    assert record.result["searches"]["swaps"]["verdict"] is Verdict.COLLISION is record.verdict
+    page = render([record], format="md")
+    assert "All pairs of 2 prompts were compared: none collide; swaps found some that do." in page
 
 
 @pytest.mark.slow
