@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+RESCALED = 1e-4  # relative change of a row that is on a grid of blocks, whose scales are made and rounded anew
+
 Quantize = Callable[[], set[int] | None]  # in place; the ids of parameters that were left
 Convert = Callable[[nn.Module, Sequence[nn.Module]], "Conversion"]
 
@@ -18,9 +20,11 @@ class Conversion:
     Attributes:
         matrices: how many matrices are now in the format.
         left: names of matrices in the blocks that were left as they are.
-        change: relative Frobenius change of the matrices converted; 0 where the format reproduces what was stored.
-        table_change: the same of the embedding tables, which only some formats round.
+        change: relative Frobenius change of the matrices converted, taken together.
         stored: how they are stored now: the class or type that really holds them.
+        table_change: the same of the embedding tables, which only some formats round.
+        largest_change: the largest relative L2 change of one of their rows; 0 where no entry changed.
+        rescaled: whether the format has scales, which it makes anew of what is stored.
     """
 
     matrices: int
@@ -28,9 +32,18 @@ class Conversion:
     change: float
     stored: str
     table_change: float = 0.0
+    largest_change: float = 0.0
+    rescaled: bool = False
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether every row of the matrices lay on the grid: it is as it was, but for the rounding of scales."""
+        return self.largest_change <= (RESCALED if self.rescaled else 0)
 
 
-def converted(module: nn.Module, blocks: Sequence[nn.Module], quantize: Quantize, stored: str = "") -> Conversion:
+def converted(
+    module: nn.Module, blocks: Sequence[nn.Module], quantize: Quantize, stored: str = "", *, rescaled: bool = False
+) -> Conversion:
     """Runs a conversion in place and compares the matrices of the blocks before and after.
 
     `quantize` may return the ids of parameters that it left; without `stored`, plain parameters are those left.
@@ -52,13 +65,15 @@ def converted(module: nn.Module, blocks: Sequence[nn.Module], quantize: Quantize
             kinds.add(kind)
             yield old, value
 
-    change = _change(changed())
+    change, largest = _change(changed())
     return Conversion(
         matrices=count - len(left),
         left=tuple(left),
         change=change,
         stored=stored or ", ".join(sorted(kinds)),
-        table_change=_change([(old, table.weight.detach()) for old, table in zip(rows, tables, strict=True)]),
+        table_change=_change([(old, table.weight.detach()) for old, table in zip(rows, tables, strict=True)])[0],
+        largest_change=largest,
+        rescaled=rescaled,
     )
 
 
@@ -75,13 +90,18 @@ def effective_weight(linear: Any) -> torch.Tensor:
     return (weight.dequantize() if hasattr(weight, "tensor_data_names") else weight.detach()).float()
 
 
-def _change(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
-    """The relative Frobenius distance of all second tensors from the first ones."""
+def _change(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> tuple[float, float]:
+    """The relative Frobenius distance of all second tensors from the first ones, and the largest of a row."""
     changed = squares = 0.0
+    rows = [0.0]
     for old, new in pairs:
-        changed += float((new.to(old.device).float() - old.float()).double().norm() ** 2)
-        squares += float(old.double().norm() ** 2)
-    return (changed / squares) ** 0.5 if squares else 0.0
+        apart = (new.to(old.device).float() - old.float()).double().norm(dim=-1)
+        size = old.double().norm(dim=-1)
+        rows.append(float(torch.where(apart == 0, 0, apart / size).max()))  # of a row of zeros too
+        changed += float(apart.norm() ** 2)
+        squares += float(size.norm() ** 2)
+    largest = float(torch.tensor(rows, dtype=torch.float64).max())  # NaN where there is one
+    return (changed / squares) ** 0.5 if squares else 0.0, largest
 
 
 def _matrices(blocks: Sequence[nn.Module]) -> Iterator[tuple[str, Any, torch.Tensor]]:

@@ -120,7 +120,7 @@ def _attempted(
 ) -> Conversion:
     """A conversion by a library that may not be able to do it here."""
     try:
-        done = converted(module, blocks, quantize, stored)
+        done = converted(module, blocks, quantize, stored, rescaled=True)
         unpacked = unpack(blocks)
     except (ImportError, AssertionError, NotImplementedError, RuntimeError, ValueError, TypeError) as error:
         raise Unsupported(

@@ -3,7 +3,7 @@
 States of a search come from runs over whole windows. A hit is therefore measured again: each prompt in a run of its
 own, in the model's arithmetic and in float64. Where float64 separates them by more than its own runs err and the
 model's arithmetic does not, rounding hides a difference; what nothing here explains is the interesting case. All of
-this is measured: `transformers` casts norms and softmax to float32 even in float64 models, which is what these err by.
+this is measured. A model in float64 is its own reference: there is one run, which errs as `sipit.noise.float64` has it.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,7 @@ from numerics.pairs.points import norm
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
 from sipit.models.network import Layer, Network
-from sipit.noise.spread import perturbed_runs, rounding_unit
-
-PERTURBED = 4  # runs of a prompt, by twice what rounds a number in float32 at most
+from sipit.noise.float64 import float64_errors, unit_within
 
 
 class Cause(StrEnum):
@@ -43,7 +41,8 @@ class Explanation:
         cause: why the states are so close.
         distance: absolute L2 between the two states in the model's arithmetic, each prompt run alone.
         distance_float64: the same in float64, with the same stored weights.
-        noise: sum over both prompts of the absolute L2 distance between those two runs.
+        noise: sum over both prompts of the absolute L2 distance between those two runs; of a model in float64, for
+            which they are one, of how far that errs.
     """
 
     cause: Cause
@@ -69,6 +68,7 @@ class StandAlone:
     _rounding: dict[tuple[Layer, tuple[int, ...]], float] = field(
         default_factory=dict[tuple[Layer, tuple[int, ...]], float]
     )
+    _units: dict[Layer, float] = field(default_factory=dict[Layer, float])
 
     @classmethod
     def of(cls, model: LanguageModel) -> "StandAlone":
@@ -87,19 +87,27 @@ class StandAlone:
         """What really runs in a search: the distances of its states decide, and what single prompts give in float64."""
         return f"{self.model.arithmetic}; distances of stored states exact to 2^-51; single prompts in float64 too"
 
+    @property
+    def is_its_own_reference(self) -> bool:
+        """Whether the model is in float64, so that both runs of a prompt are one and show no error of it."""
+        return self.model.dtype == torch.float64
+
     def noise(self, ids: Sequence[int], layer: Layer) -> float:
-        """Absolute L2 distance between the two."""
+        """How far the model's run errs, absolute L2: the distance between the two, or what float64 errs by."""
+        if self.is_its_own_reference:
+            return self.rounding(ids, layer)
         plain, exact = self.states(ids, layer)
         return float(norm(plain - exact))
 
     def rounding(self, ids: Sequence[int], layer: Layer) -> float:
-        """How far the float64 run errs where parts of it are in float32: the largest absolute L2 of perturbed runs."""
+        """How far the float64 run errs, absolute L2 (`sipit.noise.float64`)."""
         key = layer, tuple(ids)
         if key not in self._rounding:
+            network = Network(self.reference, layer)
+            if layer not in self._units:
+                self._units[layer] = unit_within(network)
             tokens = torch.tensor(ids, device=self.model.device)
-            unit = rounding_unit(torch.float32, device=tokens.device)
-            runs = perturbed_runs(Network(self.reference, layer), tokens, unit, samples=PERTURBED)[:, -1]
-            self._rounding[key] = float((runs[1:] - runs[0]).norm(dim=1).max())
+            self._rounding[key] = float(float64_errors(network, tokens, self._units[layer])[-1])
         return self._rounding[key]
 
 

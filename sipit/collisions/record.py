@@ -136,10 +136,11 @@ def collision_record(
                     listed=listed, search=engine, progress=progress,
                 )  # fmt: skip
         elapsed["searches"] = round(watch.seconds, 1)
+    searched: list[dict[str, Any]] = list(result.get("searches", {}).values())  # what became of formats has no verdict
     also = {"engine": engine.name, "window": window, "elapsed_seconds": elapsed, "peak_memory_gib": peak_memory()}
     return Record(
         command="collide",
-        verdict=Verdict.worst([one.verdict for one in examined]),
+        verdict=Verdict.worst(one["verdict"] for one in (result, *searched) if one.get("verdict") is not None),
         result=result,
         provenance=provenance(model, seed=seed, arithmetic=alone.arithmetic) | also,
         seconds=watch.seconds,

@@ -14,11 +14,13 @@ from sipit.prompts.corpora import Corpus
 
 
 def layers_json(model: LanguageModel, corpus: Corpus, examined: Iterable[Examined]) -> dict[str, Any]:
-    """The fields of a record: `prompts`, `pairs`, `layers`, `collisions`, the `theorems` behind these, and `bound`."""
+    """The fields of a record: `verdict` (of these prompts), `prompts`, `pairs`, `layers`, `collisions`, `bound` …"""
     examined = list(examined)
     count = len(corpus)
-    bound, reason = _bound(corpus, {one.verdict for one in examined})
+    verdicts = {one.verdict for one in examined}
+    bound, reason = _bound(corpus, verdicts)
     return {
+        "verdict": Verdict.worst(verdicts),
         "prompts": count,
         "pairs": count * (count - 1) // 2,
         "corpus": corpus.name,

@@ -131,3 +131,10 @@ def first_beyond(
                 float(distances[number][place, position]), float(allowed[number][place, position]),
             )  # fmt: skip
     return None
+
+
+def compared_at(layers: tuple[int, ...], depth: int) -> str:
+    """Where two runs of so many blocks were compared, in words: of layers that no file holds nothing is known."""
+    if {*range(1, depth + 1)} <= {*layers}:
+        return "up to the last block"
+    return f"at layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}, which is all that both have,"

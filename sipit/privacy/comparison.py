@@ -21,7 +21,7 @@ from sipit.models.library import one_line
 from sipit.noise.spread import rounding_unit
 from sipit.privacy.calibration import Calibration, calibrate
 from sipit.privacy.choices import behind_turns, chooses
-from sipit.privacy.compared import Comparison, Place, first_beyond
+from sipit.privacy.compared import Comparison, Place, compared_at, first_beyond
 from sipit.privacy.replay import replayed
 from sipit.privacy.rounded_weights import rounded_to
 from sipit.privacy.runs import Captured, FileRun, ModelRun, Run, check_before_norm, coarsest, open_run
@@ -104,7 +104,7 @@ def compare_runs(
     alike = Verdict.UNDECIDED if pair.doubtful else Verdict.ROUNDING
     return Comparison(
         kind=alike if found is None else Verdict.NOT_ROUNDING,
-        reason=_reason(found, pair, sharper=sharper is not None, choices=choices),
+        reason=_reason(found, pair, compared_at(layers, model.layers), sharper=sharper is not None, choices=choices),
         layers=layers,
         distances=distances,
         expected=allowed,
@@ -213,7 +213,7 @@ def _in_one_format(one: ModelRun, two: ModelRun) -> tuple[ModelRun, ModelRun, di
     return one, two, None
 
 
-def _reason(found: Place | None, pair: _Pair, *, sharper: bool, choices: dict[str, Any] | None) -> str:
+def _reason(found: Place | None, pair: _Pair, where: str, *, sharper: bool, choices: dict[str, Any] | None) -> str:
     coarse = "" if pair.formats is None else f"with the weights of both in {', '.join(sorted(pair.formats))}, "
     if found is None and pair.shared is not None and pair.doubtful:
         steps = name_of(pair.shared.dtype)
@@ -223,7 +223,7 @@ def _reason(found: Place | None, pair: _Pair, *, sharper: bool, choices: dict[st
         )
     if found is None:
         turned = "" if choices is None else ", which turns a choice between near equals there (of experts, or of keys)"
-        return f"{coarse}the runs differ nowhere up to the last block by more than rounding explains{turned}"
+        return f"{coarse}the runs differ nowhere {where} by more than rounding explains{turned}"
     how = f"{coarse}computed in float64, where next to no rounding is left, " if sharper else coarse
     return (
         f"{how}the runs differ by {found.distance:.1e} at layer {found.layer}, position {found.position} of prompt "

@@ -21,8 +21,6 @@ from sipit.record import NOT_INSTALLED, installed_version
 from sipit.states.capturing import capture
 from sipit.states.files import States
 
-REPRODUCED = 1e-4  # relative change of the weights below which a format is the grid they already lie on
-
 
 @dataclass(frozen=True)
 class Formatted:
@@ -44,12 +42,12 @@ class Formatted:
 
     @property
     def degenerate(self) -> bool:
-        """Whether rounding leaves the matrices of the blocks as stored: they lie on that grid and were not tested.
+        """Whether rounding leaves all matrices of the blocks as stored: they lie on that grid and were not tested.
 
         Float64 rounds none; nor does a format that reaches no matrix.
         """
         rounds = self.conversion.matrices > 0 and self.format.compute != torch.float64
-        return rounds and self.conversion.change < REPRODUCED
+        return rounds and self.conversion.reproduced
 
     @cached_property
     def merged(self) -> torch.Tensor:

@@ -66,7 +66,7 @@ def quantization_record(
             measured.append(study.measured(number_format))
             progress(len(measured), len(chosen))
     with stages("scanning the vocabulary") as progress:
-        result = findings(study, measured, progress)
+        result = findings(study, measured, progress, named=formats is not None)
     with stages("formats crossed") as progress:
         result["crossed"] = study.crossed([number_format.name for number_format in chosen], progress)
     for number_format, one in zip(chosen, measured, strict=True):

@@ -25,17 +25,23 @@ STORED_BITS = {  # of a coordinate, and of a row beside them, where states are r
 AS_COMPUTED = ("float32", "bf16", "fp16")  # states leave in the type that they come in, which need not be this one
 
 
-def findings(study: Study, formats: Sequence[dict[str, Any]], progress: Progress | None = None) -> dict[str, Any]:
+def findings(
+    study: Study, formats: Sequence[dict[str, Any]], progress: Progress | None = None, *, named: bool = False
+) -> dict[str, Any]:
     """The result of a study: every format judged at every layer, and the leak curves.
 
     Args:
+        study: the study.
         formats: from `Study.measured`.
+        progress: of the scans of the vocabulary.
+        named: whether somebody asked for just these formats.
     """
     ran = [one for one in formats if one["reason"] is None]
     scans = [_scanned(study, number, ran, progress) for number in range(len(study.places))]
     judged = [_judged(study, one, ran.index(one), scans) if one["reason"] is None else one for one in formats]
     return {
         "formats": judged,
+        "formats_named": named,
         "layers": list(study.layers),
         "prompts": len(study.prompts),
         "length": max(map(len, study.prompts)),
@@ -51,13 +57,15 @@ def findings(study: Study, formats: Sequence[dict[str, Any]], progress: Progress
 def verdict_of(result: dict[str, Any]) -> Verdict:
     """`void` where a format's guarantee is void at some layer, a token came back wrong or states collide; else `held`.
 
-    `undecided` where no format ran.
+    `undecided` where no format was measured, and where one was not that was asked for by name, or that ran here.
     """
-    ran = [one for one in result["formats"] if one["reason"] is None]
-    if not ran:
+    formats = result["formats"]
+    if any(one["first_layer_void"] is not None or one["wrong"] or one["collisions"] for one in formats):
+        return Verdict.VOID
+    open_ones = [one for one in formats if one["reason"] is not None]
+    if len(open_ones) == len(formats) or any(result["formats_named"] or one["ran_here"] for one in open_ones):
         return Verdict.UNDECIDED
-    broken = any(one["first_layer_void"] is not None or one["wrong"] or one["collisions"] for one in ran)
-    return Verdict.VOID if broken else Verdict.HELD
+    return Verdict.HELD
 
 
 def _scanned(study: Study, number: int, ran: Sequence[dict[str, Any]], progress: Progress | None) -> dict[str, Any]:

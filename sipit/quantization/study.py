@@ -8,11 +8,12 @@ Every finished format is kept under the cache folder, so that interrupted work g
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from numerics.dtypes import name_of, spelled_out
@@ -176,20 +177,19 @@ class Study:
         except (MissingResource, Unsupported) as error:
             return _left_out(number_format, error)
         states = [self._rounded(formatted, ids) for ids in self.prompts]
-        finite = torch.stack([one.isfinite().all(2).all(1) for one in states]).all(0)
-        if not finite.all():
-            layer = int((~finite).nonzero()[0]) + 1
-            overflown = Unsupported(f"its states are not finite behind block {layer}")
-            return _left_out(number_format, overflown)
+        crowd = self.crowd.states(formatted)
+        overflow = _first_overflow(states, crowd)
+        if overflow is not None:
+            error = Unsupported(f"its states are not finite behind block {overflow}")
+            return _left_out(number_format, error, ran_here=True) | {"first_layer_void": overflow}
         target = self.reference if number_format.subject == "states" else formatted
         margins = self._own_margins(formatted) if target is formatted else dict.fromkeys(self.layers)
-        crowd = self.crowd.states(formatted)
         total, layers = Tally(), list[dict[str, Any]]()
         for layer in self.layers:
             try:
                 tally, searched = self._layer(formatted, target, layer, crowd.pop(layer))
             except (InvalidInput, Unsupported) as error:  # its captures differ by more than tells states apart
-                return _left_out(number_format, error)
+                return _left_out(number_format, error, ran_here=True)
             total.add(tally)
             layers.append({**asdict(tally), **searched, "own_margin": margins[layer]})
         return {
@@ -201,6 +201,7 @@ class Study:
             "weight_change": formatted.conversion.change,
             "table_change": formatted.conversion.table_change,
             "merged_tokens": int(formatted.merged.sum()),
+            "ran_here": True,
             "reason": None,
             **asdict(total),
             "collisions": sum(layer["collisions"] for layer in layers),
@@ -324,8 +325,22 @@ class Study:
             return None
 
 
-def _left_out(number_format: Format, error: Exception) -> dict[str, Any]:
-    """A format of which nothing was measured: the fields of one that ran, with no prompt and no layer."""
+def _first_overflow(states: Sequence[torch.Tensor], crowd: Mapping[int, Floats]) -> int | None:
+    """The first layer at which a state is not finite, of the prompts (L, T, d) or of those searched, by layer."""
+    finite = torch.stack([one.isfinite().all(2).all(1) for one in states]).all(0)
+    found = [layer for layer, sound in enumerate(finite.tolist(), start=1) if not sound]
+    found += [layer for layer, rows in crowd.items() if not np.isfinite(rows).all()]
+    return min(found, default=None)
+
+
+def _left_out(number_format: Format, error: Exception, *, ran_here: bool = False) -> dict[str, Any]:
+    """A format of which nothing was measured: the fields of one that was, with no prompt and no layer.
+
+    Args:
+        number_format: which.
+        error: why.
+        ran_here: whether it ran all the same, so that no library or device is missing.
+    """
     return {
         "format": number_format.name,
         "subject": number_format.subject,
@@ -335,6 +350,7 @@ def _left_out(number_format: Format, error: Exception) -> dict[str, Any]:
         "weight_change": None,
         "table_change": None,
         "merged_tokens": None,
+        "ran_here": ran_here,
         "reason": str(error),
         **asdict(Tally()),
         "collisions": None,

@@ -24,6 +24,7 @@ from sipit.models.copies import in_float64
 from sipit.models.network import Network
 from sipit.models.structure import find_decoder
 from sipit.models.tokenizers import token_ids_of
+from sipit.noise.float64 import float64_errors, unit_within
 from sipit.noise.tolerance import SAFETY
 from sipit.prompts.builtin_text import section_prompts
 from sipit.prompts.windows import Prefixes, prefixes
@@ -66,15 +67,18 @@ class Followed:
     def measure(self, model: LanguageModel) -> list[dict[str, Any]]:
         """One entry a layer; distances are absolute L2 of the states in the model's arithmetic.
 
-        `noise` is the largest relative L2 difference to the states in float64, with the same stored parameters; pairs
-        at most twice `SAFETY` times that noise of a median state apart are `within_noise`.
+        `noise` is the largest relative L2 difference to the states in float64, with the same stored parameters, or for
+        a model in float64 what its runs err by; pairs at most twice `SAFETY` times that noise of a median state apart
+        are `within_noise`.
         """
         module = in_float64(model.module)
         exact = replace(model, module=module, decoder=find_decoder(module), dtype=torch.float64)
         rows: list[dict[str, Any]] = []
         for layer in sorted(self.known):
             states, reference = self._states(model, layer), self._states(exact, layer)
-            noise = float((np.linalg.norm(states - reference, axis=1) / np.linalg.norm(reference, axis=1)).max())
+            own = model.dtype == torch.float64  # both are one run, and their difference shows no error of it
+            errors = self._errors(exact, layer) if own else np.linalg.norm(states - reference, axis=1)
+            noise = float((errors / np.linalg.norm(reference, axis=1)).max())
             rows.append({"layer": layer, "noise": noise, **self._separation(states, layer, noise)})
         return rows
 
@@ -101,5 +105,15 @@ class Followed:
         states = Network(model, layer).run(ids)
         if not bool(states.isfinite().all()):
             raise InvalidInput(f"Expected finite states, but at layer {layer} they are not; lower --rate.")
-        window, place = (torch.from_numpy(x).to(states.device) for x in (self.prompts.window, self.prompts.length - 1))
-        return states[window, place].double().cpu().numpy()
+        return self._last(states).double().cpu().numpy()
+
+    def _errors(self, exact: LanguageModel, layer: int) -> NDArray[np.float64]:
+        """How far the last state of every prompt errs in float64, absolute L2, shape (prompts,)."""
+        network = Network(exact, layer)
+        unit, ids = unit_within(network), torch.tensor(self.prompts.windows, device=exact.device)
+        return self._last(torch.stack([float64_errors(network, window, unit) for window in ids])).cpu().numpy()
+
+    def _last(self, values: torch.Tensor) -> torch.Tensor:
+        """Of values (windows, T, …) at all positions those of every prompt, at its last token."""
+        window, place = (torch.from_numpy(x).to(values.device) for x in (self.prompts.window, self.prompts.length - 1))
+        return values[window, place]

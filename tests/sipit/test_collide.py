@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
+import sipit
 from proofs import InvalidInput
 from proofs.verdict import Verdict
 from sipit.cli import run
-from sipit.collisions.causes import StandAlone
+from sipit.collisions.causes import Cause, StandAlone
 from sipit.collisions.examination import batch_for, examine, state_folder
 from sipit.collisions.record import collision_record
 from sipit.collisions.result import layers_json
@@ -158,3 +160,14 @@ def test_noise_is_relative_and_never_below_one_rounding(tmp_path):
     at_zero, deep = (examined(tiny("llama"), corpus, tmp_path / str(layer), layer) for layer in (0, 2))
     assert at_zero.noise == np.finfo(np.float32).eps < deep.noise < 1e-4
     assert deep.findings.threshold == pytest.approx(8 * deep.noise * deep.findings.median_norm)
+
+
+def test_what_rounding_of_float64_sets_apart_is_no_separation_in_float64(tmp_path):
+    """Two rows a last bit apart: the run that is searched is no reference for itself."""
+    model = sipit.load_model("tiny-qwen2", dtype="float64")
+    with torch.no_grad():
+        rows = model.decoder.tables[0].weight
+        rows[11] = rows[10] * (1 + torch.finfo(torch.float64).eps)
+    found = examined(model, whole_prompts("given", [[1, 10], [1, 11], [7, 3]]), tmp_path, layer=2)
+    assert found.verdict is Verdict.COLLISION and [hit.explanation.cause for hit in found.hits] == [Cause.UNEXPLAINED]
+    assert found.noise > torch.finfo(torch.float32).eps  # in which norms are computed

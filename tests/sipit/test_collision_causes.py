@@ -8,6 +8,9 @@ import torch
 
 import sipit
 from sipit.collisions.causes import Cause, StandAlone, explain, window_reach
+from sipit.models.copies import in_dtype
+from sipit.models.network import Network
+from sipit.noise.float64 import float64_errors, unit_within
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,32 @@ def test_float64_is_held_against_its_own_rounding():
     again = explain(alone, [1, 2, 3], [1, 2, 3], layer=1, threshold=0.5)
     assert again.cause is Cause.UNEXPLAINED
     assert 0 < alone.rounding([1, 2, 3], 1) < found.distance_float64 / 10
+
+
+@pytest.mark.parametrize("family", ["gpt2", "qwen2"])  # one in float64 throughout, one with casts to float32
+def test_a_model_in_float64_is_not_held_against_itself(family):
+    """Of a pair that its rounding alone sets apart it cannot be told that they differ; of a far one it can."""
+    model = sipit.load_model(f"tiny-{family}", dtype="float64")
+    with torch.no_grad():
+        rows = model.decoder.tables[0].weight
+        rows[11] = rows[10] * (1 + torch.finfo(torch.float64).eps)
+        rows[13] = rows[10] * (1 + 1e-2)
+    alone = StandAlone.of(model)
+    near, far = (explain(alone, [1, 10], [1, b], layer=2, threshold=1e-3, measured=True) for b in (11, 13))
+    assert near.cause is Cause.UNEXPLAINED and 0 < near.distance == near.distance_float64 <= near.noise
+    assert far.cause is Cause.NOT_CONFIRMED and far.distance > far.noise > 0
+
+
+@pytest.mark.parametrize(("family", "unit"), [("gpt2", torch.float64), ("llama", torch.float32)])
+def test_float64_errs_by_the_least_exact_type_within_and_by_as_much_as_is_said(family, unit):
+    """Held against a type whose errors can be seen: in float32 throughout a run errs by no more than is said of it."""
+    model = sipit.load_model(f"tiny-{family}")
+    network = Network(in_dtype(model, torch.float64), 2)
+    assert unit_within(network) == torch.finfo(unit).eps
+    ids = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6])
+    errors = (Network(model, 2).run(ids[None])[0].double() - network.run(ids[None])[0]).norm(dim=1)
+    said = float64_errors(network, ids, torch.finfo(torch.float32).eps)
+    assert (errors <= said).all() and (said <= 100 * errors).all()
 
 
 def test_the_reference_holds_the_same_weights(models):

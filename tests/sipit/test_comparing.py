@@ -251,6 +251,15 @@ def test_a_model_that_cannot_be_had_explains_nothing(fault, tmp_path, monkeypatc
         compare_runs(*files, PROMPTS)
 
 
+@pytest.mark.parametrize(("layers", "told"), [
+    ([1], "nowhere at layer 1, which is all that both have, by more"), ([1, 2], "nowhere up to the last block by more"),
+])  # fmt: skip
+def test_a_comparison_claims_no_layer_that_a_file_does_not_hold(layers, told, tmp_path):
+    write_layers(tmp_path / "a.safetensors", capture_layers(tiny("llama"), PROMPTS, layers))
+    found = compare_runs(tiny("llama"), tmp_path / "a.safetensors", PROMPTS)
+    assert found.kind is Verdict.ROUNDING and told in found.reason
+
+
 def test_why_no_model_explains_a_difference_is_said(tmp_path):
     stacks, file = capture_layers(tiny("llama"), PROMPTS, [1, 2]), tmp_path / "a.safetensors"
     nameless = sipit.states.layered.LayeredStates((1, 2), stacks.stacks)

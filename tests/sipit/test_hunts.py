@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import sipit
 from proofs.errors import InvalidInput
@@ -21,12 +23,15 @@ from sipit.collisions.hunts.bases import has_room
 from sipit.collisions.hunts.collapse import FORMATS, fading, hunt_collapse, in_dtype
 from sipit.collisions.hunts.continuations import continuation_states
 from sipit.collisions.hunts.swaps import swaps
+from sipit.collisions.known import Families
 from sipit.collisions.record import collision_record
 from sipit.models.length import LengthDependence
-from sipit.prompts.corpora import read_corpus
-from sipit.report import write_report
+from sipit.prompts.corpora import read_corpus, whole_prompts
+from sipit.report import render, write_report
 from sipit.states.store import store_states
 from tests.sipit.cases import altered, tiny, with_rows
+
+NOTHING = Families(repeats=False, permutations=False, reach=None, back=0, anywhere=False)  # is known to collide
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +143,7 @@ def test_no_search_goes_on_to_lengths_that_make_another_network():
     model = tiny("qwen2")
     model = replace(model, decoder=replace(model.decoder, lengths=LengthDependence((20,))))
     assert [has_room(model, length) for length in (19, 20, 21)] == [True, False, False]
-    assert hunt_collapse(model, read_corpus(model, "builtin", limit=50), [1])["length"] == 20
+    assert hunt_collapse(model, read_corpus(model, "builtin", limit=50), {1: NOTHING})["length"] == 20
 
 
 @pytest.mark.slow
@@ -155,15 +160,60 @@ def test_swaps_change_one_token_for_one_that_is_near(searched, tmp_path):
 def test_fading_tells_what_a_format_hides():
     real = np.array([[4.0], [2.0], [1.0], [0.5], [0.0], [0.25]])
     shown = np.array([[4.0], [0.0], [1.0], [0.0], [0.0], [0.0]])
-    found = fading(shown, real, states=np.ones((7, 1)))
+    sure = {"states": np.ones((6, 1)), "errors": np.zeros(6), "known": np.zeros(6, bool)}
+    found = fading(shown, real, **sure)
     assert found["bit_identical"] == 3 and found["first_bit_identical"] == 2 and found["lengths"] == 6
+    assert found["undecided"] == 1 and found["known_to_collide"] == 0
     assert found["always_from"] == 6 and found["minimum_distance"] == 0 == found["minimum_distance_float64"]
     assert [(at["length"], at["distance_float64"]) for at in found["distances"]] == [(1, 4.0), (2, 2.0), (4, 0.5)]
-    later = fading(shown, real, states=np.ones((7, 1)), shortest=2)
+    later = fading(shown, real, **sure, shortest=2)
     assert later["first_bit_identical"] == 3 and later["always_from"] == 7 and later["lengths"] == 6
     assert [(at["length"], at["distance_float64"]) for at in later["distances"]] == [(2, 4.0), (4, 1.0)]
-    broken = fading(np.array([[np.nan], [1.0]]), np.ones((2, 1)), states=np.ones((2, 1)))
+    broken = fading(np.array([[np.nan], [1.0]]), np.ones((2, 1)), **{name: one[:2] for name, one in sure.items()})
     assert broken["overflown"] == 1 and broken["distances"][0]["distance"] is None and broken["always_from"] is None
+
+
+lengths = st.tuples(st.sampled_from([0.0, 1.0]), st.floats(0, 4), st.floats(0, 4), st.booleans())
+
+
+@given(st.lists(lengths, min_size=1, max_size=9))
+def test_nothing_is_hidden_that_float64_may_have_made_up_or_that_collides_over_the_reals(rows):
+    """Every length that the format does not tell apart is of one kind of three."""
+    shown, real, errors, collide = (np.array(one) for one in zip(*rows, strict=True))
+    found = fading(shown[:, None], real[:, None], states=np.ones((len(rows), 1)), errors=errors, known=collide)
+    equal = [(distance > error, known) for told, distance, error, known in rows if told == 0]
+    assert found["bit_identical"] == equal.count((True, False)) and found["undecided"] == equal.count((False, False))
+    assert found["known_to_collide"] == collide.sum()
+
+
+def in_bfloat16(model, families, length, monkeypatch):
+    monkeypatch.setattr(collapse, "FORMATS", {"bfloat16": torch.bfloat16})
+    return hunt_collapse(model, whole_prompts("given", [[256, 5, 5, 6, 7]]), {1: families}, length=length)
+
+
+def test_behind_a_window_no_difference_is_hidden_since_there_is_none(monkeypatch):
+    """The window has 16 tokens: b and 16 times a is the first whose last token sees a alone."""
+    families = replace(NOTHING, repeats=True, reach=16, back=15, anywhere=True)
+    found = in_bfloat16(tiny("mistral"), families, 24, monkeypatch)
+    runs = [case for case in found["cases"] if case["kind"] == "run"]
+    assert [(case["known_to_collide"], case["bit_identical"], case["undecided"]) for case in runs] == [(7, 0, 0)] * 3
+    assert found["summary"] == "bfloat16: 0 of 4 cases become bit-identical"
+
+
+@pytest.mark.parametrize(("family", "name", "told"), [("qwen2", "o_proj", False), ("gpt2", "c_proj", True)])
+def test_a_difference_that_float64_cannot_tell_is_undecided(family, name, told, monkeypatch):
+    """Attention so faint that it is lost among the casts of Qwen2 to float32, but not in GPT-2, which has none."""
+
+    def faintest(module):
+        for path, part in module.named_modules():
+            if "attn" in path and path.endswith(name):
+                part.weight *= 1e-11
+
+    found = in_bfloat16(altered(family, faintest), NOTHING, 12, monkeypatch)
+    (case,) = (case for case in found["cases"] if case["kind"] == "early difference")
+    assert (case["bit_identical"], case["undecided"]) == ((11, 0) if told else (0, 11))
+    assert case["known_to_collide"] == 0 < case["minimum_distance_float64"]
+    assert found["summary"].endswith("undecided") == (not told)
 
 
 def faint(module):
@@ -174,7 +224,7 @@ def faint(module):
 def test_faint_attention_collapses_in_narrow_formats_first():
     model = altered("qwen2", faint)
     corpus = read_corpus(model, "builtin", limit=200)
-    found = hunt_collapse(model, corpus, [2], length=64)
+    found = hunt_collapse(model, corpus, {2: NOTHING}, length=64)
     assert found["length"] == 64 and {case["kind"] for case in found["cases"]} == {"run", "early difference"}
     runs = [case for case in found["cases"] if case["kind"] == "run"]
     hidden = {name: sum(case["bit_identical"] for case in runs if case["format"] == name) for name in FORMATS}
@@ -197,7 +247,7 @@ def test_a_length_is_that_of_the_shorter_prompt(monkeypatch):
         return states
 
     monkeypatch.setattr(collapse, "_states", flat)
-    found = hunt_collapse(model, corpus, [1], length=12)
+    found = hunt_collapse(model, corpus, {1: NOTHING}, length=12)
     assert {case["first_bit_identical"] for case in found["cases"]} == {5}
     assert {case["always_from"] for case in found["cases"]} == {5} and max(map(len, asked)) == 12
     assert "first at 5 tokens" in found["summary"]
@@ -212,6 +262,17 @@ def test_another_format_rounds_the_weights_too():
 def test_a_search_that_there_is_not_is_refused_before_any_work():
     with pytest.raises(InvalidInput, match="Expected searches of continuations, swaps, collapse, but got 'luck'"):
         collision_record(tiny("llama"), "random:2", limit=4, searches=["collapse", "luck"], engine=None)
+
+
+def test_what_a_search_finds_is_in_the_verdict_and_on_the_page(tmp_path, empty_cache):
+    """No two of the prompts collide, but one of them and what a swap makes of it do."""
+    model = with_rows("qwen2", [(9, 5)], relative=1e-7)
+    (tmp_path / "p.jsonl").write_text('{"token_ids": [1, 9]}\n{"token_ids": [7, 3]}\n')
+    record = collision_record(model, str(tmp_path / "p.jsonl"), layers=[1], searches=["swaps"])
+    assert record.result["collisions"] == [] and record.result["verdict"] is Verdict.SEPARATED
+    assert record.result["searches"]["swaps"]["verdict"] is Verdict.COLLISION is record.verdict
+    page = render([record], format="md")
+    assert "All pairs of 2 prompts were compared: none collide; swaps found some that do." in page
 
 
 @pytest.mark.slow
@@ -242,5 +303,5 @@ def test_prompts_that_all_collide_are_no_place_to_start_from(search, tmp_path):
 def test_a_corpus_of_one_token_has_nothing_that_fades(tmp_path):
     (tmp_path / "p.jsonl").write_text('{"token_ids": [5]}\n{"token_ids": [5, 5]}\n')
     model = replace(tiny("qwen2"), tokenizer=None)
-    found = hunt_collapse(model, read_corpus(model, str(tmp_path / "p.jsonl")), [1])
+    found = hunt_collapse(model, read_corpus(model, str(tmp_path / "p.jsonl")), {1: NOTHING})
     assert found["cases"] == [] and "one embedding row" in found["summary"]

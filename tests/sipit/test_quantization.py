@@ -123,16 +123,52 @@ def test_a_degenerate_format_is_said_to_be_one():
     assert "embedding rows changed" in again.arithmetic
 
 
+def on_the_grid(model, name):
+    """The model with the weights that a format makes of its own."""
+    module = copy.deepcopy(model.module)
+    module.load_state_dict(in_format(model, FORMATS[name]).model.module.state_dict())
+    return replace(model, module=module, decoder=find_decoder(module))
+
+
 @pytest.mark.parametrize("name", [name for name, one in FORMATS.items() if one.library == "torch" and name != "tf32"])
 def test_a_format_is_degenerate_where_it_rounds_matrices_and_changes_none(name):
     """The matrices of the first model lie on no grid, those of the second on that of the format."""
     model = tiny("llama")
     once = in_format(model, FORMATS[name])
-    module = copy.deepcopy(model.module)
-    module.load_state_dict(once.model.module.state_dict())
-    on_grid = replace(model, module=module, decoder=find_decoder(module))
     assert not once.degenerate
-    assert in_format(on_grid, FORMATS[name]).degenerate == (once.conversion.change > 0)
+    assert in_format(on_the_grid(model, name), FORMATS[name]).degenerate == (once.conversion.change > 0)
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16-weights", "fp8-emulated", "Q8_0", "Q4_1"])
+def test_one_row_off_the_grid_is_tested(name):
+    """As where an adapter was merged into a few matrices: how little that is of the whole says nothing of it."""
+    model = on_the_grid(tiny("llama"), name)
+    assert in_format(model, FORMATS[name]).degenerate
+    with torch.no_grad():
+        model.decoder.blocks[1].mlp.up_proj.weight[3] = torch.linspace(1e-4, 3e-4, model.width)
+    found = in_format(model, FORMATS[name])
+    assert not found.degenerate and found.conversion.change < 1e-4
+
+
+ran = {"ran_here": True, "reason": None, "first_layer_void": None, "wrong": 0, "collisions": 0}
+KINDS = {
+    "held": ran,
+    "void": ran | {"first_layer_void": 1},
+    "wrong": ran | {"wrong": 1},
+    "collide": ran | {"collisions": 1},
+    "overflow": ran | {"reason": "not finite", "first_layer_void": 2, "collisions": None},
+    "unjudged": ran | {"reason": "its captures differ", "collisions": None},
+    "missing": ran | {"ran_here": False, "reason": "no torchao", "collisions": None},
+}
+
+
+@given(st.lists(st.sampled_from(sorted(KINDS)), min_size=1), st.booleans())
+def test_a_verdict_is_held_only_where_everything_asked_for_was_measured(kinds, named):
+    found = verdict_of({"formats": [KINDS[kind] for kind in kinds], "formats_named": named})
+    seen = set(kinds)
+    broken = seen & {"void", "wrong", "collide", "overflow"}
+    unclear = "unjudged" in seen or ("missing" in seen and (named or seen == {"missing"}))
+    assert found is (Verdict.VOID if broken else Verdict.UNDECIDED if unclear else Verdict.HELD)
 
 
 @pytest.mark.slow

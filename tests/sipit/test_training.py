@@ -14,6 +14,7 @@ from proofs.verdict import Verdict
 from sipit.cli import run
 from sipit.models.digest import digest_of_tensors
 from sipit.report import render
+from sipit.training.followed import Followed
 from sipit.training.record import training_record
 from sipit.training.trainer import Settings, _batch, train
 
@@ -161,3 +162,14 @@ def test_a_page_of_a_record_with_fields_missing() -> None:
 
     empty = Record("train", Verdict.UNDECIDED, {"series": [{"step": 1, "layers": [{"layer": 1}]}, {}, 3]}, {}, 0.0)
     assert "null set" in render([empty], format="md")
+
+
+def test_noise_of_float64_is_not_its_difference_from_itself() -> None:
+    """It is what float64 rounds, and more where the class computes norms in float32."""
+    noise: dict[str, float] = {}
+    for family in ("gpt2", "qwen2"):
+        model = sipit.load_model(f"tiny-{family}", dtype="float64")
+        (layer,) = Followed.of(model, [2], seed=0).measure(model)
+        noise[family] = layer["noise"]
+        assert layer["threshold"] > 0
+    assert 1e-16 < noise["gpt2"] < 1e-13 and 1e-8 < noise["qwen2"] < 1e-4

@@ -10,6 +10,7 @@ import pytest
 
 import sipit
 from proofs.errors import InvalidInput
+from proofs.verdict import Verdict
 from sipit.cache import alone_in, kept_json, measured_with
 from sipit.claims.certify import certify
 from sipit.claims.kept_enclosures import KeptTrails
@@ -19,6 +20,7 @@ from sipit.inversion.inverter import Inverter
 from sipit.inversion.policies import POLICIES
 from sipit.quantization.record import quantization_record
 from sipit.quantization.study import Extent, Study
+from sipit.report import render
 from sipit.training.checkpoint import CHECKPOINT
 from sipit.training.record import training_record, write_model
 from sipit.training.trainer import Settings, train
@@ -143,12 +145,24 @@ def test_what_a_budget_has_left_undecided_of_a_format_is_measured_again(empty_ca
     assert (kept_json(keys[0]) is None) is bool(undecided)
 
 
-def test_a_format_that_overflows_behind_the_layers_looked_at_is_left_out(empty_cache, monkeypatch):
+def test_a_format_that_overflows_behind_the_layers_looked_at_is_void_and_its_page_says_so(empty_cache, monkeypatch):
     monkeypatch.setattr("sipit.quantization.study.QUICK", SMALL)
     model = altered("gpt2", lambda module: module.transformer.h[1].mlp.c_proj.bias.add_(1e5))
-    record = quantization_record(model, formats=["fp16"], prompts=[[5, 6, 7, 8]], layers=[1], quick=True)
-    (found,) = record.result["formats"]
-    assert "not finite behind block 2" in found["reason"] and record.dumps()
+    record = quantization_record(model, formats=["float32", "fp16"], prompts=[[5, 6, 7, 8]], layers=[1], quick=True)
+    sound, found = record.result["formats"]
+    assert "not finite behind block 2" in found["reason"] and found["first_layer_void"] == 2 and record.dumps()
+    assert sound["first_layer_void"] is None and record.verdict is Verdict.VOID
+    page = render([record], format="md")
+    assert "Of 2 number formats, some have states that are not finite." in page
+    assert "Formats whose states overflow" in page and "not measured" not in page
+
+
+def test_a_format_that_was_asked_for_and_does_not_run_here_leaves_the_question_open(empty_cache, monkeypatch):
+    monkeypatch.setattr("sipit.quantization.study.QUICK", SMALL)
+    options = {"prompts": [[5, 6, 7, 8]], "layers": [1], "quick": True}
+    record = quantization_record(tiny("llama"), formats=["float32", "tf32"], **options)
+    assert record.verdict is Verdict.UNDECIDED and record.result["formats_named"]
+    assert "wherever it was seen; not measured: tf32." in render([record], format="md")
 
 
 # Workers.

@@ -60,8 +60,8 @@ def hunt(
     found: dict[str, Any] = {}
     for name in names:
         if name == "collapse":
-            layers = [one.findings.layer for one in examined]
-            found[name] = hunt_collapse(alone.model, corpus, layers, progress=progress)
+            families = {one.findings.layer: one.findings.known.families for one in examined}
+            found[name] = hunt_collapse(alone.model, corpus, families, progress=progress)
         else:
             found[name] = _NEAR_THE_CLOSEST[name](
                 alone, corpus, examined, folder=folder, threshold=threshold, seed=seed, memory=memory, listed=listed,

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from proofs.evidence import write_atomically
+from proofs.verdict import Verdict
 from sipit.cache import opened_json, sealed_json
 from sipit.collisions.causes import StandAlone
 from sipit.collisions.examination import BYTES_A_PROMPT, GIB, Examined, examine, held_bytes, row_bytes
@@ -52,6 +53,7 @@ def hunt_continuations(
     layers: list[dict[str, Any]] = []
     collisions: list[dict[str, Any]] = []
     full: list[int] = []
+    verdicts: list[Verdict] = []
     for one in examined:
         layer = one.findings.layer
         wanted = closest_prompts(one)
@@ -71,12 +73,14 @@ def hunt_continuations(
             alone, continued, states, layer=layer, threshold=threshold, seed=seed, listed=listed, search=search
         )
         told = layers_json(model, continued, [found])
+        verdicts.append(told["verdict"])
         layers.append({**told["layers"][0], "prompts": told["prompts"], "pairs": told["pairs"],
                        "bases_left_out": len(wanted) - len(bases), "bases_full": len(wanted) - len(open_ended),
                        **bases_json(corpus, bases)})  # fmt: skip
         collisions += told["collisions"]
     lines = [*([summary(layers)] if layers else []), *(f"layer {layer}: {FULL}" for layer in full)]
     return {
+        "verdict": Verdict.worst(verdicts) if verdicts else None,
         "summary": "; ".join(lines) or NO_BASES,
         "numbering": "prompt b * V + t is base b followed by token t, for a vocabulary of V tokens",
         "vocabulary": model.vocabulary_size,

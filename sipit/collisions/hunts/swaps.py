@@ -38,7 +38,8 @@ def hunt_swaps(
     bases = list(dict.fromkeys(itertools.chain.from_iterable(map(closest_prompts, examined))))
     if not bases:  # all prompts are known to collide
         nothing = {"prompts": 0, "pairs": 0, "layers": [], "collisions": [], "theorems": [], "bound": None}
-        return {"summary": NO_BASES, "nearest": NEAREST, **bases_json(corpus, []), **nothing, "bound_reason": NO_BASES}
+        told = {"verdict": None, "summary": NO_BASES, "nearest": NEAREST, "bound_reason": NO_BASES}
+        return {**told, **bases_json(corpus, []), **nothing}
     swapped = whole_prompts("swaps", swaps(model, [corpus.prompts.token_ids(prompt) for prompt in bases]))
     layers = [one.findings.layer for one in examined]
     batch = batch_for(model, swapped.prompts, memory)

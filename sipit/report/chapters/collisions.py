@@ -32,7 +32,7 @@ from sipit.report.reading import integer, mapping, objects, real, sequence, stri
 from sipit.report.wording import count, do, number, plain
 
 M = Claim.MEASURED
-_SHOWN = {"prompts", "pairs", "layers", "collisions", "bound", "bound_reason", "searches"}
+_SHOWN = {"verdict", "prompts", "pairs", "layers", "collisions", "bound", "bound_reason", "searches"}
 _PAIR_COLUMNS = (Column("distance", True, M), Column("first"), Column("prompt"), Column("second"), Column("prompt"))
 LONGEST_CHART = 512  # tokens
 DUPLICATE_ROWS = "duplicate rows"  # as records call this cause
@@ -66,6 +66,8 @@ def _found(record: Record) -> str:
     prompts = integer(record.result.get("prompts"))
     listed = enumerate(objects(record.result.get("collisions")))  # a pair stands there once a layer
     hits = {(plain(hit.get("first", at)), plain(hit.get("second", at))) for at, hit in listed}
+    if record.verdict is not _of_prompts(record):
+        return "among prompts that were searched for"
     if record.verdict is Verdict.COLLISION and hits:
         return count(len(hits), "pair")
     return "" if prompts is None else f"among {count(prompts, 'prompt')}"
@@ -79,13 +81,33 @@ def _findings(record: Record) -> Findings:
         where += f" at layer{'s' if len(layers) > 1 else ''} {', '.join(layers)}"
     prompts = integer(result.get("prompts"))
     compared = "the prompts" if prompts is None else count(prompts, "prompt")
-    match record.verdict:
+    found = _searched(result)
+    beside = tuple(f"some prompts of the search {name} collide{where}" for name in found[Verdict.COLLISION])
+    left = tuple(f"whether close pairs of the search {name} collide{where}" for name in found[Verdict.UNDECIDED])
+    match _of_prompts(record):
         case Verdict.SEPARATED:
-            return Findings(measured=(f"no two of {compared} share a state{where}",), proved=_proved(result))
+            measured = (f"no two of {compared} share a state{where}",)
+            return Findings(measured=measured, broken=beside, undecided=left, proved=_proved(result))
         case Verdict.COLLISION:
-            return Findings(broken=(f"some of {compared} collide at states{where}",), proved=_proved(result))
+            broken = (f"some of {compared} collide at states{where}", *beside)
+            return Findings(broken=broken, undecided=left, proved=_proved(result))
         case _:
-            return Findings(undecided=(f"whether some close pairs of {compared} collide{where}",))
+            return Findings(broken=beside, undecided=(f"whether some close pairs of {compared} collide{where}", *left))
+
+
+def _of_prompts(record: Record) -> Verdict:
+    """The verdict of the prompts alone; that of the record counts what searches made as well."""
+    told = record.result.get("verdict")  # which earlier versions did not write
+    return next((verdict for verdict in Verdict if verdict == told), record.verdict)
+
+
+def _searched(result: Mapping[str, Any]) -> dict[Verdict, list[str]]:
+    """The searches by what they found among the prompts that they made."""
+    searches = mapping(result.get("searches"))
+    return {
+        verdict: [name for name, found in searches.items() if mapping(found).get("verdict") == verdict]
+        for verdict in (Verdict.COLLISION, Verdict.UNDECIDED)
+    }
 
 
 def _known(result: Mapping[str, Any], cause: str | None = None) -> list[int]:
@@ -108,13 +130,17 @@ def _proved(result: Mapping[str, Any]) -> tuple[str, ...]:
 def _headline(record: Record) -> str:
     prompts = integer(record.result.get("prompts"))
     what = "Prompts" if prompts is None else f"All pairs of {count(prompts, 'prompt')}"
-    match record.verdict:
+    found = _searched(record.result)
+    beside = [f"; {name} found some that do" for name in found[Verdict.COLLISION]]
+    beside += [f"; {name} left close pairs unexamined" for name in found[Verdict.UNDECIDED]]
+    rest = "".join(beside) + "."
+    match _of_prompts(record):
         case Verdict.COLLISION:
-            return f"{what} were compared: some collide."
+            return f"{what} were compared: some collide{rest}"
         case Verdict.SEPARATED:
-            return f"{what} were compared: none collide."
+            return f"{what} were compared: none collide{rest}"
         case _:
-            return f"{what} were compared: some close pairs were left unexamined."
+            return f"{what} were compared: some close pairs were left unexamined{rest}"
 
 
 def _sentences(result: Mapping[str, Any]) -> list[Paragraph]:
@@ -261,17 +287,22 @@ def _search(name: str, found: Mapping[str, Any]) -> Section:
 def _cases(cases: list[dict[str, Any]]) -> Table:
     columns = (
         Column("format"), Column("layer", True), Column("kind"), Column("token"), Column("lengths", True),
-        Column("bit-identical", True, M), Column("first at", True, M), Column("always from", True, M),
+        Column("bit-identical", True, M), Column("undecided", True, M), Column("known to collide", True),
+        Column("first at", True, M), Column("always from", True, M),
         Column("least distance", True, M), Column("in float64", True, M),
     )  # fmt: skip
     rows = tuple(
         (
             plain(case.get("format")), plain(case.get("layer")), plain(case.get("kind")),
             Literal(plain(case.get("text"))),
-            *(number(case.get(key)) for key in ("lengths", "bit_identical", "first_bit_identical", "always_from",
-                                                "minimum_distance", "minimum_distance_float64")),
+            *(number(case.get(key)) for key in ("lengths", "bit_identical", "undecided", "known_to_collide",
+                                                "first_bit_identical", "always_from", "minimum_distance",
+                                                "minimum_distance_float64")),
         )
         for case in cases[:ROWS]
     )  # fmt: skip
-    caption = "Where states become bit-identical although those in float64 differ, behind a first token that differs"
+    caption = (
+        "Where states become bit-identical although those in float64 differ by more than rounding there explains, "
+        "behind a first token that differs; undecided are lengths where float64 does not tell them apart either"
+    )
     return Table(caption, columns, rows, omitted=len(cases) - len(rows))

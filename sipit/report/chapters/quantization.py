@@ -45,7 +45,9 @@ def quantization_chapter(record: Record) -> Chapter:
     """The chapter of a `quantization` record."""
     result = record.result
     ran = [one for one in objects(result.get("formats")) if one.get("reason") is None]
-    missing = [one for one in objects(result.get("formats")) if one.get("reason") is not None]
+    unmeasured = [one for one in objects(result.get("formats")) if one.get("reason") is not None]
+    overflown = [one for one in unmeasured if one.get("first_layer_void") is not None]
+    left = [one for one in unmeasured if one.get("first_layer_void") is None]
     blocks: list[Block] = []
     for subject, title in _SUBJECTS.items():
         own = [one for one in ran if one.get("subject") == subject]
@@ -56,9 +58,10 @@ def quantization_chapter(record: Record) -> Chapter:
     blocks += _crossed(result)
     blocks += _breaking(ran)
     blocks += _counting(result)
-    if missing:
-        rows = tuple((plain(one.get("format")), plain(one.get("reason"))) for one in missing)
-        blocks.append(Table("Formats that do not run here", (Column("format"), Column("reason")), rows))
+    for caption, some in (("Formats whose states overflow", overflown), ("Formats that were not measured", left)):
+        if some:
+            rows = tuple((plain(one.get("format")), plain(one.get("reason"))) for one in some)
+            blocks.append(Table(caption, (Column("format"), Column("reason")), rows))
     arithmetic = tuple(tuple(plain(one.get(name)) for name in ("format", "arithmetic", "state_type")) for one in ran)
     columns = (Column("format"), Column("arithmetic"), Column("type of states"))
     blocks.append(Table("The arithmetic that really ran", columns, arithmetic, True))
@@ -67,10 +70,10 @@ def quantization_chapter(record: Record) -> Chapter:
         record,
         Theme.FORMATS,
         "Number formats",
-        _headline(record, ran),
+        _headline(record, ran, overflown, left),
         sentences=_sentences(result, ran),
         blocks=blocks,
-        findings=_findings(record, ran),
+        findings=_findings(record, ran, overflown, left),
         found=", ".join(plain(one.get("format")) for one in ran if one.get("first_layer_void") is not None)
         or count(len(ran), "format"),
     )
@@ -90,7 +93,9 @@ def _predictions(ran: list[dict[str, Any]]) -> list[Block]:
     return [Table("How far the predictions move from float32", columns, tuple(rows))] if rows else []
 
 
-def _findings(record: Record, ran: list[dict[str, Any]]) -> Findings:
+def _findings(
+    record: Record, ran: list[dict[str, Any]], overflown: list[dict[str, Any]], left: list[dict[str, Any]]
+) -> Findings:
     subject = subject_of(record)
     held = [plain(one.get("format")) for one in ran if one.get("first_layer_void") is None]
     void = [f"{plain(one.get('format'))} (first at layer {plain(one.get('first_layer_void'))})"
@@ -103,34 +108,44 @@ def _findings(record: Record, ran: list[dict[str, Any]]) -> Findings:
         ),
         f"{_USED} of {subject} reaches the margin in {', '.join(void)}" if void else "",
         f"{count(wrong, 'prompt')} of {subject} came back wrong from rounded states" if wrong else "",
+        f"states of {subject} overflow in {_named(overflown)}" if overflown else "",
     )
     return Findings(
         measured=(f"{_USED} of {subject} stayed below the margin in {', '.join(held)}",) if held else (),
         broken=tuple(filter(None, broken)),
-        undecided=() if ran else (f"number formats of {subject}",),
+        undecided=(f"{_named(left)} of {subject}, not measured",) if left else (),
     )
 
 
-def _headline(record: Record, ran: list[dict[str, Any]]) -> str:
-    formats = count(len(ran), "number format")
+def _headline(
+    record: Record, ran: list[dict[str, Any]], overflown: list[dict[str, Any]], left: list[dict[str, Any]]
+) -> str:
+    formats = count(len(ran) + len(overflown), "number format")
     match record.verdict:
-        case Verdict.HELD:
-            return f"In all of {formats} {_USED} stays below the margin wherever it was seen."
         case Verdict.VOID:
-            return f"Of {formats}, some {' and some '.join(_void_by(ran))}."
+            return f"Of {formats}, some {' and some '.join(_void_by(ran, overflown))}."
+        case _ if ran:
+            rest = f"; not measured: {_named(left)}" if left else ""
+            return f"In all of {formats} {_USED} stays below the margin wherever it was seen{rest}."
         case _:
-            return "No number format ran."
+            return "No number format was measured."
 
 
-def _void_by(ran: list[dict[str, Any]]) -> list[str]:
+def _named(formats: list[dict[str, Any]]) -> str:
+    return ", ".join(plain(one.get("format")) for one in formats)
+
+
+def _void_by(ran: list[dict[str, Any]], overflown: list[dict[str, Any]]) -> list[str]:
     """What the verdict void rests on, as clauses."""
     noisy = any(one.get("first_layer_void") is not None for one in ran)
     wrong = any(integer(one.get("wrong")) for one in ran)
     collide = bool(_collisions(ran))
+    noisy = noisy or not (wrong or collide or overflown)
     return [
-        *([f"reach the margin at some layer by {_USED.removesuffix(',')}"] if noisy or not (wrong or collide) else []),
+        *([f"reach the margin at some layer by {_USED.removesuffix(',')}"] if noisy else []),
         *(["named a wrong token"] if wrong else []),
         *(["gave different prompts one state"] if collide else []),
+        *(["have states that are not finite"] if overflown else []),
     ]
 
 

@@ -1,0 +1,54 @@
+"""How far a run in float64 errs, where nothing more exact runs beside it.
+
+The library casts norms, tables and softmax of some classes to float32 inside a float64 run, and leaves others alone. So
+it is watched which types a run makes tensors of; the least exact of them is what its blocks are perturbed by.
+"""
+
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from sipit.models.network import Network
+from sipit.noise.spread import perturbed_runs, rounding_unit
+from sipit.noise.tolerance import SAFETY
+
+TRIED = 8  # tokens of the prompt whose run is watched
+PERTURBED = 4  # runs of a prompt, each with other perturbations
+
+
+def unit_within(network: Network) -> float:
+    """The rounding unit of the least exact type in which a run makes numbers."""
+    model = network.model
+    with _TypesSeen() as seen:
+        network.anew().run(model.first_ids(min(TRIED, model.limit or TRIED)))
+    return rounding_unit(*seen.types, device=model.device)
+
+
+def float64_errors(network: Network, token_ids: torch.Tensor, unit: float) -> torch.Tensor:
+    """How far a run of a prompt (T,) errs at every position, absolute L2, shape (T,), float64.
+
+    `SAFETY` times the largest deviation of perturbed runs: where every operation rounds, real errors are a few times
+    the spread. Measured, not a bound.
+
+    Args:
+        network: of a model in float64.
+        token_ids: the prompt.
+        unit: of the perturbations (`unit_within`).
+    """
+    runs = perturbed_runs(network, token_ids, unit, samples=PERTURBED)
+    return SAFETY * (runs[1:] - runs[0]).norm(dim=2).amax(0)
+
+
+class _TypesSeen(TorchDispatchMode):
+    """While it is entered, remembers the floating types of all tensors that are made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.types |= {one.dtype for one in tree_leaves(made) if torch.is_tensor(one) and one.is_floating_point()}
+        return made
