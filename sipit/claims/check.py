@@ -120,14 +120,14 @@ def check_model(
         found = witness_in_small_copy(found, config)
     structural, undecided = _collisions(graphs)
     scheme = position_scheme(graphs, config, small, attention)
-    found_families = None if structural is None else {entry["family"] for entry in structural}
-    place = placed(config, seen, scheme.scheme, found_families, layer)
+    families = None if structural is None else {entry["family"] for entry in structural}
+    place = placed(config, seen, scheme.scheme, families, layer)
+    doubt = None
+    if place is not None or structural == []:
+        doubt = _doubt(scheme.evidence, seen, config, layer) or _not_looked_at(graphs)
     if structural == []:
-        undecided = _doubt(scheme.evidence, seen, config, layer) or _left_open(graphs, seen, context_of(config))
+        undecided = doubt or _out_of_reach(graphs, seen, context_of(config))
         structural = None if undecided else structural
-        place = None if undecided else place
-    elif place is not None and _doubt(scheme.evidence, seen, config, layer):
-        place = None
     duplicates = None if loaded is None else vocabulary(loaded, nearest=nearest, stages=stages)
     written = {} if structural is None else {str(n): other.to_json() for n, other in others.items()}
     certificate: dict[str, Any] = {
@@ -148,7 +148,7 @@ def check_model(
         "law": law(config, None if loaded is None else loaded.module),
         "bos": None if loaded is None else _bos(loaded.tokenizer),
         "window": None if seen is None else seen.to_json(),
-        "classification": place,
+        "classification": None if doubt else place,
         "certificate": certificate,
     }
     refuting = structural or shown_here(certificate["witness"]) or duplicated(duplicates)
@@ -281,7 +281,7 @@ def _bos(tokenizer: Any) -> dict[str, Any] | None:
 
 
 def _doubt(evidence: Mapping[str, Any], seen: "Window | None", config: Any, layer: int | None) -> str | None:
-    """Why a run of a small copy speaks against it that no prompts collide; None where none does.
+    """Why a run of a small copy speaks against it that no prompts collide but those shown to; None where none does.
 
     Of windows in every layer it is known how far they reach.
     """
@@ -293,12 +293,15 @@ def _doubt(evidence: Mapping[str, Any], seen: "Window | None", config: Any, laye
     return ORDER if not windowed and sees_order(config, layer) is False else None
 
 
-def _left_open(graphs: dict[int, Graph], seen: "Window | None", context: int | None) -> str | None:
-    """Why it is not told which prompts collide, where none was found to; None where none is expected to."""
+def _not_looked_at(graphs: dict[int, Graph]) -> str | None:
+    """What of the networks may make prompts one, and was not looked at; None where there is nothing."""
     if not all(map(constants_are_known, graphs.values())):
         return UNVALUED
-    if not rows_are_free(*graphs.values()):
-        return BY_ID
+    return None if rows_are_free(*graphs.values()) else BY_ID
+
+
+def _out_of_reach(graphs: dict[int, Graph], seen: "Window | None", context: int | None) -> str | None:
+    """Why longer prompts than those captured may collide, where none was found to; None where none is expected to."""
     if seen is None or seen.every_layer is False or (context is not None and (seen.reach or 0) >= context):
         return None
     if seen.every_layer is None:
