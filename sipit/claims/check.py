@@ -51,8 +51,8 @@ REPEATED = (
     "than rounding does"
 )
 ORDER = (
-    "in no run of a small copy does the last of many states depend on the order of the first two tokens: prompts that "
-    "differ in it are longer than those that were captured"
+    "in no run of a small copy does the last of many states depend on the order of two tokens: prompts that differ in "
+    "it are longer than those that were captured"
 )
 UNTRIED = (
     "no run of a small copy shows whether any layer sees more than some of the last tokens: prompts that differ "
