@@ -122,7 +122,7 @@ def collisions(name: str) -> dict[str, Any]:
     scheme = position_scheme(graphs, config, small_graph(config), "eager").scheme
     return {
         "families": {entry["family"]: [one.theorem for one in formal(entry["family"])] for entry in found},
-        "classification": placed(config, window(config), scheme, found),
+        "classification": placed(config, window(config), scheme, {entry["family"] for entry in found}),
     }
 
 

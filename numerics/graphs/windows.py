@@ -5,11 +5,10 @@ no block of the network sees everything, however wide its windows are.
 """
 
 import copy
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
@@ -33,8 +32,6 @@ APART = 1e-6  # relative; what rounds otherwise is nearer, also where a class ro
 # How matrices are scaled, and the deviation of biases and rates of decay (None: all as a class draws them, by which a
 # state may forget soon, or hardly look back).
 DRAWS = ((1.0, None), (3.0, None), (10.0, None), (1.0, 3.0), (10.0, 3.0))
-
-Change: TypeAlias = Callable[[torch.Tensor], None]  # of the ids of a prompt
 
 
 class Sight(Enum):
@@ -94,16 +91,19 @@ def window(config: Any, layer: int | None = None, attention: Any = "eager") -> W
 
 
 def sees_order(config: Any, layer: int | None = None) -> bool | None:
-    """Whether a run of the small copy shows that the last of many states depends on the order of the first two tokens.
+    """Whether runs of a small copy show that the last of many states depends on the order of two tokens.
 
-    Windows behind a layer that does not look at order may hide it, however wide they are: here they are narrow, unless
-    none is narrower than the context. None where no small copy runs.
+    Windows behind a layer that does not look at order may hide that of the first two, however wide they are; those
+    before it do not show that of two tokens with the same words around them. Here they are narrow, unless none is
+    narrower than the context. One layer that counts tokens sees no order of the latter, two do: each kind of block is
+    there twice, if the config has it twice. None where no small copy runs.
     """
     try:
         context = context_of(config)
         bounding = any(context is None or size < context for size in named_windows(config).values())
-        narrow = with_windows(small_copy(config), NARROW if bounding else FAR)
-        return _changes(narrow, _many(narrow), _depth(narrow, layer), _swapped)
+        narrow = with_windows(small_copy(config, times=2), NARROW if bounding else FAR)
+        seen = [_apart_in_runs(narrow, pair(_many(narrow)), _depth(narrow, layer)) for pair in (_swapped, _between)]
+        return False if False in seen else None if None in seen else True
     except UNBUILDABLE:
         return None
 
@@ -113,7 +113,7 @@ def _sees_far(config: Any, layer: int | None, attention: Any) -> Sight:
     try:
         narrow = small_copy(config)
         depth, length = _depth(narrow, layer), _many(narrow)
-        if _changes(narrow, length, depth, _another_first):
+        if _apart_in_runs(narrow, _another_first(length), depth):
             return Sight.SHOWN
         return Sight.UNSHOWN if _sees_first(narrow, length, depth, attention) else Sight.EXCLUDED
     except UNBUILDABLE:
@@ -124,20 +124,36 @@ def _many(narrow: Any) -> int:
     return min(FAR, (context_of(narrow) or 2 * FAR) - PADDING)
 
 
-def _another_first(ids: torch.Tensor) -> None:
-    ids[0] = ids[1]
+def _word(length: int) -> torch.Tensor:
+    """Ids of so many tokens, none twice below `ROWS`."""
+    return ORDINARY + torch.arange(length) % (ROWS - ORDINARY)
 
 
-def _swapped(ids: torch.Tensor) -> None:
-    ids[:2] = ids[:2].flip(0)
+def _another_first(length: int) -> torch.Tensor:
+    ids = _word(length).repeat(2, 1)
+    ids[1, 0] = ids[1, 1]
+    return ids
 
 
-def _changes(narrow: Any, length: int, depth: int | None, change: Change) -> bool | None:
-    """Whether a run of random weights shows that a change of its prompt changes the last state; None if none runs."""
+def _swapped(length: int) -> torch.Tensor:
+    ids = _word(length).repeat(2, 1)
+    ids[1, :2] = ids[1, :2].flip(0)
+    return ids
+
+
+def _between(length: int) -> torch.Tensor:
+    """Prompts w a w b w and w b w a w: whatever sees no farther than w is long sees the same in both."""
+    each = (length - 2) // 3
+    word, (first, second) = _word(each + 2)[2:], _word(2)[:, None]
+    return torch.stack([torch.cat([word, *two, word]) for two in ((first, word, second), (second, word, first))])
+
+
+def _apart_in_runs(narrow: Any, pair: torch.Tensor, depth: int | None) -> bool | None:
+    """Whether a run of random weights shows that two prompts have two last states; None if none runs."""
     if depth == 0:
         return False
     for dtype in (torch.float64, torch.float32):  # some classes run in one alone
-        runs = (_apart(narrow, length, depth, change, dtype, draw) for draw in DRAWS)
+        runs = (_apart(narrow, pair, depth, dtype, draw) for draw in DRAWS)
         first = next(runs)
         if first is not None:
             return first or any(runs)
@@ -145,7 +161,7 @@ def _changes(narrow: Any, length: int, depth: int | None, change: Change) -> boo
 
 
 def _apart(
-    narrow: Any, length: int, depth: int | None, change: Change, dtype: torch.dtype, draw: tuple[float, float | None]
+    narrow: Any, pair: torch.Tensor, depth: int | None, dtype: torch.dtype, draw: tuple[float, float | None]
 ) -> bool | None:
     told = asked_of_a_class(Unsupported, "Expected a small copy that runs, but it does not", "its graph is asked")
     with suppress(Unsupported), told, unlogged(), torch.random.fork_rng(devices=()), torch.inference_mode():
@@ -164,9 +180,7 @@ def _apart(
         if depth:
             last = find_blocks(model)[depth - 1]
             last.register_forward_hook(lambda _module, _arguments, output: reached.append(hidden_of(output)))
-        ids = ORDINARY + torch.arange(length)[None].repeat(2, 1) % (ROWS - ORDINARY)
-        change(ids[1])
-        states = model.base_model(input_ids=ids, use_cache=False)[0]
+        states = model.base_model(input_ids=pair, use_cache=False)[0]
         first, second = (reached[0] if depth else states)[:, -1].double()
         return bool((first - second).norm() > APART * first.norm())
     return None

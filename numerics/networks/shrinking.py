@@ -67,11 +67,15 @@ OWN: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def small_copy(config: Any) -> Any:
+def small_copy(config: Any, *, times: int = 1) -> Any:
     """A config of the same class with small sizes and few blocks; its options are as they were.
 
     Of one that also sees or hears, it is the text part (`numerics.networks.text_class.new_text_model` builds a model
     of it).
+
+    Args:
+        config: of a decoder.
+        times: as many blocks as show every kind of block, so many times, as far as the config has them.
 
     Raises:
         Unsupported: the class refuses these sizes.
@@ -87,7 +91,7 @@ def small_copy(config: Any) -> Any:
     count = getattr(text, "num_hidden_layers", None)
     per_layer = {name: value for name, value in data.items() if isinstance(value, list) and len(value) == count}
     kinds = [*per_layer.values(), getattr(text, "layer_types", None) or []]
-    blocks = max(2, *map(_shortest_prefix, kinds))
+    blocks = times * max(2, *map(_shortest_prefix, kinds))
     shared = data.get("num_kv_shared_layers") or 0
     if shared == count:  # with another model, as an assistant does
         changed["num_kv_shared_layers"] = blocks

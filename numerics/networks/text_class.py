@@ -4,10 +4,13 @@ A model that also sees or hears holds a text decoder with a configuration of its
 has a causal class (`LlamaForCausalLM` for the text of Llava); for the others (Qwen2-VL) it has the body alone.
 """
 
+import copy
 from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from typing import Any
+
+_CONTEXTS = ("max_position_embeddings", "max_seq_len", "max_target_positions")
 
 
 def multimodal(kind: type[Any]) -> bool:
@@ -55,10 +58,19 @@ def text_blocks(config: Any, blocks: Iterable[Any]) -> tuple[Any, ...]:
 
 def context_of(config: Any) -> int | None:
     """The longest prompt that the configuration of a decoder names, in tokens; None where it names none."""
-    names = ("max_position_embeddings", "max_seq_len", "max_target_positions")
     decoder = getattr(config, "get_text_config", lambda: config)()
-    named = (getattr(decoder, name, None) for name in names)
+    named = (getattr(decoder, name, None) for name in _CONTEXTS)
     return next((length for length in named if type(length) is int), None)
+
+
+def with_context(config: Any, length: int) -> Any:
+    """A copy of the configuration of a decoder that names a context of at most so many tokens, where it names one."""
+    shorter = copy.deepcopy(config)
+    for name in _CONTEXTS:
+        named = getattr(shorter, name, None)
+        if type(named) is int:
+            setattr(shorter, name, min(named, length))
+    return shorter
 
 
 @cache

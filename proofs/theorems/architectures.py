@@ -1,14 +1,33 @@
 """Which part of docs/classification.md is about which architecture of `transformers`, by its model type.
 
 The sections are about networks over the reals with all token rows free. That a class is such a network was read off
-its source, and is not shown here: records call it a placement, and no kernel vouches for it.
+its source, and is not shown here: records call it a placement, and no kernel vouches for it. What of it depends on
+the configuration is tried (`proofs.theorems.conditions`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from proofs.theorems.conditions import (
+    SETTING,
+    Condition,
+    Network,
+    full_attention,
+    full_layers_enough,
+    residual_before_norms,
+    rotated,
+    state_space,
+    time_passes,
+    two_blocks,
+    two_channels,
+    windows,
+    without_bias,
+    words_of,
+)
+
 PAGE = "docs/classification.md"
+REPEATED = "repeated tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,43 +37,52 @@ class Placement:
     Attributes:
         without_bos, behind_bos: which prompts collide for every parameter.
         by: the section of the page that shows it.
-        within: for which configurations.
+        conditions: for which configurations, besides those of every section.
     """
 
     without_bos: str
     behind_bos: str
     by: str
-    within: str = "as published"
+    conditions: tuple[Condition, ...] = ()
 
-    def excludes(self, family: str) -> bool:
-        """Whether prompts of a family that always collide speak against this placement."""
-        return self.without_bos == NONE or (self.without_bos == RUNS and family != "repeated tokens")
+    def agrees(self, families: Collection[str]) -> bool:
+        """Whether this is said of a network of which these families were shown to collide, and no others."""
+        if self.without_bos == NONE:
+            return not families
+        return set(families) == {REPEATED} if self.without_bos == RUNS else REPEATED in families
 
-    def to_json(self) -> dict[str, Any]:
-        """The placement in a record."""
+    def within(self, network: Network) -> str | None:
+        """The conditions in words, where all of them hold of a network; else None."""
+        return words_of((*SETTING, *self.conditions), network)
+
+    def to_json(self, within: str) -> dict[str, Any]:
+        """The placement in a record.
+
+        Args:
+            within: for which configurations.
+        """
         return {
             "without_bos": self.without_bos,
             "behind_bos": self.behind_bos,
             "by": f"{PAGE}, {self.by}",
-            "within": self.within,
+            "within": within,
             "checked": False,
         }
 
 
 NONE, RUNS = "no two prompts", "exactly runs of one token"
-LEARNED = Placement(NONE, NONE, "Architectures of the library (Theorem 2.2)")
-BEHIND = Placement(NONE, NONE, "Norms behind the sums, and fixed positions")
-ROTARY = Placement(RUNS, NONE, "Scores that tell positions apart", "full attention in some layer")
+MIXED_STACKS, SCORES = "Recurrent layers and mixed stacks", "Scores that tell positions apart"
+LEARNED = Placement(NONE, NONE, "Architectures of the library (Theorem 2.2)", (full_attention,))
+BEHIND = Placement(NONE, NONE, "Norms behind the sums, and fixed positions", (full_attention,))
+ROTARY = Placement(RUNS, NONE, SCORES, (full_attention, rotated, without_bias))
 WINDOWS = Placement(
     "at least runs of one token, and prompts that agree within reach", "at least prompts that agree within reach",
-    "Recurrent layers and mixed stacks", "windows in every layer; for prompts shorter than one, exactly runs",
+    MIXED_STACKS, (windows, rotated, without_bias),
 )  # fmt: skip
-MIXED = Placement(
-    RUNS, NONE, "Recurrent layers and mixed stacks", "three full layers without positions, or rotary ones"
-)
-ALIBI = Placement(RUNS, NONE, "ALiBi and no positions", "two blocks or more, no clipping")
-SINK = Placement(NONE, NONE, "Scores that tell positions apart", "a sink in some layer that sees everything")
-STATES = Placement(NONE, NONE, "Recurrent layers and mixed stacks", "one state-space layer or more")
+MIXED = Placement(RUNS, NONE, MIXED_STACKS, (full_layers_enough,))
+ALIBI = Placement(RUNS, NONE, "ALiBi and no positions", (two_blocks, residual_before_norms))
+SINK = Placement(NONE, NONE, SCORES, (full_attention,))
+STATES = Placement(NONE, NONE, MIXED_STACKS, (state_space, two_channels, time_passes))
 
 PLACES: Mapping[Placement, tuple[str, ...]] = {
     LEARNED: ("gpt2", "gpt_neo", "opt", "biogpt"),
@@ -71,17 +99,14 @@ PLACES: Mapping[Placement, tuple[str, ...]] = {
 BY_TYPE = {name: place for place, names in PLACES.items() for name in names}
 
 
-def placement(model_type: str, *, windows_everywhere: bool = False, alibi: bool = False) -> Placement | None:
-    """Where an architecture stands; None where the page does not speak of it.
+def placement(model_type: str, *, windows_everywhere: bool = False) -> Placement | None:
+    """Where an architecture stands, if its configuration meets the conditions; None where no page speaks of it.
 
     Args:
         model_type: as in the library's configurations.
-        windows_everywhere: whether every layer sees a window only.
-        alibi: whether its configuration asks for ALiBi, where it has the choice; the table of Falcon is rounded.
+        windows_everywhere: whether every layer sees a window only: all other proofs need one that sees everything.
     """
     found = BY_TYPE.get(model_type)
-    if found is ROTARY and alibi:
-        return None
-    if windows_everywhere and found is not STATES:  # all other proofs need a layer that sees the whole prompt
+    if windows_everywhere:
         return WINDOWS if found is ROTARY else None
     return found

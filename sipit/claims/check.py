@@ -1,6 +1,6 @@
 """Which hypotheses of the theorems an architecture, and its weights, meet: the work behind `sipit check`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from proofs.provers.branches import LARGEST_SUBJECT
 from proofs.structure.dependence import causal
 from proofs.structure.equal_prompts import UNTOLD, in_room
 from proofs.theorems.architectures import placement
+from proofs.theorems.conditions import Network
 from proofs.verdict import Verdict
 from sipit.claims.fields import checked, duplicated
 from sipit.claims.law import law
@@ -35,7 +36,6 @@ LENGTH = 11  # tokens: a prime, so that no number of heads or groups is taken fo
 ON_SMALL_COPY = 7  # tokens, where a small copy stands for a network too large to be evaluated
 SHALLOW = 8  # blocks up to which a capture is done before another process would have begun
 LONGEST = 40  # tokens of a window or chunk that is captured on both sides
-LEAST_WIDTH = 4  # of states, of which docs/classification.md speaks
 BY_ID = "tokens are read by more than tables of rows: what holds for certain tokens alone was not looked at"
 UNVALUED = "entries of constants are not known: whether they make prompts one was not looked at"
 BEYOND = (
@@ -51,8 +51,8 @@ REPEATED = (
     "than rounding does"
 )
 ORDER = (
-    "in no run of a small copy does the last of many states depend on the order of the first two tokens: prompts that "
-    "differ in it are longer than those that were captured"
+    "in no run of a small copy does the last of many states depend on the order of two tokens: prompts that differ in "
+    "it are longer than those that were captured"
 )
 UNTRIED = (
     "no run of a small copy shows whether any layer sees more than some of the last tokens: prompts that differ "
@@ -120,10 +120,13 @@ def check_model(
         found = witness_in_small_copy(found, config)
     structural, undecided = _collisions(graphs)
     scheme = position_scheme(graphs, config, small, attention)
-    doubt: str | None = None
+    families = None if structural is None else {entry["family"] for entry in structural}
+    place = placed(config, seen, scheme.scheme, families, layer)
+    doubt = None
+    if place is not None or structural == []:
+        doubt = _doubt(scheme.evidence, seen, config, layer) or _not_looked_at(graphs)
     if structural == []:
-        doubt = _doubt(scheme.evidence, seen, config, layer)
-        undecided = doubt or _left_open(graphs, seen, context_of(config))
+        undecided = doubt or _out_of_reach(graphs, seen, context_of(config))
         structural = None if undecided else structural
     duplicates = None if loaded is None else vocabulary(loaded, nearest=nearest, stages=stages)
     written = {} if structural is None else {str(n): other.to_json() for n, other in others.items()}
@@ -145,7 +148,7 @@ def check_model(
         "law": law(config, None if loaded is None else loaded.module),
         "bos": None if loaded is None else _bos(loaded.tokenizer),
         "window": None if seen is None else seen.to_json(),
-        "classification": None if doubt else placed(config, seen, scheme.scheme, structural or ()),
+        "classification": None if doubt else place,
         "certificate": certificate,
     }
     refuting = structural or shown_here(certificate["witness"]) or duplicated(duplicates)
@@ -278,7 +281,7 @@ def _bos(tokenizer: Any) -> dict[str, Any] | None:
 
 
 def _doubt(evidence: Mapping[str, Any], seen: "Window | None", config: Any, layer: int | None) -> str | None:
-    """Why a run of a small copy speaks against it that no prompts collide; None where none does.
+    """Why a run of a small copy speaks against it that no prompts collide but those shown to; None where none does.
 
     Of windows in every layer it is known how far they reach.
     """
@@ -290,12 +293,15 @@ def _doubt(evidence: Mapping[str, Any], seen: "Window | None", config: Any, laye
     return ORDER if not windowed and sees_order(config, layer) is False else None
 
 
-def _left_open(graphs: dict[int, Graph], seen: "Window | None", context: int | None) -> str | None:
-    """Why it is not told which prompts collide, where none was found to; None where none is expected to."""
+def _not_looked_at(graphs: dict[int, Graph]) -> str | None:
+    """What of the networks may make prompts one, and was not looked at; None where there is nothing."""
     if not all(map(constants_are_known, graphs.values())):
         return UNVALUED
-    if not rows_are_free(*graphs.values()):
-        return BY_ID
+    return None if rows_are_free(*graphs.values()) else BY_ID
+
+
+def _out_of_reach(graphs: dict[int, Graph], seen: "Window | None", context: int | None) -> str | None:
+    """Why longer prompts than those captured may collide, where none was found to; None where none is expected to."""
     if seen is None or seen.every_layer is False or (context is not None and (seen.reach or 0) >= context):
         return None
     if seen.every_layer is None:
@@ -306,7 +312,11 @@ def _left_open(graphs: dict[int, Graph], seen: "Window | None", context: int | N
 
 
 def placed(
-    config: Any, seen: "Window | None", scheme: str, found: Sequence[Mapping[str, Any]] = ()
+    config: Any,
+    seen: "Window | None",
+    scheme: str,
+    found: Collection[str] | None = None,
+    layer: int | None = None,
 ) -> dict[str, Any] | None:
     """What the classification says of such an architecture, if it speaks of it.
 
@@ -314,16 +324,15 @@ def placed(
         config: of the architecture.
         seen: the window that bounds what its states see; of one that may have a bound no page speaks.
         scheme: how the order of tokens enters; of one without it no page speaks.
-        found: families that were shown to collide; a placement that excludes one of them is none.
+        found: the families that were shown to collide, which a placement has to agree with; None where nothing told.
+        layer: the state after so many blocks; None for all of them.
     """
     text = config.get_text_config()
-    if seen is not None and seen.every_layer is None:
+    if scheme == "none" or (seen is not None and seen.every_layer is None):
         return None
     windowed = seen is not None and seen.every_layer is True
-    width = getattr(text, "hidden_size", LEAST_WIDTH)
-    place = placement(text.model_type, windows_everywhere=windowed, alibi=bool(getattr(text, "alibi", False)))
-    if place is None or scheme == "none" or width < LEAST_WIDTH:
+    place = placement(text.model_type, windows_everywhere=windowed)
+    if place is None or (found is not None and not place.agrees(found)):
         return None
-    if any(place.excludes(family["family"]) for family in found):
-        return None
-    return place.to_json()
+    within = place.within(Network(text, text.num_hidden_layers if layer is None else layer, windowed))
+    return None if within is None else place.to_json(within)

@@ -83,7 +83,7 @@ class LanguageModel:
 
     @property
     def limit(self) -> int | None:
-        """The longest prompt that the model takes, in tokens; None where it runs any, as rotary tables let it."""
+        """The longest prompt that the model takes, in tokens; None where a run showed no end."""
         return self.decoder.limit
 
     @property

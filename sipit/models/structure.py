@@ -14,11 +14,11 @@ from torch import nn
 from numerics.networks.text_class import context_of
 from proofs.errors import Unsupported
 from sipit.models.abilities import Abilities
+from sipit.models.beyond import far_positions_run, its_class_runs
 from sipit.models.chain import Chain, find_chain
 from sipit.models.entry import Entrance, other_tables
 from sipit.models.length import LengthDependence, Table, find_dependence, find_tables
 from sipit.models.lookups import looked_up_safely
-from sipit.models.refusals import Refusals
 from sipit.models.trial import find_abilities, without_memory
 
 _LENGTH = 12  # tokens of the prompt with which tables of positions are found
@@ -106,7 +106,12 @@ def _tried(body: Any, chain: Chain, embedding: nn.Embedding, config: Any) -> Dec
     abilities = find_abilities(body, chain.blocks, chain.stream, embedding, special)
     context = _context(config, [table for table in others if table not in token_tables])
     turning = _tables(body, embedding)
-    limit = None if context is not None and turning and _goes_beyond(body, embedding, abilities, context) else context
+    if context is None:
+        limit = None
+    elif turning and abilities.positions is not None:
+        limit = None if far_positions_run(body, embedding, abilities, context) else context
+    else:
+        limit = None if its_class_runs(body, config, abilities, embedding.weight.device) else context
     tables = (embedding, *[table for table in token_tables if table is not embedding])
     found = Decoder(
         body=body,
@@ -156,15 +161,6 @@ def _tables(body: Any, embedding: nn.Embedding) -> list[Table]:
     """The rotary tables that a body asks."""
     ids = torch.arange(_LENGTH, device=embedding.weight.device)[None] % embedding.num_embeddings
     return find_tables(body, ids, without_memory(body, ids))
-
-
-def _goes_beyond(body: Any, embedding: nn.Embedding, abilities: Abilities, context: int) -> bool:
-    """Whether a body whose positions come from rotary tables runs beyond the length that it was made for."""
-    places = torch.arange(_LENGTH, device=embedding.weight.device)[None]
-    with Refusals(), torch.inference_mode():
-        far = body(input_ids=places % embedding.num_embeddings, **abilities.arguments(positions=places + context))
-        return bool(torch.isfinite(far[0]).all())
-    return False
 
 
 def _special_tokens(config: Any, rows: int) -> tuple[int, ...]:

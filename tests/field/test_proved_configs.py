@@ -259,6 +259,18 @@ def test_order_that_a_window_hides_is_looked_for_behind_it(turned, size, verdict
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("turned", "verdict"), [([1e4, 0], "undecided"), ([1e4, 1e4], "proved")], ids=str)
+def test_order_between_words_that_a_window_does_not_span_is_looked_for(turned, verdict, tmp_path):
+    """The layer without positions is the last: `w a w b w` and `w b w a w` have the same windows as often."""
+    kinds = ["sliding_attention", "full_attention"]
+    config = {**SWA, "layer_types": kinds, "layer_rope_theta": turned, "sliding_window": 128}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    record = check_model(str(tmp_path))
+    assert record.verdict.value == verdict
+    assert ("order" in (record.result["collisions_undecided"] or "")) == (verdict == "undecided")
+
+
+@pytest.mark.slow
 def test_no_classification_speaks_of_a_network_without_positions(tmp_path):
     config = {"model_type": "phi", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48,
               "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64}  # fmt: skip
