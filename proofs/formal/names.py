@@ -27,6 +27,9 @@ LENGTHS = "prompts of other lengths than those that were captured are computed b
 LAYERS = "the network is a stack of layers as in Network.v: values, weights, and maps of one position"
 SUMS = "every row of attention weights sums to one"
 WEIGHTS_ONLY = "positions enter through attention weights only"
+WINDOW = "every layer sees at most a window"
+MOVED = "weights inside a full window move with it"
+GAP = "the pair is inside the gap: where it first differs, the second prompt has the token that both end with"
 EMBEDDING = "a first state depends on its token alone"
 CUBE = "states lie in a half-open cube whose side is a whole number of margins"
 MEANING = "the operations of the graph mean what Meaning.v says"
@@ -69,17 +72,18 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
     ),
     "window reach": (
         SHOWN,
-        Formal("Collisions.window_reach", idealised=(LAYERS, "every layer sees at most a window", LENGTHS)),
+        Formal("Collisions.window_reach", idealised=(LAYERS, WINDOW, LENGTHS)),
         Formal(
             "Collisions.window_reach_any_length",
-            idealised=(LAYERS, WEIGHTS_ONLY, EMBEDDING, "weights inside a full window move with it", LENGTHS),
+            idealised=(LAYERS, WINDOW, MOVED, WEIGHTS_ONLY, EMBEDDING, LENGTHS),
         ),
     ),
     "equal states": (SHOWN,),
     "long runs": (
         Formal(
             "Collisions.long_runs",
-            idealised=(LAYERS, SUMS, WEIGHTS_ONLY, EMBEDDING, "weights inside a full window move with it"),
+            checked=("both runs are at least as long as a layer sees back",),
+            idealised=(LAYERS, WINDOW, MOVED, SUMS, WEIGHTS_ONLY, EMBEDDING),
         ),
     ),
     "equal embedding rows": (
@@ -126,9 +130,9 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
         ),
     ),
     "causality": (Formal("Collisions.state_is_last_of_prefix", idealised=(LAYERS, "attention is causal")),),
-    "published witness": (Formal("RealWitness.published_witness_gap", checked=("the pair is inside the gap",)),),
+    "published witness": (Formal("RealWitness.published_witness_gap", checked=(GAP,)),),
     "published witness on two tokens": (
-        Formal("RealWitness.published_witness_fails_on_two_tokens", checked=("the prompts have two tokens",)),
+        Formal("RealWitness.published_witness_fails_on_two_tokens", checked=("the prompts have two tokens", GAP)),
     ),
     "repaired witness": (
         Formal(
