@@ -1,7 +1,8 @@
 """What a class's own initialisation does: which parameters it draws, and which it sets to the same numbers every time.
 
 Almost-sure theorems ask for a law with a density on all parameters. A small copy of the class is built by the library
-from several seeds; entries that are equal in all of them, whatever the seed, are taken to have none.
+from several seeds; entries that are equal in all of them, whatever the seed, are taken to have none, and so are
+matrices whose rows, or columns, are orthogonal and of one length in all of them. Other bonds are not looked for.
 """
 
 import re
@@ -18,6 +19,7 @@ from numerics.networks.text_class import new_text_model, text_part
 from proofs.errors import Unsupported
 
 SEEDS = (0, 1, 2)
+ROUNDED = 1e-5  # how far products of float32 rows of length 1 may be from 0 and 1; drawn ones are far beyond
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
@@ -32,6 +34,7 @@ class Initialisation:
             blocks are written `*`.
         partly: names of parameters of which some entries are fixed, such as a row for padding.
         zero_matrices: names of matrices that begin at exactly 0.
+        orthogonal: names of matrices that are drawn with orthogonal rows, or columns, of one length.
     """
 
     entries: int
@@ -39,6 +42,7 @@ class Initialisation:
     always: Mapping[str, tuple[str, ...]]
     partly: tuple[str, ...]
     zero_matrices: tuple[str, ...]
+    orthogonal: tuple[str, ...] = ()
 
 
 def own_initialisation(config: Any) -> Initialisation | None:
@@ -54,6 +58,7 @@ def own_initialisation(config: Any) -> Initialisation | None:
     always: dict[str, dict[str, None]] = defaultdict(dict)
     partly: dict[str, None] = {}
     matrices: dict[str, None] = {}
+    orthogonal: dict[str, None] = {}
     for name, tensors in _beside(models):
         first, label = tensors[0], _NUMBER.sub("*", name)
         same = torch.stack([(first == other) for other in tensors[1:]]).all(0)
@@ -63,10 +68,25 @@ def own_initialisation(config: Any) -> Initialisation | None:
             always[f"{values.item():g}" if values.numel() == 1 else "several"][label] = None
             if first.ndim > 1 and not bool(first.any()):
                 matrices[label] = None
-        elif bool(same.any()):
+            continue
+        if bool(same.any()):
             partly[label] = None
+        if all(map(_is_orthogonal, tensors)):
+            orthogonal[label] = None
     kinds = {value: tuple(names) for value, names in sorted(always.items())}
-    return Initialisation(entries, fixed, kinds, tuple(partly), tuple(matrices))
+    return Initialisation(entries, fixed, kinds, tuple(partly), tuple(matrices), tuple(orthogonal))
+
+
+def _is_orthogonal(value: torch.Tensor) -> bool:
+    """Whether the rows of a matrix, or its columns if fewer, are orthogonal and of one length, but for rounding."""
+    if value.ndim < 2:
+        return False
+    matrix = value.detach().flatten(1).double()
+    rows = matrix if len(matrix) <= matrix.shape[1] else matrix.T
+    products = rows @ rows.T
+    length = products.diagonal().mean()
+    even = (products - length * torch.eye(len(rows), dtype=torch.float64)).abs() <= ROUNDED * length
+    return len(rows) > 1 and bool(length > 0) and bool(even.all())
 
 
 def constant_parameters(module: Any) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from proofs.kernel.lengths import graphs_of
 from proofs.kernel.patterns import constants_are_known, rows_are_free
 from proofs.kernel.price import More, TooLarge, afford, nothing_more
 from proofs.kernel.regularity import derive_regularity
-from proofs.kernel.result import Rejected
+from proofs.kernel.result import Rejected, digest
 from proofs.kernel.separation import KIND as SEPARATION
 from proofs.kernel.separation import derive_separation
 from proofs.kernel.value_numbering.table import LARGEST_TABLE, TooMany
@@ -125,19 +125,22 @@ def _regularity(certificate: Mapping[str, Any]) -> Claim:
         found = _structural(certificate)
     except (InvalidInput, Rejected) as fault:
         raise Rejected(f"structural collisions: {fault}") from None
-    others = dict[str, Any]()
-    if "other_lengths" in claim.certificate["claim"]:  # else nobody says which graphs these are
-        others["other_lengths"] = {length: unlabelled(graph) for length, graph in certificate["other_lengths"].items()}
+    others = certificate["other_lengths"]
+    stands = {**claim.certificate["claim"], "other_lengths": digest(others)}  # a family rests on every one of them
     named = "; ".join(f"{family['family']}: {family['statement']}" for family in found)
     lengths = ", ".join(map(str, sorted(graphs_of(certificate))))
-    none = f"no family is derived of the networks for {lengths} tokens, and of longer prompts nothing is claimed."
+    none = "no family is derived, and of longer prompts nothing is claimed."
     return replace(
         claim,
         verdict=Verdict.REFUTED if found else claim.verdict,
-        sentence=f"{claim.sentence} Prompts that collide for every parameter: {named or none}",
-        certificate={**claim.certificate, "structural_collisions": found, **others},
+        sentence=f"{claim.sentence} Prompts that collide for every parameter, in the networks that the file gives for "
+        f"{lengths} tokens: {named or none}",
+        certificate={
+            **claim.certificate, "structural_collisions": found, "claim": stands,
+            "other_lengths": {length: unlabelled(graph) for length, graph in others.items()},
+        },
         reason=f"{claim.reason}, every structural collision is shown again",
-    )
+    )  # fmt: skip
 
 
 def _left_open(claim: Claim) -> Claim:

@@ -24,7 +24,7 @@ STATEMENT = (
     "what the graph calls {layer} blocks {holds}."
 )
 WITNESS = ("claim", "seeds", "segment", "tokens", "choice", "separation", "bits", "largest", "parameters")
-CLAIM = {"regularity", "statement", "graph", "witness", "other_lengths"}  # the last where there are graphs for others
+CLAIM = {"regularity", "statement", "graph", "witness", "other_lengths"}  # the last where collisions are shown
 _HOLDS = {
     str(DISCONTINUOUS): "is not continuous at some point of the parameter space",
     str(UNPROVED): "is of no class that is proved",
@@ -64,14 +64,13 @@ def derive_regularity(certificate: Mapping[str, Any]) -> Claim:
     said, named = statement(graph, regularity, witness), digest(certificate["graph"])
     if certificate["claim"]["graph"] != named:
         raise Rejected("the graph is not the one that the claim names by its digest")
-    others = {name: digest(certificate.get(name)) for name in {"other_lengths"} & set(certificate["claim"])}
     follows = {
         "schema": SCHEMA, "kind": "regularity", "graph": unlabelled(certificate["graph"]),
         "facts": facts, "lines": lines,
         "obstructions": [{name: o[name] for name in ("node", "operation", "regularity")} for o in obstructions],
         "claim": {
             "regularity": str(regularity), "statement": said, "graph": named,
-            "witness": None if witness is None else digest(witness), **others,
+            "witness": None if witness is None else digest(witness),
         },
         "witness": None if witness is None else _read(witness),
     }  # fmt: skip

@@ -17,6 +17,7 @@ from proofs.kernel.separation import KIND as SEPARATION
 from proofs.kernel.vocabulary import KIND as VOCABULARY
 from proofs.network.rational import rational
 from proofs.recomputed.optimizers import kept
+from proofs.regularity import DISCONTINUOUS, UNPROVED
 from proofs.verdict import Verdict
 from sipit.claims.hypotheses import ALMOST_SURE
 
@@ -40,8 +41,13 @@ def checked(certificate: Mapping[str, Any]) -> Fields:
         **_of(graph, "idealisations", "layer"),
         **({"graph": dict(graph["about"])} if "about" in graph else {}),
         **_collisions(certificate),
-        "theorems": named(["bounds", "classes", *_families(certificate)]),
+        "theorems": named([*_of_class(certificate["claim"]["regularity"]), *_families(certificate)]),
     }
+
+
+def _of_class(regularity: str) -> tuple[str, ...]:
+    """What a proof assistant has proved of lines that show a class; nothing where none is shown, or a jump is."""
+    return () if regularity in (str(UNPROVED), str(DISCONTINUOUS)) else ("bounds", "classes")
 
 
 def _collisions(certificate: Mapping[str, Any]) -> Fields:

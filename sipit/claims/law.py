@@ -7,7 +7,12 @@ SINGULAR = (
     "So its law has no density, and theorems 2.2 and 2.3 do not apply to it as they stand; what still holds: "
     "docs/classification.md, The usual initialisation."
 )
-REGULAR = "The class's own initialisation fixes no parameter of a small copy."
+REGULAR = "The class's own initialisation fixes no parameter of a small copy; other bonds were not looked for."
+ORTHOGONAL = (
+    "The class's own initialisation draws {matrices} of a small copy with orthogonal rows or columns of one "
+    "length{too}. So its law has no density, and lies in no affine set with one: theorems 2.2 and 2.3, and what is "
+    "known of the usual initialisation, do not apply to it."
+)
 ZERO = (
     " Matrices start at exactly 0: if they are output matrices of attention, prompts with one last token collide there."
 )
@@ -35,6 +40,7 @@ def law(config: Any, module: Any | None) -> dict[str, Any]:
             "at": {value: list(names) for value, names in found.always.items()},
             "partly": list(found.partly),
             "zero_matrices": list(found.zero_matrices),
+            "orthogonal": list(found.orthogonal),
             "standard_deviation": getattr(config.get_text_config(), "initializer_range", None),
         },
         "still_constant": None if module is None else list(constant_parameters(module)),
@@ -42,6 +48,12 @@ def law(config: Any, module: Any | None) -> dict[str, Any]:
 
 
 def _says(found: Any) -> str:
+    if found.orthogonal:
+        too = (
+            f", and sets {found.fixed} of {found.entries} numbers to the same values every time" if found.fixed else ""
+        )
+        said = ORTHOGONAL.format(matrices=", ".join(found.orthogonal), too=too)
+        return said + (ZERO if found.zero_matrices else "")
     if not found.fixed:
         return REGULAR
     return SINGULAR.format(fixed=found.fixed, entries=found.entries) + (ZERO if found.zero_matrices else "")

@@ -85,9 +85,18 @@ def verify_record(
 
 
 def _subject(certificate: Mapping[str, Any]) -> dict[str, Any]:
-    """Which network the claim is of: the sha256 of its graphs, as the claim names them, and of its weights."""
-    claim = certificate["claim"]
-    return {"graphs": claim.get("graphs", claim.get("graph")), "weights": certificate.get("weights", {}).get("sha256")}
+    """Which networks the claim is of: the sha256 of all that its sentence speaks of, as the claim names them.
+
+    A graph, or those of several lengths; those for other lengths, on which collisions rest; a witness, where it is on
+    a graph of its own; and the weights. None is what the sentence does not speak of.
+    """
+    claim, witness = certificate["claim"], certificate.get("witness") or {}
+    return {
+        "graphs": claim.get("graphs", claim.get("graph")),
+        "other_lengths": claim.get("other_lengths"),
+        "witness": claim["witness"] if "graph" in witness else None,
+        "weights": certificate.get("weights", {}).get("sha256"),
+    }
 
 
 def _compared(record: Mapping[str, Any], outcome: CheckResult) -> tuple[CheckResult, list[str], list[str]]:

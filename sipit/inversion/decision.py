@@ -2,15 +2,16 @@
 
 `proofs/formal/Inversion.v`: a tested candidate v is `accepted` if none tested is nearer, its residual is within the
 tolerance, and every tested rival of another class lies outside the tolerance and *more than* twice as far ("at least"
-would accept a wrong token at the boundary: `at_least_twice_is_wrong`). `accepted_exactly`: with the truth tested,
-whatever is accepted is right if and only if
+would accept a wrong token at the boundary: `at_least_twice_is_wrong`). `accepted_exactly`: for given numbers, in every
+situation with that error, that tolerance and at least that margin, in which the truth was tested, whatever is accepted
+is right, if and only if
 
     error ≤ tolerance,  or  error + tolerance < margin,  or  3 error ≤ 2 margin,
 
 where the *error* is the residual of the true token and the *margin* a lower bound for the distance of every other
-class's state from the true one. The last two say that the error and the largest residual with which a rival could be
-accepted together stay below the margin. Numbers are compared as they are, floats or Fractions: doubling a float is
-exact.
+class's state from the true one. The last two say that the error and any residual with which a rival could be accepted,
+at most the tolerance and less than half the error, together stay below the margin. Numbers are compared as they are,
+floats or Fractions: doubling a float is exact.
 """
 
 import math

@@ -7,7 +7,7 @@ search     draft, verify, repair, every prompt (`sipit.inversion.search`)
 record     outcome, tokens, and what was tested
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from sipit.inversion.inverter import Inverter, open_inverter
 from sipit.inversion.outcome import Inversion, Outcome
 from sipit.inversion.partial import PartialInversion, invert_rows
 from sipit.inversion.placing import Places, agreed, alike, placed
+from sipit.inversion.routes import RouteInverter
 from sipit.models import LanguageModel
 from sipit.noise.tolerance import Tolerance
 from sipit.record import Progress, Stages, Stopwatch, provenance, silent
@@ -96,12 +97,31 @@ def inversion_record(
             "tolerance": asdict(inverter.tolerance),
             "prompts": [inversion.to_json() for inversion in inversions],
             **_glimpse(states, inversions),
-            "theorems": named(["decision", "inversion"]),
+            "theorems": named(_shown(inverter, inversions)),
             **source_entry(states.source),
         },
         provenance=provenance(model, seed=seed, arithmetic=inverter.arithmetic, lengths=map(len, states)),
         seconds=watch.seconds,
     )
+
+
+def _shown(inverter: Inverter | RouteInverter, inversions: Sequence[Inversion]) -> Iterator[str]:
+    """What a proof assistant has proved of what came out, by name: of ids of experts, and of boxes, nothing.
+
+    A token that later states told from its rivals was not accepted by the rule alone.
+    """
+    if isinstance(inverter, RouteInverter) or any(
+        one.boxed for one in (inverter.tolerance, *inverter.tolerances.values())
+    ):
+        return
+    ruled = [
+        [token.outcome is Outcome.RECOVERED and not token.told_apart_later for token in inversion.tokens]
+        for inversion in inversions
+    ]
+    if any(map(any, ruled)):
+        yield "decision"
+    if inversions and all(map(all, ruled)) and all(one.outcome is Outcome.RECOVERED for one in inversions):
+        yield "inversion"
 
 
 def _glimpse(states: States, inversions: Sequence[Inversion]) -> dict[str, Any]:

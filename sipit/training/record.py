@@ -11,7 +11,7 @@ from sipit.models import LanguageModel
 from sipit.models.tokenizers import save_tokenizer
 from sipit.record import Stages, Stopwatch, provenance, silent
 from sipit.training.checkpoint import CHECKPOINT
-from sipit.training.trainer import Settings, train
+from sipit.training.trainer import DECAY, Settings, train
 
 
 def training_record(
@@ -52,7 +52,7 @@ def training_record(
         result={
             "files": [str(path) for path in files],
             **found.to_json(),
-            "theorem": quoted_theorem(model, settings.optimizer),
+            "theorem": quoted_theorem(model, settings.optimizer, decay=settings.rate * DECAY),
         },
         provenance=provenance(model, seed=settings.seed) | {"digest_of_trained": found.model.digest},
         seconds=watch.seconds,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 from numerics.networks.initialisation import constant_parameters, own_initialisation
 from sipit.models.tiny import drawn_module, tiny_config
@@ -35,6 +36,33 @@ def test_matrices_at_zero_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     found = own_initialisation(tiny_config("gpt2"))
     assert found is not None
     assert found.zero_matrices == ("transformer.h.*.attn.c_proj.weight",)
+
+
+@pytest.mark.parametrize("bond", ["orthogonal", "none"])
+def test_matrices_with_orthogonal_rows_or_columns_are_named(monkeypatch: pytest.MonkeyPatch, bond: str) -> None:
+    """Every entry differs from seed to seed, and the law has no density all the same."""
+    from transformers import GPT2PreTrainedModel
+
+    usual = GPT2PreTrainedModel._init_weights
+
+    def drawn(self: object, module: torch.nn.Module) -> None:
+        usual(self, module)
+        if type(module).__name__ == "Embedding":
+            draw = torch.nn.init.orthogonal_ if bond == "orthogonal" else torch.nn.init.xavier_uniform_
+            draw(module.weight, gain=0.3)
+
+    monkeypatch.setattr(GPT2PreTrainedModel, "_init_weights", drawn)
+    found = own_initialisation(tiny_config("gpt2"))
+    assert found is not None
+    named = ("transformer.wte.weight", "transformer.wpe.weight") if bond == "orthogonal" else ()
+    assert found.orthogonal == named
+
+
+def test_rwkv_draws_its_matrices_orthogonal() -> None:
+    found = own_initialisation(AutoConfig.for_model("rwkv"))
+    assert found is not None
+    assert "rwkv.embeddings.weight" in found.orthogonal
+    assert len(found.orthogonal) > 5
 
 
 def test_weights_that_are_as_they_were_set_are_named() -> None:

@@ -3,7 +3,7 @@
 import copy
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -29,6 +29,12 @@ def placed(data: Any, path: Sequence[Any], value: Any) -> Any:
         place = place[key]
     place[path[-1]] = value(place[path[-1]]) if callable(value) else value
     return data
+
+
+def with_lengths(proof: Mapping[str, Any], collisions: Any, graphs: Mapping[str, Any]) -> dict[str, Any]:
+    """A proof of a class with structural collisions, and the networks for other lengths that its claim names."""
+    claim = {**proof["claim"], "other_lengths": digest(graphs)}
+    return {**proof, "structural_collisions": collisions, "other_lengths": graphs, "claim": claim}
 
 
 def signed(certificate: dict[str, Any], **fields: Any) -> dict[str, Any]:

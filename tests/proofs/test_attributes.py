@@ -17,7 +17,7 @@ from proofs.recomputed.witness import count_witness
 from proofs.theorems.generic_position import examine
 from tests.proofs.building import Net
 from tests.proofs.decoders import gpt2, weights_of
-from tests.proofs.mutating import signed
+from tests.proofs.mutating import signed, with_lengths
 
 HALF, VOCABULARY, WIDTH = Fraction(1, 2), 5, 2
 OF_OTHER_TYPES = (float("nan"), float("inf"), 1e308, "1/2", True, 1, None, {"exact": "1/2"}, [True])
@@ -60,8 +60,7 @@ def certificates() -> dict[str, tuple[dict[str, Any], Any]]:
     """One of every kind, and the weights that it is about."""
     lengths = {length: bent(length) for length in (1, 2)}
     others = {"1": lengths[1].to_json()}
-    proof = prove_analytic(lengths[2]).to_json()
-    proof |= {"structural_collisions": find_collisions(lengths), "other_lengths": others}
+    proof = with_lengths(prove_analytic(lengths[2]).to_json(), find_collisions(lengths), others)
     weights = weights_of(bent(3))
     one = Sample((0, 1), (Fraction(1), Fraction(0), Fraction(0)))
     made: dict[str, tuple[Any, Any]] = {

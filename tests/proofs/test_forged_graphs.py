@@ -15,7 +15,7 @@ from proofs.network.rational import decimal, rational
 from proofs.regularity import CONTINUOUS
 from tests.proofs.bombs import WITNESS
 from tests.proofs.building import Net, attention_net
-from tests.proofs.mutating import assert_rejected
+from tests.proofs.mutating import assert_rejected, with_lengths
 
 
 def net_of(build: Any) -> dict[str, Any]:
@@ -104,10 +104,8 @@ def test_parameters_have_names_that_are_texts(names: tuple[Any, Any]) -> None:
         return net.graph(net.op("expand", net.op("sum", weighed, axes=(1,), keep=True), shape=(1, length, 1)))
 
     def certificate(*called: Any) -> dict[str, Any]:
-        return {
-            **prove_analytic(graph(2, *map(str, called))).to_json(), "structural_collisions": [],
-            "other_lengths": {"3": graph(3, *called).to_json()},
-        }  # fmt: skip
+        proof = prove_analytic(graph(2, *map(str, called))).to_json()
+        return with_lengths(proof, [], {"3": graph(3, *called).to_json()})
 
     honest = check(certificate("1", "True"))
     assert honest.claim is not None

@@ -16,7 +16,7 @@ from proofs.network.graph import Constant, Node, TensorType
 from proofs.provers.analyticity import Obstructions
 from proofs.provers.branches import with_witness
 from tests.proofs.building import Net, attention_net
-from tests.proofs.mutating import assert_rejected, placed
+from tests.proofs.mutating import assert_rejected, placed, with_lengths
 
 
 @pytest.mark.parametrize(
@@ -94,19 +94,19 @@ def test_structural_collisions_are_those_of_the_graph() -> None:
     graphs = {length: attention_net(length=length) for length in (2, 3)}
     data = json.loads(json.dumps(prove_analytic(graphs[3]).to_json()))
     found, others = find_collisions(graphs), {"2": graphs[2].to_json()}
-    result = check({**data, "structural_collisions": found, "other_lengths": others})
+    result = check(with_lengths(data, found, others))
     assert result.verdict is Verdict.ACCEPTED
     assert result.claim is not None
     assert result.claim.certificate["structural_collisions"] == found
     assert result.claim.verdict is Verdict.REFUTED
     assert "repeated tokens" in result.claim.sentence
     for forged in ([], found * 2, [{**found[0], "family": "none"}], {}, None):
-        altered = {**data, "structural_collisions": forged, "other_lengths": others}
+        altered = with_lengths(data, forged, others)
         assert check(altered).verdict is Verdict.REJECTED or forged is None
-    alone = check({**data, "structural_collisions": [], "other_lengths": {}})
+    alone = check(with_lengths(data, [], {}))
     assert (alone.verdict, "without the network for 2 tokens" in alone.reason) == (Verdict.REJECTED, True)
     for lost in ({}, {"3": others["2"]}, {"2": attention_net(vocabulary=7, length=2).to_json()}, []):
-        assert check({**data, "structural_collisions": found, "other_lengths": lost}).verdict is Verdict.REJECTED
+        assert check(with_lengths(data, found, lost)).verdict is Verdict.REJECTED
 
 
 def placed_sums(length: int, change: str) -> Graph:
@@ -127,7 +127,7 @@ def test_that_none_collide_is_claimed_only_where_tokens_just_select_rows(change:
     graphs = {length: placed_sums(length, change) for length in (2, 3)}
     data = json.loads(json.dumps(prove_analytic(graphs[3]).to_json()))
     assert find_collisions(graphs) == []
-    claimed = check({**data, "structural_collisions": [], "other_lengths": {"2": graphs[2].to_json()}})
+    claimed = check(with_lengths(data, [], {"2": graphs[2].to_json()}))
     assert claimed.verdict is (Verdict.REJECTED if change else Verdict.ACCEPTED)
     assert ("to be left open" in claimed.reason) is bool(change)
     left = check({**data, "structural_collisions": None})
@@ -160,7 +160,7 @@ def with_collisions(data: dict[str, Any], name: str, *shape: int) -> dict[str, A
     net.tokens(2)
     other, first = net.graph(net.op("negate", net.parameter(name, *shape))), Graph.from_json(data["graph"])
     found = find_collisions({first.length: first, 2: other})
-    return {**data, "structural_collisions": found, "other_lengths": {"2": other.to_json()}}
+    return with_lengths(data, found, {"2": other.to_json()})
 
 
 def test_an_unknown_operation_is_no_fault_of_the_types_around_it() -> None:
@@ -177,24 +177,30 @@ def test_types_that_no_lemma_looked_at_are_looked_at_before_they_are_believed() 
     data = json.loads(json.dumps(prove_analytic(net.graph()).to_json()))
     assert check(with_collisions(data, "p", 1, 2, 4)).verdict is Verdict.ACCEPTED
     data["graph"]["types"].append([[1, 9, 4], "real"])
-    whole = with_collisions(data, "p", 1, 2, 4)
+    collisions = with_collisions(data, "p", 1, 2, 4)
     for row in data["graph"]["nodes"][-2:]:
         row[3] = len(data["graph"]["types"]) - 1
     data["claim"]["graph"] = digest(data["graph"])
     assert check(data).verdict is Verdict.ACCEPTED
-    assert_rejected({**whole, "graph": data["graph"], "claim": data["claim"]}, "not of the type")
+    whole = with_lengths(data, collisions["structural_collisions"], collisions["other_lengths"])
+    assert_rejected(whole, "not of the type")
 
 
-def test_graphs_for_other_lengths_are_vouched_for_where_the_claim_names_them() -> None:
+def test_collisions_are_shown_only_of_networks_that_the_claim_names() -> None:
+    """A family rests on the networks for other lengths: one that stood beside the claim was believed to be the same."""
     net = Net()
     net.op("add", net.constant(1, (1, 2, 4)), net.op("negate", net.parameter("p", 1, 2, 4)))
     data = with_collisions(json.loads(json.dumps(prove_analytic(net.graph()).to_json())), "p", 1, 2, 4)
-    unnamed = check(data)
-    assert unnamed.verdict is Verdict.ACCEPTED
-    assert unnamed.claim is not None and "other_lengths" not in unnamed.claim.certificate
-    data["claim"]["other_lengths"] = digest(data["other_lengths"])
     named = check(data)
-    assert named.claim is not None and "other_lengths" in named.claim.certificate
+    assert named.claim is not None
+    assert named.claim.certificate["claim"] == data["claim"]
+    assert "in the networks that the file gives for 0, 2 tokens" in named.claim.sentence
+    claim = {name: value for name, value in data["claim"].items() if name != "other_lengths"}
+    assert_rejected({**data, "claim": claim}, "claim does not state other_lengths")
+    assert_rejected({**data, "claim": {**claim, "other_lengths": digest({})}}, "claim.other_lengths")
+    open_ = check({**data, "structural_collisions": None})
+    assert open_.claim is not None
+    assert "other_lengths" not in open_.claim.certificate["claim"]  # nothing is said of them
     data["other_lengths"]["2"]["places"][0][0] = "another module"
     assert_rejected(data, "claim.other_lengths")
 

@@ -8,6 +8,7 @@ from proofs import Graph, InvalidInput, Verdict, certify_separation, check, prov
 from proofs.kernel.collisions import find_collisions
 from tests.proofs.building import Net, attention_net
 from tests.proofs.decoders import PROMPTS, weights_of
+from tests.proofs.mutating import with_lengths
 
 
 def in_binary(length: int) -> Graph:
@@ -30,12 +31,11 @@ def test_at_least_one_is_asked_for(name: str) -> None:
 def test_where_no_family_is_derived_the_sentence_says_of_which_lengths() -> None:
     graphs = {length: in_binary(length) for length in (2, 3)}
     assert find_collisions(graphs) == []
-    others = {"2": graphs[2].to_json()}
     proof = json.loads(json.dumps(prove_analytic(graphs[3]).to_json()))
-    found = check({**proof, "structural_collisions": [], "other_lengths": others})
+    found = check(with_lengths(proof, [], {"2": graphs[2].to_json()}))
     assert (found.verdict, found.claim and found.claim.verdict) == (Verdict.ACCEPTED, Verdict.PROVED)
     assert found.claim is not None
-    assert "no family is derived of the networks for 2, 3 tokens" in found.claim.sentence
+    assert "in the networks that the file gives for 2, 3 tokens: no family is derived" in found.claim.sentence
 
 
 @pytest.mark.parametrize(("steps", "said"), [(None, "all of 4 steps"), (1, "1 of 4 steps")])

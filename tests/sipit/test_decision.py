@@ -39,6 +39,14 @@ def test_without_a_condition_a_wrong_token_can_be_accepted(error, tolerance, mar
     assert answer([-error, rival], Fraction(0), tolerance) == 1
 
 
+@given(error=SMALL, tolerance=SMALL, margin=SMALL)
+def test_beyond_the_tolerance_no_acceptable_rival_reaches_the_margin(error, tolerance, margin):
+    """At error = 2/3 margin half the error would reach it, but a rival is accepted below half the error only."""
+    assume(error > tolerance)
+    rival = tolerance if 2 * tolerance < error else error / 2 - Fraction(1, 10**9)
+    assert (condition(error, tolerance, margin) is Condition.BELOW_MARGIN) == (error + rival < margin)
+
+
 @pytest.mark.parametrize("number", [float, Fraction])
 def test_the_boundaries(number):
     one, two, three = number(1), number(2), number(3)

@@ -53,7 +53,8 @@ def verify(
         result = record.result
         lines = [f"{record.verdict}: {result['claim'] or result['reason']}"]
         if result["claim"] is not None:
-            names = ", ".join(f"{name} {_digests(found)}" for name, found in result["about"].items() if found)
+            about = {name.replace("_", " "): found for name, found in result["about"].items() if found}
+            names = ", ".join(f"{name} {_digests(found)}" for name, found in about.items())
             lines += [
                 f"  of: {names}",
                 f"  how: {result['reason']}",

@@ -1,8 +1,9 @@
 """The last chapter: every certificate among the records, and the command that checks it again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from proofs.evidence import Record
+from proofs.regularity import UNPROVED
 from sipit.report.chapter import told
 from sipit.report.document import Badge, Block, Chapter, Claim, Command, Fact, Facts, Findings, Section, Theme, Tone
 from sipit.report.provenance import model_name, recheck
@@ -42,12 +43,20 @@ def _certificate(record: Record) -> dict[str, object]:
     return mapping(record.result.get("certificate"))
 
 
+def proves(kind: object, claim: Mapping[str, object]) -> bool:
+    """Whether what a certificate shows is a proof: not that no class, or nothing of a training step, is proved."""
+    if kind == "training-step":
+        return claim.get("non_zero") is True
+    return kind != "regularity" or claim.get("regularity") != str(UNPROVED)
+
+
 def _entry(record: Record, file: str) -> Section:
     certificate = _certificate(record)
     statement = string(mapping(certificate.get("claim")).get("statement")) or plain(record.result.get("statement"))
+    proved = proves(certificate.get("kind"), mapping(certificate.get("claim")))
     subject = model_name(record)
     blocks: list[Block] = [
-        *told(Claim.PROVED, statement if statement.strip("–") else ""),
+        *told(Claim.PROVED if proved else None, statement if statement.strip("–") else ""),
         Command("The command that checks it again", recheck(record, file)),
         Facts((Fact("kind", plain(certificate.get("kind"))), Fact("record", file))),
     ]

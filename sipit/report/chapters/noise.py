@@ -40,12 +40,15 @@ def bounded_noise_chapters(record: Record) -> list[Chapter]:
         return []
     prompts = count(integer(budget.get("prompts")) or 0, "prompt")
     names = list(dict.fromkeys(name for entry in layers for name in mapping(entry.get("noise"))))
-    below = [_named(name) for name in names if all(_below(entry, name) for entry in layers)]
-    above = [_named(name) for name in names if not all(_below(entry, name) for entry in layers)]
+    found = {name: [_below(entry, name) for entry in layers] for name in names}
+    below = [_named(name) for name, seen in found.items() if all(seen)]
+    above = [_named(name) for name, seen in found.items() if False in seen]
+    left = [_named(name) for name in names if _named(name) not in {*below, *above}]
     at = list(dict.fromkeys(plain(entry.get("layer")) for entry in (layers[0], layers[-1])))
     where = f"layer{'s' if len(at) > 1 else ''} {' to '.join(at)}"
     about = f"half the certified distance between the states of {prompts} of {subject_of(record)} at {where}"
     badge = Badge("above half the margin", Tone.FAILS) if above else Badge("below half the margin", Tone.HOLDS)
+    badge = Badge("open", Tone.OPEN) if left and not above else badge
     return [
         chapter(
             record,
@@ -63,6 +66,7 @@ def bounded_noise_chapters(record: Record) -> list[Chapter]:
             findings=Findings(
                 bounded=(f"rounding in {', '.join(below)} stays below {about}",) if below else (),
                 broken=(f"rounding in {', '.join(above)} is not below {about}",) if above else (),
+                undecided=(f"whether rounding in {', '.join(left)} stays below {about}",) if left else (),
             ),
             badge=badge,
         )
@@ -75,9 +79,10 @@ def _named(name: str) -> str:
     return f"{kind} ({how})" if how else kind
 
 
-def _below(entry: Mapping[str, Any], name: str) -> bool:
+def _below(entry: Mapping[str, Any], name: str) -> bool | None:
+    """Whether the noise at a layer is below half the margin; None where one of them is not known."""
     noise, margin = real(mapping(entry.get("noise")).get(name)), real(entry.get("margin"))
-    return noise is not None and margin is not None and 2 * noise < margin
+    return None if noise is None or margin is None else 2 * noise < margin
 
 
 def _budget(layers: list[dict[str, Any]], names: list[str]) -> list[Block]:

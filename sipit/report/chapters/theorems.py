@@ -20,6 +20,13 @@ _COUNTS = {
     "undecided": "undecided",
     "against_criterion": "pairs against the criterion",
 }
+_KEPT = (
+    "So a step maps no set of positive measure of {what} to a null set: what holds for almost all of them before the "
+    "step holds for almost all after it."
+)
+_LAW = re.compile(
+    r"every absolutely continuous law(?: of (parameters and state(?: with positive second moments)?))? to"
+)
 
 
 def witness_chapter(record: Record) -> Chapter:
@@ -31,7 +38,10 @@ def witness_chapter(record: Record) -> Chapter:
     all_pairs = f"all {count(pairs, 'ordered pair')} of small prompts"
     fails = f"the witness as printed in the paper gives equal states on {count(printed, 'pair')}" if printed else ""
     proved = record.verdict is Verdict.PROVED
-    headline = f"The repaired witness tells {all_pairs} apart" if proved else "The repaired witness is not enough"
+    headline = {
+        Verdict.PROVED: f"The repaired witness tells {all_pairs} apart",
+        Verdict.REFUTED: "The repaired witness is not enough",
+    }.get(record.verdict, f"It stays open whether the repaired witness tells {all_pairs} apart")
     blocks: list[Block] = [Facts(tuple(Fact(label, plain(integer(result.get(name))), P)
                                        for name, label in _COUNTS.items()))]  # fmt: skip
     examples = [pair for pair in map(sequence, sequence(result.get("examples"))) if len(pair) == 2]
@@ -64,6 +74,8 @@ def training_step_chapter(record: Record) -> Chapter:
     step = f"one step of {plain(result.get('optimizer'))} at rate {plain(result.get('rate'))}"
     size = f"a network of {count(integer(result.get('parameters')) or 0, 'parameter')}"
     proved = record.verdict is Verdict.PROVED
+    statement = string(result.get("statement")) or ""
+    law = _LAW.search(statement)
     batch = mapping(mapping(result.get("batch")).get("determinant"))
     one = mapping(result.get("determinant"))
     facts = [
@@ -89,9 +101,8 @@ def training_step_chapter(record: Record) -> Chapter:
         Theme.EXACT,
         "A training step",
         f"{clause[:1].upper()}{clause[1:]}." if proved else f"It stays open {left}.",
-        sentences=told(P, string(result.get("statement")) or "")
-        + told(None, "So a step maps no set of parameters of positive measure to a null set: what holds for almost all "
-                     "parameters before the step holds for almost all after it."),
+        sentences=told(P if proved else None, statement)
+        + told(None, _KEPT.format(what=law[1] or "parameters") if proved and law else ""),
         blocks=blocks,
         findings=Findings(proved=(clause,)) if proved else Findings(undecided=(left,)),
     )  # fmt: skip

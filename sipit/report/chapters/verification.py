@@ -4,9 +4,10 @@ from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.claims.paths import in_short
 from sipit.report.chapter import chapter, told
+from sipit.report.chapters.certificates import proves
 from sipit.report.document import Chapter, Claim, Column, Findings, Table, Theme
 from sipit.report.generic import ROWS, fields
-from sipit.report.reading import sequence, string, without
+from sipit.report.reading import mapping, sequence, string, without
 from sipit.report.wording import plain
 
 _OUTCOMES = {
@@ -28,8 +29,9 @@ def verification_chapter(record: Record) -> Chapter:
     if paths:
         blocks.append(Table("Not vouched for: fields of the record that were not derived", (Column("path"),), paths))
     open_ = Findings(undecided=(f"what the certificate in {file} shows, of which not all is checked",))
+    shown, proved = (statement.rstrip("."),), proves(result.get("kind"), mapping(result.get("facts")))
     findings = {
-        Verdict.ACCEPTED: Findings(proved=(statement.rstrip("."),)),
+        Verdict.ACCEPTED: Findings(proved=shown) if proved else Findings(undecided=shown),
         Verdict.REJECTED: Findings(broken=(f"the record of {of} in {file} was rejected",)),
     }
     return chapter(
@@ -37,7 +39,7 @@ def verification_chapter(record: Record) -> Chapter:
         Theme.CERTIFICATES,
         f"A certificate of {of}, checked again",
         f"{outcome}: {plain(result.get('reason'))}.",
-        sentences=told(Claim.PROVED if record.verdict is Verdict.ACCEPTED else None, statement),
+        sentences=told(Claim.PROVED if record.verdict is Verdict.ACCEPTED and proved else None, statement),
         blocks=blocks,
         findings=findings.get(record.verdict, open_),
     )

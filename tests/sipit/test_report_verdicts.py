@@ -1,0 +1,97 @@
+"""A page says of a verdict what it is: what is open is neither proved nor failed."""
+
+from dataclasses import replace
+
+import pytest
+
+from proofs.evidence import Record
+from proofs.recomputed.training_step import NOT_SHOWN, STATEMENT
+from proofs.verdict import Verdict
+from sipit.report.chapters.certificates import certificates_chapters
+from sipit.report.document import Chapter, Claim
+from sipit.report.page import chapters_of
+from tests.sipit.report_records import stored_records
+
+ENDS = {  # of the commands whose headline follows a verdict of three kinds, the two that are not open
+    "check": (Verdict.PROVED, Verdict.REFUTED), "prove witness": (Verdict.PROVED, Verdict.REFUTED),
+    "prove generic-position": (Verdict.PROVED, Verdict.REFUTED), "certify": (Verdict.SEPARATED, Verdict.COLLISION),
+    "collide": (Verdict.SEPARATED, Verdict.COLLISION), "train": (Verdict.SEPARATED, Verdict.COLLISION),
+    "audit": (Verdict.HELD, Verdict.REFUTED), "quantization": (Verdict.HELD, Verdict.VOID),
+    "compare": (Verdict.ROUNDING, Verdict.NOT_ROUNDING),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "record", [one for one in stored_records() if one.command in ENDS], ids=lambda one: one.command
+)
+def test_what_is_open_is_said_neither_to_hold_nor_to_fail(record: Record):
+    """An undecided count of the witness had the headline that it "is not enough"."""
+    verdicts = (*ENDS[record.command], Verdict.UNDECIDED)
+    told = [chapters_of(replace(record, verdict=verdict))[0].headline for verdict in verdicts]
+    assert len({*told}) == len(told)
+
+
+WHAT = {"rate": 100, "what": "a network of 184 parameters, on one sample and on a batch of 3,"}
+STATE = " of parameters and state"
+
+
+def step(*, proved: bool, rule: str = "gd", joint: str = "") -> Record:
+    statement = (STATEMENT if proved else NOT_SHOWN).format(rule=rule, joint=joint, **WHAT)
+    claim = {"statement": statement, "non_zero": proved}
+    result = {
+        "optimizer": rule, "rate": "100", "parameters": 184, "statement": statement, "follows": [], "open": [],
+        "certificate": {"kind": "training-step", "claim": claim},
+    }  # fmt: skip
+    return Record("prove training-step", Verdict.PROVED if proved else Verdict.UNDECIDED, result)
+
+
+def verified(record: Record) -> Record:
+    certificate = record.result["certificate"]
+    result = {"claim": certificate["claim"]["statement"], "facts": certificate["claim"], "kind": certificate["kind"],
+              "of": record.command, "reason": "derived", "derived": [], "not_vouched_for": []}  # fmt: skip
+    return Record("verify", Verdict.ACCEPTED, result, {"file": "step.json"})
+
+
+def sentences(chapters: list[Chapter], claim: Claim | None) -> str:
+    blocks = [block for one in chapters for section in one.blocks for block in getattr(section, "blocks", ())]
+    told = [*(text for one in chapters for text in one.sentences), *blocks]
+    return " ".join(one.text for one in told if hasattr(one, "text") and one.claim is claim)
+
+
+@pytest.mark.parametrize(
+    ("rule", "joint"),
+    [("gd", ""), ("heavy-ball", STATE), ("adam", f"{STATE} with positive second moments"), ("sign", "")],
+)
+def test_what_follows_from_a_step_is_said_where_it_is_proved_and_of_what(rule: str, joint: str):
+    """It stood beside an undecided step too, and of parameters alone where the law is of parameters and state."""
+    chapters = chapters_of(step(proved=True, rule=rule, joint=joint))
+    of = joint.removeprefix(" of ") or "parameters"
+    assert f"maps no set of positive measure of {of} to a null set" in sentences(chapters, None)
+    assert "does not vanish identically" in sentences(chapters, Claim.PROVED)
+    left = chapters_of(step(proved=False, rule=rule, joint=joint))
+    assert "null set" not in sentences(left, None)
+
+
+def test_that_nothing_is_shown_is_not_called_proved():
+    for proved in (True, False):
+        record = step(proved=proved)
+        checked = verified(record)
+        for chapters in (chapters_of(record), certificates_chapters([record]), chapters_of(checked)):
+            assert "It is not shown" not in sentences(chapters, Claim.PROVED)
+            assert ("One step of gd" in sentences(chapters, Claim.PROVED)) is proved
+        (findings,) = (one.findings for one in chapters_of(checked))
+        assert (bool(findings.proved), bool(findings.undecided)) == (proved, not proved)
+
+
+def budget(noise: float | None, margin: float | None) -> Record:
+    layer = {"layer": 1, "margin": margin, "noise": {"bf16": noise}}
+    return Record("certify", Verdict.UNDECIDED, {"noise_budget": {"prompts": 3, "layers": [layer]}})
+
+
+@pytest.mark.parametrize(
+    ("noise", "margin", "kind"),
+    [(0.1, 1.0, "bounded"), (0.6, 1.0, "broken"), (None, 1.0, "undecided"), (0.1, None, "undecided")],
+)
+def test_noise_that_is_not_known_is_not_above_the_margin(noise: float | None, margin: float | None, kind: str):
+    (found,) = (one.findings for one in chapters_of(budget(noise, margin)) if "bounded" in one.title)
+    assert [name for name in ("bounded", "broken", "undecided") if getattr(found, name)] == [kind]
