@@ -1,10 +1,12 @@
 """Whether prompts come back: states of one format, inverted with the model in the same or in another one."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from proofs.errors import Unsupported
 from sipit.inversion.inverter import Inverter
 from sipit.inversion.outcome import Inversion, Outcome, matches_truth
 from sipit.inversion.policies import Policy
@@ -105,11 +107,20 @@ def recovery(
 
 
 def tolerance_between(source: States, target: States, names: tuple[str, str]) -> Tolerance:
-    """Four times the largest relative difference between the states of two formats on the same prompts."""
+    """Four times the largest relative difference between the states of two formats on the same prompts.
+
+    Raises:
+        Unsupported: some state is not finite, so that nothing would fit, or everything.
+    """
     noise = torch.cat(
         [(a.double() - b.double()).norm(dim=1) / b.double().norm(dim=1) for a, b in zip(source, target, strict=True)]
     )
     largest = float(noise.max())
+    if not math.isfinite(largest):
+        raise Unsupported(
+            f"Expected finite states in {names[0]} and in {names[1]}, but at layer {source.layer} some are not; use "
+            "another format."
+        )
     return Tolerance(
         value=max(SAFETY * largest, rounding_unit(torch.float32)),
         kind="measured",

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sipit
 from numerics.formats import FORMATS
-from proofs.errors import InvalidInput
+from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.cli import run
@@ -23,6 +24,7 @@ from sipit.quantization import Extent, Study, chosen_formats, crowds, findings, 
 from sipit.quantization.counting import forced_collision
 from sipit.quantization.formatted import in_format
 from sipit.quantization.margins import Place, sampled_places, scan
+from sipit.quantization.recovery import tolerance_between
 from sipit.report import write_report
 from tests.sipit.cases import random_prompts, tiny
 
@@ -261,6 +263,15 @@ def test_a_layer_a_prompt_or_a_format_that_is_named_twice_is_looked_at_once():
     assert [one.name for one in chosen_formats(["fp16", "bf16", "fp16"])] == ["fp16", "bf16"]
     spelled = ["float16", "fp16", "bfloat16-states", "fp32"]
     assert [one.name for one in chosen_formats(spelled)] == ["fp16", "bf16-states", "float32"]
+
+
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+def test_no_tolerance_is_made_of_states_that_overflow(value):
+    states = sipit.capture(tiny("llama"), [[5, 6, 7]], layer=1)
+    broken = replace(states, arrays=(torch.full_like(states.arrays[0], value),))
+    for pair in ((broken, states), (states, broken)):
+        with pytest.raises(Unsupported, match="finite states in fp16 and in float32, but at layer 1"):
+            tolerance_between(*pair, ("fp16", "float32"))
 
 
 def test_an_unknown_format_is_refused():
