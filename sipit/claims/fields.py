@@ -17,6 +17,7 @@ from proofs.kernel.separation import KIND as SEPARATION
 from proofs.kernel.vocabulary import KIND as VOCABULARY
 from proofs.network.rational import rational
 from proofs.recomputed.optimizers import kept
+from proofs.recomputed.published_witness import doubtful
 from proofs.regularity import DISCONTINUOUS, UNPROVED
 from proofs.verdict import Verdict
 from sipit.claims.hypotheses import ALMOST_SURE
@@ -134,7 +135,7 @@ def _of_witness(certificate: Mapping[str, Any]) -> Iterator[str]:
     """What a proof assistant has proved of pairs that are among those counted, by name."""
     if certificate["claim"]["in_gap"]:
         yield "published witness"
-    if any(len(first) == len(second) == 2 for first, second in certificate["zero"]):
+    if any(len(first) == len(second) == 2 and doubtful(first, second) for first, second in certificate["zero"]):
         yield "published witness on two tokens"
     if min(certificate["claim"]["vocabulary"], certificate["claim"]["context"]) > 1:  # prompts that only end alike
         yield "repaired witness"
