@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from proofs.arguments import of_kind, shown, token_ids
-from proofs.arithmetic.base import Arithmetic, Discrete
+from proofs.arithmetic.base import Arithmetic, Discrete, taken
 from proofs.arithmetic.whole import discrete
 from proofs.enclosures.segments import STATE, cuts, inputs_of, segments
 from proofs.errors import InvalidInput
@@ -44,7 +44,7 @@ class TorchArithmetic(Arithmetic):
 
     def real(self, value: Discrete) -> torch.Tensor:
         """Integers or truth values as floats."""
-        return torch.as_tensor(np.ascontiguousarray(value)).to(self.device, self.dtype)
+        return torch.as_tensor(np.array(value)).to(self.device, self.dtype)
 
     def reshape(self, x: Any, shape: Sequence[int]) -> Any:
         """The same entries in another shape."""
@@ -52,7 +52,7 @@ class TorchArithmetic(Arithmetic):
 
     def permute(self, x: Any, order: Sequence[int]) -> Any:
         """Axes in another order."""
-        return x.permute(*order) if isinstance(x, torch.Tensor) else np.transpose(x, order)
+        return x.permute(tuple(order)) if isinstance(x, torch.Tensor) else np.transpose(x, order)
 
     def expand(self, x: Any, shape: Sequence[int]) -> Any:
         """Repeated along axes of size one."""
@@ -69,9 +69,9 @@ class TorchArithmetic(Arithmetic):
     def take(self, x: Any, index: Discrete, axis: int) -> Any:
         """Entries along an axis by index."""
         if not isinstance(x, torch.Tensor):
-            return np.take(x, index, axis)
+            return taken(x, index, axis)
         flat = torch.index_select(x, axis, self._index(index.reshape(-1)))
-        return flat.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+        return flat.reshape((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
 
     def gather(self, x: Any, index: Discrete, axis: int) -> Any:
         """One entry per index."""
@@ -83,7 +83,7 @@ class TorchArithmetic(Arithmetic):
     def select(self, condition: Discrete, x: Any, y: Any) -> Any:
         """x where the condition holds, else y."""
         if isinstance(x, torch.Tensor):
-            return torch.where(torch.as_tensor(np.ascontiguousarray(condition), device=self.device), x, y)
+            return torch.where(torch.as_tensor(np.array(condition), device=self.device), x, y)
         return np.where(condition, x, y)
 
     def add(self, x: Any, y: Any) -> Any:
@@ -148,7 +148,7 @@ class TorchArithmetic(Arithmetic):
         return torch.floor(x).to(torch.int64).cpu().numpy()
 
     def _index(self, index: Discrete) -> torch.Tensor:
-        return torch.as_tensor(np.ascontiguousarray(index), dtype=torch.long, device=self.device)
+        return torch.as_tensor(np.array(index), dtype=torch.long, device=self.device)
 
 
 def evaluate_float64(
@@ -199,7 +199,7 @@ def segment_states(
         inputs: dict[str, Any] = {"tokens": np.array([tokens], dtype=np.int64), STATE: state}
         for name in inputs_of(segment):
             if name != STATE:
-                inputs[name] = torch.from_numpy(np.array(weights[name])).to(dtype)
+                inputs[name] = torch.from_numpy(np.ascontiguousarray(weights[name])).to(dtype)
         with torch.no_grad():
             state = evaluate(segment, inputs, TorchArithmetic(dtype))
         yield state

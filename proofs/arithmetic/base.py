@@ -1,10 +1,12 @@
 """What a number system has to offer so that every operation can be evaluated in it.
 
 Real tensors are whatever the system likes (numpy arrays of balls, torch tensors ...); integers and truth values are
-numpy arrays in every system, because they steer the evaluation. A comparison that a system cannot decide raises
-`Undecided`; nothing else asks a ball for a truth value.
+numpy arrays in every system, because they steer the evaluation (`whole.known`): the one exception is a comparison that
+differs from prompt to prompt, which is a `midpoint.Sign` and only selects real numbers. A comparison that a system
+cannot decide raises `Undecided`; nothing else asks a ball for a truth value.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
@@ -12,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from proofs.errors import SipitError
-from proofs.network.graph import Constant
+from proofs.errors import SipitError, Unsupported
+from proofs.network.graph import Constant, Number
 
 Reals = Any
 Discrete = np.ndarray[Any, Any]
@@ -22,9 +24,39 @@ ELEMENTARY = (
     "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "sigmoid", "softplus", "erf", "sqrt", "rsqrt", "absolute",
 )  # fmt: skip
 
+ENCLOSED = (
+    "Expected truth values and whole numbers that are known, but they follow from numbers that are enclosed, or that "
+    "differ from token to token; bound the distances of pairs of prompts instead."
+)
+
 
 class Undecided(SipitError, ArithmeticError):
     """An enclosure is too wide to say which branch is taken; more bits may help."""
+
+
+class Enclosures:
+    """A tensor that is no array. numpy, and an `if`, would take such an object for True."""
+
+    __slots__ = ()
+
+    def __array__(self, *arguments: object, **keywords: object) -> Any:
+        raise Unsupported(ENCLOSED)
+
+    def __bool__(self) -> bool:
+        raise Unsupported(ENCLOSED)
+
+
+def real_entries(value: Constant) -> tuple[Number, ...]:
+    """The entries of a constant of reals, -inf among them as a mask; Unsupported where it holds +inf."""
+    if math.inf in value.values:
+        raise Unsupported("Expected constants that are real, or -inf as a mask, but got +inf; leave out what holds it.")
+    return value.entries()
+
+
+def taken(x: Discrete, index: Discrete, axis: int) -> Discrete:
+    """Entries of an array along an axis by index, as an array: numpy hands out a bare entry where no axis is left."""
+    flat = np.take(x, index.ravel(), axis)
+    return flat.reshape((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
 
 
 class Arithmetic(ABC):

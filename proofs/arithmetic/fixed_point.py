@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proofs.arithmetic.base import Discrete, Undecided
+from proofs.arithmetic.base import Discrete, Enclosures, Undecided, real_entries
 from proofs.arithmetic.fixed_functions import FUNCTIONS, Evaluated
 from proofs.arithmetic.limbs import Floats, Integers, Slices, product, product_with_slices, slices_of
 from proofs.arithmetic.paired import PairedArithmetic
 from proofs.arithmetic.views import view_of
-from proofs.arithmetic.whole import discrete, is_discrete, whole
+from proofs.arithmetic.whole import discrete, is_discrete, known, whole
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import Constant
 
@@ -30,7 +30,7 @@ CUT = 1 + 2.0**-30  # one unit that a shift cuts off, and what adding it to a ra
 WIDE = "Expected enclosures narrow enough to decide on, but got too wide ones; raise the number of bits."
 
 
-class Fixed:
+class Fixed(Enclosures):
     """Enclosures of real numbers: `mantissa` of Python integers, `radius` of doubles, in units of 2^-bits.
 
     `masked` marks entries that are -inf (None: there are none); `ratio` is the exact value of a tensor without axes,
@@ -103,7 +103,7 @@ class FixedPoint(PairedArithmetic):
         """A tensor of known entries, cut to `bits` bits."""
         if value.kind != "real":
             return discrete(value.entries(), value.shape, value.kind)
-        entries = value.entries()
+        entries = real_entries(value)
         masked = np.array([v == -math.inf for v in entries], dtype=np.bool_).reshape(value.shape)
         finite = [Fraction(0) if v == -math.inf else Fraction(v) for v in entries]
         result = self._rationals(finite, value.shape)
@@ -161,6 +161,7 @@ class FixedPoint(PairedArithmetic):
 
     def select(self, condition: Discrete, x: Tensor, y: Tensor) -> Tensor:
         """x where the condition holds, else y."""
+        condition = known(condition)
         if not (isinstance(x, Fixed) or isinstance(y, Fixed)):
             return np.where(condition, x, y)
         return _joined([self.fixed(x), self.fixed(y)], lambda arrays: np.where(condition, arrays[0], arrays[1]))
@@ -296,8 +297,7 @@ class FixedPoint(PairedArithmetic):
         x, y = self.fixed(x), self.fixed(y)
         margin = _whole((x.radius + y.radius) * UP)
         difference = np.asarray(x.mantissa - y.mantissa, dtype=object)
-        above = (difference > margin).astype(np.bool_)
-        not_above = (difference <= -margin).astype(np.bool_)
+        above, not_above = (np.asarray(part, dtype=np.bool_) for part in (difference > margin, difference <= -margin))
         if x.masked is not None or y.masked is not None:  # whose mantissas are not read
             above, not_above = (above | _mask(y)) & ~_mask(x), _mask(x) | (not_above & ~_mask(y))
         if not (above | not_above).all():
@@ -322,9 +322,9 @@ class FixedPoint(PairedArithmetic):
         x = _unmasked(self.fixed(x))
         margin = _whole(x.radius)
         low, high = ((x.mantissa - margin) >> self.bits), ((x.mantissa + margin) >> self.bits)
-        if not (low == high).all():
+        if not np.all(low == high):
             raise Undecided(WIDE)
-        return whole(low.ravel().tolist(), low.shape)
+        return whole(np.ravel(low).tolist(), x.shape)
 
 
 def integers(values: Sequence[int], shape: Sequence[int]) -> Integers:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proofs.arithmetic.base import Arithmetic, Discrete
+from proofs.arithmetic.base import Arithmetic, Discrete, Enclosures
 from proofs.arithmetic.midpoint import Middle, Midpoint, Sign, enclosed
+from proofs.arithmetic.whole import known
 from proofs.errors import Unsupported
 from proofs.network.graph import Constant
 
@@ -26,7 +27,7 @@ Truth = NDArray[np.bool_]
 DIFFERENT = "Expected choices that are the same for all tokens, but the network ranks or rounds what varies with them."
 
 
-class Laned:
+class Laned(Enclosures):
     """`base` of shape S for the first prompt; `varies` (S); `lanes` of shape (prompts, *sides of `box`)."""
 
     __slots__ = ("base", "box", "lanes", "varies")
@@ -62,8 +63,10 @@ class Lanes(Arithmetic):
         """A rational number."""
         return self.inner.scalar(value)
 
-    def real(self, value: Discrete) -> Tensor:
-        """Integers or truth values, exactly."""
+    def real(self, value: Any) -> Tensor:
+        """Integers or truth values, exactly; a comparison as far as it is decided."""
+        if isinstance(value, Sign):
+            return self.select(value, self.scalar(Fraction(1)), self.scalar(Fraction(0)))
         return self.inner.real(value)
 
     # Moving entries: the same move of the places tells where each entry comes from
@@ -93,6 +96,8 @@ class Lanes(Arithmetic):
         return self._moved(x, lambda a: self.inner.gather(a, index, axis))
 
     def _moved(self, x: Tensor, move: Callable[[Any], Any]) -> Tensor:
+        if isinstance(x, Sign):
+            return Sign(self._moved(x.difference, move))
         if not isinstance(x, Laned):
             return move(x)
         places = np.arange(math.prod(x.shape)).reshape(x.shape)
@@ -141,6 +146,7 @@ class Lanes(Arithmetic):
         if isinstance(condition, Sign):
             parts = (condition.difference, x, y)
             return self._each(lambda d, a, b: self.inner.select(Sign(d), a, b), *parts)
+        condition = known(condition)
         if not (isinstance(x, Laned) or isinstance(y, Laned)):
             return self.inner.select(condition, x, y)
         base = self.inner.select(condition, _base(x), _base(y))

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proofs.arithmetic.base import ELEMENTARY, Discrete, Undecided
+from proofs.arithmetic.base import ELEMENTARY, ENCLOSED, Discrete, Enclosures, Undecided, real_entries
 from proofs.arithmetic.midpoint_functions import FUNCTIONS, TINY, UNIT, UP, Floats, by_arb
 from proofs.arithmetic.paired import PairedArithmetic
 from proofs.arithmetic.views import view_of
 from proofs.arithmetic.weight_products import MOST_TERMS, Weights, product
-from proofs.arithmetic.whole import discrete, is_discrete
+from proofs.arithmetic.whole import discrete, is_discrete, known
 from proofs.errors import Unsupported
 from proofs.network.graph import Constant
 
@@ -29,14 +29,14 @@ LARGEST_WHOLE = 2**53  # integers up to here are doubles
 Tensor = Any  # Middle; or an array of floats (exact), integers or truth values
 
 
-class Middle:
+class Middle(Enclosures):
     """Enclosures of real numbers: each true entry lies within `radius` of `mid`; `masked` marks those that are -inf."""
 
     __slots__ = ("masked", "mid", "radius")
 
     def __init__(self, mid: Floats, radius: Floats, masked: NDArray[np.bool_] | None = None) -> None:
-        self.mid = mid
-        self.radius = radius
+        self.mid = np.asarray(mid)  # numpy hands out the entry of what has no axes
+        self.radius = np.asarray(radius)
         self.masked = masked
 
     @property
@@ -54,17 +54,24 @@ class Middle:
         return Middle(move(self.mid), move(self.radius), None if self.masked is None else move(self.masked))
 
 
-class Sign:
-    """The truth of `difference > 0`, entry by entry, where not every enclosure decides it; only `select` reads it."""
+class Sign(Enclosures):
+    """The truth of `difference > 0`, entry by entry, where not every enclosure decides it.
+
+    It may be moved about, select real numbers, and be read as the reals 1 and 0; whatever else reads it is refused.
+    """
+
+    __slots__ = ("difference",)
 
     def __init__(self, difference: Any) -> None:
         self.difference = difference
 
-    def __array__(self, *arguments: object, **keywords: object) -> NDArray[Any]:
-        raise Unsupported("Expected a comparison that only selects entries, but it steers something else.")
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the tensor."""
+        return self.difference.shape
 
     def __invert__(self) -> "Sign":
-        raise Unsupported("Expected a comparison that selects entries, but its opposite is read.")
+        raise Unsupported(ENCLOSED)
 
 
 class Midpoint(PairedArithmetic):
@@ -83,9 +90,9 @@ class Midpoint(PairedArithmetic):
         return self._constants[id(value)][1]
 
     def _constant(self, value: Constant) -> Tensor:
-        entries = value.entries()
         if value.kind != "real":
-            return discrete(entries, value.shape, value.kind)
+            return discrete(value.entries(), value.shape, value.kind)
+        entries = real_entries(value)
         masked = np.array([v == -math.inf for v in entries], dtype=np.bool_).reshape(value.shape)
         known = {v: (0.0, 0.0) if v == -math.inf else _rounded(Fraction(v)) for v in set(entries)}
         mid, radius = (np.array([known[v][part] for v in entries]).reshape(value.shape) for part in (0, 1))
@@ -98,8 +105,10 @@ class Midpoint(PairedArithmetic):
         mid, radius = (np.array(part) for part in _rounded(value))
         return Middle(mid, radius) if radius else mid
 
-    def real(self, value: Discrete) -> Floats:
-        """Integers or truth values, exactly."""
+    def real(self, value: Any) -> Tensor:
+        """Integers or truth values, exactly; what holds 0 and 1 where an enclosure does not decide a comparison."""
+        if isinstance(value, Sign):
+            return self.select(value, self.scalar(Fraction(1)), self.scalar(Fraction(0)))
         _expect_doubles(value)
         return value.astype(np.float64)
 
@@ -107,6 +116,8 @@ class Midpoint(PairedArithmetic):
 
     def moved(self, x: Tensor, move: Callable[[Any], Any]) -> Tensor:
         """The same entries, moved about."""
+        if isinstance(x, Sign):
+            return Sign(self.moved(x.difference, move))
         return x.moved(move) if isinstance(x, Middle) else move(x)
 
     def concatenate(self, parts: Sequence[Tensor], axis: int) -> Tensor:
@@ -116,9 +127,12 @@ class Midpoint(PairedArithmetic):
         return _joined([enclosed(part) for part in parts], lambda arrays: np.concatenate(arrays, axis))
 
     def select(self, condition: Any, x: Tensor, y: Tensor) -> Tensor:
-        """x where the condition holds, else y; what holds both where an enclosure does not decide it."""
+        """x where the condition holds, else y; of reals what holds both, where an enclosure does not decide it."""
         if isinstance(condition, Sign):
+            if is_discrete(x) or is_discrete(y):
+                raise Unsupported(ENCLOSED)
             return self._chosen(enclosed(condition.difference), _unmasked(x), _unmasked(y))
+        condition = known(condition)
         if not (isinstance(x, Middle) or isinstance(y, Middle)):
             return np.where(condition, x, y)
         return _joined([enclosed(x), enclosed(y)], lambda arrays: np.where(condition, arrays[0], arrays[1]))
@@ -160,7 +174,7 @@ class Midpoint(PairedArithmetic):
     def negate(self, x: Tensor) -> Tensor:
         """-x."""
         if not isinstance(x, Middle):
-            return -x
+            return np.asarray(-x)
         return Middle(-_unmasked(x).mid, x.radius)
 
     def multiply(self, x: Tensor, y: Tensor) -> Tensor:
@@ -271,7 +285,7 @@ class Midpoint(PairedArithmetic):
     def greater(self, x: Tensor, y: Tensor) -> Any:
         """x > y: truth values where the enclosures decide all of them, else a `Sign`."""
         difference = _unmasked(self.subtract(x, y))
-        above = difference.mid > difference.radius
+        above = np.asarray(difference.mid > difference.radius)
         return above if (above | (difference.mid <= -difference.radius)).all() else Sign(difference)
 
     def top(self, x: Tensor, axis: int, count: int) -> Discrete:
@@ -292,7 +306,7 @@ class Midpoint(PairedArithmetic):
         low, high = np.floor(x.mid - spread), np.floor(x.mid + spread)
         if not ((low == high) & (np.abs(low) < LARGEST_WHOLE)).all():
             raise Undecided(WIDE)
-        return low.astype(np.int64)
+        return np.asarray(low, dtype=np.int64)
 
 
 def enclosed(x: Tensor) -> Middle:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from proofs.arithmetic.base import Arithmetic, Discrete, Reals
-from proofs.arithmetic.whole import discrete
+from proofs.arithmetic.base import Arithmetic, Discrete, Reals, real_entries, taken
+from proofs.arithmetic.whole import discrete, known
 from proofs.network.graph import Constant, Number
 
 
@@ -27,8 +27,8 @@ class ObjectArithmetic(Arithmetic):
         """A tensor of known entries."""
         if value.kind != "real":
             return discrete(value.entries(), value.shape, value.kind)
-        numbers = {v: self.number(v) for v in set(value.values)}
-        return _array([numbers[v] for v in value.entries()], value.shape)
+        entries, numbers = real_entries(value), {v: self.number(v) for v in set(value.values)}
+        return _array([numbers[v] for v in entries], value.shape)
 
     def scalar(self, value: Fraction) -> Reals:
         """A rational number as a tensor without axes."""
@@ -60,7 +60,7 @@ class ObjectArithmetic(Arithmetic):
 
     def take(self, x: Any, index: Discrete, axis: int) -> Any:
         """Entries along an axis by index."""
-        return np.take(x, index, axis)
+        return taken(x, index, axis)
 
     def gather(self, x: Any, index: Discrete, axis: int) -> Any:
         """One entry per index; the other axes are cut to those of the index."""
@@ -69,27 +69,27 @@ class ObjectArithmetic(Arithmetic):
 
     def select(self, condition: Discrete, x: Any, y: Any) -> Any:
         """x where the condition holds, else y."""
-        return np.where(condition, x, y)
+        return np.where(known(condition), x, y)
 
     def add(self, x: Any, y: Any) -> Any:
         """x + y."""
-        return x + y
+        return _as_array(x + y)
 
     def subtract(self, x: Any, y: Any) -> Any:
         """x - y."""
-        return x - y
+        return _as_array(x - y)
 
     def multiply(self, x: Any, y: Any) -> Any:
         """x * y."""
-        return x * y
+        return _as_array(x * y)
 
     def divide(self, x: Reals, y: Reals) -> Reals:
         """x / y."""
-        return x / y
+        return _as_array(x / y)
 
     def negate(self, x: Any) -> Any:
         """-x."""
-        return -x
+        return _as_array(-x)
 
     def power(self, x: Any, exponent: int) -> Any:
         """x to a whole power by squaring; Arb's own power is no number where a ball holds 0."""

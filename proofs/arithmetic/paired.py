@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from proofs.arithmetic.base import Arithmetic, Discrete
+from proofs.arithmetic.base import Arithmetic, Discrete, taken
 
 
 class PairedArithmetic(Arithmetic):
@@ -34,7 +34,7 @@ class PairedArithmetic(Arithmetic):
 
     def take(self, x: Any, index: Discrete, axis: int) -> Any:
         """Entries along an axis by index."""
-        return self.moved(x, lambda a: np.take(a, index, axis))
+        return self.moved(x, lambda a: taken(a, index, axis))
 
     def gather(self, x: Any, index: Discrete, axis: int) -> Any:
         """One entry per index; the other axes are cut to those of the index."""

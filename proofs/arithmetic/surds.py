@@ -145,22 +145,35 @@ def _bits(terms: Terms) -> int:
 ZERO, UNKNOWN, MASKED = Surd({}), Surd(None), Surd(None, masked=True)
 
 
-@functools.lru_cache(maxsize=4096)
 def reciprocal_root(value: flint.fmpq) -> Surd:
-    """value^(-1/2) for a positive rational, as a rational times the root of a squarefree integer."""
+    """value^(-1/2) for a positive rational, as a rational times the root of a squarefree integer.
+
+    It is paid in full where factors are remembered too: what was computed before must not decide what is too long.
+    """
     product = value.p * value.q
     if product.bit_length() > MOST_BITS:
         return UNKNOWN
     _pay(SMOOTH * product.bit_length())
     exponents: Counter[int] = Counter()
-    for factor, exponent in product.factor_smooth(SMALL):
+    for factor, exponent in _smooth(product):
         if not factor.is_prime() and factor.bit_length() > LARGEST_FACTOR:
             return UNKNOWN
         _pay(FACTOR * 2 ** (factor.bit_length() / 12))
-        exponents.update({int(prime): int(power * exponent) for prime, power in factor.factor()})
+        exponents.update({int(prime): int(power * exponent) for prime, power in _primes(factor)})
     radicand = math.prod(prime for prime, exponent in exponents.items() if exponent % 2)
     # sqrt(n / d) = sqrt(n d) / d, and 1 / sqrt(v) = sqrt(v) / v
     return Surd({(0, radicand): (product // radicand).isqrt() / (value.q * value)})
+
+
+@functools.lru_cache(maxsize=4096)
+def _smooth(number: flint.fmpz) -> list[tuple[flint.fmpz, int]]:
+    """Small factors, and what is left of a number."""
+    return number.factor_smooth(SMALL)
+
+
+@functools.lru_cache(maxsize=4096)
+def _primes(number: flint.fmpz) -> list[tuple[flint.fmpz, int]]:
+    return number.factor()
 
 
 class Surds(ObjectArithmetic):

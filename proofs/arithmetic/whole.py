@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from proofs.arithmetic.base import ENCLOSED
 from proofs.errors import Unsupported
 from proofs.network.graph import Number
 
@@ -20,6 +21,13 @@ LARGEST = 2**63 - 1
 def is_discrete(x: Any) -> bool:
     """Whether a tensor of any number system is one of whole numbers or truth values."""
     return isinstance(x, np.ndarray) and x.dtype.kind in "ib"
+
+
+def known(x: Any) -> Whole:
+    """Whole numbers or truth values that numpy is handed; Unsupported where they are none, which it would not say."""
+    if not is_discrete(x):
+        raise Unsupported(ENCLOSED)
+    return x
 
 
 def are_discrete(tensors: Sequence[Any]) -> bool:

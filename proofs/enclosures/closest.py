@@ -1,13 +1,12 @@
 """The closest of all pairs of very many enclosed states: lower bounds of their distances, with every rounding counted.
 
 Matrix products exclude all pairs but a few by a bound that holds for any order of summation; those few are measured by
-direct differences. Proof: docs/separation.md.
+direct differences, and counted: more than are paid for are refused. Proof: docs/separation.md.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,13 @@ from proofs.processes import in_order, shared
 ROWS, COLUMNS = 512, 2048  # of a block of pairs
 SAMPLE = 512  # states whose pairs give a first threshold
 PIECE = 2**14  # pairs measured at a time
+MOST_MEASURED = 2**16  # of those whose smaller row is in one block (priced in `recomputed.price_of_vocabulary`)
 LARGEST = 2.0**480  # of a coordinate or a radius: sums of squares, and products of two, stay finite
 
+CLOSE = (
+    "Expected matrix products to tell most pairs of states apart, but too many are about equally close; bound pairs of "
+    "prompts instead, or stop at an earlier layer."
+)
 Bound = tuple[float, int, int]  # a lower bound of the distance, and the two rows, the smaller number first
 
 
@@ -48,6 +52,9 @@ class Crowd:
         """The `count` least lower bounds of all pairs, in order: every other pair has at least the last of them.
 
         A bound is ‖m_i - m_j‖ - r_i - r_j, rounded down; it may be negative. Fewer than `count` if there are no more.
+
+        Raises:
+            Unsupported: so many pairs are about equally close that matrix products do not exclude them.
         """
         squares = np.square(self.mid).sum(axis=1)
         search = _Search(self, squares, count, _threshold(self, squares, count))
@@ -81,23 +88,28 @@ class _Search:
         rows = crowd.mid[start : start + ROWS] * -2.0
         slack = 2 * (crowd.mid.shape[1] + 16) * UNIT * UP
         low = self.squares * (1 - slack)
-        largest = 2 * float(crowd.radius.max())
         best: list[Bound] = []
-        threshold = self.threshold
+        threshold, measured = self.threshold, 0
         for begin in range(start, len(crowd.mid), COLUMNS):
             block = rows @ crowd.mid[begin : begin + COLUMNS].T
             block += low[begin : begin + COLUMNS]
-            reach = max(threshold + largest, 0.0) * UP + ROOT_UNDERFLOW
-            near = np.argwhere(block <= (reach * reach * UP - low[start : start + ROWS])[:, None])
-            near += (start, begin)
-            near = near[near[:, 0] < near[:, 1]]
-            for piece in _pieces(near):
+            radii = np.add.outer(crowd.radius[start : start + ROWS], crowd.radius[begin : begin + COLUMNS])
+            near = np.argwhere(block <= _reach(radii, threshold) - low[start : start + ROWS, None])
+            near = near[near[:, 0] + start < near[:, 1] + begin]
+            while len(near):
+                piece = np.add(near[:PIECE], (start, begin))
+                measured += len(piece)
+                if measured > MOST_MEASURED:
+                    raise Unsupported(CLOSE)
                 bounds = crowd.bounds(piece[:, 0], piece[:, 1])
                 kept = bounds <= threshold
                 found = zip(bounds[kept].tolist(), *piece[kept].T.tolist(), strict=True)
                 best = sorted([*best, *found])[: self.count]
                 if len(best) == self.count:
                     threshold = min(threshold, best[-1][0])
+                near = near[PIECE:]
+                at = tuple(near.T)
+                near = near[block[at] <= _reach(radii[at], threshold) - low[start + at[0]]]
         return best
 
 
@@ -105,9 +117,19 @@ def _rows_from(start: int) -> list[Bound]:
     return shared().rows_from(start)
 
 
-def _pieces(pairs: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(pairs), PIECE):
-        yield pairs[start : start + PIECE]
+def _reach(radii: Floats, threshold: float) -> Floats:
+    """The square of how far apart midpoints may be for their bound not to exceed a threshold, rounded up.
+
+    Each pair goes by its own r_i + r_j: one wide state would else let all pairs through.
+    """
+    size = abs(threshold) + float(radii.max(initial=0.0))
+    reach = radii + (threshold + size * 2.0**-50)  # more than these sums, of which much may cancel, have rounded away
+    np.maximum(reach, 0.0, out=reach)
+    reach *= UP
+    reach += ROOT_UNDERFLOW
+    np.square(reach, out=reach)
+    reach *= UP
+    return reach
 
 
 def _threshold(crowd: Crowd, squares: Floats, count: int) -> float:
@@ -118,5 +140,6 @@ def _threshold(crowd: Crowd, squares: Floats, count: int) -> float:
         return math.inf
     sample = crowd.mid[rows]
     rough = (squares[rows][:, None] + squares[rows] - 2 * (sample @ sample.T))[first, second]
+    rough = np.sqrt(np.maximum(rough, 0.0)) - crowd.radius[rows[first]] - crowd.radius[rows[second]]
     chosen = np.argpartition(rough, count - 1)[:count]
     return float(crowd.bounds(rows[first[chosen]], rows[second[chosen]]).max())

@@ -21,7 +21,7 @@ class ArbOverFloats(Balls):
 
     def take(self, x: Any, index: Discrete, axis: int) -> Any:
         """Entries along an axis by index."""
-        rows = np.take(x, index, axis)
+        rows = super().take(x, index, axis)
         return balls_of(rows) if rows.dtype.kind == "f" else rows
 
 

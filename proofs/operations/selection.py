@@ -17,6 +17,7 @@ from proofs.network.graph import TensorType
 from proofs.operations.base import (
     Application,
     Attributes,
+    Evaluate,
     Operation,
     Proved,
     TypeRule,
@@ -159,14 +160,23 @@ def _scatter(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:
     return result
 
 
-def _compare(positive: bool) -> Callable[[Arithmetic, Sequence[Any], Attributes], Any]:
+def _compare(positive: bool) -> Evaluate:
     """x > y, or x <= y where `positive` is false; integers are compared as they are."""
 
     def evaluate(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:
         greater = np.asarray(v[0] > v[1]) if whole.are_discrete(v) else a.greater(v[0], v[1])
-        return greater if positive else ~greater
+        return greater if positive else np.asarray(~whole.known(greater))
 
     return evaluate
+
+
+def _on_known(operation: Callable[..., Any]) -> Evaluate:
+    """What numpy makes of truth values that are known."""
+    return lambda a, v, p: np.asarray(operation(*map(whole.known, v)))
+
+
+def _equal(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:
+    return np.asarray(_compare(False)(a, v, p) & _compare(False)(a, (v[1], v[0]), p))
 
 
 JUMP = "constant on constants; on data it jumps"
@@ -179,22 +189,22 @@ OPERATIONS = (
     Operation("greater", "x > y", JUMP, _compared_type, lambda at: bounded(_decided(at), EVERYTHING), _compare(True)),
     Operation("at_most", "x <= y", JUMP, _compared_type, lambda at: bounded(_decided(at), EVERYTHING), _compare(False)),
     Operation("equal", "x = y", JUMP, _compared_type, lambda at: bounded(_decided(at), EVERYTHING),
-              lambda a, v, p: _compare(False)(a, v, p) & _compare(False)(a, (v[1], v[0]), p)),
+              _equal),
     Operation("both", "truth of both", JUMP, _logical_type(2), lambda at: bounded(at.worst(), EVERYTHING),
-              lambda a, v, p: np.logical_and(v[0], v[1])),
+              _on_known(np.logical_and)),
     Operation("either", "truth of either", JUMP, _logical_type(2), lambda at: bounded(at.worst(), EVERYTHING),
-              lambda a, v, p: np.logical_or(v[0], v[1])),
+              _on_known(np.logical_or)),
     Operation("opposite", "not x", JUMP, _logical_type(1), lambda at: bounded(at.worst(), EVERYTHING),
-              lambda a, v, p: np.logical_not(v[0])),
+              _on_known(np.logical_not)),
     Operation("floor", "the greatest integer at most x", JUMP, _integer_type, _floor, lambda a, v, p: a.floor(v[0])),
     Operation("as_real", "an integer or truth value as a real number", "the identity on values that may jump with data",
               _converted_type, _converted, lambda a, v, p: a.real(v[0])),
     Operation("as_integer", "a truth value as 0 or 1", "the identity on values that may jump with data",
-              _counted_type, _converted, lambda a, v, p: v[0].astype(np.int64)),
+              _counted_type, _converted, lambda a, v, p: whole.known(v[0]).astype(np.int64)),
     Operation("whole_quotient", "floor(n / by)", "a map of integers", _whole_type, _quotient,
-              lambda a, v, p: whole.quotient(v[0], integer(p, "by"))),
+              lambda a, v, p: whole.quotient(whole.known(v[0]), integer(p, "by"))),
     Operation("remainder", "n mod by", "a map of integers", _whole_type, _remainder,
-              lambda a, v, p: whole.remainder(v[0], integer(p, "by"))),
+              lambda a, v, p: whole.remainder(whole.known(v[0]), integer(p, "by"))),
     Operation("scatter", "x with entries replaced at given places of an axis",
               "linear where the places do not depend on data; else it jumps with them",
               _scatter_type, _scatter_facts, _scatter),

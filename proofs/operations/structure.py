@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+from proofs.arithmetic import whole
 from proofs.arithmetic.base import Arithmetic
 from proofs.arithmetic.bounds import Interval
 from proofs.errors import Unsupported
@@ -129,7 +130,7 @@ def _slice(a: Arithmetic, v: Sequence[Any], p: Attributes) -> Any:
 
 def placed(index: Any, x: Any, attributes: Attributes) -> Any:
     """The indices, once they lie in the axis; numpy would count negative ones from its end."""
-    size = x.shape[integer(attributes, "axis")]
+    size, index = x.shape[integer(attributes, "axis")], whole.known(index)
     if index.size and not 0 <= index.min() <= index.max() < size:
         raise Unsupported(f"Expected indices from 0 to {size - 1}, but got others; the network reads nothing there.")
     return index

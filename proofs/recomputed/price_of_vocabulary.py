@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from proofs.enclosures.closest import MOST_MEASURED, ROWS
 from proofs.enclosures.continuations import BATCH
 from proofs.kernel.price import MOVES, OBJECT, POINTER, Part, whole_of
 from proofs.kernel.vocabulary import BITS, SAMPLE, TOGETHER
@@ -22,7 +23,9 @@ from proofs.recomputed.reach import Box, boxes
 FLOAT, FLOAT_TERM, BY_ARB = 0.02, 0.0006, 4.0  # of an entry in floats, of a product; of a function that Arb evaluates
 LEFT_TO_ARB = ("erf", "gelu", "mish", "softplus", "log", "log1p", "log_sum_exp", "expm1", "elu", "sin", "cos")
 LANE = 150.0  # of a node, for every batch
-DISTANCE, HASHED = 0.00005, 0.01  # of a coordinate of a distance; of an entry of a row that is hashed
+DISTANCE, PAIR, HASHED = 0.00005, 0.008, 0.01  # of a pair of states, for each coordinate and besides; of an entry of a
+# row that is hashed
+DIRECT, MEASURED = 0.005, 5.0  # of a pair that matrix products do not exclude, likewise
 MIDPOINT, COPIES, PARTS = 16.0, 4.0, 40.0  # bytes of a midpoint and its radius; of them at a time; of a weight in parts
 
 
@@ -36,8 +39,9 @@ def of_tokens(graph: Graph, tokens: int) -> Iterator[Part]:
     whole: dict[int, Box] = {index: node.type.shape for index, node, _ in parts.nodes}
     states = 3.0 * POINTER * tokens * width + PARTS * cut_again(graph)
     once, most = parts.work(whole) + LANE * len(parts.nodes), MIDPOINT * parts.held(whole)
-    pairs = DISTANCE * float(tokens) ** 2 * width + HASHED * tokens * _of_rows(graph)
-    yield "vocabulary", (tokens / BATCH + 3) * once + pairs, states + most
+    rows = HASHED * tokens * _of_rows(graph)
+    yield "vocabulary", (tokens / BATCH + 3) * once + rows, states + most
+    yield "distances", of_pairs(tokens, width), states
     varying = boxes(graph)  # which takes what has just been paid
     lanes = whole if varying is None else varying
     yield "vocabulary", tokens * parts.work(lanes), states + most + BATCH * MIDPOINT * parts.held(lanes)
@@ -46,6 +50,12 @@ def of_tokens(graph: Graph, tokens: int) -> Iterator[Part]:
     each = sum(in_balls(node, arguments, BITS) for _, node, arguments in parts.nodes)
     balls = WHOLE_BALL * entries * math.ceil(asked / TOGETHER)
     yield "sample in Arb", asked * each + balls, states + OBJECT * (entries + parts.held(whole))
+
+
+def of_pairs(tokens: int, width: int) -> float:
+    """Of all pairs of states, and of as many as are measured directly before it is given up."""
+    direct = min(float(math.comb(tokens, 2)), MOST_MEASURED * math.ceil(tokens / ROWS))
+    return float(tokens) ** 2 * (PAIR + DISTANCE * width) + direct * (MEASURED + DIRECT * width)
 
 
 class _Parts:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proofs.arithmetic.lanes import Laned, Lanes
-from proofs.arithmetic.midpoint import Middle, Midpoint, enclosed
+from proofs.arithmetic.midpoint import Middle, Midpoint, Sign, enclosed
 from proofs.enclosures.segments import rows_of_tokens
 from proofs.errors import SipitError, Unsupported
 from proofs.kernel.result import Rejected
@@ -51,8 +51,9 @@ def _found(graph: Graph) -> dict[int, Box]:
     for index in order:
         node = graph.nodes[index]
         values[index] = _rows(node) if index in rows else _value(graph, node, values, lanes)
-        if isinstance(values[index], Laned):
-            found[index] = tuple(side.stop - side.start for side in values[index].box)
+        made = values[index].difference if isinstance(values[index], Sign) else values[index]
+        if isinstance(made, Laned):
+            found[index] = tuple(side.stop - side.start for side in made.box)
         for argument in node.arguments:
             if last[argument] == index:
                 values.pop(argument, None)

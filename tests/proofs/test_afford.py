@@ -8,7 +8,7 @@ from tests.proofs.bombs import BOMBS
 
 REFUSED = {
     "constants and masks": ["a constant of many entries", "a mask of many entries", "masks that are moved"],
-    "distances": ["many wide states"],
+    "distances": ["many wide states", "a vocabulary of many tokens"],
     "enclosures": ["enclosures that unfold"],
     "equal states": ["a long prompt", "every three tokens", "many layers"],
     "evaluations": ["a table of many rows", "a table of many rows, patterns", "a wide product", "an error function",
@@ -21,7 +21,7 @@ REFUSED = {
     "steps in fixed point": ["an expanded row, in fixed point", "many prompts in fixed point",
                              "long prompts that are equal", "many scattered constants, in fixed point"],
     "symbols": ["parts of a target"],
-    "vocabulary": ["an expanded row over a vocabulary", "a vocabulary of many tokens"],
+    "vocabulary": ["an expanded row over a vocabulary"],
 }  # fmt: skip
 UNDECIDED = ["a long prompt", "every three tokens", "many layers"]  # where nothing is claimed nothing is looked at
 PART = {name: part for part, names in REFUSED.items() for name in names}

@@ -19,6 +19,7 @@ from proofs.kernel.price import LARGER, MEMORY, TooLarge, afford
 from proofs.network.graph import Graph
 from proofs.operations import REGISTRY
 from proofs.operations.interpreter import live
+from proofs.recomputed.price_of_vocabulary import DIRECT, DISTANCE, MEASURED, PAIR, of_pairs
 from proofs.recomputed.reach import boxes
 from tests.adversary.prompts import GENERATORS, network
 from tests.proofs.bills import bill
@@ -216,6 +217,16 @@ def test_states_and_pairs_of_tokens_are_paid_and_what_they_share_once_for_a_batc
     assert four[1] - one[1] >= 2 * 8 * (10**6 - 10**4) * 4  # midpoints of all states are held
 
 
+@pytest.mark.parametrize(("tokens", "direct"), [(2, 1), (10, 45), (300, 44850), (1024, 131072), (1025, 196608)])
+def test_all_pairs_of_tokens_are_sieved_and_so_many_measured(tokens: int, direct: int) -> None:
+    """Of few tokens all pairs; else 65,536 for 512 tokens, beyond which the search gives up."""
+    for width in (1, 700):
+        alone, each = of_pairs(tokens, 0), (of_pairs(tokens, width) - of_pairs(tokens, 0)) / width
+        assert alone == pytest.approx(tokens**2 * PAIR + direct * MEASURED)
+        assert each == pytest.approx(tokens**2 * DISTANCE + direct * DIRECT)
+        assert bill(asked(attention_net(), tokens), "vocabulary-margin")["distances"][0] == of_pairs(tokens, 4)
+
+
 def later(length: int, causal: bool = True) -> Graph:
     """Attention in which a position sees those before it, or all, and the norm of a wide step after it."""
     net = Net()
@@ -241,6 +252,14 @@ def test_states_of_a_function_that_is_left_to_arb_are_dearer() -> None:
     costs = [bill(asked(attention_net(activation=one), 10**5), "vocabulary-margin")["vocabulary"][0]
              for one in ("tanh_gelu", "gelu")]  # fmt: skip
     assert costs[1] - costs[0] > 3 * 10**5 * 4
+
+
+def test_a_comparison_that_differs_from_token_to_token_is_paid_for_each() -> None:
+    net = Net()
+    x = net.op("take", net.parameter("e", 50, 8), net.tokens(4, 50), axis=0)
+    larger = net.op("greater", x, net.constant(0))
+    found = boxes(net.graph(net.op("select", larger, x, net.constant(0))))
+    assert found is not None and found[larger] == found[x] == (1, 1, 8)
 
 
 def computed_boxes(graph: Graph, tokens: list[int]) -> dict[int, tuple[int, ...]]:

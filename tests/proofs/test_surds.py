@@ -83,6 +83,19 @@ def test_algebra_is_paid_as_it_is_done() -> None:
     assert (x * x).terms  # outside nothing is counted
 
 
+@given(st.lists(st.integers(10**28, 10**29), min_size=3, max_size=3), st.integers(5_000, 40_000))
+def test_what_was_computed_before_does_not_decide_what_is_too_long(numbers: list[int], allowed: int) -> None:
+    def too_long() -> bool:
+        try:
+            with at_most(allowed):
+                assert [reciprocal_root(flint.fmpq(number)).terms for number in numbers]
+        except TooLong:
+            return True
+        return False
+
+    assert len({too_long() for _ in range(3)}) == 1
+
+
 def test_a_power_of_a_ball_that_holds_zero_is_a_number() -> None:
     with Balls(64) as balls:
         third = balls.constant(Constant((1,), "real", (Fraction(1, 3),)))
