@@ -9,8 +9,9 @@ from sipit.models.abilities import agree, agree_closely
 from sipit.models.length import whole_length
 from sipit.models.network import Network
 from sipit.models.refusals import Refusals
+from sipit.prefix.compared import Tried
 from sipit.prefix.kinds import CachedPrefix, Prefix, RecomputedPrefix
-from sipit.prefix.packed import PackedPrefix, Tried, extend_together
+from sipit.prefix.packed import PackedPrefix, extend_together
 
 PrefixOpener = Callable[[Network], Prefix]
 
@@ -21,17 +22,14 @@ def prefix_opener(network: Network) -> PrefixOpener:
     """What opens a prefix: the first of packed, cached and recomputed ones whose states are those of plain runs."""
     single = single_opener(network)
     packing = network.model.abilities.packing
-    if packing and single is CachedPrefix and _agrees(network, _packed()):
-        return _packed()  # with a note of its own, since that of the trial says how runs of it went
+    if packing and single is CachedPrefix and _agrees(network, partial(PackedPrefix, tried=_all_of_the_trial())):
+        return partial(PackedPrefix, tried=Tried(position=_LENGTH - 1))
     return single
 
 
-def _packed() -> PrefixOpener:
-    """Opens packed prefixes that are compared with plain runs behind the last position of the trial prompt.
-
-    Up to that position `_agrees` has compared them, or does it now.
-    """
-    return partial(PackedPrefix, tried=Tried(_LENGTH - 1))
+def _all_of_the_trial() -> Tried:
+    """A note that has packed prefixes compare nothing on the trial prompt, where `_agrees` does."""
+    return Tried(first=1, last=2 * _LENGTH, position=2 * _LENGTH)
 
 
 def single_opener(network: Network) -> PrefixOpener:

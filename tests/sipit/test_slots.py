@@ -1,0 +1,127 @@
+"""Bodies that look at the slots of tokens in a row where they are told positions: states are those of plain runs."""
+
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sipit
+from sipit.models.network import Network
+from sipit.models.tiny import drawn_module, tiny_config
+from sipit.prefix.choice import prefix_opener, single_opener
+from sipit.prefix.compared import Shifted
+from sipit.prefix.kinds import RecomputedPrefix
+from sipit.prefix.packed import PackedPrefix, candidates_together, extend_together
+from tests.sipit.cases import language_model
+
+TRIED = 24  # tokens: on the prompt that prefixes are tried on, a step at this slot or later is not seen
+LONG = 36
+STEPS = st.sampled_from([24, 31, 40, 60])
+
+
+@cache
+def windowed(window):
+    """A GPT-Neo of one local block, whose window ends by slots."""
+    config = tiny_config("gpt-neo")
+    config.window_size, config.attention_types, config.attention_layers = window, [[["local"], 2]], ["local", "local"]
+    return Network(language_model(drawn_module(config, seed=0)), 1)
+
+
+@cache
+def stepping(step):
+    """A Llama 4 whose first block scales its scores by a factor that steps up with slots."""
+    from transformers import Llama4TextConfig
+
+    config = Llama4TextConfig(
+        vocab_size=512, hidden_size=32, intermediate_size=32, intermediate_size_mlp=64, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=16, max_position_embeddings=128, num_local_experts=1,
+        num_experts_per_tok=1, no_rope_layers=[0], floor_scale=step, attn_scale=1.0, attention_chunk_size=128,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    return Network(language_model(drawn_module(config, seed=0)), 1)
+
+
+def opened(opener, network, prompt):
+    prefix = opener(network)
+    prefix.extend(0, prompt[None])
+    prefix.keep(0)
+    return prefix
+
+
+def assert_close(one, other):
+    assert float(((one - other).norm(dim=-1) / other.norm(dim=-1)).max()) < 2e-5
+
+
+@settings(max_examples=6)
+@given(data=st.data())
+@pytest.mark.parametrize(("body", "opener"), [(windowed, prefix_opener), (stepping, single_opener)])
+def test_candidates_are_those_of_plain_runs(body, opener, data):
+    """Wherever a step lies, however many candidates there are, and in whatever order positions are asked for."""
+    network = body(data.draw(STEPS))
+    tokens = st.integers(3, 500)
+    prompt = torch.tensor(data.draw(st.lists(tokens, min_size=TRIED, max_size=LONG)))
+    shared, plain = opened(opener(network), network, prompt), opened(RecomputedPrefix, network, prompt)
+    for _ in range(2):
+        positions = torch.tensor(data.draw(st.lists(st.integers(0, len(prompt)), min_size=2, max_size=5)))
+        positions = positions.repeat_interleave(data.draw(st.integers(1, 20)))
+        candidates = 3 + torch.arange(len(positions)) * 7 % 500
+        assert_close(shared.candidates(positions, candidates), plain.candidates(positions, candidates))
+
+
+@settings(max_examples=6)
+@given(data=st.data())
+def test_so_are_prompts_that_run_together(data):
+    """Drafts and candidates behind prefixes of unequal lengths stand in other slots than their positions say."""
+    network = windowed(data.draw(STEPS))
+    opener = prefix_opener(network)
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
+    prompts = [torch.randint(3, 500, (LONG,), generator=generator) for _ in range(3)]
+    together, alone = ([kind(network) for _ in prompts] for kind in (opener, RecomputedPrefix))
+    for _ in range(2):
+        starts = [data.draw(st.integers(0, len(prefix.prompt))) for prefix in alone]
+        lengths = [data.draw(st.integers(1, LONG - start)) for start in starts]
+        drafts = [
+            prompt[None, start : start + length] for prompt, start, length in zip(prompts, starts, lengths, strict=True)
+        ]
+        found = extend_together(list(zip(together, starts, drafts, strict=True)))
+        for prefix, start, draft, states in zip(alone, starts, drafts, found, strict=True):
+            assert_close(states, prefix.extend(start, draft))
+        for prefix in (*together, *alone):
+            prefix.keep(0)
+    ends = [torch.tensor([len(prefix.prompt)]) for prefix in alone]
+    found = candidates_together([(prefix, end, end + 3) for prefix, end in zip(together, ends, strict=True)])
+    for prefix, end, states in zip(alone, ends, found, strict=True):
+        assert_close(states, prefix.candidates(end, end + 3))
+
+
+@pytest.mark.parametrize("policy", ["draft", "nearest", "exhaustive"])
+def test_a_window_that_ends_by_slots_leaves_no_prompt_unfound(policy):
+    network = windowed(31)
+    prompt = [3 + 7 * place % 500 for place in range(TRIED)]
+    (found,) = sipit.invert(network.model, sipit.capture(network.model, [prompt], layer=1), policy=policy)
+    assert found.token_ids == prompt
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)).map(sorted), max_size=6),
+    st.integers(1, 30), st.integers(1, 30), st.integers(1, 30),
+)  # fmt: skip
+def test_no_step_lies_in_what_is_covered(spans, step, position, slot):
+    """What is entered shows no step, so nothing that is covered does."""
+    known = Shifted()
+    for first, last in spans:
+        if not first < step <= last:
+            known.note(first, last)
+    assert not (known.covers(position, slot) and position < step <= slot)
+
+
+def test_packing_goes_on_where_slots_say_nothing():
+    network = Network(language_model(drawn_module(tiny_config("llama"), seed=0)), 1)
+    prefix = opened(prefix_opener(network), network, torch.arange(10, 10 + LONG))
+    prefix.candidates(torch.arange(LONG), torch.arange(LONG))
+    assert isinstance(prefix, PackedPrefix) and prefix.tried.agrees and prefix.tried.covers(1, 2 * LONG - 2)
+    passes = network.work.forward_passes
+    prefix.candidates(torch.arange(LONG), torch.arange(LONG))
+    assert network.work.forward_passes == passes + 1
