@@ -32,11 +32,15 @@ Drafts = tuple["PackedPrefix", int, torch.Tensor]  # start, tokens (B, n)
 
 
 class PackedPrefix(CachedPrefix):
-    """As `CachedPrefix`, with candidates packed; `tried` is shared by the prefixes of one model and layer."""
+    """As `CachedPrefix`, with candidates packed; `tried` is shared by the prefixes of one model and layer.
+
+    `plain` is whether what is known of states behind this one comes of rows of their own: packing was given up before,
+    or what had run packed is forgotten.
+    """
 
     def __init__(self, network: Network, tried: Tried) -> None:
         super().__init__(network)
-        self.tried = tried
+        self.tried, self.plain = tried, not tried.agrees
 
     def candidates(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         """See `Prefix.candidates`."""

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 import sipit
 from sipit.models.network import Network
 from sipit.models.tiny import drawn_module, tiny_config
+from sipit.prefix import packed
 from sipit.prefix.choice import prefix_opener, single_opener
 from sipit.prefix.compared import Shifted
 from sipit.prefix.kinds import RecomputedPrefix
 from sipit.prefix.packed import PackedPrefix, candidates_together, extend_together
-from tests.sipit.cases import language_model
+from tests.sipit.cases import language_model, tiny
 
 TRIED = 24  # tokens: on the prompt that prefixes are tried on, a step at this slot or later is not seen
 LONG = 36
@@ -102,6 +103,29 @@ def test_a_window_that_ends_by_slots_leaves_no_prompt_unfound(policy):
     prompt = [3 + 7 * place % 500 for place in range(TRIED)]
     (found,) = sipit.invert(network.model, sipit.capture(network.model, [prompt], layer=1), policy=policy)
     assert found.token_ids == prompt
+
+
+@pytest.mark.parametrize("place", [0, 5])
+@pytest.mark.parametrize("sees", ["nothing", "half", "too late"])
+def test_not_found_rests_on_plain_runs(sees, place, monkeypatch):
+    """Where what packing is held to shows nothing, where half of what ran packed is wrong, and once it was given up."""
+    model, prompt = tiny("llama"), [3 + 7 * at for at in range(8)]
+    states = sipit.capture(model, [prompt], layer=1)
+    run = packed._run_candidates
+
+    def wrong(parts):
+        found = run(parts)
+        for (prefix, positions, tokens), rows in zip(parts, found, strict=True):
+            off = positions == place
+            if sees == "half":
+                off &= tokens % 2 == prompt[place] % 2
+            rows[off] += torch.randn(rows.shape[1], generator=torch.Generator().manual_seed(0))
+            prefix.tried.agrees = not (sees == "too late" and bool((tokens[off] == prompt[place]).any()))
+        return found
+
+    monkeypatch.setattr("sipit.prefix.packed._run_candidates", wrong)
+    monkeypatch.setattr("sipit.inversion.first_states.SMALLEST", 8192)
+    assert sipit.invert(model, states, policy="exhaustive", tolerance=1e-5)[0].token_ids == prompt
 
 
 @given(
