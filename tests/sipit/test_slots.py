@@ -105,6 +105,20 @@ def test_a_window_that_ends_by_slots_leaves_no_prompt_unfound(policy):
     assert found.token_ids == prompt
 
 
+@settings(max_examples=6)
+@given(
+    few=st.integers(1, 8), others=st.lists(st.integers(1, LONG), max_size=2), seed=st.integers(0, 99),
+    side=st.sampled_from(["left", "right"]),
+)  # fmt: skip
+def test_padded_prompts_are_captured_as_alone(few, others, seed, side):
+    """However short: a prompt of few tokens has the most padding, and more than was tried at loading."""
+    network, generator = stepping(TRIED), torch.Generator().manual_seed(seed)
+    prompts = [torch.randint(3, 500, (n,), generator=generator).tolist() for n in (few, *others, LONG)]
+    together = sipit.capture(network.model, prompts, layer=1, batch=4, padding=side)
+    for prompt, states in zip(prompts, together, strict=True):
+        assert_close(states, sipit.capture(network.model, [prompt], layer=1)[0])
+
+
 @pytest.mark.parametrize("place", [0, 5])
 @pytest.mark.parametrize("sees", ["nothing", "half", "too late"])
 def test_not_found_rests_on_plain_runs(sees, place, monkeypatch):
