@@ -31,7 +31,7 @@ _POSITIONS, _MASKS, _MEMORIES = ("position_ids",), ("attention_mask",), ("past_k
 _NEVER = {"input_ids", "inputs_embeds", "use_cache", "return_dict", "output_attentions", "output_hidden_states"}
 TRIED = 8  # tokens of the prompt
 _AFTER = 3  # of which so many run one by one, over the memory of those before them
-PADS = 3  # tokens of padding
+PADS = 6  # tokens of padding
 
 
 def find_abilities(

@@ -9,9 +9,9 @@ from sipit.models.abilities import agree, agree_closely
 from sipit.models.length import whole_length
 from sipit.models.network import Network
 from sipit.models.refusals import Refusals
-from sipit.prefix.compared import Tried
+from sipit.prefix.compared import LOWEST, Tried
 from sipit.prefix.kinds import CachedPrefix, Prefix, RecomputedPrefix
-from sipit.prefix.packed import PackedPrefix, extend_together
+from sipit.prefix.packed import ROW, PackedPrefix, extend_together, room_behind
 
 PrefixOpener = Callable[[Network], Prefix]
 
@@ -23,13 +23,28 @@ def prefix_opener(network: Network) -> PrefixOpener:
     single = single_opener(network)
     packing = network.model.abilities.packing
     if packing and single is CachedPrefix and _agrees(network, partial(PackedPrefix, tried=_all_of_the_trial())):
-        return partial(PackedPrefix, tried=Tried(position=_LENGTH - 1))
+        tried = _beyond_the_trial(network)
+        if tried.agrees:
+            return partial(PackedPrefix, tried=tried)
     return single
 
 
 def _all_of_the_trial() -> Tried:
     """A note that has packed prefixes compare nothing on the trial prompt, where `_agrees` does."""
     return Tried(first=1, last=2 * _LENGTH, position=2 * _LENGTH)
+
+
+def _beyond_the_trial(network: Network) -> Tried:
+    """What is known once a full row stood behind the trial prompt, and the lowest positions as far behind theirs."""
+    prefix, model = PackedPrefix(network.anew(), Tried(position=_LENGTH - 1)), network.model
+    with whole_length(2 * _LENGTH):
+        prefix.extend(0, model.first_ids(_LENGTH, 1)[:1])
+        prefix.keep(0)
+        full = min(ROW, room_behind(model, _LENGTH - 1))
+        tokens = torch.arange(full, device=model.device)
+        positions = torch.where(tokens <= LOWEST, tokens, _LENGTH - 1)
+        prefix.candidates(positions, tokens % model.vocabulary_size)
+    return prefix.tried
 
 
 def single_opener(network: Network) -> PrefixOpener:

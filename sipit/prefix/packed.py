@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from sipit.models import LanguageModel
 from sipit.models.network import Network
 from sipit.prefix.compared import Tried, compared_candidates, compared_drafts
 from sipit.prefix.kinds import CachedPrefix, behind, rows_at_once
@@ -86,22 +87,21 @@ def candidates_together(parts: Sequence[Candidates]) -> list[torch.Tensor]:
 
 def extend_together(parts: Sequence[Drafts]) -> list[torch.Tensor]:
     """`extend` of several prompts of one model and layer at once."""
-    tried = parts[0][0].tried
-    most = max(drafts.shape[1] for _, _, drafts in parts)
-    if len(parts) > 1 and tried.agrees and most <= _room(parts[0][0], max(start for _, start, _ in parts)):
-        compared = compared_drafts(tried, [start for _, start, _ in parts], [len(row[0]) for *_, row in parts])
+    tried, model = parts[0][0].tried, parts[0][0].network.model
+    starts, lengths = [start for _, start, _ in parts], [drafts.shape[1] for *_, drafts in parts]
+    if len(parts) > 1 and tried.agrees and max(lengths) <= room_behind(model, max(starts)):
+        compared = compared_drafts(tried, starts, lengths)
         plain = {number: parts[number][0].extend(*parts[number][1:]) for number, _ in compared.asked}
         states = _run_drafts(parts)
-        dtype = parts[0][0].network.model.dtype
-        if compared.entered(tried, [tried.same(plain[n], states[n], dtype, those) for n, those in compared.asked]):
+        same = [tried.same(plain[number], states[number], model.dtype, those) for number, those in compared.asked]
+        if compared.entered(tried, same):
             return states
     return [prefix.extend(start, drafts) for prefix, start, drafts in parts]
 
 
-def _room(prefix: PackedPrefix, seen: int) -> int:
-    """How many tokens fit behind so many within the context of the model; at least one."""
-    context = prefix.network.model.limit
-    return sys.maxsize if context is None else max(1, context - seen)
+def room_behind(model: LanguageModel, seen: int) -> int:
+    """How many tokens fit behind so many within the context of a model; at least one."""
+    return sys.maxsize if model.limit is None else max(1, model.limit - seen)
 
 
 _Pair = tuple[torch.Tensor, torch.Tensor]
@@ -138,7 +138,7 @@ def _run_candidates(parts: Sequence[Candidates]) -> list[torch.Tensor] | None:
     """States of candidates; None where some that were compared are not those of rows of their own."""
     rows: list[tuple[int, torch.Tensor, _Row]] = []
     # A row stands behind the longest prefix of its batch, and some models have tables that end with their context.
-    room = _room(parts[0][0], max(int(positions.max()) for _, positions, _ in parts))
+    room = room_behind(parts[0][0].network.model, max(int(positions.max()) for _, positions, _ in parts))
     for number, (prefix, positions, tokens) in enumerate(parts):
         order = torch.argsort(positions, stable=True)  # rows of like length run together
         for chosen in order.tensor_split(max(1, math.ceil(len(order) / min(ROW, room)))):

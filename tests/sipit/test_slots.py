@@ -1,6 +1,6 @@
 """Bodies that look at the slots of tokens in a row where they are told positions: states are those of plain runs."""
 
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -12,12 +12,12 @@ from sipit.models.network import Network
 from sipit.models.tiny import drawn_module, tiny_config
 from sipit.prefix import packed
 from sipit.prefix.choice import prefix_opener, single_opener
-from sipit.prefix.compared import Shifted
-from sipit.prefix.kinds import RecomputedPrefix
+from sipit.prefix.compared import Shifted, Tried
+from sipit.prefix.kinds import CachedPrefix, RecomputedPrefix
 from sipit.prefix.packed import PackedPrefix, candidates_together, extend_together
 from tests.sipit.cases import language_model, tiny
 
-TRIED = 24  # tokens: on the prompt that prefixes are tried on, a step at this slot or later is not seen
+TRIED = 24  # tokens: on the prompt that cached prefixes are tried on, a step at this slot or later is not seen
 LONG = 36
 STEPS = st.sampled_from([24, 31, 40, 60])
 
@@ -51,13 +51,20 @@ def opened(opener, network, prompt):
     return prefix
 
 
+def packing(_network):
+    """Packs whatever a trial would say of steps that lie within a full row behind the trial prompt."""
+    return partial(PackedPrefix, tried=Tried(position=18))
+
+
 def assert_close(one, other):
     assert float(((one - other).norm(dim=-1) / other.norm(dim=-1)).max()) < 2e-5
 
 
 @settings(max_examples=6)
 @given(data=st.data())
-@pytest.mark.parametrize(("body", "opener"), [(windowed, prefix_opener), (stepping, single_opener)])
+@pytest.mark.parametrize(
+    ("body", "opener"), [(windowed, packing), (windowed, prefix_opener), (stepping, single_opener)]
+)
 def test_candidates_are_those_of_plain_runs(body, opener, data):
     """Wherever a step lies, however many candidates there are, and in whatever order positions are asked for."""
     network = body(data.draw(STEPS))
@@ -76,7 +83,7 @@ def test_candidates_are_those_of_plain_runs(body, opener, data):
 def test_so_are_prompts_that_run_together(data):
     """Drafts and candidates behind prefixes of unequal lengths stand in other slots than their positions say."""
     network = windowed(data.draw(STEPS))
-    opener = prefix_opener(network)
+    opener = packing(network)
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
     prompts = [torch.randint(3, 500, (LONG,), generator=generator) for _ in range(3)]
     together, alone = ([kind(network) for _ in prompts] for kind in (opener, RecomputedPrefix))
@@ -153,6 +160,10 @@ def test_no_step_lies_in_what_is_covered(spans, step, position, slot):
         if not first < step <= last:
             known.note(first, last)
     assert not (known.covers(position, slot) and position < step <= slot)
+
+
+def test_a_step_within_a_full_row_is_seen_before_anything_is_packed():
+    assert prefix_opener(windowed(60)) is CachedPrefix
 
 
 def test_packing_goes_on_where_slots_say_nothing():
