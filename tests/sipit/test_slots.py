@@ -88,7 +88,7 @@ def test_so_are_prompts_that_run_together(data):
     prompts = [torch.randint(3, 500, (LONG,), generator=generator) for _ in range(3)]
     together, alone = ([kind(network) for _ in prompts] for kind in (opener, RecomputedPrefix))
     for _ in range(2):
-        starts = [data.draw(st.integers(0, len(prefix.prompt))) for prefix in alone]
+        starts = [data.draw(st.integers(0, min(len(prefix.prompt), LONG - 1))) for prefix in alone]
         lengths = [data.draw(st.integers(1, LONG - start)) for start in starts]
         drafts = [
             prompt[None, start : start + length] for prompt, start, length in zip(prompts, starts, lengths, strict=True)
