@@ -1,8 +1,10 @@
 """Before it is said that no token fits: whether states that ran packed are those of plain runs.
 
-Packing is held to a plain run of one candidate, and another may lean more on what a mask showed it. So where nothing
-fits, the working prompt is run again on its own, and the nearest candidates behind it in rows of their own. Where one
-of them fits, or most lie elsewhere than they lay packed, nothing is packed any more, and the position is searched anew.
+Packing is held to plain runs of a few candidates, and another may lean more on what a mask showed it. So where nothing
+fits, the working prompt is run again on its own, and candidates behind it in rows of their own: the nearest, and as
+many of all that were tested, since what is off by much leaves its token anywhere. Where one of them fits, or most lie
+elsewhere than they lay packed, nothing is packed any more, and the position is searched anew; and so it is where
+packing was given up in the course of the search, since some of what was tested may have run packed before.
 """
 
 from collections.abc import Generator
@@ -26,16 +28,23 @@ def confirmed(verifier: Verifier, working: list[int], position: int) -> Generato
         position: where they end.
     """
     prefix = verifier.prefix
-    if not isinstance(prefix, PackedPrefix) or not prefix.tried.agrees:
+    if not isinstance(prefix, PackedPrefix) or prefix.plain:
         return True
-    if working:
-        yield Drafts(0, torch.tensor([working], device=verifier.model.device), apart=True)
-        prefix.keep(0)
-    nearest = verifier.nearest(position, _NEAREST if working else _FIRST)
-    positions = torch.full_like(nearest, position)
-    states = yield Candidates(positions, nearest, apart=True)
-    if verifier.unmoved(position, nearest, states):
+    if prefix.tried.agrees and (yield from _unmoved(verifier, working, position)):
         return True
-    prefix.tried.agrees = False
+    prefix.tried.agrees, prefix.plain = False, True
     verifier.forget(position)
     return False
+
+
+def _unmoved(verifier: Verifier, working: list[int], position: int) -> Generator[Wanted, torch.Tensor, bool]:
+    """Whether some of the candidates tested at a position say the same in rows of their own."""
+    if working:
+        yield Drafts(0, torch.tensor([working], device=verifier.model.device), apart=True)
+        verifier.prefix.keep(0)
+    count = _NEAREST if working else _FIRST
+    for chosen in (verifier.nearest(position, count), verifier.spread(position, count)):
+        states = yield Candidates(torch.full_like(chosen, position), chosen, apart=True)
+        if not verifier.unmoved(position, chosen, states):
+            return False
+    return True

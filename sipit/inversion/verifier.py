@@ -161,6 +161,11 @@ class Verifier:
         trial = self.trials[position]
         return trial.token_ids[trial.residuals.argsort(stable=True)][:count]
 
+    def spread(self, position: int, count: int) -> torch.Tensor:
+        """So many of the candidates tested at a position, from first to last, at most once each."""
+        tested = self.trials[position].token_ids
+        return tested[torch.linspace(0, len(tested) - 1, count, device=tested.device).long().unique()]
+
     def unmoved(self, position: int, token_ids: torch.Tensor, states: torch.Tensor) -> bool:
         """Whether candidates that were tested at a position say the same when they are run again.
 

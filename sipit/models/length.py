@@ -2,9 +2,9 @@
 
 Some rotary tables (longrope, dynamic NTK) look at the largest position of a run, and turn *every* position otherwise
 where that lies beyond a length that the configuration names; some remember the longest run so far. The prefix of such a
-prompt, run alone, is another network. So each table is asked what it makes of the first positions on both sides of
-every length that the configuration names. Where the answers differ, it is asked from then on for the whole prompt
-(`whole_length`), whatever part of it is run, and forgets other runs before.
+prompt, run alone, is another network. So each table is asked what it makes of the first and last positions on both
+sides of every length that the configuration names. Where the answers differ, it is asked from then on for the whole
+prompt (`whole_length`), whatever part of it is run, and forgets other runs before.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -19,7 +19,7 @@ from torch import nn
 from numerics.networks.stream import Stream
 from sipit.models.hooks import Reached, hooked
 
-_SHOWN = 8  # first positions whose rows of a table are compared
+_SHOWN = 8  # positions at either end of a prompt whose rows of a table, or states, are compared
 _LARGEST = 2**31  # no length of a prompt
 _TOLD = "_sipit_told"  # an attribute of tables that have the hooks
 _RUN = 1024  # tokens of the longest run that is made to see whether anything but a table looks at the length
@@ -43,19 +43,22 @@ def whole_length(length: int | None) -> Generator[None]:
 class LengthDependence:
     """Which lengths of a prompt change the states of all its positions.
 
-    `lengths` are those of the configuration beyond which the states of the first positions were seen to change,
-    ascending; none for most models. `table` gives the rows of the tables for a length, None where what looks at the
-    length is no table: then prompts beyond the first of `lengths` cannot be run in parts.
+    `lengths` are those of the configuration beyond which the states of all positions were seen to change,
+    ascending; none for most models. `table` gives the rows of the tables for a length, at both ends of a prompt of
+    another; None where what looks at the length is no table: then prompts beyond the first of `lengths` cannot be run
+    in parts.
     """
 
     lengths: tuple[int, ...] = ()
-    table: Callable[[int], torch.Tensor] | None = None
+    table: Callable[[int, int], torch.Tensor] | None = None
 
     def alike(self, first: int, second: int) -> bool:
         """Whether prompts of two lengths go through the same network."""
-        if first == second or max(first, second) <= min(self.lengths, default=max(first, second)):
+        shorter, longer = sorted((first, second))
+        shorter = max(shorter, min(self.lengths, default=longer))  # up to there all lengths are alike
+        if shorter >= longer:
             return True
-        return self.table is not None and _same(self.table(first), self.table(second))
+        return self.table is not None and _same(self.table(shorter, shorter), self.table(longer, shorter))
 
     def groups(self, lengths: Sequence[int]) -> list[list[int]]:
         """The numbers of prompts of these lengths, those that go through one network together."""
@@ -87,14 +90,19 @@ class Table:
     arguments: tuple[Any, ...]
     named: dict[str, Any]
 
-    def rows(self, length: int) -> torch.Tensor:
-        """Its rows for the first positions of a prompt of so many tokens, flat."""
-        first = torch.arange(_SHOWN, device=_positions(self.arguments, self.named).device)
+    def rows(self, length: int, end: int) -> torch.Tensor:
+        """Its rows for a prompt of so many tokens, at the first positions and at the last ones before `end`, flat.
+
+        Frequencies that hardly differ turn the first positions alike, and the last ones by other angles.
+        """
+        device = _positions(self.arguments, self.named).device
+        shown = torch.arange(_SHOWN, device=device)
+        shown = torch.cat([shown, shown + max(0, end - _SHOWN)])
         with torch.inference_mode(), whole_length(length):
             _forget(self.module, self.arguments, self.named)
-            asked = _asked(self.arguments, self.named, lambda p: _anchored(_as(first, p), length))
+            asked = _asked(self.arguments, self.named, lambda p: _anchored(_as(shown, p), length))
             output = self.module.forward(*asked[0], **asked[1])
-        parts = [part[..., :_SHOWN, :] for part in _tensors(output)]
+        parts = [part[..., :-1, :] for part in _tensors(output)]
         return torch.cat([torch.view_as_real(p).flatten() if p.is_complex() else p.double().flatten() for p in parts])
 
 
@@ -132,7 +140,7 @@ def find_dependence(
         limit: the longest prompt that it takes; None where there is none.
     """
     named = sorted({value for _, value in _numbers(config.to_dict())})
-    turned = {n: [t for t in tables if not _same(t.rows(n), t.rows(n + 1))] for n in named if 2 <= n < _LARGEST}
+    turned = {n: [t for t in tables if not _same(t.rows(n, n), t.rows(n + 1, n))] for n in named if 2 <= n < _LARGEST}
     lengths = tuple(n for n, found in turned.items() if found)
     if lengths:
         dependent = list({id(t.module): t for found in turned.values() for t in found}.values())
@@ -141,7 +149,9 @@ def find_dependence(
                 module.register_forward_pre_hook(_ask_for_all, with_kwargs=True)
                 module.register_forward_hook(_give_what_was_asked)
                 setattr(module, _TOLD, True)  # a copy of it has the hooks as well
-        return LengthDependence(lengths, lambda length: torch.cat([table.rows(length) for table in dependent]))
+        return LengthDependence(
+            lengths, lambda length, end: torch.cat([table.rows(length, end) for table in dependent])
+        )
     spoken = {n for name, n in _numbers(config.to_dict()) if any(part in name for part in _LENGTHS)}
     tried = sorted(n for n in spoken if _SHOWN <= n < min(_RUN, limit or _RUN))
     changed = tuple(n for n in tried if _changes(block, stream, run, rows, n))
@@ -149,13 +159,14 @@ def find_dependence(
 
 
 def _changes(block: nn.Module, stream: Stream, run: Callable[[torch.Tensor], Any], rows: int, length: int) -> bool:
-    """Whether the first states of a prompt differ between runs of so many tokens and of one more."""
+    """Whether states at both ends of a prompt differ between runs of so many tokens and of one more."""
     device = next(block.parameters()).device
     ids = (torch.arange(length + 1, device=device) * 7 % rows)[None]
     states: list[torch.Tensor] = []
 
     def keep(_module: Any, _arguments: Any, output: Any) -> None:
-        states.append(stream.handed_on(output)[:, :_SHOWN].double().clone())
+        handed = stream.handed_on(output)[:, :length]
+        states.append(torch.cat([handed[:, :_SHOWN], handed[:, -_SHOWN:]], dim=1).double())
         raise Reached
 
     with hooked([block.register_forward_hook(keep)]), torch.inference_mode():
@@ -201,8 +212,8 @@ def _asked(
     return tuple(map(changed, given)), {name: changed(value) for name, value in named.items()}
 
 
-def _as(first: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    return first.expand(*positions.shape[:-1], -1)
+def _as(shown: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    return shown.expand(*positions.shape[:-1], -1)
 
 
 def _anchored(positions: torch.Tensor, length: int) -> torch.Tensor:

@@ -31,7 +31,7 @@ _POSITIONS, _MASKS, _MEMORIES = ("position_ids",), ("attention_mask",), ("past_k
 _NEVER = {"input_ids", "inputs_embeds", "use_cache", "return_dict", "output_attentions", "output_hidden_states"}
 TRIED = 8  # tokens of the prompt
 _AFTER = 3  # of which so many run one by one, over the memory of those before them
-_PADS = 3
+PADS = 6  # tokens of padding
 
 
 def find_abilities(
@@ -132,7 +132,7 @@ class _Trial:
 
     def padded(self, side: Side, token: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The prompt with some of a token beside it on one side, and the mask that hides these."""
-        pads = self.ids.new_full((1, _PADS), token)
+        pads = self.ids.new_full((1, PADS), token)
         pairs = ((pads, torch.zeros_like(pads)), (self.ids, torch.ones_like(self.ids)))
         ids, mask = (torch.cat(parts, dim=1) for parts in zip(*(pairs if side == "left" else pairs[::-1]), strict=True))
         return ids, mask
@@ -195,7 +195,7 @@ def _hides(trial: _Trial, known: Abilities) -> bool:
             states = trial.states(ids, known.arguments(mask=mask) if masked else known.arguments())
             if states is None or states.shape[2] != ids.shape[1]:
                 return False
-            found.append(states[:, :, _PADS:])
+            found.append(states[:, :, PADS:])
         apart.append((found[0] - found[1]).norm())
     return bool(apart[0] < apart[1] / 4)
 
@@ -203,7 +203,7 @@ def _hides(trial: _Trial, known: Abilities) -> bool:
 def _padded(trial: _Trial, known: Abilities, side: Side) -> tuple[str, ...] | None:
     """What has to be passed so that padding on a side does no harm, or None where nothing helps."""
     ids, mask = trial.padded(side, trial.pad)
-    own = slice(_PADS, None) if side == "left" else slice(0, -_PADS)
+    own = slice(PADS, None) if side == "left" else slice(0, -PADS)
     places = (mask.cumsum(1) - 1).clamp_min(0)
     known_names = {name for name, value in (("mask", known.mask), ("positions", known.positions)) if value is not None}
     for needed in (("mask", "positions"), ("mask",), *([()] if side == "right" else [])):

@@ -9,8 +9,9 @@ from sipit.models.abilities import agree, agree_closely
 from sipit.models.length import whole_length
 from sipit.models.network import Network
 from sipit.models.refusals import Refusals
+from sipit.prefix.compared import LOWEST, Tried
 from sipit.prefix.kinds import CachedPrefix, Prefix, RecomputedPrefix
-from sipit.prefix.packed import PackedPrefix, Tried, extend_together
+from sipit.prefix.packed import ROW, PackedPrefix, extend_together, room_behind
 
 PrefixOpener = Callable[[Network], Prefix]
 
@@ -21,17 +22,29 @@ def prefix_opener(network: Network) -> PrefixOpener:
     """What opens a prefix: the first of packed, cached and recomputed ones whose states are those of plain runs."""
     single = single_opener(network)
     packing = network.model.abilities.packing
-    if packing and single is CachedPrefix and _agrees(network, _packed()):
-        return _packed()  # with a note of its own, since that of the trial says how runs of it went
+    if packing and single is CachedPrefix and _agrees(network, partial(PackedPrefix, tried=_all_of_the_trial())):
+        tried = _beyond_the_trial(network)
+        if tried.agrees:
+            return partial(PackedPrefix, tried=tried)
     return single
 
 
-def _packed() -> PrefixOpener:
-    """Opens packed prefixes that are compared with plain runs behind the last position of the trial prompt.
+def _all_of_the_trial() -> Tried:
+    """A note that has packed prefixes compare nothing on the trial prompt, where `_agrees` does."""
+    return Tried(first=1, last=2 * _LENGTH, position=2 * _LENGTH)
 
-    Up to that position `_agrees` has compared them, or does it now.
-    """
-    return partial(PackedPrefix, tried=Tried(_LENGTH - 1))
+
+def _beyond_the_trial(network: Network) -> Tried:
+    """What is known once a full row stood behind the trial prompt, and the lowest positions as far behind theirs."""
+    prefix, model = PackedPrefix(network.anew(), Tried(position=_LENGTH - 1)), network.model
+    with whole_length(2 * _LENGTH):
+        prefix.extend(0, model.first_ids(_LENGTH, 1)[:1])
+        prefix.keep(0)
+        full = min(ROW, room_behind(model, _LENGTH - 1))
+        tokens = torch.arange(full, device=model.device)
+        positions = torch.where(tokens <= LOWEST, tokens, _LENGTH - 1)
+        prefix.candidates(positions, tokens % model.vocabulary_size)
+    return prefix.tried
 
 
 def single_opener(network: Network) -> PrefixOpener:

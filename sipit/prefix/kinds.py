@@ -14,6 +14,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from sipit.models.network import Network
+from sipit.prefix.compared import LOWEST, Shifted
 
 MEMORY = 2**30  # bytes that one batch of candidates may take
 
@@ -94,10 +95,15 @@ class RecomputedPrefix:
 
 
 class CachedPrefix:
-    """Keeps keys and values of the working prompt; a candidate costs one token."""
+    """Keeps keys and values of the working prompt; a candidate costs one token.
+
+    Candidates of several positions stand in rows that end together. Where that puts them farther behind their positions
+    than any were seen to stand harmlessly, some are run alone as well; where these differ, each position runs alone.
+    """
 
     def __init__(self, network: Network) -> None:
         self.network = network
+        self._padded = Shifted()
         self._cache = DynamicCache()
         self._tokens = torch.zeros(1, 0, dtype=torch.long, device=network.model.device)
 
@@ -146,6 +152,33 @@ class CachedPrefix:
         )[0]
 
     def _run_rows(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+        """States of candidates, their positions ascending: in one batch, or in one for every position."""
+        if int(positions[0]) == int(positions[-1]):
+            return self._run_aligned(positions, token_ids)
+        if self._padded.agrees:
+            states = self._run_aligned(positions, token_ids)
+            if self._as_alone(positions, token_ids, states):
+                return states
+        sizes = positions.unique_consecutive(return_counts=True)[1].tolist()
+        parts = zip(positions.split(sizes), token_ids.split(sizes), strict=True)
+        return torch.cat([self._run_aligned(*part) for part in parts])
+
+    def _as_alone(self, positions: torch.Tensor, token_ids: torch.Tensor, states: torch.Tensor) -> bool:
+        """Whether rows behind padding have the states that they have without, where none so far behind was compared.
+
+        The lowest positions have the most of it; the very first sees itself alone, and shows nothing.
+        """
+        longest = int(positions[-1])
+        lowest = ((positions > 0) & (positions < longest)).nonzero()[:LOWEST, 0]
+        if not len(lowest) or self._padded.covers(int(positions[lowest[0]]), longest):
+            return True
+        alone = [self._run_aligned(positions[one], token_ids[one]) for one in lowest.split(1)]
+        same = self._padded.same(torch.cat(alone), states[lowest], self.network.model.dtype)
+        if same:
+            self._padded.note(int(positions[lowest[0]]), longest)
+        return same
+
+    def _run_aligned(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         """One batch: row n is [padding, prompt[:t_n], v_n], of which only v_n is computed."""
         longest = int(positions.max())
         slots = torch.arange(longest + 1, device=positions.device)

@@ -6,7 +6,8 @@
 So a candidate costs one token behind a prompt of any length, where a row of its own would copy the prefix first. Rows
 of different prompts run together, and so do their drafts. Attention has to take a mask of four dimensions and to know
 no places but `position_ids`. Whether it does is tried on a short prompt, like everything about a model, and again
-whenever tokens stand farther back than any before, because a window may end there.
+whenever tokens stand farther back than any before, by their positions or by their slots in a row: a window may end
+there.
 """
 
 import math
@@ -18,8 +19,9 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from sipit.models.abilities import agree, agree_closely
+from sipit.models import LanguageModel
 from sipit.models.network import Network
+from sipit.prefix.compared import Tried, compared_candidates, compared_drafts
 from sipit.prefix.kinds import CachedPrefix, behind, rows_at_once
 
 ROW = 128  # candidates in one row
@@ -30,32 +32,16 @@ Candidates = tuple["PackedPrefix", torch.Tensor, torch.Tensor]  # positions (N,)
 Drafts = tuple["PackedPrefix", int, torch.Tensor]  # start, tokens (B, n)
 
 
-@dataclass(slots=True)
-class Tried:
-    """Up to which position packed states were compared with plain ones, and whether packing may go on."""
-
-    position: int = -1
-    agrees: bool = True
-
-    def note(self, position: int, plain: torch.Tensor, packed: torch.Tensor, dtype: torch.dtype) -> bool:
-        """Enters a comparison of states (…, d) computed in a dtype, the last at a position: whether they may be used.
-
-        Where they differ by little, and by more than rounding usually does, the last may be ill-conditioned: then they
-        are not used, and nothing is learned of others.
-        """
-        self.agrees = self.agrees and agree(plain, packed, dtype)
-        close = self.agrees and agree_closely(plain[..., -1, :], packed[..., -1, :], dtype)
-        if close:
-            self.position = max(self.position, position)
-        return close
-
-
 class PackedPrefix(CachedPrefix):
-    """As `CachedPrefix`, with candidates packed; `tried` is shared by the prefixes of one model and layer."""
+    """As `CachedPrefix`, with candidates packed; `tried` is shared by the prefixes of one model and layer.
+
+    `plain` is whether what is known of states behind this one comes of rows of their own: packing was given up before,
+    or what had run packed is forgotten.
+    """
 
     def __init__(self, network: Network, tried: Tried) -> None:
         super().__init__(network)
-        self.tried = tried
+        self.tried, self.plain = tried, not tried.agrees
 
     def candidates(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         """See `Prefix.candidates`."""
@@ -93,47 +79,29 @@ class PackedPrefix(CachedPrefix):
 
 def candidates_together(parts: Sequence[Candidates]) -> list[torch.Tensor]:
     """`candidates` of several prompts of one model and layer at once."""
-    if parts[0][0].tried.agrees:
-        states = _run_candidates(parts)
-        if _as_apart(parts, states):
-            return states
+    states = _run_candidates(parts) if parts[0][0].tried.agrees else None
+    if states is not None:
+        return states
     return [prefix.candidates_apart(positions, tokens) for prefix, positions, tokens in parts]
 
 
 def extend_together(parts: Sequence[Drafts]) -> list[torch.Tensor]:
     """`extend` of several prompts of one model and layer at once."""
-    tried = parts[0][0].tried
-    most = max(drafts.shape[1] for _, _, drafts in parts)
-    if len(parts) > 1 and tried.agrees and most <= _room(parts[0][0], max(start for _, start, _ in parts)):
-        longest = max(range(len(parts)), key=lambda number: parts[number][1] + parts[number][2].shape[1])
-        prefix, start, drafts = parts[longest]
-        last = start + drafts.shape[1] - 1
-        plain = prefix.extend(start, drafts) if last > tried.position else None
+    tried, model = parts[0][0].tried, parts[0][0].network.model
+    starts, lengths = [start for _, start, _ in parts], [drafts.shape[1] for *_, drafts in parts]
+    if len(parts) > 1 and tried.agrees and max(lengths) <= room_behind(model, max(starts)):
+        compared = compared_drafts(tried, starts, lengths)
+        plain = {number: parts[number][0].extend(*parts[number][1:]) for number, _ in compared.asked}
         states = _run_drafts(parts)
-        if plain is None or tried.note(last, plain, states[longest], prefix.network.model.dtype):
+        same = [tried.same(plain[number], states[number], model.dtype, those) for number, those in compared.asked]
+        if compared.entered(tried, same):
             return states
     return [prefix.extend(start, drafts) for prefix, start, drafts in parts]
 
 
-def _room(prefix: PackedPrefix, seen: int) -> int:
-    """How many tokens fit behind so many within the context of the model; at least one."""
-    context = prefix.network.model.limit
-    return sys.maxsize if context is None else max(1, context - seen)
-
-
-def _as_apart(parts: Sequence[Candidates], states: Sequence[torch.Tensor]) -> bool:
-    """Whether the farthest candidate has the state of a row of its own, where none so far back was compared before.
-
-    No nearer one stands for it: a window that ends one token before it changes the farthest alone.
-    """
-    number = max(range(len(parts)), key=lambda number: int(parts[number][1].max()))
-    prefix, positions, tokens = parts[number]
-    last = int(positions.argmax())
-    if int(positions[last]) <= prefix.tried.position:
-        return True
-    one = slice(last, last + 1)
-    plain = prefix.candidates_apart(positions[one], tokens[one])
-    return prefix.tried.note(int(positions[last]), plain, states[number][one], prefix.network.model.dtype)
+def room_behind(model: LanguageModel, seen: int) -> int:
+    """How many tokens fit behind so many within the context of a model; at least one."""
+    return sys.maxsize if model.limit is None else max(1, model.limit - seen)
 
 
 _Pair = tuple[torch.Tensor, torch.Tensor]
@@ -149,10 +117,28 @@ class _Row:
     tokens: torch.Tensor
 
 
-def _run_candidates(parts: Sequence[Candidates]) -> list[torch.Tensor]:
+def _as_apart(rows: Sequence[_Row], states: torch.Tensor) -> bool:
+    """Whether candidates (B, n, d) that ran packed are those of rows of their own, where none so far was compared."""
+    tried, device = rows[0].prefix.tried, states.device
+    own = torch.cat([torch.arange(len(row.tokens), device=device) for row in rows])
+    positions, tokens = torch.cat([row.positions for row in rows]), torch.cat([row.tokens for row in rows])
+    numbers = [number for number, row in enumerate(rows) for _ in range(len(row.tokens))]
+    seen = max(int(row.prefix_seen.max()) for row in rows)
+    compared = compared_candidates(tried, positions, seen + own)
+
+    def same(those: list[int]) -> bool:
+        plain = [rows[numbers[at]].prefix.candidates_apart(positions[at, None], tokens[at, None]) for at in those]
+        found = torch.stack([states[numbers[at], own[at]] for at in those])
+        return tried.same(torch.cat(plain), found, rows[0].prefix.network.model.dtype)
+
+    return compared.entered(tried, [same(those) for those in compared.asked])
+
+
+def _run_candidates(parts: Sequence[Candidates]) -> list[torch.Tensor] | None:
+    """States of candidates; None where some that were compared are not those of rows of their own."""
     rows: list[tuple[int, torch.Tensor, _Row]] = []
     # A row stands behind the longest prefix of its batch, and some models have tables that end with their context.
-    room = _room(parts[0][0], max(int(positions.max()) for _, positions, _ in parts))
+    room = room_behind(parts[0][0].network.model, max(int(positions.max()) for _, positions, _ in parts))
     for number, (prefix, positions, tokens) in enumerate(parts):
         order = torch.argsort(positions, stable=True)  # rows of like length run together
         for chosen in order.tensor_split(max(1, math.ceil(len(order) / min(ROW, room)))):
@@ -167,7 +153,10 @@ def _run_candidates(parts: Sequence[Candidates]) -> list[torch.Tensor]:
     lengths = [int(row.prefix_seen.max()) + len(row.tokens) for *_, row in rows]
     size = _row_bytes(parts[0][0], max(len(row.tokens) for *_, row in rows), int(rows[-1][2].prefix_seen.max()))
     for part in _batches(lengths, rows_at_once(size)):
-        states, _ = _run([row for *_, row in rows[part]], torch.eye)
+        together = [row for *_, row in rows[part]]
+        states, _ = _run(together, torch.eye)
+        if not _as_apart(together, states):
+            return None
         for (number, chosen, _), found in zip(rows[part], states, strict=True):
             results[number][chosen] = found[: len(chosen)]
     return results

@@ -14,7 +14,7 @@ from sipit.models.abilities import Side, agree, agree_closely
 from sipit.models.copies import in_dtype
 from sipit.models.language_model import check_loaded
 from sipit.models.network import Network
-from sipit.models.trial import TRIED
+from sipit.models.trial import PADS, TRIED
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
 from sipit.observations.top import check_top, packed
@@ -153,19 +153,23 @@ def _together(network: Network, group: list[list[int]], padding: Side, compared:
 
 
 def changed_by_padding(network: Network, group: list[list[int]], states: Sequence[torch.Tensor]) -> bool:
-    """Whether states of prompts that ran together are others than alone: asked of the longest one that was padded."""
+    """Whether states of prompts that ran together are others than alone.
+
+    Asked of the longest one that was padded, and of the one with the most padding; a token alone shows nothing of it.
+    """
     longest = max(map(len, group))
-    padded = max((tokens for tokens in group if TRIED < len(tokens) < longest), key=len, default=None)
-    if padded is None:
-        return False
-    (plain,) = _alone(network, [padded])
-    return not _only_rounds(plain, states[group.index(padded)], network.model.dtype)
+    beyond = [ids for ids in group if len(ids) < longest and (len(ids) > TRIED or longest - len(ids) > PADS)]
+    padded = sorted(beyond, key=len)
+    asked = padded[-1:] + [ids for ids in padded[:-1] if len(ids) > 1][:1]
+    alone = zip(asked, _alone(network, asked), strict=True)
+    return any(not _only_rounds(plain, states[group.index(ids)], network.model.dtype) for ids, plain in alone)
 
 
 def _only_rounds(plain: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether states (T, d) in another way agree, and closely in the part that is longer than what was tried."""
+    """Whether states (T, d) in another way agree closely, all of them and those of more tokens than were tried."""
     plain, other = plain.double(), other.double()
-    return agree(plain, other, dtype) and agree_closely(plain[TRIED:], other[TRIED:], dtype)
+    late = TRIED if len(plain) > TRIED else 0
+    return all(agree_closely(plain[start:], other[start:], dtype) for start in {0, late})
 
 
 def _alone(network: Network, group: list[list[int]]) -> list[torch.Tensor]:

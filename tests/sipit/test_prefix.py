@@ -125,7 +125,7 @@ def test_no_window_makes_states_those_of_no_prompt(policy, monkeypatch):
     model = windowed(24, Scaled("o_proj", -4))
     prompts = [[(7 * i + 3) % 512 for i in range(27)], [(5 * i + 1) % 512 for i in range(26)]]
     states = sipit.capture(model, prompts, layer=1)
-    monkeypatch.setattr("sipit.prefix.packed.Tried.note", lambda *_: True)
+    monkeypatch.setattr("sipit.prefix.compared.Tried.same", lambda *_: True)
     found = sipit.invert(model, states, policy=policy, tolerance=1e-5)
     assert [inversion.token_ids for inversion in found] == prompts
 
