@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -47,14 +48,15 @@ def in_order(subject: Any, task: Callable[[Any], Any], items: Iterable[Any], wor
 def _shared_out(task: Callable[[Any], Any], items: Iterable[Any], count: int) -> Iterator[Any]:
     others = multiprocessing.active_children()
     with ProcessPoolExecutor(count, multiprocessing.get_context("fork"), _unbothered) as pool:
+        with warnings.catch_warnings():  # they only run integers, BLAS and Arb, none of which holds a lock here
+            warnings.simplefilter("ignore", DeprecationWarning)
+            waiting = deque(pool.submit(task, item) for item in items)
         try:
-            with warnings.catch_warnings():  # they only run integers, BLAS and Arb, none of which holds a lock here
-                warnings.simplefilter("ignore", DeprecationWarning)
-                results = pool.map(task, items)
-            yield from results
+            while waiting:
+                yield waiting.popleft().result()
         except BrokenProcessPool:
             raise MemoryError("a process that shared the work was ended from outside") from None
-        except BaseException:  # an error or an interruption, or nobody wants the rest: nor is what has begun ended
+        except BaseException:  # an error or an interruption, or nobody wants the rest: what has begun is ended
             for process in multiprocessing.active_children():
                 if process not in others:
                     process.terminate()

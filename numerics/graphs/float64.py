@@ -199,7 +199,7 @@ def segment_states(
         inputs: dict[str, Any] = {"tokens": np.array([tokens], dtype=np.int64), STATE: state}
         for name in inputs_of(segment):
             if name != STATE:
-                inputs[name] = torch.from_numpy(np.ascontiguousarray(weights[name])).to(dtype)
+                inputs[name] = torch.from_numpy(np.array(weights[name])).to(dtype)
         with torch.no_grad():
             state = evaluate(segment, inputs, TorchArithmetic(dtype))
         yield state

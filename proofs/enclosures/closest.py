@@ -21,11 +21,11 @@ PIECE = 2**14  # pairs measured at a time
 MOST_MEASURED = 2**16  # of those whose smaller row is in one block (priced in `recomputed.price_of_vocabulary`)
 LARGEST = 2.0**480  # of a coordinate or a radius: sums of squares, and products of two, stay finite
 
-CLOSE = (
-    "Expected matrix products to tell most pairs of states apart, but too many are about equally close; bound pairs of "
-    "prompts instead, or stop at an earlier layer."
-)
 Bound = tuple[float, int, int]  # a lower bound of the distance, and the two rows, the smaller number first
+
+
+class Crowded(Unsupported):
+    """So many pairs are about equally close that looking at each takes too long."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +100,10 @@ class _Search:
                 piece = np.add(near[:PIECE], (start, begin))
                 measured += len(piece)
                 if measured > MOST_MEASURED:
-                    raise Unsupported(CLOSE)
+                    raise Crowded(
+                        "Expected matrix products to tell most pairs of states apart, but too many are about equally "
+                        "close; bound pairs of prompts instead, or stop at an earlier layer."
+                    )
                 bounds = crowd.bounds(piece[:, 0], piece[:, 1])
                 kept = bounds <= threshold
                 found = zip(bounds[kept].tolist(), *piece[kept].T.tolist(), strict=True)

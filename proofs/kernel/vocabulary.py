@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proofs.arithmetic.base import Undecided
-from proofs.enclosures.closest import Bound, Crowd
+from proofs.enclosures.closest import Bound, Crowd, Crowded
 from proofs.enclosures.continuations import ARITHMETIC, Continuations
 from proofs.enclosures.distances import decimal_below
 from proofs.enclosures.in_arb import ArbOverFloats, Parameters
 from proofs.errors import InvalidInput
 from proofs.evidence import SCHEMA
 from proofs.kernel.claim import Claim, Sample
+from proofs.kernel.price import TooLarge
 from proofs.kernel.result import Rejected, digest, expect_claim, same
 from proofs.kernel.separation import KIND as SEPARATION
 from proofs.kernel.separation import as_read, derive_separation, graphs_in, weights_named
@@ -161,7 +162,10 @@ def _enclosures(certificate: Mapping[str, Any], crowd: Crowd, chosen: Sequence[i
     largest, found = _number(stated.get("largest_radius")), float(crowd.radius.max())
     if not found <= largest <= LOOSEST * found:
         raise Rejected(f"the largest radius is stated as {largest}, but {found} follows")
-    best = crowd.closest(math.comb(len(chosen), 2) + 1, workers)
+    try:
+        best = crowd.closest(math.comb(len(chosen), 2) + 1, workers)
+    except Crowded as fault:  # which is no fault of the certificate
+        raise TooLarge(str(fault)) from None
     found_others = others_at_least(best, chosen, len(crowd.mid))
     text = stated.get("others_at_least")
     if found_others is None or text is None:

@@ -68,6 +68,7 @@ def verify_record(
     rests = claim is not None and claim.sample is not None
     result = {
         "claim": claim and claim.sentence,
+        "verdict": claim and claim.verdict.value,
         "facts": claim and claim.certificate["claim"],
         "about": claim and _subject(claim.certificate),
         "reason": outcome.reason,

@@ -26,6 +26,7 @@ _WORDS = {
     "attention-out": "{}, what attention adds",
     "mlp-out": "{}, what the MLP adds",
 }
+READ = frozenset({*_WORDS, "normed"})  # names of sites that a diagnosis looks at
 _COARSEST = 2.0**-8  # unit of rounding of the coarsest grids that states are kept in: bfloat16, int8
 
 

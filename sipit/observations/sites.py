@@ -1,5 +1,6 @@
 """Where the tensor of a site is found in a model, and read from."""
 
+import math
 import re
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ from sipit.observations.unrotated import find_unrotated
 
 _COMPUTED = 1e-5  # mean of a row over its root mean square, where it was computed and taken away in float32
 _ROUNDINGS = 16.0  # units of one number by which those of a row may be off together, over the root of their count
+_BY_CHANCE = 1e-3
 Find = Callable[[LanguageModel, int], Reader]
 
 
@@ -80,8 +82,22 @@ def without_mean(rows: torch.Tensor, unit: float = 0.0) -> bool:
     """
     exact = rows.double()
     off = float((exact.mean(1).abs() / exact.square().mean(1).sqrt().clamp_min(1e-300)).max())
+    return off <= _allowed(rows, unit)
+
+
+def without_mean_by_chance(rows: torch.Tensor) -> bool:
+    """Whether rows (T, d) with their means left in may well be as `without_mean` asks: of half types one or two are.
+
+    A row of d numbers has a mean of about 1 / sqrt(d) of their size.
+    """
+    each = _allowed(rows, 0.0) * (2 * rows.shape[1] / math.pi) ** 0.5
+    return each ** len(rows) > _BY_CHANCE
+
+
+def _allowed(rows: torch.Tensor, unit: float) -> float:
+    """The largest mean of a row, over its root mean square, that rounding leaves of none."""
     unit = max(unit, torch.finfo(grid_type(rows)).eps / 2)
-    return off <= max(_COMPUTED, _ROUNDINGS * unit / rows.shape[1] ** 0.5)
+    return max(_COMPUTED, _ROUNDINGS * unit / rows.shape[1] ** 0.5)
 
 
 def _centred(model: LanguageModel, layer: int) -> Reader:

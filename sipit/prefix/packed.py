@@ -155,10 +155,14 @@ def _run_candidates(parts: Sequence[Candidates]) -> list[torch.Tensor] | None:
     for part in _batches(lengths, rows_at_once(size)):
         together = [row for *_, row in rows[part]]
         states, _ = _run(together, torch.eye)
-        if not _as_apart(together, states):
+        if _as_apart(together, states):
+            for (number, chosen, _), found in zip(rows[part], states, strict=True):
+                results[number][chosen] = found[: len(chosen)]
+        elif together[0].prefix.tried.agrees:  # by little, and nothing is learned of others
+            for number, chosen, row in rows[part]:
+                results[number][chosen] = row.prefix.candidates_apart(row.positions, row.tokens)
+        else:
             return None
-        for (number, chosen, _), found in zip(rows[part], states, strict=True):
-            results[number][chosen] = found[: len(chosen)]
     return results
 
 

@@ -88,7 +88,7 @@ class Audit(Shown):
         together: two tests, each at half the rate, since either may be failed by chance. One prompt alone has one test.
         """
         count = self._counted > 0 and self._chance <= self._rate_of_count
-        farthest = any(one.beyond_all for one in self.answers)
+        farthest = any(all(one.beyond_all for one in copies) for copies in self._different)
         return (*(("count",) if count else ()), *(("farthest",) if farthest else ()))
 
     @property
@@ -106,11 +106,11 @@ class Audit(Shown):
 
     @property
     def _farthest_is_known(self) -> bool:
-        return self.threshold.speaks_of(_share(self.rate, len(self.answers)))
+        return self.threshold.speaks_of(_share(self.rate, len(self._different)))
 
     @property
     def _rate_of_count(self) -> float:
-        return self.rate / 2 if len(self.answers) > 1 else self.rate
+        return self.rate / 2 if len(self._different) > 1 else self.rate
 
     @property
     def _chance(self) -> float:
@@ -127,7 +127,7 @@ class Audit(Shown):
         many = f"{self._counted} of {which} inconsistent is what honest ones show at a rate of {self.rate} each"
         if self._farthest_is_known:
             return f"{many}, and none of them lies far"
-        runs, times = _runs(self.threshold.needed(_share(self.rate, prompts))), _times(prompts)
+        runs, times = _runs(self.threshold.needed(_share(self.rate, different))), _times(different)
         return (
             f"{many}, and none lies {times:.3g} times beyond; how far the farthest of so many lies takes {runs}, "
             f"and there are {self.threshold.runs}: name more with --runs"
@@ -149,7 +149,7 @@ class Audit(Shown):
 
     def _together(self) -> dict[str, Any]:
         """What is said of all prompts together: by their count, and by the farthest."""
-        share, known = _share(self.rate, len(self.answers)), self._farthest_is_known
+        share, known = _share(self.rate, len(self._different)), self._farthest_is_known
         assumed = f"beyond the runs honest scores fall off as the power {_TAIL} at least"
         return {
             "refuted_by": list(self.refuted_by),
@@ -158,7 +158,7 @@ class Audit(Shown):
                 "rate": self._rate_of_count},
             "farthest": {
                 "known": known, "assumed": None if known else assumed, "rate_of_each": share,
-                "times_the_threshold": None if known else _times(len(self.answers)),
+                "times_the_threshold": None if known else _times(len(self._different)),
                 "runs_needed": self.threshold.needed(share)},
         }  # fmt: skip
 
@@ -208,8 +208,10 @@ def audit_states(
         }
     answers: list[Answer] = []
     with stages("auditing") as progress:
-        for number, (first, one, rows) in enumerate(zip(first_alike(ids), claims, states, strict=True)):
-            found = _answer(one, thresholds[one.stored], rows, ids[number], rate, len(ids))
+        firsts = first_alike(ids)
+        different = len({*firsts})
+        for number, (first, one, rows) in enumerate(zip(firsts, claims, states, strict=True)):
+            found = _answer(one, thresholds[one.stored], rows, ids[number], rate, different)
             answers.append(found if first == number else replace(found, copy_of=first))
             progress(len(answers), len(ids))
     coarsest = max(claims, key=lambda one: one.unit)

@@ -203,6 +203,7 @@ def read_states(
     Raises:
         InvalidInput: damaged, not states, no layer known, a layer or site that contradicts the manifest, several
             meanings, or files in one folder that were captured in different ways.
+        Unsupported: a program's name for a part of a block that the model does not have.
     """
     found = look_into(path, layer=layer, observe=observe, top=top, model=model)
     seen, named = found.observation, _asked(observe, layer, top)

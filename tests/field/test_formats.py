@@ -191,4 +191,4 @@ def test_what_is_shared_at_the_first_position_is_not_rounded(family, observe, mo
     states = sipit.capture(model, [prompt], observe=observe, layer=1 if observe == "router-scores" else None)
     assert states.arrays[0].dtype == torch.float32
     (found,) = sipit.invert(model, states)
-    assert (found.token_ids, found.largest_residual) == (prompt, 0.0)
+    assert (found.token_ids, found.tokens[0].residual) == (prompt, 0.0)

@@ -257,6 +257,13 @@ def test_a_closer_pair_cannot_be_hidden(graph: Any, weights: dict[str, Any], cer
     assert "other pairs" in outcome.reason
 
 
+def test_a_search_that_takes_too_long_is_no_fault_of_the_certificate(
+    certificate: dict[str, Any], weights: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proofs.enclosures.closest.MOST_MEASURED", 0)
+    assert check(certificate, weights, steps=1).verdict is Verdict.UNDECIDED
+
+
 def move_states(monkeypatch: pytest.MonkeyPatch, by: float, moved: Callable[[Any], Any] = np.ones_like) -> None:
     """A fault of the float64 arithmetic: the states of chosen tokens a little off, with radii too small to say so."""
     true = Continuations.states

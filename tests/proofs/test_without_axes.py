@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from numerics.graphs.float64 import TorchArithmetic
+from numerics.graphs.float64 import TorchArithmetic, segment_states
 from proofs.arithmetic.ball import Balls
 from proofs.arithmetic.base import Undecided
 from proofs.arithmetic.choices import Choices
@@ -154,3 +154,11 @@ def test_every_result_is_a_tensor_of_the_stated_shape(name: str) -> None:
         else:
             seen += 1
     assert seen >= 25, seen
+
+
+def test_a_parameter_without_axes_stays_one_between_segments() -> None:
+    net = Net()
+    rows = net.op("take", net.parameter("table", 5, 4), net.tokens(), axis=0)
+    weights = {"table": np.ones((5, 4), np.float32), "scale": np.array(0.5, np.float32)}
+    (states,) = segment_states(net.graph(net.op("multiply", rows, net.parameter("scale"))), [1, 2, 3], weights)
+    assert states.shape == (1, 3, 4) and bool((states == 0.5).all())

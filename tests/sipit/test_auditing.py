@@ -325,6 +325,10 @@ def test_copies_of_a_prompt_are_no_further_prompts(prompts, bad, copies):
     again = [replace(once[0], copy_of=0)] * copies
     one, other = (Audit(tuple(answers), 0.01, threshold, ANY) for answers in (once, once + again))
     assert (one.refuted_by, one.verdict, one.reason is None) == (other.refuted_by, other.verdict, other.reason is None)
+    far = replace(near, beyond_all=True)
+    for answer in (far, near):  # a single prompt, however often it is given, has one test
+        for more in ([], [replace(answer, copy_of=0)] * copies):
+            assert Audit((answer, *more), 0.01, threshold, ANY).verdict is Verdict.REFUTED
     unlike = Audit((*once, *again, replace(good, copy_of=0)), 0.01, threshold, ANY)
     assert unlike.verdict is not Verdict.REFUTED or one.verdict is Verdict.REFUTED
 

@@ -6,6 +6,7 @@ import pytest
 
 from proofs.evidence import Record
 from proofs.recomputed.training_step import NOT_SHOWN, STATEMENT
+from proofs.regularity import UNPROVED
 from proofs.verdict import Verdict
 from sipit.report.chapters.certificates import certificates_chapters
 from sipit.report.document import Chapter, Claim
@@ -27,7 +28,10 @@ ENDS = {  # of the commands whose headline follows a verdict of three kinds, the
 def test_what_is_open_is_said_neither_to_hold_nor_to_fail(record: Record):
     """An undecided count of the witness had the headline that it "is not enough"."""
     verdicts = (*ENDS[record.command], Verdict.UNDECIDED)
-    told = [chapters_of(replace(record, verdict=verdict))[0].headline for verdict in verdicts]
+    told: list[str] = []
+    for verdict in verdicts:
+        of_prompts = {"verdict": verdict.value} if "verdict" in record.result else {}  # of `collide`, searches apart
+        told.append(chapters_of(replace(record, verdict=verdict, result=record.result | of_prompts))[0].headline)
     assert len({*told}) == len(told)
 
 
@@ -95,3 +99,20 @@ def budget(noise: float | None, margin: float | None) -> Record:
 def test_noise_that_is_not_known_is_not_above_the_margin(noise: float | None, margin: float | None, kind: str):
     (found,) = (one.findings for one in chapters_of(budget(noise, margin)) if "bounded" in one.title)
     assert [name for name in ("bounded", "broken", "undecided") if getattr(found, name)] == [kind]
+
+
+@pytest.mark.parametrize(("verdict", "proved"), [(Verdict.UNDECIDED, False), (Verdict.REFUTED, True)])
+def test_a_network_of_no_class_may_still_be_refuted(verdict: Verdict, proved: bool):
+    """By a witness of its own, or by prompts that collide; that no class is proved is no proof."""
+    shown = {
+        "claim": "It is so.",
+        "kind": "regularity",
+        "facts": {"regularity": str(UNPROVED)},
+        "verdict": str(verdict),
+    }
+    (chapter,) = chapters_of(Record("verify", Verdict.ACCEPTED, {**shown, "of": "check", "reason": "of a line"}))
+    assert bool(chapter.findings.proved) is proved is not bool(chapter.findings.undecided)
+    families = [{"kind": "repeated tokens"}] if proved else []
+    certificate = {"kind": "regularity", "claim": {**facts, "statement": "It is so."}}
+    record = Record("check", verdict, {"certificate": {**certificate, "structural_collisions": families}})
+    assert ("It is so." in sentences(certificates_chapters([record]), Claim.PROVED)) is proved

@@ -106,6 +106,7 @@ def test_a_link_or_a_folder_in_its_place_counts_as_missing(tmp_path):
 # What reads from the cache other than through seals, and why that is sound.
 BESIDE = {
     "sipit/cache.py": "hands on what is sealed",
+    "sipit/cli/__init__.py": "tries whether it can be written",
     "sipit/claims/kept_enclosures.py": "removes a folder",
     "sipit/claims/weights.py": "weights under their own digest, which is compared",
     "sipit/collisions/examination.py": "a folder of a state store, which is sealed",

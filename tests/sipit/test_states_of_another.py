@@ -83,6 +83,13 @@ def test_what_is_no_row_of_the_stream_is_not_diagnosed_as_one(seen, words, tmp_p
     assert f"holds {words}" in said and "leave --diagnose away" in said
 
 
+def test_halves_of_a_block_are_diagnosed_as_they_are(tmp_path, capsys):
+    path = str(tmp_path / "s.safetensors")
+    assert run(["capture", "tiny-gpt2", "--text", TEXT, "--observe", "attention-out", "--layer", "1", "-o", path]) == 0
+    run(["invert", "tiny-gpt2", "--states", path, "--diagnose"])
+    assert "what attention adds" in capsys.readouterr().out
+
+
 def test_states_of_no_prompt_are_none():
     model, nothing = tiny("gpt2"), States((), layer=1)
     for work in (lambda: sipit.invert(model, nothing), lambda: audit_states(model, nothing, [])):

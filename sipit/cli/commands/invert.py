@@ -222,6 +222,7 @@ def _looked_at(
     Raises:
         InvalidInput: they say of themselves that they are something else than rows of the stream.
     """
+    from sipit.diagnosis.sites import READ
     from sipit.states.files import FileStates, look_into
 
     named = Observation.of(None, layer[0] if isinstance(layer, tuple) else layer)
@@ -229,10 +230,11 @@ def _looked_at(
         return FileStates(_captured(model, truth, layer).arrays, named)
     found = look_into(path, layer=layer, model=model)
     said = found.manifest
-    if said is not None and (said.fingerprint is not None or said.observed.sites not in {("residual",), ("centred",)}):
+    if said is not None and (said.fingerprint is not None or not {*said.observed.sites} <= READ):
         what = said.observed.words if said.fingerprint is None else "fingerprints of states, which can be audited"
         raise InvalidInput(
-            f"Expected rows of the residual stream to --diagnose, but {path} holds {what}; leave --diagnose away."
+            f"Expected rows of the stream or of its halves to --diagnose, but {path} holds {what}; leave --diagnose "
+            "away."
         )
     return replace(found, observation=named) if named.layers else found
 

@@ -7,7 +7,7 @@ from proofs.regularity import UNPROVED
 from sipit.report.chapter import told
 from sipit.report.document import Badge, Block, Chapter, Claim, Command, Fact, Facts, Findings, Section, Theme, Tone
 from sipit.report.provenance import model_name, recheck
-from sipit.report.reading import mapping, string
+from sipit.report.reading import mapping, sequence, string
 from sipit.report.wording import count, plain
 
 UNKNOWN = "RECORD.json"  # where the name of the file is not known
@@ -43,17 +43,22 @@ def _certificate(record: Record) -> dict[str, object]:
     return mapping(record.result.get("certificate"))
 
 
-def proves(kind: object, claim: Mapping[str, object]) -> bool:
-    """Whether what a certificate shows is a proof: not that no class, or nothing of a training step, is proved."""
+def proves(kind: object, claim: Mapping[str, object], *, refutes: bool) -> bool:
+    """Whether what a certificate shows is a proof: not that no class, or nothing of a training step, is proved.
+
+    One of no class may still refute, by a witness on its own graph or by prompts that collide.
+    """
     if kind == "training-step":
         return claim.get("non_zero") is True
-    return kind != "regularity" or claim.get("regularity") != str(UNPROVED)
+    return kind != "regularity" or claim.get("regularity") != str(UNPROVED) or refutes
 
 
 def _entry(record: Record, file: str) -> Section:
     certificate = _certificate(record)
     statement = string(mapping(certificate.get("claim")).get("statement")) or plain(record.result.get("statement"))
-    proved = proves(certificate.get("kind"), mapping(certificate.get("claim")))
+    witness = mapping(certificate.get("witness"))
+    refutes = bool(witness and "graph" not in witness) or bool(sequence(certificate.get("structural_collisions")))
+    proved = proves(certificate.get("kind"), mapping(certificate.get("claim")), refutes=refutes)
     subject = model_name(record)
     blocks: list[Block] = [
         *told(Claim.PROVED if proved else None, statement if statement.strip("–") else ""),

@@ -126,7 +126,9 @@ def _headline(
             return f"Of {formats}, some {' and some '.join(_void_by(ran, overflown))}."
         case _ if ran:
             rest = f"; not measured: {_named(left)}" if left else ""
-            return f"In all of {formats} {_USED} stays below the margin wherever it was seen{rest}."
+            open_ = "It stays open whether the guarantee holds: " if record.verdict is Verdict.UNDECIDED else ""
+            said = f"In all of {formats} {_USED} stays below the margin wherever it was seen{rest}."
+            return f"{open_}{said[0].lower()}{said[1:]}" if open_ else said
         case _:
             return "No number format was measured."
 

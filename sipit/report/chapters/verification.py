@@ -25,11 +25,12 @@ def verification_chapter(record: Record) -> Chapter:
     outcome = f"The record of {of} in {file} was {_OUTCOMES.get(record.verdict, 'rejected')}"
     derived, other = (map(str, sequence(result.get(name))) for name in ("derived", "not_vouched_for"))
     paths = tuple((plain(path),) for path in in_short(other, derived)[:ROWS])
-    blocks = list(fields(without(result, {"reason", "of", "claim", "facts", "derived", "not_vouched_for"})))
+    blocks = list(fields(without(result, {"reason", "of", "claim", "verdict", "facts", "derived", "not_vouched_for"})))
     if paths:
         blocks.append(Table("Not vouched for: fields of the record that were not derived", (Column("path"),), paths))
     open_ = Findings(undecided=(f"what the certificate in {file} shows, of which not all is checked",))
-    shown, proved = (statement.rstrip("."),), proves(result.get("kind"), mapping(result.get("facts")))
+    refutes = result.get("verdict") == Verdict.REFUTED
+    shown, proved = (statement.rstrip("."),), proves(result.get("kind"), mapping(result.get("facts")), refutes=refutes)
     findings = {
         Verdict.ACCEPTED: Findings(proved=shown) if proved else Findings(undecided=shown),
         Verdict.REJECTED: Findings(broken=(f"the record of {of} in {file} was rejected",)),

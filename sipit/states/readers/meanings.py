@@ -15,7 +15,7 @@ from proofs.errors import InvalidInput
 from sipit.models import LanguageModel
 from sipit.observations.halves import HALVES, Half, returned_by_matrix
 from sipit.observations.norms import input_norms, norms_of_input
-from sipit.observations.sites import without_mean
+from sipit.observations.sites import without_mean, without_mean_by_chance
 from sipit.observations.value_bias import values_without_bias
 from sipit.states.readers.contents import Place
 
@@ -35,8 +35,11 @@ def other_meaning(
         Unsupported: the model has no such half.
     """
     site, layer = place
-    if program == HOOKS and site in HALVES:
-        return _CENTRED if without_mean(torch.cat(list(arrays))) else None
+    if program == HOOKS and site in {*HALVES, "residual", "centred"}:
+        rows = torch.cat(list(arrays))
+        doubtful = without_mean(rows) and (site in HALVES or without_mean_by_chance(rows))
+        other = "that with its mean left in" if site == "centred" else _CENTRED
+        return other if doubtful else None
     if program not in (HOOKS, LLAMA_CPP) or site not in {"attention-out", "mlp-out", "normed", "values"}:
         return None
     if model is None:

@@ -19,7 +19,7 @@ from sipit.models.network import Layer, Network
 from sipit.models.refusals import Refusals
 from sipit.observations.halves import halves_of
 from sipit.observations.readers import AtModule, Reader, first_tensor
-from sipit.observations.sites import without_mean
+from sipit.observations.sites import without_mean, without_mean_by_chance
 from sipit.observations.unrotated import turns_keys
 from sipit.states.readers.companions import Companions
 from sipit.states.readers.containers import NUMBER, Container, Stored, check_numbers
@@ -46,6 +46,7 @@ _LLAMA_CPP = (
     (rf"Vcur-({NUMBER})", "values", 0),
 )
 _LLAMA_CPP_KEYS = r"Kcur-\d+"  # before or behind the rotary embedding, of which the name says nothing
+_FIRST = {"last_hidden_state", "args"}  # in a path: the first of what is returned, and what a call is given in order
 _HEADS = {"keys", "keys-unrotated", "values"}  # sites with an axis of heads
 # Names that can mean two things, and which.
 _TWO_READINGS = (
@@ -110,13 +111,13 @@ def _read(
             token_ids = companions.ids_of(arrays, container)
         except InvalidInput as error:
             amiss[tensor.name] = error
-        place = _centred(place, arrays) if origin == HOOKS else place
-        if place in places:
-            raise InvalidInput(
-                f"Expected one tensor for each place, but {container.path} has two for {place}, one of them "
-                f"{tensor.name!r}; remove one."
-            )
-        places[place], names[place] = tuple(rows.flatten(1) for rows in arrays), tensor.name
+        for meant in _centred(place, arrays) if origin == HOOKS else [place]:
+            if meant in places:
+                raise InvalidInput(
+                    f"Expected one tensor for each place, but {container.path} has two for {meant}, one of them "
+                    f"{tensor.name!r}; remove one."
+                )
+            places[meant], names[meant] = tuple(rows.flatten(1) for rows in arrays), tensor.name
 
     def check(place: Place) -> None:
         if names[place] in amiss:
@@ -186,7 +187,7 @@ def _sides(parts: list[str]) -> Iterator[tuple[list[str], str]]:
     """What a path may be: that of a module, or with a side of one behind it, and the first of what it has there."""
     yield parts, "output"
     last = max((at for at, part in enumerate(parts) if part in {"input", "output"}), default=0)
-    behind = parts[last + 1 :]
+    behind = [part for part in parts[last + 1 :] if part not in _FIRST]
     if last and all(part.isdigit() for part in behind) and behind[:1] in ([], ["0"]):
         yield parts[:last], parts[last]
 
@@ -262,8 +263,12 @@ def _returns(model: LanguageModel, module: Any, reader: Reader) -> bool:
     return len(returned) == len(taken) == 1 and torch.equal(returned[0], taken[0])
 
 
-def _centred(place: Place, arrays: Sequence[torch.Tensor]) -> Place:
-    """The same, or `centred` where every row of the stream has mean 0, as TransformerLens makes it by default."""
-    if place.site != "residual":
-        return place
-    return Place("centred", place.layer) if without_mean(torch.cat(list(arrays))) else place
+def _centred(place: Place, arrays: Sequence[torch.Tensor]) -> list[Place]:
+    """The same, or `centred` where every row of the stream has mean 0, as TransformerLens makes it by default.
+
+    Both where so few rows may have it by chance: which is then refused, whichever is read.
+    """
+    if place.site != "residual" or not without_mean(rows := torch.cat(list(arrays))):
+        return [place]
+    centred = Place("centred", place.layer)
+    return [place, centred] if without_mean_by_chance(rows) else [centred]

@@ -73,6 +73,7 @@ def read_place(path: Path, contents: Contents, observation: Observation) -> tupl
     Raises:
         InvalidInput: no such place in the file, or several and none was named, or those that are read together, or
             the token ids, are not of the same rows.
+        Unsupported: a program's name for a part of a block that the model does not have.
     """
     places = contents.places
     if UNPLACED in places:
