@@ -104,12 +104,8 @@ def test_noise_that_is_not_known_is_not_above_the_margin(noise: float | None, ma
 @pytest.mark.parametrize(("verdict", "proved"), [(Verdict.UNDECIDED, False), (Verdict.REFUTED, True)])
 def test_a_network_of_no_class_may_still_be_refuted(verdict: Verdict, proved: bool):
     """By a witness of its own, or by prompts that collide; that no class is proved is no proof."""
-    shown = {
-        "claim": "It is so.",
-        "kind": "regularity",
-        "facts": {"regularity": str(UNPROVED)},
-        "verdict": str(verdict),
-    }
+    facts = {"regularity": str(UNPROVED)}
+    shown = {"claim": "It is so.", "kind": "regularity", "facts": facts, "verdict": str(verdict)}
     (chapter,) = chapters_of(Record("verify", Verdict.ACCEPTED, {**shown, "of": "check", "reason": "of a line"}))
     assert bool(chapter.findings.proved) is proved is not bool(chapter.findings.undecided)
     families = [{"kind": "repeated tokens"}] if proved else []
