@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -32,7 +33,7 @@ MOST_TERMS, MOST_BITS = 8, 512  # of a number that is followed; a longer one is 
 SMALL, LARGEST_FACTOR = 20, 160  # bits of factors that are found in any number, and of one that can be factored at all
 PRODUCT, WORD = 4.0, 128  # microseconds that a product of two terms takes for each word of the result, of so many bits
 SMOOTH, FACTOR = 25.0, 40.0  # and the search for small factors for each bit; a factor of b bits: FACTOR 2^(b / 12)
-_left: ContextVar[list[float] | None] = ContextVar("microseconds of exact algebra that are left", default=None)
+_purse: ContextVar["_Purse | None"] = ContextVar("what is left to pay for exact algebra", default=None)
 
 
 class TooLong(Exception):
@@ -42,18 +43,26 @@ class TooLong(Exception):
 @contextmanager
 def at_most(microseconds: float) -> Generator[None]:
     """Inside, exact algebra that takes longer in all raises TooLong; by a tariff, so that it always does or never."""
-    token = _left.set([microseconds])
+    token = _purse.set(_Purse(microseconds, {}))
     try:
         yield
     finally:
-        _left.reset(token)
+        _purse.reset(token)
+
+
+@dataclass(slots=True)
+class _Purse:
+    """What is left to pay, in microseconds, and the roots that were paid for."""
+
+    left: float
+    roots: "dict[flint.fmpq, Surd]"
 
 
 def _pay(microseconds: float) -> None:
-    left = _left.get()
-    if left is not None:
-        left[0] -= microseconds
-        if left[0] < 0:
+    purse = _purse.get()
+    if purse is not None:
+        purse.left -= microseconds
+        if purse.left < 0:
             raise TooLong("its sums of square roots take more time than the limit allows; raise it")
 
 
@@ -148,32 +157,35 @@ ZERO, UNKNOWN, MASKED = Surd({}), Surd(None), Surd(None, masked=True)
 def reciprocal_root(value: flint.fmpq) -> Surd:
     """value^(-1/2) for a positive rational, as a rational times the root of a squarefree integer.
 
-    It is paid in full where factors are remembered too: what was computed before must not decide what is too long.
+    Within `at_most` each is paid once: what was computed before that must not decide what is too long.
     """
+    purse = _purse.get()
+    if purse is None:
+        return _remembered_root(value)
+    if value not in purse.roots:
+        purse.roots[value] = _root(value)
+    return purse.roots[value]
+
+
+@functools.lru_cache(maxsize=4096)
+def _remembered_root(value: flint.fmpq) -> Surd:
+    return _root(value)
+
+
+def _root(value: flint.fmpq) -> Surd:
     product = value.p * value.q
     if product.bit_length() > MOST_BITS:
         return UNKNOWN
     _pay(SMOOTH * product.bit_length())
     exponents: Counter[int] = Counter()
-    for factor, exponent in _smooth(product):
+    for factor, exponent in product.factor_smooth(SMALL):
         if not factor.is_prime() and factor.bit_length() > LARGEST_FACTOR:
             return UNKNOWN
         _pay(FACTOR * 2 ** (factor.bit_length() / 12))
-        exponents.update({int(prime): int(power * exponent) for prime, power in _primes(factor)})
+        exponents.update({int(prime): int(power * exponent) for prime, power in factor.factor()})
     radicand = math.prod(prime for prime, exponent in exponents.items() if exponent % 2)
     # sqrt(n / d) = sqrt(n d) / d, and 1 / sqrt(v) = sqrt(v) / v
     return Surd({(0, radicand): (product // radicand).isqrt() / (value.q * value)})
-
-
-@functools.lru_cache(maxsize=4096)
-def _smooth(number: flint.fmpz) -> list[tuple[flint.fmpz, int]]:
-    """Small factors, and what is left of a number."""
-    return number.factor_smooth(SMALL)
-
-
-@functools.lru_cache(maxsize=4096)
-def _primes(number: flint.fmpz) -> list[tuple[flint.fmpz, int]]:
-    return number.factor()
 
 
 class Surds(ObjectArithmetic):

@@ -271,8 +271,9 @@ def test_a_place_of_the_file_is_held_against_the_layer_that_is_named(whole, tmp_
     prompts = prompts_file(tmp_path)
     rows = plain_states(module)
     if command == "leak":  # which tells prompts by others
-        prompts.write_text(2 * prompts.read_text())
-        rows = torch.stack([rows, rows])
+        other = IDS[::-1]
+        prompts.write_text(prompts.read_text() + json.dumps({"token_ids": other}) + "\n")
+        rows = torch.stack([rows, plain_states(module, other)])
     elif command == "certify":
         prompts.write_text(prompts.read_text() + '{"token_ids": [5, 6]}\n')
     save_file({"model.layers.0.output.0": rows.contiguous()}, file)
