@@ -30,19 +30,18 @@ def confirmed(verifier: Verifier, working: list[int], position: int) -> Generato
     prefix = verifier.prefix
     if not isinstance(prefix, PackedPrefix) or prefix.plain:
         return True
-    if prefix.tried.agrees and (yield from _unmoved(verifier, working, position)):
+    if working:  # whatever ran packed is left behind, keys and values too
+        yield Drafts(0, torch.tensor([working], device=verifier.model.device), apart=True)
+        prefix.keep(0)
+    if prefix.tried.agrees and (yield from _unmoved(verifier, position, _NEAREST if working else _FIRST)):
         return True
     prefix.tried.agrees, prefix.plain = False, True
     verifier.forget(position)
     return False
 
 
-def _unmoved(verifier: Verifier, working: list[int], position: int) -> Generator[Wanted, torch.Tensor, bool]:
+def _unmoved(verifier: Verifier, position: int, count: int) -> Generator[Wanted, torch.Tensor, bool]:
     """Whether some of the candidates tested at a position say the same in rows of their own."""
-    if working:
-        yield Drafts(0, torch.tensor([working], device=verifier.model.device), apart=True)
-        verifier.prefix.keep(0)
-    count = _NEAREST if working else _FIRST
     for chosen in (verifier.nearest(position, count), verifier.spread(position, count)):
         states = yield Candidates(torch.full_like(chosen, position), chosen, apart=True)
         if not verifier.unmoved(position, chosen, states):

@@ -117,7 +117,8 @@ class Network:
         state: list[torch.Tensor] = []
         with torch.inference_mode(), self.reading(state.append, memory):
             output = self.body(input_ids=token_ids, **arguments)
-        return state[0] if state else output[0], self.model.abilities.memory_in(output)
+        states = (state[0] if state else output[0]).to(self.model.device)
+        return states, self.model.abilities.memory_in(output)
 
     def run_embeddings(
         self,
@@ -169,9 +170,9 @@ class Network:
             with self.reading(end, memory):
                 output = self.body(input_ids=token_ids, **arguments)
             if self.layer == "final":
-                return _of_tokens(output[0], token_ids)
-        except Reached:
-            return _of_tokens(state[0], token_ids)
+                return _of_tokens(output[0], token_ids).to(self.model.device)
+        except Reached:  # on the device of its block
+            return _of_tokens(state[0], token_ids).to(self.model.device)
         except torch.OutOfMemoryError:
             raise InvalidInput(
                 f"Expected {token_ids.numel()} tokens to fit into memory, but the device ran out of it; "

@@ -1,7 +1,8 @@
 """How far a run in float64 errs, where nothing more exact runs beside it.
 
-The library casts norms, tables and softmax of some classes to float32 inside a float64 run, and leaves others alone. So
-it is watched which types a run makes tensors of; the least exact of them is what its blocks are perturbed by.
+The library casts norms and softmax of some classes to float32 inside a float64 run, and leaves others alone. So it is
+watched which types a run makes of its tokens; the least exact of them is what its blocks are perturbed by. Tables of
+positions, such as Falcon's biases in bfloat16, are what the network is, and no error of the run.
 """
 
 from typing import Any
@@ -21,8 +22,9 @@ PERTURBED = 4  # runs of a prompt, each with other perturbations
 def unit_within(network: Network) -> float:
     """The rounding unit of the least exact type in which a run makes numbers."""
     model = network.model
-    with _TypesSeen() as seen:
-        network.anew().run(model.first_ids(min(TRIED, model.limit or TRIED)))
+    ids = model.first_ids(min(TRIED, model.limit or TRIED))
+    with _TypesSeen(ids) as seen:
+        network.anew().run(ids)
     return rounding_unit(*seen.types, device=model.device)
 
 
@@ -42,13 +44,22 @@ def float64_errors(network: Network, token_ids: torch.Tensor, unit: float) -> to
 
 
 class _TypesSeen(TorchDispatchMode):
-    """While it is entered, remembers the floating types of all tensors that are made."""
+    """While it is entered, remembers the floating types of all tensors that are made of some tensor."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: torch.Tensor) -> None:
         super().__init__()
         self.types: set[torch.dtype] = set()
+        self._made = {_place(first): first}  # which are kept, so that no other takes their place
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        self.types |= {one.dtype for one in tree_leaves(made) if torch.is_tensor(one) and one.is_floating_point()}
-        return made
+        found = func(*args, **(kwargs or {}))
+        given = filter(torch.is_tensor, tree_leaves((args, kwargs)))
+        if any(_place(one) in self._made for one in given):
+            made = [one for one in tree_leaves(found) if torch.is_tensor(one)]
+            self._made |= {_place(one): one for one in made}
+            self.types |= {one.dtype for one in made if one.is_floating_point()}
+        return found
+
+
+def _place(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

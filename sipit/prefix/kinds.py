@@ -73,11 +73,11 @@ class RecomputedPrefix:
 
     def candidates(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         """See `Prefix.candidates`."""
-        width = self.network.width
+        width, model = self.network.width, self.network.model
         length = int(positions.max()) + 1
         states: list[torch.Tensor] = []
-        # An MLP is about 4 d wide, a gated one twice; states and projections come on top.
-        for rows in chunks(len(positions), 16 * length * width * self.network.model.dtype.itemsize):
+        # An MLP is about 4 d wide, a gated one twice; states and projections come on top, and what is observed.
+        for rows in chunks(len(positions), length * (16 * model.width + width) * model.dtype.itemsize):
             at, token = positions[rows], token_ids[rows]
             longest = int(at.max()) + 1
             ids = torch.zeros(len(at), longest, dtype=torch.long, device=token.device)

@@ -91,7 +91,7 @@ def extend_together(parts: Sequence[Drafts]) -> list[torch.Tensor]:
     starts, lengths = [start for _, start, _ in parts], [drafts.shape[1] for *_, drafts in parts]
     if len(parts) > 1 and tried.agrees and max(lengths) <= room_behind(model, max(starts)):
         compared = compared_drafts(tried, starts, lengths)
-        plain = {number: parts[number][0].extend(*parts[number][1:]) for number, _ in compared.asked}
+        plain = {number: parts[number][0].extend(*parts[number][1:]) for number in {one for one, _ in compared.asked}}
         states = _run_drafts(parts)
         same = [tried.same(plain[number], states[number], model.dtype, those) for number, those in compared.asked]
         if compared.entered(tried, same):
