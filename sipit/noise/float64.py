@@ -1,8 +1,8 @@
 """How far a run in float64 errs, where nothing more exact runs beside it.
 
-The library casts norms and softmax of some classes to float32 inside a float64 run, and leaves others alone. So it is
-watched which types a run makes of its tokens; the least exact of them is what its blocks are perturbed by. Tables of
-positions, such as Falcon's biases in bfloat16, are what the network is, and no error of the run.
+The library casts norms, tables and softmax of some classes to float32 inside a float64 run, and leaves others alone. So
+it is watched which types a run makes tensors of; the least exact of them is what its blocks are perturbed by. A table
+in a half type that no token enters, such as Falcon's biases, is what the network is, and no error of the run.
 """
 
 from typing import Any
@@ -44,20 +44,20 @@ def float64_errors(network: Network, token_ids: torch.Tensor, unit: float) -> to
 
 
 class _TypesSeen(TorchDispatchMode):
-    """While it is entered, remembers the floating types of all tensors that are made of some tensor."""
+    """While it is entered, remembers the floating types of all tensors that are made: half types where of `first`."""
 
     def __init__(self, first: torch.Tensor) -> None:
         super().__init__()
         self.types: set[torch.dtype] = set()
-        self._made = {_place(first): first}  # which are kept, so that no other takes their place
+        self._of_it = {_place(first): first}  # which are kept, so that no other takes their place
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
-        given = filter(torch.is_tensor, tree_leaves((args, kwargs)))
-        if any(_place(one) in self._made for one in given):
-            made = [one for one in tree_leaves(found) if torch.is_tensor(one)]
-            self._made |= {_place(one): one for one in made}
-            self.types |= {one.dtype for one in made if one.is_floating_point()}
+        made = [one for one in tree_leaves(found) if torch.is_tensor(one)]
+        of_it = any(_place(one) in self._of_it for one in tree_leaves((args, kwargs)) if torch.is_tensor(one))
+        if of_it:
+            self._of_it |= {_place(one): one for one in made}
+        self.types |= {one.dtype for one in made if one.is_floating_point() and (of_it or one.dtype.itemsize > 2)}
         return found
 
 

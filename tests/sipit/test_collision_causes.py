@@ -10,7 +10,9 @@ import sipit
 from sipit.collisions.causes import Cause, StandAlone, explain, window_reach
 from sipit.models.copies import in_dtype
 from sipit.models.network import Network
+from sipit.models.tiny import drawn_module, tiny_config
 from sipit.noise.float64 import float64_errors, unit_within
+from tests.sipit.cases import language_model
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,14 @@ def test_float64_errs_by_the_least_exact_type_within_and_by_as_much_as_is_said(f
     errors = (Network(model, 2).run(ids[None])[0].double() - network.run(ids[None])[0]).norm(dim=1)
     said = float64_errors(network, ids, torch.finfo(torch.float32).eps)
     assert (errors <= said).all() and (said <= 100 * errors).all()
+
+
+@pytest.mark.parametrize("alibi", [False, True])
+def test_a_table_in_a_half_type_is_the_network_and_no_error_of_it(alibi):
+    config = tiny_config("falcon")
+    config.alibi = alibi  # a table in bfloat16, in whatever type it runs
+    model = in_dtype(language_model(drawn_module(config, seed=0)), torch.float64)
+    assert unit_within(Network(model, 2)) == torch.finfo(torch.float32).eps
 
 
 def test_the_reference_holds_the_same_weights(models):

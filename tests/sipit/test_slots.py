@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 import sipit
 from sipit.models.network import Network
 from sipit.models.tiny import drawn_module, tiny_config
+from sipit.observations.network import observed_network
+from sipit.observations.observation import Observation
 from sipit.prefix import packed
 from sipit.prefix.choice import prefix_opener, single_opener
 from sipit.prefix.compared import Shifted, Tried
@@ -147,6 +149,35 @@ def test_not_found_rests_on_plain_runs(sees, place, monkeypatch):
     monkeypatch.setattr("sipit.prefix.packed._run_candidates", wrong)
     monkeypatch.setattr("sipit.inversion.first_states.SMALLEST", 8192)
     assert sipit.invert(model, states, policy="exhaustive", tolerance=1e-5)[0].token_ids == prompt
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_keys_that_ran_packed_are_left_behind_whoever_gave_packing_up(given_up, monkeypatch):
+    """A draft whose states are right and whose values are not, beside a prompt whose comparison fails later or not."""
+    model, prompts = tiny("llama"), [[3 + 7 * at for at in range(6)], [5 + 11 * at for at in range(6)]]
+    states, run, done = sipit.capture(model, prompts, layer=2), packed._run_drafts, []
+
+    def wrong(parts):
+        found, (prefix, start, _) = run(parts), parts[0]
+        if not done and start == 2:
+            done.append(start)
+            for layer in prefix._cache.layers:
+                layer.values = layer.values + torch.randn_like(layer.values) * layer.values.std()
+            prefix.tried.agrees = not given_up
+        return found
+
+    monkeypatch.setattr("sipit.prefix.packed._run_drafts", wrong)
+    assert [found.token_ids for found in sipit.invert(model, states, policy="exhaustive", tolerance=1e-5)] == prompts
+    assert done
+
+
+@pytest.mark.parametrize("observe", ["residual", "experts"])
+def test_memory_of_runs_anew_is_that_of_the_model_whatever_is_observed(observe, monkeypatch):
+    model, asked = tiny("mixtral"), []
+    network = observed_network(model, Observation.of(observe, 1))
+    monkeypatch.setattr("sipit.prefix.kinds.chunks", lambda count, row: asked.append(row) or [slice(0, count)])
+    RecomputedPrefix(network).candidates(torch.tensor([3]), torch.tensor([7]))
+    assert asked[0] >= 4 * 16 * model.width * model.dtype.itemsize
 
 
 @given(
