@@ -120,10 +120,7 @@ class Diagnostician:
         found = self._inner(inner, claimed, known)
         if claimed is not None and not found.consistent and bool(present.all()):
             found = self._undisguised(found, inner, claimed)
-        if not ends.rows:
-            return found
-        whole = replace(found, rows=len(rows), skipped=found.skipped + ends.front)
-        return whole if found.padding is not None else replace(whole, padding=ends)
+        return found.between(ends) if ends.rows else found
 
     def _undisguised(self, found: Diagnosis, rows: torch.Tensor, claimed: Layer) -> Diagnosis:
         """What was found, or what is behind a disguise of the states of that layer."""

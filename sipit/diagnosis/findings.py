@@ -1,6 +1,6 @@
 """What a diagnosis comes to: its cause, where and how the rows were explained, and the findings in words."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -119,6 +119,24 @@ class Diagnosis:
         if not self.complete:
             return Verdict.UNDECIDED
         return Verdict.AMBIGUOUS if self.shared else Verdict.RECOVERED
+
+    @property
+    def first_run(self) -> int:
+        """How many of the verified rows are those of the first run: `chunks` are runs of their own behind it."""
+        return min([self.verified, *(chunk.row - self.skipped for chunk in self.chunks)])
+
+    def between(self, ends: PaddingFound) -> "Diagnosis":
+        """The same of these rows between empty ones: whatever numbers a row is moved together."""
+        front = ends.front
+        return replace(
+            self,
+            rows=self.rows + ends.rows,
+            skipped=self.skipped + front,
+            padding=ends.around(self.padding),
+            chunks=tuple(replace(chunk, row=chunk.row + front) for chunk in self.chunks),
+            order=None if self.order is None else tuple(row + front for row in self.order),
+            tried=tuple(replace(one, skipped=one.skipped + front) for one in self.tried),
+        )
 
     def sentences(self) -> list[str]:
         """The findings in words, only what was verified."""

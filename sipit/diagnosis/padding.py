@@ -24,7 +24,17 @@ class PaddingFound:
         where = f"{self.front} rows in front and {self.behind} behind"
         if self.kind is None:
             return f"Not explained: {where}."
+        if self.rows < self.front + self.behind:
+            return f"Padding: of {where}, {self.rows} are {self.kind}; the others are not explained."
         return f"Padding: {where} are {self.kind}."
+
+    def around(self, inner: "PaddingFound | None") -> "PaddingFound":
+        """These rows, which are explained, with those between them and the prompt."""
+        if inner is None:
+            return self
+        kind = self.kind if inner.kind is None else f"{self.kind}, or {inner.kind}"
+        front, behind = self.front + inner.front, self.behind + inner.behind
+        return PaddingFound(front, behind, self.rows + inner.rows, kind, inner.token_id)
 
 
 def empty_rows(present: torch.Tensor) -> PaddingFound:

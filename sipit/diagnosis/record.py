@@ -63,7 +63,7 @@ def diagnosis_record(
             model,
             seed=seed,
             arithmetic=_arithmetic(diagnostician),
-            lengths=map(_first_run, found),
+            lengths=[len(one.start.known) + one.first_run for one in found],
         ),
         seconds=watch.seconds,
     )
@@ -89,11 +89,6 @@ def _held(one: Diagnosis, value: float) -> Tolerance:
         return Tolerance(value, "measured", told)
     told = f"the noise of {one.arithmetic} on short prompts, in the distance of directions"
     return Tolerance(value, "measured", told, damped=True)
-
-
-def _first_run(diagnosis: Diagnosis) -> int:
-    """How many tokens the first run of a prompt had, as far as it was recomputed."""
-    return len(diagnosis.start.known) + min([diagnosis.verified, *(chunk.row for chunk in diagnosis.chunks)])
 
 
 def _text(model: LanguageModel, diagnosis: Diagnosis) -> str | None:

@@ -11,6 +11,7 @@ values rounded to the nearest, if the answer shows that they were; else it is tw
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -41,8 +42,19 @@ _NOT_TRIED = (
 )
 _IF_NEAREST = "fits if values were rounded to the nearest when stored; the budget ended before others were tried"
 
-_FITS = frozenset({Outcome.RECOVERED, Outcome.AMBIGUOUS})
+FITS = frozenset({Outcome.RECOVERED, Outcome.AMBIGUOUS})
 
+
+class Answered(Protocol):
+    """An answer for a prompt, from all of its states or from some."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it comes to."""
+        ...
+
+
+Answer = TypeVar("Answer", bound=Answered)
 Again = Callable[[int, Tolerance, float], Inversion]
 Retry = Callable[[Tolerance], Inversion]
 
@@ -119,7 +131,10 @@ def _otherwise(model: LanguageModel, alone: States, found: Inversion, shown: boo
         return found  # nothing is computed
     if _only_rounded(model, alone[0], of, found):
         return _as_rounded(model, alone, of, found, again)
-    return _in_half_types(model, alone, of, found, again) if _nearly_found(found, boxed=bool(of.boxed)) else found
+    if not _nearly_found(found, boxed=bool(of.boxed)):
+        return found
+    other, tried = in_half_types(model, alone, of, again)
+    return _noted(found if other is None else other, tried)
 
 
 def _met_exactly(model: LanguageModel, of: Format, found: Inversion) -> bool:
@@ -144,7 +159,7 @@ def _however_rounded(model: LanguageModel, alone: States, of: Format, found: Inv
     named = any(token.outcome is Outcome.RECOVERED for token in found.tokens)
     if not named and not _nearly_found(found, boxed=True):
         return found
-    retried = _retried(model, alone, of._replace(boxed=ANYHOW), again)
+    retried = retried_as(model, alone, of._replace(boxed=ANYHOW), again)
     if retried is None:
         return found
     _, larger = retried
@@ -160,30 +175,37 @@ def _noted(inversion: Inversion, note: str) -> Inversion:
 
 def _as_computed(model: LanguageModel, alone: States, found: Inversion, again: Retry) -> Inversion:
     """The answer for rows taken as they are, if it is one token everywhere; else `found`."""
-    retried = _retried(model, alone, Format(model.dtype, model.dtype), again)
+    retried = retried_as(model, alone, Format(model.dtype, model.dtype), again)
     if retried is None or retried[1].outcome is not Outcome.RECOVERED:
         return found
     tolerance, other = retried
     return _noted(other, f"Not rounded when stored: all of it is met within {tolerance.value:.1e} as it stands.")
 
 
-def _retried(model: LanguageModel, alone: States, of: Format, again: Retry) -> tuple[Tolerance, Inversion] | None:
+def retried_as(
+    model: LanguageModel, alone: States, of: Format, again: Callable[[Tolerance], Answer], *, damped: bool | None = None
+) -> tuple[Tolerance, Answer] | None:
     """The tolerance of a format and the answer with it; None where there is none."""
     try:
-        tolerance = derive_tolerance(model, alone, formats=of)
+        tolerance = derive_tolerance(model, alone, damped=damped, formats=of)
     except (InvalidInput, Unsupported):
         return None
     return tolerance, again(tolerance)
 
 
-def _in_half_types(model: LanguageModel, alone: States, of: Format, found: Inversion, again: Retry) -> Inversion:
-    """The answer for rows as computed in a coarser half type; else `found`, with what was tried."""
+def in_half_types(
+    model: LanguageModel, alone: States, of: Format, again: Callable[[Tolerance], Answer], *, damped: bool | None = None
+) -> tuple[Answer | None, str]:
+    """The answer for rows as computed in a coarser half type (None: nothing fits in one), and what was tried in words.
+
+    `damped` is as for `derive_tolerance`.
+    """
     coarser = [(name, half) for name, half in HALVES.items() if torch.finfo(half).eps > torch.finfo(of.computed).eps]
     said: list[str] = []
     for name, dtype in sorted(coarser, key=lambda one: torch.finfo(one[1]).eps):
         other_format = of._replace(computed=dtype, stored=dtype if of.boxed else of.stored)
         try:
-            tolerance = derive_tolerance(model, alone, formats=other_format)
+            tolerance = derive_tolerance(model, alone, damped=damped, formats=other_format)
         except InvalidInput:
             said.append(f"{name} (its noise drowns what tells tokens apart)")
             continue
@@ -191,14 +213,24 @@ def _in_half_types(model: LanguageModel, alone: States, of: Format, found: Inver
             said.append(f"{name} (in which this model cannot be recomputed)")
             continue
         other = again(tolerance)
-        if other.outcome in _FITS:
+        if other.outcome in FITS:
             first = f"Nothing fits as computed in {name_of(of.computed)}"
-            note = f"{first}; as computed in {name}, with the tolerance for that ({tolerance.value:.1e}), this does."
-            return _noted(other, note)
+            return other, (
+                f"{first}; as computed in {name}, with the tolerance for that ({tolerance.value:.1e}), this does."
+            )
         ended = other.outcome is Outcome.BUDGET_EXHAUSTED
         said.append(f"{name} (the time budget ended)" if ended else name)
-    tried = f" Tried as computed in {', '.join([name_of(of.computed), *said])}." if said else ""
-    return _noted(found, tried.strip())
+    return None, f"Tried as computed in {', '.join([name_of(of.computed), *said])}." if said else ""
+
+
+def perhaps_rounded(model: LanguageModel, rows: torch.Tensor, of: Format) -> bool:
+    """Whether half-type rows of so many coordinates may have been computed in the model's own type."""
+    return (
+        of.computed == of.stored
+        and not of.boxed
+        and torch.finfo(model.dtype).eps < torch.finfo(of.stored).eps / 2
+        and int((rows != 0).sum(1).min()) >= _MANY
+    )
 
 
 def _only_rounded(model: LanguageModel, rows: torch.Tensor, of: Format, found: Inversion) -> bool:
@@ -206,33 +238,34 @@ def _only_rounded(model: LanguageModel, rows: torch.Tensor, of: Format, found: I
 
     What was computed in the half type lies farther off in some of many coordinates.
     """
-    settled = [token for token in found.tokens if token.outcome in _FITS]
+    settled = [token for token in found.tokens if token.outcome in FITS]
     residuals = [token.residual for token in settled if token.residual is not None]
-    moved = torch.finfo(of.stored).eps / 2
     return (
         found.outcome is not Outcome.RECOVERED
-        and of.computed == of.stored
-        and not of.boxed
-        and torch.finfo(model.dtype).eps < moved
-        and int((rows != 0).sum(1).min()) >= _MANY
+        and perhaps_rounded(model, rows, of)
         and bool(residuals)
-        and max(residuals) <= moved
+        and max(residuals) <= torch.finfo(of.stored).eps / 2
     )
 
 
 def _as_rounded(model: LanguageModel, alone: States, of: Format, found: Inversion, again: Retry) -> Inversion:
     """The answer for rows computed in the model's type and rounded when stored, if all of it fits; else `found`."""
     rounded = Format(model.dtype, model.dtype, boxed=NEAREST)
-    retried = _retried(model, alone, rounded, again)
+    retried = retried_as(model, alone, rounded, again)
     if retried is None:
         return found
     tolerance, other = retried
     if not shown_to_the_nearest(other, alone[0], tolerance):
         other = _however_rounded(model, alone, rounded, other, again)
-    if other.outcome not in _FITS:
-        return found
-    note = f"As computed in {name_of(model.dtype)} and rounded to {name_of(of.stored)} when stored, all of it fits"
-    return _noted(other, f"{note} within {tolerance.value:.1e} of what would be stored alike.")
+    return _noted(other, fits_as_rounded(model, of, tolerance)) if other.outcome in FITS else found
+
+
+def fits_as_rounded(model: LanguageModel, of: Format, tolerance: Tolerance) -> str:
+    """That rows fit as computed in the model's own type and rounded when stored, in words."""
+    return (
+        f"As computed in {name_of(model.dtype)} and rounded to {name_of(of.stored)} when stored, all of it fits within "
+        f"{tolerance.value:.1e} of what would be stored alike."
+    )
 
 
 def _nearly_found(inversion: Inversion, *, boxed: bool) -> bool:
@@ -244,5 +277,10 @@ def _nearly_found(inversion: Inversion, *, boxed: bool) -> bool:
     first = missed[0] if boxed and missed else inversion.tokens[0]
     if first.outcome is not Outcome.NOT_FOUND or first.residual is None:
         return False
-    clear = first.margin is None or clearly_farther(first.margin, first.residual, 0.0)
-    return first.residual <= (_LARGEST_CLEAR_RESIDUAL if clear else _LARGEST_CROWDED_RESIDUAL)
+    return nearer_than_chance(first.residual, first.margin)
+
+
+def nearer_than_chance(residual: float, margin: float | None) -> bool:
+    """Whether the nearest candidate comes much nearer than chance would bring one; `margin` is that of the next."""
+    clear = margin is None or clearly_farther(margin, residual, 0.0)
+    return residual <= (_LARGEST_CLEAR_RESIDUAL if clear else _LARGEST_CROWDED_RESIDUAL)

@@ -15,7 +15,7 @@ The answer is the nearest prompt, with its residual and the nearest alternatives
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,12 +23,21 @@ import torch
 
 from proofs.errors import InvalidInput
 from sipit.inversion.budget import check_budget
+from sipit.inversion.formats import (
+    FITS,
+    fits_as_rounded,
+    in_half_types,
+    nearer_than_chance,
+    perhaps_rounded,
+    retried_as,
+)
 from sipit.inversion.outcome import Outcome, or_several, overall
 from sipit.inversion.partial_search import CLASS, Segment, SegmentSearch
+from sipit.inversion.prefixes import expect_prefixes_as_alone
 from sipit.models import LanguageModel
 from sipit.models.length import whole_length
 from sipit.noise.stored_steps import ANYHOW, box_around
-from sipit.noise.tolerance import Tolerance, derive_tolerance, format_of
+from sipit.noise.tolerance import Format, Tolerance, derive_tolerance, format_of
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
 from sipit.record import Progress
@@ -41,7 +50,7 @@ class PartialInversion:
 
     `given` are the positions of the tokens that were known; `budget` (null in a record where it has no end) and
     `seconds` are of the wall clock. `matches_truth` is of the tokens that were settled, `nearest_matches_truth` of the
-    nearest prompt, verified or not.
+    nearest prompt, verified or not. `note` says in which other number formats the rows were tried.
     """
 
     outcome: Outcome
@@ -55,6 +64,7 @@ class PartialInversion:
     arithmetic: str
     matches_truth: bool | None = None
     nearest_matches_truth: bool | None = None
+    note: str | None = None
 
     @property
     def token_ids(self) -> list[int | None]:
@@ -65,7 +75,7 @@ class PartialInversion:
 
     @property
     def tested(self) -> int:
-        """Prompts that were run and compared."""
+        """Prompts that were run and compared, in the number format of the answer."""
         return sum(segment.tested for segment in self.segments)
 
     def to_json(self) -> dict[str, Any]:
@@ -75,6 +85,7 @@ class PartialInversion:
         far = first.residual is None or first.residual > UNRELATED
         if others and first.outcome is Outcome.NOT_FOUND and far:
             explanation = or_several(explanation)
+        explanation = " ".join(filter(None, (explanation, self.note)))
         budget = self.budget if math.isfinite(self.budget) else None
         return {
             **asdict(self), "budget": budget, "token_ids": self.token_ids, "tested": self.tested,
@@ -149,20 +160,37 @@ def invert_rows(
     (rows,) = states
     _check(model, rows, at, given)
     check_budget(budget)
-    allowed = Tolerance.asked(tolerance)
+    allowed, of = Tolerance.asked(tolerance), format_of(rows, states.manifest)
+    asked = allowed is not None
     if allowed is None:
-        allowed = derive_tolerance(model, states, damped=False, formats=format_of(rows, states.manifest))
-    box = box_around(rows, ANYHOW if allowed.boxed else 0)  # a few rows do not say how they were rounded
+        allowed = derive_tolerance(model, states, damped=False, formats=of)
     started = time.monotonic()
+
+    def search(tolerance: Tolerance) -> PartialInversion:
+        return _searched(model, states, at, given, tolerance, budget, started, progress)
+
+    found = search(allowed)
+    return found if asked else _in_other_formats(model, states, of, found, search)
+
+
+def _searched(
+    model: LanguageModel, states: States, at: list[int], given: dict[int, int], allowed: Tolerance, budget: float,
+    started: float, progress: Progress | None,
+) -> PartialInversion:  # fmt: skip
+    """The nearest prompt, held against one tolerance; the budget counts from when the first try `started`."""
+    (rows,) = states
+    box = box_around(rows, ANYHOW if allowed.boxed else 0)  # a few rows do not say how they were rounded
     prompt: list[int] = []
     segments: list[Segment] = []
     with whole_length(at[-1] + 1):
         network = observed_network(model, states.observation)
-        search = SegmentSearch(network, allowed.value, started + budget, segments=len(at))
+        search = SegmentSearch(network, allowed, started + budget, segments=len(at))
         for number, (row, position) in enumerate(zip(rows, at, strict=True)):
             fixed = [given.get(index) for index in range(len(prompt), position + 1)]
             found = search.segment(prompt, fixed, row, box.at(number))
             segments.append(found if _certain(segments) else _conditional(found))
+            if segments[-1].outcome is Outcome.NOT_FOUND:
+                expect_prefixes_as_alone(network, prompt, at[-1] + 1, allowed.value)
             prompt += segments[-1].token_ids
             if progress is not None:
                 progress(len(prompt), at[-1] + 1)
@@ -177,6 +205,58 @@ def invert_rows(
         tolerance=allowed,
         arithmetic=search.arithmetic,
     )
+
+
+def _in_other_formats(
+    model: LanguageModel,
+    states: States,
+    of: Format,
+    found: PartialInversion,
+    again: Callable[[Tolerance], PartialInversion],
+) -> PartialInversion:
+    """The answer, one that is not found tried in the other formats that `sipit.inversion.formats` tries, saying so.
+
+    Where tokens were given, a coarser format does not tell them from others, and what fits in one is no answer alone.
+    """
+    if not _nearly_found(found, boxed=bool(of.boxed)) or (states.observation.plain and states.layer == 0):
+        return found
+    tries: list[PartialInversion] = []
+
+    def retry(tolerance: Tolerance) -> PartialInversion:
+        tries.append(again(tolerance))
+        return tries[-1]
+
+    other, note = _as_rounded(model, states, of, retry)
+    if other is None:
+        other, note = in_half_types(model, states, of, retry, damped=False)
+    if other is None:
+        ended = any(one.outcome is Outcome.BUDGET_EXHAUSTED for one in tries)
+        outcome = Outcome.BUDGET_EXHAUSTED if ended else found.outcome
+        return replace(found, outcome=outcome, seconds=(tries or [found])[-1].seconds, note=note or None)
+    if found.given:
+        other = replace(other, outcome=Outcome.AMBIGUOUS)
+        note += " Or a token that was given is not the true one."
+    return replace(other, note=note)
+
+
+def _as_rounded(
+    model: LanguageModel, states: States, of: Format, again: Callable[[Tolerance], PartialInversion]
+) -> tuple[PartialInversion | None, str]:
+    """The answer for half-type rows as computed in the model's own type (None: nothing fits so), and that in words."""
+    if not perhaps_rounded(model, states[0], of):
+        return None, ""
+    retried = retried_as(model, states, Format(model.dtype, model.dtype, boxed=ANYHOW), again, damped=False)
+    if retried is None or retried[1].outcome not in FITS:
+        return None, ""
+    return retried[1], fits_as_rounded(model, of, retried[0])
+
+
+def _nearly_found(found: PartialInversion, *, boxed: bool) -> bool:
+    """Whether nothing fits the first row, or any of boxed ones, but a prompt comes much nearer than chance does."""
+    missed = next((one for one in found.segments if one.outcome is Outcome.NOT_FOUND), None)
+    if missed is None or missed.residual is None or not (boxed or missed is found.segments[0]):
+        return False
+    return nearer_than_chance(missed.residual, missed.alternatives[0][1] if missed.alternatives else None)
 
 
 def _check(model: LanguageModel, rows: torch.Tensor, at: list[int], known: dict[int, int]) -> None:

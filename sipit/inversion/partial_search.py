@@ -15,6 +15,7 @@ from sipit.inversion.probes import Probes, trained_probes
 from sipit.inversion.verifier import BESIDE, NEAR
 from sipit.models.network import Network
 from sipit.noise.stored_steps import Box, outside, point
+from sipit.noise.tolerance import Tolerance
 from sipit.observations.near_tokens import NearTokens
 from sipit.observations.network import ObservedNetwork, says_little
 from sipit.prefix.choice import arithmetic_of, single_opener
@@ -36,8 +37,9 @@ class Segment:
     """The tokens first…last, searched for the row observed at `last`.
 
     `residual` is the relative L2 distance of the nearest prompt found (None: infinite); `alternatives` are the next
-    nearest (tokens of the segment, residual). `space` counts the combinations, `tested` those tested; `reason` says
-    what the outcome rests on.
+    nearest (tokens of the segment, residual). `tolerance` is what was allowed: where nothing in the whole space fits,
+    it is raised by as much as rounding is amplified there. `space` counts the combinations, `tested` those tested;
+    `reason` says what the outcome rests on.
     """
 
     first: int
@@ -83,7 +85,7 @@ class _Trials:
 class SegmentSearch:
     """Searches so many segments one behind the other, on one prefix, until a deadline (monotonic seconds)."""
 
-    def __init__(self, network: Network, tolerance: float, deadline: float, *, segments: int) -> None:
+    def __init__(self, network: Network, tolerance: Tolerance, deadline: float, *, segments: int) -> None:
         self.model, self.tolerance, self.deadline = network.model, tolerance, deadline
         self._network, self._near = network, NearTokens(network)
         opener = single_opener(network)
@@ -121,14 +123,18 @@ class SegmentSearch:
             self._descend(trials, template, unknown)
         classes = [trials.best[0][1][index] for index in unknown if trials.best]
         alone = all(len(self.model.members(token)) == 1 for token in classes)
-        return self._answer(len(prompt), trials, space, whole=whole, stands=stands, alone=alone)
+        return self._answer(prompt, trials, space, whole=whole, stands=stands, alone=alone)
 
-    def _answer(self, first: int, trials: _Trials, space: int, *, whole: bool, stands: bool, alone: bool) -> Segment:
-        """What was found; `alone` says that no token that was searched shares its embedding row."""
-        tokens = list(trials.best[0][1]) if trials.best else []
-        settled = whole or stands
-        if fits(trials.nearest, self.tolerance):
-            clear = accepted(trials.nearest, trials.margin, self.tolerance)
+    def _answer(
+        self, prompt: Sequence[int], trials: _Trials, space: int, *, whole: bool, stands: bool, alone: bool
+    ) -> Segment:
+        """What was found behind a prompt; `alone` says that no token that was searched shares its embedding row."""
+        first, tokens = len(prompt), list(trials.best[0][1]) if trials.best else []
+        settled, allowed = whole or stands, self.tolerance.value
+        if whole and not fits(trials.nearest, allowed):
+            allowed = self.tolerance.examined(self._network, self._ids([*prompt, *tokens]), trials.nearest)
+        if fits(trials.nearest, allowed):
+            clear = accepted(trials.nearest, trials.margin, allowed)
             outcome = Outcome.RECOVERED if settled and clear else Outcome.AMBIGUOUS
             reason = "the whole space was searched" if whole else f"the normal rule, {trials.tested - 1} rivals tested"
             if not clear:
@@ -146,8 +152,8 @@ class SegmentSearch:
             outcome=outcome,
             token_ids=tokens,
             residual=finite(trials.nearest),
-            tolerance=self.tolerance,
-            alternatives=[(list(prompt), finite(residual)) for residual, prompt in trials.best[1 : _LISTED + 1]],
+            tolerance=allowed,
+            alternatives=[(list(other), finite(residual)) for residual, other in trials.best[1 : _LISTED + 1]],
             space=space,
             tested=trials.tested,
             reason=reason,
@@ -156,7 +162,7 @@ class SegmentSearch:
     def _stands_clear(self, trials: _Trials) -> bool:
         """Whether the runner-up lies so far that more rivals would say the same."""
         blur = BESIDE * float(self._box.steps.norm() / self._row.norm())
-        return trials.margin > max(limit(trials.nearest, self.tolerance), NEAR * trials.nearest, blur)
+        return trials.margin > max(limit(trials.nearest, self.tolerance.value), NEAR * trials.nearest, blur)
 
     def _one(self, trials: _Trials, template: torch.Tensor, index: int) -> tuple[bool, bool]:
         """One unknown token: whether the whole vocabulary was tested, and whether the answer stands without that.
@@ -176,7 +182,7 @@ class SegmentSearch:
         near = near[~torch.isin(near, tested)]
         if len(near) and not self._test(trials, [self._with(template, index, near)]):
             return False, False
-        if fits(trials.nearest, self.tolerance) and self._stands_clear(trials):
+        if fits(trials.nearest, self.tolerance.value) and self._stands_clear(trials):
             return False, True
         rest = order[~torch.isin(order, torch.cat([tested, near]))]
         return self._test(trials, [self._with(template, index, rest)]), False
@@ -210,7 +216,7 @@ class SegmentSearch:
                     in_time = in_time and self._test(local, moves, also=trials)
                     if local.best:
                         beam = self._ids([list(prompt) for _, prompt in local.best[:beam_size]])
-                if not in_time or fits(trials.nearest, self.tolerance):
+                if not in_time or fits(trials.nearest, self.tolerance.value):
                     return
                 if local.nearest >= least:
                     break

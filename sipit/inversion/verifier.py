@@ -30,7 +30,6 @@ from sipit.record import finite
 
 NEAR = 10.0  # a rival within this multiple of the least residual widens the search
 DISTANT = 100.0  # the same for the few that are tested where a policy is sure
-FAR = 1e4  # multiples of the tolerance beyond which a residual is no rounding, however amplified
 BESIDE = 0.5  # of the size of a box: a rival that lies no farther beside it widens the search
 TIE = 1e-3  # of a tolerance: what the distance from its middle counts for those inside a box, to order them
 LISTED = 32  # alternatives named at most
@@ -199,9 +198,8 @@ class Verifier:
         half types it is called once before that (`sipit.inversion.search.EXAMINED`).
         """
         trial = self.trials[position]
-        if trial.least <= FAR * self.tolerance.value:
-            ids = torch.tensor([*prompt, trial.nearest], device=self.model.device)
-            self.limits[position] = self.tolerance.at(self.prefix.network, ids)
+        ids = torch.tensor([*prompt, trial.nearest], device=self.model.device)
+        self.limits[position] = self.tolerance.examined(self.prefix.network, ids, trial.least)
 
     def crowded(self, position: int) -> torch.Tensor:
         """The rivals that call for a wider search: inside the tolerance, or within ten times the least residual.

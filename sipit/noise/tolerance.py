@@ -26,6 +26,7 @@ from sipit.states.manifest import Manifest
 
 COARSE = 1e-4  # rounding unit from which a type counts as a half type
 _MOST = 0.5  # tolerance of an ill-conditioned position: unrelated states lie about 1 apart
+_FAR = 1e4  # multiples of a tolerance beyond which a residual is no rounding, however amplified
 SAFETY = 4  # a tolerance is this multiple of the noise that was measured or estimated
 
 
@@ -86,6 +87,12 @@ class Tolerance:
             return self.value
         spread = spread_of_rounding(network, token_ids, self.unit, damped=self.damped)
         return max(self.value, min(SAFETY * self.ratio * float(spread[-1]), _MOST))
+
+    def examined(self, network: Network, token_ids: torch.Tensor, residual: float) -> float:
+        """The tolerance for the nearest of all candidates, the prompt (T,) with that residual, before none is said to
+        fit: `at`, but where no rounding reaches so far.
+        """
+        return self.at(network, token_ids) if residual <= _FAR * self.value else self.value
 
 
 class Format(NamedTuple):

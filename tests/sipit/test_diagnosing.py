@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -212,7 +212,7 @@ def test_a_claim_is_never_wrong_whatever_happened_to_the_states(data):
     found = doctor("llama").diagnose(rows, claimed=LAYER)
     if not found.verified:
         return
-    end = found.chunks[0].row if found.chunks else found.verified  # what stands behind it is a run of its own
+    end = found.first_run  # what stands behind it is a run of its own
     ids = torch.tensor([[*found.start.known, *found.token_ids[:end]]])
     states = Sites.of(model).read(ids)[found.site][0][len(found.start.known) :]
     order = range(found.skipped, found.skipped + end) if found.order is None else found.order
@@ -304,6 +304,34 @@ def test_chunks_that_do_not_see_those_before_are_found(family, counted):
     assert (chunk.row, list(chunk.token_ids)) == (at, PROMPT[at:])
     if family == "gpt2":
         assert chunk.start.shift == (at if counted else 0)
+
+
+BETWEEN = {
+    "out of order": lambda m: hooked(m, PROMPT)[ORDERS["two behind"]],
+    "chunks": lambda m: torch.cat([hooked(m, PROMPT[:5]), hooked(m, PROMPT[5:])]),
+    "padding tokens": lambda m: left_padded(m, counted=True),
+    "rows of no token": lambda m: torch.cat([hooked(m, PROMPT), torch.ones(2, m.width)]),
+}
+
+
+@pytest.mark.parametrize("kind", BETWEEN)
+@settings(max_examples=1)
+@example(front=3, behind=2)
+@given(front=st.integers(0, 3), behind=st.integers(0, 3))
+def test_empty_rows_at_the_ends_move_every_number_of_a_row_and_change_nothing_else(kind, front, behind):
+    model = tiny("llama")
+    rows = BETWEEN[kind](model)
+    alone = doctor("llama").diagnose(rows, claimed=LAYER)
+    empty = torch.full((front, model.width), torch.nan), torch.zeros(behind, model.width)
+    found = doctor("llama").diagnose(torch.cat([empty[0], rows, empty[1]]), claimed=LAYER)
+    assert found.order == (alone.order and tuple(row + front for row in alone.order))
+    assert [chunk.row for chunk in found.chunks] == [chunk.row + front for chunk in alone.chunks]
+    assert [one.skipped for one in found.tried] == [one.skipped + front for one in alone.tried]
+    assert found.first_run == alone.first_run == (5 if kind == "chunks" else alone.verified)
+    assert (found.skipped, found.rows) == (alone.skipped + front, len(rows) + front + behind)
+    assert (found.token_ids, found.cause, found.verdict) == (alone.token_ids, alone.cause, alone.verdict)
+    explained = [0 if one.padding is None else one.padding.rows for one in (alone, found)]
+    assert explained[1] == explained[0] + front + behind
 
 
 def test_rows_of_whole_blocks_may_be_cut_away_inside_what_is_known():

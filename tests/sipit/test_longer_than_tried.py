@@ -7,6 +7,7 @@ import torch
 
 import sipit
 from proofs import InvalidInput, Unsupported
+from sipit.inversion.partial import invert_partial
 from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
 from sipit.states.layered import capture_layers
@@ -111,6 +112,8 @@ def test_of_states_that_depend_on_the_length_nothing_is_told():
     states = sipit.capture(model, [long], layer=2)
     with pytest.raises(Unsupported, match="depend on the tokens before them alone"):
         sipit.invert(model, states, policy="nearest")
+    with pytest.raises(Unsupported, match="depend on the tokens before them alone"):
+        invert_partial(model, states[0], layer=2)
 
 
 def test_states_of_no_prompt_are_still_said_to_be_of_none():

@@ -31,7 +31,7 @@ from sipit.report.wording import count, number, plain
 M = Claim.MEASURED
 ALTERNATIVES = 5  # of a segment, in a table
 _PART = {"outcome", "nearest_token_ids", "nearest_text", "segments", "given", "budget", "seconds", "matches_truth",
-         "nearest_matches_truth", "tested", "explanation", "token_ids"}  # fmt: skip
+         "nearest_matches_truth", "tested", "explanation", "token_ids", "note"}  # fmt: skip
 _DIAGNOSIS = {"cause", "rows", "place", "site", "verified", "complete", "sentences", "text", "token_ids", "tried",
               "tolerance", "largest_residual", "smallest_margin", "stored", "arithmetic", "factor", "start",
               "skipped", "chunks", "order", "disguise", "coordinates",
