@@ -74,9 +74,26 @@ def quantization_chapter(record: Record) -> Chapter:
         sentences=_sentences(result, ran),
         blocks=blocks,
         findings=_findings(record, ran, overflown, left),
-        found=", ".join(plain(one.get("format")) for one in ran if one.get("first_layer_void") is not None)
-        or count(len(ran), "format"),
+        found=_found(record),
     )
+
+
+def _found(record: Record) -> str:
+    """What the verdict is about: the formats that make it what it is (`quantization.result.verdict_of`)."""
+    formats = objects(record.result.get("formats"))
+    left = [one for one in formats if one.get("reason") is not None]
+    match record.verdict:
+        case Verdict.VOID:
+            broke = ("wrong", "collisions")
+            return _named([
+                one for one in formats
+                if one.get("first_layer_void") is not None or any(integer(one.get(name)) for name in broke)
+            ])  # fmt: skip
+        case Verdict.UNDECIDED:
+            every = record.result.get("formats_named") is True or len(left) == len(formats)
+            return _named([one for one in left if every or one.get("ran_here") is True])
+        case _:
+            return count(len(formats) - len(left), "format")
 
 
 def _predictions(ran: list[dict[str, Any]]) -> list[Block]:
