@@ -35,8 +35,9 @@ _SUBJECTS = {
     "states": "States rounded when they leave",
 }
 _THEOREMS = {
-    "weights": "The map stays real-analytic, but its parameters are one grid point: the almost-sure theorem is silent.",
-    "both": "Every operation is rounded: the map is no longer analytic, and its image is finite.",
+    "weights": "The map is what it was, analytic or not (sipit check), but its parameters are one grid point: "
+    "the almost-sure theorem is silent.",
+    "both": "Every operation is rounded: the map is not analytic, and its image is finite.",
     "states": "The states are finitely many, so collisions must exist among long enough prompts.",
 }
 
