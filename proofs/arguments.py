@@ -8,12 +8,16 @@ import operator
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from proofs.errors import InvalidInput
 
 LARGEST_SEED = 2**63 - 1  # what every generator takes
+_LONGEST = 100  # characters of a number
+_EXACT = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?|-?[0-9]+/[0-9]+")
 _SHOWN = 60  # characters of what was given that a sentence repeats
 _NONE = (TypeError, ValueError, RuntimeError, OverflowError, ArithmeticError)  # of values that are no numbers
 
@@ -44,6 +48,25 @@ def whole_in(text: str, *, signed: bool = False) -> int | None:
     Python's `int` reads more: underscores, blanks, digits of other scripts; and fails at thousands of digits.
     """
     return int(text) if re.fullmatch(f"{'-?' if signed else ''}[0-9]{{1,18}}", text) else None
+
+
+def exact_in(text: str) -> Fraction | None:
+    """The number that a text is: whole, with a point or an exponent of at most three digits, or a quotient; else None.
+
+    `Fraction` reads more: underscores, in an exponent too, which then is as large as memory allows.
+    """
+    if len(text) < _LONGEST and _EXACT.fullmatch(text):
+        with suppress(ZeroDivisionError):
+            return Fraction(text)
+    return None
+
+
+def real_in(text: str) -> float | None:
+    """The same as a float; None for what is beyond every float too."""
+    exact = exact_in(text)
+    with suppress(OverflowError):
+        return None if exact is None else float(exact)
+    return None
 
 
 def whole(what: str, given: Any, *, least: int, most: int | None = None, example: int | None = None) -> int:

@@ -72,11 +72,7 @@ class FuzzReport:
 
 
 class _Failed(Exception):
-    """Carries a failure through Hypothesis; one subclass for each class, so that each is shrunk on its own."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.kind.value)
-        self.failure = failure
+    """What Hypothesis is told of a failure; one subclass for each class, so that each is shrunk on its own."""
 
 
 _RAISED = {kind: type(f"_{kind.name.title()}", (_Failed,), {}) for kind in FailureClass}
@@ -194,12 +190,14 @@ def fuzz(
         ) from None
     from hypothesis import seed as seeded
     from hypothesis import strategies as st
+    from hypothesis.errors import Flaky
 
     from sipit import strategies
 
     lengths, done = fuzzer.model.lengths, 0
     longest = longest if lengths.runs_in_parts(longest) else min(lengths.lengths)
     found: list[Failure] = []
+    seen: list[Failure] = []  # of those that are drawn
 
     def attempt(example: Example) -> Failure | None:
         nonlocal done
@@ -220,7 +218,8 @@ def fuzz(
     def search(example: Example) -> None:
         failure = attempt(example)
         if failure is not None:
-            raise _RAISED[failure.kind](failure)
+            seen.append(failure)
+            raise _RAISED[failure.kind]
 
     chosen = settings(
         max_examples=examples,
@@ -233,11 +232,11 @@ def fuzz(
     )
     try:
         seeded(seed)(chosen(given(drawn)(search)))()
-    except _Failed as error:
-        found.append(error.failure)
-    except BaseExceptionGroup as group:
-        found += [error.failure for error in group.exceptions if isinstance(error, _Failed)]
-    return FuzzReport(done, _smallest(found))
+    except (_Failed, Flaky, BaseExceptionGroup):
+        if not seen:
+            raise
+    # All that were seen: one that does not repeat, as where time ended, is a failure too. Shrunk ones were seen last.
+    return FuzzReport(done, _smallest([*found, *reversed(seen)]))
 
 
 def _smallest(failures: Sequence[Failure]) -> list[Failure]:

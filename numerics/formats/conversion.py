@@ -15,7 +15,7 @@ Convert = Callable[[nn.Module, Sequence[nn.Module]], "Conversion"]
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What was done to a module.
+    """What was done to a module. Nothing is left out: what was not looked at would read as what was seen not to change.
 
     Attributes:
         matrices: how many matrices are now in the format.
@@ -31,9 +31,14 @@ class Conversion:
     left: tuple[str, ...]
     change: float
     stored: str
-    table_change: float = 0.0
-    largest_change: float = 0.0
-    rescaled: bool = False
+    table_change: float
+    largest_change: float
+    rescaled: bool
+
+    @classmethod
+    def none(cls, stored: str) -> "Conversion":
+        """Of a module whose weights are left as they are."""
+        return cls(0, (), 0.0, stored, table_change=0.0, largest_change=0.0, rescaled=False)
 
     @property
     def reproduced(self) -> bool:
@@ -42,11 +47,12 @@ class Conversion:
 
 
 def converted(
-    module: nn.Module, blocks: Sequence[nn.Module], quantize: Quantize, stored: str = "", *, rescaled: bool = False
+    module: nn.Module, blocks: Sequence[nn.Module], quantize: Quantize, stored: str = "", *, rescaled: bool
 ) -> Conversion:
     """Runs a conversion in place and compares the matrices of the blocks before and after.
 
     `quantize` may return the ids of parameters that it left; without `stored`, plain parameters are those left.
+    `rescaled` says whether the format has scales.
     """
     before = {name: value.clone() for name, _, value in _matrices(blocks)}
     count = len(before)

@@ -21,7 +21,7 @@ from proofs.errors import Unsupported
 
 def unchanged(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
     """Leaves the module as it is."""
-    return Conversion(0, (), 0.0, name_of(next(module.parameters()).dtype))
+    return Conversion.none(name_of(next(module.parameters()).dtype))
 
 
 def computing_in(dtype: torch.dtype) -> Convert:
@@ -31,7 +31,7 @@ def computing_in(dtype: torch.dtype) -> Convert:
         def cast() -> None:
             to_type(module, dtype)
 
-        return converted(module, blocks, cast, name_of(dtype))
+        return converted(module, blocks, cast, name_of(dtype), rescaled=False)
 
     return convert
 
@@ -45,7 +45,8 @@ def stored_in(dtype: torch.dtype) -> Convert:
                 for parameter in module.parameters():
                     parameter.copy_(parameter.to(dtype).to(parameter.dtype))
 
-        return converted(module, blocks, round_all, f"{str(dtype).removeprefix('torch.')}, held in float32")
+        stored = f"{str(dtype).removeprefix('torch.')}, held in float32"
+        return converted(module, blocks, round_all, stored, rescaled=False)
 
     return convert
 
@@ -66,7 +67,7 @@ def tf32(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
             torch.set_float32_matmul_precision(before)
 
     _run_within(module, reduced)
-    return Conversion(0, (), 0.0, "float32")
+    return Conversion.none("float32")
 
 
 def emulated(dtype: torch.dtype) -> Convert:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from proofs.arguments import exact_in, shown
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from proofs.network.graph import Graph
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from proofs.kernel.generic_position import Longer
     from proofs.theorems.generic_position import GenericPosition
 
-LONGEST_RATE = 100  # characters
+LONGEST_RATE = 100  # digits of numerator and denominator
 
 
 def prove_witness(*, vocabulary: int, context: int) -> Record:
@@ -82,12 +83,9 @@ def prove_training_step(*, model: str, width: int, rate: str, optimizer: str, se
     from proofs.recomputed.training_step import RULES, prove_step
 
     watch = Stopwatch()
-    try:
-        if len(rate) > LONGEST_RATE or re.search(r"[eE][+-]?\d{3}", rate):
-            raise ValueError
-        exact = Fraction(rate)
-    except (ValueError, ZeroDivisionError):
-        raise InvalidInput(f"Expected a rational rate such as 1/10, but got --rate {rate}; write one.") from None
+    exact = exact_in(rate)
+    if exact is None or max(abs(exact.numerator), exact.denominator) >= 10**LONGEST_RATE:
+        raise InvalidInput(f"Expected a rational rate such as 1/10, but got --rate {shown(rate)}; write one.")
     named: dict[str, Rule] = {known: known for known in RULES}
     rule = named.get(optimizer)
     if rule is None:

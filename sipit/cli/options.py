@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from proofs.arguments import whole_in
+from proofs.arguments import real_in, whole_in
 from proofs.errors import InvalidInput
 from sipit.cli.output import as_text
 
@@ -166,10 +166,10 @@ def parse_tolerance(text: str) -> float | None:
     """
     if text == "auto":
         return None
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidInput(f"Expected --tolerance auto or a number, but got {text!r}; give one of them.") from None
+    found = real_in(text)
+    if found is None:
+        raise InvalidInput(f"Expected --tolerance auto or a number, but got {text!r}; give one of them.")
+    return found
 
 
 def parse_tokens(

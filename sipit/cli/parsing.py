@@ -1,5 +1,6 @@
 """How every command reads its line: what it would otherwise drop, or stumble over later, is refused at once."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,18 @@ from typer.exceptions import TyperException
 from proofs.arguments import path_of, shown
 from proofs.errors import InvalidInput
 
+_NUMBER = re.compile(r"[-+.0-9A-Za-z]+")  # typer reads underscores and blanks too
+
 
 class Command(TyperCommand):
-    """A command in which nothing is given twice but lists, and every path is one that a file can have."""
+    """A command in which nothing is given twice but lists, numbers are plain, and paths are those a file can have."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Reads the arguments as typer does.
 
         Raises:
-            InvalidInput: an option that is given twice, of which only the last would count, or a path that is none.
+            InvalidInput: an option that is given twice, of which only the last would count, a number that is not
+                written plainly, or a path that is none.
         """
         given, _, order = self.make_parser(ctx).parse_args(args=[*args])
         _expect_once(order)
@@ -31,6 +35,11 @@ class Command(TyperCommand):
             for one in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(one, Path):
                     path_of(_name(parameter), one)
+            text = given.get(parameter.name or "")
+            if isinstance(value, int | float) and isinstance(text, str) and not _NUMBER.fullmatch(text):
+                raise InvalidInput(
+                    f"Expected a number for {_name(parameter)}, but got {shown(text)}; write it plainly."
+                )
         return rest
 
 

@@ -12,7 +12,7 @@ from sipit.diagnosis.sites import Site, Sites
 from sipit.inversion.linear_probe import fit_probe
 from sipit.inversion.probes import Probes, keep_probes, kept_probes, probes_key
 from sipit.inversion.token_rows import token_rows
-from sipit.prompts.builtin_text import random_tokens, text_windows
+from sipit.prompts.builtin_text import random_tokens, text_windows, within_context
 from sipit.record import Progress
 
 _TOKENS = 2**13  # behind position 0
@@ -41,7 +41,7 @@ def _fit(sites: Sites, wanted: Sequence[Site], rows: torch.Tensor, progress: Pro
     """One pass over the training prompts for all the sites."""
     model = sites.model
     generator = torch.Generator().manual_seed(_SEED)
-    length = min(_WINDOW, model.context or _WINDOW)
+    length = within_context(model, _WINDOW)
     count = max(16, min(_TOKENS, 32 * model.vocabulary_size) // length)
     ids = random_tokens(model, (count, length), generator=generator)
     text = text_windows(model, length=length, generator=generator)

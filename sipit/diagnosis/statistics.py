@@ -21,7 +21,7 @@ from sipit.models.length import whole_length
 from sipit.models.structure import find_decoder
 from sipit.noise.distances import direction_distance, directions
 from sipit.prefix.choice import single_opener
-from sipit.prompts.builtin_text import random_tokens, section_prompts
+from sipit.prompts.builtin_text import random_tokens, section_prompts, within_context
 
 _PROMPTS, _LENGTH, _SEED = 12, 40, 20251122
 _FARTHEST = 25.0  # squared standard deviations that one coordinate can count for: rows of padding shall not decide
@@ -34,7 +34,7 @@ _LEAST = 1e-3  # standard deviation of a coordinate
 
 def calibration(model: LanguageModel, count: int = _PROMPTS) -> list[list[int]]:
     """Prompts of one length, half text and half random tokens."""
-    length = min(_LENGTH, model.context or _LENGTH)
+    length = within_context(model, _LENGTH)
     generator = torch.Generator().manual_seed(_SEED)
     drawn = random_tokens(model, (count, length), generator=generator).tolist()
     text = section_prompts(model, count=count // 2, length=length)

@@ -16,7 +16,7 @@ from sipit.inversion.linear_probe import LinearProbe, calibrated, fit_probe, nor
 from sipit.inversion.token_rows import KINDS, rows_of_some, token_rows
 from sipit.models import LanguageModel
 from sipit.models.network import Network
-from sipit.prompts.builtin_text import random_tokens, text_windows
+from sipit.prompts.builtin_text import random_tokens, text_windows, within_context
 from sipit.record import Progress
 
 _WINDOW = 128  # tokens of a training prompt
@@ -172,7 +172,7 @@ def is_late(model: LanguageModel, layer: int | str) -> bool:
 def _train(network: Network, most: int, progress: Progress | None) -> Probes:
     """Probes from as many tokens as they need, at most so many, and from one-token prompts."""
     generator = torch.Generator().manual_seed(_SEED)
-    length = min(_WINDOW, network.model.context or _WINDOW)
+    length = within_context(network.model, _WINDOW)
     wanted, last = max(2 * _HELD_OUT, _FEWEST // length), max(2 * _HELD_OUT, most // length)
     windows = _windows(network.model, length, generator)
     states, prompts = list[torch.Tensor](), list[torch.Tensor]()

@@ -19,7 +19,7 @@ from sipit.models.chain import Chain, find_chain
 from sipit.models.entry import Entrance, other_tables
 from sipit.models.length import LengthDependence, Table, find_dependence, find_tables
 from sipit.models.lookups import looked_up_safely
-from sipit.models.trial import find_abilities, without_memory
+from sipit.models.trial import find_abilities, trial_length, without_memory
 
 _LENGTH = 12  # tokens of the prompt with which tables of positions are found
 
@@ -103,9 +103,9 @@ def _tried(body: Any, chain: Chain, embedding: nn.Embedding, config: Any) -> Dec
     others = [part for part in body.modules() if isinstance(part, nn.Embedding) and part is not embedding]
     token_tables = [table for table in chain.tables if table.num_embeddings == embedding.num_embeddings]
     special = _special_tokens(config, embedding.num_embeddings)
-    abilities = find_abilities(body, chain.blocks, chain.stream, embedding, special)
     context = _context(config, [table for table in others if table not in token_tables])
-    turning = _tables(body, embedding)
+    abilities = find_abilities(body, chain.blocks, chain.stream, embedding, special, longest=context)
+    turning = _tables(body, embedding, context)
     if context is None:
         limit = None
     elif turning and abilities.positions is not None:
@@ -157,9 +157,9 @@ def _context(config: Any, others: Sequence[nn.Embedding]) -> int | None:
     return min([limit, *(rows for rows in behind if limit // 2 < rows)])
 
 
-def _tables(body: Any, embedding: nn.Embedding) -> list[Table]:
+def _tables(body: Any, embedding: nn.Embedding, context: int | None) -> list[Table]:
     """The rotary tables that a body asks."""
-    ids = torch.arange(_LENGTH, device=embedding.weight.device)[None] % embedding.num_embeddings
+    ids = torch.arange(trial_length(_LENGTH, context), device=embedding.weight.device)[None] % embedding.num_embeddings
     return find_tables(body, ids, without_memory(body, ids))
 
 

@@ -30,6 +30,7 @@ from sipit.models.refusals import Refusals
 _POSITIONS, _MASKS, _MEMORIES = ("position_ids",), ("attention_mask",), ("past_key_values", "cache", "cache_params")
 _NEVER = {"input_ids", "inputs_embeds", "use_cache", "return_dict", "output_attentions", "output_hidden_states"}
 TRIED = 8  # tokens of the prompt
+LEAST = 4  # of the tokens of any prompt that a model is tried on
 _AFTER = 3  # of which so many run one by one, over the memory of those before them
 PADS = 6  # tokens of padding
 
@@ -40,20 +41,28 @@ def find_abilities(
     stream: Stream,
     table: nn.Embedding,
     special_tokens: Sequence[int] = (),
+    *,
+    longest: int | None = None,
 ) -> Abilities:
     """What a body of these blocks, which hold states in the form of `stream`, understands; its ids index `table`.
 
-    `special_tokens` are ids that a library may treat otherwise, the padding token first.
+    `special_tokens` are ids that a library may treat otherwise, the padding token first;
+    `longest` is the context, None where there is none.
     """
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a body that is handed the wrong thing may say so
         rows = table.weight
         running = _Body(body, tuple(blocks), stream, rows.device, rows.dtype)
-        trial = _Trial.of(running, len(rows), special_tokens)
+        trial = _Trial.of(running, len(rows), special_tokens, trial_length(TRIED, longest))
         found = Abilities(flag=trial.flag)
         for step in (_positions, _mask, _memory, _ending, _packing):
             found = step(trial, found)
     return found
+
+
+def trial_length(wanted: int, context: int | None) -> int:
+    """So many tokens of a trial prompt, or as many as the context has; no fewer than the chain was found with."""
+    return wanted if context is None else min(wanted, max(context, LEAST))
 
 
 def without_memory(body: nn.Module, ids: torch.Tensor) -> dict[str, Any]:
@@ -103,11 +112,11 @@ class _Trial:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, body: _Body, rows: int, special_tokens: Sequence[int]) -> "_Trial":
+    def of(cls, body: _Body, rows: int, special_tokens: Sequence[int], length: int) -> "_Trial":
         special = [token for token in dict.fromkeys(special_tokens) if 0 <= token < rows][:2]
         ordinary = [number * (rows - 1) // TRIED for number in range(1, TRIED + 1)]
         # Special tokens stand in the middle: a body that passes over them is found out.
-        prompt = [*ordinary[:2], *special, *ordinary[2:]][:TRIED]
+        prompt = [*ordinary[:2], *special, *ordinary[2:]][:length]
         ids = torch.tensor([prompt], device=body.device)
         parameters = inspect.signature(body.module.forward).parameters.values()
         names = tuple(p.name for p in parameters if p.name not in _NEVER and p.kind is not p.VAR_KEYWORD)

@@ -25,7 +25,7 @@ from sipit.observations.observation import named_layers
 from sipit.privacy.attack import Attack
 from sipit.privacy.curves import curve
 from sipit.privacy.defences import DEFENCES, Defence
-from sipit.prompts.builtin_text import random_tokens, section_prompts
+from sipit.prompts.builtin_text import random_tokens, section_prompts, within_context
 from sipit.prompts.reading import different, tokenize
 from sipit.record import Stages, silent
 
@@ -167,5 +167,6 @@ def _levels(defence: Defence, strengths: tuple[float, ...] | None, width: int, q
 
 def _prompts(model: LanguageModel, quick: bool, seed: int) -> list[list[int]]:
     count, length = (_QUICK_PROMPTS, _QUICK_LENGTH) if quick else (_PROMPTS, _LENGTH)
+    length = within_context(model, length)
     found = section_prompts(model, count=count, length=length)
     return found or random_tokens(model, (count, length), generator=torch.Generator().manual_seed(seed)).tolist()

@@ -21,7 +21,7 @@ from sipit.models.names import drawn_family
 from sipit.models.refusals import REFUSALS
 from sipit.models.structure import find_decoder
 from sipit.privacy.scores import Claim, Recomputed, Threshold, honest_ways
-from sipit.prompts.builtin_text import random_tokens, text_windows
+from sipit.prompts.builtin_text import random_tokens, text_windows, within_context
 from sipit.quantization.formatted import in_format
 from sipit.record import Progress
 from sipit.states.capturing import capture
@@ -91,7 +91,7 @@ def _noticed(right: Sequence[Recomputed], seen: Rows, threshold: Threshold, rate
 
 def _fresh_prompts(model: LanguageModel) -> list[list[int]]:
     """Prompts of one length, text and random tokens, none of which a threshold was measured on."""
-    length = min(_LENGTH, model.context or _LENGTH)
+    length = within_context(model, _LENGTH)
     generator = torch.Generator().manual_seed(_SEED)
     text = list(islice(text_windows(model, length=length, generator=generator), _PROMPTS // 2))
     return text + random_tokens(model, (_PROMPTS - len(text), length), generator=generator).tolist()

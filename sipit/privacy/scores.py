@@ -25,7 +25,7 @@ from sipit.noise.spread import perturbed_runs
 from sipit.noise.ways import other_ways
 from sipit.privacy.extremes import Extremes, chance_beyond
 from sipit.privacy.fingerprint import fingerprint
-from sipit.prompts.builtin_text import random_tokens, section_prompts
+from sipit.prompts.builtin_text import random_tokens, section_prompts, within_context
 from sipit.prompts.reading import different
 from sipit.record import Progress
 from sipit.states.capturing import capture
@@ -138,7 +138,7 @@ def held_out_prompts(model: LanguageModel, count: int) -> list[list[int]]:
 
     Each once, so that fewer come of a vocabulary and a context that have no more.
     """
-    length = min(_LENGTH, model.context or _LENGTH)
+    length = within_context(model, _LENGTH)
     natural = section_prompts(model, count=count, length=length)[1::2]
     generator = torch.Generator().manual_seed(_SEED)
     return different(natural + random_tokens(model, (count - len(natural), length), generator=generator).tolist())
@@ -182,7 +182,7 @@ def honest_ways(claim: Claim, prompts: list[list[int]]) -> Iterator[tuple[str, l
     Batches hold a longer prompt as well, where the model takes one, so that the others are padded.
     """
     model, length = claim.model, len(prompts[0])
-    longer = min(length + _PADDED, model.context or length + _PADDED)
+    longer = within_context(model, length + _PADDED)
     longest = random_tokens(model, (1, longer), generator=torch.Generator().manual_seed(_SEED)).tolist()
     captures: list[tuple[str, dict[str, Any]]] = [("one forward", {})]
     for name, how, refused in other_ways(model, _BATCH, longest=longer):

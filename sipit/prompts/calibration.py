@@ -3,7 +3,7 @@
 import torch
 
 from sipit.models import LanguageModel
-from sipit.prompts.builtin_text import random_tokens, section_prompts
+from sipit.prompts.builtin_text import random_tokens, section_prompts, within_context
 
 _LENGTH = 48  # tokens of a calibration prompt
 _SEED = 20251017
@@ -12,7 +12,7 @@ _SEED = 20251017
 def calibration_prompts(model: LanguageModel) -> list[list[int]]:
     """Natural text where there is a tokenizer, and random tokens, of unequal lengths so that batches are padded."""
     generator = torch.Generator().manual_seed(_SEED)
-    length = min(_LENGTH, model.context or _LENGTH)
+    length = within_context(model, _LENGTH)
     if not model.lengths.runs_in_parts(length):
         length = model.lengths.lengths[0]
     natural = section_prompts(model, count=3, length=length)

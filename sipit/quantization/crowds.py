@@ -14,14 +14,15 @@ from sipit.collisions.known import Families, families_at, known_collisions
 from sipit.models import LanguageModel
 from sipit.models.layers import reading
 from sipit.models.network import Network
-from sipit.prompts.builtin_text import random_tokens
-from sipit.prompts.corpora import Corpus, read_corpus, whole_prompts
+from sipit.prompts.builtin_text import random_tokens, within_context
+from sipit.prompts.corpora import WINDOW, Corpus, read_corpus, whole_prompts
 from sipit.quantization.formatted import Formatted
 from sipit.states.store import batches
 
 Floats = np.ndarray[Any, Any]
 
 BATCH = 32  # windows that run together
+DRAWN = 16  # random tokens of a prompt
 LISTED = 256  # closest pairs that are looked at
 
 
@@ -99,8 +100,10 @@ def crowd_of(model: LanguageModel, layers: Sequence[int], count: int) -> Crowd:
         model: in float32, before any conversion.
     """
     if model.tokenizer is not None:
-        corpus = read_corpus(model, "builtin", limit=count)
+        corpus = read_corpus(model, "builtin", window=within_context(model, WINDOW), limit=count)
     else:
-        rows = random_tokens(model, (count, 16), generator=torch.Generator().manual_seed(0)).tolist()
+        rows = random_tokens(
+            model, (count, within_context(model, DRAWN)), generator=torch.Generator().manual_seed(0)
+        ).tolist()
         corpus = whole_prompts("random", rows, independent=True)
     return Crowd(corpus, {layer: families_at(model, layer) for layer in layers}, model.token_classes.cpu().numpy())

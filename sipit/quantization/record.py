@@ -15,7 +15,7 @@ from numerics.formats import FORMATS
 from proofs.errors import InvalidInput
 from proofs.evidence import Record
 from sipit.models import LanguageModel
-from sipit.prompts.builtin_text import random_tokens, section_prompts
+from sipit.prompts.builtin_text import random_tokens, section_prompts, within_context
 from sipit.quantization.result import findings, verdict_of
 from sipit.quantization.study import Extent, Study, chosen_formats, extent_of
 from sipit.record import Stages, Stopwatch, provenance, silent
@@ -101,8 +101,9 @@ def _prompts(
     """
     if prompts is not None:
         return [ids[: extent.length] for ids in prompts]
-    found = section_prompts(model, count=extent.prompts, length=extent.length)
+    length = within_context(model, extent.length)
+    found = section_prompts(model, count=extent.prompts, length=length)
     if found:
         return found
     generator = torch.Generator().manual_seed(seed)
-    return random_tokens(model, (extent.prompts, extent.length), generator=generator).tolist()
+    return random_tokens(model, (extent.prompts, length), generator=generator).tolist()

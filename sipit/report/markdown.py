@@ -28,6 +28,12 @@ from sipit.report.generic import omission
 from sipit.report.wording import number, visible
 
 _SPECIAL = re.compile(r"([\\`*_\[\]~#$])")
+_BEGINS = re.compile(r"(?:[-+](?= |$)|[-=]+(?= *$)|[0-9]{1,9}[.)](?= |$))")  # a list, a rule or a heading
+_LINKED = (  # by GitHub, without any mark
+    (re.compile(r"(?i)\b(www)\."), r"\1&#46;"),
+    (re.compile("://"), "&#58;//"),
+    (re.compile(r"@(?=\w)"), "@&#8203;"),  # names are looked for in what was rendered: something has to stand between
+)
 _FENCE = re.compile(r"`{3,}")
 
 
@@ -39,8 +45,20 @@ def render_markdown(document: Document) -> str:
 def escape(text: str) -> str:
     """Text on one line that Markdown shows as it is, in a table too."""
     shown = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    shown = _SPECIAL.sub(r"\\\1", shown)
+    for mark, kept in _LINKED:
+        shown = mark.sub(kept, shown)
     # An entity and no backslash: whether a table is cut at `\\|` differs from program to program.
-    return _SPECIAL.sub(r"\\\1", shown).replace("|", "&#124;")
+    return shown.replace("|", "&#124;")
+
+
+def at_start(text: str) -> str:
+    """The same where a line or an entry of a list begins with it: some marks mean something there alone."""
+    shown = escape(text)
+    if shown.startswith(" "):
+        return f"&#32;{shown[1:]}"  # four would make code of it
+    begins = _BEGINS.match(shown)
+    return shown if begins is None else f"{shown[: begins.end() - 1]}\\{shown[begins.end() - 1 :]}"
 
 
 def _lines(document: Document) -> Iterator[str]:
@@ -72,7 +90,7 @@ def _chapter(chapter: Chapter, *, alone: bool) -> Iterator[str]:
 
 
 def _picture(picture: Picture) -> Iterator[str]:
-    yield f"{escape(picture.caption)}:"
+    yield f"{at_start(picture.caption)}:"
     yield _table(
         Table(
             picture.caption,
@@ -91,18 +109,18 @@ def _picture(picture: Picture) -> Iterator[str]:
             ),
         )
     )
-    yield escape(picture.note)
+    yield at_start(picture.note)
 
 
 def _block(block: Block, level: int) -> Iterator[str]:
     match block:
         case Paragraph():
-            yield escape(block.text) + _claim(block.claim)
+            yield at_start(block.text) + _claim(block.claim)
         case Verbatim():
-            yield f"{escape(block.caption)}:"
+            yield f"{at_start(block.caption)}:"
             yield _fenced(block.text)
         case Command():
-            yield f"{escape(block.caption)}:"
+            yield f"{at_start(block.caption)}:"
             yield _fenced(block.line)
         case Facts():
             yield _facts(block)
@@ -112,7 +130,7 @@ def _block(block: Block, level: int) -> Iterator[str]:
             if block.omitted:
                 yield f"*{omission(block)}*"
         case Tokens():
-            yield f"{escape(block.caption)}:"
+            yield f"{at_start(block.caption)}:"
             yield _fenced("".join(token.text if token.text is not None else f"⟦{token.position}: {token.badge.word}⟧"
                                   for token in block.tokens))  # fmt: skip
         case Figure():
@@ -129,7 +147,7 @@ def _facts(facts: Facts) -> str:
 
 
 def _fact(fact: Fact) -> str:
-    return f"{escape(fact.label)}: {_cell(fact.value)}{_claim(fact.claim)}"
+    return f"{at_start(fact.label)}: {_cell(fact.value)}{_claim(fact.claim)}"
 
 
 def _table(table: Table) -> str:

@@ -97,6 +97,7 @@ NASTY = [
     "<script>alert(1)</script>", "</style><img src=x onerror=alert(1)>", '" onfocus="alert(1)', "' autofocus x='",
     "{{ 7 * 7 }}", "{% raw %}", "&lt;b&gt;", "]]>", "<!--", "\x00", "\u202eabc\u2066", "\u200b", "a|b", "\\|",
     "```\n# x", "\r\n", "\ud800", "\ufffe", "https://example.org", "![x](https://example.org/x.png)", "$a$",
+    "- one", "+ one", "1. one", "12) one", "    code", "===", "---", "-", "www.example.org", "@name", "a@example.org",
 ]  # fmt: skip
 
 

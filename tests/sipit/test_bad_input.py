@@ -86,8 +86,8 @@ COMMANDS = {
         "--depth": ["0", "-1"], "--norm": ["x"], "--activation": ["x"],
     }),
     "prove training-step": ([], {
-        "--rate": ["x", "1/0", "nan", "-1", "0", "inf", "1e99999999", "9" * 200], "--width": ["0", "-1", "99"],
-        "--optimizer": ["lion"], "--model": ["x", "tiny-x"],
+        "--rate": ["x", "1/0", "nan", "-1", "0", "inf", "1e99999999", "1e9_9_9_9", "9" * 200],
+        "--width": ["0", "-1", "99"], "--optimizer": ["lion"], "--model": ["x", "tiny-x"],
     }),
     "download": (["smollm2"], {"": ["gpt5", ""]}),
 }  # fmt: skip

@@ -69,6 +69,41 @@ def test_every_class_is_shrunk_on_its_own_and_the_worst_comes_first():
     assert [failure.example.cached for failure in report.failures] == [False, True]
 
 
+@pytest.mark.parametrize(
+    "kinds", [("not_found",), ("crash", "budget_exhausted"), ("wrong_token", "crash", "not_found")]
+)
+@pytest.mark.parametrize("repeats", [1, 2, 3])
+def test_a_failure_that_does_not_repeat_is_a_failure(kinds, repeats):
+    """As where time ended, or threads met: Hypothesis wraps it, one group deeper where there are several classes."""
+    failed = dict.fromkeys(kinds, 0)
+
+    def failure(example):
+        kind = kinds[example.token_ids[-1] % len(kinds)]
+        if len(example.token_ids) < 2 or failed[kind] == repeats:
+            return None
+        failed[kind] += 1
+        return Failure(FailureClass(kind), example, "")
+
+    fuzzer = Fuzzer(tiny("gpt2"))
+    fuzzer.failure = failure
+    report = fuzz(fuzzer, layer=1, examples=100, longest=8)
+    assert [one.kind for one in report.failures] == [kind for kind in FailureClass if failed.get(kind)]
+    assert all(failed.values())
+
+
+def test_an_error_of_the_machine_is_no_failure_and_is_not_lost():
+    fuzzer = Fuzzer(tiny("gpt2"))
+    errors = iter([OSError("disk"), MemoryError("memory")])
+
+    def failure(example):
+        if (error := next(errors, None)) is not None:
+            raise error
+
+    fuzzer.failure = failure
+    with pytest.raises((OSError, MemoryError, ExceptionGroup)):
+        fuzz(fuzzer, layer=1, examples=20)
+
+
 def test_known_failures_are_tried_first(tmp_path):
     example = Example((4, 7), "final", True)
     keep_failure(Failure(FailureClass.CRASH, example, ""), tmp_path, name="m-float32")

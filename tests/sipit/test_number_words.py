@@ -1,6 +1,7 @@
 """Numbers on a command line and in a manifest are numbers: nothing that Python's `int` would also make one of."""
 
 import json
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -8,10 +9,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import sipit
-from proofs.arguments import whole_in
+from proofs.arguments import exact_in, real_in, whole_in
 from proofs.errors import InvalidInput
 from sipit.cli import run
-from sipit.cli.options import parse_layer, parse_layers, parse_named_layers, parse_positions
+from sipit.cli.options import parse_layer, parse_layers, parse_named_layers, parse_positions, parse_tolerance
 from sipit.prompts.corpora import read_corpus
 from tests.sipit.cases import tiny
 
@@ -26,6 +27,28 @@ def test_a_number_is_read_as_it_is_written(number):
 @given(st.integers(-(10**17), 10**17))
 def test_a_sign_is_read_where_it_may_stand(number):
     assert whole_in(str(number)) == (number if number >= 0 else None)
+
+
+UNPLAIN = ("1_0", "1e1_0", "1_0/3", "1e9_9_9_9", "1e9999", "\u0661", " 1", "1\n", "1 / 3", "1/0", "nan", "inf", "",
+           "9" * 5000)  # fmt: skip
+
+
+@given(st.fractions(min_value=-(10**9), max_value=10**9, max_denominator=10**9), st.integers(-999, 999))
+def test_an_exact_number_is_read_as_it_is_written(number, exponent):
+    assert exact_in(str(number)) == number
+    assert exact_in(f"{number.numerator}.25e{exponent}") == Fraction(f"{number.numerator}.25e{exponent}")
+
+
+@pytest.mark.parametrize("text", UNPLAIN)
+def test_what_is_no_plain_number_is_none(text):
+    """Underscores in an exponent passed for few digits, and the power of ten was worked out."""
+    assert exact_in(text) is None and real_in(text) is None
+    with pytest.raises(InvalidInput, match="--tolerance"):
+        parse_tolerance(text)
+
+
+def test_a_float_is_none_beyond_every_float():
+    assert (real_in("1e-999"), real_in("-.5E1"), real_in("1e999")) == (0.0, -5.0, None)
 
 
 @given(st.text() | st.sampled_from(NO_NUMBERS))
@@ -50,6 +73,9 @@ WORDS = [
     ["certify", "tiny-llama", "--prompts", "prompts.txt", "--layer", "{}"],
     ["certify", "tiny-llama", "--prompts", "prompts.txt", "--bits", "{}"],
     ["certify", "tiny-llama", "--prompts", "prompts.txt", "--vocabulary", "{}"],
+    ["certify", "tiny-llama", "--prompts", "prompts.txt", "--states", "states.safetensors", "--noise", "{}"],
+    ["leak", "tiny-llama", "--strengths", "{}"],
+    ["prove", "training-step", "--rate", "{}"],
     ["compare", "tiny-llama", "tiny-llama@batch={}", "--prompts", "prompts.txt"],
     ["compare", "tiny-llama", "tiny-llama@threads={}", "--prompts", "prompts.txt"],
 ]
@@ -62,6 +88,13 @@ def test_options_that_are_no_numbers_are_refused(tmp_path, monkeypatch, capsys, 
     (tmp_path / "prompts.txt").write_text("a\nb\n")
     assert run([word.format(text) for word in words]) == 2
     assert "Expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["1_0", " 10", "10\n", "٢"], ids=["underscore", "blank", "line", "arabic"])
+@pytest.mark.parametrize("option", ["--seed", "--budget"])
+def test_what_typer_would_read_as_a_number_is_refused(capsys, option, text):
+    assert run(["invert", "tiny-llama", "--text", "a", option, text]) == 2
+    assert option in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("observed", [True, False])

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 import sipit
 from numerics.formats import FORMATS
+from numerics.formats.conversion import Conversion, converted
+from numerics.formats.rounding import round_to_bits
 from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import Record
 from proofs.verdict import Verdict
@@ -150,6 +152,27 @@ def test_one_row_off_the_grid_is_tested(name):
         model.decoder.blocks[1].mlp.up_proj.weight[3] = torch.linspace(1e-4, 3e-4, model.width)
     found = in_format(model, FORMATS[name])
     assert not found.degenerate and found.conversion.change < 1e-4
+
+
+def test_a_format_of_ones_own_is_degenerate_where_its_rounding_changes_nothing_and_only_there():
+    """What a conversion did not look at is no field with a default: it said that nothing had changed."""
+
+    def rounded(module, blocks):
+        def quantize():
+            for weight in (weight for block in blocks for weight in block.parameters() if weight.ndim >= 2):
+                weight.data = round_to_bits(3)(weight.data)
+
+        return converted(module, blocks, quantize, "float32", rescaled=True)
+
+    own = replace(FORMATS["int4"], name="int3", library="torch", convert=rounded)
+    model = tiny("llama")
+    with torch.no_grad():
+        model.decoder.blocks[0].mlp.up_proj.weight[3] = 0
+    once = in_format(model, own)
+    assert not once.degenerate
+    assert in_format(once.model, own).degenerate
+    with pytest.raises(TypeError, match="largest_change"):
+        Conversion(matrices=1, left=(), change=0.1, stored="float32")
 
 
 ran = {"ran_here": True, "reason": None, "first_layer_void": None, "wrong": 0, "collisions": 0}

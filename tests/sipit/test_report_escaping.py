@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from proofs.errors import InvalidInput
@@ -18,7 +19,7 @@ from sipit.report import render
 from sipit.report.chart import HEIGHT, draw
 from sipit.report.document import HeatMap, Level, LogCurves, LogPlot, LogRanges, Series, ShareCurves
 from sipit.report.html import render_html
-from sipit.report.markdown import escape
+from sipit.report.markdown import at_start, escape
 from sipit.report.page import document_of
 from sipit.report.wording import is_hidden, number, plain, sign_of, visible
 from tests.sipit.report_pages import NASTY, Page, inversion_record, nasty, prompt_entry
@@ -107,6 +108,21 @@ def test_markdown_escapes_on_one_line(text: str):
     escaped = escape(text)
     assert "\n" not in escaped and "|" not in escaped and "<" not in escaped
     assert re.search(r"(?<!\\)(?:\\\\)*[`*_\[\]$]", escaped) is None
+
+
+@MORE
+@given(ANY_TEXT | st.text(alphabet="-+=0123.): w@a", max_size=8))
+def test_a_line_of_markdown_is_its_text_and_nothing_else(text: str):
+    """Lists, rules, headings and code begin where a line does, and GitHub makes links of bare addresses and names."""
+    for line in (at_start(text), f"- {at_start(text)}: x", f"before\n\n{at_start(text)}\n\nafter"):
+        tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(line)
+        assert {token.tag for token in tokens} <= {"", "p", *(("ul", "li") if line.startswith("- ") else ())}
+        assert [token.type for token in tokens].count("bullet_list_open") == line.startswith("- ")
+        children = [child for token in tokens for child in token.children or []]
+        assert {child.type for child in children} <= {"text", "text_special"}
+        read = "".join(child.content for child in children).replace("@\u200b", "@")
+        assert visible(text).strip(" ") in read
+    assert not re.search(r"(?i)\bwww\.|://|@\w", escape(text))
 
 
 JSON = st.recursive(

@@ -1,16 +1,22 @@
 """A page says of a verdict what it is: what is open is neither proved nor failed."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proofs.evidence import Record
 from proofs.recomputed.training_step import NOT_SHOWN, STATEMENT
 from proofs.regularity import UNPROVED
 from proofs.verdict import Verdict
+from sipit.quantization import verdict_of
 from sipit.report.chapters.certificates import certificates_chapters
+from sipit.report.chapters.quantization import quantization_chapter
 from sipit.report.document import Chapter, Claim
 from sipit.report.page import chapters_of
+from sipit.report.wording import count
 from tests.sipit.report_records import stored_records
 
 ENDS = {  # of the commands whose headline follows a verdict of three kinds, the two that are not open
@@ -112,3 +118,27 @@ def test_a_network_of_no_class_may_still_be_refuted(verdict: Verdict, proved: bo
     certificate = {"kind": "regularity", "claim": {**facts, "statement": "It is so."}}
     record = Record("check", verdict, {"certificate": {**certificate, "structural_collisions": families}})
     assert ("It is so." in sentences(certificates_chapters([record]), Claim.PROVED)) is proved
+
+
+FINE = {"reason": None, "ran_here": True, "first_layer_void": None, "wrong": 0, "collisions": 0}
+OPEN = {"reason": "its captures differ", "collisions": None}
+BREAKING = ({"first_layer_void": 1}, {"wrong": 2}, {"collisions": 3}, {"reason": "not finite", "first_layer_void": 2})
+
+
+@given(st.lists(st.sampled_from([{}, *BREAKING, OPEN, OPEN | {"ran_here": False}]), min_size=1), st.booleans())
+def test_the_badge_of_a_study_names_the_formats_that_its_verdict_is_about(kinds: list[dict[str, Any]], named: bool):
+    """Where states overflow alone, the formats that held were counted as void."""
+    formats = [{"format": f"f{at}", **FINE, **kind} for at, kind in enumerate(kinds)]
+    result = {"formats": formats, "formats_named": named}
+    verdict = verdict_of(result)
+    word = quantization_chapter(Record("quantization", verdict, result, {}, 1.0)).badge.word
+    breaking = [one["format"] for one, kind in zip(formats, kinds, strict=True) if kind in BREAKING]
+    if verdict is Verdict.HELD:
+        assert word == f"held: {count(sum(one['reason'] is None for one in formats), 'format')}"
+        return
+    about = word.removeprefix(f"{verdict}: ").split(", ")
+    if verdict is Verdict.VOID:
+        assert about == breaking
+        return
+    rest = [one for one in formats if one["format"] not in about]
+    assert not rest or verdict_of({"formats": rest, "formats_named": named}) is Verdict.HELD

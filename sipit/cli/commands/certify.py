@@ -1,7 +1,5 @@
 """`sipit certify`: rigorous lower bounds on the distances between the states of prompts."""
 
-import re
-from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proofs.arguments import whole_in
+from proofs.arguments import exact_in, whole_in
 from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Dtype, Json, Model, NoSpecialTokens, Output, Seed
 from sipit.cli.output import check_output, finish, load, progress, tell
@@ -122,9 +120,8 @@ def _observed(path: Path, layer: int | None, model: "LanguageModel") -> "States"
 
 
 def _exact(text: str) -> Fraction:
-    """A decimal number or a quotient that is not negative, exactly; a power of ten has at most three digits."""
-    if len(text) < 100 and not re.search(r"[eE][+-]?\d{4}", text):
-        with suppress(ValueError, ZeroDivisionError):
-            if (exact := Fraction(text)) >= 0:
-                return exact
+    """A number that is not negative, exactly."""
+    exact = exact_in(text)
+    if exact is not None and exact >= 0:
+        return exact
     raise InvalidInput(f"Expected a distance of at least 0, but got --noise {text[:40]}; write it like 1e-3 or 1/1000.")

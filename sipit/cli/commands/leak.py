@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from proofs.arguments import real_in
 from proofs.errors import InvalidInput
 from sipit.cli.options import Device, Dtype, Json, Model, NoSpecialTokens, Output, Prompts, Seed, parse_layers
 from sipit.cli.output import check_output, finish, load, progress, say, tell, terminal
@@ -55,7 +56,7 @@ def leak(
             "Expected --prompts beside --released, and no --defences, --strengths, --seeds or --quick, since the "
             "states have left already; correct the command."
         )
-    chosen_strengths = None if strengths is None else [_number(part) for part in strengths.split(",")]
+    chosen_strengths = None if strengths is None else [_number(part.strip()) for part in strengths.split(",")]
     watch = Stopwatch()
     from sipit.prompts.reading import read_prompts, tokenize
 
@@ -98,10 +99,10 @@ def _announce(seconds: float, memory: float | None) -> None:
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidInput(f"Expected numbers such as 0.1,1, but got --strengths {text!r}; correct them.") from None
+    found = real_in(text)
+    if found is None:
+        raise InvalidInput(f"Expected numbers such as 0.1,1, but got --strengths {text!r}; correct them.")
+    return found
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -35,8 +35,9 @@ _SUBJECTS = {
     "states": "States rounded when they leave",
 }
 _THEOREMS = {
-    "weights": "The map stays real-analytic, but its parameters are one grid point: the almost-sure theorem is silent.",
-    "both": "Every operation is rounded: the map is no longer analytic, and its image is finite.",
+    "weights": "The map is what it was, analytic or not (sipit check), but its parameters are one grid point: "
+    "the almost-sure theorem is silent.",
+    "both": "Every operation is rounded: the map is not analytic, and its image is finite.",
     "states": "The states are finitely many, so collisions must exist among long enough prompts.",
 }
 
@@ -74,9 +75,26 @@ def quantization_chapter(record: Record) -> Chapter:
         sentences=_sentences(result, ran),
         blocks=blocks,
         findings=_findings(record, ran, overflown, left),
-        found=", ".join(plain(one.get("format")) for one in ran if one.get("first_layer_void") is not None)
-        or count(len(ran), "format"),
+        found=_found(record),
     )
+
+
+def _found(record: Record) -> str:
+    """What the verdict is about: the formats that make it what it is (`quantization.result.verdict_of`)."""
+    formats = objects(record.result.get("formats"))
+    left = [one for one in formats if one.get("reason") is not None]
+    match record.verdict:
+        case Verdict.VOID:
+            broke = ("wrong", "collisions")
+            return _named([
+                one for one in formats
+                if one.get("first_layer_void") is not None or any(integer(one.get(name)) for name in broke)
+            ])  # fmt: skip
+        case Verdict.UNDECIDED:
+            every = record.result.get("formats_named") is True or len(left) == len(formats)
+            return _named([one for one in left if every or one.get("ran_here") is True])
+        case _:
+            return count(len(formats) - len(left), "format")
 
 
 def _predictions(ran: list[dict[str, Any]]) -> list[Block]:
