@@ -17,7 +17,7 @@ from sipit.models.tokenizers import token_ids_of
 from sipit.noise.distances import relative_distance
 from sipit.noise.spread import perturbed_runs, rounding_unit, spread_of
 from sipit.noise.ways import KINDS, beyond_rounding, other_ways
-from sipit.prompts.builtin_text import random_tokens
+from sipit.prompts.builtin_text import random_tokens, within_context
 from sipit.prompts.reading import tokenize
 from sipit.report.wording import number
 from sipit.states.capturing import capture
@@ -68,7 +68,8 @@ def _prompts(model: LanguageModel, seed: int) -> list[list[int]]:
     if model.tokenizer is not None and all(ids := [token_ids_of(model.tokenizer, text) for text in TEXTS]):
         return tokenize(model, ids)
     generator = torch.Generator().manual_seed(seed)
-    return [random_tokens(model, (length,), generator=generator).tolist() for length in (6, 3)]
+    lengths = [within_context(model, length) for length in (6, 3)]
+    return [random_tokens(model, (length,), generator=generator).tolist() for length in lengths]
 
 
 def _spread(network: Network, prompts: list[list[int]]) -> torch.Tensor:

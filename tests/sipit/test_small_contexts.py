@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 import sipit
 from proofs.errors import Unsupported
@@ -38,3 +38,15 @@ def test_a_model_of_any_context_is_loaded_and_inverted_or_refused_in_one_sentenc
     for made in (calibration_prompts(model), held_out_prompts(model, 40), calibration(model)):
         assert made and max(map(len, made)) <= context
     assert max(map(len, crowd_of(model, [1], 30).corpus.prompts.windows)) <= context
+
+
+@pytest.mark.parametrize("context", [1, 2, 3, 7])
+def test_a_context_that_is_no_limit_is_no_hindrance_either(tmp_path, context):
+    """Rotary models run beyond it; what is learned of a second token needs prompts of two."""
+    torch.manual_seed(context)
+    config = LlamaConfig(vocab_size=40, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                         num_attention_heads=2, max_position_embeddings=context)  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    model = sipit.load_model(str(tmp_path))
+    prompts = [[3], [3, 4, 5, 6]]
+    assert [one.token_ids for one in inverted(model, sipit.capture(model, prompts, layer=1), prompts)] == prompts
