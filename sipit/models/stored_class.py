@@ -16,7 +16,7 @@ from numerics.networks.text_class import multimodal
 from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.network.tensor_file import read_header
 from sipit.models.digest import digest_of_files, digest_of_gguf
-from sipit.models.files import file_of, read_object
+from sipit.models.files import SINGLE, file_of, read_object
 from sipit.models.gguf_header import check_gguf
 from sipit.models.gguf_whole import check_taken_whole
 from sipit.models.leftovers import (
@@ -151,9 +151,8 @@ def read_whole(
     if quantiser is None:
         notes += check_numbers(name, module, tensors, method, found["unexpected_keys"], taken_off)
     check_complete(name, module, found["missing_keys"], found["mismatched_keys"])
-    if quantiser is None:
-        notes += check_left_over(name, module, tensors, found["unexpected_keys"], taken_off)
-    else:
+    notes += check_left_over(name, module, tensors, found["unexpected_keys"], taken_off)
+    if quantiser is not None:
         _check_packed(name, quantiser, {tensor.dtype for tensor in tensors})
         notes.append(f"its weights stay packed as {quantiser.quantization_config.quant_method.value} does it")
     plain = config if labels is None else read_whole_config(name)
@@ -216,7 +215,7 @@ def read_whole_config(name: str, *, labels: int | None = None) -> Any:
     """The configuration of a directory, a GGUF file or a hub id.
 
     Raises:
-        InvalidInput: a configuration that is none.
+        InvalidInput: a configuration that is none, or that names another file of weights.
         Unsupported: of a class that is not in the library.
         OSError: there is none.
     """
@@ -238,11 +237,19 @@ def read_whole_config(name: str, *, labels: int | None = None) -> Any:
             raise InvalidInput(f"Expected a model_type in {described}, but it has none; copy the model again.")
     try:
         with quiet():
-            return AutoConfig.from_pretrained(where, trust_remote_code=False, **given)
+            config = AutoConfig.from_pretrained(where, trust_remote_code=False, **given)
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001 - the classes of configurations refuse values with anything
         raise _refused(name, None, error) from None
+    # Which the library obeys before it looks for files by their names; the digest would be that of another file.
+    elsewhere = getattr(config, "transformers_weights", None)
+    if elsewhere is not None:
+        raise InvalidInput(
+            f"Expected weights under the names that the library gives them, but config.json of {name} says that they "
+            f"are in {elsewhere!r}; remove transformers_weights, and call the file that is meant {SINGLE}."
+        )
+    return config
 
 
 def _refused(name: str, config: Any, error: Exception) -> SipitError:

@@ -311,6 +311,20 @@ def test_packed_weights_run_as_the_library_runs_them(folder, tmp_path, method):
 
 
 @pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("part", ["q_proj.bias", "q_proj.lora_A.default.weight", "q_norm.weight"])
+def test_a_part_of_a_packed_block_that_has_no_place_is_refused(folder, tmp_path, bits, part):
+    """What the quantiser stores beside its weights has a place."""
+    plain = tmp_path / "plain"
+    model_folder(plain, tokenizer=False)
+    options = transformers.BitsAndBytesConfig(**{f"load_in_{bits}bit": True})
+    transformers.AutoModelForCausalLM.from_pretrained(plain, quantization_config=options).save_pretrained(folder)
+    assert captured(folder, tmp_path).shape == (3, 64)
+    name = f"model.layers.0.self_attn.{part}"
+    rewritten(folder, lambda weights: weights | {name: torch.full((64,), 5.0)})
+    refused(folder, tmp_path, name, "no place")
+
+
+@pytest.mark.parametrize("bits", [4, 8])
 def test_plain_weights_that_are_said_to_be_packed_are_refused(folder, tmp_path, bits):
     model_folder(folder)
     configured(folder, quantization_config={"quant_method": "bitsandbytes", f"load_in_{bits}bit": True})
