@@ -64,10 +64,49 @@ def check_one_each(module: Any, stored: Iterable[tuple[Path, StoredTensor]]) -> 
         first, other = held.setdefault(place, (file, tensor))
         two = other.name != tensor.name and not {other.name, tensor.name} <= own
         if two and not _same(first, other, file, tensor):
-            raise InvalidInput(
-                f"Expected one weight for each place, but {other.name} of {first} and {tensor.name} of {file.name} "
-                "have the same and differ; remove the one that is not meant."
-            )
+            raise _one_place(first, other, file, tensor)
+
+
+def check_one_origin(module: Any, stored: Iterable[tuple[Path, StoredTensor]]) -> None:
+    """Raises InvalidInput where the library made one weight of two stored ones that differ, by its own names for them.
+
+    A family has older names, and forms of its weights that are taken apart or put together (experts one by one, three
+    projections in one); where both are stored the library takes either, and says nothing.
+    """
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+    changes = module._weight_conversions  # those that changed the name of a weight
+    if not changes:
+        return
+    names = [one for one in changes if isinstance(one, WeightRenaming)]
+    forms = [one for one in changes if isinstance(one, WeightConverter)]
+    of_pattern = {pattern: form for form in forms for pattern in form.source_patterns}
+    own, body = module.state_dict(), module.base_model_prefix
+    # By place: the form that it is made from (None: from itself), and what is stored for it by the name in that form.
+    held: dict[str, tuple[Any, dict[str, tuple[Path, StoredTensor]]]] = {}
+    for file, tensor in stored:
+        place, pattern = rename_source_key(tensor.name, names, forms, body, own)
+        origin = rename_source_key(tensor.name, names, [], body, own)[0]
+        if place not in own and tensor.name in own:
+            place, pattern, origin = tensor.name, None, tensor.name
+        if place not in own:
+            continue
+        form = of_pattern[pattern] if pattern is not None else None
+        words = [""] if form is None else form.target_patterns
+        for one in (place.replace(words[0], word) if words[0] else place for word in words):
+            made, origins = held.setdefault(one, (form, {}))
+            first, other = origins.setdefault(_place(module, origin), (file, tensor))
+            if made is not form:
+                first, other = next(iter(origins.values()))
+            if made is not form or (other.name != tensor.name and not _same(first, other, file, tensor)):
+                raise _one_place(first, other, file, tensor)
+
+
+def _one_place(first: Path, one: StoredTensor, second: Path, other: StoredTensor) -> InvalidInput:
+    return InvalidInput(
+        f"Expected one weight for each place, but {one.name} of {first} and {other.name} of {second.name} have the "
+        "same and differ; remove the one that is not meant."
+    )
 
 
 def _place(module: Any, name: str, taken_off: Iterable[str] = ()) -> str:

@@ -26,6 +26,7 @@ from sipit.models.leftovers import (
     check_left_over,
     check_numbers,
     check_one_each,
+    check_one_origin,
     method_named,
     renamed,
 )
@@ -147,6 +148,7 @@ def read_whole(
             module, found = load(taken_off)
             words = ", ".join(pattern.strip("^").replace("\\", "") for pattern in taken_off)
             notes.append(f"{words} taken off the names of its weights")
+    check_one_origin(module, held)
     quantiser = getattr(module, "hf_quantizer", None)
     if quantiser is None:
         notes += check_numbers(name, module, tensors, method, found["unexpected_keys"], taken_off)

@@ -1,7 +1,6 @@
 """A checkpoint is read as the library reads it, or refused in a sentence that names what is amiss."""
 
 import json
-import shutil
 
 import pytest
 import torch
@@ -114,26 +113,6 @@ def test_an_index_whose_shards_are_no_names_of_files_is_refused(tmp_path, shard)
     index["weight_map"]["lm_head.weight"] = shard
     path.write_text(json.dumps(index))
     refused(folder, tmp_path, "an index of shards")
-
-
-@pytest.mark.parametrize(
-    "named", ["old.safetensors", "model.safetensors", "adapter_model.bin", "x.safetensors.index.json", ["a"], 3]
-)
-def test_a_configuration_that_names_another_file_of_weights_is_refused(folder, tmp_path, named):
-    """The digest would be that of the file which was not read."""
-    model_folder(folder, tokenizer=False)
-    save_file({name: value + 1 for name, value in load_file(folder / "model.safetensors").items()},
-              folder / "old.safetensors", metadata={"format": "pt"})  # fmt: skip
-    configured(folder, transformers_weights=named)
-    refused(folder, tmp_path, "transformers_weights", str(named), "call the file that is meant")
-
-
-def test_shards_of_a_distributed_run_beside_the_weights_are_refused(folder, tmp_path):
-    """The library takes them first; the digest would be that of the weights beside them."""
-    model_folder(folder, tokenizer=False)
-    shard = "shard-00001-model-00001-of-00001.safetensors"
-    shutil.copy(folder / "model.safetensors", folder / shard)
-    refused(folder, tmp_path, shard, "distributed run")
 
 
 @pytest.mark.parametrize("size", ["200KB", "5GB"])
@@ -308,20 +287,6 @@ def test_packed_weights_run_as_the_library_runs_them(folder, tmp_path, method):
     several.write_text('{"token_ids": [5, 6, 7]}\n{"token_ids": [5, 7]}\n')
     for command in ("certify", "collide", "quantization"):
         assert_refused(called(command, folder, "--prompts", several), "dequantise")
-
-
-@pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("part", ["q_proj.bias", "q_proj.lora_A.default.weight", "q_norm.weight"])
-def test_a_part_of_a_packed_block_that_has_no_place_is_refused(folder, tmp_path, bits, part):
-    """What the quantiser stores beside its weights has a place."""
-    plain = tmp_path / "plain"
-    model_folder(plain, tokenizer=False)
-    options = transformers.BitsAndBytesConfig(**{f"load_in_{bits}bit": True})
-    transformers.AutoModelForCausalLM.from_pretrained(plain, quantization_config=options).save_pretrained(folder)
-    assert captured(folder, tmp_path).shape == (3, 64)
-    name = f"model.layers.0.self_attn.{part}"
-    rewritten(folder, lambda weights: weights | {name: torch.full((64,), 5.0)})
-    refused(folder, tmp_path, name, "no place")
 
 
 @pytest.mark.parametrize("bits", [4, 8])
