@@ -1,4 +1,4 @@
-"""Of what lies in a folder, the library takes the weights that the digest is of, each once, or the folder is refused."""
+"""The library takes the weights of a folder that the digest is of, each from one place, or the folder is refused."""
 
 import re
 import shutil
