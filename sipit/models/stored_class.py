@@ -5,7 +5,10 @@ embedding model's) is drawn at random by the library; it is remembered as missin
 """
 
 import contextlib
+import copy
 import io
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +30,7 @@ from sipit.models.leftovers import (
     check_numbers,
     check_one_each,
     check_one_origin,
+    check_room,
     method_named,
     renamed,
 )
@@ -128,7 +132,8 @@ def read_whole(
     folder = Path(str(file_of(name, "config.json"))).parent
     stored = here or Stored()
     if here is not None:
-        check_described(name, config, [tensor for file in here.files for tensor in read_header(file).tensors])
+        shapes = [tensor.shape for file in here.files for tensor in read_header(file).tensors]
+        _check_size(name, kind, config, dtype, shapes)
 
     def load(mapping: dict[str, str] | None) -> tuple[Any, Any]:
         return _loaded(
@@ -162,6 +167,21 @@ def read_whole(
     return Whole(module, has_head, digest_of_files(plain, list(stored.files)), tuple(notes))
 
 
+def _check_size(name: str, kind: Any, config: Any, dtype: torch.dtype, shapes: Iterable[Iterable[int]]) -> None:
+    """Raises InvalidInput where a configuration describes far more than is stored, before room for it is taken."""
+    sizes = [math.prod(shape) for shape in shapes]
+    check_described(name, config, len(sizes), sum(sizes))
+    make: Any = getattr(kind, "from_config", None) or kind._from_config
+    try:
+        with quiet(), torch.device("meta"):
+            empty = make(copy.deepcopy(config), dtype=dtype)
+    except (SipitError, OSError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - as where it is loaded
+        raise _refused(name, config, error) from None
+    check_room(name, empty, len(sizes), sum(sizes))
+
+
 def _check_packed(name: str, quantiser: Any, stored: set[str]) -> None:
     """Raises InvalidInput where a configuration speaks of packed weights, and the files hold plain floats alone."""
     if stored <= PLAIN:
@@ -175,7 +195,9 @@ def _check_packed(name: str, quantiser: Any, stored: set[str]) -> None:
 def _unpacked(name: str, file: Path, kind: Any, config: Any, dtype: torch.dtype, device_map: Any) -> Whole:
     """The model of a GGUF file, every weight dequantised."""
     import transformers
+    from gguf import GGUFReader
 
+    _check_size(name, kind, config, dtype, (map(int, tensor.shape) for tensor in GGUFReader(file).tensors))
     dense = getattr(transformers, "GgufConfig", None)  # older versions, which lack it, always dequantise
     given = {} if dense is None else {"quantization_config": dense(dequantize=True)}
     with contextlib.redirect_stderr(io.StringIO()):  # a bar of progress that nothing else turns off

@@ -21,6 +21,22 @@ def folder(tmp_path):
     return tmp_path / "model"
 
 
+@pytest.mark.parametrize("size", ["intermediate_size", "vocab_size", "head_dim", "num_hidden_layers"])
+def test_a_size_that_nothing_stored_has_is_refused_before_room_is_taken_for_it(folder, tmp_path, monkeypatch, size):
+    model_folder(folder, tokenizer=False)
+    configured(folder, **{size: 30_000_000})
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", None)  # which takes the room
+    refused(folder, tmp_path, "describes what is stored", "30000000 blocks" if "layers" in size else "room for")
+
+
+def test_large_tables_of_a_small_model_are_no_weights(folder, tmp_path):
+    config = transformers.GPTNeoConfig(
+        vocab_size=64, hidden_size=8, num_layers=2, num_heads=2, attention_types=[[["global"], 2]], intermediate_size=8
+    )
+    transformers.GPTNeoForCausalLM(config).save_pretrained(folder)  # with masks of 2,048 x 2,048
+    assert captured(folder, tmp_path, ids=[1, 2]).shape == (2, 8)
+
+
 @pytest.mark.parametrize(
     "named", ["old.safetensors", "model.safetensors", "adapter_model.bin", "x.safetensors.index.json", ["a"], 3]
 )
