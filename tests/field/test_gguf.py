@@ -93,6 +93,7 @@ UNREAD = {
     "factor alone": ({"said": {"rope.scaling.factor": 4.0}}, "rope.scaling.factor = 4.0"),
     "older": ({"said": {"rope.scale_linear": 4.0}}, "rope.scale_linear"),
     "a word of tomorrow": ({"said": {"rope.scaling.more": 1.0}}, "rope.scaling.more"),
+    "a cap": ({"said": {"attn_logit_softcapping": 20.0}}, "llama.attn_logit_softcapping = 20.0"),
     "a bias": ({"beside": ["blk.1.attn_q.bias"]}, "blk.1.attn_q.bias"),
     "a norm": ({"beside": ["blk.0.attn_q_norm.weight"]}, "blk.0.attn_q_norm.weight"),
 }
