@@ -22,6 +22,7 @@ _UNSCALED = {  # of `rope.scaling.*`: what leaves the rotations as they are; Non
     "original_context_length": None,
     "finetuned": None,
 }
+_ROTATED = ("rope.dimension_count", "rope.freq_base", "rope.freq_base_swa")  # which the module's tables have to have
 _EXACT = 1e-4  # relative: rotations are kept in float32
 
 
@@ -68,7 +69,7 @@ def _unscaled(key: str, value: Any) -> bool:
     if key == "rope.scale_linear":  # as older files have the factor
         return value in (0.0, 1.0)
     if not key.startswith("rope.scaling."):
-        return True
+        return not key.startswith("rope.") or key in _ROTATED
     word = key.removeprefix("rope.scaling.")
     known = _UNSCALED.get(word, ())
     return known is None or value in known
@@ -81,6 +82,9 @@ def _rotated_otherwise(about: dict[str, Any], module: Any) -> list[str]:
     wide = [table for table in tables if width in (None, 2 * len(table))]
     if tables and not wide:
         return [f"rope.dimension_count = {width}"]
+    local = about.get("rope.freq_base_swa")  # of blocks with a window
+    if local is not None and not any(_has_base(table, float(local)) for table in tables):
+        return [f"rope.freq_base_swa = {local}"]
     if not wide or base is None or any(_has_base(table, float(base)) for table in wide):
         return []
     return [f"rope.freq_base = {base}"]
