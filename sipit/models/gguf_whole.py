@@ -1,7 +1,8 @@
-"""Whether the library makes a model of all that a GGUF file says: of every tensor, and of the rotations of positions.
+"""Whether the library makes a model of all that a GGUF file says: of every tensor, every number, and the rotations.
 
 What it has no place for it passes over, and says nothing: the factors of long contexts (tensors of their own, which
-llama.cpp divides the rotations by), the scale of positions in the metadata, for some families the base of rotations.
+llama.cpp divides the rotations by), the scale of positions in the metadata, for some families the base of rotations,
+windows, an epsilon or the cap of scores.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from proofs.errors import Unsupported
+from sipit.models.gguf_settings import otherwise
 
 _HEAD = ("output.weight", "output.bias")  # of what is behind the body, which no state depends on
 _UNSCALED = {  # of `rope.scaling.*`: what leaves the rotations as they are; None: any value, on its own
@@ -20,6 +22,7 @@ _UNSCALED = {  # of `rope.scaling.*`: what leaves the rotations as they are; Non
     "original_context_length": None,
     "finetuned": None,
 }
+_ROTATED = ("rope.dimension_count", "rope.freq_base", "rope.freq_base_swa")  # which the module's tables have to have
 _EXACT = 1e-4  # relative: rotations are kept in float32
 
 
@@ -27,7 +30,8 @@ def check_taken_whole(path: Path, module: Any) -> None:
     """Holds a module against the GGUF file that the library made it from.
 
     Raises:
-        Unsupported: a tensor of the file has no place in it, or its positions are rotated otherwise than the file says.
+        Unsupported: a tensor of the file has no place in it, its positions are rotated otherwise than the file says, or
+            another number of it is not the module's.
     """
     from gguf import GGUFReader
 
@@ -36,12 +40,13 @@ def check_taken_whole(path: Path, module: Any) -> None:
     about = {
         key.removeprefix(f"{named}."): field.contents()
         for key, field in reader.fields.items()
-        if key.startswith(f"{named}.rope.")
+        if key.startswith(f"{named}.")
     }
     lost = [
         *(f"the tensor {name}" for name in _without_place((tensor.name for tensor in reader.tensors), named, module)),
         *(f"{named}.{key} = {value}" for key, value in about.items() if not _unscaled(key, value)),
         *(f"{named}.{word}" for word in _rotated_otherwise(about, module)),
+        *otherwise(named, about, module.config.get_text_config()),
     ]
     if lost:
         raise Unsupported(
@@ -64,7 +69,7 @@ def _unscaled(key: str, value: Any) -> bool:
     if key == "rope.scale_linear":  # as older files have the factor
         return value in (0.0, 1.0)
     if not key.startswith("rope.scaling."):
-        return True
+        return not key.startswith("rope.") or key in _ROTATED
     word = key.removeprefix("rope.scaling.")
     known = _UNSCALED.get(word, ())
     return known is None or value in known
@@ -77,6 +82,9 @@ def _rotated_otherwise(about: dict[str, Any], module: Any) -> list[str]:
     wide = [table for table in tables if width in (None, 2 * len(table))]
     if tables and not wide:
         return [f"rope.dimension_count = {width}"]
+    local = about.get("rope.freq_base_swa")  # of blocks with a window
+    if local is not None and not any(_has_base(table, float(local)) for table in tables):
+        return [f"rope.freq_base_swa = {local}"]
     if not wide or base is None or any(_has_base(table, float(base)) for table in wide):
         return []
     return [f"rope.freq_base = {base}"]

@@ -1,31 +1,42 @@
 """How much longer a tokenizer can make a text: priced before it is loaded, since its library works until memory ends.
 
-Of the steps in a `tokenizer.json` three write what the file says: `Replace`, `Prepend` and `Precompiled`, a table of
-characters. A chain of some dozen multiplies a few letters to more than any memory holds, already where tokens that were
-added are read. What the others make of a text has limits of Unicode's.
+Of the steps in a `tokenizer.json` four write what the file says: `Replace`, `Prepend`, `Precompiled`, a table of
+characters, and `TemplateProcessing`, tokens around a text. A chain of some dozen multiplies a few letters to more than
+any memory holds, already where tokens that were added are read. What the others make of a text has limits of Unicode's.
 """
 
 import base64
 import json
+import math
 from typing import Any
 
-_STEPS = (b"Replace", b"Prepend", b"Precompiled")
 MOST = 2**12  # times as long; published models have one table, of 33 bytes at most, and few steps beside it
 
 
-def growth(content: bytes) -> float:
+def growth(content: bytes | str) -> float:
     """How many times as long the steps of a `tokenizer.json` may make a text, or what they write of tokens.
 
-    Each is taken at its most: where a pattern matches everywhere, and all of them one after the other.
+    Each is taken at its most: where a pattern matches everywhere, of a text of one letter, and all of them one after
+    the other. Infinity where an object names one thing twice: readers differ in which they take.
 
     Raises:
         ValueError: it is not JSON.
     """
-    if not any(step in content for step in _STEPS):
+    twice = False
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal twice
+        found = dict(pairs)
+        twice |= len(found) < len(pairs)
+        return found
+
+    data = json.loads(content, object_pairs_hook=once)
+    if twice:
+        return math.inf
+    if not isinstance(data, dict):
         return 1.0
-    data = json.loads(content)
-    parts = [data.get(name) for name in ("normalizer", "pre_tokenizer", "decoder")] if isinstance(data, dict) else []
-    return max((_of(part) for part in parts), default=1.0)
+    read = _of([data.get(name) for name in ("normalizer", "pre_tokenizer", "post_processor")])
+    return max(read, _of(data.get("decoder")))
 
 
 def _of(step: Any) -> float:
@@ -44,6 +55,8 @@ def _of(step: Any) -> float:
             return inner * (1.0 + len(str(step.get("prepend", ""))))
         case "Precompiled":
             return inner * _longest(step.get("precompiled_charsmap"))
+        case "TemplateProcessing":
+            return max(1.0, *(_template(step.get(name), step.get("special_tokens")) for name in ("single", "pair")))
         case _:
             return inner
 
@@ -58,3 +71,14 @@ def _longest(table: Any) -> float:
     """Bytes of the longest entry of a table: behind the size of an index and the index, each ends with a zero."""
     raw = base64.b64decode(table) if isinstance(table, str) else b""
     return max(1.0, *map(len, raw[4 + int.from_bytes(raw[:4], "little") :].split(b"\0")))
+
+
+def _template(pieces: Any, special: Any) -> float:
+    """Tokens that a template makes of a text of one: its own, and the text as often as it stands there."""
+    total = 0.0
+    for piece in pieces if isinstance(pieces, list) else ():
+        token = piece.get("SpecialToken") if isinstance(piece, dict) else None
+        about = special.get(token.get("id")) if isinstance(token, dict) and isinstance(special, dict) else None
+        ids = about.get("ids") if isinstance(about, dict) else None
+        total += len(ids) if isinstance(ids, list) else 1
+    return total

@@ -4,7 +4,6 @@ Wrappers (a compiled, sharded or distributed module, a trainer's) put words in f
 them. They are taken off where everything then has its place.
 """
 
-import math
 import re
 from collections.abc import Collection, Iterable
 from itertools import pairwise
@@ -24,6 +23,7 @@ _PASSED_OVER = (r"rotary_emb\.inv_freq", r"(^|\.)position_ids$")  # by the libra
 _TABLES = frozenset({"inv_freq", "cos_cached", "sin_cached", "masked_bias"})  # of rotations; the number behind a mask
 _MASKS = frozenset({"bias", "causal_mask"})  # where they are (1, 1, n, n): which positions see which
 _FAR_MORE = 64  # a quantiser packs at most so many numbers into one
+_ALWAYS = 2**28  # bytes that no machine lacks: a small model may have large tables that are not stored
 PLAIN = frozenset({"F64", "F32", "F16", "BF16"})  # types of weights that are packed by nothing
 _WHOLE_NUMBERS = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
 
@@ -64,10 +64,49 @@ def check_one_each(module: Any, stored: Iterable[tuple[Path, StoredTensor]]) -> 
         first, other = held.setdefault(place, (file, tensor))
         two = other.name != tensor.name and not {other.name, tensor.name} <= own
         if two and not _same(first, other, file, tensor):
-            raise InvalidInput(
-                f"Expected one weight for each place, but {other.name} of {first} and {tensor.name} of {file.name} "
-                "have the same and differ; remove the one that is not meant."
-            )
+            raise _one_place(first, other, file, tensor)
+
+
+def check_one_origin(module: Any, stored: Iterable[tuple[Path, StoredTensor]]) -> None:
+    """Raises InvalidInput where the library made one weight of two stored ones that differ, by its own names for them.
+
+    A family has older names, and forms of its weights that are taken apart or put together (experts one by one, three
+    projections in one); where both are stored the library takes either, and says nothing.
+    """
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+    changes = module._weight_conversions  # those that changed the name of a weight
+    if not changes:
+        return
+    names = [one for one in changes if isinstance(one, WeightRenaming)]
+    forms = [one for one in changes if isinstance(one, WeightConverter)]
+    of_pattern = {pattern: form for form in forms for pattern in form.source_patterns}
+    own, body = module.state_dict(), module.base_model_prefix
+    # By place: the form that it is made from (None: from itself), and what is stored for it by the name in that form.
+    held: dict[str, tuple[Any, dict[str, tuple[Path, StoredTensor]]]] = {}
+    for file, tensor in stored:
+        place, pattern = rename_source_key(tensor.name, names, forms, body, own)
+        origin = rename_source_key(tensor.name, names, [], body, own)[0]
+        if place not in own and tensor.name in own:
+            place, pattern, origin = tensor.name, None, tensor.name
+        if place not in own:
+            continue
+        form = of_pattern[pattern] if pattern is not None else None
+        words = [""] if form is None else form.target_patterns
+        for one in (place.replace(words[0], word) if words[0] else place for word in words):
+            made, origins = held.setdefault(one, (form, {}))
+            first, other = origins.setdefault(_place(module, origin), (file, tensor))
+            if made is not form:
+                first, other = next(iter(origins.values()))
+            if made is not form or (other.name != tensor.name and not _same(first, other, file, tensor)):
+                raise _one_place(first, other, file, tensor)
+
+
+def _one_place(first: Path, one: StoredTensor, second: Path, other: StoredTensor) -> InvalidInput:
+    return InvalidInput(
+        f"Expected one weight for each place, but {one.name} of {first} and {other.name} of {second.name} have the "
+        "same and differ; remove the one that is not meant."
+    )
 
 
 def _place(module: Any, name: str, taken_off: Iterable[str] = ()) -> str:
@@ -108,22 +147,38 @@ def _without(name: str, words: Collection[str]) -> str:
     return name
 
 
-def check_described(name: str, config: Any, tensors: Collection[StoredTensor]) -> None:
-    """Raises InvalidInput where a configuration describes far more than is stored, before room for it is taken."""
-    text = config.get_text_config()
-    blocks, rows, width = (
-        size if isinstance(size := getattr(text, field, None), int) else 0
-        for field in ("num_hidden_layers", "vocab_size", "hidden_size")
-    )
-    held = sum(math.prod(tensor.shape) for tensor in tensors)
+def check_described(name: str, config: Any, count: int, held: int) -> None:
+    """Raises InvalidInput where a configuration has more blocks than there are tensors, before one is made.
+
+    Args:
+        name: of the model.
+        config: what describes it.
+        count: of tensors that are stored.
+        held: numbers in them.
+    """
+    blocks = getattr(config.get_text_config(), "num_hidden_layers", None)
     if not held:
         raise not_gathered(name, "everything")
-    if blocks > len(tensors) or rows * width > _FAR_MORE * held:
-        raise InvalidInput(
-            f"Expected a configuration of {name} that describes what is stored, but it has {blocks} blocks and an "
-            f"embedding of {rows} x {width} where the weights are {len(tensors)} tensors of {held} numbers; correct "
-            "config.json."
-        )
+    if isinstance(blocks, int) and blocks > count:
+        raise _not_described(name, f"{blocks} blocks", count, held)
+
+
+def check_room(name: str, empty: Any, count: int, held: int) -> None:
+    """Raises InvalidInput where a module without numbers, on the meta device, has room for far more than is stored.
+
+    `count` and `held` are those of `check_described`.
+    """
+    every = {id(one): one for one in (*empty.parameters(), *empty.buffers())}.values()
+    room = sum(one.numel() for one in every)
+    if sum(one.numel() * one.element_size() for one in every) > _ALWAYS and room > _FAR_MORE * held:
+        raise _not_described(name, f"room for {room} numbers", count, held)
+
+
+def _not_described(name: str, what: str, count: int, held: int) -> InvalidInput:
+    return InvalidInput(
+        f"Expected a configuration of {name} that describes what is stored, but it has {what} where the weights are "
+        f"{count} tensors of {held} numbers; correct config.json."
+    )
 
 
 def check_complete(name: str, module: Any, missing: Collection[str], mismatched: Collection[Any]) -> None:

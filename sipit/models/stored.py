@@ -22,6 +22,7 @@ _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")  # how files of w
 _BESIDE = re.compile(
     r"(?:training_args|optimizer|scheduler|scaler|sampler|dl_state_dict|rng_state)(?:_\d+)*\.(?:bin|pt|pth)"
 )
+_DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")  # as the library writes and looks for them
 _LISTED = 3  # names of files in a sentence
 
 
@@ -141,9 +142,15 @@ def check_weights(folder: Path) -> Stored:
     """The files of a folder that has to hold a whole model, every header read.
 
     Raises:
-        InvalidInput: none, damaged ones, or a part of an adapter that would be passed over.
+        InvalidInput: none, damaged ones, a part of an adapter that would be passed over, or a distributed run's.
         Unsupported: an element type that no layer computes with.
     """
+    distributed = sorted(path.name for path in folder.iterdir() if _DISTRIBUTED.fullmatch(path.name))
+    if distributed:
+        raise InvalidInput(
+            f"Expected weights in {SINGLE} or {INDEX} of {folder}, but {distributed[0]} there is of a distributed run, "
+            "which the library takes before either; move such shards away, or save the model whole."
+        )
     stored = stored_weights(folder)
     if not stored.files:
         raise InvalidInput(_without_weights(folder))

@@ -5,7 +5,10 @@ embedding model's) is drawn at random by the library; it is remembered as missin
 """
 
 import contextlib
+import copy
 import io
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +19,7 @@ from numerics.networks.text_class import multimodal
 from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.network.tensor_file import read_header
 from sipit.models.digest import digest_of_files, digest_of_gguf
-from sipit.models.files import file_of, read_object
+from sipit.models.files import SINGLE, file_of, read_object
 from sipit.models.gguf_header import check_gguf
 from sipit.models.gguf_whole import check_taken_whole
 from sipit.models.leftovers import (
@@ -26,6 +29,8 @@ from sipit.models.leftovers import (
     check_left_over,
     check_numbers,
     check_one_each,
+    check_one_origin,
+    check_room,
     method_named,
     renamed,
 )
@@ -127,7 +132,8 @@ def read_whole(
     folder = Path(str(file_of(name, "config.json"))).parent
     stored = here or Stored()
     if here is not None:
-        check_described(name, config, [tensor for file in here.files for tensor in read_header(file).tensors])
+        shapes = [tensor.shape for file in here.files for tensor in read_header(file).tensors]
+        _check_size(name, kind, config, dtype, shapes)
 
     def load(mapping: dict[str, str] | None) -> tuple[Any, Any]:
         return _loaded(
@@ -147,18 +153,33 @@ def read_whole(
             module, found = load(taken_off)
             words = ", ".join(pattern.strip("^").replace("\\", "") for pattern in taken_off)
             notes.append(f"{words} taken off the names of its weights")
+    check_one_origin(module, held)
     quantiser = getattr(module, "hf_quantizer", None)
     if quantiser is None:
         notes += check_numbers(name, module, tensors, method, found["unexpected_keys"], taken_off)
     check_complete(name, module, found["missing_keys"], found["mismatched_keys"])
-    if quantiser is None:
-        notes += check_left_over(name, module, tensors, found["unexpected_keys"], taken_off)
-    else:
+    notes += check_left_over(name, module, tensors, found["unexpected_keys"], taken_off)
+    if quantiser is not None:
         _check_packed(name, quantiser, {tensor.dtype for tensor in tensors})
         notes.append(f"its weights stay packed as {quantiser.quantization_config.quant_method.value} does it")
     plain = config if labels is None else read_whole_config(name)
     has_head = not found["missing_keys"] and _writes_text(module, plain)
     return Whole(module, has_head, digest_of_files(plain, list(stored.files)), tuple(notes))
+
+
+def _check_size(name: str, kind: Any, config: Any, dtype: torch.dtype, shapes: Iterable[Iterable[int]]) -> None:
+    """Raises InvalidInput where a configuration describes far more than is stored, before room for it is taken."""
+    sizes = [math.prod(shape) for shape in shapes]
+    check_described(name, config, len(sizes), sum(sizes))
+    make: Any = getattr(kind, "from_config", None) or kind._from_config
+    try:
+        with quiet(), torch.device("meta"):
+            empty = make(copy.deepcopy(config), dtype=dtype)
+    except (SipitError, OSError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - as where it is loaded
+        raise _refused(name, config, error) from None
+    check_room(name, empty, len(sizes), sum(sizes))
 
 
 def _check_packed(name: str, quantiser: Any, stored: set[str]) -> None:
@@ -174,7 +195,9 @@ def _check_packed(name: str, quantiser: Any, stored: set[str]) -> None:
 def _unpacked(name: str, file: Path, kind: Any, config: Any, dtype: torch.dtype, device_map: Any) -> Whole:
     """The model of a GGUF file, every weight dequantised."""
     import transformers
+    from gguf import GGUFReader
 
+    _check_size(name, kind, config, dtype, (map(int, tensor.shape) for tensor in GGUFReader(file).tensors))
     dense = getattr(transformers, "GgufConfig", None)  # older versions, which lack it, always dequantise
     given = {} if dense is None else {"quantization_config": dense(dequantize=True)}
     with contextlib.redirect_stderr(io.StringIO()):  # a bar of progress that nothing else turns off
@@ -216,7 +239,7 @@ def read_whole_config(name: str, *, labels: int | None = None) -> Any:
     """The configuration of a directory, a GGUF file or a hub id.
 
     Raises:
-        InvalidInput: a configuration that is none.
+        InvalidInput: a configuration that is none, or that names another file of weights.
         Unsupported: of a class that is not in the library.
         OSError: there is none.
     """
@@ -238,11 +261,19 @@ def read_whole_config(name: str, *, labels: int | None = None) -> Any:
             raise InvalidInput(f"Expected a model_type in {described}, but it has none; copy the model again.")
     try:
         with quiet():
-            return AutoConfig.from_pretrained(where, trust_remote_code=False, **given)
+            config = AutoConfig.from_pretrained(where, trust_remote_code=False, **given)
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001 - the classes of configurations refuse values with anything
         raise _refused(name, None, error) from None
+    # Which the library obeys before it looks for files by their names; the digest would be that of another file.
+    elsewhere = getattr(config, "transformers_weights", None)
+    if elsewhere is not None:
+        raise InvalidInput(
+            f"Expected weights under the names that the library gives them, but config.json of {name} says that they "
+            f"are in {elsewhere!r}; remove transformers_weights, and call the file that is meant {SINGLE}."
+        )
+    return config
 
 
 def _refused(name: str, config: Any, error: Exception) -> SipitError:

@@ -1,7 +1,7 @@
 """The tokenizer beside a model, or why there is none; a model without one is worked with by token ids."""
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +15,7 @@ from sipit.models.library import missing_library, one_line, quiet
 from sipit.models.stored import gguf_file
 
 NO_TOKENIZER = "has no tokenizer"
+_TOO_LONG = f"that may make a text more than {MOST} times as long, which is not run"
 _TRIED = 4096  # tokens whose texts are tried, before it is not told where special ones stand
 _PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")  # another library reads them
 _FILES = ("tokenizer.json", *_PIECES, "tiktoken.model", "vocab.json", "vocab.txt", "tokenizer_config.json")
@@ -26,12 +27,15 @@ def find_tokenizer(name: str) -> tuple[Any, str]:
 
     packed = gguf_file(name)
     path = None if packed is not None else file_of(name, _FILES[0])
-    if path is not None and _grows(path):
-        return None, f"has a {_FILES[0]} that may make a text more than {MOST} times as long, which is not run"
+    if path is not None and _grows(path.read_bytes):
+        return None, f"has a {_FILES[0]} {_TOO_LONG}"
     where, given = (name, {}) if packed is None else (str(packed.parent), {"gguf_file": packed.name})
     try:
         with quiet(), _panics_as_errors():
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **given)
+            backend = getattr(tokenizer, "backend_tokenizer", None)
+            if path is None and backend is not None and _grows(backend.to_str):  # made of other files, by the library
+                return None, f"has a tokenizer {_TOO_LONG}"
             known = {*tokenizer.get_vocab().values()} - {*tokenizer.all_special_ids}
     except Exception as error:  # noqa: BLE001 - tokenizers raise anything, the bare class among it
         return None, _why_none(name, packed is not None, error)
@@ -120,10 +124,10 @@ def _panics_as_errors() -> Generator[None]:
         raise RuntimeError(one_line(error)) from None
 
 
-def _grows(path: Path) -> bool:
+def _grows(read: Callable[[], bytes | str]) -> bool:
     """Whether a `tokenizer.json` may make a text far longer; one that cannot be read is for the library to refuse."""
     try:
-        return growth(path.read_bytes()) > MOST
+        return growth(read()) > MOST
     except (OSError, ValueError, RecursionError):
         return False
 

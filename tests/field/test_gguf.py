@@ -93,6 +93,9 @@ UNREAD = {
     "factor alone": ({"said": {"rope.scaling.factor": 4.0}}, "rope.scaling.factor = 4.0"),
     "older": ({"said": {"rope.scale_linear": 4.0}}, "rope.scale_linear"),
     "a word of tomorrow": ({"said": {"rope.scaling.more": 1.0}}, "rope.scaling.more"),
+    "a rotation of tomorrow": ({"said": {"rope.turned": 1.0}}, "llama.rope.turned"),
+    "another base of windows": ({"said": {"rope.freq_base_swa": 5000.0}}, "llama.rope.freq_base_swa = 5000"),
+    "a cap": ({"said": {"attn_logit_softcapping": 20.0}}, "llama.attn_logit_softcapping = 20.0"),
     "a bias": ({"beside": ["blk.1.attn_q.bias"]}, "blk.1.attn_q.bias"),
     "a norm": ({"beside": ["blk.0.attn_q_norm.weight"]}, "blk.0.attn_q_norm.weight"),
 }
@@ -109,7 +112,12 @@ def test_what_the_library_passes_over_in_a_gguf_file_is_refused(folder, tmp_path
 def test_metadata_that_scales_nothing_is_read(folder, tmp_path):
     module = model_folder(tmp_path / "plain")
     folder.mkdir()
-    said = {"rope.scaling.type": "none", "rope.scaling.factor": 1.0, "rope.scaling.original_context_length": 64.0}
+    said = {
+        "rope.freq_base_swa": 10000.0,
+        "rope.scaling.type": "none",
+        "rope.scaling.factor": 1.0,
+        "rope.scaling.original_context_length": 64.0,
+    }
     write_gguf(folder / "m.gguf", module, said=said)
     assert torch.equal(captured(folder, tmp_path), plain_states(module))
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sipit.models.growth import MOST, growth
 from sipit.models.smollm2 import smollm2_folder
@@ -47,6 +48,59 @@ def test_no_text_becomes_longer_than_it_says(normalizer, text):
 def test_a_table_writes_as_much_as_its_longest_entry():
     table = base64.b64encode(b"\x04\0\0\0" + b"abcd" + b"x\0" + b"y" * 40 + b"\0").decode()
     assert growth(file_with({"type": "Precompiled", "precompiled_charsmap": table}).encode()) == 40
+
+
+PIECES = st.lists(st.sampled_from(["A", "X", "Y"]), max_size=6)
+
+
+def template(pieces, ids):
+    """A template of texts (A) and of special tokens, which stand for so many ids each; a pair as the library has it."""
+    kinds = {"A": "Sequence", "B": "Sequence"}
+    single, pair = (
+        [{kinds.get(piece, "SpecialToken"): {"id": piece, "type_id": 0}} for piece in some]
+        for some in (pieces, ["A", "B"])
+    )
+    special = {name: {"id": name, "ids": [1] * count, "tokens": ["b"] * count} for name, count in ids.items()}
+    return {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special}
+
+
+@given(PIECES, st.integers(1, 5), st.integers(1, 5), st.integers(1, 4), st.booleans())
+def test_no_template_writes_more_than_it_says(pieces, of_x, of_y, length, inside):
+    step = template(pieces, {"X": of_x, "Y": of_y})
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    content = json.dumps(EMPTY | {
+        "post_processor": {"type": "Sequence", "processors": [level, step]} if inside else step,
+        "pre_tokenizer": {"type": "Whitespace"},
+    })  # fmt: skip
+    made = Tokenizer.from_str(content).encode(" ".join("a" * length))
+    assert len(made.ids) <= growth(content) * length
+
+
+@pytest.mark.parametrize("pieces", [["X"] * 70 + ["A"], ["A"] * 5000])
+def test_a_template_that_writes_without_end_is_not_run(tmp_path, pieces):
+    folder = tmp_path / "model"
+    model_folder(folder)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["post_processor"] = template(pieces, {"X": 70})
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    tokenizer, why = find_tokenizer(str(folder))
+    assert tokenizer is None and f"{MOST} times" in why
+
+
+def test_escapes_and_second_names_hide_no_step():
+    doubling = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+    content = file_with({"type": "Sequence", "normalizers": [doubling] * 20})
+    assert growth(content) == growth(content.replace("Replace", "Repl\\u0061ce")) == 2**20
+    assert growth(content[:-1] + ', "normalizer": null}') > MOST
+
+
+def test_a_tokenizer_that_the_library_makes_of_other_files_is_priced_too(tmp_path, monkeypatch):
+    doubling = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+    content = file_with({"type": "Sequence", "normalizers": [doubling] * 20})
+    made = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(content))
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *given, **more: made)
+    tokenizer, why = find_tokenizer(str(tmp_path))
+    assert tokenizer is None and f"{MOST} times" in why
 
 
 @pytest.mark.parametrize("part", rest_slow("normalizer", of=["normalizer", "decoder"]))
