@@ -18,6 +18,7 @@ from numerics.graphs.builder import Builder, Complex, Place, Term, Value, is_com
 from numerics.graphs.exact_folding import fold
 from numerics.graphs.half_constants import HalfConstants
 from numerics.graphs.operators.rules import rule_of
+from numerics.graphs.operators.whole_numbers import wraps
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import TensorType
 
@@ -110,7 +111,8 @@ def _call(builder: Builder, fx: Any, environment: dict[Any, Any]) -> Any:
     folded = fold(fx, name, arguments, keywords, value)
     if folded is not None:
         return folded
-    rule = rule_of(name, is_complex(value) or any(isinstance(part, Complex) for part in operands))
+    of_complex = is_complex(value) or any(isinstance(part, Complex) for part in operands)
+    rule = None if wraps(builder, fx, name) else rule_of(name, of_complex)
     given = _Given(keywords)
     try:
         result = NotImplemented if rule is None else rule(builder, value, arguments, given)
