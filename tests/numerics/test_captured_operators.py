@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from numerics.graphs import half_constants, lowering
 from numerics.graphs.capture import capture_graph
 from numerics.graphs.float64 import evaluate_float64
 from numerics.graphs.operators.whole_numbers import BELOW
@@ -85,6 +86,8 @@ MEANT: dict[str, Step] = {
     "copy of whole numbers": lambda x, i, w, t: x * torch.zeros_like(x).copy_(i[..., None].expand_as(x)),
     "to int16 and back": lambda x, i, w, t: x * (i > 3).to(torch.int8).to(torch.int16).to(torch.int64)[..., None],
     "to uint64 of truth values": lambda x, i, w, t: x * (i > 3).to(torch.uint8).to(torch.uint64).double()[..., None],
+    "and true": lambda x, i, w, t: x * ((i > 3) & True)[..., None],
+    "or false": lambda x, i, w, t: x * ((i > 3) | False)[..., None],
     "a view written to": lambda x, i, w, t: (y := x.clone(), y.chunk(2, -1)[0].mul_(3))[0],
 }  # fmt: skip
 UNKNOWN: dict[str, Step] = {
@@ -108,6 +111,7 @@ UNKNOWN: dict[str, Step] = {
     "filled with a wrapped tensor": lambda x, i, w, t: (
         x * (i > 3).to(torch.uint8).masked_fill(i > 5, i.sum() + 256)[..., None]
     ),
+    "and of whole numbers": lambda x, i, w, t: x * (i & 5)[..., None],
     "view of bits": lambda x, i, w, t: x + x.view(torch.int64) % 5,
     "product with a complex number": lambda x, i, w, t: torch.view_as_real(
         torch.view_as_complex(x.reshape(1, -1, 3, 2)) * (2 + 1j)
@@ -152,6 +156,37 @@ def test_what_32_bits_hold_of_64_is_idealised_and_said(dtype: torch.dtype, narro
     _, graph = captured(lambda x, i, w, t: x * i.to(dtype).to(torch.int64)[..., None])
     assert {node.operation for node in graph.nodes} <= set(REGISTRY)
     assert (BELOW in graph.idealisations) is narrow
+
+
+@pytest.mark.parametrize("error", [AttributeError, RuntimeError, AssertionError])
+@pytest.mark.parametrize("place", ["rule_of", "fold", "wraps"])
+def test_an_operator_that_a_rule_stumbles_over_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, place: str, error: type[Exception]
+) -> None:
+    def stumble(*arguments: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(lowering, place, stumble)
+    _, graph = captured(lambda x, i, w, t: x * 2 + x)
+    assert place == "fold" or any(node.operation.startswith("aten.") for node in graph.nodes)
+
+
+def test_a_rounded_constant_that_torch_does_not_compute_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*arguments: Any) -> Any:
+        raise RuntimeError
+
+    monkeypatch.setattr(half_constants, "undetermined", stumble)
+    _, graph = captured(lambda x, i, w, t: x + (torch.arange(WIDTH) / 3).to(torch.bfloat16))
+    assert any(node.operation.startswith("aten.") for node in graph.nodes)
+
+
+def test_a_lack_of_memory_is_no_unknown_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*arguments: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(lowering, "fold", short)
+    with pytest.raises(MemoryError):
+        captured(lambda x, i, w, t: x * 2)
 
 
 def test_a_variance_is_divided_and_not_multiplied_by_a_rounded_number() -> None:

@@ -319,9 +319,10 @@ def _different(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
 
 def _logical(operation: str) -> Rule:
     def rule(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-        if any(b.type(v).kind != "boolean" for v in a):
+        operands = [torch.tensor(v) if isinstance(v, bool) else v for v in a]
+        if any(b.type(v).kind != "boolean" for v in operands):
             return NotImplemented
-        return b.emit(operation, tuple(a))
+        return b.emit(operation, operands)
 
     return rule
 
