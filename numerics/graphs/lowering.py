@@ -76,15 +76,20 @@ def _leaf(builder: Builder, fx: Any, program: Any, buffers: Buffers, vocabulary:
 
 def _free(fx: Any, program: Any, buffers: Buffers) -> bool:
     """Whether an input is a buffer of real numbers that the checkpoint or the run decides."""
-    full = program.graph_signature.inputs_to_buffers.get(fx.name)
-    changed = full in program.graph_signature.buffers_to_mutate.values()
-    return full is not None and fx.meta["val"].is_floating_point() and (_plain(full) in buffers.free or changed)
+    full = program.graph_signature.inputs_to_buffers.get(fx.name, "")
+    return fx.meta["val"].is_floating_point() and (_plain(full) in buffers.free or _is_set_anew(fx, program))
+
+
+def _is_set_anew(fx: Any, program: Any) -> bool:
+    """Whether an input is a buffer that the run writes to: what it holds depends on the runs before."""
+    signature = program.graph_signature
+    return signature.inputs_to_buffers.get(fx.name) in signature.buffers_to_mutate.values()
 
 
 def _constant(fx: Any, program: Any, buffers: Buffers) -> torch.Tensor | None:
     """The entries of an input that is the same for every checkpoint and prompt; None where they are not known."""
     signature = program.graph_signature
-    if _free(fx, program, buffers):
+    if _free(fx, program, buffers) or _is_set_anew(fx, program):
         return None
     if fx.name in signature.inputs_to_buffers:
         known = buffers.values.get(_plain(signature.inputs_to_buffers[fx.name]))
