@@ -1,4 +1,7 @@
-"""The buffers of a module: what its class computes is known, what a checkpoint fills is free like a parameter."""
+"""The buffers of a module: what its class computes is known, what a checkpoint fills is free like a parameter.
+
+Whole numbers and truth values are no parameters: those that a checkpoint fills are not known.
+"""
 
 # pyright: reportPrivateUsage=false
 # torch has no public way to replace a buffer, or to ask which of them a checkpoint holds.
@@ -31,11 +34,13 @@ class Buffers:
 
     @classmethod
     def of_class(cls, model: torch.nn.Module, *, stored: bool) -> "Buffers":
-        """Those of a class that many checkpoints fill; all that these hold are free where one of them is meant."""
-        values = buffer_values(model)
-        held = frozenset(held_buffers(model))
-        assumed = frozenset[str]() if stored else frozenset(name for name in held if _is_computed(values.get(name)))
-        return cls(values, held - assumed, assumed)
+        """Those of a class that many checkpoints fill; where one of them is meant, all reals that it holds are free."""
+        values, held = buffer_values(model), frozenset(held_buffers(model))
+        computed = frozenset(name for name in held if _is_computed(values.get(name)))
+        reals = frozenset(name for name in held if model.get_buffer(name).is_floating_point())
+        assumed = computed - reals if stored else computed
+        values |= dict.fromkeys(held - reals - computed)
+        return cls(values, reals - assumed, assumed)
 
     def others_in(self, module: torch.nn.Module) -> list[str]:
         """Those assumed that a checkpoint of the class holds other values for, but for a rounding to a half type."""
@@ -48,22 +53,25 @@ def _is_rounded(built: torch.Tensor | None, stored: torch.Tensor) -> bool:
     """Whether a buffer is as it was built, or that in a half type, as a checkpoint may keep it."""
     if built is None or built.shape != stored.shape:
         return False
+    if not built.is_floating_point():
+        return built.dtype == stored.dtype and torch.equal(built, stored)
     kept = (built.dtype, stored.dtype, *HALVES)
     return any(torch.equal(built.to(one).to(stored.dtype), stored) for one in kept)
 
 
 def held_buffers(model: torch.nn.Module) -> Iterator[str]:
-    """The buffers of floats that a checkpoint holds."""
+    """The buffers that a checkpoint holds, but for complex ones."""
     for path, module in model.named_modules():
         for name, buffer in module.named_buffers(recurse=False):
-            if buffer.is_floating_point() and name not in module._non_persistent_buffers_set:
+            if not buffer.is_complex() and name not in module._non_persistent_buffers_set:
                 yield f"{path}.{name}" if path else name
 
 
 def _is_computed(built: torch.Tensor | None) -> bool:
     """Whether a class computes a buffer from its configuration, as decays and their masks: its entries differ.
 
-    What a checkpoint is to fill, statistics and biases that are learned without a gradient, is uniform as it is built.
+    What a checkpoint is to fill (statistics, biases that are learned without a gradient, tables of experts by token) is
+    uniform as it is built.
     """
     return built is not None and bool((built != built.flatten()[:1]).any())
 

@@ -43,13 +43,14 @@ class Place:
 
 @dataclass(slots=True)
 class Builder:
-    """A graph under construction; equal nodes are made once."""
+    """A graph under construction; equal nodes are made once, and whatever is not known of is equal to nothing else."""
 
     place: Place = field(default_factory=Place)
     nodes: list[Node] = field(default_factory=list[Node])
     constants: list[Constant] = field(default_factory=list[Constant])
     idealisations: set[str] = field(default_factory=set[str])
     _seen: dict[Any, int] = field(default_factory=dict[Any, int])
+    _large: list[tuple[torch.Tensor, Term]] = field(default_factory=list[tuple[torch.Tensor, Term]])
 
     def emit(self, operation: str, arguments: Sequence[Value], **attributes: Attribute) -> Term:
         """A node of a known operation; its type follows from the arguments."""
@@ -58,17 +59,17 @@ class Builder:
         return self._add(operation, indices, attributes, REGISTRY[operation].type(types, attributes))
 
     def unknown(self, name: str, arguments: Sequence[Value], types: Sequence[TensorType]) -> list[Term]:
-        """Nodes for the results of an operator without a rule."""
+        """Nodes for the results of an operator without a rule, anew for every call: what is not said may differ."""
         indices = tuple(self.index(argument) for argument in arguments)
-        return [self._add(name, indices, {"result": number}, type) for number, type in enumerate(types)]
+        return [self._append(name, indices, {"result": number}, type) for number, type in enumerate(types)]
 
     def parameter(self, name: str, shape: Sequence[int]) -> Term:
         """A leaf for a named parameter."""
         return self.emit("parameter", (), name=name, shape=tuple(shape), kind="real")
 
     def unvalued(self, name: str, type: TensorType) -> Term:
-        """A constant whose entries are not known."""
-        return self.emit("constant", (), name=name, shape=type.shape, kind=type.kind, value=None)
+        """A constant whose entries are not known: no other one, whatever it is called."""
+        return self._append("constant", (), {"name": name, "shape": type.shape, "kind": type.kind, "value": None}, type)
 
     def index(self, value: Value) -> int:
         """The node of a value; a computed constant becomes one."""
@@ -83,7 +84,7 @@ class Builder:
     def _constant(self, value: torch.Tensor) -> Term:
         type = self.type(value)
         if value.numel() > LARGEST_CONSTANT:
-            return self.unvalued(f"table at {self.place.source}", type)
+            return self._unwritten(value, type)
         flat = value.detach().reshape(-1)
         if flat.numel() > 1 and bool((flat == flat[0]).all()):
             flat = flat[:1]
@@ -95,6 +96,14 @@ class Builder:
             self._seen[key] = len(self.constants) - 1
         number = self._seen[key]
         return self._add("constant", (), {"shape": type.shape, "kind": type.kind, "value": number}, type)
+
+    def _unwritten(self, value: torch.Tensor, type: TensorType) -> Term:
+        """A constant too large to be kept with its entries; the same entries are one constant."""
+        for known, term in self._large:
+            if self.type(known) == type and torch.equal(known.to(value.dtype), value):
+                return term
+        self._large.append((value, self.unvalued(f"table at {self.place.source}", type)))
+        return self._large[-1][1]
 
     def number(self, value: float | int | bool) -> Any:
         """A Python number, exact; the lowest float and anything below it is an ideal mask."""
@@ -114,9 +123,14 @@ class Builder:
     ) -> Term:
         key = (operation, arguments, tuple(sorted(attributes.items(), key=lambda item: item[0])), type)
         if key not in self._seen:
-            self.nodes.append(Node(operation, arguments, attributes, type, self.place.module, self.place.source))
-            self._seen[key] = len(self.nodes) - 1
+            self._seen[key] = self._append(operation, arguments, attributes, type).node
         return Term(self._seen[key])
+
+    def _append(
+        self, operation: str, arguments: tuple[int, ...], attributes: dict[str, Attribute], type: TensorType
+    ) -> Term:
+        self.nodes.append(Node(operation, arguments, attributes, type, self.place.module, self.place.source))
+        return Term(len(self.nodes) - 1)
 
     def finish(self, output: Value, *, layer: int, about: dict[str, Any]) -> Graph:
         """The graph of what the output depends on, renumbered."""

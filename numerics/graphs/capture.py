@@ -19,6 +19,7 @@ import torch
 from numerics.graphs.buffers import Buffers, buffer_values, held_buffers
 from numerics.graphs.decomposition import decompose
 from numerics.graphs.lowering import lower
+from numerics.graphs.vocabulary import guessed_vocabulary, with_read_vocabulary
 from numerics.networks.library import asked_of_a_class, unlogged
 from numerics.networks.stream import entered, hidden_of
 from numerics.networks.text_class import new_text_model, text_blocks, text_part
@@ -131,11 +132,10 @@ def capture_graph(
     one_of("an attention", attention, ("eager", "sdpa"))
     layer = None if layer is None else whole("the layer", layer, least=0)
     if isinstance(source, torch.nn.Module) and not hasattr(source, "config"):
-        tables = [m.num_embeddings for m in source.modules() if isinstance(m, torch.nn.Embedding)]
         about = {"module": type(source).__name__, "length": length}
-        vocabulary = tables[0] if tables else 2**31
-        buffers = Buffers(buffer_values(source))
-        return _export(_Direct(source), source, buffers, length, layer=layer or 0, vocabulary=vocabulary, about=about)
+        run, buffers, guess = _Direct(source), Buffers(buffer_values(source)), guessed_vocabulary(source)
+        graph = _export(run, source, buffers, length, layer=layer or 0, vocabulary=guess, about=about)
+        return with_read_vocabulary(graph)
     model = source if isinstance(source, torch.nn.Module) else build(read_config(source), attention)
     blocks = find_blocks(model)
     full = len(blocks)

@@ -7,8 +7,9 @@ rule becomes a node of its own name, which no lemma knows, so that the graph is 
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,8 @@ from numerics.graphs.builder import Builder, Complex, Place, Term, Value, is_com
 from numerics.graphs.exact_folding import fold
 from numerics.graphs.half_constants import HalfConstants
 from numerics.graphs.operators.rules import rule_of
-from proofs.errors import InvalidInput, Unsupported
+from numerics.graphs.operators.whole_numbers import wraps
+from proofs.errors import InvalidInput, Unsupported, short_of_memory
 from proofs.network.graph import TensorType
 
 CASTS = "casts between float types are the identity"
@@ -45,7 +47,9 @@ def lower(program: torch.export.ExportedProgram, buffers: Buffers, *, vocabulary
         if fx.op == "placeholder":
             environment[fx] = _leaf(builder, fx, program, buffers, vocabulary)
         elif fx.op == "call_function":
-            known = rounded.value(fx)
+            known = _tried(partial(rounded.value, fx), NotImplemented)
+            if known is NotImplemented:  # constants alone, but torch does not say how it rounds them
+                known = _unknown(builder, operator_name(fx.target), fx.meta["val"], [])
             environment[fx] = _call(builder, fx, environment) if known is None else known
         elif fx.op == "output":  # buffers and parameters that the model sets anew come before what it returns
             kinds = [spec.kind.name for spec in program.graph_signature.output_specs]
@@ -72,15 +76,20 @@ def _leaf(builder: Builder, fx: Any, program: Any, buffers: Buffers, vocabulary:
 
 def _free(fx: Any, program: Any, buffers: Buffers) -> bool:
     """Whether an input is a buffer of real numbers that the checkpoint or the run decides."""
-    full = program.graph_signature.inputs_to_buffers.get(fx.name)
-    changed = full in program.graph_signature.buffers_to_mutate.values()
-    return full is not None and fx.meta["val"].is_floating_point() and (_plain(full) in buffers.free or changed)
+    full = program.graph_signature.inputs_to_buffers.get(fx.name, "")
+    return fx.meta["val"].is_floating_point() and (_plain(full) in buffers.free or _is_set_anew(fx, program))
+
+
+def _is_set_anew(fx: Any, program: Any) -> bool:
+    """Whether an input is a buffer that the run writes to: what it holds depends on the runs before."""
+    signature = program.graph_signature
+    return signature.inputs_to_buffers.get(fx.name) in signature.buffers_to_mutate.values()
 
 
 def _constant(fx: Any, program: Any, buffers: Buffers) -> torch.Tensor | None:
     """The entries of an input that is the same for every checkpoint and prompt; None where they are not known."""
     signature = program.graph_signature
-    if _free(fx, program, buffers):
+    if _free(fx, program, buffers) or _is_set_anew(fx, program):
         return None
     if fx.name in signature.inputs_to_buffers:
         known = buffers.values.get(_plain(signature.inputs_to_buffers[fx.name]))
@@ -107,18 +116,30 @@ def _call(builder: Builder, fx: Any, environment: dict[Any, Any]) -> Any:
         )
     if read:
         return read
-    folded = fold(fx, name, arguments, keywords, value)
+    folded = _tried(lambda: fold(fx, name, arguments, keywords, value), None)
     if folded is not None:
         return folded
-    rule = rule_of(name, is_complex(value) or any(isinstance(part, Complex) for part in operands))
     given = _Given(keywords)
-    try:
+
+    def by_rule() -> Any:
+        of_complex = is_complex(value) or any(isinstance(part, Complex) for part in operands)
+        rule = None if wraps(builder, fx, name) else rule_of(name, of_complex)
         result = NotImplemented if rule is None else rule(builder, value, arguments, given)
-    except (InvalidInput, ArithmeticError, LookupError, TypeError, ValueError):  # arguments that no operation takes
-        result = NotImplemented
-    if result is NotImplemented or not given.keys() <= given.read | MEANINGLESS or not _fits(builder, result, value):
-        return _unknown(builder, name, value, operands)
-    return result
+        known = result is not NotImplemented and given.keys() <= given.read | MEANINGLESS
+        return result if known and _fits(builder, result, value) else NotImplemented
+
+    result = _tried(by_rule, NotImplemented)
+    return _unknown(builder, name, value, operands) if result is NotImplemented else result
+
+
+def _tried(compute: Callable[[], Any], otherwise: Any) -> Any:
+    """What is computed; something else where a call is like none that was thought of, with whatever exception."""
+    try:
+        return compute()
+    except Exception as error:
+        if short_of_memory(error):
+            raise
+        return otherwise
 
 
 class _Given(dict[str, Any]):

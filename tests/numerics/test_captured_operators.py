@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from numerics.graphs import half_constants, lowering
 from numerics.graphs.capture import capture_graph
 from numerics.graphs.float64 import evaluate_float64
+from numerics.graphs.operators.whole_numbers import BELOW
 from proofs.kernel.value_numbering.number import Numbering
 from proofs.operations import REGISTRY
 from proofs.theorems.generic_position import examine
@@ -82,6 +84,10 @@ MEANT: dict[str, Step] = {
     "layer_norm axes, epsilon": lambda x, i, w, t: functional.layer_norm(x, x.shape[1:], eps=0.1),
     "rms_norm axes, epsilon": lambda x, i, w, t: functional.rms_norm(x, x.shape[1:], eps=0.1),
     "copy of whole numbers": lambda x, i, w, t: x * torch.zeros_like(x).copy_(i[..., None].expand_as(x)),
+    "to int16 and back": lambda x, i, w, t: x * (i > 3).to(torch.int8).to(torch.int16).to(torch.int64)[..., None],
+    "to uint64 of truth values": lambda x, i, w, t: x * (i > 3).to(torch.uint8).to(torch.uint64).double()[..., None],
+    "and true": lambda x, i, w, t: x * ((i > 3) & True)[..., None],
+    "or false": lambda x, i, w, t: x * ((i > 3) | False)[..., None],
     "a view written to": lambda x, i, w, t: (y := x.clone(), y.chunk(2, -1)[0].mul_(3))[0],
 }  # fmt: skip
 UNKNOWN: dict[str, Step] = {
@@ -95,6 +101,17 @@ UNKNOWN: dict[str, Step] = {
     "to uint8": lambda x, i, w, t: x * (i * 100).to(torch.uint8)[..., None],
     "to int16": lambda x, i, w, t: x * (i * 10000).to(torch.int16)[..., None],
     "sum in uint8": lambda x, i, w, t: x * ((i > 3).to(torch.uint8) * 200 * 2)[..., None],
+    "to uint32": lambda x, i, w, t: x * (i - 5).to(torch.uint32).to(torch.int64)[..., None],
+    "to uint64": lambda x, i, w, t: x * (i - 5).to(torch.uint64).double()[..., None],
+    "copy to uint32": lambda x, i, w, t: x * torch.zeros_like(i, dtype=torch.uint32).copy_(i - 5).double()[..., None],
+    "from int32 to uint64": lambda x, i, w, t: x * (i.int() - 5).to(torch.uint64).double()[..., None],
+    "remainder of a wrapped number": lambda x, i, w, t: x * ((i > 3).to(torch.uint8) % 256)[..., None],
+    "compared with a wrapped number": lambda x, i, w, t: x * ((i > 3).to(torch.uint8) == 257)[..., None],
+    "compared with a wrapped tensor": lambda x, i, w, t: x * ((i > 3).to(torch.uint8) == i.sum() + 256)[..., None],
+    "filled with a wrapped tensor": lambda x, i, w, t: (
+        x * (i > 3).to(torch.uint8).masked_fill(i > 5, i.sum() + 256)[..., None]
+    ),
+    "and of whole numbers": lambda x, i, w, t: x * (i & 5)[..., None],
     "view of bits": lambda x, i, w, t: x + x.view(torch.int64) % 5,
     "product with a complex number": lambda x, i, w, t: torch.view_as_real(
         torch.view_as_complex(x.reshape(1, -1, 3, 2)) * (2 + 1j)
@@ -132,6 +149,44 @@ def test_an_operator_means_what_torch_computes(step: Step) -> None:
 def test_an_operator_that_has_no_meaning_here_is_unknown(step: Step) -> None:
     _, graph = captured(step)
     assert any(node.operation.startswith("aten.") for node in graph.nodes)
+
+
+@pytest.mark.parametrize("dtype, narrow", [(torch.int32, True), (torch.int64, False)])
+def test_what_32_bits_hold_of_64_is_idealised_and_said(dtype: torch.dtype, narrow: bool) -> None:
+    _, graph = captured(lambda x, i, w, t: x * i.to(dtype).to(torch.int64)[..., None])
+    assert {node.operation for node in graph.nodes} <= set(REGISTRY)
+    assert (BELOW in graph.idealisations) is narrow
+
+
+@pytest.mark.parametrize("error", [AttributeError, RuntimeError, AssertionError])
+@pytest.mark.parametrize("place", ["rule_of", "fold", "wraps"])
+def test_an_operator_that_a_rule_stumbles_over_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, place: str, error: type[Exception]
+) -> None:
+    def stumble(*arguments: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(lowering, place, stumble)
+    _, graph = captured(lambda x, i, w, t: x * 2 + x)
+    assert place == "fold" or any(node.operation.startswith("aten.") for node in graph.nodes)
+
+
+def test_a_rounded_constant_that_torch_does_not_compute_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*arguments: Any) -> Any:
+        raise RuntimeError
+
+    monkeypatch.setattr(half_constants, "undetermined", stumble)
+    _, graph = captured(lambda x, i, w, t: x + (torch.arange(WIDTH) / 3).to(torch.bfloat16))
+    assert any(node.operation.startswith("aten.") for node in graph.nodes)
+
+
+def test_a_lack_of_memory_is_no_unknown_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*arguments: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(lowering, "fold", short)
+    with pytest.raises(MemoryError):
+        captured(lambda x, i, w, t: x * 2)
 
 
 def test_a_variance_is_divided_and_not_multiplied_by_a_rounded_number() -> None:

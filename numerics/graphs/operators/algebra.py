@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from numerics.graphs.builder import Builder, Rule, Term, Value
-from numerics.graphs.operators.structure import NARROWEST, attribute, real, reshape, tensor, transposed
+from numerics.graphs.operators.structure import attribute, real, reshape, tensor, transposed
+from numerics.graphs.operators.whole_numbers import is_narrow
 
 Arguments = Sequence[Any]
 Keywords = dict[str, Any]
@@ -25,16 +26,9 @@ def _integer(b: Builder, value: Value) -> Value:
     return value.long() if isinstance(value, torch.Tensor) else b.emit("as_integer", (value,))
 
 
-def _narrow(b: Builder, value: Any) -> bool:
-    """Whether sums and products of whole numbers of a type wrap around where those of int64 do not."""
-    if value.dtype == torch.int32:
-        b.idealisations.add("whole numbers of 32 bits are taken to stay below 2^31; the library's wrap around")
-    return value.dtype in NARROWEST
-
-
 def _binary(operation: str) -> Rule:
     def rule(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-        if value.dtype == torch.bool or k.get("rounding_mode") is not None or _narrow(b, value):
+        if value.dtype == torch.bool or k.get("rounding_mode") is not None or is_narrow(b, value.dtype):
             return NotImplemented
         first, second = _operand(b, a[0], value), _operand(b, a[1], value)
         if k.get("alpha", 1) != 1:
@@ -175,7 +169,7 @@ def _reduction(operation: str) -> Rule:
         x = real(b, a[0]) if value.is_floating_point() else _integer(b, a[0])
         keep = bool(a[2] if len(a) > 2 else k.get("keepdim", False))
         axes = _axes(b, x, a[1] if len(a) > 1 else k.get("dim"))
-        return NotImplemented if _narrow(b, value) else b.emit(operation, (x,), axes=axes, keep=keep)
+        return NotImplemented if is_narrow(b, value.dtype) else b.emit(operation, (x,), axes=axes, keep=keep)
 
     return rule
 
@@ -325,9 +319,10 @@ def _different(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
 
 def _logical(operation: str) -> Rule:
     def rule(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
-        if any(b.type(v).kind != "boolean" for v in a):
+        operands = [torch.tensor(v) if isinstance(v, bool) else v for v in a]
+        if any(b.type(v).kind != "boolean" for v in operands):
             return NotImplemented
-        return b.emit(operation, tuple(a))
+        return b.emit(operation, operands)
 
     return rule
 
@@ -345,7 +340,7 @@ def _round(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
 
 def _partial_sums(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     x = real(b, a[0]) if value.is_floating_point() else _integer(b, a[0])
-    return NotImplemented if _narrow(b, value) else b.emit("cumulative_sum", (x,), axis=_axes(b, x, a[1])[0])
+    return NotImplemented if is_narrow(b, value.dtype) else b.emit("cumulative_sum", (x,), axis=_axes(b, x, a[1])[0])
 
 
 ALGEBRA: dict[str, Rule] = {

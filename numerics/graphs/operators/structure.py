@@ -19,9 +19,6 @@ Arguments = Sequence[Any]
 Keywords = dict[str, Any]
 
 
-NARROWEST = (torch.uint8, torch.int8, torch.uint16, torch.int16)  # types that ids of tokens do not fit into
-
-
 def _axis(axis: int, rank: int) -> int:
     return axis + rank if axis < 0 else axis
 
@@ -63,7 +60,7 @@ def _identity(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
 def _cast(b: Builder, value: Any, a: Arguments, k: Keywords) -> Any:
     wanted, found = kind_of(value.dtype), b.type(a[0]).kind
     if wanted == found:
-        return NotImplemented if value.dtype in NARROWEST else a[0]
+        return a[0]
     if wanted == "real":
         return b.emit("as_real", (a[0],))
     if wanted == "integer" and found == "boolean":
