@@ -75,7 +75,8 @@ def check_one_origin(module: Any, stored: Iterable[tuple[Path, StoredTensor]]) -
     """
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-    changes = module._weight_conversions  # those that changed the name of a weight
+    # Those that changed the name of a weight; not there where a quantiser that was dropped has loaded them.
+    changes = getattr(module, "_weight_conversions", None)
     if not changes:
         return
     names = [one for one in changes if isinstance(one, WeightRenaming)]

@@ -71,7 +71,7 @@ TOO_MANY = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", rest_slow("behind", "full", "all known", of=TOO_MANY))
+@pytest.mark.parametrize("kind", rest_slow("behind", "all known", of=TOO_MANY))
 def test_more_rows_than_the_model_has_positions_are_diagnosed(kind):
     """Learned positions end: a row that stands behind the last is run at none."""
     front, length, behind, known = TOO_MANY[kind]

@@ -29,7 +29,7 @@ from sipit.models.length import LengthDependence
 from sipit.prompts.corpora import read_corpus, whole_prompts
 from sipit.report import render, write_report
 from sipit.states.store import store_states
-from tests.sipit.cases import altered, tiny, with_rows
+from tests.sipit.cases import altered, rest_slow, tiny, with_rows
 
 NOTHING = Families(repeats=False, permutations=False, reach=None, back=0, anywhere=False)  # is known to collide
 
@@ -121,7 +121,7 @@ def test_continuations_of_the_closest_prompts_are_compared_all_with_all(searched
         assert [*layer["base_token_ids"][number // 512], number % 512] == ids
 
 
-@pytest.mark.parametrize("family", ["gpt2", "qwen2"])
+@pytest.mark.parametrize("family", rest_slow("gpt2", of=["gpt2", "qwen2"]))
 def test_no_token_is_put_behind_a_prompt_as_long_as_the_context(family, tmp_path):
     """There a table of positions has no row (GPT-2), or the model runs where it was never trained (Qwen2)."""
     model = tiny(family)

@@ -14,7 +14,7 @@ from sipit.collisions.known import Families, families_at, known_collisions
 from sipit.models.language_model import LanguageModel
 from sipit.models.tiny import drawn_module
 from sipit.prompts.windows import Prefixes
-from tests.sipit.cases import altered, language_model, tiny, with_rows
+from tests.sipit.cases import altered, language_model, rest_slow, tiny, with_rows
 
 EVERY = [ids for length in range(1, 5) for ids in itertools.product((3, 5, 9), repeat=length)]
 
@@ -56,7 +56,7 @@ def prompts_of(sequences):
 
 
 @pytest.mark.parametrize("layer", [0, pytest.param(1, marks=pytest.mark.slow), 2])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", rest_slow(*(MODELS.keys() - {"llama4-in-chunks-of-2"}), of=MODELS))
 def test_equal_keys_mean_equal_states_and_different_keys_different_ones(name, layer):
     model = MODELS[name]()
     known = known_collisions(prompts_of(EVERY), model.token_classes.numpy(), families_at(model, layer))

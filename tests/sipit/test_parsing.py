@@ -65,7 +65,7 @@ NAMED = [
     ["compare", LONG, "tiny-gpt2"], ["compare", f"{LONG}.npz", "tiny-gpt2"],
     ["compare", "tiny-gpt2", f"{LONG}.safetensors"], ["verify", LONG], ["report", LONG, "-o", "o.html"],
     ["train", "--folder", LONG], ["fuzz", "tiny-gpt2", "--keep", LONG], ["check", "tiny-gpt2", "-o", f"{LONG}.json"],
-    ["doctor", LONG],
+    pytest.param(["doctor", LONG], marks=pytest.mark.slow, id="doctor"),
 ]  # fmt: skip
 
 

@@ -129,7 +129,7 @@ def test_enclosures_of_few_bits_are_not_those_of_many(empty_cache, monkeypatch):
     assert again.result["bits"] == 300
 
 
-@pytest.mark.parametrize("undecided", [0, 1])
+@pytest.mark.parametrize("undecided", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_what_a_budget_has_left_undecided_of_a_format_is_measured_again(empty_cache, monkeypatch, undecided):
     monkeypatch.setattr("sipit.quantization.study.QUICK", SMALL)
     genuine, keys = Study._measure, []
