@@ -165,7 +165,8 @@ def test_a_format_of_ones_own_is_degenerate_where_its_rounding_changes_nothing_a
         return converted(module, blocks, quantize, "float32", rescaled=True)
 
     own = replace(FORMATS["int4"], name="int3", library="torch", convert=rounded)
-    model = tiny("llama")
+    module = copy.deepcopy(tiny("llama").module)
+    model = replace(tiny("llama"), module=module, decoder=find_decoder(module))
     with torch.no_grad():
         model.decoder.blocks[0].mlp.up_proj.weight[3] = 0
     once = in_format(model, own)
