@@ -20,6 +20,7 @@ from sipit.models.architecture import Architecture, Change, EqualRows, Scaled, W
 from sipit.models.network import Layer
 from sipit.models.tiny import FAMILIES
 from sipit.models.tokenizers import token_ids_of
+from sipit.prompts.builtin_text import within_context
 from sipit.states.perturbations import Dropped, Noise, Permuted, Perturbation, Rescaled, Rounded, Steered, Swapped
 
 try:
@@ -52,7 +53,7 @@ def prompts(model: LanguageModel, *, min_length: int = 1, max_length: int = 16) 
 
     Lengths in tokens; never beyond the context of the model.
     """
-    longest = max_length if model.context is None else min(max_length, model.context)
+    longest = within_context(model, max_length)
     token = tokens(model)
     ordinary = st.lists(token, min_size=min_length, max_size=longest)
     runs = st.lists(st.tuples(token, st.integers(1, longest)), min_size=1, max_size=4)

@@ -193,7 +193,6 @@ class Surds(ObjectArithmetic):
 
     def __init__(self, argument: Fraction | int = 1) -> None:
         self.argument = flint.fmpq(argument.numerator, argument.denominator)
-        self._roots: dict[flint.fmpq, Surd] = {}
 
     def number(self, value: Number) -> Surd:
         """A rational; minus infinity as a mask."""
@@ -222,11 +221,7 @@ class Surds(ObjectArithmetic):
 
     def _rsqrt(self, x: Surd) -> Surd:
         value = x.rational
-        if value is None or value <= 0:
-            return UNKNOWN
-        if value not in self._roots:
-            self._roots[value] = reciprocal_root(value)
-        return self._roots[value]
+        return UNKNOWN if value is None or value <= 0 else reciprocal_root(value)
 
     def shift(self, x: Reals, axis: int) -> Reals:
         """Nothing is subtracted: nothing overflows here."""

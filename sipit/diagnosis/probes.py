@@ -41,7 +41,7 @@ def _fit(sites: Sites, wanted: Sequence[Site], rows: torch.Tensor, progress: Pro
     """One pass over the training prompts for all the sites."""
     model = sites.model
     generator = torch.Generator().manual_seed(_SEED)
-    length = max(2, within_context(model, _WINDOW))  # the second token is the first with one before it
+    length = within_context(model, _WINDOW, least=2)  # the second token is the first with one before it
     count = max(16, min(_TOKENS, 32 * model.vocabulary_size) // length)
     ids = random_tokens(model, (count, length), generator=generator)
     text = text_windows(model, length=length, generator=generator)

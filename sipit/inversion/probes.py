@@ -172,7 +172,7 @@ def is_late(model: LanguageModel, layer: int | str) -> bool:
 def _train(network: Network, most: int, progress: Progress | None) -> Probes:
     """Probes from as many tokens as they need, at most so many, and from one-token prompts."""
     generator = torch.Generator().manual_seed(_SEED)
-    length = max(2, within_context(network.model, _WINDOW))  # the second token is the first with one before it
+    length = within_context(network.model, _WINDOW, least=2)  # the second token is the first with one before it
     wanted, last = max(2 * _HELD_OUT, _FEWEST // length), max(2 * _HELD_OUT, most // length)
     windows = _windows(network.model, length, generator)
     states, prompts = list[torch.Tensor](), list[torch.Tensor]()

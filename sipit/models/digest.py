@@ -49,12 +49,10 @@ def digest_of_files(config: Any, files: list[Path]) -> str:
     return total.hexdigest()
 
 
-def digest_of_gguf(config: Any, file: Path) -> str:
+def digest_of_gguf(config: Any, reader: Any) -> str:
     """The digest of a model in a GGUF file: its tensors as they are stored there, by name; not what else it says."""
-    from gguf import GGUFReader
-
     total = hashlib.sha256(canonical_config(config))
-    for tensor in sorted(GGUFReader(file).tensors, key=lambda tensor: tensor.name):
+    for tensor in sorted(reader.tensors, key=lambda tensor: tensor.name):
         total.update(f"{tensor.name}|{tensor.tensor_type.name}|{list(map(int, tensor.shape))}".encode())
         total.update(tensor.data.tobytes())
     return total.hexdigest()

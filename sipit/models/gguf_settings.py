@@ -5,7 +5,7 @@ it (`llama-model.cpp`), and whoever loads the file has to do so too.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 # Sizes, which the shapes of tensors are held against, and what no state depends on.
@@ -49,7 +49,9 @@ def otherwise(named: str, about: dict[str, Any], config: Any) -> list[str]:
         about: its entries in the metadata, without its name in front; those of rotations are looked at elsewhere.
         config: of the text decoder that the library made.
     """
-    wrong = [f"{named}.{key} = {value}" for key, value in about.items() if not _has(config, key, value)]
+    # An entry that the class does not know is kept by a configuration too, and read by nobody.
+    own = type(config)().to_dict().keys() | config.attribute_map.keys()
+    wrong = [f"{named}.{key} = {value}" for key, value in about.items() if not _has(config, own, key, value)]
     if named in _SCALED:
         wide = config.head_dim
         if config.num_hidden_layers == _SCALED[named]:
@@ -59,7 +61,7 @@ def otherwise(named: str, about: dict[str, Any], config: Any) -> list[str]:
     return wrong
 
 
-def _has(config: Any, key: str, value: Any) -> bool:
+def _has(config: Any, own: Collection[str], key: str, value: Any) -> bool:
     if key in _ELSEWHERE or key.startswith("rope."):
         return True
     if key == "attention.causal":
@@ -71,8 +73,6 @@ def _has(config: Any, key: str, value: Any) -> bool:
         return value == (_SIGMOID if config.model_type == "minimax_m2" else _SOFTMAX)
     if key not in _CALLED:
         return False
-    # An entry that the class does not know is kept by a configuration too, and read by nobody.
-    own = type(config)().to_dict().keys() | config.attribute_map.keys()
     held = [getattr(config, name) for name in _CALLED[key] if name in own]
     if key == "attention.sliding_window" and not any(held):
         return value == 0 or value >= config.max_position_embeddings  # no window, or one that is never left

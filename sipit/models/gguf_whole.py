@@ -26,16 +26,13 @@ _ROTATED = ("rope.dimension_count", "rope.freq_base", "rope.freq_base_swa")  # w
 _EXACT = 1e-4  # relative: rotations are kept in float32
 
 
-def check_taken_whole(path: Path, module: Any) -> None:
-    """Holds a module against the GGUF file that the library made it from.
+def check_taken_whole(path: Path, reader: Any, module: Any) -> None:
+    """Holds a module against the GGUF file that the library made it from, by what a reader has of it.
 
     Raises:
         Unsupported: a tensor of the file has no place in it, its positions are rotated otherwise than the file says, or
             another number of it is not the module's.
     """
-    from gguf import GGUFReader
-
-    reader = GGUFReader(path)
     named = str(reader.fields["general.architecture"].contents())
     about = {
         key.removeprefix(f"{named}."): field.contents()

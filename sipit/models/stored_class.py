@@ -197,20 +197,21 @@ def _unpacked(name: str, file: Path, kind: Any, config: Any, dtype: torch.dtype,
     import transformers
     from gguf import GGUFReader
 
-    _check_size(name, kind, config, dtype, (map(int, tensor.shape) for tensor in GGUFReader(file).tensors))
+    reader = GGUFReader(file)  # which takes seconds: a list of tokens is read one by one
+    _check_size(name, kind, config, dtype, (map(int, tensor.shape) for tensor in reader.tensors))
     dense = getattr(transformers, "GgufConfig", None)  # older versions, which lack it, always dequantise
     given = {} if dense is None else {"quantization_config": dense(dequantize=True)}
     with contextlib.redirect_stderr(io.StringIO()):  # a bar of progress that nothing else turns off
         module, found = _loaded(name, kind, config, dtype, device_map, gguf_file=str(file), **given)
     check_complete(name, module, found["missing_keys"], found["mismatched_keys"])
-    check_taken_whole(file, module)
+    check_taken_whole(file, reader, module)
     for about in (module.config, module.config.get_text_config()):
         if hasattr(about, "quantization_config"):
             del about.quantization_config  # the weights are dense now
     module.hf_quantizer = None
     notes = (f"the weights of {file.name} dequantised",)
     has_head = not found["missing_keys"] and _writes_text(module, config)
-    return Whole(module, has_head, digest_of_gguf(config, file), notes)
+    return Whole(module, has_head, digest_of_gguf(config, reader), notes)
 
 
 def _loaded(name: str, kind: Any, config: Any, dtype: torch.dtype, device_map: Any, **given: Any) -> tuple[Any, Any]:

@@ -122,14 +122,13 @@ def _as_apart(rows: Sequence[_Row], states: torch.Tensor) -> bool:
     tried, device = rows[0].prefix.tried, states.device
     own = torch.cat([torch.arange(len(row.tokens), device=device) for row in rows])
     positions, tokens = torch.cat([row.positions for row in rows]), torch.cat([row.tokens for row in rows])
-    numbers = [number for number, row in enumerate(rows) for _ in range(len(row.tokens))]
+    owner = torch.cat([torch.full_like(row.tokens, number) for number, row in enumerate(rows)])
     seen = max(int(row.prefix_seen.max()) for row in rows)
     compared = compared_candidates(tried, positions, seen + own)
 
     def same(those: list[int]) -> bool:
-        plain = [rows[numbers[at]].prefix.candidates_apart(positions[at, None], tokens[at, None]) for at in those]
-        found = torch.stack([states[numbers[at], own[at]] for at in those])
-        return tried.same(torch.cat(plain), found, rows[0].prefix.network.model.dtype)
+        plain = [rows[int(owner[at])].prefix.candidates_apart(positions[at, None], tokens[at, None]) for at in those]
+        return tried.same(torch.cat(plain), states[owner[those], own[those]], rows[0].prefix.network.model.dtype)
 
     return compared.entered(tried, [same(those) for those in compared.asked])
 

@@ -16,9 +16,9 @@ def sections() -> list[str]:
     return [text for _, text in sorted(pydoc_data.topics.topics.items())]
 
 
-def within_context(model: LanguageModel, length: int) -> int:
-    """So many tokens of a prompt that is made here, or as many as the context has."""
-    return min(length, model.context or length)
+def within_context(model: LanguageModel, length: int, *, least: int = 1) -> int:
+    """So many tokens of a prompt that is made here, or as many as the context has, but `least`."""
+    return max(least, min(length, model.context or length))
 
 
 def section_prompts(model: LanguageModel, *, count: int, length: int, headings: bool = True) -> list[list[int]]:

@@ -4,7 +4,7 @@ import json
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from proofs.arguments import shown
 from proofs.errors import InvalidInput
@@ -17,6 +17,7 @@ from sipit.prompts.given import Prompt, given_prompts
 
 LARGEST_FILE = 2**30  # bytes of a prompt file
 _LONG, _CHARACTERS = 2**22, 64  # of a prompt whatever the context, and for each token of it
+Ids = TypeVar("Ids", bound=Sequence[int])
 
 
 def tokenize(
@@ -46,7 +47,7 @@ def first_alike(prompts: Sequence[Sequence[int]]) -> list[int]:
     return [first.setdefault(tuple(ids), number) for number, ids in enumerate(prompts)]
 
 
-def different(prompts: Sequence[list[int]]) -> list[list[int]]:
+def different(prompts: Sequence[Ids]) -> list[Ids]:
     """The prompts without the copies of earlier ones, in their order."""
     return [prompts[number] for number, first in enumerate(first_alike(prompts)) if first == number]
 

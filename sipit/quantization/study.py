@@ -30,6 +30,7 @@ from sipit.noise.number_grid import HALVES
 from sipit.noise.tolerance import Tolerance, derive_tolerance, stored_type
 from sipit.prefix.choice import prefix_opener
 from sipit.prompts.calibration import calibration_prompts
+from sipit.prompts.reading import different
 from sipit.quantization.crowds import Crowd, Floats, crowd_of
 from sipit.quantization.formatted import Formatted, in_format
 from sipit.quantization.margins import Place, sampled_places, scan
@@ -131,7 +132,7 @@ class Study:
                 f"Expected a model in float32 to round, but got {name_of(model.dtype)}; leave --dtype away."
             )
         return_freed_memory()  # what is freed from here on as well
-        kept = tuple(dict.fromkeys(map(tuple, prompts)))[: extent.prompts]
+        kept = tuple(map(tuple, different(prompts)))[: extent.prompts]
         in_float64 = in_format(model, FORMATS["float64"]).model
         every, chosen = range(1, model.layers + 1), sorted(set(layers))
         return cls(

@@ -22,6 +22,7 @@ from sipit.models import LanguageModel
 from sipit.models.copies import in_dtype
 from sipit.models.network import Network
 from sipit.noise.float64 import float64_errors, unit_within
+from sipit.prompts.builtin_text import within_context
 from sipit.prompts.corpora import Corpus
 from sipit.record import Progress, finite
 
@@ -50,7 +51,7 @@ def hunt_collapse(
         length: tokens of the longest prompt.
         progress: called with (formats done, formats in all).
     """
-    length = min([length, *([model.context] if model.context else []), *model.lengths.lengths])
+    length = min([within_context(model, length), *model.lengths.lengths])
     first, tokens = _tokens(model, corpus)
     if not tokens:
         return {"summary": "all tokens of the corpus have one embedding row", "length": length, "cases": []}
