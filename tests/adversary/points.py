@@ -69,17 +69,17 @@ def every_value(graph: Graph, inputs: Mapping[str, Any], balls: Balls) -> Iterat
     values: dict[int, Any] = {}
     for index in live(graph):
         node = graph.nodes[index]
-        if node.operation == "constant":
-            known = graph.constant(node)
-            values[index] = None if known is None else balls.constant(known)
-        elif node.operation in LEAVES:
-            values[index] = inputs["tokens" if node.operation == "tokens" else str(node.attributes["name"])]
-        else:
-            try:
+        try:
+            if node.operation == "constant":
+                known = graph.constant(node)
+                values[index] = None if known is None else balls.constant(known)
+            elif node.operation in LEAVES:
+                values[index] = inputs["tokens" if node.operation == "tokens" else str(node.attributes["name"])]
+            else:
                 arguments = [values[i] for i in node.arguments]
                 values[index] = REGISTRY[node.operation].evaluate(balls, arguments, node.attributes)
-            except (Undecided, Unsupported, InvalidInput):
-                return  # a mask before it, say, leaves all of a node unproved, its attributes too
+        except (Undecided, Unsupported, InvalidInput):
+            return  # +inf, or a mask, say, leaves all of a node unproved, its attributes too
         yield index, values[index]
 
 
