@@ -18,8 +18,9 @@ NUMBERS = 24  # of each state
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """One sentence, and the picture under it."""
+    """One sentence and the picture under it, of which record."""
 
+    record: Record
     headline: str
     picture: Picture
 
@@ -30,7 +31,7 @@ def opening(records: Sequence[Record]) -> Opening | None:
         prompts = objects(record.result.get("prompts")) if record.command == "invert" else []
         back = [at for at, prompt in enumerate(prompts) if _is_back(prompt)]
         if back:
-            return Opening(_headline(record, prompts, back), _picture(record, prompts[back[0]], back[0]))
+            return Opening(record, _headline(record, prompts, back), _picture(record, prompts[back[0]], back[0]))
     return None
 
 

@@ -1,15 +1,21 @@
 """Pages of inversions: what they say of each prompt, and that a failure never looks like success."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.diagnosis.findings import Cause
 from sipit.report import render
 from sipit.report.chapters.partial_and_diagnosis import CAUSES
-from sipit.report.wording import number
+from sipit.report.document import Tone
+from sipit.report.page import document_of
+from sipit.report.wording import count, number
 from tests.sipit.report_pages import Page, classes_of, inversion_record, prompt_entry
 
 
@@ -89,3 +95,43 @@ def test_numbers_carry_their_claim():
 
 def test_every_cause_of_a_diagnosis_has_its_badge():
     assert {cause.value for cause in Cause} == CAUSES.keys()
+
+
+PARTS = st.sampled_from([("recovered", True), ("recovered", False), ("recovered", None), ("ambiguous", False),
+                         ("budget_exhausted", None), ("not_found", False), ("later", None)])  # fmt: skip
+
+
+@given(st.lists(PARTS, min_size=1, max_size=4), st.booleans())
+def test_a_page_is_no_better_than_its_worst_prompt(parts: list[tuple[str, bool | None]], partial: bool):
+    """A prompt that is not the true one had a green page, whose headline said that it was recovered."""
+    known = [Verdict(outcome) for outcome, _ in parts if outcome != "later"]
+    verdict = Verdict.worst(known) if known else Verdict.RECOVERED
+    entries = [
+        prompt_entry(["x" if o in {"recovered", "later"} else None], outcome=o, matches_truth=t) for o, t in parts
+    ]
+    record = inversion_record(*entries, verdict=verdict)
+    if partial:
+        record = replace(record, result={"layer": 1, "partial": entries})
+    right = sum(outcome == "recovered" and truth is not False for outcome, truth in parts)
+    document = document_of([record])
+    (chapter,) = document.chapters
+    assert (document.tone is Tone.HOLDS) == (right == len(parts))
+    assert document.tone is chapter.badge.tone is not Tone.NEUTRAL or "later" in dict(parts)
+    wrong = parts.count(("recovered", False))
+    assert (f"{count(wrong, 'prompt')} recovered wrongly" in " ".join(chapter.findings.broken)) == bool(wrong)
+    assert ("was recovered" in document.headline or document.headline.startswith("All")) <= (right == len(parts))
+    assert "not the true text" in document.headline or not wrong
+
+
+def test_a_badge_counts_the_prompts_that_it_is_about():
+    """Of 300 prompts of which one was lost the badge said "not found: 299 of 300 prompts"."""
+    entries = [prompt_entry(["x"]), prompt_entry(["x"]), prompt_entry(["y", None], outcome="not_found")]
+    (chapter,) = document_of([inversion_record(*entries, verdict=Verdict.NOT_FOUND)]).chapters
+    assert chapter.badge.word == "not found: 1 of 3 prompts"
+
+
+def test_one_that_came_back_does_not_cover_for_another_of_its_record():
+    good, wrong = prompt_entry(["x"], matches_truth=True), prompt_entry(["y"], matches_truth=False)
+    other = Record("fuzz", Verdict.HELD, {"examples": 3}, {"model": "tiny-gpt2"})
+    document = document_of([inversion_record(good, wrong), other])
+    assert document.headline.startswith("1 of 2 prompts came back") and document.tone is Tone.FAILS

@@ -37,6 +37,8 @@ from sipit.report.wording import count, number, plain, spread
 M = Claim.MEASURED
 SHOWN = 40  # prompts that a page shows one by one
 SHORT = 16  # positions up to which a table is open from the start
+WRONG = Badge("not the true text", Tone.FAILS)
+_WORST_FIRST = (Tone.FAILS, Tone.OPEN, Tone.NEUTRAL, Tone.HOLDS)
 
 _SHOWN = {"outcome", "token_ids", "text", "alternatives", "tokens", "forward_passes", "token_positions",
           "candidates_tested", "seconds", "matches_truth", "explanation", "largest_residual", "smallest_margin",
@@ -66,11 +68,11 @@ def inversion_chapter(record: Record) -> Chapter:
         record,
         Theme.INVERSION,
         f"Inversion of {count(len(prompts), 'prompt')}",
-        _headline(record.verdict, prompts, read),
+        _headline(record, prompts, read),
         sentences=_sentences(record, prompts, read, level),
         blocks=blocks,
         findings=_findings(record, prompts, read),
-        found=f"{sum(badge_of(prompt).tone is Tone.HOLDS for prompt in prompts)} of {count(len(prompts), 'prompt')}",
+        badge=badge_of_all(record, prompts),
     )
 
 
@@ -91,7 +93,7 @@ def _findings(record: Record, prompts: Sequence[Mapping[str, Any]], read: Sequen
     whole = [positions if all(position.resolved for position in positions) else [] for positions in read]
     back = [positions for prompt, positions in zip(prompts, whole, strict=True)
             if positions and badge_of(prompt).tone is Tone.HOLDS]  # fmt: skip
-    wrong = sum(prompt.get("matches_truth") is False and prompt.get("outcome") == "recovered" for prompt in prompts)
+    wrong = sum(badge_of(prompt) == WRONG for prompt in prompts)
     lost = len(prompts) - len(back) - wrong
     recovered = (f"{count(len(back), 'prompt')} ({count(sum(map(len, back)), 'token')}) recovered from {where}",)
     left = f"{count(lost, 'prompt')} not recovered from {where}"
@@ -105,14 +107,16 @@ def _findings(record: Record, prompts: Sequence[Mapping[str, Any]], read: Sequen
     )
 
 
-def _headline(verdict: Verdict, prompts: Sequence[Mapping[str, Any]], read: Sequence[Sequence[Position]]) -> str:
-    outcomes = Counter(plain(prompt.get("outcome")).replace("_", " ") for prompt in prompts)
+def _headline(record: Record, prompts: Sequence[Mapping[str, Any]], read: Sequence[Sequence[Position]]) -> str:
+    outcomes = Counter(badge_of(prompt).word for prompt in prompts)
     total = sum(len(positions) for positions in read)
     resolved = sum(position.resolved for positions in read for position in positions)
     tokens = f"{resolved} of {count(total, 'token')}"
-    if verdict is Verdict.RECOVERED and set(outcomes) == {"recovered"} and resolved == total:
+    if record.verdict is Verdict.RECOVERED and set(outcomes) == {"recovered"} and resolved == total:
         who = "The prompt was" if len(prompts) == 1 else f"All {len(prompts)} prompts were"
         return f"{who} recovered from the hidden states: {tokens}, each verified by recomputation."
+    if set(outcomes) == {WRONG.word} and len(prompts) == 1:
+        return f"What was recovered is not the true text; {tokens} resolved."
     found = outcomes.pop("recovered", 0)
     others = ", ".join(f"{how_many} {outcome}" for outcome, how_many in outcomes.items())
     if len(prompts) == 1:
@@ -128,7 +132,7 @@ def _sentences(
     margins = [position.margin for position in accepted if position.margin is not None]
     failed = [prompt for prompt in prompts if prompt.get("outcome") == record.verdict != Verdict.RECOVERED]
     sentences = [plain(prompt["explanation"]) for prompt in failed[:1] if prompt.get("explanation")]
-    wrong = sum(prompt.get("matches_truth") is False and prompt.get("outcome") == "recovered" for prompt in prompts)
+    wrong = sum(badge_of(prompt) == WRONG for prompt in prompts)
     right = sum(prompt.get("matches_truth") is True for prompt in prompts)
     if wrong:
         sentences.append(f"Attention: {count(wrong, 'prompt')} called recovered differ from the true text.")
@@ -194,7 +198,7 @@ def _summary(prompts: Sequence[Mapping[str, Any]], read: Sequence[Sequence[Posit
 
 def _prompt(name: str, prompt: Mapping[str, Any], positions: Sequence[Position], level: float | None) -> Section:
     blocks: list[Block] = [Paragraph(plain(prompt.get("explanation")))] if prompt.get("explanation") else []
-    if prompt.get("matches_truth") is False and prompt.get("outcome") == "recovered":
+    if badge_of(prompt) == WRONG:
         blocks.append(Paragraph("Attention: this differs from the true text."))
     if prompt.get("text_is_prompt") is False:
         blocks.append(Paragraph("The text is not the prompt: the tokenizer makes other ids of it than those found."))
@@ -222,9 +226,16 @@ def badge_of(entry: Mapping[str, Any]) -> Badge:
     """The badge of an outcome; one that is not known claims nothing, and a wrong token is never a success."""
     outcome = string(entry.get("outcome")) or "no outcome"
     if outcome == "recovered" and entry.get("matches_truth") is False:
-        return Badge("not the true text", Tone.FAILS)
+        return WRONG
     known = {verdict.value: verdict for verdict in Verdict}
     return Badge.of(known[outcome]) if outcome in known else Badge(outcome, Tone.NEUTRAL)
+
+
+def badge_of_all(record: Record, prompts: Sequence[Mapping[str, Any]]) -> Badge:
+    """The badge of the verdict, or of a prompt that is worse than it: no verdict looks at the true text."""
+    each = [badge_of(prompt) for prompt in prompts]
+    worst = min((Badge.of(record.verdict), *each), key=lambda badge: _WORST_FIRST.index(badge.tone))
+    return Badge(f"{worst.word}: {each.count(worst)} of {count(len(each), 'prompt')}", worst.tone)
 
 
 def _token(position: Position) -> Token:

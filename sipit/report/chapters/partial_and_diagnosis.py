@@ -6,7 +6,7 @@ from typing import Any
 
 from proofs.evidence import Record
 from sipit.report.chapter import chapter, subject_of, told
-from sipit.report.chapters.inversion import SHOWN, badge_of, chosen, omitted
+from sipit.report.chapters.inversion import SHOWN, WRONG, badge_of, badge_of_all, chosen, omitted
 from sipit.report.document import (
     Badge,
     Block,
@@ -65,6 +65,7 @@ def partial_chapter(record: Record) -> Chapter:
         blocks=[*omitted(len(prompts) - SHOWN),
                 *(_part(f"Prompt {at}" if len(prompts) > 1 else "The prompt", prompts[at]) for at in chosen(prompts))],
         findings=_findings(prompts, where),
+        badge=badge_of_all(record, prompts),
     )  # fmt: skip
 
 
@@ -166,9 +167,14 @@ def _diagnosis(name: str, entry: Mapping[str, Any]) -> Section:
 
 
 def _findings(prompts: Sequence[Mapping[str, Any]], where: str) -> Findings:
-    tones = Counter(badge_of(prompt).tone for prompt in prompts)
-    parts = {
-        tone: (f"{count(tones[tone], 'prompt')} {words} from {where}",) if tones[tone] else ()
-        for tone, words in ((Tone.HOLDS, "recovered"), (Tone.FAILS, "not found"), (Tone.OPEN, "not settled"))
-    }
-    return Findings(measured=parts[Tone.HOLDS], broken=parts[Tone.FAILS], undecided=parts[Tone.OPEN])
+    badges = list(map(badge_of, prompts))
+    tones, wrong = Counter(badge.tone for badge in badges), badges.count(WRONG)
+
+    def told_of(number_of: int, words: str) -> tuple[str, ...]:
+        return (f"{count(number_of, 'prompt')} {words} from {where}",) if number_of else ()
+
+    return Findings(
+        measured=told_of(tones[Tone.HOLDS], "recovered"),
+        broken=(*told_of(wrong, "recovered wrongly"), *told_of(tones[Tone.FAILS] - wrong, "not found")),
+        undecided=told_of(tones[Tone.OPEN] + tones[Tone.NEUTRAL], "not settled"),
+    )
