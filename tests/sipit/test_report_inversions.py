@@ -12,11 +12,13 @@ from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.diagnosis.findings import Cause
 from sipit.report import render
+from sipit.report.chapters.inversion import SHOWN
 from sipit.report.chapters.partial_and_diagnosis import CAUSES
-from sipit.report.document import Tone
-from sipit.report.page import document_of
+from sipit.report.document import Paragraph, Section, Tone
+from sipit.report.page import chapters_of, document_of
 from sipit.report.wording import count, number
 from tests.sipit.report_pages import Page, classes_of, inversion_record, prompt_entry
+from tests.sipit.report_records import stored_records
 
 
 def test_a_recovered_prompt_is_told_in_plain_sentences():
@@ -135,3 +137,21 @@ def test_one_that_came_back_does_not_cover_for_another_of_its_record():
     other = Record("fuzz", Verdict.HELD, {"examples": 3}, {"model": "tiny-gpt2"})
     document = document_of([inversion_record(good, wrong), other])
     assert document.headline.startswith("1 of 2 prompts came back") and document.tone is Tone.FAILS
+
+
+@given(st.integers(SHOWN + 1, SHOWN + 9), st.data())
+def test_of_very_many_tensors_those_that_no_convention_fits_are_shown(number_of: int, data: st.DataObject):
+    """They were ranked by an `outcome`, which a diagnosis does not have: the only failure of 45 was left out."""
+    (found,) = (one for one in stored_records() if one.result.get("policy") == "diagnose")
+    fine = found.result["diagnosis"][0]
+    bad = fine | {"cause": "no_convention_fits", "complete": False}
+    kinds = [fine | {"complete": False}, fine | {"shared": True}, bad]
+    worse = data.draw(st.dictionaries(st.integers(0, number_of - 1), st.sampled_from(kinds), max_size=SHOWN))
+    entries = [worse.get(at, fine) for at in range(number_of)]
+    record = replace(found, verdict=Verdict.UNDECIDED, result=found.result | {"diagnosis": entries})
+    (chapter,) = chapters_of(record)
+    shown = {block.title: block.badge for block in chapter.blocks if isinstance(block, Section)}
+    assert len(shown) == SHOWN and {f"States {at}" for at in worse} <= {*shown}
+    assert all((badge.tone is Tone.HOLDS) == (int(title.split()[1]) not in worse) for title, badge in shown.items())
+    (told,) = (block.text for block in chapter.blocks if isinstance(block, Paragraph))
+    assert told.startswith(f"{count(number_of - SHOWN, 'more tensor')} in the record")

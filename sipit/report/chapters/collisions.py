@@ -90,9 +90,15 @@ def _findings(record: Record) -> Findings:
             return Findings(measured=measured, broken=beside, undecided=left, proved=_proved(result))
         case Verdict.COLLISION:
             broken = (f"some of {compared} collide at states{where}", *beside)
-            return Findings(broken=broken, undecided=left, proved=_proved(result))
+            more = (f"whether further close pairs of {compared} collide{where}",) if _unexamined(result) else ()
+            return Findings(broken=broken, undecided=(*more, *left), proved=_proved(result))
         case _:
             return Findings(broken=beside, undecided=(f"whether some close pairs of {compared} collide{where}", *left))
+
+
+def _unexamined(result: Mapping[str, Any]) -> bool:
+    """Whether close pairs were left unexamined at a layer, which a collision at it or another outweighs."""
+    return any(integer(layer.get("unexamined")) for layer in objects(result.get("layers")))
 
 
 def _of_prompts(record: Record) -> Verdict:
@@ -102,12 +108,15 @@ def _of_prompts(record: Record) -> Verdict:
 
 
 def _searched(result: Mapping[str, Any]) -> dict[Verdict, list[str]]:
-    """The searches by what they found among the prompts that they made."""
-    searches = mapping(result.get("searches"))
-    return {
-        verdict: [name for name, found in searches.items() if mapping(found).get("verdict") == verdict]
-        for verdict in (Verdict.COLLISION, Verdict.UNDECIDED)
-    }
+    """The searches that found collisions among the prompts that they made, and those that left pairs unexamined."""
+    found: dict[Verdict, list[str]] = {Verdict.COLLISION: [], Verdict.UNDECIDED: []}
+    for name, one in mapping(result.get("searches")).items():
+        verdict = mapping(one).get("verdict")
+        if verdict == Verdict.COLLISION:
+            found[Verdict.COLLISION].append(name)
+        if verdict == Verdict.UNDECIDED or _unexamined(mapping(one)):
+            found[Verdict.UNDECIDED].append(name)
+    return found
 
 
 def _known(result: Mapping[str, Any], cause: str | None = None) -> list[int]:
@@ -136,7 +145,8 @@ def _headline(record: Record) -> str:
     rest = "".join(beside) + "."
     match _of_prompts(record):
         case Verdict.COLLISION:
-            return f"{what} were compared: some collide{rest}"
+            more = ", and further close pairs were left unexamined" if _unexamined(record.result) else ""
+            return f"{what} were compared: some collide{more}{rest}"
         case Verdict.SEPARATED:
             return f"{what} were compared: none collide{rest}"
         case _:

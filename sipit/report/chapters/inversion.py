@@ -54,9 +54,9 @@ def inversion_chapter(record: Record) -> Chapter:
     tolerance = mapping(result.get("tolerance"))
     level = real(tolerance.get("value"))
     read = [read_positions(prompt) for prompt in prompts]
-    shown = chosen(prompts)
+    shown = chosen(list(map(badge_of, prompts)))
     blocks: list[Block] = [_summary(prompts, read), *overview(read, shown, level)] if len(prompts) > 1 else []
-    blocks += omitted(len(prompts) - len(shown))
+    blocks += omitted(len(prompts) - len(shown), "prompt")
     blocks += [
         _prompt("The prompt" if len(prompts) == 1 else f"Prompt {at}", prompts[at], read[at], level) for at in shown
     ]
@@ -76,15 +76,15 @@ def inversion_chapter(record: Record) -> Chapter:
     )
 
 
-def chosen(prompts: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Which prompts a page shows one by one: all of a few; of many the first, and before them those that failed."""
-    failed_first = sorted(range(len(prompts)), key=lambda at: badge_of(prompts[at]).tone is Tone.HOLDS)
-    return sorted(failed_first[:SHOWN])
+def chosen(badges: Sequence[Badge]) -> list[int]:
+    """Which of so many a page shows one by one: all of a few; of many the worst, and of those alike the first."""
+    worst_first = sorted(range(len(badges)), key=lambda at: _WORST_FIRST.index(badges[at].tone))
+    return sorted(worst_first[:SHOWN])
 
 
-def omitted(number_of: int) -> list[Paragraph]:
-    """What a page says of the prompts that it leaves out."""
-    told_of = f"{count(number_of, 'more prompt')} in the record; those that failed are shown before those that did not."
+def omitted(number_of: int, what: str) -> list[Paragraph]:
+    """What a page says of those that it leaves out."""
+    told_of = f"{count(number_of, f'more {what}')} in the record; the worst are shown."
     return [Paragraph(told_of)] if number_of > 0 else []
 
 
