@@ -205,3 +205,28 @@ def test_a_collision_does_not_outweigh_pairs_that_were_left_unexamined(left: boo
         [(True, False)] * left + [(False, True)] * searched
     )
     assert ("further close pairs were left unexamined" in chapter.headline) == left
+
+
+def searched(known: int, confirmed: int, refused: int, left: int) -> dict[str, Any]:
+    """A layer of `collide`: pairs known to collide, and close ones that were confirmed, were not, and were not run."""
+    outside = {"below_threshold": confirmed + refused + left}
+    return {"known_to_collide": {"pairs": known}, "outside": outside, "not_confirmed": [{}] * refused,
+            "listed": min(known + confirmed, 100), "unexamined": left, "bit_identical": known}  # fmt: skip
+
+
+COUNTS = st.integers(0, 300)
+
+
+@given(st.lists(st.tuples(COUNTS, COUNTS, COUNTS, st.sampled_from([0, 0, 5])), min_size=1, max_size=3))
+def test_a_badge_counts_all_pairs_that_collide_and_not_those_that_are_listed(found: list[tuple[int, int, int, int]]):
+    """Of 4,950 pairs that are known to collide the badge counted the 100 that a record lists."""
+    layers = [searched(*one) | {"layer": at} for at, one in enumerate(found)]
+    hits = [{"layer": at, "first": n, "second": n + 1} for at, one in enumerate(layers) for n in range(one["listed"])]
+    result = {"verdict": "collision", "prompts": 900, "layers": layers, "collisions": hits}
+    (chapter,) = chapters_of(Record("collide", Verdict.COLLISION, result))
+    most = max(known + confirmed for known, confirmed, *_ in found)
+    at = next(at for at, (known, confirmed, *_) in enumerate(found) if known + confirmed == most)
+    known, confirmed, _, left = found[at]
+    least = "at least " if left or (known and confirmed) else ""  # of equal states the first stands for all
+    said = f"{least}{count(most, 'pair')} at layer {at}" if most else "among 900 prompts"
+    assert chapter.badge == Badge(f"collision: {said}", Tone.FAILS)

@@ -64,13 +64,26 @@ def collisions_chapter(record: Record) -> Chapter:
 def _found(record: Record) -> str:
     """What the verdict is about."""
     prompts = integer(record.result.get("prompts"))
-    listed = enumerate(objects(record.result.get("collisions")))  # a pair stands there once a layer
-    hits = {(plain(hit.get("first", at)), plain(hit.get("second", at))) for at, hit in listed}
+    colliding = list(map(_colliding, objects(record.result.get("layers"))))
+    most, least, layer = max(colliding, key=lambda found: found[0], default=(0, False, ""))
     if record.verdict is not _of_prompts(record):
         return "among prompts that were searched for"
-    if record.verdict is Verdict.COLLISION and hits:
-        return count(len(hits), "pair")
+    if record.verdict is Verdict.COLLISION and most:
+        return f"{'at least ' if least else ''}{count(most, 'pair')} at layer {layer}"
     return "" if prompts is None else f"among {count(prompts, 'prompt')}"
+
+
+def _colliding(layer: Mapping[str, Any]) -> tuple[int, bool, str]:
+    """How many pairs collide at a layer, whether there may be more, and its name; a record lists no more than some.
+
+    Of bit-identical states the first stands for all beside pairs that are not known to collide.
+    """
+    known = integer(mapping(layer.get("known_to_collide")).get("pairs")) or 0
+    within = integer(mapping(layer.get("outside")).get("below_threshold")) or 0
+    left, alike = (integer(layer.get(name)) or 0 for name in ("unexamined", "bit_identical"))
+    confirmed = max(0, within - left - len(sequence(layer.get("not_confirmed"))))
+    more = left > 0 or (confirmed > 0 and alike > 0)
+    return known + confirmed, more, plain(layer.get("layer"))
 
 
 def _findings(record: Record) -> Findings:
