@@ -182,9 +182,13 @@ class ReadBack:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A prompt that came back, row by row; `more` tokens follow. `level` is the distance that is within the noise."""
+    """A prompt that came back, row by row; `more` tokens follow. `level` is the distance that is within the noise.
+
+    `head` is what the states are.
+    """
 
     caption: str
+    head: str
     note: str
     rows: tuple[ReadBack, ...]
     level: float | None

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.diagnosis.findings import Cause
+from sipit.observations.observation import KINDS
 from sipit.report import render
 from sipit.report.chapters.inversion import SHOWN
 from sipit.report.chapters.partial_and_diagnosis import CAUSES
 from sipit.report.document import Paragraph, Section, Tone
+from sipit.report.observed import NAMES
 from sipit.report.page import chapters_of, document_of
 from sipit.report.wording import count, number
 from tests.sipit.report_pages import Page, classes_of, inversion_record, prompt_entry
@@ -25,7 +27,9 @@ def test_a_recovered_prompt_is_told_in_plain_sentences():
     page = render([inversion_record(prompt_entry(["The", " fox"], matches_truth=True))], format="html")
     read = Page(page)
     assert "The prompt was recovered from the hidden states: 2 of 2 tokens" in read.text
-    assert "measured, not proved: at layer 15 in float32, against at least 16 rivals" in read.text
+    assert (
+        "measured, not proved: from the hidden states at layer 15, in float32, against at least 16 rivals" in read.text
+    )
     assert "sipit invert smollm2" in read.text
     assert read.tokens == ["The", " fox"]
     assert all("holds" in names for names in classes_of(read, "tk"))
@@ -155,3 +159,32 @@ def test_of_very_many_tensors_those_that_no_convention_fits_are_shown(number_of:
     assert all((badge.tone is Tone.HOLDS) == (int(title.split()[1]) not in worse) for title, badge in shown.items())
     (told,) = (block.text for block in chapter.blocks if isinstance(block, Paragraph))
     assert told.startswith(f"{count(number_of - SHOWN, 'more tensor')} in the record")
+
+
+def test_every_site_that_can_be_observed_has_a_name():
+    assert NAMES.keys() == KINDS.keys()
+
+
+@given(
+    st.lists(st.sampled_from([*NAMES, "added-site"]), min_size=1, max_size=3, unique=True),
+    st.sampled_from([None, 3, [3, 4], "final"]),
+    st.sampled_from([None, 20]),
+)
+def test_a_page_names_what_was_observed_and_where(sites: list[str], layer: Any, top: int | None):
+    """Log-probabilities were called hidden states "at layer –"."""
+    record = inversion_record(prompt_entry(["x"]))
+    entry = {"sites": sites, "layers": layer if isinstance(layer, list) else [layer] * (layer is not None), "top": top}
+    glimpse = {"prompt": 0, "width": 64, "rows": [[0.5, -0.5]]}
+    seen = {"layer": layer, "observation": entry}
+    inverted = replace(record, result=record.result | seen | {"glimpse": glimpse})
+    partial = replace(record, result={**seen, "partial": record.result["prompts"]})
+    captured = Record("capture", Verdict.DONE, {**seen, "prompts": 1}, {})
+    for one in (inverted, partial, captured):
+        text = render([one], format="md").split("### Settings")[0]
+        assert "layer –" not in text and ("hidden state" in text) <= bool({"residual", "centred"} & {*sites})
+        assert NAMES.get(sites[0], (sites[0],) * 2)[1].lower() in text.lower()
+        assert ("(the 20 largest)" in text) == (top is not None)
+        assert (" at layer" in text) == (layer is not None)
+    assert "at layers 3, 4" in text or layer != [3, 4]
+    picture = document_of([inverted]).picture
+    assert picture is not None and picture.head in picture.caption and f"each token's {picture.head}" in picture.note

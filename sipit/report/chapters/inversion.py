@@ -31,6 +31,7 @@ from sipit.report.document import (
     Verbatim,
 )
 from sipit.report.generic import ROWS, fields
+from sipit.report.observed import observed
 from sipit.report.reading import mapping, objects, real, sequence, string, without
 from sipit.report.wording import count, number, plain, spread
 
@@ -89,7 +90,7 @@ def omitted(number_of: int, what: str) -> list[Paragraph]:
 
 
 def _findings(record: Record, prompts: Sequence[Mapping[str, Any]], read: Sequence[Sequence[Position]]) -> Findings:
-    where = f"the states at layer {plain(record.result.get('layer'))} of {subject_of(record)}"
+    where = f"the {observed(record.result).where} of {subject_of(record)}"
     whole = [positions if all(position.resolved for position in positions) else [] for positions in read]
     back = [positions for prompt, positions in zip(prompts, whole, strict=True)
             if positions and badge_of(prompt).tone is Tone.HOLDS]  # fmt: skip
@@ -114,7 +115,7 @@ def _headline(record: Record, prompts: Sequence[Mapping[str, Any]], read: Sequen
     tokens = f"{resolved} of {count(total, 'token')}"
     if record.verdict is Verdict.RECOVERED and set(outcomes) == {"recovered"} and resolved == total:
         who = "The prompt was" if len(prompts) == 1 else f"All {len(prompts)} prompts were"
-        return f"{who} recovered from the hidden states: {tokens}, each verified by recomputation."
+        return f"{who} recovered from the {observed(record.result).of_all}: {tokens}, each verified by recomputation."
     if set(outcomes) == {WRONG.word} and len(prompts) == 1:
         return f"What was recovered is not the true text; {tokens} resolved."
     found = outcomes.pop("recovered", 0)
@@ -139,17 +140,17 @@ def _sentences(
     elif right:
         sentences.append(f"Compared with the true text: {right} of {len(prompts)} the same, token for token.")
     if residuals and margins:
-        reached = f"miss the observed states by at most {number(max(residuals))} (relative L2)"
+        reached = f"miss what was observed by at most {number(max(residuals))} (relative L2)"
         sentences.append(
-            f"The accepted tokens {reached if max(residuals) > 0 else 'reproduce the observed states bit for bit'}; "
+            f"The accepted tokens {reached if max(residuals) > 0 else 'reproduce what was observed bit for bit'}; "
             f"up to {number(level)} is within the tolerance; the nearest rival tested is {number(min(margins))} away."
         )
     if accepted:
         rivals = min(position.rivals_tested for position in accepted)
         arithmetic = string(record.provenance.get("dtype"))
         sentences.append(
-            f"This is measured, not proved: at layer {plain(record.result.get('layer'))}"
-            + (f" in {arithmetic}" if arithmetic else "")
+            f"This is measured, not proved: from the {observed(record.result).where}"
+            + (f", in {arithmetic}" if arithmetic else "")
             + f", against at least {count(rivals, 'rival')} at every resolved position."
         )
     return told(M, *sentences)
@@ -266,7 +267,7 @@ def _chart(name: str, positions: Sequence[Position], level: float | None) -> Fig
         parts.append(f"nearest rivals {spread(margins)}")
     parts.append(f"{count(len(holes), 'position')} unresolved" if holes else "no position unresolved")
     return Figure(
-        title=f"{name}: how far the token and its nearest rival are from the observed state",
+        title=f"{name}: how far the token and its nearest rival are from what was observed",
         description=f"Relative L2 distance at {count(len(positions), 'position')}: {'; '.join(parts)}.",
         chart=LogPlot("position", found, Level("tolerance", level) if level is not None and level > 0 else None, holes),
         claim=M,

@@ -25,6 +25,7 @@ from sipit.report.document import (
     Verbatim,
 )
 from sipit.report.generic import ROWS, fields
+from sipit.report.observed import observed
 from sipit.report.reading import mapping, objects, sequence, string, without
 from sipit.report.wording import count, do, number, plain
 
@@ -51,11 +52,12 @@ def partial_chapter(record: Record) -> Chapter:
     prompts = objects(record.result.get("partial"))
     outcomes = Counter(badge_of(prompt).word for prompt in prompts)
     told_of = ", ".join(f"{number_of} {word}" for word, number_of in outcomes.items())
-    where = f"a part of the states at layer {plain(record.result.get('layer'))} of {subject_of(record)}"
+    seen = observed(record.result)
+    where = f"a part of the {seen.where} of {subject_of(record)}"
     return chapter(
         record,
         Theme.INVERSION,
-        f"{count(len(prompts), 'prompt')} from a part of the states",
+        f"{count(len(prompts), 'prompt')} from a part of the {seen.of_all}",
         f"{count(len(prompts), 'prompt')} searched from {where}: {told_of or 'nothing'}.",
         sentences=told(
             M,
