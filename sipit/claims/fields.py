@@ -27,7 +27,7 @@ Fields = dict[str, Any]
 MOST_LISTED = 10_000  # pairs without a bound that a record lists
 LATER = {"theorems", "longer", "collisions_undecided"}  # records did not have them at first, and say less without them
 LATER_OF = {"certify": {"idealisations"}}  # nor these, of one command alone
-MEET = "enclosures meet"  # why a pair has no bound
+MEET, EQUAL = "enclosures meet", "equal over the reals"  # why a pair has no bound
 EXAMPLES = 8  # pairs of the witness that a record shows
 
 
@@ -75,7 +75,7 @@ def separated(certificate: Mapping[str, Any]) -> Fields:
         "matches": None if seen is None else seen["matches"],
         "prompts": [row["token_ids"] for row in certificate["prompts"]],
         "uncertified": [
-            *({**pair, "reason": "equal over the reals"} for pair in certificate["identical"]),
+            *({**pair, "reason": EQUAL} for pair in certificate["identical"]),
             *({"first": i, "second": j, "reason": MEET} for i, j in certificate["unresolved"][:MOST_LISTED]),
         ],
     }
@@ -105,7 +105,7 @@ def _without_bound(certificate: Mapping[str, Any]) -> Iterator[Fields]:
     """The pairs of tokens that no bound is stated for, as far as they are known one by one."""
     for group in certificate["duplicates"]:
         for first, second in combinations(group, 2):
-            yield {"first": first, "second": second, "family": ROWS, "reason": "equal over the reals"}
+            yield {"first": first, "second": second, "family": ROWS, "reason": EQUAL}
     rows = [row["token_ids"][-1] for row in certificate["closest"]["prompts"]]
     for first, second in certificate["closest"]["unresolved"]:
         yield {"first": rows[first], "second": rows[second], "reason": MEET}

@@ -17,7 +17,7 @@ from proofs.showing import Shown
 from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
-from sipit.privacy.compared import DRAWN
+from sipit.privacy.compared import cells, positions_a_cell
 from sipit.privacy.fingerprint import check_size, size_and_seed
 from sipit.privacy.scores import MOST_RUNS, RUNS, Claim, Threshold, threshold_of
 from sipit.prompts.reading import first_alike, tokenize
@@ -299,10 +299,11 @@ def _answered(one: Answer) -> dict[str, Any]:
 
 
 def _map(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Scores over what they may be, row by row, of the prompts where they are the largest."""
-    shown = sorted(range(len(answers)), key=lambda n: -max(answers[n].ratios))[:_LINES]
-    ratios = [[finite(value) for value in answers[n].ratios[:DRAWN]] for n in sorted(shown)]
-    return {"prompts": sorted(shown), "ratios": ratios}
+    """Scores over what they may be, along the rows, of the prompts where they are the largest."""
+    shown = sorted(sorted(range(len(answers)), key=lambda n: -max(answers[n].ratios))[:_LINES])
+    each = positions_a_cell(max(len(answers[n].ratios) for n in shown))
+    ratios = [cells(torch.tensor(answers[n].ratios, dtype=torch.float64), each) for n in shown]
+    return {"prompts": shown, "ratios": ratios, "positions_a_cell": each}
 
 
 def _calibrated(threshold: Threshold, rate: float) -> dict[str, Any]:

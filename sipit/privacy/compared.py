@@ -12,7 +12,7 @@ from proofs.verdict import Verdict
 from sipit.models import LanguageModel
 from sipit.record import finite
 
-DRAWN = 64  # positions of the map that a page draws
+DRAWN = 64  # cells of a row of the map that a page draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +107,24 @@ def _by_layer(found: Comparison) -> list[dict[str, Any]]:
 
 
 def _map(found: Comparison) -> dict[str, Any] | None:
-    """Distances over what is expected, layer by layer and position by position, for the prompt where most shows."""
+    """Distances over what is expected, layer by layer along the positions, for the prompt where most shows."""
     if found.expected is None:
         return None
     ratios = [distance / most for distance, most in zip(found.distances, found.expected, strict=True)]
     number = found.first.prompt if found.first is not None else max(
         range(len(ratios)), key=lambda n: float(ratios[n].max()))  # fmt: skip
-    shown = ratios[number][:, :DRAWN].tolist()
-    return {"prompt": number, "ratios": [[finite(value) for value in row] for row in shown]}
+    each = positions_a_cell(ratios[number].shape[1])
+    return {"prompt": number, "ratios": [cells(row, each) for row in ratios[number]], "positions_a_cell": each}
+
+
+def positions_a_cell(positions: int) -> int:
+    """How many positions a cell of a map stands for, so that a row of so many has no more cells than a page draws."""
+    return max(1, -(-positions // DRAWN))
+
+
+def cells(row: torch.Tensor, each: int) -> list[float | None]:
+    """The largest of every `each` numbers of a row (T,): null where it is beyond all numbers."""
+    return [finite(part.max()) for part in row.split(each)]
 
 
 def first_beyond(

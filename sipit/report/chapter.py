@@ -1,9 +1,10 @@
 """What every chapter has in common: a title with its subject, the badge of its record, and how to repeat it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from proofs.evidence import Record
-from sipit.report.document import Badge, Block, Chapter, Claim, Findings, Paragraph, Theme
+from sipit.report.document import Badge, Block, Chapter, Claim, Findings, Paragraph, Theme, Tone
 from sipit.report.provenance import environment, model_name, repeat
 
 
@@ -24,22 +25,35 @@ def chapter(
     Args:
         about: the title without its subject, which is the model of the record.
         headline: what was found, in one sentence.
-        findings: what it adds to the verdict of the page; nothing by default.
+        findings: what it adds to the verdict of the page. Where they name nothing that broke or is open, and the badge
+            says that something does, it is the title.
         badge: by default that of the record's verdict.
         found: what that verdict is about, in a few words beside it.
     """
     subject = model_name(record)
+    title = about + (f": {subject}" if subject else "")
+    badge = badge or Badge.of(record.verdict, found)
     return Chapter(
         theme=theme,
-        title=about + (f": {subject}" if subject else ""),
-        badge=badge or Badge.of(record.verdict, found),
+        title=title,
+        badge=badge,
         headline=headline,
         sentences=tuple(sentence for sentence in sentences if sentence.text),
         blocks=tuple(blocks),
-        findings=findings or Findings(),
+        findings=_borne_out(findings or Findings(), badge, title),
         repeat=repeat(record),
         environment=environment(record),
     )
+
+
+def _borne_out(findings: Findings, badge: Badge, title: str) -> Findings:
+    """The findings, which never say that nothing broke or is left open beside a badge that says otherwise."""
+    clause = (f"{title} ({badge.word})",)
+    if badge.tone is Tone.FAILS and not findings.broken:
+        return replace(findings, broken=clause)
+    if badge.tone is Tone.OPEN and not findings.undecided:
+        return replace(findings, undecided=clause)
+    return findings
 
 
 def subject_of(record: Record) -> str:

@@ -260,6 +260,9 @@ def _heat(chart: HeatMap) -> tuple[list[Markup], int, str]:
             place = (100 * at / length, y, 96 / length, _CELL - 2)
             marks.append(cell.format("hot" if much else "warm", *place, seen))
     step = next((step for step in _STEPS if (length - 1) / step <= _TICKS), length)
-    marks += [_text("x", f"{100 * (at + 0.5) / length:.4g}%", height + 16, str(at)) for at in range(0, length, step)]
+    marks += [
+        _text("x", f"{100 * (at + 0.5) / length:.4g}%", height + 16, number(at * chart.each))
+        for at in range(0, length, step)
+    ]
     marks.append(_text("over", "50%", height + 34, chart.over))
     return marks, height + 40, "heat"

@@ -182,9 +182,13 @@ class ReadBack:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A prompt that came back, row by row; `more` tokens follow. `level` is the distance that is within the noise."""
+    """A prompt that came back, row by row; `more` tokens follow. `level` is the distance that is within the noise.
+
+    `head` is what the states are.
+    """
 
     caption: str
+    head: str
     note: str
     rows: tuple[ReadBack, ...]
     level: float | None
@@ -252,11 +256,15 @@ class ShareCurves:
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """Multiples of what is expected, row by row over the integers from 0; None is beyond all. Above 1 is too much."""
+    """Multiples of what is expected, row by row over the integers from 0; None is beyond all. Above 1 is too much.
+
+    A value stands for `each` integers, of which it is the largest.
+    """
 
     over: str
     rows: tuple[str, ...]
     values: tuple[tuple[float | None, ...], ...]
+    each: int = 1
 
 
 Chart = LogPlot | LogRanges | LogCurves | ShareCurves | HeatMap

@@ -85,8 +85,11 @@ def _heat(drawing: Drawing, axes: Any, chart: HeatMap) -> None:
     cells = np.full((len(chart.rows), max(length, 1)), np.nan)
     for row, values in enumerate(chart.values):
         cells[row, : len(values)] = [np.inf if value is None else value for value in values]
+    rows, columns = cells.shape
+    extent = (-0.5, columns * chart.each - 0.5, rows - 0.5, -0.5)
     with np.errstate(divide="ignore"):
-        shown = axes.imshow(np.clip(np.log10(cells), -3, 3), aspect="auto", cmap="coolwarm", vmin=-3, vmax=3)
+        shown = axes.imshow(np.clip(np.log10(cells), -3, 3), aspect="auto", cmap="coolwarm", vmin=-3, vmax=3,
+                            extent=extent)  # fmt: skip
     drawing.colorbar(shown, label="times what is expected (log₁₀)")
     axes.set_yticks(range(len(chart.rows)), chart.rows)
 

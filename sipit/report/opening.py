@@ -9,6 +9,7 @@ from proofs.evidence import Record
 from sipit.report.chapter import subject_of
 from sipit.report.chapters.positions import Position, read_positions
 from sipit.report.document import Picture, ReadBack, Token
+from sipit.report.observed import observed
 from sipit.report.reading import integer, mapping, objects, real, sequence
 from sipit.report.wording import count, number, plain
 
@@ -18,8 +19,9 @@ NUMBERS = 24  # of each state
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """One sentence, and the picture under it."""
+    """One sentence and the picture under it, of which record."""
 
+    record: Record
     headline: str
     picture: Picture
 
@@ -30,7 +32,7 @@ def opening(records: Sequence[Record]) -> Opening | None:
         prompts = objects(record.result.get("prompts")) if record.command == "invert" else []
         back = [at for at, prompt in enumerate(prompts) if _is_back(prompt)]
         if back:
-            return Opening(_headline(record, prompts, back), _picture(record, prompts[back[0]], back[0]))
+            return Opening(record, _headline(record, prompts, back), _picture(record, prompts[back[0]], back[0]))
     return None
 
 
@@ -44,23 +46,24 @@ def _headline(record: Record, prompts: Sequence[Mapping[str, Any]], back: Sequen
     who = "The prompt" if len(prompts) == 1 else f"{len(back)} of {len(prompts)} prompts"
     if len(back) == len(prompts) > 1:
         who = f"All {len(prompts)} prompts"
-    return f"{who} came back from the hidden states of {subject_of(record)}, token for token."
+    return f"{who} came back from the {observed(record.result).of_all} of {subject_of(record)}, token for token."
 
 
 def _picture(record: Record, prompt: Mapping[str, Any], at: int) -> Picture:
     positions = read_positions(prompt)
     states = _states(mapping(record.result.get("glimpse")), at)
     shown = positions[: min(SHOWN, len(states) or SHOWN)]
-    layer = plain(record.result.get("layer"))
+    seen = observed(record.result)
     level = real(mapping(record.result.get("tolerance")).get("value"))
     more = len(positions) - len(shown)
     note = [f"A token fits below {number(level)}, the tolerance (shaded)."] if level else []
     if states:
         width = plain(mapping(record.result.get("glimpse")).get("width"))
-        note.insert(0, f"Shown are {len(states[0])} of {width} numbers of each state at layer {layer}.")
+        note.insert(0, f"Shown are {len(states[0])} of {width} numbers of each token's {seen.of_one}{seen.at}.")
     note += [f"{count(more, 'token')} more below."] if more else []
     return Picture(
-        caption="Each token, the hidden state that it was read from, and how much farther the next best token is",
+        caption=f"Each token, the {seen.of_one} that it was read from, and how much farther the next best token is",
+        head=seen.of_one,
         note=" ".join(note),
         rows=tuple(_row(position, states[number_of] if states else ()) for number_of, position in enumerate(shown)),
         level=level if level is not None and level > 0 and math.isfinite(level) else None,

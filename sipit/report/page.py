@@ -76,7 +76,7 @@ def document_of(records: Sequence[Record], files: Sequence[str] = ()) -> Documen
         headline = f"{count(len(records), 'result')}: {', '.join(parts)}."
     found = opening(records)
     if found is not None and len(records) > 1:
-        tone, headline = Tone.HOLDS, found.headline
+        tone, headline = main_chapter(found.record).badge.tone, found.headline
     verdict, figure = _verdict(chapters), None
     if found is None and len(records) == 1:
         blocks = [block for chapter in chapters for block in chapter.blocks]

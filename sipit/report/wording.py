@@ -59,9 +59,9 @@ def count(number_of: int, one: str, many: str | None = None) -> str:
     return f"{written} {one if number_of == 1 else many or one + 's'}"
 
 
-def do(number_of: int, verb: str) -> str:
+def do(number_of: int, verb: str, of_one: str | None = None) -> str:
     """`collides` of one, `collide` of several."""
-    return f"{verb}s" if number_of == 1 else verb
+    return (of_one or f"{verb}s") if number_of == 1 else verb
 
 
 def spread(values: Sequence[float]) -> str:

@@ -298,7 +298,7 @@ def test_the_verdict_is_three_sentences():
     document = document_of(stored_records())
     proved, measured, broken = (sentence.text for sentence in document.verdict)
     assert "A repaired witness tells all" in proved and "Bounded under rounding: rounding in" in proved
-    assert "recovered from the states" in measured and "No two of 400 prompts share a state" in measured
+    assert "recovered from the hidden states" in measured and "No two of 400 prompts share a state" in measured
     assert "collides for every parameter value" in broken and "equal states" in broken
     assert all(one.endswith(".") and ". " not in one for sentence in document.verdict for one in sentence.clauses)
     nothing = document_of([Record("capture", Verdict.DONE, {}, {})])

@@ -1,5 +1,6 @@
 """A page says of a verdict what it is: what is open is neither proved nor failed."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +12,12 @@ from proofs.evidence import Record
 from proofs.recomputed.training_step import NOT_SHOWN, STATEMENT
 from proofs.regularity import UNPROVED
 from proofs.verdict import Verdict
+from sipit.claims.fields import EQUAL, MEET
 from sipit.quantization import verdict_of
 from sipit.report.chapters.certificates import certificates_chapters
 from sipit.report.chapters.quantization import quantization_chapter
-from sipit.report.document import Chapter, Claim
-from sipit.report.page import chapters_of
+from sipit.report.document import Badge, Chapter, Claim, Section, Tone
+from sipit.report.page import chapters_of, document_of
 from sipit.report.wording import count
 from tests.sipit.report_records import stored_records
 
@@ -142,3 +144,89 @@ def test_the_badge_of_a_study_names_the_formats_that_its_verdict_is_about(kinds:
         return
     rest = [one for one in formats if one["format"] not in about]
     assert not rest or verdict_of({"formats": rest, "formats_named": named}) is Verdict.HELD
+
+
+@pytest.mark.parametrize("verdict", [one for one in Verdict if one.exit_status])
+def test_no_page_of_a_failure_or_an_open_answer_says_that_nothing_broke_or_was_left_open(verdict: Verdict):
+    """Beside the badge "undecided" stood "nothing was left open", on pages of seven commands."""
+    for record in stored_records():
+        document = document_of([replace(record, verdict=verdict)])
+        assert document.verdict[2].tone is not Tone.NEUTRAL
+        findings = chapters_of(replace(record, verdict=verdict))[0].findings
+        assert findings.broken if verdict.exit_status == 1 else findings.undecided, record.command
+
+
+def test_what_stays_open_of_a_leak_is_how_often_prompts_are_read():
+    leak = next(one for one in stored_records() if one.command == "leak")
+    few = "a rate needs 2 different prompts, and there is 1"
+    (chapter,) = chapters_of(replace(leak, verdict=Verdict.UNDECIDED, result=leak.result | {"reason": few}))
+    assert chapter.findings.undecided == (f"how often whole prompts of tiny-gpt2 are read, since {few}",)
+    assert chapters_of(leak)[0].findings.undecided == ()
+
+
+def test_rows_that_several_tokens_share_are_open():
+    found = next(one for one in stored_records() if one.result.get("policy") == "diagnose")
+    entry = found.result["diagnosis"][0] | {"shared": True}
+    shared = replace(found, verdict=Verdict.AMBIGUOUS, result=found.result | {"diagnosis": [entry]})
+    (chapter,) = chapters_of(shared)
+    assert "tokens with one embedding row" in chapter.findings.undecided[0] and chapter.findings.undecided[0] in (
+        chapter.headline
+    )
+    (section,) = (block for block in chapter.blocks if isinstance(block, Section))
+    assert section.badge == Badge("plain states, ambiguous", Tone.OPEN)
+
+
+@given(st.lists(st.sampled_from([None, EQUAL, MEET])), st.integers(0, 3))
+def test_pairs_that_are_equal_are_not_counted_with_those_that_are_open(kinds: list[str | None], more: int):
+    """Of a pair whose enclosures meet it was said that it is equal, where another one was."""
+    listed = [{"first": 0, "second": 1, "reason": kind} for kind in kinds if kind is not None]
+    certified, equal, left = kinds.count(None), kinds.count(EQUAL), kinds.count(MEET) + more
+    verdict = Verdict.COLLISION if equal else Verdict.UNDECIDED if left else Verdict.SEPARATED
+    result = {"pairs": len(kinds) + more, "certified": certified, "uncertified": listed, "layer": 1}
+    chapter = chapters_of(Record("certify", verdict, result))[0]
+    assert [re.match(r"\d+", one)[0] for one in chapter.findings.broken] == [str(equal)] * bool(equal)
+    assert [re.match(r"\d+", one)[0] for one in chapter.findings.undecided] == [str(left)] * bool(left)
+    assert ("equal" in chapter.headline) == bool(equal) and ("open" in chapter.headline) == bool(left)
+
+
+def test_equal_tokens_are_counted_where_no_record_lists_all_their_pairs():
+    result = {"pairs": 10, "certified": 3, "uncertified": [{"reason": EQUAL}], "duplicates": [[0, 1, 2, 3]], "layer": 1}
+    (chapter,) = chapters_of(Record("certify", Verdict.UNDECIDED, result))
+    assert "6 are equal and 1 stays open" in chapter.headline
+
+
+@given(st.booleans(), st.booleans(), st.booleans())
+def test_a_collision_does_not_outweigh_pairs_that_were_left_unexamined(left: bool, searched: bool, beside: bool):
+    layers = [{"layer": 1, "unexamined": 0}, {"layer": 2, "unexamined": 7 * left}]
+    search = {"verdict": Verdict.COLLISION if beside else Verdict.SEPARATED, "layers": [{"unexamined": 2 * searched}]}
+    result = {"verdict": "collision", "prompts": 9, "layers": layers, "searches": {"swaps": search}}
+    (chapter,) = chapters_of(Record("collide", Verdict.COLLISION, result))
+    assert [("further" in one, "swaps" in one) for one in chapter.findings.undecided] == (
+        [(True, False)] * left + [(False, True)] * searched
+    )
+    assert ("further close pairs were left unexamined" in chapter.headline) == left
+
+
+def searched(known: int, confirmed: int, refused: int, left: int) -> dict[str, Any]:
+    """A layer of `collide`: pairs known to collide, and close ones that were confirmed, were not, and were not run."""
+    outside = {"below_threshold": confirmed + refused + left}
+    return {"known_to_collide": {"pairs": known}, "outside": outside, "not_confirmed": [{}] * refused,
+            "listed": min(known + confirmed, 100), "unexamined": left, "bit_identical": known}  # fmt: skip
+
+
+COUNTS = st.integers(0, 300)
+
+
+@given(st.lists(st.tuples(COUNTS, COUNTS, COUNTS, st.sampled_from([0, 0, 5])), min_size=1, max_size=3))
+def test_a_badge_counts_all_pairs_that_collide_and_not_those_that_are_listed(found: list[tuple[int, int, int, int]]):
+    """Of 4,950 pairs that are known to collide the badge counted the 100 that a record lists."""
+    layers = [searched(*one) | {"layer": at} for at, one in enumerate(found)]
+    hits = [{"layer": at, "first": n, "second": n + 1} for at, one in enumerate(layers) for n in range(one["listed"])]
+    result = {"verdict": "collision", "prompts": 900, "layers": layers, "collisions": hits}
+    (chapter,) = chapters_of(Record("collide", Verdict.COLLISION, result))
+    most = max(known + confirmed for known, confirmed, *_ in found)
+    at = next(at for at, (known, confirmed, *_) in enumerate(found) if known + confirmed == most)
+    known, confirmed, _, left = found[at]
+    least = "at least " if left or (known and confirmed) else ""  # of equal states the first stands for all
+    said = f"{least}{count(most, 'pair')} at layer {at}" if most else "among 900 prompts"
+    assert chapter.badge == Badge(f"collision: {said}", Tone.FAILS)

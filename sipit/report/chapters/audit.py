@@ -5,6 +5,7 @@ from typing import Any
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.report.chapter import chapter, subject_of, told
+from sipit.report.chapters.maps import maps
 from sipit.report.document import (
     Badge,
     Block,
@@ -14,7 +15,6 @@ from sipit.report.document import (
     Column,
     Figure,
     Findings,
-    HeatMap,
     Series,
     ShareCurves,
     Table,
@@ -22,7 +22,7 @@ from sipit.report.document import (
     Tone,
 )
 from sipit.report.generic import ROWS, rest
-from sipit.report.reading import mapping, objects, one_for_each, real, sequence, without
+from sipit.report.reading import mapping, objects, real, sequence, without
 from sipit.report.wording import count, do, number, plain
 
 M = Claim.MEASURED
@@ -36,7 +36,7 @@ def audit_chapter(record: Record) -> Chapter:
     prompts = objects(result.get("prompts"))
     rate = number(real(result.get("false_alarm_rate")))
     blocks: list[Block] = [
-        *_map(mapping(result.get("map"))),
+        *_map(mapping(result.get("map")), len(prompts)),
         *told(
             M, f"Of honest prompts a share of {rate} is called inconsistent, whatever their number of rows; the "
             "threshold is that of captures that differ by rounding alone."
@@ -69,16 +69,15 @@ def audit_chapter(record: Record) -> Chapter:
     )
 
 
-def _map(drawn: dict[str, Any]) -> list[Block]:
-    """Row by row how large scores are for what they may be, of the prompts where they are the largest."""
-    rows = [tuple(real(value) for value in sequence(row)) for row in sequence(drawn.get("ratios"))]
+def _map(drawn: dict[str, Any], prompts: int) -> list[Block]:
+    """Along the rows how large scores are for what they may be, of the prompts where they are the largest."""
+    rows = [sequence(row) for row in sequence(drawn.get("ratios"))]
     if not any(value != 0 for row in rows for value in row):
         return []  # bit for bit what was recomputed, or no map
     names = list(map(plain, sequence(drawn.get("prompts"))))
-    beyond = sum(value is None or value > 1 for row in rows for value in row)
-    described = f"Of {count(sum(map(len, rows)), 'row')}, {beyond} lie beyond what rounding explains."
-    chart = HeatMap("position", one_for_each(names, len(rows)), tuple(rows))
-    return [Figure("Row by row, prompts downwards: the score over what it may be", described, chart, M)]
+    left = f" They are of the {len(rows)} of {prompts} prompts with the largest scores." if len(rows) < prompts else ""
+    title = "Row by row, prompts downwards: the score over what it may be"
+    return maps(title, drawn, names, "a prompt", left)
 
 
 def _answers(prompts: list[dict[str, Any]]) -> Table:

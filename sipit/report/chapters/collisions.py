@@ -64,13 +64,26 @@ def collisions_chapter(record: Record) -> Chapter:
 def _found(record: Record) -> str:
     """What the verdict is about."""
     prompts = integer(record.result.get("prompts"))
-    listed = enumerate(objects(record.result.get("collisions")))  # a pair stands there once a layer
-    hits = {(plain(hit.get("first", at)), plain(hit.get("second", at))) for at, hit in listed}
+    colliding = list(map(_colliding, objects(record.result.get("layers"))))
+    most, least, layer = max(colliding, key=lambda found: found[0], default=(0, False, ""))
     if record.verdict is not _of_prompts(record):
         return "among prompts that were searched for"
-    if record.verdict is Verdict.COLLISION and hits:
-        return count(len(hits), "pair")
+    if record.verdict is Verdict.COLLISION and most:
+        return f"{'at least ' if least else ''}{count(most, 'pair')} at layer {layer}"
     return "" if prompts is None else f"among {count(prompts, 'prompt')}"
+
+
+def _colliding(layer: Mapping[str, Any]) -> tuple[int, bool, str]:
+    """How many pairs collide at a layer, whether there may be more, and its name; a record lists no more than some.
+
+    Of bit-identical states the first stands for all beside pairs that are not known to collide.
+    """
+    known = integer(mapping(layer.get("known_to_collide")).get("pairs")) or 0
+    within = integer(mapping(layer.get("outside")).get("below_threshold")) or 0
+    left, alike = (integer(layer.get(name)) or 0 for name in ("unexamined", "bit_identical"))
+    confirmed = max(0, within - left - len(sequence(layer.get("not_confirmed"))))
+    more = left > 0 or (confirmed > 0 and alike > 0)
+    return known + confirmed, more, plain(layer.get("layer"))
 
 
 def _findings(record: Record) -> Findings:
@@ -90,9 +103,15 @@ def _findings(record: Record) -> Findings:
             return Findings(measured=measured, broken=beside, undecided=left, proved=_proved(result))
         case Verdict.COLLISION:
             broken = (f"some of {compared} collide at states{where}", *beside)
-            return Findings(broken=broken, undecided=left, proved=_proved(result))
+            more = (f"whether further close pairs of {compared} collide{where}",) if _unexamined(result) else ()
+            return Findings(broken=broken, undecided=(*more, *left), proved=_proved(result))
         case _:
             return Findings(broken=beside, undecided=(f"whether some close pairs of {compared} collide{where}", *left))
+
+
+def _unexamined(result: Mapping[str, Any]) -> bool:
+    """Whether close pairs were left unexamined at a layer, which a collision at it or another outweighs."""
+    return any(integer(layer.get("unexamined")) for layer in objects(result.get("layers")))
 
 
 def _of_prompts(record: Record) -> Verdict:
@@ -102,12 +121,15 @@ def _of_prompts(record: Record) -> Verdict:
 
 
 def _searched(result: Mapping[str, Any]) -> dict[Verdict, list[str]]:
-    """The searches by what they found among the prompts that they made."""
-    searches = mapping(result.get("searches"))
-    return {
-        verdict: [name for name, found in searches.items() if mapping(found).get("verdict") == verdict]
-        for verdict in (Verdict.COLLISION, Verdict.UNDECIDED)
-    }
+    """The searches that found collisions among the prompts that they made, and those that left pairs unexamined."""
+    found: dict[Verdict, list[str]] = {Verdict.COLLISION: [], Verdict.UNDECIDED: []}
+    for name, one in mapping(result.get("searches")).items():
+        verdict = mapping(one).get("verdict")
+        if verdict == Verdict.COLLISION:
+            found[Verdict.COLLISION].append(name)
+        if verdict == Verdict.UNDECIDED or _unexamined(mapping(one)):
+            found[Verdict.UNDECIDED].append(name)
+    return found
 
 
 def _known(result: Mapping[str, Any], cause: str | None = None) -> list[int]:
@@ -136,7 +158,8 @@ def _headline(record: Record) -> str:
     rest = "".join(beside) + "."
     match _of_prompts(record):
         case Verdict.COLLISION:
-            return f"{what} were compared: some collide{rest}"
+            more = ", and further close pairs were left unexamined" if _unexamined(record.result) else ""
+            return f"{what} were compared: some collide{more}{rest}"
         case Verdict.SEPARATED:
             return f"{what} were compared: none collide{rest}"
         case _:

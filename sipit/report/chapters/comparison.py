@@ -5,6 +5,7 @@ from typing import Any
 from proofs.evidence import Record
 from proofs.verdict import Verdict
 from sipit.report.chapter import chapter, told
+from sipit.report.chapters.maps import maps
 from sipit.report.document import (
     Block,
     Chapter,
@@ -12,16 +13,15 @@ from sipit.report.document import (
     Column,
     Figure,
     Findings,
-    HeatMap,
-    LogPlot,
+    LogCurves,
     Section,
     Series,
     Table,
     Theme,
 )
 from sipit.report.generic import fields, rest
-from sipit.report.reading import integer, mapping, objects, one_for_each, real, sequence, string, without
-from sipit.report.wording import count, number, plain
+from sipit.report.reading import integer, mapping, objects, real, string, without
+from sipit.report.wording import number, plain
 
 M = Claim.MEASURED
 _RARER = "; for each prompt that is rarer than one of these runs, and the tail of the fit is believed"
@@ -40,8 +40,10 @@ def comparison_chapter(record: Record) -> Chapter:
         f"The threshold is fitted to runs that differ by rounding alone, so that of comparisons of such a share of "
         f"{alarms} is called more{_RARER if calibration.get('extrapolated') else ''}."
     )
+    drawn = mapping(result.get("map"))
+    title = f"Where they part: prompt {plain(drawn.get('prompt'))}, layers downwards"
     blocks: list[Block] = [
-        *_map(names, mapping(result.get("map"))),
+        *maps(title, drawn, names, "a layer"),
         *told(
             M,
             f"{reason[:1].upper()}{reason[1:]}.",
@@ -85,34 +87,18 @@ def _findings(record: Record, reason: str) -> Findings:
             return Findings(undecided=(reason,))
 
 
-def _map(names: list[str], drawn: dict[str, Any]) -> list[Block]:
-    rows = [tuple(real(value) for value in sequence(row)) for row in sequence(drawn.get("ratios"))]
-    if not rows:
-        return []
-    beyond = sum(value is None or value > 1 for row in rows for value in row)
-    total = sum(map(len, rows))
-    return [
-        Figure(
-            f"Where they part: prompt {plain(drawn.get('prompt'))}, layers downwards",
-            f"Of {count(total, 'cell')}, each a layer and a position, {beyond} lie beyond what rounding explains.",
-            HeatMap("position", one_for_each(names, len(rows)), tuple(rows)),
-            M,
-        )
-    ]
-
-
 def _distances(layers: list[dict[str, Any]], names: list[str]) -> list[Block]:
     distance = tuple(real(entry.get("distance")) for entry in layers)
     expected = tuple(real(entry.get("expected")) for entry in layers)
     if not layers:
         return []
     rows = tuple((name, number(d), number(e)) for name, d, e in zip(names, distance, expected, strict=True))
-    first = integer(layers[0].get("layer"))
+    at = tuple(layer for entry in layers if (layer := integer(entry.get("layer"))) is not None)
     figure: list[Block] = []
-    if first == 0 and len(layers) > 2:
+    if len(at) == len(layers) > 2 and list(at) == sorted({*at}):
         known = [value for value in distance if value is not None]
         said = f"Largest distances from {number(min(known))} to {number(max(known))}." if known else "None is known."
         series = (Series("distance", distance), Series("what rounding explains", expected))
-        figure = [Figure("Layer by layer (relative, damped)", said, LogPlot("layer", series), M)]
+        figure = [Figure("Layer by layer (relative, damped)", said, LogCurves("layer", at, series), M)]
     columns = (Column("layer", True), Column("distance", True, M), Column("what rounding explains", True, M))
     return [*figure, Table("The largest for what is expected, layer by layer", columns, rows, folded=True)]

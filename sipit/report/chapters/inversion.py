@@ -31,12 +31,15 @@ from sipit.report.document import (
     Verbatim,
 )
 from sipit.report.generic import ROWS, fields
+from sipit.report.observed import observed
 from sipit.report.reading import mapping, objects, real, sequence, string, without
 from sipit.report.wording import count, number, plain, spread
 
 M = Claim.MEASURED
 SHOWN = 40  # prompts that a page shows one by one
 SHORT = 16  # positions up to which a table is open from the start
+WRONG = Badge("not the true text", Tone.FAILS)
+_WORST_FIRST = (Tone.FAILS, Tone.OPEN, Tone.NEUTRAL, Tone.HOLDS)
 
 _SHOWN = {"outcome", "token_ids", "text", "alternatives", "tokens", "forward_passes", "token_positions",
           "candidates_tested", "seconds", "matches_truth", "explanation", "largest_residual", "smallest_margin",
@@ -52,9 +55,9 @@ def inversion_chapter(record: Record) -> Chapter:
     tolerance = mapping(result.get("tolerance"))
     level = real(tolerance.get("value"))
     read = [read_positions(prompt) for prompt in prompts]
-    shown = chosen(prompts)
+    shown = chosen(list(map(badge_of, prompts)))
     blocks: list[Block] = [_summary(prompts, read), *overview(read, shown, level)] if len(prompts) > 1 else []
-    blocks += omitted(len(prompts) - len(shown))
+    blocks += omitted(len(prompts) - len(shown), "prompt")
     blocks += [
         _prompt("The prompt" if len(prompts) == 1 else f"Prompt {at}", prompts[at], read[at], level) for at in shown
     ]
@@ -66,32 +69,32 @@ def inversion_chapter(record: Record) -> Chapter:
         record,
         Theme.INVERSION,
         f"Inversion of {count(len(prompts), 'prompt')}",
-        _headline(record.verdict, prompts, read),
+        _headline(record, prompts, read),
         sentences=_sentences(record, prompts, read, level),
         blocks=blocks,
         findings=_findings(record, prompts, read),
-        found=f"{sum(badge_of(prompt).tone is Tone.HOLDS for prompt in prompts)} of {count(len(prompts), 'prompt')}",
+        badge=badge_of_all(record, prompts),
     )
 
 
-def chosen(prompts: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Which prompts a page shows one by one: all of a few; of many the first, and before them those that failed."""
-    failed_first = sorted(range(len(prompts)), key=lambda at: badge_of(prompts[at]).tone is Tone.HOLDS)
-    return sorted(failed_first[:SHOWN])
+def chosen(badges: Sequence[Badge]) -> list[int]:
+    """Which of so many a page shows one by one: all of a few; of many the worst, and of those alike the first."""
+    worst_first = sorted(range(len(badges)), key=lambda at: _WORST_FIRST.index(badges[at].tone))
+    return sorted(worst_first[:SHOWN])
 
 
-def omitted(number_of: int) -> list[Paragraph]:
-    """What a page says of the prompts that it leaves out."""
-    told_of = f"{count(number_of, 'more prompt')} in the record; those that failed are shown before those that did not."
+def omitted(number_of: int, what: str) -> list[Paragraph]:
+    """What a page says of those that it leaves out."""
+    told_of = f"{count(number_of, f'more {what}')} in the record; the worst are shown."
     return [Paragraph(told_of)] if number_of > 0 else []
 
 
 def _findings(record: Record, prompts: Sequence[Mapping[str, Any]], read: Sequence[Sequence[Position]]) -> Findings:
-    where = f"the states at layer {plain(record.result.get('layer'))} of {subject_of(record)}"
+    where = f"the {observed(record.result).where} of {subject_of(record)}"
     whole = [positions if all(position.resolved for position in positions) else [] for positions in read]
     back = [positions for prompt, positions in zip(prompts, whole, strict=True)
             if positions and badge_of(prompt).tone is Tone.HOLDS]  # fmt: skip
-    wrong = sum(prompt.get("matches_truth") is False and prompt.get("outcome") == "recovered" for prompt in prompts)
+    wrong = sum(badge_of(prompt) == WRONG for prompt in prompts)
     lost = len(prompts) - len(back) - wrong
     recovered = (f"{count(len(back), 'prompt')} ({count(sum(map(len, back)), 'token')}) recovered from {where}",)
     left = f"{count(lost, 'prompt')} not recovered from {where}"
@@ -105,14 +108,16 @@ def _findings(record: Record, prompts: Sequence[Mapping[str, Any]], read: Sequen
     )
 
 
-def _headline(verdict: Verdict, prompts: Sequence[Mapping[str, Any]], read: Sequence[Sequence[Position]]) -> str:
-    outcomes = Counter(plain(prompt.get("outcome")).replace("_", " ") for prompt in prompts)
+def _headline(record: Record, prompts: Sequence[Mapping[str, Any]], read: Sequence[Sequence[Position]]) -> str:
+    outcomes = Counter(badge_of(prompt).word for prompt in prompts)
     total = sum(len(positions) for positions in read)
     resolved = sum(position.resolved for positions in read for position in positions)
     tokens = f"{resolved} of {count(total, 'token')}"
-    if verdict is Verdict.RECOVERED and set(outcomes) == {"recovered"} and resolved == total:
+    if record.verdict is Verdict.RECOVERED and set(outcomes) == {"recovered"} and resolved == total:
         who = "The prompt was" if len(prompts) == 1 else f"All {len(prompts)} prompts were"
-        return f"{who} recovered from the hidden states: {tokens}, each verified by recomputation."
+        return f"{who} recovered from the {observed(record.result).of_all}: {tokens}, each verified by recomputation."
+    if set(outcomes) == {WRONG.word} and len(prompts) == 1:
+        return f"What was recovered is not the true text; {tokens} resolved."
     found = outcomes.pop("recovered", 0)
     others = ", ".join(f"{how_many} {outcome}" for outcome, how_many in outcomes.items())
     if len(prompts) == 1:
@@ -128,24 +133,24 @@ def _sentences(
     margins = [position.margin for position in accepted if position.margin is not None]
     failed = [prompt for prompt in prompts if prompt.get("outcome") == record.verdict != Verdict.RECOVERED]
     sentences = [plain(prompt["explanation"]) for prompt in failed[:1] if prompt.get("explanation")]
-    wrong = sum(prompt.get("matches_truth") is False and prompt.get("outcome") == "recovered" for prompt in prompts)
+    wrong = sum(badge_of(prompt) == WRONG for prompt in prompts)
     right = sum(prompt.get("matches_truth") is True for prompt in prompts)
     if wrong:
         sentences.append(f"Attention: {count(wrong, 'prompt')} called recovered differ from the true text.")
     elif right:
         sentences.append(f"Compared with the true text: {right} of {len(prompts)} the same, token for token.")
     if residuals and margins:
-        reached = f"miss the observed states by at most {number(max(residuals))} (relative L2)"
+        reached = f"miss what was observed by at most {number(max(residuals))} (relative L2)"
         sentences.append(
-            f"The accepted tokens {reached if max(residuals) > 0 else 'reproduce the observed states bit for bit'}; "
+            f"The accepted tokens {reached if max(residuals) > 0 else 'reproduce what was observed bit for bit'}; "
             f"up to {number(level)} is within the tolerance; the nearest rival tested is {number(min(margins))} away."
         )
     if accepted:
         rivals = min(position.rivals_tested for position in accepted)
         arithmetic = string(record.provenance.get("dtype"))
         sentences.append(
-            f"This is measured, not proved: at layer {plain(record.result.get('layer'))}"
-            + (f" in {arithmetic}" if arithmetic else "")
+            f"This is measured, not proved: from the {observed(record.result).where}"
+            + (f", in {arithmetic}" if arithmetic else "")
             + f", against at least {count(rivals, 'rival')} at every resolved position."
         )
     return told(M, *sentences)
@@ -194,7 +199,7 @@ def _summary(prompts: Sequence[Mapping[str, Any]], read: Sequence[Sequence[Posit
 
 def _prompt(name: str, prompt: Mapping[str, Any], positions: Sequence[Position], level: float | None) -> Section:
     blocks: list[Block] = [Paragraph(plain(prompt.get("explanation")))] if prompt.get("explanation") else []
-    if prompt.get("matches_truth") is False and prompt.get("outcome") == "recovered":
+    if badge_of(prompt) == WRONG:
         blocks.append(Paragraph("Attention: this differs from the true text."))
     if prompt.get("text_is_prompt") is False:
         blocks.append(Paragraph("The text is not the prompt: the tokenizer makes other ids of it than those found."))
@@ -222,9 +227,16 @@ def badge_of(entry: Mapping[str, Any]) -> Badge:
     """The badge of an outcome; one that is not known claims nothing, and a wrong token is never a success."""
     outcome = string(entry.get("outcome")) or "no outcome"
     if outcome == "recovered" and entry.get("matches_truth") is False:
-        return Badge("not the true text", Tone.FAILS)
+        return WRONG
     known = {verdict.value: verdict for verdict in Verdict}
     return Badge.of(known[outcome]) if outcome in known else Badge(outcome, Tone.NEUTRAL)
+
+
+def badge_of_all(record: Record, prompts: Sequence[Mapping[str, Any]]) -> Badge:
+    """The badge of the verdict, or of a prompt that is worse than it: no verdict looks at the true text."""
+    each = [badge_of(prompt) for prompt in prompts]
+    worst = min((Badge.of(record.verdict), *each), key=lambda badge: _WORST_FIRST.index(badge.tone))
+    return Badge(f"{worst.word}: {each.count(worst)} of {count(len(each), 'prompt')}", worst.tone)
 
 
 def _token(position: Position) -> Token:
@@ -255,7 +267,7 @@ def _chart(name: str, positions: Sequence[Position], level: float | None) -> Fig
         parts.append(f"nearest rivals {spread(margins)}")
     parts.append(f"{count(len(holes), 'position')} unresolved" if holes else "no position unresolved")
     return Figure(
-        title=f"{name}: how far the token and its nearest rival are from the observed state",
+        title=f"{name}: how far the token and its nearest rival are from what was observed",
         description=f"Relative L2 distance at {count(len(positions), 'position')}: {'; '.join(parts)}.",
         chart=LogPlot("position", found, Level("tolerance", level) if level is not None and level > 0 else None, holes),
         claim=M,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from proofs.evidence import Record
+from proofs.verdict import Verdict
 from sipit.report.chapter import chapter, subject_of, told
 from sipit.report.document import (
     Badge,
@@ -20,7 +21,7 @@ from sipit.report.document import (
     Tone,
 )
 from sipit.report.generic import ROWS, rest
-from sipit.report.reading import integer, mapping, objects, real, sequence, without
+from sipit.report.reading import integer, mapping, objects, real, sequence, string, without
 from sipit.report.wording import count, number, plain
 
 M = Claim.MEASURED
@@ -52,14 +53,18 @@ def defences_chapter(record: Record) -> Chapter:
     ]
     of = f"{len(whole)} of {count(len(curves), 'strength')} of defences"
     said = f"behind {of} every token that went into {subject_of(record)} is read"
+    why = string(record.result.get("reason"))
+    left = f"how often whole prompts of {subject_of(record)} are read" + (f", since {why}" if why else "")
     return chapter(
         record,
         Theme.LEAKS,
         "What defences hide, and what they cost",
         f"{said[:1].upper()}{said[1:]}.",
         blocks=blocks,
-        findings=Findings(measured=(said,)) if curves else Findings(),
-        badge=Badge("measured", Tone.NEUTRAL) if record.verdict.value == "done" else None,
+        findings=Findings(
+            measured=(said,) if curves else (), undecided=() if record.verdict is Verdict.DONE else (left,)
+        ),
+        badge=Badge("measured", Tone.NEUTRAL) if record.verdict is Verdict.DONE else None,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from proofs.evidence import Record
 from sipit.report.chapter import chapter, subject_of, told
-from sipit.report.chapters.inversion import SHOWN, badge_of, chosen, omitted
+from sipit.report.chapters.inversion import SHOWN, WRONG, badge_of, badge_of_all, chosen, omitted
 from sipit.report.document import (
     Badge,
     Block,
@@ -25,8 +25,9 @@ from sipit.report.document import (
     Verbatim,
 )
 from sipit.report.generic import ROWS, fields
+from sipit.report.observed import observed
 from sipit.report.reading import mapping, objects, sequence, string, without
-from sipit.report.wording import count, number, plain
+from sipit.report.wording import count, do, number, plain
 
 M = Claim.MEASURED
 ALTERNATIVES = 5  # of a segment, in a table
@@ -51,20 +52,23 @@ def partial_chapter(record: Record) -> Chapter:
     prompts = objects(record.result.get("partial"))
     outcomes = Counter(badge_of(prompt).word for prompt in prompts)
     told_of = ", ".join(f"{number_of} {word}" for word, number_of in outcomes.items())
-    where = f"a part of the states at layer {plain(record.result.get('layer'))} of {subject_of(record)}"
+    seen = observed(record.result)
+    where = f"a part of the {seen.where} of {subject_of(record)}"
     return chapter(
         record,
         Theme.INVERSION,
-        f"{count(len(prompts), 'prompt')} from a part of the states",
+        f"{count(len(prompts), 'prompt')} from a part of the {seen.of_all}",
         f"{count(len(prompts), 'prompt')} searched from {where}: {told_of or 'nothing'}.",
         sentences=told(
             M,
             "Tokens between two observed positions are searched together. The nearest prompt is given; it is "
             "verified only where every part was settled by the normal rule or by searching its whole space.",
         ),
-        blocks=[*omitted(len(prompts) - SHOWN),
-                *(_part(f"Prompt {at}" if len(prompts) > 1 else "The prompt", prompts[at]) for at in chosen(prompts))],
+        blocks=[*omitted(len(prompts) - SHOWN, "prompt"),
+                *(_part(f"Prompt {at}" if len(prompts) > 1 else "The prompt", prompts[at])
+                  for at in chosen(list(map(badge_of, prompts))))],
         findings=_findings(prompts, where),
+        badge=badge_of_all(record, prompts),
     )  # fmt: skip
 
 
@@ -109,30 +113,42 @@ def diagnosis_chapter(record: Record) -> Chapter:
     """The chapter of an `invert --diagnose` record."""
     found = objects(record.result.get("diagnosis"))
     explained = [entry for entry in found if entry.get("complete") is True]
+    shared, left = sum(entry.get("shared") is True for entry in explained), len(found) - len(explained)
     subject = subject_of(record)
+    which = f"which of the tokens with one embedding row {count(shared, 'tensor')} of states {do(shared, 'come')} from"
+    said = f"{len(explained)} of {count(len(found), 'tensor')} of states explained in full as states of {subject}"
     return chapter(
         record,
         Theme.INVERSION,
         "Where foreign states come from",
-        f"{len(explained)} of {count(len(found), 'tensor')} of states explained in full as states of {subject}.",
+        f"{said}; it stays open {which}." if shared else f"{said}.",
         sentences=told(
             M,
             "Each was tried as states of every layer, before and after the norm, shifted, scaled and rounded; only "
             "what was recomputed within the tolerance is said.",
         ),
-        blocks=[*omitted(len(found) - SHOWN),
-                *(_diagnosis(f"States {at}" if len(found) > 1 else "The states", found[at]) for at in chosen(found))],
+        blocks=[*omitted(len(found) - SHOWN, "tensor"),
+                *(_diagnosis(f"States {at}" if len(found) > 1 else "The states", found[at])
+                  for at in chosen(list(map(_badge_of_diagnosis, found))))],
         findings=Findings(
             measured=(f"{count(len(explained), 'tensor')} of states explained as states of {subject}",)
             if explained else (),
-            undecided=(f"where {count(len(found) - len(explained), 'tensor')} of states come from",)
-            if len(found) > len(explained) else (),
+            undecided=(*((f"where {count(left, 'tensor')} of states {do(left, 'come')} from",) if left else ()),
+                       *((which,) if shared else ())),
         ),
     )  # fmt: skip
 
 
-def _diagnosis(name: str, entry: Mapping[str, Any]) -> Section:
+def _badge_of_diagnosis(entry: Mapping[str, Any]) -> Badge:
+    """The badge of a cause, which holds where it explains every row by one token alone."""
     cause = plain(entry.get("cause"))
+    badge = CAUSES.get(cause, Badge(cause, Tone.NEUTRAL))
+    if badge.tone is not Tone.HOLDS or (entry.get("complete") is True and entry.get("shared") is not True):
+        return badge
+    return Badge(f"{badge.word}, {'ambiguous' if entry.get('complete') is True else 'in part'}", Tone.OPEN)
+
+
+def _diagnosis(name: str, entry: Mapping[str, Any]) -> Section:
     blocks: list[Block] = [*told(M, *map(plain, sequence(entry.get("sentences"))))]
     if string(entry.get("text")) is not None:
         blocks.append(Verbatim("The text of the verified rows", plain(entry.get("text"))))
@@ -162,13 +178,18 @@ def _diagnosis(name: str, entry: Mapping[str, Any]) -> Section:
         blocks.append(Table(f"{name}: conventions tried over the first rows", columns, rows, folded=len(rows) > 8,
                             omitted=len(tried) - len(rows)))  # fmt: skip
     rest = fields({key: value for key, value in without(entry, _DIAGNOSIS).items() if value not in (None, False)})
-    return Section(name, (*blocks, *rest), CAUSES.get(cause, Badge(cause, Tone.NEUTRAL)))
+    return Section(name, (*blocks, *rest), _badge_of_diagnosis(entry))
 
 
 def _findings(prompts: Sequence[Mapping[str, Any]], where: str) -> Findings:
-    tones = Counter(badge_of(prompt).tone for prompt in prompts)
-    parts = {
-        tone: (f"{count(tones[tone], 'prompt')} {words} from {where}",) if tones[tone] else ()
-        for tone, words in ((Tone.HOLDS, "recovered"), (Tone.FAILS, "not found"), (Tone.OPEN, "not settled"))
-    }
-    return Findings(measured=parts[Tone.HOLDS], broken=parts[Tone.FAILS], undecided=parts[Tone.OPEN])
+    badges = list(map(badge_of, prompts))
+    tones, wrong = Counter(badge.tone for badge in badges), badges.count(WRONG)
+
+    def told_of(number_of: int, words: str) -> tuple[str, ...]:
+        return (f"{count(number_of, 'prompt')} {words} from {where}",) if number_of else ()
+
+    return Findings(
+        measured=told_of(tones[Tone.HOLDS], "recovered"),
+        broken=(*told_of(wrong, "recovered wrongly"), *told_of(tones[Tone.FAILS] - wrong, "not found")),
+        undecided=told_of(tones[Tone.OPEN] + tones[Tone.NEUTRAL], "not settled"),
+    )

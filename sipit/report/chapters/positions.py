@@ -124,7 +124,7 @@ def overview(read: Sequence[Sequence[Position]], shown: Sequence[int], level: fl
     highs = tuple(Series(name, tuple(row[at][1] for row in ranges)) for at, name in enumerate(SERIES))
     worst = [value for value in highs[0].values if value is not None]
     near = [value for value in lows[1].values if value is not None]
-    parts = [f"{len(shown)} prompts"]
+    parts = [f"{len(shown)} prompts" if len(shown) == len(read) else f"{len(shown)} of {len(read)} prompts"]
     if worst:
         parts.append(f"residuals of accepted tokens up to {number(max(worst))}")
     if level is not None:
@@ -133,7 +133,7 @@ def overview(read: Sequence[Sequence[Position]], shown: Sequence[int], level: fl
         parts.append(f"nearest rivals from {number(min(near))}")
     figure = Figure(
         title="The gap between accepted tokens and their rivals, prompt by prompt",
-        description=f"Ranges of relative L2 distances to the observed states: {'; '.join(parts)}.",
+        description=f"Ranges of relative L2 distances to what was observed: {'; '.join(parts)}.",
         chart=LogRanges(
             rows=tuple(f"prompt {at}" for at in shown),
             series=lows,

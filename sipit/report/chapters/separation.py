@@ -1,15 +1,17 @@
 """The chapter of `certify`: the bound and what it is of, and the pairs without one."""
 
+import math
 import re
 from typing import Any
 
 from proofs.evidence import Record
 from proofs.verdict import Verdict
+from sipit.claims.fields import EQUAL
 from sipit.report.chapter import chapter, subject_of, told
 from sipit.report.document import Block, Cell, Chapter, Claim, Column, Fact, Facts, Findings, Literal, Table, Theme
 from sipit.report.generic import ROWS, idealised
 from sipit.report.reading import integer, objects, sequence, string
-from sipit.report.wording import NONE, count, plain
+from sipit.report.wording import NONE, count, do, plain
 
 
 def separation_chapter(record: Record) -> Chapter:
@@ -31,18 +33,26 @@ def separation_chapter(record: Record) -> Chapter:
     )
 
 
+def _counted(result: dict[str, Any]) -> tuple[int, int, int, int]:
+    """How many pairs there are, how many are certified to be apart, equal, and open; more than a record lists."""
+    certified, pairs = (integer(result.get(name)) or 0 for name in ("certified", "pairs"))
+    listed = sum(pair.get("reason") == EQUAL for pair in objects(result.get("uncertified")))
+    tokens = sum(math.comb(len(sequence(group)), 2) for group in sequence(result.get("duplicates")))
+    equal = max(listed, tokens)  # of a vocabulary the record lists groups of tokens, and not all of their pairs
+    return pairs, certified, equal, max(0, pairs - certified - equal)
+
+
 def _findings(record: Record) -> Findings:
-    certified, pairs = (integer(record.result.get(name)) or 0 for name in ("certified", "pairs"))
+    pairs, certified, equal, left = _counted(record.result)
     of = f"of prompts of {subject_of(record)} at layer {plain(record.result.get('layer'))}"
     least = _decimal(record.result.get("minimum_lower_bound"))
     bound = "" if least == NONE else f", by at least {least} (L2)"
     done = f"the states {of} are apart in {certified} of {count(pairs, 'pair')}{bound}"
-    left = max(0, pairs - certified)  # more than a record lists
-    missing = (f"{count(left, 'pair')} {of} without a certified distance",) if left else ()
+    same = f"{count(equal, 'pair')} {of} {do(equal, 'have', 'has')} equal states over the reals"
     return Findings(
         proved=(done,) if certified else (),
-        broken=missing if record.verdict is Verdict.COLLISION else (),
-        undecided=missing if record.verdict is not Verdict.COLLISION else (),
+        broken=(same,) if equal else (),
+        undecided=(f"{count(left, 'pair')} {of} without a certified distance",) if left else (),
     )
 
 
@@ -55,14 +65,13 @@ def _decimal(value: Any) -> str:
 
 
 def _headline(record: Record) -> str:
-    certified, pairs = (integer(record.result.get(name)) or 0 for name in ("certified", "pairs"))
-    match record.verdict:
-        case Verdict.SEPARATED:
-            return f"{count(pairs, 'pair')} of prompts: all are certified to be apart."
-        case Verdict.COLLISION:
-            return f"{certified} of {count(pairs, 'pair')} are certified to be apart; others are equal."
-        case _:
-            return f"{certified} of {count(pairs, 'pair')} are certified to be apart; others stay open."
+    pairs, certified, equal, left = _counted(record.result)
+    if record.verdict is Verdict.SEPARATED:
+        return f"{count(pairs, 'pair')} of prompts: all are certified to be apart."
+    collide = record.verdict is Verdict.COLLISION
+    parts = [f"{equal} {do(equal, 'are', 'is')} equal"] if equal or collide else []
+    parts += [f"{left} {do(left, 'stay')} open"] if left or not collide else []
+    return f"{certified} of {count(pairs, 'pair')} are certified to be apart, {' and '.join(parts)}."
 
 
 def _facts(result: dict[str, Any]) -> Facts:
