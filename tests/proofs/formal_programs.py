@@ -5,22 +5,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import proofs.formal.graph_text as graph_text
+from proofs.formal import build
 from proofs.formal.entries import Entries, last_states
 from proofs.network.graph import Graph
 
-SOURCES = Path(graph_text.__file__).parent
-BUILT = SOURCES.parents[1] / "build" / "formal"
-CHECKER, NUMBERING = BUILT / "bounds_checker", BUILT / "row_numbering"
+SOURCES = build.HERE
+CHECKER, NUMBERING = build.OUT / "bounds_checker", build.OUT / "row_numbering"
 
 
 def missing(program: Path, names: Iterable[str]) -> str:
     """Why a program cannot be run; nothing where it can."""
     if not program.exists():
         return f"{program.name} has not been compiled here: make formal"
+    made_of = build.STAMP.read_text().splitlines() if build.STAMP.exists() else []
     for name in names:
-        copy = BUILT / name
-        if not copy.exists() or copy.read_bytes() != (SOURCES / name).read_bytes():
+        if f"{build.digest(SOURCES / name)} {name}" not in made_of:
             return f"{program.name} is not that of this {name}: make formal"
     return ""
 

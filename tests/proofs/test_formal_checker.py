@@ -149,6 +149,10 @@ def test_an_open_end_that_meets_the_limit_of_a_clamp_is_reached():
         ("constant 1 ; real ; ; bounds - - 0", "expected a claim"),
         ("constant 1 ; real ; ; bounds - - 0 smooth", "expected a class"),
         ("constant 1 ; real ; ; bounds - - 0 C-1", "expected a number from 0 to 1024"),
+        # 2^45 (n - 1) is 0 in OCaml's integers for n = 2^18 + 1, so that the slice ended at its start.
+        (f"slice 0 0 {2**45} ; real {2**18 + 1} ; 0 ; nothing", "a slice ends at 9223372036854775808, beyond every"),
+        (f"slice 1 {2**45} 1 ; real 2 2 ; 0 ; nothing", "a slice ends at 35184372088833"),
+        (f"concatenate 0 ; real 0 ; {'0 ' * (2**16 + 1)}; nothing", "a node has too many arguments"),
     ],
 )
 def test_what_is_damaged_ends_with_one_sentence(line, reason):
@@ -156,6 +160,11 @@ def test_what_is_damaged_ends_with_one_sentence(line, reason):
     assert done.returncode == 2
     assert reason in done.stderr
     assert done.stdout == ""
+
+
+def test_steps_are_held_against_their_own_axis_alone():
+    lines = [f"parameter 0 ; real 3 {2**43} ; ; nothing", f"slice 0 0 1024 ; real 1 {2**43} ; 0 ; nothing"]
+    assert judged(["\n".join(("network n", *lines, ""))]) == ["accepted n 2"]
 
 
 def test_a_node_of_another_type_is_refused():
