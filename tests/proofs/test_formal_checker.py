@@ -19,7 +19,7 @@ from proofs.network.graph import Graph
 from proofs.regularity import UNPROVED
 from tests.proofs.building import Net, attention_net
 from tests.proofs.formal_networks import random_network
-from tests.proofs.formal_programs import CHECKER, NO_CHECKER, judged
+from tests.proofs.formal_programs import CHECKER, NO_CHECKER, WRONG_TYPE, judged, refusals
 
 pytestmark = pytest.mark.skipif(bool(NO_CHECKER), reason=NO_CHECKER)
 
@@ -167,6 +167,10 @@ def test_steps_are_held_against_their_own_axis_alone():
     assert judged(["\n".join(("network n", *lines, ""))]) == ["accepted n 2"]
 
 
-def test_a_node_of_another_type_is_refused():
-    lines = ["parameter 0 ; real 2 3 ; ; bounds - - 0 polynomial", "exp ; real 3 2 ; 0 ; bounds open:0 - 0 analytic"]
-    assert judged(["\n".join(("network n", *lines, ""))]) == ["refused n 1: the type is not the one that follows"]
+@pytest.mark.parametrize("claim", ["bounds open:0 - 0 analytic", "bounds - - 0 discontinuous", "nothing"])
+def test_a_node_of_another_type_is_refused_where_anything_is_claimed_of_it(claim):
+    """A claim of a wrong type was let through wherever a test had the kernel make it."""
+    lines = ["parameter 0 ; real 2 3 ; ; bounds - - 0 polynomial", f"exp ; real 3 2 ; 0 ; {claim}"]
+    assert judged(["\n".join(("network n", *lines, ""))]) == [f"refused n 1: {WRONG_TYPE}"]
+    refused, unjudged = refusals(["\n".join((*lines, f"exp ; real 3 2 ; 0 ; {claim}", "")), f"{lines[0]}\n"])
+    assert (refused, unjudged) == (([], 2) if claim == "nothing" else ([f"refused 0 1: {WRONG_TYPE}"], 0))
