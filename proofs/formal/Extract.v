@@ -5,7 +5,8 @@
 From Coq Require Import Extraction ExtrOcamlBasic ExtrOcamlZBigInt ZArith NArith.
 From Sipit Require Import Intervals Tensors Meaning Checker Classes.
 
-(** Sizes and places become OCaml's own integers: they are below 2^62, as the reader refuses more than 2^45 entries. *)
+(** Sizes and places become OCaml's own integers: they are below 2^62, as the reader refuses more than 2^45 entries, slices
+    that end beyond as many, and more than 2^16 arguments of a node. *)
 Extract Inductive N => "int" [ "0" "Big_int_Z.int_of_big_int" ]
   "(fun f0 fp n -> if n = 0 then f0 () else fp (Big_int_Z.big_int_of_int n))".
 Extract Constant N.succ => "(fun n -> n + 1)".

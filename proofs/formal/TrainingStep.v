@@ -134,28 +134,52 @@ End BasePoint.
 (** ** A step whose gradient is cut to a given length (docs/training-step.md, "Clipping by the global norm")
 
     [u] is the gradient divided by its length: the derivative of the step is I - s (I - u u^T) H with s the rate times the
-    threshold over the length. *)
-Section ClippedByNorm.
+    threshold over the length. Nothing is asked of I - s H, which may be singular. *)
 
-Variables (F : fieldType) (p : nat) (H : 'M[F]_p) (u : 'cV[F]_p) (s : F).
-
-Theorem clipped_by_norm_det : u^T *m u = 1%:M -> 1%:M - s *: H \in unitmx ->
-  \det (1%:M - s *: ((1%:M - u *m u^T) *m H)) = \det (1%:M - s *: H) * (u^T *m invmx (1%:M - s *: H) *m u) 0 0.
+Lemma det_rank_one_regular (R : comRingType) p (A : 'M[R]_p) (u : 'cV_p) (v : 'rV_p) : GRing.lreg (\det A) ->
+  \det (A + u *m v) = \det A + (v *m \adj A *m u) 0 0.
 Proof.
-move=> unit_u unitA; set A := 1%:M - s *: H in unitA *.
-have -> : 1%:M - s *: ((1%:M - u *m u^T) *m H) = (1%:M - (- (s *: u)) *m (u^T *m H *m invmx A)) *m A.
-  have -> : (1%:M - (- (s *: u)) *m (u^T *m H *m invmx A)) *m A = A + (s *: u) *m (u^T *m H).
-    by rewrite mulNmx opprK mulmxDl mul1mx !mulmxA mulmxKV.
-  by rewrite /A mulmxBl mul1mx scalerBr opprB -scalemxAl mulmxA addrA addrAC.
-rewrite det_mulmx mulrC; congr (_ * _); rewrite det_swap mulmxN opprK.
-have sH : s *: H = 1%:M - A by rewrite /A opprB addrCA subrr addr0.
-have -> : u^T *m H *m invmx A *m (s *: u) = u^T *m invmx A *m u - 1%:M.
-  rewrite -scalemxAr -!mulmxA scalemxAr scalemxAl sH mulmxBl mul1mx mulmxA mulmxV // mul1mx.
-  by rewrite mulmxBr unit_u.
-by rewrite addrCA subrr addr0 det_mx11.
+move=> regular; pose edge : 'M_(p + 1) := block_mx A (- u) v 1%:M.
+have <- : \det edge = \det (A + u *m v).
+  have : edge *m block_mx 1%:M 0 (- v) 1%:M = block_mx (A + u *m v) (- u) 0 1%:M.
+    by rewrite mulmx_block !mulmx1 !mulmx0 !add0r !mul1mx mulNmx mulmxN opprK subrr.
+  by move/(congr1 determinant); rewrite det_mulmx det_lblock det_ublock !det1 !mulr1.
+apply: regular; have : edge *m block_mx 1%:M (\adj A *m u) 0 (\det A)%:M =
+    block_mx A 0 v (v *m \adj A *m u + (\det A)%:M).
+  by rewrite mulmx_block !mulmx1 !mulmx0 !addr0 mul1mx !mulmxA mul_mx_adj mul_scalar_mx mul_mx_scalar scalerN subrr.
+move/(congr1 determinant); rewrite det_mulmx det_ublock det_lblock det1 mul1r det_scalar1 det_mx11 mulrC => ->.
+by rewrite !mxE eqxx mulr1n addrC.
 Qed.
 
-End ClippedByNorm.
+(** Over any ring: where det A may be a divisor of zero, that of A + X is none, and X = 0 gives it back. *)
+Lemma det_rank_one (R : comRingType) p (A : 'M[R]_p) (u : 'cV_p) (v : 'rV_p) :
+  \det (A + u *m v) = \det A + (v *m \adj A *m u) 0 0.
+Proof.
+pose over m n : 'M[R]_(m, n) -> 'M[{poly R}]_(m, n) := map_mx (@polyC R).
+have back m n (B : 'M[R]_(m, n)) : map_mx (horner_eval 0) (over m n B) = B.
+  by apply/matrixP => i j; rewrite !mxE /horner_eval hornerC.
+have at0 : map_mx (horner_eval 0) (char_poly_mx (- A)) = A.
+  by apply/matrixP => i j; rewrite !mxE /horner_eval !hornerE hornerMn hornerX mul0rn sub0r opprK.
+have regular : GRing.lreg (\det (char_poly_mx (- A))).
+  by apply: lreg_lead; rewrite (monicP (char_poly_monic (- A))); exact: lreg1.
+have := congr1 (horner_eval 0) (det_rank_one_regular (over _ _ u) (over _ _ v) regular).
+rewrite rmorphD -!det_map_mx map_mxD map_mxM at0 !back => ->; congr (_ + _).
+transitivity ((map_mx (horner_eval 0) (over _ _ v *m \adj (char_poly_mx (- A)) *m over _ _ u)) 0 0).
+  by rewrite [RHS]mxE.
+by rewrite !map_mxM map_mx_adj at0 !back.
+Qed.
+
+Theorem clipped_by_norm_det (R : comRingType) p (H : 'M[R]_p) (u : 'cV_p) (s : R) : u^T *m u = 1%:M ->
+  \det (1%:M - s *: ((1%:M - u *m u^T) *m H)) = (u^T *m \adj (1%:M - s *: H) *m u) 0 0.
+Proof.
+move=> unit_u; set A := 1%:M - s *: H.
+have sH : s *: H = 1%:M - A by rewrite /A opprB addrCA subrr addr0.
+have -> : 1%:M - s *: ((1%:M - u *m u^T) *m H) = A + u *m (u^T - u^T *m A).
+  rewrite mulmxBl mul1mx scalerBr opprB -mulmxA !scalemxAr sH mulmxBr mulmx1.
+  by rewrite opprB addrC -addrA subrK addrC.
+rewrite det_rank_one mulmxBl -(mulmxA _ A) mul_mx_adj mul_mx_scalar mulmxBl -scalemxAl unit_u.
+by rewrite [X in _ + X]mxE [X in _ + (_ + X)]mxE [X in _ + (_ - X)]mxE [X in _ * X]mxE mulr1 addrCA subrr addr0.
+Qed.
 
 (** ** The second derivatives at zero: the gate lemma (docs/training-step.md)
 

@@ -10,6 +10,7 @@ down, or the other way round; 2: a program or a library is missing, or a theory 
     python3 proofs/formal/build.py --installed whether all that is needed is there
 """
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parents[1] / "build" / "formal"
 LIST = HERE / "assumptions.txt"
+STAMP = OUT / "made-of.txt"  # the digest of every source that the programs were compiled from
 PACKAGES = (
     "coq libcoq-mathcomp-algebra libcoq-mathcomp-zify libcoq-mathcomp-algebra-tactics libcoq-mathcomp-analysis "
     "ocaml-nox ocaml-findlib libzarith-ocaml-dev"
@@ -100,8 +102,12 @@ def expect_installed() -> None:
 
 
 def compile_theories() -> None:
-    """Compiles what has changed, in `build/formal`, so that nothing is written beside the sources."""
+    """Compiles what has changed, in `build/formal`, so that nothing is written beside the sources.
+
+    From here on, and where a theory does not compile for good, the programs are not those of any sources.
+    """
     OUT.mkdir(parents=True, exist_ok=True)
+    STAMP.unlink(missing_ok=True)
     for path in (HERE / "_CoqProject", *HERE.glob("*.ml"), *HERE.glob("*.v")):
         copy = OUT / path.name
         if not copy.exists() or copy.read_bytes() != path.read_bytes():
@@ -119,6 +125,13 @@ def compile_programs() -> None:
         program, files = OUT / name, [OUT / part for part in parts]
         if not program.exists() or program.stat().st_mtime < max(part.stat().st_mtime for part in files):
             run(["ocamlfind", "ocamlopt", "-package", "zarith,str", "-linkpkg", "-w", "-a", *parts, "-o", name])
+    sources = sorted(path.name for ending in ("*.v", "*.ml") for path in HERE.glob(ending))
+    STAMP.write_text("".join(f"{digest(OUT / name)} {name}\n" for name in sources))
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def run(command: Sequence[str]) -> str:

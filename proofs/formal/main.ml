@@ -29,11 +29,18 @@ let axis text = nat (small 64 text)
 
 let largest = 1 lsl 45 (* entries of a tensor *)
 let size text = small largest text
+let most = 1 lsl 16 (* arguments of a node: so many sizes add up to less than 2^62 *)
 
 let sizes texts =
   let dims = List.map size texts in
   let product = List.fold_left (fun m n -> if m <> 0 && n > largest / m then largest + 1 else m * n) 1 in
   if product (List.filter (fun n -> n <> 0) dims) > largest then raise (Damaged "a tensor has too many entries") else dims
+
+(* The sizes of a slice and what it starts at are small each, and its end is as large as their product. *)
+let expect_end_in_reach start step n =
+  let last = Big_int_Z.(add_int_big_int start (mult_int_big_int step (big_int_of_int (max 0 (n - 1))))) in
+  if Big_int_Z.gt_big_int last (Big_int_Z.big_int_of_int largest) then
+    raise (Damaged ("a slice ends at " ^ Big_int_Z.string_of_big_int last ^ ", beyond every tensor"))
 
 let positive text =
   let n = z text in
@@ -149,6 +156,11 @@ let node line =
   match List.map words (String.split_on_char ';' line) with
   | [ o; k :: dims; args; c ] ->
       let result = { dims = sizes dims; of_kind = kind k } in
+      if List.compare_length_with args most > 0 then raise (Damaged "a node has too many arguments");
+      (match o with
+      | [ "slice"; a; start; step ] ->
+          Option.iter (expect_end_in_reach (size start) (size step)) (List.nth_opt result.dims (small 64 a))
+      | _ -> ());
       let claimed, c = claim c in
       (({ operation = operation o; arguments = List.map (fun d -> nat (small 2097152 d)) args; result }, claimed), c)
   | _ -> raise (Damaged "expected a node of four parts")

@@ -31,11 +31,21 @@ WINDOW = "every layer sees at most a window"
 MOVED = "weights inside a full window move with it"
 GAP = "the pair is inside the gap: where it first differs, the second prompt has the token that both end with"
 EMBEDDING = "a first state depends on its token alone"
+REACH = "the prompts agree in every token that the window lets through, and reach so far"
+ONE_SOFTMAX = "one layer of softmax over contents"
+TWO_SOFTMAX = "two layers of softmax over contents"
+ROWS = "the rows are equal to the last bit"
+DISTANCE = "residuals are a distance, and not rounded"
+CLASSES = "tokens that are called alike lead to one state"
+WIDTH = "the width is 4, and epsilon above 0"
+ONE_BLOCK = "the network is a GPT-2 of one block, with one head"
+TARGETS = "targets are distributions"
 CUBE = "states lie in a half-open cube whose side is a whole number of margins"
 MEANING = "the operations of the graph mean what Meaning.v says"
 EXTRACTED = "the checker extracted from the proof accepts it too: it is not run here, but compared in the tests"
 
-# What is shown of given prompts at captured lengths is one theorem for all families; the family is why it is so.
+# What is shown of given prompts at captured lengths is one theorem for all families; the family is why it is so. Of
+# prompts that are only believed to be of a family (`shown=False`) this is no theorem.
 SHOWN = Formal(
     "ValueNumbering.equated",
     checked=("the same operation with equal parameters on equal rows", "weights of mixtures sum to one"),
@@ -52,30 +62,28 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
     ),
     "permuted prefixes": (
         SHOWN,
-        Formal(
-            "Softmax.permuted_prefixes", idealised=(LAYERS, "one layer of softmax over contents", EMBEDDING, LENGTHS)
-        ),
+        Formal("Softmax.permuted_prefixes", idealised=(LAYERS, ONE_SOFTMAX, WEIGHTS_ONLY, EMBEDDING, LENGTHS)),
     ),
     "proportional multisets": (
         SHOWN,
-        Formal(
-            "Softmax.proportional_multisets",
-            idealised=(LAYERS, "one layer of softmax over contents", EMBEDDING, LENGTHS),
-        ),
+        Formal("Softmax.proportional_multisets", idealised=(LAYERS, ONE_SOFTMAX, WEIGHTS_ONLY, EMBEDDING, LENGTHS)),
     ),
     "powers of one word": (
         SHOWN,
         Formal(
             "Softmax.powers_of_one_word",
-            idealised=(LAYERS, "one layer of softmax over contents, a bias linear in the distance", EMBEDDING, LENGTHS),
+            idealised=(LAYERS, f"{ONE_SOFTMAX}, a bias linear in the distance", WEIGHTS_ONLY, EMBEDDING, LENGTHS),
         ),
     ),
     "window reach": (
         SHOWN,
-        Formal("Collisions.window_reach", idealised=(LAYERS, WINDOW, LENGTHS)),
+        Formal("Collisions.window_reach", idealised=(LAYERS, WINDOW, REACH, LENGTHS)),
+    ),
+    "window reach, two lengths": (
+        SHOWN,
         Formal(
             "Collisions.window_reach_any_length",
-            idealised=(LAYERS, WINDOW, MOVED, WEIGHTS_ONLY, EMBEDDING, LENGTHS),
+            idealised=(LAYERS, WINDOW, REACH, MOVED, WEIGHTS_ONLY, EMBEDDING, LENGTHS),
         ),
     ),
     "equal states": (SHOWN,),
@@ -83,18 +91,16 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
         Formal(
             "Collisions.long_runs",
             checked=("both runs are at least as long as a layer sees back",),
-            idealised=(LAYERS, WINDOW, MOVED, SUMS, WEIGHTS_ONLY, EMBEDDING),
+            idealised=(LAYERS, WINDOW, MOVED, SUMS, WEIGHTS_ONLY, EMBEDDING, LENGTHS),
         ),
     ),
-    "equal embedding rows": (
-        Formal("Collisions.exchange_equal_rows", checked=("the rows are equal to the last bit",), idealised=(LAYERS,)),
-    ),
+    "equal embedding rows": (Formal("Collisions.equal_rows", checked=(ROWS,), idealised=(LAYERS,)),),
     "matched prefixes": (
         SHOWN,
-        Formal(
-            "TwoBlocks.matched_positions", idealised=(LAYERS, "two layers of softmax over contents", EMBEDDING, LENGTHS)
-        ),
-        Formal("TwoBlocks.words_of_82_letters", idealised=(LAYERS, "two layers of softmax over contents", EMBEDDING)),
+        Formal("TwoBlocks.matched_positions", idealised=(LAYERS, TWO_SOFTMAX, WEIGHTS_ONLY, EMBEDDING, LENGTHS)),
+    ),
+    "two words of 82 letters": (
+        Formal("TwoBlocks.words_of_82_letters", idealised=(LAYERS, TWO_SOFTMAX, WEIGHTS_ONLY, EMBEDDING, LENGTHS)),
     ),
     "positions told apart": (
         Formal(
@@ -130,15 +136,22 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
         ),
     ),
     "causality": (Formal("Collisions.state_is_last_of_prefix", idealised=(LAYERS, "attention is causal")),),
-    "published witness": (Formal("RealWitness.published_witness_gap", checked=(GAP,)),),
+    "published witness": (Formal("RealWitness.published_witness_gap", checked=(GAP, WIDTH), idealised=(ONE_BLOCK,)),),
     "published witness on two tokens": (
-        Formal("RealWitness.published_witness_fails_on_two_tokens", checked=("the prompts have two tokens", GAP)),
+        Formal(
+            "RealWitness.published_witness_fails_on_two_tokens",
+            checked=("the prompts have two tokens", GAP, WIDTH),
+            idealised=(ONE_BLOCK,),
+        ),
     ),
     "repaired witness": (
         Formal(
             "RealWitness.repaired_witness",
-            checked=("the prompts have one length, end alike and differ before", "the width is 4"),
-            idealised=("delta is at most 1/2 and below its bound, and the weight is the one that belongs to it",),
+            checked=("the prompts have one length, end alike and differ before", WIDTH),
+            idealised=(
+                ONE_BLOCK,
+                "delta is at most 1/2 and below its bound, and the weight is the one that belongs to it",
+            ),
         ),
     ),
     "training step": (
@@ -154,7 +167,7 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
         ),
     ),
     "training step at rates up to 1": (
-        Formal("TrainingStep.training_step_regular", checked=("the rate lies between 0 and 1",)),
+        Formal("TrainingStep.training_step_regular", checked=("the rate lies between 0 and 1", TARGETS)),
     ),
     "training step at a base point": (
         Formal(
@@ -165,7 +178,7 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
     "training step at every rate": (
         Formal("TrainingStep.no_rate_is_exceptional", checked=("no entry of the normalised row is zero",)),
     ),
-    "training step on a batch": (Formal("TrainingStep.mean_in_simplex"),),
+    "training step on a batch": (Formal("TrainingStep.mean_in_simplex", checked=(TARGETS,)),),
     "weight decay": (Formal("TrainingStep.weight_decay_det", checked=("rate times decay is not 1",)),),
     "weight decay at every rate": (
         Formal(
@@ -187,20 +200,24 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
                 "the nearest lies within the tolerance",
                 "tested rivals lie outside it and more than twice as far",
             ),
-            idealised=("the true token was tested", "residuals are a distance, and not rounded"),
+            idealised=("the true token was tested", DISTANCE),
         ),
     ),
     "inversion": (
         Formal(
             "Inversion.program_recovers",
             checked=("every position was accepted by the rule",),
-            idealised=("at every position the true token was tested, its error within the tolerance",),
+            idealised=(
+                "at every position the true token was tested, its error within the tolerance",
+                DISTANCE,
+                CLASSES,
+            ),
         ),
     ),
     "inversion under noise": (
         Formal(
             "Inversion.sipit_inverts_network",
-            idealised=(LAYERS, "attention is causal", "noise below half the margin at every position"),
+            idealised=(LAYERS, "attention is causal", "noise below half the margin at every position", DISTANCE),
         ),
     ),
     "counting": (
@@ -212,11 +229,25 @@ BY_CLAIM: Mapping[str, tuple[Formal, ...]] = {
 }
 
 
-def named(claims: Iterable[str]) -> list[dict[str, Any]]:
-    """The theorems of several claims as records hold them, each beside its claim."""
-    return [{"claim": claim, **one.to_json()} for claim in dict.fromkeys(claims) for one in formal(claim)]
+def named(claims: Iterable[str], believed: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """The theorems of several claims as records hold them, each beside its claim.
+
+    Args:
+        claims: what was shown.
+        believed: claims about prompts at lengths at which the kernel showed nothing.
+    """
+    shown = dict.fromkeys(claims)
+    return [
+        {"claim": claim, **one.to_json()}
+        for claim in dict.fromkeys((*shown, *believed))
+        for one in formal(claim, shown=claim in shown)
+    ]
 
 
-def formal(claim: str) -> tuple[Formal, ...]:
-    """The theorems that a claim, or the family of a collision, is an instance of; none where it rests on prose."""
-    return BY_CLAIM.get(claim, ())
+def formal(claim: str, *, shown: bool = True) -> tuple[Formal, ...]:
+    """The theorems that a claim, or the family of a collision, is an instance of; none where it rests on prose.
+
+    Args:
+        shown: whether the kernel's value numbering showed the claim of the prompts themselves.
+    """
+    return tuple(one for one in BY_CLAIM.get(claim, ()) if shown or one is not SHOWN)

@@ -5,7 +5,7 @@ nothing stands but what the kernel derived or derived it from, it gives the fiel
 that only repeat a label of the file.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, combinations, islice
 from typing import Any
 
@@ -19,6 +19,7 @@ from proofs.network.rational import rational
 from proofs.recomputed.optimizers import kept
 from proofs.recomputed.published_witness import doubtful
 from proofs.regularity import DISCONTINUOUS, UNPROVED
+from proofs.theorems import two_blocks
 from proofs.verdict import Verdict
 from sipit.claims.hypotheses import ALMOST_SURE
 
@@ -206,7 +207,10 @@ def settled(certificate: Mapping[str, Any]) -> Fields:
         ],
         "theorems": named(
             [
-                *(outcome.removeprefix("collide: ") for _, _, outcome in classes if outcome.startswith("collide")),
+                *chain.from_iterable(
+                    of_pair(outcome.removeprefix("collide: "), first, second)
+                    for first, second, outcome in classes if outcome.startswith("collide")
+                ),
                 *_families(certificate),
             ]
         ),
@@ -225,7 +229,15 @@ _SCOPE = {
 
 
 def _families(certificate: Mapping[str, Any]) -> list[str]:
-    return [entry["family"] for entry in certificate.get("structural_collisions") or ()]
+    listed = certificate.get("structural_collisions") or ()
+    return [claim for entry in listed for pair in entry["pairs"] for claim in of_pair(entry["family"], *pair)]
+
+
+def of_pair(family: str, first: Sequence[int], second: Sequence[int]) -> tuple[str, ...]:
+    """What a pair of a family is an instance of, by the names of `proofs.formal.names`."""
+    if family == "window reach" and len(first) != len(second):
+        return ("window reach, two lengths",)
+    return (family, "two words of 82 letters") if (tuple(first), tuple(second)) == two_blocks.pair() else (family,)
 
 
 def _scope(claim: Mapping[str, Any]) -> dict[str, str]:

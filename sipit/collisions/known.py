@@ -5,7 +5,7 @@ same, so a search by distances neither finds these pairs reliably nor may it cou
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -55,12 +55,12 @@ class Families:
         """
         seen, where = self._seen(classes)
         if self.repeats and where == 0:
-            run = next((at for at, token in enumerate(seen) if token != seen[0]), len(seen))
+            run = _run(seen)
             sliding = self.reach is not None and not self.chunked
             kept = 1 if run == len(seen) else min(run, max(1, self.back)) if sliding else run
             seen = seen[run - kept :]
         if self.permutations:
-            return frozenset(Counter(seen[:-1]).items()), seen[-1]
+            return _counted(seen)
         return seen, where
 
     def cause(self, first: Sequence[int], second: Sequence[int]) -> Cause | None:
@@ -89,6 +89,56 @@ class Families:
                 Cause.STRUCTURAL: comb(len(group), 2) - reached,
             }
         )
+
+    def claims(self, group: Collection[Sequence[int]]) -> set[str]:
+        """What some pair of a group (as classes) with equal keys is itself an instance of.
+
+        By the names of `proofs.formal.names`. Of a pair that takes several steps, such as one that is cut to what is
+        seen and is a run then, and of what stands before a chunk, there is no theorem.
+        """
+        prompts = {tuple(one) for one in group}
+        found = {"equal embedding rows"} if len(prompts) < len(group) else set[str]()
+        sliding = self.reach is not None and not self.chunked
+        if sliding and _some_pair(prompts, same=lambda one: (self._seen(one), len(one)), other=tuple):
+            found.add("window reach")
+        if sliding and _some_pair(prompts, same=self._seen, other=len):
+            found.add("window reach, two lengths")
+        runs = {one for one in prompts if len(set(one)) == 1} if self.repeats else set[tuple[int, ...]]()
+        if _some_pair(runs, same=lambda one: one[0], other=self._seen):
+            found.add("repeated tokens")
+        if self.permutations and _some_pair(prompts - runs, same=_counted, other=self._seen):
+            found.add("permuted prefixes")
+        if self.repeats and sliding:
+            long = {one for one in prompts - runs if _run(one) >= self.back}
+            if _some_pair(long, same=lambda one: (one[0], one[_run(one) :]), other=self._seen):
+                found.add("long runs")
+        return found
+
+    def shown(self, group: Iterable[Sequence[int]]) -> set[str]:
+        """What value numbering showed of some pair of a group with equal keys, of whatever tokens."""
+        at_hand = [one for one in group if len(one) in self.lengths]
+        return self.claims(at_hand) & {"repeated tokens", "permuted prefixes"}
+
+
+def _run(prompt: Sequence[int]) -> int:
+    """How often the first token stands at the start."""
+    return next((at for at, token in enumerate(prompt) if token != prompt[0]), len(prompt))
+
+
+def _counted(prompt: Sequence[int]) -> Hashable:
+    """The last token, and how often each stands before it."""
+    return frozenset(Counter(prompt[:-1]).items()), prompt[-1]
+
+
+def _some_pair(
+    prompts: Iterable[tuple[int, ...]],
+    *,
+    same: Callable[[tuple[int, ...]], Hashable],
+    other: Callable[[tuple[int, ...]], Hashable],
+) -> bool:
+    """Whether two prompts agree in one thing and differ in the other."""
+    found = {(same(one), other(one)) for one in prompts}
+    return len({first for first, _ in found}) < len(found)
 
 
 def _equal_pairs(values: Iterable[Hashable]) -> int:
@@ -139,24 +189,16 @@ class KnownCollisions:
         groups: every class of at least two prompts, increasing.
         causes: how many pairs there are for each cause.
         families: what makes keys equal at this layer.
+        claims: what some pair is an instance of, by the names of `proofs.formal.names`.
+        shown: which of these value numbering showed of some pair.
     """
 
     first: NDArray[np.int64]
     groups: tuple[tuple[int, ...], ...]
     causes: dict[Cause, int]
     families: Families
-
-    @property
-    def claims(self) -> list[str]:
-        """What these pairs are instances of, by the names of `proofs.formal.names`."""
-        claims = ["equal embedding rows"] if self.causes.get(Cause.DUPLICATE_ROWS) else []
-        claims += ["window reach"] if self.causes.get(Cause.WINDOW_REACH) else []
-        if self.causes.get(Cause.STRUCTURAL):
-            claims += ["repeated tokens"] if self.families.repeats else []
-            sliding = self.families.reach is not None and not self.families.chunked
-            claims += ["long runs"] if self.families.repeats and sliding else []
-            claims += ["permuted prefixes"] if self.families.permutations else []
-        return claims
+    claims: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
 
     @property
     def pairs(self) -> int:
@@ -193,6 +235,10 @@ def known_collisions(prompts: Prefixes, token_classes: NDArray[np.int64], famili
             members.setdefault(leader, [leader]).append(prompt)
     groups = tuple(tuple(group) for _, group in sorted(members.items()))
     causes: Counter[Cause] = Counter()
+    claims, shown = set[str](), set[str]()
     for group in groups:
-        causes += families.count([token_classes[prompts.token_ids(prompt)].tolist() for prompt in group])
-    return KnownCollisions(first, groups, dict(causes), families)
+        classes = [token_classes[prompts.token_ids(prompt)].tolist() for prompt in group]
+        causes += families.count(classes)
+        claims |= families.claims(classes)
+        shown |= families.shown(classes)
+    return KnownCollisions(first, groups, dict(causes), families, tuple(sorted(claims)), tuple(sorted(shown)))

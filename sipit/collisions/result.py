@@ -18,6 +18,7 @@ def layers_json(model: LanguageModel, corpus: Corpus, examined: Iterable[Examine
     examined = list(examined)
     count = len(corpus)
     verdicts = {one.verdict for one in examined}
+    known = [one.findings.known for one in examined]
     bound, reason = _bound(corpus, verdicts)
     return {
         "verdict": Verdict.worst(verdicts),
@@ -29,7 +30,9 @@ def layers_json(model: LanguageModel, corpus: Corpus, examined: Iterable[Examine
         "collisions": [
             {"layer": one.findings.layer, **_hit_json(model, corpus, hit)} for one in examined for hit in one.collisions
         ],
-        "theorems": named(claim for one in examined for claim in one.findings.known.claims),
+        "theorems": named(
+            (claim for one in known for claim in one.shown), (claim for one in known for claim in one.claims)
+        ),
         "bound": bound,
         "bound_reason": reason,
     }

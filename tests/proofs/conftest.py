@@ -11,11 +11,10 @@ from proofs.kernel.lemmas.instance import Line
 from proofs.kernel.lines import Rule, lines_of
 from proofs.network.graph import Graph
 from proofs.operations import REGISTRY
-from tests.proofs.formal_programs import NO_CHECKER, judged
+from tests.proofs.formal_programs import NO_CHECKER, refusals
 
 OWN = frozenset(REGISTRY)  # an operation that a page of the docs adds by its example has no theorem
-# A node that a mask makes unproved may be of a wrong type, on which the kernel's lemma says nothing.
-WRONG_TYPE = "the type is not the one that follows"
+LEFT = 0.01  # the most of all nodes that may stand behind one at which the checker has to end
 
 
 def text_of(graph: Graph, lines: Sequence[Line]) -> str:
@@ -47,7 +46,6 @@ def second_opinion() -> Iterator[None]:
             patch.setattr(zeros, "lines_of", collecting)
         yield
     texts = sorted(found - {""})
-    answers = judged([f"network {number}\n{text}" for number, text in enumerate(texts)]) if texts else []
-    assert len(answers) == len(texts)
-    refused = [answer for answer in answers if not answer.startswith("accepted") and WRONG_TYPE not in answer]
+    refused, unjudged = refusals(texts) if texts else ([], 0)
     assert not refused, refused
+    assert unjudged <= LEFT * sum(text.count("\n") for text in texts) + 10

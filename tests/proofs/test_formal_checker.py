@@ -19,7 +19,7 @@ from proofs.network.graph import Graph
 from proofs.regularity import UNPROVED
 from tests.proofs.building import Net, attention_net
 from tests.proofs.formal_networks import random_network
-from tests.proofs.formal_programs import CHECKER, NO_CHECKER, judged
+from tests.proofs.formal_programs import CHECKER, NO_CHECKER, WRONG_TYPE, judged, refusals
 
 pytestmark = pytest.mark.skipif(bool(NO_CHECKER), reason=NO_CHECKER)
 
@@ -149,6 +149,10 @@ def test_an_open_end_that_meets_the_limit_of_a_clamp_is_reached():
         ("constant 1 ; real ; ; bounds - - 0", "expected a claim"),
         ("constant 1 ; real ; ; bounds - - 0 smooth", "expected a class"),
         ("constant 1 ; real ; ; bounds - - 0 C-1", "expected a number from 0 to 1024"),
+        # 2^45 (n - 1) is 0 in OCaml's integers for n = 2^18 + 1, so that the slice ended at its start.
+        (f"slice 0 0 {2**45} ; real {2**18 + 1} ; 0 ; nothing", "a slice ends at 9223372036854775808, beyond every"),
+        (f"slice 1 {2**45} 1 ; real 2 2 ; 0 ; nothing", "a slice ends at 35184372088833"),
+        (f"concatenate 0 ; real 0 ; {'0 ' * (2**16 + 1)}; nothing", "a node has too many arguments"),
     ],
 )
 def test_what_is_damaged_ends_with_one_sentence(line, reason):
@@ -158,6 +162,15 @@ def test_what_is_damaged_ends_with_one_sentence(line, reason):
     assert done.stdout == ""
 
 
-def test_a_node_of_another_type_is_refused():
-    lines = ["parameter 0 ; real 2 3 ; ; bounds - - 0 polynomial", "exp ; real 3 2 ; 0 ; bounds open:0 - 0 analytic"]
-    assert judged(["\n".join(("network n", *lines, ""))]) == ["refused n 1: the type is not the one that follows"]
+def test_steps_are_held_against_their_own_axis_alone():
+    lines = [f"parameter 0 ; real 3 {2**43} ; ; nothing", f"slice 0 0 1024 ; real 1 {2**43} ; 0 ; nothing"]
+    assert judged(["\n".join(("network n", *lines, ""))]) == ["accepted n 2"]
+
+
+@pytest.mark.parametrize("claim", ["bounds open:0 - 0 analytic", "bounds - - 0 discontinuous", "nothing"])
+def test_a_node_of_another_type_is_refused_where_anything_is_claimed_of_it(claim):
+    """A claim of a wrong type was let through wherever a test had the kernel make it."""
+    lines = ["parameter 0 ; real 2 3 ; ; bounds - - 0 polynomial", f"exp ; real 3 2 ; 0 ; {claim}"]
+    assert judged(["\n".join(("network n", *lines, ""))]) == [f"refused n 1: {WRONG_TYPE}"]
+    refused, unjudged = refusals(["\n".join((*lines, f"exp ; real 3 2 ; 0 ; {claim}", "")), f"{lines[0]}\n"])
+    assert (refused, unjudged) == (([], 2) if claim == "nothing" else ([f"refused 0 1: {WRONG_TYPE}"], 0))

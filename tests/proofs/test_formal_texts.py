@@ -23,6 +23,7 @@ from proofs.operations.interpreter import evaluate
 from tests.proofs.building import Net, attention_net
 from tests.proofs.decoders import gpt2, jumping, network, weights_of
 from tests.proofs.formal_networks import random_network
+from tests.proofs.formal_programs import missing
 
 DIGITS = 1e-30  # of numbers with 256 bits
 
@@ -226,3 +227,27 @@ def test_random_prompts_have_the_rows_of_their_states() -> None:
             prompt = [chance.randrange(9) for _ in range(chance.randrange(1, 4))]
             options: dict[str, Any] = {"sink": chance.random() < 0.5, "activation": chance.choice(["tanh", "mish"])}
             expect_the_states(network(len(prompt), **options), prompt, mixtures=chance.random() < 0.5, seed=seed)
+
+
+def test_a_program_whose_theories_did_not_compile_is_not_run(monkeypatch, tmp_path):
+    """The copies of the sources are there before anything is compiled; a program of older ones stood beside them."""
+    monkeypatch.setattr(build, "OUT", tmp_path)
+    monkeypatch.setattr(build, "STAMP", tmp_path / "made-of.txt")
+    monkeypatch.setattr(build, "PARTS", {})
+    monkeypatch.setattr(build, "run", lambda _: "")
+    program, theories = tmp_path / "program", [f"{theory}.v" for theory in build.theories()]
+    assert "has not been compiled" in missing(program, theories)
+    program.touch()
+    assert missing(program, theories)
+    build.compile_theories()
+    assert missing(program, theories)
+    build.compile_programs()
+    assert not missing(program, [*theories, "main.ml"])
+
+    def failing(_):
+        raise build.Failure("no", 2)
+
+    monkeypatch.setattr(build, "run", failing)
+    with pytest.raises(build.Failure):
+        build.compile_theories()
+    assert "make formal" in missing(program, theories)

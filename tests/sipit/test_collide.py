@@ -70,13 +70,21 @@ def test_runs_of_one_token_are_collisions_although_rounding_splits_them(capsys, 
     assert ("repeated tokens", "Collisions.repeated_tokens_last") in named
 
 
+def test_what_no_graph_was_captured_for_is_not_called_shown(tmp_path):
+    """Of layer 0 no graph is captured; a record named value numbering, and rows without positions, of a GPT-2 there."""
+    corpus = whole_prompts("some", [[1, 2, 5], [3, 4, 5], [4, 5]])
+    model = tiny("gpt2")
+    theorems = layers_json(model, corpus, [examined(model, corpus, tmp_path, 0)])["theorems"]
+    assert [(one["claim"], one["theorem"]) for one in theorems] == [("window reach", "Collisions.window_reach")]
+
+
 def test_tokens_with_equal_rows_collide_and_nearly_equal_ones_come_close(tmp_path):
     model = with_rows("llama", [(10, 20)])
     corpus = whole_prompts("some", [[256, 1, 10], [256, 1, 20], [256, 1, 30], [256, 5]])
     found = examined(model, corpus, tmp_path, 2)
     (hit,) = found.collisions
     assert hit.explanation.cause == "duplicate rows" and hit.explanation.distance == 0
-    assert found.findings.known.claims == ["equal embedding rows"]
+    assert found.findings.known.claims == ("equal embedding rows",)
     assert found.findings.minimum_outside > found.findings.threshold and found.verdict is Verdict.COLLISION
     near = examined(with_rows("llama", [(10, 20)], relative=1e-5), corpus, tmp_path / "near", 2, threshold=0.01)
     (hit,) = near.hits

@@ -70,25 +70,73 @@ def test_equal_keys_mean_equal_states_and_different_keys_different_ones(name, la
         assert distances[~same].min() > 1e-5
 
 
-def test_pairs_are_counted_by_the_cause_that_each_has():
-    for families in (
-        Families(repeats=True, permutations=False, reach=None, back=0, anywhere=True),
-        Families(repeats=True, permutations=False, reach=3, back=1, anywhere=True),
-        Families(repeats=False, permutations=False, reach=2, back=1, anywhere=False),
-        Families(repeats=True, permutations=True, reach=None, back=0, anywhere=True),
-        Families(repeats=True, permutations=False, reach=3, back=0, anywhere=True, chunked=True),
-        Families(repeats=False, permutations=False, reach=2, back=0, anywhere=False, chunked=True),
-    ):
-        classes = np.arange(10)
-        classes[5] = 3
-        known = known_collisions(prompts_of(EVERY), classes, families)
-        pairs = [pair for group in known.groups for pair in itertools.combinations(group, 2)]
-        causes = Counter(families.cause(*(classes[list(EVERY[prompt])].tolist() for prompt in pair)) for pair in pairs)
-        assert known.pairs == len(pairs) and {cause: n for cause, n in known.causes.items() if n} == dict(causes)
-        assert sorted(known.listed(10**6)) == sorted(pairs) and len(list(known.listed(7))) == 7
-        everything = itertools.combinations(range(len(EVERY)), 2)
-        explained = [p for p in everything if families.cause(*(classes[list(EVERY[n])].tolist() for n in p))]
-        assert sorted(explained) == sorted(pairs)
+FAMILIES = (
+    Families(repeats=True, permutations=False, reach=None, back=0, anywhere=True, lengths=(2, 3)),
+    Families(repeats=True, permutations=False, reach=3, back=1, anywhere=True, lengths=(2, 3)),
+    Families(repeats=False, permutations=False, reach=2, back=1, anywhere=False, lengths=(2, 3)),
+    Families(repeats=True, permutations=True, reach=None, back=0, anywhere=True, lengths=(2, 3)),
+    Families(repeats=True, permutations=False, reach=3, back=0, anywhere=True, chunked=True),
+    Families(repeats=False, permutations=False, reach=2, back=0, anywhere=False, chunked=True),
+    Families(repeats=True, permutations=False, reach=1, back=0, anywhere=True),
+)
+SAME = np.where(np.arange(10) == 5, 3, np.arange(10))  # two tokens with equal embedding rows
+
+
+@pytest.mark.parametrize("families", FAMILIES)
+def test_pairs_are_counted_by_the_cause_that_each_has(families):
+    known = known_collisions(prompts_of(EVERY), SAME, families)
+    pairs = [pair for group in known.groups for pair in itertools.combinations(group, 2)]
+    causes = Counter(families.cause(*(SAME[list(EVERY[prompt])].tolist() for prompt in pair)) for pair in pairs)
+    assert known.pairs == len(pairs) and {cause: n for cause, n in known.causes.items() if n} == dict(causes)
+    assert sorted(known.listed(10**6)) == sorted(pairs) and len(list(known.listed(7))) == 7
+    everything = itertools.combinations(range(len(EVERY)), 2)
+    explained = [p for p in everything if families.cause(*(SAME[list(EVERY[n])].tolist() for n in p))]
+    assert sorted(explained) == sorted(pairs)
+
+
+def is_instance(claim, first, second, families):
+    """Whether a pair of prompts (as classes) is an instance of the theorem that a claim names, read off its words."""
+    agree = next((n for n, (a, b) in enumerate(zip(first[::-1], second[::-1], strict=False)) if a != b), len(first))
+    shorter = min(len(first), len(second))
+    in_reach = families.reach is not None and not families.chunked and families.reach <= min(agree, shorter)
+    tails = [{one[n:] for n in range(families.back, len(one)) if len({*one[:n]}) == 1} for one in (first, second)]
+    return {
+        "equal embedding rows": first == second,
+        "window reach": in_reach and len(first) == len(second),
+        "window reach, two lengths": in_reach and families.anywhere,
+        "repeated tokens": families.repeats and len({*first, *second}) == 1,
+        "permuted prefixes": families.permutations and first[-1] == second[-1] and sorted(first) == sorted(second),
+        "long runs": families.repeats and not families.chunked and first[0] == second[0] and bool(tails[0] & tails[1]),
+    }[claim]
+
+
+@pytest.mark.parametrize("families", FAMILIES)
+def test_a_theorem_is_named_where_a_pair_is_an_instance_of_it(families):
+    """One pair of any family was named by the theorems of all, as shown, at lengths at which nothing was."""
+    known = known_collisions(prompts_of(EVERY), SAME, families)
+    of_pairs, shown = set(), set()
+    for group in known.groups:
+        for pair in itertools.combinations(group, 2):
+            first, second = (tuple(SAME[list(EVERY[prompt])].tolist()) for prompt in pair)
+            claims = families.claims([first, second])
+            assert all(is_instance(claim, first, second, families) for claim in claims), (claims, first, second)
+            of_pairs |= claims
+            if {len(first), len(second)} <= {*families.lengths}:
+                shown |= claims & {"repeated tokens", "permuted prefixes"}
+    assert of_pairs == {*known.claims} and shown == {*known.shown}
+    if families.chunked:  # what is seen begins at a border, and of that there is no theorem
+        assert not {*known.claims} & {"window reach", "window reach, two lengths", "long runs"}
+
+
+def test_of_pairs_at_other_lengths_nothing_is_called_shown():
+    families = Families(repeats=True, permutations=False, reach=7, back=3, anywhere=True, lengths=(2, 3))
+    assert families.claims([(5,), (5, 5)]) == {"repeated tokens"} and families.shown([(5,), (5, 5)]) == set()
+    assert families.shown([(5, 5), (5, 5, 5)]) == {"repeated tokens"}
+    assert families.claims([(5, 5, 5, 7), (5, 5, 5, 5, 7)]) == {"long runs"}
+    assert families.claims([(9, 9, *[5] * 6, 7), (5, 5, 5, 7)]) == set()  # two steps: cut to its reach, and a run then
+    mixing = Families(repeats=True, permutations=True, reach=None, back=0, anywhere=True, lengths=(2, 3))
+    assert mixing.claims([(1, 2, 3), (2, 1, 3)]) == {"permuted prefixes"} == mixing.shown([(1, 2, 3), (2, 1, 3)])
+    assert mixing.shown([(1, 1, 2, 3), (2, 1, 1, 3)]) == set() and mixing.claims([(5,), (5, 5)]) == {"repeated tokens"}
 
 
 def test_every_group_is_listed_early():

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 import sipit
 from proofs import prove_analytic
+from proofs.formal.names import formal
 from proofs.provers.analyticity import Obstructions
 from proofs.provers.branches import with_witness
-from sipit.claims.fields import checked
+from proofs.theorems.two_blocks import pair
+from sipit.claims.fields import checked, of_pair
 from sipit.claims.verify import verify_record
 from sipit.inversion.outcome import Inversion, Outcome, TokenResult, overall
 from sipit.inversion.record import inversion_record
@@ -40,6 +42,24 @@ def test_the_published_witness_fails_where_a_pair_is_in_its_gap(tmp_path, contex
 def test_weight_decay_that_keeps_nothing_is_no_instance(tmp_path, rate, named):
     found = theorems(tmp_path, "training-step", "--optimizer", "weight-decay", "--rate", rate)
     assert ("weight_decay_det" in found) is named
+
+
+@pytest.mark.parametrize(
+    ("family", "first", "second", "claims"),
+    [
+        ("window reach", (0, 1, 3), (2, 1, 3), {"window reach"}),  # also where positions are absolute
+        ("window reach", (0, 1, 3), (1, 3), {"window reach, two lengths"}),
+        ("matched prefixes", *pair(), {"matched prefixes", "two words of 82 letters"}),
+        ("matched prefixes", pair()[1], pair()[0], {"matched prefixes"}),  # as the command lists them, and not besides
+        ("repeated tokens", (1,), (1, 1), {"repeated tokens"}),
+    ],
+    ids=["one length", "two lengths", "the words", "others", "runs"],
+)
+def test_a_pair_names_what_it_is_an_instance_of(family, first, second, claims):
+    """The theorem about two lengths, and rows without positions, stood beside every pair that a window hides."""
+    assert {*of_pair(family, first, second)} == claims
+    for claim in claims:
+        assert formal(claim)
 
 
 def answered(tokens):
