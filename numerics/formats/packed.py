@@ -15,7 +15,7 @@ from torch import nn
 
 from numerics.formats.conversion import Conversion, Convert, Quantize, converted, effective_weight
 from numerics.networks.library import one_line
-from proofs.errors import MissingResource, Unsupported
+from proofs.errors import MissingResource, SipitError, Unsupported
 
 
 def torchao(kind: str) -> Convert:
@@ -122,6 +122,8 @@ def _attempted(
     try:
         done = converted(module, blocks, quantize, stored, rescaled=True)
         unpacked = unpack(blocks)
+    except SipitError:
+        raise
     except (ImportError, AssertionError, NotImplementedError, RuntimeError, ValueError, TypeError) as error:
         raise Unsupported(
             f"Expected {library} to convert this model here, but it does not: {one_line(error)}; use another format."

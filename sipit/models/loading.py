@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from numerics.dtypes import name_of, spelled_out
-from numerics.networks.casting import cast
+from numerics.networks.casting import cast, is_packed
 from proofs.arguments import path_of, seed_of
 from proofs.errors import InvalidInput, SipitError, Unsupported, short_of_memory
 from sipit.models.adapter import find_adapter
@@ -141,7 +141,7 @@ def _placed(module: Any, dtype: torch.dtype, device: str | torch.device) -> Any:
         if torch.device(device).type == "meta":
             raise RuntimeError("it holds no numbers")
         module = module.to(device=device)
-        return module if getattr(module, "hf_quantizer", None) is not None else cast(module, dtype)
+        return module if is_packed(module) else cast(module, dtype)
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         if short_of_memory(error):
             raise
