@@ -1,4 +1,4 @@
-"""Weights that a library keeps packed are neither cast nor rounded, however the model that has them was put together."""
+"""Weights that a library keeps packed are neither cast nor rounded, however the model that has them is made up."""
 
 import copy
 
@@ -8,11 +8,13 @@ import transformers
 from torch import nn
 
 import sipit
+from numerics.dtypes import name_of
 from numerics.formats import FORMATS
 from numerics.formats.quantizers import tf32, unchanged
 from numerics.networks.casting import cast, cast_copy, is_packed
 from proofs.errors import Unsupported
 from sipit.models.copies import in_dtype
+from sipit.models.network import Network
 from sipit.models.stored_class import Whole
 from sipit.models.structure import find_decoder
 from sipit.models.text_model import text_model
@@ -24,6 +26,8 @@ CONVERT = [
     for name, one in FORMATS.items()
     if one.library in ("torch", "gguf") and one.convert not in (unchanged, tf32)  # others take seconds to import
 ]
+
+PROMPT = [5, 6, 7, 300, 9]
 
 
 class Packed(nn.Parameter):
@@ -84,6 +88,26 @@ def test_a_packed_checkpoint_is_refused_with_a_head_or_without(tmp_path, kind, b
     for name in ("Q4_0", "bf16-weights", "nf4"):
         with pytest.raises(Unsupported, match="packed"):
             in_format(model, FORMATS[name])
+
+
+@pytest.mark.edge
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_a_packed_model_is_said_to_compute_in_what_it_runs_in(tmp_path, bits, stored):
+    """The library casts none of it."""
+    tiny("llama").module.save_pretrained(tmp_path / "plain")
+    options = transformers.BitsAndBytesConfig(**{f"load_in_{bits}bit": True})
+    packed = transformers.LlamaForCausalLM.from_pretrained(
+        tmp_path / "plain", dtype=stored, quantization_config=options
+    )
+    packed.save_pretrained(tmp_path / "packed")
+    for asked in ("float64", "float32", "bfloat16"):
+        model = sipit.load_model(str(tmp_path / "packed"), dtype=asked)
+        assert Network(model, 1).run(torch.tensor([PROMPT])).dtype == stored == model.dtype
+        states = sipit.capture(model, [PROMPT], layer=1)
+        assert states.manifest.dtype == name_of(stored)
+        told = f"computes in {name_of(stored)}, as what is not packed of it is stored"
+        assert (told in model.arithmetic) == (asked != name_of(stored))
 
 
 def test_a_decoder_that_is_put_into_another_class_says_what_was_said_of_it():
