@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from numerics.networks.casting import is_packed
+from proofs.errors import Unsupported
+
 RESCALED = 1e-4  # relative change of a row that is on a grid of blocks, whose scales are made and rounded anew
 
 Quantize = Callable[[], set[int] | None]  # in place; the ids of parameters that were left
@@ -53,7 +56,15 @@ def converted(
 
     `quantize` may return the ids of parameters that it left; without `stored`, plain parameters are those left.
     `rescaled` says whether the format has scales.
+
+    Raises:
+        Unsupported: a library keeps weights packed already: what would be rounded is no weight.
     """
+    if is_packed(module):
+        raise Unsupported(
+            "Expected weights that can be rounded, but a library keeps them packed already; dequantise the model, and "
+            "save it again."
+        )
     before = {name: value.clone() for name, _, value in _matrices(blocks)}
     count = len(before)
     tables = [part for part in module.modules() if isinstance(part, nn.Embedding)]

@@ -15,7 +15,7 @@ from torch import nn
 
 from numerics.formats.conversion import Conversion, Convert, Quantize, converted, effective_weight
 from numerics.networks.library import one_line
-from proofs.errors import MissingResource, Unsupported
+from proofs.errors import MissingResource, SipitError, Unsupported
 
 
 def torchao(kind: str) -> Convert:
@@ -82,7 +82,7 @@ def bitsandbytes(kind: str) -> Convert:
 
 
 def gguf(kind: str) -> Convert:
-    """All matrices, those of the embedding included, quantised to GGUF blocks and back."""
+    """All matrices, those of the embedding included, quantised to GGUF blocks along what they take in, and back."""
 
     def convert(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
         _need("gguf")
@@ -90,25 +90,43 @@ def gguf(kind: str) -> Convert:
 
         code = GGMLQuantizationType[kind]
         block, _ = GGML_QUANT_SIZES[code]
-        _as_linear(blocks)  # whose blocks run along what a layer takes in, as in files of that format
+        _as_linear(blocks)
 
         def quantize() -> set[int]:
             left: set[int] = set()
+            owners = {id(one): part for part in module.modules() for one in part.parameters(recurse=False)}
             for parameter in module.parameters():
-                if parameter.ndim < 2 or parameter.shape[-1] % block:
+                axis = _takes_in_along(owners[id(parameter)], parameter)
+                if axis is None or parameter.shape[axis] % block:
                     left.add(id(parameter))
                     continue
+                rows = parameter.float().cpu().transpose(axis, -1).contiguous().numpy()
                 try:
-                    rounded = quants.dequantize(quants.quantize(parameter.float().cpu().numpy(), code), code)
+                    rounded = quants.dequantize(quants.quantize(rows, code), code)
                 except quants.QuantError as error:
                     raise ValueError(str(error)) from None
-                parameter.copy_(torch.from_numpy(rounded))
+                parameter.copy_(torch.from_numpy(rounded).transpose(axis, -1))
             return left
 
         with torch.no_grad():
             return _attempted("gguf", module, blocks, quantize, f"{kind} values, held in float32")
 
     return convert
+
+
+def _takes_in_along(part: nn.Module, parameter: nn.Parameter) -> int | None:
+    """The axis along which a matrix, or those of several experts, take in; None for what is none, or is not known.
+
+    Experts have either layout, and the library says which; it says so of no part but experts.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    turned: bool | None = getattr(part, "is_transposed", None)
+    if parameter.ndim == 3 and turned is not None:
+        return -2 if turned else -1
+    if parameter.ndim == 2 and turned is None:  # else the shifts of the experts
+        return -2 if isinstance(part, Conv1D) else -1
+    return None
 
 
 def _attempted(
@@ -122,6 +140,8 @@ def _attempted(
     try:
         done = converted(module, blocks, quantize, stored, rescaled=True)
         unpacked = unpack(blocks)
+    except SipitError:
+        raise
     except (ImportError, AssertionError, NotImplementedError, RuntimeError, ValueError, TypeError) as error:
         raise Unsupported(
             f"Expected {library} to convert this model here, but it does not: {one_line(error)}; use another format."
@@ -171,11 +191,13 @@ def _layers(blocks: Sequence[nn.Module], wanted: Callable[[nn.Module], bool]) ->
 
 def _as_linear(blocks: Sequence[nn.Module]) -> None:
     """Writes the transposed linear layers of GPT-2 as ordinary ones, which libraries know; the map is the same."""
+    from transformers.pytorch_utils import Conv1D
+
     for block in blocks:
         for part in list(block.modules()):
             children: list[tuple[str, Any]] = list(part.named_children())
             for name, child in children:
-                if type(child).__name__ == "Conv1D":
+                if type(child) is Conv1D:  # one derived from it may compute something else
                     weight, bias = child.weight, child.bias
                     linear = nn.Linear(*weight.shape, device=weight.device, dtype=weight.dtype)
                     linear.weight = nn.Parameter(weight.detach().T.contiguous(), requires_grad=False)

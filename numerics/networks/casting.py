@@ -15,6 +15,18 @@ import torch
 from proofs.errors import Unsupported
 
 HALVES = (torch.float16, torch.bfloat16)
+_COMPUTED_IN = (torch.float64, torch.float32, *HALVES)
+
+
+def is_packed(module: Any) -> bool:
+    """Whether a library keeps weights of a module packed: it says so, or it holds them in a class or type of its own.
+
+    What it says may be lost where a part of a model is put into another one; what is held may be in buffers.
+    """
+    said = any(getattr(part, "hf_quantizer", None) is not None for part in module.modules())
+    return said or any(
+        type(weight) is not torch.nn.Parameter or weight.dtype not in _COMPUTED_IN for weight in module.parameters()
+    )
 
 
 def cast(module: Any, dtype: torch.dtype) -> Any:
@@ -23,11 +35,7 @@ def cast(module: Any, dtype: torch.dtype) -> Any:
     Raises:
         Unsupported: a library keeps its weights packed.
     """
-    if getattr(module, "hf_quantizer", None) is not None:
-        raise Unsupported(
-            f"Expected weights that can be held in {str(dtype).removeprefix('torch.')}, but a quantiser keeps them "
-            "packed; dequantise the model, and save it again."
-        )
+    _expect_plain(module, dtype)
     if dtype in HALVES:
         for tensor, kind in _types(module, dtype):
             tensor.data = tensor.data.to(kind)
@@ -44,12 +52,21 @@ def cast_copy(module: Any, dtype: torch.dtype) -> Any:
     Raises:
         Unsupported: as for `cast`.
     """
+    _expect_plain(module, dtype)  # before it is made plain weight by weight
     made = {
         id(tensor): torch.nn.Parameter(tensor.detach().to(kind, copy=True), tensor.requires_grad)
         for tensor, kind in _types(module, dtype)
         if type(tensor) is torch.nn.Parameter
     }
     return cast(copy.deepcopy(module, made), dtype)
+
+
+def _expect_plain(module: Any, dtype: torch.dtype) -> None:
+    if is_packed(module):
+        raise Unsupported(
+            f"Expected weights that can be held in {str(dtype).removeprefix('torch.')}, but a quantiser keeps them "
+            "packed; dequantise the model, and save it again."
+        )
 
 
 def _types(module: Any, dtype: torch.dtype) -> Iterator[tuple[torch.Tensor, torch.dtype]]:

@@ -67,8 +67,8 @@ def expect_same(model: LanguageModel, digest: str, computed: str | None = None) 
     """
     if model.digest != digest:
         raise InvalidInput(
-            f"Expected one model wherever workers run, but a worker's {model.name} has other weights; put the same "
-            "files there, and begin anew."
+            f"Expected one model wherever workers run, but a worker's {model.name} has other weights, or another "
+            "release of transformers, which may give it another digest; put the same there, and begin anew."
         )
     own = measured_with(model.device)
     if computed not in (None, own):

@@ -119,6 +119,8 @@ class ZeroedHead:
 
     def apply(self, module: Any) -> None:
         """Changes the module in place; block and head are taken modulo their numbers."""
+        from transformers.pytorch_utils import Conv1D
+
         outputs = [
             (owner, owner.weight)
             for name, owner in module.named_modules()
@@ -127,7 +129,7 @@ class ZeroedHead:
         if not outputs:
             return
         owner, weight = outputs[self.block % len(outputs)]
-        inward = 0 if type(owner).__name__ == "Conv1D" else 1  # GPT-2 keeps its matrices the other way round
+        inward = 0 if isinstance(owner, Conv1D) else 1  # GPT-2 keeps its matrices the other way round
         heads = module.config.get_text_config().num_attention_heads
         size = weight.shape[inward] // heads
         weight.narrow(inward, self.head % heads * size, size).zero_()

@@ -67,16 +67,22 @@ def check_one_each(module: Any, stored: Iterable[tuple[Path, StoredTensor]]) -> 
             raise _one_place(first, other, file, tensor)
 
 
-def check_one_origin(module: Any, stored: Iterable[tuple[Path, StoredTensor]]) -> None:
+def check_one_origin(
+    module: Any, stored: Iterable[tuple[Path, StoredTensor]], taken_off: dict[str, str] | None = None
+) -> None:
     """Raises InvalidInput where the library made one weight of two stored ones that differ, by its own names for them.
 
     A family has older names, and forms of its weights that are taken apart or put together (experts one by one, three
-    projections in one); where both are stored the library takes either, and says nothing.
+    projections in one); where both are stored the library takes either, and says nothing. `taken_off` is `renamed`.
     """
+    from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-    # Those that changed the name of a weight; not there where a quantiser that was dropped has loaded them.
+    # Those that changed the name of a weight. A quantiser that was dropped takes them away: these are some of all that
+    # the class has.
     changes = getattr(module, "_weight_conversions", None)
+    if changes is None:
+        changes = get_model_conversion_mapping(module, key_mapping=taken_off or None)
     if not changes:
         return
     names = [one for one in changes if isinstance(one, WeightRenaming)]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from numerics.dtypes import name_of, spelled_out
-from numerics.networks.casting import cast
+from numerics.networks.casting import cast, is_packed
 from proofs.arguments import path_of, seed_of
 from proofs.errors import InvalidInput, SipitError, Unsupported, short_of_memory
 from sipit.models.adapter import find_adapter
@@ -69,6 +69,7 @@ def load_model(
     Args:
         name: which model; `builtin:NAME` where a folder of the working directory is called like a built-in one.
         dtype: what it computes in: float64, float32, bfloat16 or float16; `auto` is the type of the stored weights.
+            A model whose weights stay packed computes as it is stored, whatever is asked for, and says so.
         device: where it runs; `device_map` instead splits it over devices with accelerate.
         seed: draws the parameters of a tiny model; other models ignore it.
 
@@ -96,6 +97,9 @@ def load_model(
     else:
         loaded = _pretrained(name, chosen, device_map)
     module = loaded.module if device_map is not None else _placed(loaded.module, chosen, device)
+    if is_packed(module) and (runs_in := _type_beside_packed(module)) not in (None, chosen):
+        said = [f"computes in {name_of(runs_in)}, as what is not packed of it is stored"]
+        chosen = runs_in
     model = LanguageModel(
         name=name,
         module=module,
@@ -141,12 +145,17 @@ def _placed(module: Any, dtype: torch.dtype, device: str | torch.device) -> Any:
         if torch.device(device).type == "meta":
             raise RuntimeError("it holds no numbers")
         module = module.to(device=device)
-        return module if getattr(module, "hf_quantizer", None) is not None else cast(module, dtype)
+        return module if is_packed(module) else cast(module, dtype)
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         if short_of_memory(error):
             raise
         reason = one_line(error)
         raise InvalidInput(f"Expected a device that is present, but got {str(device)!r} ({reason}); use cpu.") from None
+
+
+def _type_beside_packed(module: Any) -> torch.dtype | None:
+    """The type of the first plain weight (the embedding's) of a packed model: the library does not cast it."""
+    return next((weight.dtype for weight in module.parameters() if weight.dtype in DTYPES.values()), None)
 
 
 def _smollm2(dtype: torch.dtype) -> _Loaded:

@@ -252,12 +252,11 @@ class Network:
         self.work.forward_passes += 1
         self.work.token_positions += len(states)
         model, final = self.model, self.layer == "final"
-        states = states.to(device=model.device, dtype=model.dtype if final else self.dtype)  # a head takes its own type
+        states = states.to(device=model.device, dtype=model.dtype if final else self.dtype)[None]
         with torch.inference_mode():
-            if final:
-                return model.head(states if rows is None else states[rows])
             wanted = [] if rows is None else [model.head.register_forward_pre_hook(_only(rows))]
-            with hooked(wanted), replaced_blocks(model, int(self.layer), states[None]):
+            replaced = replaced_end(model, states) if final else replaced_blocks(model, int(self.layer), states)
+            with hooked(wanted), replaced:
                 output = model.module(input_ids=ids, **model.abilities.arguments())
                 return model.head(output[0])[0] if model.module is model.decoder.body else output.logits[0]
 
@@ -304,6 +303,27 @@ def replaced_blocks(model: LanguageModel, layer: int, states: torch.Tensor) -> G
                 del block.forward
             else:
                 block.forward = forward  # accelerate had put its own there
+
+
+@contextmanager
+def replaced_end(model: LanguageModel, states: torch.Tensor) -> Generator[None]:
+    """Lets the given states (1, T, d) be those behind the final norm; no block is run.
+
+    What a model makes of them is its own affair: a head may stand behind another part, and logits be scaled or capped.
+    """
+    body, final = model.decoder.body, model.decoder.chain.final
+
+    def given(_module: Any, _arguments: Any, output: Any) -> Any:
+        if isinstance(output, torch.Tensor):
+            return states.to(output)
+        if isinstance(output, tuple):
+            return (states.to(output[0]), *output[1:])
+        output[next(iter(output))] = states.to(output[0])
+        return output
+
+    handle = (body if final is None else final).register_forward_hook(given)
+    with hooked([handle]), replaced_blocks(model, model.layers, states.new_zeros(*states.shape[:2], model.width)):
+        yield
 
 
 @contextmanager

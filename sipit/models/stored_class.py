@@ -153,7 +153,7 @@ def read_whole(
             module, found = load(taken_off)
             words = ", ".join(pattern.strip("^").replace("\\", "") for pattern in taken_off)
             notes.append(f"{words} taken off the names of its weights")
-    check_one_origin(module, held)
+    check_one_origin(module, held, taken_off)
     quantiser = getattr(module, "hf_quantizer", None)
     if quantiser is None:
         notes += check_numbers(name, module, tensors, method, found["unexpected_keys"], taken_off)

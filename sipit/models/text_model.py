@@ -36,7 +36,9 @@ def text_model(whole: Whole) -> tuple[Any, list[str]]:
         if not whole.has_head:
             _take_out(module, body_of(module), *_tied_head(module))
         return module, notes
-    return _alone(module, config, module.get_output_embeddings() if whole.has_head else None), notes
+    alone = _alone(module, config, module.get_output_embeddings() if whole.has_head else None)
+    alone.hf_quantizer = getattr(module, "hf_quantizer", None)  # some methods pack into what no weight tells of
+    return alone, notes
 
 
 def _alone(module: Any, config: Any, head: Any) -> Any:

@@ -252,7 +252,8 @@ def _reference(pair: _Pair, opened: Callable[[str], Run]) -> tuple[LanguageModel
             continue
         if isinstance(found, ModelRun) and found.model.digest == manifest.digest:
             return found.model, ""
-        reasons.append(f"{manifest.model}, which {run.name} names, is not the model that they were captured from")
+        told = f"{manifest.model}, which {run.name} names, is not the model that they were captured from"
+        reasons.append(told + manifest.doubt)
     return None, ", and ".join(dict.fromkeys(reasons))
 
 

@@ -9,6 +9,7 @@ from proofs.errors import InvalidInput
 from proofs.kernel.result import same
 from sipit.models import LanguageModel
 from sipit.observations.observation import Observation
+from sipit.record import versions
 
 STATES_SCHEMA = "sipit-states/1"
 
@@ -39,8 +40,19 @@ class Manifest:
         if self.digest != model.digest:
             raise InvalidInput(
                 f"Expected states of {model.name} (digest {model.digest[:16]}), but they were captured from "
-                f"{self.model} (digest {self.digest[:16]}); name that model."
+                f"{self.model} (digest {self.digest[:16]}){self.doubt}; name that model."
             )
+
+    @property
+    def doubt(self) -> str:
+        """What else than another model may have made the digest another, as the end of a clause; empty for nothing.
+
+        A release of the library may give a configuration further fields, and the digest is of them too.
+        """
+        theirs, ours = self.versions.get("transformers", "of a release that is not said"), versions()["transformers"]
+        if theirs == ours:
+            return ""
+        return f", unless transformers {theirs} gave it another digest than {ours} does (install the former to see)"
 
     @property
     def observed(self) -> Observation:
@@ -93,11 +105,16 @@ def _damaged(data: dict[str, Any]) -> str | None:
         **{name: name in data for name, needed in known.items() if needed},
         **{name: isinstance(data.get(name), str) for name in ("model", "digest", "norm")},
         "dtype": data.get("dtype") in _DTYPES,
+        "versions": _words(data.get("versions")),
         "layers": layers is None or (_whole_numbers(layers) and bool(layers)),
         "fingerprint": kept is None or (_whole_numbers(kept) and len(kept) == 2),
         **{name: False for name in data if name not in known},
     }
     return next((name for name, good in sound.items() if not good), None)
+
+
+def _words(given: Any) -> bool:
+    return isinstance(given, dict) and all(isinstance(one, str) for one in given.values())
 
 
 def _whole_numbers(given: Any) -> bool:

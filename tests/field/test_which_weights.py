@@ -85,6 +85,20 @@ def test_a_weight_is_not_stored_whole_and_in_parts_or_under_two_names(tmp_path, 
         check_one_origin(module, stored if first else stored[::-1])
 
 
+@pytest.mark.parametrize("wrapped", ["", "_orig_mod."])
+def test_a_weight_under_two_names_is_refused_where_a_quantiser_that_was_dropped_has_loaded_it(
+    folder, tmp_path, wrapped
+):
+    """The library then forgets which names it changed."""
+    module = model_folder(folder, "mixtral", tokenizer=False)
+    configured(folder, quantization_config={"quant_method": "fp8"})
+    rewritten(folder, lambda weights: {wrapped + name: value for name, value in weights.items()})
+    assert torch.equal(captured(folder, tmp_path), plain_states(module))
+    name, other = (f"{wrapped}model.layers.0.{block}.gate.weight" for block in ("block_sparse_moe", "mlp"))
+    rewritten(folder, lambda weights: {**weights, other: torch.full_like(weights[name], 7.0)})
+    refused(folder, tmp_path, name, other, "one weight for each place", "differ")
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("part", ["q_proj.bias", "q_proj.lora_A.default.weight", "q_norm.weight"])
 def test_a_part_of_a_packed_block_that_has_no_place_is_refused(folder, tmp_path, bits, part):

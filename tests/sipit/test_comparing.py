@@ -267,7 +267,11 @@ def test_why_no_model_explains_a_difference_is_said(tmp_path):
         compare_runs(nameless, nameless, PROMPTS)
     write_layers(file, replace(stacks, manifest=replace(stacks.manifest, digest="0" * 64)))
     other = sipit.states.layered.LayeredStates((1, 2), tuple(1.5 * stack for stack in stacks.stacks))
-    assert "is not the model that they were captured from" in compare_runs(file, other).reason
+    reason = compare_runs(file, other).reason
+    assert "is not the model that they were captured from" in reason and "transformers" not in reason
+    older = replace(stacks.manifest, digest="0" * 64, versions=stacks.manifest.versions | {"transformers": "5.22.0"})
+    write_layers(file, replace(stacks, manifest=older))
+    assert "unless transformers 5.22.0 gave it another digest" in compare_runs(file, other).reason
 
 
 def test_without_a_model_what_storing_does_not_explain_is_undecided(tmp_path):

@@ -244,6 +244,8 @@ def test_a_manifest_that_is_none_of_ours_is_refused(tmp_path, manifest):
         ({"layers": [1, "2"]}, "'layers'"),
         ({"fingerprint": [1]}, "'fingerprint'"),
         ({"layer": True}, "'layer'"),
+        ({"versions": None}, "'versions'"),
+        ({"versions": {"transformers": 5.24}}, "'versions'"),
         ({"observation": {"sites": ["nowhere"]}}, "'observation'"),
         ({"extra": 1}, "'extra'"),
         ({"schema": "sipit-states/0"}, "schema sipit-states/1, but .* has another"),

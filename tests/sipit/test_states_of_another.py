@@ -4,12 +4,15 @@ import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import sipit
 from proofs.errors import InvalidInput
 from sipit.cli import run
 from sipit.inversion.record import partial_record
 from sipit.privacy.audit import audit_states
+from sipit.record import versions
 from sipit.states.files import States, write_states
 from tests.sipit.cases import tiny
 
@@ -48,6 +51,22 @@ def told(line, file, model):
 def test_states_of_another_model_are_refused(line, file, capsys):
     assert run(told(line, file, "tiny-llama")) == 2
     assert "name that model" in capsys.readouterr().err
+
+
+@given(release=st.none() | st.sampled_from(["5.23.0", "6.0.0", versions()["transformers"]]))
+@settings(max_examples=8, deadline=None, derandomize=True)
+def test_a_digest_is_not_said_to_be_of_another_model_where_the_release_may_be_why(release):
+    """A release gives a configuration further fields, and the digest is of them too."""
+    model, installed = tiny("llama"), versions()["transformers"]
+    manifest = sipit.capture(model, [TEXT], layer=1).manifest
+    held = {name: of for name, of in manifest.versions.items() if name != "transformers"}
+    manifest = replace(manifest, versions=held if release is None else held | {"transformers": release})
+    manifest.check_model(model)  # the digest decides, and not the release
+    with pytest.raises(InvalidInput, match="name that model") as refused:
+        replace(manifest, digest="0" * 64).check_model(model)
+    named = release or "of a release that is not said"
+    said = f"unless transformers {named} gave it another digest than {installed} does" in str(refused.value)
+    assert said == (release != installed)
 
 
 def test_the_layer_of_the_states_is_the_one_that_is_certified(file, capsys):
