@@ -170,10 +170,14 @@ def test_help_fits_the_terminal(columns):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 200])
-def test_answers_fit_the_terminal_and_progress_goes_away(columns):
+def test_progress_fits_the_terminal_and_goes_away_and_no_answer_is_broken_into_lines(columns):
     status, text = on_terminal(columns, "invert", "tiny-gpt2", "--text", "Hello", "--layer", "1", NO_COLOR="1")
     assert status == 0
-    assert max(map(len, lines_of(text))) <= columns
+    progress = [line for line in lines_of(text) if "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in line]
+    assert progress and max(map(len, progress)) <= columns
+    assert any(
+        re.fullmatch(r"  5 of 5 tokens · .* · \d+\.\d s", line) for line in lines_of(text)
+    )  # what is copied is whole
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", text)  # NO_COLOR
     assert "'Hello'" in text and "inverting" not in "".join(lines_of(text)[-4:])
 
