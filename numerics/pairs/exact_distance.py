@@ -212,8 +212,9 @@ def _double(
             difference = a - b
             virtual = a - difference
             error = (a - (difference + virtual)) + (virtual - b)
+            equal = difference == 0.0  # asked before the scale, which makes 0 of the least differences
             difference *= finer
-            sure &= error == 0.0 and (difference == 0.0 or abs(difference) > SAFE_DIFFERENCE)
+            sure &= error == 0.0 and (equal or abs(difference) > SAFE_DIFFERENCE)
 
             square = difference * difference
             split = 134217729.0 * difference  # 2**27 + 1
