@@ -198,7 +198,8 @@ def _told_apart(
     """Pairs in the order of (run, exact distance), and of each whether it differs from the one before in either.
 
     Args:
-        pairs, run: places in `firsts`, and the numbers of the runs they are in, increasing.
+        pairs: places in `firsts`.
+        run: shape (pairs,): the number of the run that each is in, increasing.
     """
     if not len(pairs):
         return pairs, np.empty(0, dtype=np.bool_)
