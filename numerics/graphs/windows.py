@@ -26,7 +26,7 @@ WINDOWS = ("sliding_window", "sliding_window_size", CHUNK, "window_size", "atten
 NARROW = 2  # tokens of a window in the trial
 PADDING = 2  # rows of a table of positions that stand for none, in some classes
 FAR = LONGEST  # tokens of the prompt on which it is tried whether a small copy sees the first
-ORDINARY = 3  # the first token of the trial: those below may be treated otherwise, as padding is
+ORDINARY = 3  # the first token of a trial: those below may be treated otherwise, as padding is
 ROWS = 64  # tokens of the trial lie below
 APART = 1e-6  # relative; what rounds otherwise is nearer, also where a class rounds to float32 inside a float64 run
 # How matrices are scaled, and the deviation of biases and rates of decay (None: all as a class draws them, by which a

@@ -150,27 +150,30 @@ def within(points: PointSet, firsts: Rows, seconds: Rows, threshold: float) -> N
     return answer
 
 
-def exact_order(points: PointSet, firsts: Rows, seconds: Rows) -> Rows:
-    """The order of pairs by (exact distance, position); positions are those in the arrays given.
+def exact_ranks(points: PointSet, firsts: Rows, seconds: Rows) -> Rows:
+    """For each pair how many different exact distances among these pairs are less than its own; equal ones rank equal.
 
-    Sorts by double-double, and looks closer only at runs of neighbours that it cannot tell apart.
+    Ranks by double-double, and looks closer only at runs of neighbours that it cannot tell apart.
     """
+    if not len(firsts):
+        return np.empty(0, dtype=np.int64)
     squares = doubled_squares(points, firsts, seconds)
-    roots = squares.roots
-    order = np.argsort(roots, kind="stable")
-    ranked = roots[order]
-    close = ranked[1:] <= ranked[:-1] * (1 + 2.0**-48) + UNDERFLOW
-    ends = np.flatnonzero(np.diff(close, prepend=False, append=False))  # alternately where a run begins and ends
-    for start, stop in zip(ends[::2], ends[1::2] + 1, strict=True):
-        run = np.sort(order[start:stop])
-        shift = 2 * (squares.exponent[run] - squares.exponent[run].min())  # up: going down may lose bits of `low`
-        if squares.exact[run].all() and shift.max() < 400:
-            high, low = np.ldexp(squares.high[run], shift), np.ldexp(squares.low[run], shift)
-            order[start:stop] = run[np.lexsort((low, high))]
-        else:
-            exact = exact_squares(points, firsts[run], seconds[run])
-            order[start:stop] = run[sorted(range(len(run)), key=exact.__getitem__)]
-    return order
+    order = np.argsort(squares.roots)
+    roots = squares.roots[order]
+    starts = np.flatnonzero(np.append(True, roots[1:] > roots[:-1] * (1 + 2.0**-48) + UNDERFLOW))
+    run = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
+    near = np.flatnonzero(np.bincount(run)[run] > 1)
+    order[near], new = _told_apart(points, squares, firsts, seconds, order[near], run[near])
+    begins = np.ones(len(order), dtype=np.bool_)
+    begins[near] = new
+    ranks = np.empty_like(order)
+    ranks[order] = np.cumsum(begins) - 1
+    return ranks
+
+
+def exact_order(points: PointSet, firsts: Rows, seconds: Rows) -> Rows:
+    """The order of pairs by (exact distance, position); positions are those in the arrays given."""
+    return np.argsort(exact_ranks(points, firsts, seconds), kind="stable")
 
 
 def rounded_root(square: Fraction) -> float:
@@ -187,6 +190,34 @@ def rounded_root(square: Fraction) -> float:
         return sticky.numerator / sticky.denominator  # integer division rounds once, to nearest even
     except OverflowError:
         return math.inf
+
+
+def _told_apart(
+    points: PointSet, squares: DoubledSquares, firsts: Rows, seconds: Rows, pairs: Rows, run: Rows
+) -> tuple[Rows, NDArray[np.bool_]]:
+    """Pairs in the order of (run, exact distance), and of each whether it differs from the one before in either.
+
+    Args:
+        pairs: places in `firsts`.
+        run: shape (pairs,): the number of the run that each is in, increasing.
+    """
+    if not len(pairs):
+        return pairs, np.empty(0, dtype=np.bool_)
+    starts = np.flatnonzero(np.diff(run, prepend=-1))
+    sizes = np.diff(starts, append=len(run))
+    exponent = squares.exponent[pairs]
+    shift = 2 * (exponent - np.repeat(np.minimum.reduceat(exponent, starts), sizes))  # down would lose bits of `low`
+    told = np.logical_and.reduceat(squares.exact[pairs] & (shift < 400), starts)
+    shift[~np.repeat(told, sizes)] = 0
+    high, low = np.ldexp(squares.high[pairs], shift), np.ldexp(squares.low[pairs], shift)
+    for start, size in zip(starts[~told], sizes[~told], strict=True):
+        part = slice(start, start + size)
+        exact = exact_squares(points, firsts[pairs[part]], seconds[pairs[part]])
+        places = {square: place for place, square in enumerate(sorted(set(exact)))}
+        high[part], low[part] = [places[square] for square in exact], 0.0
+    order = np.lexsort((low, high, run))
+    keys = np.column_stack((run, high, low))[order]
+    return pairs[order], np.append(True, (keys[1:] != keys[:-1]).any(axis=1))
 
 
 @compiled
@@ -212,8 +243,9 @@ def _double(
             difference = a - b
             virtual = a - difference
             error = (a - (difference + virtual)) + (virtual - b)
+            equal = difference == 0.0  # asked before the scale, which makes 0 of the least differences
             difference *= finer
-            sure &= error == 0.0 and (difference == 0.0 or abs(difference) > SAFE_DIFFERENCE)
+            sure &= error == 0.0 and (equal or abs(difference) > SAFE_DIFFERENCE)
 
             square = difference * difference
             split = 134217729.0 * difference  # 2**27 + 1

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numerics.pairs.bit_identity import equal_rows
-from numerics.pairs.exact_distance import UNDERFLOW, Rows, distances, exact_squares, relative_error, within
+from numerics.pairs.exact_distance import UNDERFLOW, Rows, distances, exact_ranks, exact_squares, relative_error, within
 from numerics.pairs.harvest import Harvest, Nearest, WithinReach
 from numerics.pairs.points import PointSet, point_set
 from numerics.pairs.product import search_products
@@ -36,7 +36,7 @@ SEED_SHARE, PROBE_SHARE = 0.01, 0.02  # of the cost of the product method, spent
 
 @dataclass(frozen=True, slots=True, order=True)
 class Pair:
-    """Two rows and their distance; pairs sort by (distance, first, second).
+    """Two rows and their distance; pairs sort by (reported distance, first, second).
 
     Attributes:
         distance: absolute L2 of the stored values, within 2**-51 relative (rounded to nearest where denormal;
@@ -51,7 +51,9 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClosePairs(Sequence[Pair]):
-    """Pairs in increasing order of (distance, first, second): a sequence of `Pair`, held as columns.
+    """Pairs in increasing order of (exact distance, first, second): a sequence of `Pair`, held as columns.
+
+    Two reported distances may be equal where the exact ones are not, or a last bit out of order.
 
     Attributes:
         distance: shape (pairs,), float64, absolute L2.
@@ -144,8 +146,8 @@ def pairs_within(points: Any, *, threshold: float, distinct: bool = False, metho
         method: as for `closest_pair`.
 
     Returns:
-        All pairs, closest first. Their number can be N(N-1)/2, and memory grows with it: 24 bytes a pair, and more
-        while they are sorted.
+        All pairs, by exact distance, then (first, second). Their number can be N(N-1)/2, and memory grows with it:
+        24 bytes a pair, and more while they are sorted.
 
     Raises:
         InvalidInput: points, threshold or method are not as above.
@@ -168,17 +170,18 @@ def pairs_within(points: Any, *, threshold: float, distinct: bool = False, metho
     checked = point_set(points)
     equal = equal_rows(checked)
     groups = () if distinct else equal.groups
-    found = [np.array(group)[np.column_stack(np.triu_indices(len(group), 1))] for group in groups]
+    reach = WithinReach(checked.scaled(threshold) * (1 + 4 * relative_error(checked.values.shape[1])) + 4 * UNDERFLOW)
     if threshold > 0:
-        error = relative_error(checked.values.shape[1])
-        reach = WithinReach(checked.scaled(threshold) * (1 + 4 * error) + 4 * UNDERFLOW)
         _search(checked, equal.representatives, reach, method)
-        firsts, seconds = reach.pairs()
-        near = within(checked, firsts, seconds, threshold)
-        found.append(_all_members(groups, firsts[near], seconds[near]))
-    pairs = np.concatenate(found) if found else np.empty((0, 2), dtype=np.int64)
-    length = distances(checked, pairs[:, 0], pairs[:, 1])
-    order = np.lexsort((pairs[:, 1], pairs[:, 0], length))
+    firsts, seconds = reach.pairs()
+    near = within(checked, firsts, seconds, threshold)
+    firsts, seconds = firsts[near], seconds[near]
+    length, rank = distances(checked, firsts, seconds), exact_ranks(checked, firsts, seconds)
+    same = [np.array(group)[np.column_stack(np.triu_indices(len(group), 1))] for group in groups]
+    pairs, places = _all_members(groups, firsts, seconds)
+    zeros = np.zeros(sum(map(len, same)))
+    pairs, length = np.concatenate((*same, pairs)), np.concatenate((zeros, length[places]))
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], np.concatenate((zeros - 1, rank[places]))))
     return ClosePairs(length[order], pairs[order, 0], pairs[order, 1])
 
 
@@ -224,16 +227,18 @@ def _closest_members(
     return np.array([pair[1:] for pair in ranked[:count]], dtype=np.int64).reshape(-1, 2)
 
 
-def _all_members(groups: tuple[tuple[int, ...], ...], firsts: Rows, seconds: Rows) -> NDArray[np.int64]:
-    """All pairs of rows of the classes whose representatives are paired."""
+def _all_members(groups: tuple[tuple[int, ...], ...], firsts: Rows, seconds: Rows) -> tuple[NDArray[np.int64], Rows]:
+    """All pairs of rows of the classes whose representatives are paired, and the place of each of these pairs."""
     members = {group[0]: np.array(group) for group in groups}
     leaders = np.array(list(members), dtype=np.int64)
     repeated = np.isin(firsts, leaders) | np.isin(seconds, leaders)
-    found = [np.column_stack((firsts[~repeated], seconds[~repeated]))]
-    for first, second in zip(firsts[repeated].tolist(), seconds[repeated].tolist(), strict=True):
+    found, places = [np.column_stack((firsts, seconds))[~repeated]], [np.flatnonzero(~repeated)]
+    for place in np.flatnonzero(repeated):
+        first, second = int(firsts[place]), int(seconds[place])
         left, right = np.meshgrid(members.get(first, np.array([first])), members.get(second, np.array([second])))
         found.append(np.sort(np.column_stack((left.ravel(), right.ravel())), axis=1))
-    return np.concatenate(found)
+        places.append(np.full(left.size, place))
+    return np.concatenate(found), np.concatenate(places)
 
 
 def _check_method(method: str) -> None:

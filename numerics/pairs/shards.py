@@ -108,9 +108,9 @@ def pairs_within_in_shards(points: Any, *, threshold: float, pieces: int, worker
     halos = (cut.with_halo(number, threshold) for number in range(pieces))
     shards = (Shard(rows, threshold=threshold) for rows in halos if len(rows) > 1)
     first, second = _once((_none(), *workers.results(points, shards)))
-    length = distances(cut.points, first, second)
-    order = np.lexsort((second, first, length))
-    return ClosePairs(length[order], first[order], second[order])
+    order = exact_order(cut.points, first, second)
+    first, second = first[order], second[order]
+    return ClosePairs(distances(cut.points, first, second), first, second)
 
 
 class Here:

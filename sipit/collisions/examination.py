@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from numerics.pairs.points import norm
-from numerics.pairs.search import Pair
 from proofs.errors import InvalidInput
 from proofs.verdict import Verdict
 from sipit.cache import alone_in, cache_folder, can_write, measured_with
@@ -52,7 +51,8 @@ class Examined:
     Attributes:
         noise: the largest relative L2 error of a stored state, on a sample of the prompts.
         hits: every pair that was run again: first those not known to collide, then those known to, up to a limit.
-        unexamined: hits not known to collide that were not run again because of the limit.
+        unexamined: how many pairs of prompts that are hits and not known to collide were not run again because of the
+            limit, those of bit-identical states among them.
     """
 
     findings: LayerFindings
@@ -153,11 +153,11 @@ def examine(
     noise = measured_noise(alone, prompts, states, layer=layer, seed=seed)
     chosen = 2 * SAFETY * noise * median_norm(states) if threshold is None else threshold
     findings = search_layer(states, prompts, known, layer=layer, threshold=chosen, seed=seed, search=search)
-    unknown = [*(Pair(0.0, *pair) for pair in findings.identical_outside), *findings.below]
-    pairs = [(pair.first, pair.second) for pair in unknown[:listed]]
+    unknown = findings.hits(listed)
+    pairs = [(pair.first, pair.second) for pair in unknown]
     pairs += known.listed(listed - len(pairs))
     hits = tuple(_hit(alone, prompts, states, pair, families, layer, chosen, threshold is None) for pair in pairs)
-    return Examined(findings, noise, hits, len(unknown[listed:]))
+    return Examined(findings, noise, hits, findings.below_outside - len(unknown))
 
 
 def measured_noise(alone: StandAlone, prompts: Prefixes, states: Any, *, layer: int, seed: int) -> float:

@@ -6,6 +6,7 @@ Pairs that are known to collide over the reals are set apart: what rounding make
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from numerics.pairs.bit_identity import bit_identical
 from numerics.pairs.lipschitz import CoLipschitz, co_lipschitz
 from numerics.pairs.points import norm
 from numerics.pairs.search import ClosePairs, Pair, closest_pairs, pairs_within
+from sipit.collisions.equal_states import EqualStates
 from sipit.collisions.known import KnownCollisions
 from sipit.prompts.windows import Prefixes
 
@@ -61,19 +63,21 @@ class AtLength:
 class LayerFindings:
     """Close pairs among the states of one layer; distances are absolute L2 of the stored states.
 
-    In `below`, `closest` and `outside` only the first of bit-identical states takes part.
+    In `below`, `closest` and `outside` only the first of bit-identical states takes part, or, where it is known to
+    collide with its partner, the first that is not.
 
     Attributes:
         layer: after this block.
         threshold: absolute L2; pairs at or below it are hits.
         known: which prompts collide over the reals.
         bit_identical: groups of prompts with equal states.
-        identical_outside: pairs with bit-identical states that are not known to collide: one for every further class.
-        below: pairs of different states at most `threshold` apart and not known to collide: the hits to explain.
+        equal: the same with what is known of them.
+        below: pairs of different states at most `threshold` apart and not known to collide.
         below_threshold: how many pairs of prompts are at most `threshold` apart, for whatever reason.
+        below_outside: how many of these are not known to collide: the hits to explain.
         closest: the closest pairs of different states.
         outside: the closest pairs of different states that are not known to collide.
-        relative_minimum: the distance of the first of these over the larger norm of the pair.
+        relative_minimum: the least distance outside over the larger norm of its pair; None where there are none.
         median_norm: of the states.
         by_length: least distances by prompt length.
         co_lipschitz: least ratios of state distance to prompt distance, over all prompts.
@@ -84,12 +88,13 @@ class LayerFindings:
     threshold: float
     known: KnownCollisions
     bit_identical: tuple[tuple[int, ...], ...]
-    identical_outside: tuple[tuple[int, int], ...]
+    equal: EqualStates
     below: tuple[Pair, ...]
     below_threshold: int
+    below_outside: int
     closest: tuple[Pair, ...]
     outside: tuple[Pair, ...]
-    relative_minimum: float
+    relative_minimum: float | None
     median_norm: float
     by_length: tuple[AtLength, ...]
     co_lipschitz: CoLipschitz
@@ -103,9 +108,13 @@ class LayerFindings:
     @property
     def minimum_outside(self) -> float | None:
         """The least distance between two prompts that are not known to collide; None where there are none."""
-        if self.identical_outside:
+        if self.equal.identical:
             return 0.0
         return self.outside[0].distance if self.outside else None
+
+    def hits(self, most: int) -> list[Pair]:
+        """At most so many of the pairs of prompts to explain."""
+        return list(self.equal.listed(self.below, most))
 
     def to_json(self, numbers: NDArray[np.int64]) -> dict[str, Any]:
         """This layer in the record of `collide`; `numbers` names the prompts."""
@@ -132,8 +141,8 @@ class LayerFindings:
             "outside": {
                 "minimum_distance": margin,
                 **named(self.outside),
-                "bit_identical": len(self.identical_outside),
-                "below_threshold": len(self.below) + len(self.identical_outside),
+                "bit_identical": self.equal.identical,
+                "below_threshold": self.below_outside,
                 "co_lipschitz": _ratios(self.co_lipschitz_outside),
             },
             "relative_minimum": self.relative_minimum,
@@ -176,7 +185,7 @@ def search_layer(
         InvalidInput: states that cannot be searched, or a threshold that is negative or not finite.
     """
     groups = bit_identical(states)
-    family, identical = identical_outside(groups, known)
+    equal = EqualStates.of(groups, known)
     sizes = np.ones(len(prompts), dtype=np.int64)
     for group in groups:
         sizes[group[0]] = len(group)
@@ -184,9 +193,9 @@ def search_layer(
     below = search.pairs_within(states, threshold=threshold)
     leaders = np.flatnonzero(known.first == np.arange(len(prompts)))
     different = np.setdiff1d(np.arange(len(prompts)), [member for group in groups for member in group[1:]])
-    near = _neighbourhood(search, states, family, leaders, different, count)
+    near = _neighbourhood(search, states, equal.family, leaders, different, count)
     closest = near[:count] if len(near) >= count else search.closest_pairs(states, count=count)
-    outside = _apart(near, family)[:count]
+    outside = tuple(islice(equal.apart(near), count))
     close = [(pair.first, pair.second) for pair in (*closest, *outside)]
     places = np.searchsorted(leaders, known.first)  # where each prompt's leader stands among the leaders
     led = [(int(places[first]), int(places[second])) for first, second in close if places[first] != places[second]]
@@ -195,12 +204,13 @@ def search_layer(
         threshold=threshold,
         known=known,
         bit_identical=groups,
-        identical_outside=tuple(identical),
-        below=_apart(below, family),
+        equal=equal,
+        below=tuple(equal.apart(below)),
         below_threshold=int((sizes[below.first] * sizes[below.second]).sum() + (sizes * (sizes - 1) // 2).sum()),
+        below_outside=equal.identical + equal.count(below.first, below.second),
         closest=tuple(closest),
         outside=outside,
-        relative_minimum=0.0 if identical or not outside else outside[0].distance / _larger_norm(states, outside[0]),
+        relative_minimum=_relative(states, equal, outside),
         median_norm=median_norm(states),
         by_length=_by_length(states, prompts, leaders),
         co_lipschitz=co_lipschitz(states, _TokenIds(prompts), seed=seed, close=close),
@@ -210,28 +220,6 @@ def search_layer(
             else CoLipschitz(math.inf, math.inf, True, 0)
         ),
     )
-
-
-def identical_outside(
-    groups: Sequence[tuple[int, ...]], known: KnownCollisions
-) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
-    """By prompt the number of its class, and pairs of bit-identical prompts that are not known to collide.
-
-    Prompts of one class are known to collide. The first of a group speaks for all of it: where they are of several
-    classes, it gets a number of its own, and there is one pair for every further class.
-    """
-    family = known.first.copy()
-    identical: list[tuple[int, int]] = []
-    for number, group in enumerate(groups):
-        others = {int(known.first[member]): member for member in reversed(group)}
-        if len(others) > 1:  # rounding made one of states that may differ: such a group belongs to no class
-            family[group[0]] = -1 - number
-            identical += [(group[0], member) for member in sorted(others.values())[1:]]
-    return family, identical
-
-
-def _apart(pairs: Sequence[Pair], family: NDArray[np.int64]) -> tuple[Pair, ...]:
-    return tuple(pair for pair in pairs if family[pair.first] != family[pair.second])
 
 
 def _neighbourhood(
@@ -256,7 +244,8 @@ def _neighbourhood(
     if len(known) < count:  # few classes: other members than their leaders make the closest pairs
         some = different[_some_of_each(family[different], count)]
         pairs = len(some) * (len(some) - 1) // 2
-        known = _apart(closest_pairs(states[some], count=pairs), family[some])[:count] if pairs else ()
+        every: Sequence[Pair] = closest_pairs(states[some], count=pairs) if pairs else ()
+        known = [one for one in every if family[some[one.first]] != family[some[one.second]]][:count]
     return search.pairs_within(states, threshold=known[-1].distance * (1 + 2.0**-48)) if known else ()
 
 
@@ -289,6 +278,12 @@ def zero_hits_bound(prompts: int, *, confidence: float = 0.95) -> float:
 
 def _rows(states: Any, rows: NDArray[np.int64]) -> Any:
     return states if len(rows) == len(states) else states[rows]
+
+
+def _relative(states: Any, equal: EqualStates, outside: Sequence[Pair]) -> float | None:
+    if equal.identical:
+        return 0.0
+    return outside[0].distance / _larger_norm(states, outside[0]) if outside else None
 
 
 def _larger_norm(states: Any, pair: Pair) -> float:

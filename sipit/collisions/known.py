@@ -7,8 +7,9 @@ same, so a search by distances neither finds these pairs reliably nor may it cou
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice, zip_longest
 from math import comb
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,11 @@ from sipit.collisions.causes import Cause, window_reach
 from sipit.models import LanguageModel
 from sipit.prompts.windows import Prefixes
 
+Item = TypeVar("Item")
+
 SHOWN = (2, 3)  # tokens of the prompts at which families are shown
 PERMUTED = ((1, 2, 3), (2, 1, 3))
+TRIED = 4  # tokens that are tried at layer 0, each in a prompt of so many of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +175,12 @@ def _reach(model: LanguageModel, layer: int) -> tuple[int | None, bool]:
 
 
 def _same_everywhere(model: LanguageModel) -> bool:
-    """Whether the input of the first block is the same for a token at every position."""
-    import torch
-
+    """Whether the input of the first block is the same for each of some ordinary tokens wherever it stands."""
     from sipit.models.network import Network
 
-    run = Network(model, 0).run(torch.zeros(1, 4, dtype=torch.long, device=model.device))[0]
-    return bool((run == run[0]).all())
+    network = Network(model, 0)
+    runs = (network.run(token.expand(1, TRIED))[0] for token in model.ordinary_ids(TRIED)[0])
+    return all(bool((run == run[0]).all()) for run in runs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,15 +210,13 @@ class KnownCollisions:
 
     def listed(self, most: int) -> Iterator[tuple[int, int]]:
         """At most so many of the pairs: one group after the other in turn, so that every group is seen early."""
-        turns = [combinations(group, 2) for group in self.groups]
-        while turns and most > 0:
-            for turn in turns[:most]:
-                pair = next(turn, None)
-                if pair is None:
-                    turns = [other for other in turns if other is not turn]
-                else:
-                    most -= 1
-                    yield pair
+        return in_turn((combinations(group, 2) for group in self.groups), most)
+
+
+def in_turn(turns: Iterable[Iterable[Item]], most: int) -> Iterator[Item]:
+    """At most so many of what there is to take, one of each in turn; none is None."""
+    rounds = zip_longest(*islice(turns, most))
+    return islice((one for each in rounds for one in each if one is not None), most)
 
 
 def known_collisions(prompts: Prefixes, token_classes: NDArray[np.int64], families: Families) -> KnownCollisions:

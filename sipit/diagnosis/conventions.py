@@ -230,7 +230,7 @@ class Diagnostician:
     @property
     def _absolute(self) -> bool:
         """Whether position ids make a difference beyond rounding."""
-        ids = self.model.first_ids(8, 1)
+        ids = self.model.ordinary_ids(8)
         plain, moved = (self._sites.network(Site(self.model.layers), shift=shift).run(ids) for shift in (0, 3))
         return bool(direction_distance(moved.double(), plain.double()).max() > _ENOUGH)
 

@@ -293,7 +293,7 @@ class Inverter:
         layers = network.observation.layers if isinstance(network, ObservedNetwork) else (network.layer,)
         if any(layer != 0 for layer in layers) or not layers:
             return True
-        ids = self.network.model.first_ids(_TRIED)
+        ids = self.network.model.ordinary_ids(_TRIED)
         rows, turned = (self.network.anew().run(order)[0].double() for order in (ids, ids.flip(1)))
         return bool((relative_distance(rows, turned.flip(0), damped=False) > self.tolerance.value).any())
 

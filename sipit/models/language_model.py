@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from numerics.dtypes import name_of
+from numerics.graphs.windows import ORDINARY
 from numerics.networks.products import rounded_unit
 from numerics.pairs.row_classes import row_classes
 from proofs.errors import InvalidInput
@@ -91,9 +92,12 @@ class LanguageModel:
         """Which lengths of a prompt change the states of all its positions."""
         return self.decoder.lengths
 
-    def first_ids(self, count: int, start: int = 0) -> torch.Tensor:
-        """Ids `start`, `start` + 1, … of one short prompt, shape (1, count): what a model is tried on."""
-        return torch.arange(start, start + count, device=self.device)[None] % self.vocabulary_size
+    def ordinary_ids(self, count: int) -> torch.Tensor:
+        """Ids of one short prompt of different tokens, shape (1, count): what a model is tried on.
+
+        The first ones of a vocabulary are left out: padding may have a row of zeros, or the same place everywhere.
+        """
+        return torch.arange(ORDINARY, ORDINARY + count, device=self.device)[None] % self.vocabulary_size
 
     def warnings(self, lengths: Iterable[int]) -> list[str]:
         """What has to be known of results for prompts of these lengths."""

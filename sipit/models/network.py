@@ -68,7 +68,7 @@ class Network:
 
     @property
     def _short_prompt(self) -> torch.Tensor:
-        return self.model.first_ids(min(_TRIED, self.model.limit or _TRIED))
+        return self.model.ordinary_ids(min(_TRIED, self.model.limit or _TRIED))
 
     @property
     def depth(self) -> int:

@@ -22,7 +22,7 @@ PERTURBED = 4  # runs of a prompt, each with other perturbations
 def unit_within(network: Network) -> float:
     """The rounding unit of the least exact type in which a run makes numbers."""
     model = network.model
-    ids = model.first_ids(min(TRIED, model.limit or TRIED))
+    ids = model.ordinary_ids(min(TRIED, model.limit or TRIED))
     with _TypesSeen(ids) as seen:
         network.anew().run(ids)
     return rounding_unit(*seen.types, device=model.device)

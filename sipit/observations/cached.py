@@ -47,7 +47,7 @@ def cached_heads(model: LanguageModel, layer: int) -> tuple[torch.Tensor, torch.
     """Keys and values (1, H, T, D) that block `layer` + 1 caches for a short prompt, or why there are none."""
     if model.abilities.memory is None:
         return model.abilities.refused["memory"]
-    ids = model.first_ids(_LENGTH)
+    ids = model.ordinary_ids(_LENGTH)
     inside, own = list[bool](), list[bool]()
     block = model.decoder.blocks[layer]
     hooks = [

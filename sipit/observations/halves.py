@@ -109,7 +109,7 @@ def _mixes(half: _Seen, run: _Run, moved: _Run) -> bool:
 def _watched(model: LanguageModel, layer: int, *, move_first: bool = False) -> _Run:
     """A run of a short prompt up to a block; with `move_first` the state of the first token that enters it is moved."""
     block, stream = model.decoder.blocks[layer - 1], model.decoder.chain.stream
-    ids = model.first_ids(_LENGTH)
+    ids = model.ordinary_ids(_LENGTH)
     width, entered, left = model.width, list[torch.Tensor](), list[torch.Tensor]()
     calls: list[tuple[nn.Module, bool, torch.Tensor]] = []
 

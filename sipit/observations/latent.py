@@ -89,7 +89,7 @@ def watched_modules(
     block = model.decoder.blocks[layer]
     handles = [part.register_forward_hook(note) for part in block.modules() if part is not block]
     handles.append(block.register_forward_hook(leave))
-    ids = model.first_ids(_LENGTH)
+    ids = model.ordinary_ids(_LENGTH)
     with hooked(handles), torch.inference_mode():
         try:
             model.decoder.body(input_ids=ids, **model.abilities.arguments(memory=empty_memory(model)))

@@ -35,7 +35,7 @@ class ObservedNetwork(Network):
     @cached_property
     def width(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride] - known once one prompt has been run
         """Numbers of a token."""
-        return self.anew().run(self.model.first_ids(_LENGTH)).shape[-1]
+        return self.anew().run(self.model.ordinary_ids(_LENGTH)).shape[-1]
 
     @property
     def place(self) -> str:

@@ -68,7 +68,7 @@ def norms_of_input(model: LanguageModel) -> list[list[Any]]:
         handles.append(block.register_forward_pre_hook(enter(index), with_kwargs=True))
         handles += [part.register_forward_hook(look(index), with_kwargs=True) for part in block.modules()
                     if part is not block]  # fmt: skip
-    ids = model.first_ids(_LENGTH)
+    ids = model.ordinary_ids(_LENGTH)
     with hooked(handles), torch.inference_mode():
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
     return [[module for module, _ in norms] for norms in found]

@@ -198,5 +198,5 @@ def _left(model: LanguageModel, layer: int, answer: Callable[[_Seen, _Call], Any
         torch.inference_mode(),
         suppress(Reached),
     ):
-        model.decoder.body(input_ids=model.first_ids(_LENGTH), **model.abilities.arguments())
+        model.decoder.body(input_ids=model.ordinary_ids(_LENGTH), **model.abilities.arguments())
     return handed[0]

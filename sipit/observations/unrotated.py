@@ -54,7 +54,7 @@ def find_unrotated(model: LanguageModel, layer: int) -> Unrotated:
     if same:
         raise Unsupported(f"Expected keys that {model.name} turns, but it does not; observe keys, which are the same.")
     alone = None
-    ids = model.first_ids(_LENGTH, 1)
+    ids = model.ordinary_ids(_LENGTH)
     with Refusals():
         alone = _alone(model, layer, Network(model, layer).run(ids), ids)
     if found is None or alone is None or not agree(alone, found, model.dtype):
@@ -76,7 +76,7 @@ def _tried(model: LanguageModel, layer: int) -> tuple[Unrotated, torch.Tensor | 
     if isinstance(stored, str):
         raise no_cache(model, layer, "keys", stored)
     block = model.decoder.blocks[layer]
-    ids = model.first_ids(_LENGTH, 1)
+    ids = model.ordinary_ids(_LENGTH)
     reader = Unrotated(layer, "keys", block, _told_first(model, block))
     turned = found = None
     with Refusals():
@@ -98,7 +98,7 @@ def _told_first(model: LanguageModel, block: nn.Module) -> dict[str, tuple[torch
             if table and all(part.ndim >= -axis and part.shape[axis] == _LENGTH for part in parts):
                 told[name] = tuple(part.narrow(axis, 0, 1) for part in parts)
 
-    ids = model.first_ids(_LENGTH)
+    ids = model.ordinary_ids(_LENGTH)
     with hooked([block.register_forward_pre_hook(look, with_kwargs=True)]), torch.inference_mode():
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
     return told

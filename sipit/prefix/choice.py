@@ -38,7 +38,7 @@ def _beyond_the_trial(network: Network) -> Tried:
     """What is known once a full row stood behind the trial prompt, and the lowest positions as far behind theirs."""
     prefix, model = PackedPrefix(network.anew(), Tried(position=_LENGTH - 1)), network.model
     with whole_length(2 * _LENGTH):
-        prefix.extend(0, model.first_ids(_LENGTH, 1)[:1])
+        prefix.extend(0, model.ordinary_ids(_LENGTH)[:1])
         prefix.keep(0)
         full = min(ROW, room_behind(model, _LENGTH - 1))
         tokens = torch.arange(full, device=model.device)
@@ -71,7 +71,7 @@ def _agrees(network: Network, opener: PrefixOpener) -> bool:
     """
     model = network.model
     trial = network.anew()  # its runs are set-up, not work of an inversion
-    prompt = model.first_ids(_LENGTH, 1)[0]
+    prompt = model.ordinary_ids(_LENGTH)[0]
     plain, shared = RecomputedPrefix(trial), opener(trial)
     with Refusals(), whole_length(2 * _LENGTH):  # of one network, whatever its parts
         return all(agree(a, b, model.dtype) for a, b in _pairs(plain, shared, prompt)) and (

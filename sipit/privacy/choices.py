@@ -62,7 +62,7 @@ def chooses(model: LanguageModel) -> bool:
     """Whether a model chooses by the largest of numbers anywhere, as the routers of mixtures do."""
     watched = _Watched()
     with Refusals(), torch.inference_mode(), watched:
-        model.decoder.body(input_ids=model.first_ids(_LENGTH), **model.abilities.arguments())
+        model.decoder.body(input_ids=model.ordinary_ids(_LENGTH), **model.abilities.arguments())
     return bool(watched.seen)
 
 

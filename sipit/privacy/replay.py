@@ -100,4 +100,4 @@ def replayed(
 def _run_once(model: LanguageModel) -> None:
     """Runs a short prompt, for some classes bring a table to the type of the states only then, and keep it so."""
     with torch.no_grad(), Refusals():
-        model.decoder.body(input_ids=model.first_ids(1), **model.abilities.arguments())
+        model.decoder.body(input_ids=model.ordinary_ids(1), **model.abilities.arguments())

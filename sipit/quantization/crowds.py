@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from numerics import bit_identical, closest_pairs
-from sipit.collisions.findings import identical_outside, median_norm
+from sipit.collisions.equal_states import EqualStates
+from sipit.collisions.findings import median_norm
 from sipit.collisions.known import Families, families_at, known_collisions
 from sipit.models import LanguageModel
 from sipit.models.layers import reading
@@ -50,26 +52,22 @@ class Crowd:
         known = known_collisions(prompts, self.token_classes, self.families[layer])
         scale = median_norm(states)
         threshold = 2 * noise * scale
-        family, identical = identical_outside(bit_identical(states), known)
-        near = list(closest_pairs(states, count=LISTED, distinct=True))
-        outside = [pair for pair in near if family[pair.first] != family[pair.second]]
-        within = sum(pair.distance <= threshold for pair in outside)
-        least: float | None = None
-        closest: tuple[int, int] | None = None
-        if identical:
-            least, closest = 0.0, identical[0]
-        elif outside:
-            least, closest = outside[0].distance, (outside[0].first, outside[0].second)
+        equal = EqualStates.of(bit_identical(states), known)
+        near = closest_pairs(states, count=LISTED, distinct=True)
+        within = near.distance <= threshold
+        closest = next(chain(equal.listed((), 1), equal.apart(near)), None)
+        least = None if closest is None else closest.distance
         return {
             "states": len(prompts),
-            "collisions": len(identical),
-            "below_noise": within + len(identical),
+            "collisions": equal.identical,
+            "below_noise": equal.identical + equal.count(near.first[within], near.second[within]),
             # More may follow the last pair looked at.
-            "below_noise_at_least": len(near) == LISTED and near[-1].distance <= threshold,
+            "below_noise_at_least": len(near) == LISTED and bool(within[-1]),
             "threshold": threshold,
             "minimum_distance": least,
             "minimum_over_median_norm": None if least is None else least / scale,
-            "closest": closest and [model.decode(prompts.token_ids(prompt)) for prompt in closest],
+            "closest": closest
+            and [model.decode(prompts.token_ids(prompt)) for prompt in (closest.first, closest.second)],
         }
 
     def states(self, formatted: Formatted) -> dict[int, Floats]:

@@ -13,6 +13,7 @@ from numerics.pairs.exact_distance import (
     doubled_squares,
     exact_order,
     exact_square,
+    exact_squares,
     relative_error,
     rounded_root,
     scaled_distances,
@@ -80,6 +81,23 @@ def test_pairs_that_first_differ_far_below_are_put_in_order(size, steps):
     points = np.array(rows)
     checked, firsts = point_set(points), np.arange(0, len(rows), 2)
     exact = [squares(points)[first, first + 1] for first in firsts.tolist()]
+    assert exact_order(checked, firsts, firsts + 1).tolist() == sorted(range(len(exact)), key=exact.__getitem__)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(1, 127), st.integers(0, 3), st.integers(1, 127)), min_size=2, max_size=5))
+def test_no_difference_is_too_small_to_count(differences):
+    """Each pair lies about 1 apart, and by so many of the least floats in one coordinate."""
+    rows = []
+    for first, least, second in differences:
+        rows += [
+            [first / 128, least * math.ulp(0.0), second / 128],
+            [-first / 128, 0.0, -second / 128],
+        ]
+    points = np.array(rows)
+    checked, firsts = point_set(points), np.arange(0, len(rows), 2)
+    exact = [squares(points)[first, first + 1] for first in firsts.tolist()]
+    assert exact_squares(checked, firsts, firsts + 1) == exact
     assert exact_order(checked, firsts, firsts + 1).tolist() == sorted(range(len(exact)), key=exact.__getitem__)
 
 

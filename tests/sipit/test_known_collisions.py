@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from transformers import Llama4TextConfig
+from transformers import Llama4TextConfig, RobertaConfig, RobertaForCausalLM
 
 import sipit
 from sipit.collisions.causes import Cause
@@ -68,6 +68,21 @@ def test_equal_keys_mean_equal_states_and_different_keys_different_ones(name, la
     # What ALiBi makes of powers of one word at layer 1 is not read off the graph.
     if (name, layer) != ("bloom", 1):
         assert distances[~same].min() > 1e-5
+
+
+@pytest.mark.parametrize("padding", [0, 1, 5])
+def test_a_token_that_has_one_place_everywhere_says_nothing_of_others(padding):
+    """Padding of RoBERTa: every other token has a place, so that no run of one collides at layer 0."""
+    shape = {"vocab_size": 32, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = RobertaConfig(
+        **shape, intermediate_size=16, max_position_embeddings=64, is_decoder=True, pad_token_id=padding
+    )
+    torch.manual_seed(0)
+    model = language_model(RobertaForCausalLM(config).eval().requires_grad_(False))
+    runs = [(token,) * length for token in range(6) for length in (1, 2, 4)]
+    known = known_collisions(prompts_of(runs), model.token_classes.numpy(), families_at(model, 0))
+    states = torch.stack([rows[-1] for rows in sipit.capture(model, [list(ids) for ids in runs], layer=0)])
+    assert all(torch.equal(states[a], states[b]) for a, b in known.listed(100))
 
 
 FAMILIES = (

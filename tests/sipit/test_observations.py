@@ -15,12 +15,22 @@ from sipit.inversion.outcome import Outcome
 from sipit.inversion.policies.sketched import is_wide
 from sipit.models.hooks import hooked
 from sipit.models.tiny import drawn_module
+from sipit.observations.halves import halves_of
 from sipit.observations.network import observed_network
 from sipit.observations.observation import KINDS, Observation, Where
 from sipit.observations.sites import heads_of
 from sipit.observations.top import leading, packed, unpacked
 from sipit.states.files import States
-from tests.sipit.cases import ALL_FAMILIES, EACH_KIND, assert_recovers, language_model, random_prompts, rest_slow, tiny
+from tests.sipit.cases import (
+    ALL_FAMILIES,
+    EACH_KIND,
+    altered,
+    assert_recovers,
+    language_model,
+    random_prompts,
+    rest_slow,
+    tiny,
+)
 
 BLOCKS = 4
 SITES = tuple(KINDS)
@@ -156,6 +166,12 @@ def test_halves_of_a_block_add_up_to_it(family):
             torch.testing.assert_close(sum(halves), left[number])
             if "mid" in seen:
                 torch.testing.assert_close(seen["mid"][number], halves[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", ["llama", "falcon"])  # one half behind the other, and side by side
+def test_halves_are_found_though_the_row_of_padding_is_zero(family):
+    model = altered(family, lambda module: module.get_input_embeddings().weight[0].zero_())
+    assert set(halves_of(model, 1)) == set(halves_of(tiny(family), 1)) != set()
 
 
 # By name, in a family whose names are known: what hooks on the library's modules show.

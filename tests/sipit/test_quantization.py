@@ -278,6 +278,17 @@ def test_pairs_within_noise_are_counted_and_said_to_be_more_where_more_may_follo
     assert found["minimum_distance"] in (None, pytest.approx(9e-4))
 
 
+def test_prompts_with_one_state_are_counted_as_pairs(repeating):
+    """Six pairs, of which one collides whatever the weights: what is named as closest is not that."""
+    model, families = repeating
+    corpus = whole_prompts("given", [[5], [7], [5, 5], [8, 9]], independent=True)
+    crowd = crowds.Crowd(corpus, {1: families}, model.before.token_classes.cpu().numpy())
+    found = crowd.searched(model, 1, np.ones((4, 2)), noise=1e-9)
+    assert found["collisions"] == found["below_noise"] == 5 and found["minimum_distance"] == 0
+    near = crowd.searched(model, 1, np.array([[1.0, 0], [1, 0], [1 + 1e-7, 0], [9, 0]]), noise=1e-9)
+    assert near["collisions"] == 1 and near["closest"] == [model.model.decode([5]), model.model.decode([7])]
+
+
 def test_a_layer_a_prompt_or_a_format_that_is_named_twice_is_looked_at_once():
     """As on the command line."""
     study = Study.open(tiny("llama"), [[5, 6], [5, 6], [8, 9], [6, 7]], layers=[2, 1, 2], extent=SMALL)

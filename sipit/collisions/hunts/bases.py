@@ -13,9 +13,9 @@ FULL = "no token fits behind the closest prompts, which are as long as the model
 
 def closest_prompts(examined: Examined, *, count: int = BASES) -> list[int]:
     """The first `count` prompts of the closest pairs that are not known to collide, closest first."""
-    pairs = [*examined.findings.identical_outside]
-    pairs += [(pair.first, pair.second) for pair in examined.findings.outside]
-    return list(dict.fromkeys(prompt for pair in pairs for prompt in pair))[:count]
+    findings = examined.findings
+    pairs = [*findings.equal.listed((), count**2), *findings.outside]
+    return list(dict.fromkeys(prompt for pair in pairs for prompt in (pair.first, pair.second)))[:count]
 
 
 def has_room(model: LanguageModel, length: int) -> bool:

@@ -221,7 +221,7 @@ def _outside(model: LanguageModel, module: Any, *, entering: bool) -> Place | No
         with suppress(StopIteration):
             taken.append(first_tensor(arguments if entering else output).clone())  # some go on in place
 
-    ids = model.first_ids(_LENGTH)
+    ids = model.ordinary_ids(_LENGTH)
     with torch.inference_mode(), hooked([module.register_forward_hook(keep)]), Refusals():
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
     if len(taken) != 1:
@@ -253,7 +253,7 @@ def _half(model: LanguageModel, module: Any) -> Place | None:
 def _returns(model: LanguageModel, module: Any, reader: Reader) -> bool:
     """Whether a module returns what a reader takes, once in a run, tried on a short prompt."""
     returned, taken = list[torch.Tensor](), list[torch.Tensor]()
-    ids = model.first_ids(_LENGTH)
+    ids = model.ordinary_ids(_LENGTH)
     with (
         torch.inference_mode(),
         AtModule(model, module, reader.depth).reading(returned.append),
