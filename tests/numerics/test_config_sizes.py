@@ -3,8 +3,10 @@
 import json
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -127,9 +129,9 @@ def test_a_number_in_a_gguf_file_is_looked_at_first(tmp_path):
 
 
 def test_what_a_class_has_by_itself_is_no_such_size():
-    for family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        data = {}
-        with suppress(ValueError, TypeError, AttributeError):  # some need to be told their parts
+    for family in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)[::8]:
+        data: dict[str, Any] = {}
+        with suppress(StrictDataclassError, ValueError, TypeError, AttributeError):  # some need to be told their parts
             data = AutoConfig.for_model(family).to_dict()
         expect_sizes(data)
 
