@@ -6,6 +6,7 @@ A record is written whole or not at all, and read back without running anything 
 import json
 import math
 import os
+import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,14 @@ from typing import Any, Protocol, runtime_checkable
 
 from proofs.arguments import number, path_of
 from proofs.errors import InvalidInput
-from proofs.files import whole_file
+from proofs.files import beginning, whole_file
 from proofs.showing import Shown
 from proofs.verdict import Verdict
 
 SCHEMA = "sipit/2"
 LARGEST_RECORD = 256 * 2**20  # bytes; a certificate for a deep model takes some twenty million
+_BEGINNING = 64  # bytes of a file, in which it is seen that it is a record
+_BEGINS = re.compile(rb'\s*\{\s*"schema"\s*:\s*"sipit/')
 
 
 @runtime_checkable
@@ -107,6 +110,15 @@ def read_record(path: Path) -> Record:
         InvalidInput: no such file, too large, not JSON, or not a record.
     """
     return Record.from_json(read_json(path_of("a record", path)))
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file begins as every record does, of whatever schema.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return _BEGINS.match(beginning(path, _BEGINNING)) is not None
 
 
 def read_json(path: Path) -> Any:

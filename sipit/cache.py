@@ -6,6 +6,7 @@ sector has changed is seen and counts as missing. It is no signature: whoever ca
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # In the header of a file of tensors: its seal and its note, as one entry, since several have no order.
 _SEALED = "sealed"
+_HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}  # of a lock that another process has
 
 
 def cache_folder() -> Path:
@@ -96,24 +98,33 @@ def _place(device: "torch.device | str") -> str:
 def alone_in(folder: Path) -> Generator[bool | None]:
     """Whether no other process is in a folder; as long as this one is, no other can be. Ends with the process.
 
-    None where that cannot be told: a system without such locks, or a folder that cannot be opened.
+    None where that cannot be told: a system or a disk without such locks, or a folder that cannot be opened.
     """
     try:
-        import fcntl
-
         place = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
+    except OSError:
         yield None
         return
     try:
-        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        entered = os.path.samestat(os.fstat(place), folder.stat())  # not one that was removed meanwhile
-    except OSError:
-        entered = False
-    try:
-        yield entered
+        yield _entered(folder, place)
     finally:
         os.close(place)
+
+
+def _entered(folder: Path, place: int) -> bool | None:
+    """Takes the lock of a folder that is open at `place`, as `alone_in` says."""
+    try:
+        import fcntl
+
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:  # most of them say that there are no locks here, and nothing of another process
+        return False if error.errno in _HELD else None
+    except ImportError:
+        return None
+    try:
+        return os.path.samestat(os.fstat(place), folder.stat())  # not one that was removed meanwhile
+    except OSError:
+        return False
 
 
 def can_write(folder: Path) -> bool:

@@ -9,9 +9,7 @@ meaning. Nothing is cut but what lies behind the layer asked for: every block is
 # torch has no public way to replace a parameter or a buffer by a fake one.
 
 import contextlib
-import json
-import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Literal
 
 import torch
@@ -20,18 +18,14 @@ from numerics.graphs.buffers import Buffers, buffer_values, held_buffers
 from numerics.graphs.decomposition import decompose
 from numerics.graphs.lowering import lower
 from numerics.graphs.vocabulary import guessed_vocabulary, with_read_vocabulary
+from numerics.networks.configuration import read_config
 from numerics.networks.library import asked_of_a_class, unlogged
 from numerics.networks.stream import entered, hidden_of
-from numerics.networks.text_class import new_text_model, text_blocks, text_part
-from proofs.arguments import one_of, path_of, shown, switch, whole
+from numerics.networks.text_class import new_text_model, text_blocks
+from proofs.arguments import one_of, switch, whole
 from proofs.errors import InvalidInput, Unsupported
-from proofs.files import whole_file
 from proofs.network.graph import Graph
 
-LARGEST_BYTES = 16 * 2**20  # of a config file
-LARGEST = {"vocab_size": 2**24, "hidden_size": 2**18, "num_hidden_layers": 1024}  # above any model there is
-LARGEST_COUNT = 2**14  # heads, experts
-LARGEST_SIZE = 2**24  # anything else that a tensor is as long as
 LONGEST = 2**20  # tokens of a prompt
 
 
@@ -163,94 +157,6 @@ def capture_graph(
     if len(shape) < 3 or (len(shape) == 3 and shape[0] != 1):  # of several streams a class may put the number first
         raise Unsupported(f"Expected states of shape (1, {length}, width), but got {shape}; give another class.")
     return graph
-
-
-def read_config(source: Any) -> Any:
-    """A transformers config from a path, a folder, or as it is.
-
-    Raises:
-        InvalidInput: no such file, not a JSON object, not a known decoder, or absurd sizes.
-        Unsupported: the config asks for code outside the library.
-    """
-    import transformers
-
-    if isinstance(source, transformers.PretrainedConfig):
-        return _plausible(source)
-    path = path_of("a config.json", source)
-    path = path / "config.json" if path.is_dir() else path
-    try:
-        content = whole_file(path, most=LARGEST_BYTES)
-    except OSError as error:
-        raise InvalidInput(
-            f"Expected a config.json, but {path} cannot be read: {error.strerror}; name another."
-        ) from None
-    if content is None:
-        raise InvalidInput(
-            f"Expected a config of at most {LARGEST_BYTES} bytes, but {path} is larger; keep only the configuration."
-        )
-    try:
-        data = json.loads(content.decode(), object_hook=_float_in)
-    except (ValueError, RecursionError):
-        raise InvalidInput(f"Expected a config in JSON, but {path} is not; give the config.json of a model.") from None
-    if not isinstance(data, dict) or not isinstance(data.get("model_type"), str):
-        raise InvalidInput(f"Expected a config with a model_type, but {path} has none; give a transformers config.")
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-    kind = data["model_type"]
-    if kind not in CONFIG_MAPPING:
-        if data.get("auto_map"):
-            raise Unsupported(
-                f"Expected an architecture of the library, but {kind!r} brings its own code, which is never run here; "
-                "give a model that a class of transformers loads."
-            )
-        raise InvalidInput(
-            f"Expected a known model_type, but got {kind!r}; transformers has no such class, name another."
-        )
-    for name in ("dtype", "torch_dtype"):  # the library takes whatever torch has of that name
-        told = data.get(name)
-        if isinstance(told, str) and not isinstance(getattr(torch, told, None), torch.dtype):
-            raise InvalidInput(f"Expected a number format as {name}, but got {shown(told)}; write one such as float32.")
-    if not isinstance(data.get("quantization_config", {}), dict | None):
-        got = shown(data["quantization_config"])
-        raise InvalidInput(f"Expected an object as quantization_config, but got {got}; correct it, or leave it away.")
-    with asked_of_a_class(InvalidInput, f"Expected a config that {kind!r} accepts, but it refuses", "correct it"):
-        config = CONFIG_MAPPING[kind].from_dict(data)
-    return _plausible(config)
-
-
-def _float_in(data: dict[str, Any]) -> Any:
-    """An object of JSON, or the number without a name in JSON that the library writes as one."""
-    name = data.get("__float__")
-    return float(name) if len(data) == 1 and name in ("Infinity", "-Infinity", "NaN") else data
-
-
-def _plausible(config: Any) -> Any:
-    kind, config = config.model_type, text_part(config)
-    if config is None or getattr(config, "is_encoder_decoder", False):
-        raise InvalidInput(f"Expected a decoder-only language model, but {kind!r} is none; give a causal architecture.")
-    text = config.get_text_config()
-    for name, limit in LARGEST.items():
-        size = getattr(text, name, None)
-        if isinstance(size, int) and not 1 <= size <= limit:
-            raise InvalidInput(f"Expected {name} from 1 to {limit}, but got {name}={size}; give a smaller config.")
-    for name, number in _numbers(config.to_dict()):
-        if not math.isfinite(number):
-            raise InvalidInput(f"Expected finite numbers in a config, but got {name}={number}; correct it.")
-    for name, size in text.to_dict().items():
-        limit = LARGEST_COUNT if name.endswith(("heads", "experts", "layers")) else LARGEST_SIZE
-        counts = name.startswith(("num_", "n_")) or name.endswith(("_size", "_dim", "_rank", "_heads", "_experts"))
-        if counts and isinstance(size, int) and size > limit:
-            raise InvalidInput(f"Expected {name} of at most {limit}, but got {name}={size}; give a smaller config.")
-    return config
-
-
-def _numbers(data: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """The floats of a config by name, those of its parts too; lists hold limits, which may be infinite."""
-    for name, value in data.items():
-        if isinstance(value, float):
-            yield name, value
-        elif isinstance(value, dict):
-            yield from _numbers(value)
 
 
 def build(config: Any, attention: str = "eager", *, device: str = "meta") -> torch.nn.Module:

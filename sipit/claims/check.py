@@ -87,10 +87,11 @@ def check_model(
     Raises:
         InvalidInput, Unsupported: the model is none, cannot be captured, or has weights that are not read.
     """
-    from numerics.graphs.capture import expect_computed, read_config
+    from numerics.graphs.capture import expect_computed
     from numerics.graphs.positions import position_scheme
     from numerics.graphs.small_graphs import small_graph, witness_in_small_copy
     from numerics.graphs.windows import window
+    from numerics.networks.configuration import read_config
     from numerics.networks.shrinking import small_copy
     from numerics.networks.text_class import context_of
 

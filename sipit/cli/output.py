@@ -14,7 +14,8 @@ import typer
 
 from proofs.arguments import path_of
 from proofs.errors import InvalidInput
-from proofs.evidence import Record, try_to_write, write_atomically
+from proofs.evidence import Record, is_record, try_to_write, write_atomically
+from proofs.network.tensor_file import read_header
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +26,7 @@ MISUSE = 2  # the exit statuses of commands that end without a record
 FAULT = 70  # of ours; the number that BSD gave it
 INTERRUPTED = 130
 RECORD_ENDINGS = (".json", ".md", ".html")
+_READ = (".json", ".safetensors")  # outputs that end like files which are read from folders
 _OF_A_MODEL = re.compile(
     r"(?:.*config|tokenizer.*|special_tokens_map|added_tokens|vocab|.*\.index)\.json|(?:adapter_)?model.*\.safetensors"
 )
@@ -35,7 +37,7 @@ def check_output(path: Path | None, endings: tuple[str, ...] = RECORD_ENDINGS) -
 
     Raises:
         InvalidInput: another ending, a name that no file can have, no such folder, one that takes no file, or a file
-            that is read, or belongs to a model.
+            that is read, by itself or from a folder, or belongs to a model.
     """
     if path is None:
         return
@@ -58,21 +60,37 @@ def page_of(output: Path) -> Path:
 
 
 def _named(path: Path) -> int:
-    """How many arguments of the command line name a file, or a folder that links to it; its output is among them."""
+    """How many arguments of the command line are a file, or a folder that it is read from; its output is among them."""
     given = _arguments.get()
     count = 0
     for argument in sys.argv[1:] if given is None else given:
         parts = {argument, argument.partition("=")[2], argument.removeprefix("-o")}
         with suppress(OSError, ValueError):  # no name of a file
-            count += any(os.path.samefile(path, file) for part in parts for file in _files(part))
+            count += any(_reads(part, path) for part in parts)
     return count
 
 
-def _files(name: str) -> list[str]:
-    """The file of a name, or those elsewhere that links in the folder of that name lead to."""
-    if os.path.isdir(name):
-        return [one.path for one in os.scandir(name) if one.is_symlink() and one.is_file()]
-    return [name] if os.path.isfile(name) else []
+def _reads(name: str, path: Path) -> bool:
+    """Whether an argument is a file, or a folder with it or with a link to it.
+
+    What a command has written may lie in such a folder, and be written again: from it nobody reads a record, and a
+    model is not read from a file of states.
+    """
+    if not os.path.isdir(name):
+        return os.path.isfile(name) and os.path.samefile(path, name)
+    inside = path.suffix in _READ and os.path.samefile(path.parent, name)
+    links = [one.path for one in os.scandir(name) if one.is_symlink() and one.is_file()]
+    return (inside and not _written(path)) or any(os.path.samefile(path, link) for link in links)
+
+
+def _written(path: Path) -> bool:
+    """Whether a file is a record, or states that `sipit capture` has written."""
+    if path.suffix == ".json":
+        return is_record(path)
+    try:
+        return "sipit" in read_header(path).metadata
+    except InvalidInput:
+        return False
 
 
 def finish(

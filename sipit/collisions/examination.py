@@ -107,7 +107,8 @@ def batch_for(model: LanguageModel, prompts: Prefixes, memory: float) -> int:
 def state_folder(model: LanguageModel, prompts: Prefixes, layers: Sequence[int], batch: int) -> Generator[Path]:
     """Where states are while the work goes on: in the cache, so that it can be resumed, and removed once it is done.
 
-    Where the cache can only be read, or another process is at the same work there, it is a folder for this one alone.
+    Where the cache can only be read, or another process is at the same work there or may be (a disk without locks does
+    not tell), it is a folder for this one alone.
     """
     identity = (model.digest, str(model.dtype), str(model.device), prompts.digest, tuple(layers), batch)
     name = hashlib.sha256(repr(identity).encode()).hexdigest()[:24]

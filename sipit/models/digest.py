@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from proofs.network.tensor_file import read_header
+from sipit.models.files import bytes_of
 
 # Fields of a configuration that say who wrote it, not what the model computes.
 _VOLATILE = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache"}
 # Fields of an adapter's configuration that say whose it is; its base is told by the base's digest.
 _WHOSE = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision"}
-_PIECE = 2**24  # bytes hashed at a time
 _STORED = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 
 
@@ -42,7 +42,7 @@ def digest_of_files(config: Any, files: list[Path]) -> str:
     """The digest of a model in safetensors files, read in pieces; it does not depend on how they are sharded.
 
     Raises:
-        InvalidInput: a file is not safetensors, or its header does not fit its size.
+        InvalidInput: a file is not safetensors, its header does not fit its size, or it becomes shorter.
     """
     total = hashlib.sha256(canonical_config(config))
     _add_files(total, files)
@@ -63,20 +63,15 @@ def _add_files(total: Any, files: list[Path]) -> None:
     entries = [(tensor.name, tensor, path) for path in files for tensor in read_header(path).tensors]
     for name, tensor, path in sorted(entries, key=lambda entry: entry[0]):
         total.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}".encode())
-        with path.open("rb") as stream:
-            stream.seek(tensor.start)
-            left = tensor.end - tensor.start
-            while left > 0:
-                piece = stream.read(min(left, _PIECE))
-                total.update(piece)
-                left -= len(piece)
+        for piece in bytes_of(path, tensor):
+            total.update(piece)
 
 
 def digest_of_adapter(fields: dict[str, Any], weights: Path, base: str) -> str:
     """The digest of a model that an adapter makes of a base with this digest.
 
     Raises:
-        InvalidInput: the weights are not safetensors, or their header does not fit the file.
+        InvalidInput: the weights are not safetensors, their header does not fit the file, or they become shorter.
     """
     # What is a set for the library was written in any order.
     about = {

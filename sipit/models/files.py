@@ -6,16 +6,18 @@ Needs no torch for a directory: a certificate is checked with the weights alone.
 import hashlib
 import json
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from proofs.errors import InvalidInput
 from proofs.files import whole_file
-from proofs.network.tensor_file import check_pointer
+from proofs.network.tensor_file import StoredTensor, check_pointer
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _LARGEST_JSON = 16 * 2**20  # bytes of a configuration or an index
+_AT_ONCE = 2**24  # bytes of a tensor
 
 
 def file_of(name: str, file: str) -> Path | None:
@@ -45,6 +47,22 @@ def sha256_of(path: Path) -> str:
     """The digest of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def bytes_of(path: Path, tensor: StoredTensor) -> Generator[bytes]:
+    """What a file holds of a tensor, piece by piece: of tensors of one size the pieces are of the same lengths.
+
+    Raises:
+        InvalidInput: the file has become shorter since its header was read.
+    """
+    with path.open("rb") as stream:
+        stream.seek(tensor.start)
+        for at in range(tensor.start, tensor.end, _AT_ONCE):
+            size = min(tensor.end - at, _AT_ONCE)
+            piece = stream.read(size)
+            if len(piece) < size:
+                raise InvalidInput(f"Expected {path} to stay, but it changed while it was read; load it again.")
+            yield piece
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from torch import nn
 
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.tensor_file import StoredTensor
+from sipit.models.files import bytes_of
 from sipit.models.stored import not_gathered
 from sipit.models.structure import body_of
 
 _BETWEEN = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module.")
-_AT_ONCE = 2**24  # bytes that are compared
 _PASSED_OVER = (r"rotary_emb\.inv_freq", r"(^|\.)position_ids$")  # by the library, beside what a class says
 _TABLES = frozenset({"inv_freq", "cos_cached", "sin_cached", "masked_bias"})  # of rotations; the number behind a mask
 _MASKS = frozenset({"bias", "causal_mask"})  # where they are (1, 1, n, n): which positions see which
@@ -130,16 +130,7 @@ def _same(first: Path, one: StoredTensor, second: Path, other: StoredTensor) -> 
     """Whether two stored tensors are equal, byte by byte."""
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
-    with first.open("rb") as here, second.open("rb") as there:
-        here.seek(one.start)
-        there.seek(other.start)
-        left = one.end - one.start
-        while left > 0:
-            size = min(left, _AT_ONCE)
-            if here.read(size) != there.read(size):
-                return False
-            left -= size
-    return True
+    return all(here == there for here, there in zip(bytes_of(first, one), bytes_of(second, other), strict=True))
 
 
 def _in_front(name: str, wanted: Collection[str]) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import torch
 
+from numerics.networks.configuration import expect_one_file, expect_sizes
 from numerics.networks.text_class import multimodal
 from proofs.errors import InvalidInput, SipitError, Unsupported
 from proofs.network.tensor_file import read_header
@@ -37,6 +38,7 @@ from sipit.models.leftovers import (
 from sipit.models.library import missing_library, quiet, refusal
 from sipit.models.stored import Stored, check_weights, gguf_file, stored_weights
 
+_CONFIG = "config.json"
 Task = Literal["CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"]
 
 # The library would apply an adapter beside the weights on its own, or not, as its version has it. It looks for none in
@@ -129,7 +131,7 @@ def read_whole(
         )
     if packed is not None:
         return _unpacked(name, packed, kind, config, dtype, device_map)
-    folder = Path(str(file_of(name, "config.json"))).parent
+    folder = Path(str(file_of(name, _CONFIG))).parent
     stored = here or Stored()
     if here is not None:
         shapes = [tensor.shape for file in here.files for tensor in read_header(file).tensors]
@@ -240,26 +242,28 @@ def read_whole_config(name: str, *, labels: int | None = None) -> Any:
     """The configuration of a directory, a GGUF file or a hub id.
 
     Raises:
-        InvalidInput: a configuration that is none, or that names another file of weights.
+        InvalidInput: a configuration that is none, describes what no model has, or names another file.
         Unsupported: of a class that is not in the library.
         OSError: there is none.
     """
     from transformers import AutoConfig
 
     packed, given = gguf_file(name), {} if labels is None else {"num_labels": labels}
-    where, described = name, Path(name) / "config.json"
+    where, file = name, None if packed is not None else file_of(name, _CONFIG)
     if packed is not None:
         check_gguf(packed)
         where, given = str(packed.parent), {**given, "gguf_file": packed.name}
-    elif Path(name).is_dir():
-        if not described.is_file():
-            raise InvalidInput(
-                f"Expected config.json in {name}, which says what its weights are, but it is not there; copy it from "
-                "the model that they come from."
-            )
-        about = read_object(described)
+    elif file is not None:
+        about = read_object(file)
         if not isinstance(about.get("model_type"), str):
-            raise InvalidInput(f"Expected a model_type in {described}, but it has none; copy the model again.")
+            raise InvalidInput(f"Expected a model_type in {file}, but it has none; copy the model again.")
+        expect_one_file(about, file)
+        expect_sizes(about)
+    elif Path(name).is_dir():
+        raise InvalidInput(
+            f"Expected {_CONFIG} in {name}, which says what its weights are, but it is not there; copy it from the "
+            "model that they come from."
+        )
     try:
         with quiet():
             config = AutoConfig.from_pretrained(where, trust_remote_code=False, **given)

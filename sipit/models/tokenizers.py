@@ -9,7 +9,7 @@ from typing import Any
 
 from proofs.errors import InvalidInput
 from proofs.network.tensor_file import check_pointer
-from sipit.models.files import file_of
+from sipit.models.files import file_of, read_object
 from sipit.models.growth import MOST, growth
 from sipit.models.library import missing_library, one_line, quiet
 from sipit.models.stored import gguf_file
@@ -17,8 +17,9 @@ from sipit.models.stored import gguf_file
 NO_TOKENIZER = "has no tokenizer"
 _TOO_LONG = f"that may make a text more than {MOST} times as long, which is not run"
 _TRIED = 4096  # tokens whose texts are tried, before it is not told where special ones stand
+_SETTINGS, _VERSIONS = "tokenizer_config.json", "fast_tokenizer_files"  # by which the library chooses what it loads
 _PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")  # another library reads them
-_FILES = ("tokenizer.json", *_PIECES, "tiktoken.model", "vocab.json", "vocab.txt", "tokenizer_config.json")
+_FILES = ("tokenizer.json", *_PIECES, "tiktoken.model", "vocab.json", "vocab.txt", _SETTINGS)
 
 
 def find_tokenizer(name: str) -> tuple[Any, str]:
@@ -26,15 +27,18 @@ def find_tokenizer(name: str) -> tuple[Any, str]:
     from transformers import AutoTokenizer
 
     packed = gguf_file(name)
-    path = None if packed is not None else file_of(name, _FILES[0])
-    if path is not None and _grows(path.read_bytes):
-        return None, f"has a {_FILES[0]} {_TOO_LONG}"
+    if packed is None:
+        if _names_others(name):
+            return None, f"has a {_SETTINGS} that names other files ({_VERSIONS}), which are not read"
+        path = file_of(name, _FILES[0])  # priced before it is loaded: that runs its steps on tokens that were added
+        if path is not None and _grows(path.read_bytes):
+            return None, f"has a {_FILES[0]} {_TOO_LONG}"
     where, given = (name, {}) if packed is None else (str(packed.parent), {"gguf_file": packed.name})
     try:
         with quiet(), _panics_as_errors():
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **given)
             backend = getattr(tokenizer, "backend_tokenizer", None)
-            if path is None and backend is not None and _grows(backend.to_str):  # made of other files, by the library
+            if backend is not None and _grows(backend.to_str):  # be it of other files
                 return None, f"has a tokenizer {_TOO_LONG}"
             known = {*tokenizer.get_vocab().values()} - {*tokenizer.all_special_ids}
     except Exception as error:  # noqa: BLE001 - tokenizers raise anything, the bare class among it
@@ -122,6 +126,15 @@ def _panics_as_errors() -> Generator[None]:
         raise
     except BaseException as error:  # noqa: BLE001 - a panic derives from nothing else
         raise RuntimeError(one_line(error)) from None
+
+
+def _names_others(name: str) -> bool:
+    """Whether the library is told to load another file than the `tokenizer.json` that is looked at."""
+    path = file_of(name, _SETTINGS)
+    try:
+        return path is not None and _VERSIONS in read_object(path)
+    except InvalidInput:
+        return False  # which is told where it is loaded
 
 
 def _grows(read: Callable[[], bytes | str]) -> bool:

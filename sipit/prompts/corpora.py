@@ -151,10 +151,27 @@ def _documents(source: str) -> Iterator[str]:
             f"Expected prompts from a file, a folder, builtin, {STREAM}NAME or {RANDOM}LENGTH, but there is no "
             f"{source}; check the name."
         )
-    files = sorted(path for path in Path(source).rglob("*") if path.suffix in _TEXT_FILES and path.is_file())
+    files = _texts_in(source)
     if not files:
         raise InvalidInput(f"Expected text files ({', '.join(_TEXT_FILES)}) in {source}, but it has none; add some.")
     return (text_in(path, "text file") for path in files)
+
+
+def _texts_in(folder: str) -> list[Path]:
+    return sorted(path for path in Path(folder).rglob("*") if path.suffix in _TEXT_FILES and path.is_file())
+
+
+def check_no_text(output: Path | None, source: str | None) -> None:
+    """Raises InvalidInput where a page is, or would be, one of the texts of a folder that are searched."""
+    if output is None or source is None or output.suffix not in _TEXT_FILES or not os.path.isdir(source):
+        return
+    place = output.parent.resolve()
+    inside = any(os.path.samefile(source, one) for one in (place, *place.parents))
+    if inside or (output.exists() and any(os.path.samefile(output, text) for text in _texts_in(source))):
+        raise InvalidInput(
+            f"Expected a page outside the texts that are searched, but {output} is one of those in {source}, or would "
+            "be; choose another name."
+        )
 
 
 def _stream(name: str) -> Iterator[str]:

@@ -13,6 +13,8 @@ from sipit.record import Stages, Stopwatch, provenance, silent
 from sipit.training.checkpoint import CHECKPOINT
 from sipit.training.trainer import DECAY, Settings, train
 
+_UNSEEN = "whether another run works in {folder} cannot be told there; where one did, the files may be of either"
+
 
 def training_record(
     model: LanguageModel,
@@ -46,6 +48,9 @@ def training_record(
         with stages("training") as progress:
             found = train(model, settings, folder, progress)
         files = [folder / CHECKPOINT, write_model(found.model, folder / "model")]
+    about = provenance(model, seed=settings.seed) | {"digest_of_trained": found.model.digest}
+    if alone is None:  # refused, nothing could be trained on such a disk
+        about["warnings"] = [*about.get("warnings", []), _UNSEEN.format(folder=folder)]
     return Record(
         command="train",
         verdict=found.verdict,
@@ -54,7 +59,7 @@ def training_record(
             **found.to_json(),
             "theorem": quoted_theorem(model, settings.optimizer, decay=settings.rate * DECAY),
         },
-        provenance=provenance(model, seed=settings.seed) | {"digest_of_trained": found.model.digest},
+        provenance=about,
         seconds=watch.seconds,
     )
 

@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 import sipit
 from proofs.errors import InvalidInput
+from sipit.states.readers.containers import read_container
 
 ROWS = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
 IDS = np.arange(3)
@@ -98,6 +99,41 @@ def test_whatever_happened_to_the_bytes_is_refused_in_a_sentence_or_read(whole, 
         assert str(path) in str(refusal)
     else:
         assert all(rows.ndim == 2 and rows.is_floating_point() for rows in states)
+
+
+KEYS = ["x", "x.npy", "x.npy.npy", "npy", "p0"]
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), st.integers(1, 4), min_size=1))
+def test_every_array_of_an_archive_is_read_by_its_own_name(tmp_path, lengths):
+    """Some of which are the name of another one's entry."""
+    held = {key: np.full((length, 8), float(KEYS.index(key)), np.float32) for key, length in lengths.items()}
+    np.savez(tmp_path / "s.npz", **held)
+    tensors = read_container(tmp_path / "s.npz").tensors
+    assert {one.name: one.read().tolist() for one in tensors} == {key: rows.tolist() for key, rows in held.items()}
+
+
+OTHERWISE = {
+    "npy": ("numpy.load", lambda *_, **__: ROWS[:2]),
+    "npz": ("numpy.load", lambda *_, **__: dict.fromkeys(("a.npy", "input_ids.npy"), ROWS.astype(np.float64))),
+    "gguf": ("sipit.states.readers.containers.from_numpy", lambda _: torch.ones(8, 3)),
+}
+
+
+@pytest.mark.parametrize("ending", OTHERWISE)
+def test_what_a_library_reads_is_of_the_type_and_the_shape_that_the_file_says(tmp_path, monkeypatch, ending):
+    path = tmp_path / f"s.{ending}"
+    path.write_bytes(MADE[ending](path))
+    container = read_container(path)
+    monkeypatch.setattr(*OTHERWISE[ending])
+    with pytest.raises(InvalidInput, match=r"F32 of shape \(3, 8\), as .* says, but what is read there"):
+        container.tensors[0].read()
+
+
+def test_one_number_keeps_its_shape(tmp_path):
+    np.savez(tmp_path / "s.npz", layer=np.array(3))
+    (one,) = read_container(tmp_path / "s.npz").tensors
+    assert one.read().shape == one.shape == ()
 
 
 def test_bfloat16_with_its_bytes_the_other_way_round_may_be_of_two_orders(tmp_path):

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import sipit
+from sipit.prompts.corpora import check_no_text
 from tests.field.places import IDS, assert_refused, called, model_folder, plain_states, prompts_file
 from tests.sipit.cases import tiny
+from tests.sipit.foreign_files import sglang
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,64 @@ def test_what_is_read_is_not_written_over(tmp_path, how):
     for name in (config, tmp_path / "link.json"):
         assert_refused(called("verify", config, *[part.format(name) for part in how]), str(name), "choose another name")
     assert config.read_text() == "{}"
+
+
+@pytest.fixture
+def answers(tmp_path):
+    """A folder of answers of SGLang, beside which records may stand."""
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    for name in ("p0", "p1"):
+        sglang(folder / f"{name}.json", tiny("llama"))
+    return folder
+
+
+READERS = [("invert", "tiny-llama", "--states", "{}", "--layer", "final"),
+           ("audit", "tiny-llama", "--states", "{}", "--layer", "final", "--prompts", "{}/../ids.jsonl"),
+           ("compare", "{}", "{}")]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", READERS, ids=lambda command: command[0])
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_a_folder_holds_is_not_written_over(answers, tmp_path, command, linked):
+    prompts_file(tmp_path)
+    out, before = answers / "p0.json", (answers / "p0.json").read_bytes()
+    if linked:
+        (tmp_path / "link").symlink_to(answers)
+        out = tmp_path / "link" / "p0.json"
+    said = called(*[part.format(answers) for part in command], "-o", out)
+    assert_refused(said, "p0.json is read", "choose another name")
+    assert (answers / "p0.json").read_bytes() == before
+
+
+def test_a_record_beside_the_states_is_written_again(answers):
+    for name in ("record.json", "record.json", "page.md", "page.md"):
+        said = called("invert", "tiny-llama", "--states", answers, "--layer", "final", "-o", answers / name)
+        assert said[0] == 0, said
+
+
+def test_shards_and_settings_of_a_model_have_any_names(whole, tmp_path):
+    """An index names shards as it likes, and tokenizers have files of their own."""
+    folder = shutil.copytree(whole[0], tmp_path / "model")
+    shutil.copy(folder / "model.safetensors", folder / "consolidated.00.safetensors")
+    (folder / "emoji.json").write_text("{}")
+    prompts = prompts_file(tmp_path)
+    for command, name in (("capture", "consolidated.00.safetensors"), ("invert", "emoji.json")):
+        before = (folder / name).read_bytes()
+        assert_refused(called(command, folder, "--prompts", prompts, "-o", folder / name), name, "choose another name")
+        assert (folder / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["a.md", "deeper/b.md", "new.md", "deeper/new.md", "../linked.md"])
+def test_a_page_is_no_text_of_a_search(tmp_path, name):
+    folder = tmp_path / "texts"
+    (folder / "deeper").mkdir(parents=True)
+    for text in (folder / "a.md", folder / "deeper" / "b.md", tmp_path / "linked.md"):
+        text.write_text("mine")
+    (folder / "deeper" / "link.md").symlink_to(tmp_path / "linked.md")
+    assert_refused(called("collide", "tiny-gpt2", "--prompts", folder, "-o", folder / name), name, "choose another")
+    check_no_text(tmp_path / "beside.md", str(folder))
+    check_no_text(folder / "record.json", str(folder))
 
 
 def test_states_of_half_precision_in_a_gguf_file(whole, tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proofs.errors import InvalidInput, MissingResource, SipitError, Unsupported
-from proofs.evidence import SCHEMA, Record, read_record, write_atomically
+from proofs.evidence import SCHEMA, Record, is_record, read_record, write_atomically
 from proofs.verdict import Verdict
 
 VALUES = st.recursive(
@@ -32,7 +32,7 @@ WHOLE = Record("invert", Verdict.RECOVERED, {"layer": 1}, {"seed": 0}, 1.5).to_j
 def test_a_record_comes_back_equal(tmp_path, record):
     path = tmp_path / "record.json"
     write_atomically(path, record.dumps().encode())
-    assert read_record(path) == record
+    assert read_record(path) == record and is_record(path)
     assert Record.from_json(json.loads(record.dumps())) == record
 
 

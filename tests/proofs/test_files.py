@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from numerics.graphs.capture import read_config
+from numerics.networks.configuration import read_config
 from proofs.errors import InvalidInput
 from proofs.evidence import read_json
 from proofs.files import whole_file
@@ -22,7 +22,7 @@ READERS = {
     "prompts": (read_prompts, ".txt", "sipit.prompts.reading.LARGEST_FILE"),
     "prompts in JSON": (read_prompts, ".jsonl", "sipit.prompts.reading.LARGEST_FILE"),
     "a configuration": (read_object, ".json", "sipit.models.files._LARGEST_JSON"),
-    "a configuration alone": (read_config, ".json", "numerics.graphs.capture.LARGEST_BYTES"),
+    "a configuration alone": (read_config, ".json", "numerics.networks.configuration.LARGEST_BYTES"),
     "an answer": (read_sglang, ".json", "sipit.states.readers.sglang._LARGEST"),
 }
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from proofs.errors import InvalidInput
-from proofs.network.tensor_file import ITEM_BITS, LARGEST_HEADER, read_header
+from proofs.network.tensor_file import ITEM_BITS, LARGEST_HEADER, LARGEST_RANK, read_header
 
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "U8": np.uint8, "BOOL": np.bool_}
 WHOLE = save({"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros((1, 4), np.float16)}, {"sipit": "{}"})
@@ -135,6 +135,23 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, length):
 def test_headers_that_contradict_the_file_or_themselves(tmp_path, header):
     with pytest.raises(InvalidInput):
         read_header(written(tmp_path / "bad.safetensors", header, bytes(24)))
+
+
+@pytest.mark.parametrize(
+    "shape", [[2**63], [10**4000] * 500, [0, 2**63], [1] * 65, [1] * 10**6], ids=["2**63", "long", "0", "65", "many"]
+)
+def test_sizes_beyond_all_tensors_are_refused_before_they_are_multiplied(tmp_path, shape):
+    """Their product alone would take hours, in a header that is allowed."""
+    path = written(tmp_path / "sizes.safetensors", {"a": entry(shape=shape, offsets=(0, 0))})
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(InvalidInput, match="sizes fit the file"):
+        patch.setattr("proofs.network.tensor_file.math", None)
+        read_header(path)
+
+
+def test_as_many_axes_as_numpy_has_are_read(tmp_path):
+    path = tmp_path / "deep.safetensors"
+    path.write_bytes(save({"a": np.ones((1,) * 64, np.float32)}))
+    assert assert_fits(path).tensors[0].shape == (1,) * LARGEST_RANK
 
 
 @pytest.mark.parametrize("length", [2**64 - 1, LARGEST_HEADER + 1, 2**40, 10**4])

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sipit.models.growth import MOST, growth
 from sipit.models.smollm2 import smollm2_folder
+from sipit.models.tiny import tiny_tokenizer
 from sipit.models.tokenizers import find_tokenizer, text_of
 from tests.field.places import assert_refused, called, model_folder
 from tests.sipit.cases import rest_slow
@@ -94,11 +95,30 @@ def test_escapes_and_second_names_hide_no_step():
     assert growth(content[:-1] + ', "normalizer": null}') > MOST
 
 
-def test_a_tokenizer_that_the_library_makes_of_other_files_is_priced_too(tmp_path, monkeypatch):
+def test_other_files_that_the_library_would_load_are_not(tmp_path):
+    """By a version in their names: what is priced is what is run."""
+    folder = tmp_path / "model"
+    tiny_tokenizer("llama").save_pretrained(folder)
+    doubling = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+    content = json.loads((folder / "tokenizer.json").read_text())
+    steps = {"type": "Sequence", "normalizers": [doubling] * 20}
+    (folder / "tokenizer.4.0.0.json").write_text(json.dumps(content | {"normalizer": steps}))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(settings | {"fast_tokenizer_files": ["tokenizer.4.0.0.json"]})
+    )
+    tokenizer, why = find_tokenizer(str(folder))
+    assert tokenizer is None and "names other files (fast_tokenizer_files)" in why
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_tokenizer_that_the_library_makes_of_other_files_is_priced_too(tmp_path, monkeypatch, beside):
     doubling = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
     content = file_with({"type": "Sequence", "normalizers": [doubling] * 20})
     made = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(content))
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *given, **more: made)
+    if beside:  # one that is harmless, and was not loaded
+        (tmp_path / "tokenizer.json").write_text(file_with(None))
     tokenizer, why = find_tokenizer(str(tmp_path))
     assert tokenizer is None and f"{MOST} times" in why
 

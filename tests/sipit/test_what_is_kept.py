@@ -1,6 +1,8 @@
 """What a run leaves for a later one, in the cache or in a folder: never believed for what it was not made with."""
 
 import contextlib
+import errno
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +18,10 @@ from sipit.claims.certify import certify
 from sipit.claims.kept_enclosures import KeptTrails
 from sipit.cluster.inversions import InversionWorker
 from sipit.cluster.states import Worker, expect_same
+from sipit.collisions.examination import state_folder
 from sipit.inversion.inverter import Inverter
 from sipit.inversion.policies import POLICIES
+from sipit.prompts.windows import prefixes
 from sipit.quantization.record import quantization_record
 from sipit.quantization.study import Extent, Study
 from sipit.report import render
@@ -33,6 +37,15 @@ SMALL = Extent(prompts=1, length=4, places=2, scanned=64, nearest=16, states=20,
 def few_prompts(monkeypatch):
     monkeypatch.setattr("sipit.training.followed.WINDOWS", 2)
     monkeypatch.setattr("sipit.training.followed.SWAPPED", 1)
+
+
+def raising(number: int) -> Any:
+    """What the system does where it answers with this error."""
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
 def fresh() -> tuple[Any, Settings]:
@@ -59,6 +72,27 @@ def test_one_run_at_a_time_is_in_a_folder(tmp_path):
         training_record(*fresh(), tmp_path)
     record = training_record(*fresh(), tmp_path)
     assert training_record(*fresh(), tmp_path).result["series"] == record.result["series"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF, errno.EIO])
+def test_a_disk_without_locks_says_nothing_of_another_run(tmp_path, monkeypatch, empty_cache, number):
+    """Nobody is told that one is there; a search keeps to itself, and a training says what it cannot know."""
+    monkeypatch.setattr("fcntl.flock", raising(number))
+    with alone_in(tmp_path) as alone:
+        assert alone is None
+    if number == errno.ENOSYS:
+        model, settings = fresh()
+        record = training_record(model, settings, tmp_path / "trained")
+        assert "cannot be told" in record.provenance["warnings"][-1]
+        with state_folder(model, prefixes([(1, 2, 3), (3, 4)]), [1], 4) as folder:
+            assert not folder.is_relative_to(empty_cache)
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
+def test_a_lock_that_another_has_is_told_by_either_name(tmp_path, monkeypatch, number):
+    monkeypatch.setattr("fcntl.flock", raising(number))
+    with alone_in(tmp_path) as alone:
+        assert alone is False
 
 
 @pytest.mark.parametrize("when", [0, 1])

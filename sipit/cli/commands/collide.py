@@ -74,9 +74,10 @@ def collide(
     check_output(output)
     _check(threshold, listed, memory, engine, address)
     watch = Stopwatch()
-    from sipit.prompts.corpora import BUILTIN, check_extent, check_named
+    from sipit.prompts.corpora import BUILTIN, check_extent, check_named, check_no_text
 
     check_named(prompts)
+    check_no_text(output, prompts)
     check_extent(window, limit)
     language_model = load(model, dtype=dtype, device=device, seed=seed)
     from sipit.collisions.record import HERE, collision_record

@@ -8,7 +8,7 @@ import math
 import re
 import zipfile
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ NUMBER = "[0-9]{1,9}"  # of a layer in a name: what is longer is none, and may b
 # file of prompts that are called so may be one of layers; the short words say so only where their number ends the name.
 LAYER_WORDS = "layers?|blocks?|h|hidden_states?|(?:past_)?key_values|k(?:ey)?_cache|v(?:alue)?_cache"
 PART_WORDS = "k(?:eys?)?|v(?:alues?)?"
+_FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_WHOLE = {"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "BOOL": torch.bool,
+          "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8}  # fmt: skip
 _PICKLES = (b"\x80", b"(dp", b"ccopy_reg")
 
 
@@ -43,12 +46,12 @@ class Stored:
     @property
     def floating(self) -> bool:
         """Whether it may hold states."""
-        return self.dtype in {"F64", "F32", "F16", "BF16"}
+        return self.dtype in _FLOATS
 
     @property
     def whole(self) -> bool:
         """Whether it may hold token ids or a mask."""
-        return self.dtype in {"I64", "I32", "I16", "U64", "U32", "U16", "U8", "I8", "BOOL"}
+        return self.dtype in _WHOLE
 
     @property
     def bytes(self) -> int:
@@ -129,11 +132,30 @@ def read_container(path: Path) -> Container:
 
 def _priced(path: Path, found: Iterable[Stored], metadata: dict[str, str]) -> Container:
     """The tensors in the order of their names, where those that may be states, ids or a mask fit into memory."""
-    tensors = tuple(sorted(found, key=lambda one: natural(one.name)))
+    tensors = tuple(sorted((_as_told(path, one) for one in found), key=lambda one: natural(one.name)))
     if not tensors:
         raise InvalidInput(f"Expected at least one tensor of states, but {path} has none; capture them again.")
     check_memory(path, sum(one.bytes for one in tensors if one.floating or one.whole))
     return Container(path, tensors, metadata)
+
+
+def _as_told(path: Path, stored: Stored) -> Stored:
+    """The tensor, of which nothing is believed that has another type or shape than the file says, by which it is known.
+
+    Libraries look for a tensor in their own way, and may find another.
+    """
+
+    def read() -> torch.Tensor:
+        found = stored.read()
+        told = (_FLOATS | _WHOLE).get(stored.dtype, found.dtype)
+        if (found.dtype, tuple(found.shape)) != (told, stored.shape):
+            raise InvalidInput(
+                f"Expected {stored}, as {path} says, but what is read there is {found.dtype} of shape "
+                f"{tuple(found.shape)}; save it again."
+            )
+        return found
+
+    return replace(stored, read=read)
 
 
 def _pickle_in_archive(path: Path, start: bytes) -> bool:

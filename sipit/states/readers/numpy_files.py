@@ -56,7 +56,9 @@ def read_npz(path: Path) -> list[_Entry]:
                 name = entry.filename.removesuffix(".npy")
                 with archive.open(entry) as stream:
                     dtype, shape = _header(path, stream, entry.file_size)
-                found.append((name, dtype, shape, _reader(path, name, lambda name=name: opened()[name])))
+                # By its whole name: for the name x numpy takes an entry that is called so before x.npy.
+                read = _reader(path, name, lambda entry=entry.filename: opened()[entry])
+                found.append((name, dtype, shape, read))
     except DAMAGE as error:
         if isinstance(error, InvalidInput):
             raise

@@ -1,6 +1,5 @@
 """Reads a file of states by whatever program wrote it: what it holds, and which of it was asked for."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import torch
 
 from proofs.errors import InvalidInput
+from proofs.evidence import is_record
 from proofs.files import beginning
 from sipit.models import LanguageModel
 from sipit.models.network import Layer
@@ -21,8 +21,6 @@ from sipit.states.readers.vllm import vllm_cache, vllm_states
 
 ENDINGS = (".safetensors", ".npy", ".npz", ".gguf", ".json")
 _ANSWER = b'"meta_info"'
-_RECORD = re.compile(rb'\s*\{\s*"schema"\s*:\s*"sipit/')  # how every record begins
-_OF_RECORD = 64  # bytes in which that stands
 _AT_ONCE = 2**20  # bytes that are searched for it
 
 
@@ -165,10 +163,10 @@ def is_json(path: Path) -> bool:
 def expect_no_record(path: Path) -> None:
     """Raises InvalidInput where a record of ours is given for states: it tells of them, and does not hold them."""
     try:
-        found = _RECORD.match(beginning(path, _OF_RECORD))
+        found = is_record(path)
     except OSError:
         return  # which is told where it is read
-    if found is not None:
+    if found:
         raise InvalidInput(
             f"Expected states, but {path} is a record of sipit, which holds none; name the file that sipit capture "
             "wrote with -o, ending in .safetensors."
