@@ -8,15 +8,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from transformers import AutoConfig
 
 from numerics.formats import FORMATS, packed
 from numerics.formats.layers import effective_weight, in_stated_type
 from numerics.formats.rounding import add_noise, round_to_bits, round_to_dtype, scaled_to_dtype
+from numerics.networks.shrinking import small_copy
 from proofs.errors import Unsupported
+from sipit.models.copies import copied
 from sipit.models.layers import layered_states
+from sipit.models.network import Network
 from sipit.models.structure import find_decoder
+from sipit.models.tiny import drawn_module
 from sipit.quantization.formatted import in_format
-from tests.sipit.cases import random_prompts, tiny
+from sipit.quantization.output import predictions
+from tests.sipit.cases import language_model, random_prompts, tiny
 
 HERE = ("bf16-weights", "fp16-weights", "fp8", "int8", "int4", "nf4", "fp4", "llm-int8", "Q8_0", "Q5_0", "Q5_1", "Q4_0",
         "Q4_1")  # fmt: skip
@@ -131,6 +137,48 @@ def test_layers_are_unpacked_only_where_no_bit_of_any_state_changes(name, monkey
         assert not (unpacked and (FORMATS[name].subject == "both" or len(states) == 2))
         assert not any(part.training for part in formatted.model.module.modules())
     assert torch.equal(*states)
+
+
+def on_grid(values, dtype=torch.float8_e5m2):
+    return torch.equal(values.to(dtype).to(values.dtype), values)
+
+
+@pytest.mark.parametrize("family", ["llama", "falcon", "gemma3_text", "mixtral", "mamba", "modernbert-decoder"])
+def test_every_result_is_on_the_grid_that_is_emulated_and_so_are_predictions(family):
+    """In whatever way the model is called, and of a copy with its own weights."""
+    plain = drawn_module(small_copy(AutoConfig.for_model(family)), seed=0)
+    formatted = in_format(language_model(plain), FORMATS["fp8-emulated"]).model
+    ids, other = [5, 6, 7], copied(formatted)
+    before = layered_states(formatted, ids, [0, 1, 2])
+    for model in (formatted, other):
+        states = layered_states(model, ids, [0, 1, 2])
+        assert torch.equal(states, before) and on_grid(states)
+        assert on_grid(Network(model, "final").run(torch.tensor([ids])))
+        assert on_grid(predictions(model, ids)) and on_grid(predictions(model, ids, layer=1))
+    with torch.no_grad():
+        for parameter in other.decoder.blocks[0].parameters():
+            parameter.zero_()
+    assert torch.equal(layered_states(formatted, ids, [0, 1, 2]), before)
+    assert not torch.equal(layered_states(other, ids, [0, 1, 2]), before)
+
+
+def test_results_of_operations_in_place_and_of_several_are_on_the_grid_that_is_emulated():
+    class Block(nn.Module):
+        def forward(self, x):
+            summed = x * 1.0
+            summed += 0.1 * x
+            summed[0].mul_(0.3)
+            added = torch.empty_like(x)
+            torch.add(x, summed, out=added)
+            return [summed, added, *torch.var_mean(x, dim=1), *torch.split(x * 0.7, 2), x.clone().copy_(x).neg_()]
+
+    block = Block()
+    holder = nn.Sequential(block)
+    holder.register_parameter("unused", nn.Parameter(torch.zeros(2, 2)))
+    FORMATS["fp8-emulated"].convert(holder, [block])
+    for run in (holder, block):
+        results = run(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)))
+        assert [on_grid(one) for one in results] == [True] * 7
 
 
 @pytest.mark.parametrize("name", ["Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1"])
