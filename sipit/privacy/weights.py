@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from numerics.formats.layers import as_plain, effective_weight, is_packed, layers_of, put_in_place
+from numerics.grids import float_steps
 from sipit.models import LanguageModel
-from sipit.noise.stored_steps import float_steps
 
 _FORMATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
