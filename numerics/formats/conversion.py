@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from numerics.formats.layers import effective_weight
 from numerics.networks.casting import is_packed
 from proofs.errors import Unsupported
 
@@ -92,19 +93,6 @@ def converted(
         largest_change=largest,
         rescaled=rescaled,
     )
-
-
-def effective_weight(linear: Any) -> torch.Tensor:
-    """The matrix that a layer multiplies with, shape (out, in), in float32: dequantised by its own library."""
-    weight: Any = linear.weight
-    if type(weight).__name__ == "Params4bit":
-        import bitsandbytes.functional as functional
-
-        return functional.dequantize_4bit(weight.data, weight.quant_state).float()
-    if type(weight).__name__ == "Int8Params":
-        scales = weight.SCB if weight.SCB is not None else linear.state.SCB
-        return weight.data.float() * scales.float()[:, None] / 127
-    return (weight.dequantize() if hasattr(weight, "tensor_data_names") else weight.detach()).float()
 
 
 def _change(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> tuple[float, float]:

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from numerics.formats.conversion import Conversion, Convert, Quantize, converted, effective_weight
+from numerics.formats.conversion import Conversion, Convert, Quantize, converted
+from numerics.formats.layers import as_plain, in_stated_type, is_packed_layer, layers_of, put_in_place
 from numerics.networks.library import one_line
 from proofs.errors import MissingResource, SipitError, Unsupported
 
@@ -48,8 +49,13 @@ def torchao(kind: str) -> Convert:
     return convert
 
 
-def bitsandbytes(kind: str) -> Convert:
-    """The linear layers of the blocks as modules of bitsandbytes, computing in float32."""
+def bitsandbytes(kind: str, *, double: bool = False) -> Convert:
+    """The linear layers of the blocks as modules of bitsandbytes, computing in float32.
+
+    Args:
+        kind: int8, nf4 or fp4.
+        double: whether the scales of 4-bit blocks are rounded to 8 bits in their turn.
+    """
 
     def convert(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
         _need("bitsandbytes")
@@ -68,13 +74,16 @@ def bitsandbytes(kind: str) -> Convert:
                 )
             else:
                 new = library.nn.Linear4bit(*shape, compute_dtype=linear.weight.dtype, quant_type=kind)
-                new.weight = library.nn.Params4bit(linear.weight.data.clone(), quant_type=kind, requires_grad=False)
+                new.weight = library.nn.Params4bit(
+                    linear.weight.data.clone(), quant_type=kind, compress_statistics=double, requires_grad=False
+                )
+                in_stated_type(new)
             new.bias = linear.bias
             return new.to(linear.weight.device)
 
         def quantize() -> None:
-            for parent, name, linear in _layers(blocks, lambda child: type(child) is nn.Linear):
-                setattr(parent, name, made(linear))
+            for holder, name, linear in layers_of(blocks, lambda child: type(child) is nn.Linear):
+                put_in_place(holder, name, made(linear))
 
         return _attempted("bitsandbytes", module, blocks, quantize)
 
@@ -161,48 +170,28 @@ def unpack(blocks: Sequence[nn.Module]) -> int:
     that multiply packed numbers, give other products on the trial inputs and stay as they are.
     """
     count = 0
-    for parent, name, layer in _layers(blocks, _is_packed):
-        plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
-        plain.weight = nn.Parameter(effective_weight(layer), requires_grad=False)
-        plain.bias = layer.bias
+    for holder, name, layer in layers_of(blocks, is_packed_layer):
+        plain = as_plain(layer)
         drawn = torch.randn(1 + 7 + 64, layer.in_features, generator=torch.Generator().manual_seed(count))
         trials = [rows[None].to(plain.weight.device) for rows in drawn.split((1, 7, 64))]
         with torch.no_grad():
             if all(torch.equal(layer(rows), plain(rows)) for rows in trials):
-                setattr(parent, name, plain)
+                put_in_place(holder, name, plain)
                 count += 1
     return count
-
-
-def _is_packed(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Linear) and type(layer.weight) is not nn.Parameter
-
-
-def _layers(blocks: Sequence[nn.Module], wanted: Callable[[nn.Module], bool]) -> list[tuple[nn.Module, str, Any]]:
-    """Layers with the module that holds them and their names in it, listed before any is replaced."""
-    return [
-        (part, name, child)
-        for block in blocks
-        for part in block.modules()
-        for name, child in part.named_children()
-        if wanted(child)
-    ]
 
 
 def _as_linear(blocks: Sequence[nn.Module]) -> None:
     """Writes the transposed linear layers of GPT-2 as ordinary ones, which libraries know; the map is the same."""
     from transformers.pytorch_utils import Conv1D
 
-    for block in blocks:
-        for part in list(block.modules()):
-            children: list[tuple[str, Any]] = list(part.named_children())
-            for name, child in children:
-                if type(child) is Conv1D:  # one derived from it may compute something else
-                    weight, bias = child.weight, child.bias
-                    linear = nn.Linear(*weight.shape, device=weight.device, dtype=weight.dtype)
-                    linear.weight = nn.Parameter(weight.detach().T.contiguous(), requires_grad=False)
-                    linear.bias = bias
-                    setattr(part, name, linear)
+    # One derived from it may compute something else.
+    for holder, name, turned in layers_of(blocks, lambda child: type(child) is Conv1D):
+        weight = turned.weight
+        linear = nn.Linear(*weight.shape, device=weight.device, dtype=weight.dtype)
+        linear.weight = nn.Parameter(weight.detach().T.contiguous(), requires_grad=False)
+        linear.bias = turned.bias
+        put_in_place(holder, name, linear)
 
 
 def _need(library: str) -> None:

@@ -7,6 +7,7 @@ lacks what a format needs, that is an error and never a silent run in the old fo
 import functools
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from numerics.dtypes import name_of
 from numerics.formats.conversion import Conversion, Convert, converted
 from numerics.networks.casting import cast as to_type
 from proofs.errors import Unsupported
+
+# Whether a part of a model is running that `_run_within` has wrapped.
+_inside: ContextVar[bool] = ContextVar("inside", default=False)
 
 
 def unchanged(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
@@ -66,7 +70,7 @@ def tf32(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
         finally:
             torch.set_float32_matmul_precision(before)
 
-    _run_within(module, reduced)
+    _run_within(module, blocks, reduced)
     return Conversion.none("float32")
 
 
@@ -74,29 +78,52 @@ def emulated(dtype: torch.dtype) -> Convert:
     """Rounds the result of every floating-point operation, clamped to the largest value; computed as before."""
     largest = torch.finfo(dtype).max
 
+    def rounded(value: Any) -> Any:
+        floats = isinstance(value, torch.Tensor) and value.is_floating_point()
+        return value.clamp(-largest, largest).to(dtype).to(value.dtype) if floats else value
+
     class Rounded(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            result = func(*args, **(kwargs or {}))
-            fresh = isinstance(result, torch.Tensor) and result.is_floating_point() and not func.is_view
-            return result.clamp(-largest, largest).to(dtype).to(result.dtype) if fresh else result
+            named = kwargs or {}
+            result = func(*args, **named)
+            for at, argument in enumerate(func._schema.arguments):
+                value = args[at] if at < len(args) else named.get(argument.name)
+                if argument.is_write and isinstance(value, torch.Tensor):  # what an operation in place has changed
+                    value.copy_(rounded(value))
+            made = func._schema.returns
+            if isinstance(result, tuple):
+                pairs = zip(made, result, strict=True)
+                return tuple(rounded(value) if one.alias_info is None else value for one, value in pairs)
+            return rounded(result) if made and made[0].alias_info is None else result
 
     def convert(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
         done = stored_in(dtype)(module, blocks)
-        _run_within(module, Rounded)
+        _run_within(module, blocks, Rounded)
         return done
 
     return convert
 
 
-def _run_within(module: nn.Module, context: Callable[[], Any]) -> None:
-    """Runs the body of a model within a context from now on."""
-    whole: Any = module
-    body = whole.get_decoder() if hasattr(whole, "get_decoder") else whole
-    forward = body.forward
+def _run_within(module: nn.Module, blocks: Sequence[nn.Module], context: Callable[[], Any]) -> None:
+    """Runs a model within a context from now on, whichever part of it is called: whatever holds its blocks, and a head.
 
-    @functools.wraps(forward)
-    def within(*arguments: Any, **named: Any) -> Any:
+    A copy of the model runs its own parts so.
+    """
+    whole: Any = module
+    head = whole.get_output_embeddings() if hasattr(whole, "get_output_embeddings") else None
+    holders = [part for part in module.modules() if blocks[0] in part.modules()]
+    for part in (*holders, *blocks[1:], *([head] if head is not None else [])):
+        forward = part.forward
+        part.forward = functools.update_wrapper(functools.partial(_within, context, forward), forward)
+
+
+def _within(context: Callable[[], Any], forward: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Runs a part within a context, of parts that lie inside one another the outermost."""
+    if _inside.get():
+        return forward(*arguments, **named)
+    before = _inside.set(True)
+    try:
         with context():
             return forward(*arguments, **named)
-
-    body.forward = within
+    finally:
+        _inside.reset(before)

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 import torch
 
 from numerics.dtypes import name_of
+from numerics.grids import moved_by
 from proofs.errors import InvalidInput, Unsupported
 from sipit.inversion.decision import clearly_farther
 from sipit.inversion.outcome import Inversion, Outcome
@@ -23,6 +24,7 @@ from sipit.inversion.rounding import shown_to_the_nearest
 from sipit.inversion.verifier import TIE
 from sipit.inversion.withheld import withheld
 from sipit.models import LanguageModel
+from sipit.noise.distances import damping
 from sipit.noise.number_grid import HALVES
 from sipit.noise.stored_steps import ANYHOW, NEAREST
 from sipit.noise.tolerance import COARSE, Format, Tolerance, derive_tolerance, format_of
@@ -238,14 +240,12 @@ def _only_rounded(model: LanguageModel, rows: torch.Tensor, of: Format, found: I
 
     What was computed in the half type lies farther off in some of many coordinates.
     """
+    if found.outcome is Outcome.RECOVERED or not perhaps_rounded(model, rows, of):
+        return False
     settled = [token for token in found.tokens if token.outcome in FITS]
-    residuals = [token.residual for token in settled if token.residual is not None]
-    return (
-        found.outcome is not Outcome.RECOVERED
-        and perhaps_rounded(model, rows, of)
-        and bool(residuals)
-        and max(residuals) <= torch.finfo(of.stored).eps / 2
-    )
+    off = [(token.position, token.residual) for token in settled if token.residual is not None]
+    moved = torch.maximum(moved_by(of.stored, rows), moved_by(of.stored, rows, damping(rows.double())))
+    return bool(off) and all(residual <= float(moved[position]) for position, residual in off)
 
 
 def _as_rounded(model: LanguageModel, alone: States, of: Format, found: Inversion, again: Retry) -> Inversion:

@@ -36,6 +36,7 @@ from sipit.models.leftovers import (
     renamed,
 )
 from sipit.models.library import missing_library, quiet, refusal
+from sipit.models.packed import packed_arithmetic
 from sipit.models.stored import Stored, check_weights, gguf_file, stored_weights
 
 _CONFIG = "config.json"
@@ -164,6 +165,7 @@ def read_whole(
     if quantiser is not None:
         _check_packed(name, quantiser, {tensor.dtype for tensor in tensors})
         notes.append(f"its weights stay packed as {quantiser.quantization_config.quant_method.value} does it")
+        notes += packed_arithmetic(module, dtype)
     plain = config if labels is None else read_whole_config(name)
     has_head = not found["missing_keys"] and _writes_text(module, plain)
     return Whole(module, has_head, digest_of_files(plain, list(stored.files)), tuple(notes))

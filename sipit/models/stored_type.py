@@ -1,5 +1,6 @@
 """In which number type the weights of a model are stored, which `dtype="auto"` computes in. Needs no torch."""
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,18 @@ def stored_type(name: str) -> str:
     """
     if built_in(name) is not None:
         return "float32"
-    if is_folder(name):
-        sizes: Counter[str] = Counter()
-        for file in stored_weights(Path(name)).files:
-            for tensor in read_header(file).tensors:
-                sizes[tensor.dtype] += tensor.end - tensor.start
-        return _TYPES.get(sizes.most_common(1)[0][0], "float32") if sizes else "float32"
     config = file_of(name, "config.json")
     try:
         said: Any = {} if config is None else read_object(config)
     except InvalidInput:
         return "float32"  # what is wrong with it is told where it is loaded
+    if any("quantization_config" in part for part in (said, *said.values()) if isinstance(part, dict)):
+        return "float32"  # a text model inside another has one of its own
+    if is_folder(name):
+        counts: Counter[str] = Counter()
+        for file in stored_weights(Path(name)).files:
+            for tensor in read_header(file).tensors:
+                counts[tensor.dtype] += math.prod(tensor.shape)
+        return _TYPES.get(counts.most_common(1)[0][0], "float32") if counts else "float32"
     found = said.get("dtype", said.get("torch_dtype"))
     return found if found in _TYPES.values() else "float32"

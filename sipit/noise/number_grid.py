@@ -3,7 +3,7 @@
 import torch
 
 from numerics.dtypes import name_of
-from numerics.grids import HALF_TYPES, half_type
+from numerics.grids import HALF_TYPES, half_type, moved_by
 from sipit.noise.distances import damping
 
 HALVES = {name_of(dtype): dtype for dtype in HALF_TYPES}
@@ -23,16 +23,16 @@ def stored_grid(rows: torch.Tensor) -> str | None:
 
 
 def grid_error(grid: str | None, rows: torch.Tensor) -> float:
-    """How far rounding to the grid moves the damped direction of a row (T, d) at most."""
+    """How far rounding to the grid moves the damped direction of a row (T, d) at most, but for rows of zeros."""
     if grid is None:
         return 0.0
-    if grid in HALVES:
-        return torch.finfo(HALVES[grid]).eps / 2
     values = rows.double()
     weights = damping(values)
+    if grid in HALVES:
+        return float(moved_by(HALVES[grid], values, weights).max())
     largest = values.abs().amax(1) if grid.endswith("a row") else values.abs().max().expand(len(values))
-    moved = largest / (2 * _STEPS) * weights.norm(dim=1)
-    return float((moved / (values * weights).norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)).max())
+    moved, norms = largest / (2 * _STEPS) * weights.norm(dim=1), (values * weights).norm(dim=1)
+    return float(torch.where(norms > 0, moved / norms, 0.0).max())
 
 
 def _on_integers(values: torch.Tensor, largest: torch.Tensor) -> bool:

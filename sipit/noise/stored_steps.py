@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 
-from numerics.grids import grid_type, half_type
+from numerics.grids import float_steps, grid_type, half_type
 from sipit.noise.scaled_grids import FLOATS, WHOLE, offset_scales, scaled_steps, scales
 
 NEAREST, ANYHOW = 0.5, 1.0  # steps to either side of what was rounded to the nearest, and of what was rounded at all
@@ -161,13 +161,6 @@ def outside(difference: torch.Tensor, box: Box) -> torch.Tensor:
 def _few(values: torch.Tensor) -> bool:
     """Whether so few different values are seen that they lie on a grid by chance."""
     return len(values.unique()) < _EVIDENCE
-
-
-def float_steps(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The distance from every value to the next of a floating-point type."""
-    limits = torch.finfo(dtype)
-    exponent = torch.frexp(values.abs().clamp_min(limits.smallest_normal)).exponent - 1
-    return torch.ldexp(torch.full_like(values, limits.eps), exponent)
 
 
 def _groupings(values: torch.Tensor) -> Iterator[tuple[torch.Tensor, _Whole]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from numerics.grids import grid_type
+from numerics.grids import grid_type, moved_by
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
 from sipit.models.network import Network
@@ -96,7 +96,8 @@ def without_mean_by_chance(rows: torch.Tensor) -> bool:
 
 def _allowed(rows: torch.Tensor, unit: float) -> float:
     """The largest mean of a row, over its root mean square, that rounding leaves of none."""
-    unit = max(unit, torch.finfo(grid_type(rows)).eps / 2)
+    stored = grid_type(rows)
+    unit = max(unit, torch.finfo(stored).eps / 2, float(moved_by(stored, rows).max()))
     return max(_COMPUTED, _ROUNDINGS * unit / rows.shape[1] ** 0.5)
 
 

@@ -1,7 +1,8 @@
 """Whether one model is another in a coarser number format of weights: every matrix is rounded again, and compared.
 
-Formats are those of `numerics.formats` that round by the numbers of a matrix alone. A quantiser that looks at data
-(GPTQ, AWQ) leaves weights that no such format makes; they are other weights.
+Formats are those of `numerics.formats` that round by the numbers of a matrix alone, those of 4 bits also with scales
+that are rounded in their turn, as bitsandbytes does on request. A quantiser that looks at data (GPTQ, AWQ) leaves
+weights that no such format makes; they are other weights.
 """
 
 import hashlib
@@ -11,8 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from numerics.formats import FORMATS, Format
-from numerics.formats.conversion import effective_weight
+from numerics.formats import FORMATS, Format, packed
+from numerics.formats.layers import effective_weight
 from proofs.errors import SipitError
 from sipit.models import LanguageModel
 from sipit.models.copies import copied
@@ -20,7 +21,10 @@ from sipit.models.refusals import REFUSALS
 from sipit.privacy.weights import a_step_apart, dense_weights, near, of_one_weight
 
 _TIES = 1e-3  # the share of weights that may lie between two numbers of a format, and be rounded to the other one
-_COARSE = [one for one in FORMATS.values() if one.subject == "weights"]
+_COARSE = [one for one in FORMATS.values() if one.subject == "weights"] + [
+    replace(FORMATS[name], name=f"{name}-double-quant", convert=packed.bitsandbytes(name, double=True))
+    for name in ("nf4", "fp4")
+]
 
 
 @dataclass(frozen=True, slots=True)

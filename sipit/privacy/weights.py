@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from numerics.formats.conversion import effective_weight
+from numerics.formats.layers import as_plain, effective_weight, is_packed_layer, layers_of, put_in_place
+from numerics.grids import float_steps
 from sipit.models import LanguageModel
-from sipit.noise.stored_steps import float_steps
 
 _FORMATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -15,7 +15,7 @@ _FORMATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 def dense_weights(model: LanguageModel) -> dict[str, torch.Tensor]:
     """The parameters of a model by name; packed matrices as what is multiplied with."""
     return {
-        f"{path}.{name}": effective_weight(part) if _is_packed(part, value) else value.detach()
+        f"{path}.{name}": effective_weight(part) if is_packed_layer(part) and name == "weight" else value.detach()
         for path, part in model.module.named_modules()
         for name, value in part.named_parameters(recurse=False)
     }
@@ -23,17 +23,8 @@ def dense_weights(model: LanguageModel) -> dict[str, torch.Tensor]:
 
 def unpack(module: nn.Module) -> None:
     """Makes the packed matrices of a module ordinary ones, in place."""
-    for part in list(module.modules()):
-        for name, child in part.named_children():
-            if isinstance(child, nn.Linear) and _is_packed(child, child.weight):
-                plain = nn.Linear(child.in_features, child.out_features, bias=False, device="meta")
-                plain.weight = nn.Parameter(effective_weight(child), requires_grad=False)
-                plain.bias = child.bias
-                setattr(part, name, plain)
-
-
-def _is_packed(part: nn.Module, value: torch.Tensor) -> bool:
-    return isinstance(part, nn.Linear) and value is part.weight and type(value) is not nn.Parameter
+    for holder, name, layer in layers_of([module], is_packed_layer):
+        put_in_place(holder, name, as_plain(layer))
 
 
 @dataclass(frozen=True, slots=True)

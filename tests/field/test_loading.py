@@ -7,6 +7,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from numerics.formats import FORMATS, packed
+from sipit.models import load_model
+from sipit.models.packed import packed_arithmetic
 from tests.field.places import (
     POINTER,
     assert_refused,
@@ -272,21 +275,49 @@ def test_a_quantiser_that_is_not_installed_is_named(folder, tmp_path, method):
     refused(folder, tmp_path, "pip install ")
 
 
-@pytest.mark.parametrize("method", ["nf4", pytest.param("int8", marks=pytest.mark.slow)])
-def test_packed_weights_run_as_the_library_runs_them(folder, tmp_path, method):
-    options = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"} if method == "nf4" else {"load_in_8bit": True}
-    plain = tmp_path / "plain"
-    model_folder(plain)
-    packed = transformers.AutoModelForCausalLM.from_pretrained(
-        plain, quantization_config=transformers.BitsAndBytesConfig(**options)
-    )
-    packed.save_pretrained(folder)
-    again = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    assert torch.equal(captured(folder, tmp_path), plain_states(again))
+def packed_folder(folder, tmp_path, **options):
+    model_folder(tmp_path / "plain")
+    transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "plain", quantization_config=transformers.BitsAndBytesConfig(**options)
+    ).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+def test_weights_of_four_bits_run_packed_and_multiply_in_the_type_that_is_said(folder, tmp_path, compute):
+    """Held against the weights that the library itself unpacks, multiplied in float32."""
+    packed_folder(folder, tmp_path, load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
+    dense = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).dequantize()
+    exact, seen = plain_states(dense), captured(folder, tmp_path)
+    off = float((seen - exact).norm() / exact.norm())
+    assert off < 1e-5 if compute == "float32" else 1e-4 < off < 0.1
+    said = load_model(folder).arithmetic
+    assert f"Linear4bit multiplies in {compute}" in said and ("off those" in said) == (compute != "float32")
+
+
+@pytest.mark.parametrize(("name", "rounds"), [("int8", False), ("int8-dynamic", True), ("llm-int8", True)])
+def test_layers_of_any_library_that_round_more_than_weights_are_told_by_a_product(name, rounds, monkeypatch):
+    monkeypatch.setattr(packed, "unpack", lambda blocks: 0)
+    holder = torch.nn.Sequential(torch.nn.Linear(64, 32)).eval().requires_grad_(False)
+    FORMATS[name].convert(holder, [holder])
+    (said,) = packed_arithmetic(holder, torch.float32)
+    assert ("off those of its weights" in said) == rounds
+
+
+def test_what_needs_the_numbers_of_weights_refuses_packed_ones(folder, tmp_path):
+    packed_folder(folder, tmp_path, load_in_4bit=True)
     several = tmp_path / "several.jsonl"
     several.write_text('{"token_ids": [5, 6, 7]}\n{"token_ids": [5, 7]}\n')
     for command in ("certify", "collide", "quantization"):
         assert_refused(called(command, folder, "--prompts", several), "dequantise")
+
+
+@pytest.mark.slow
+def test_weights_of_eight_bits_run_as_the_library_runs_them(folder, tmp_path):
+    packed_folder(folder, tmp_path, load_in_8bit=True)
+    again = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    assert torch.equal(captured(folder, tmp_path), plain_states(again))
+    said = load_model(folder).arithmetic
+    assert "Linear8bitLt rounds inputs to 8 bits, all but columns beyond 6, products" in said
 
 
 @pytest.mark.parametrize("bits", [4, 8])

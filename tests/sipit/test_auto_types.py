@@ -1,5 +1,7 @@
 """`auto`: a model computes as its weights are stored, and as the states of a file were."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -23,6 +25,16 @@ def test_a_folder_is_loaded_in_the_type_that_it_is_stored_in(tmp_path, name):
     assert model.dtype == getattr(torch, name)
     said = [line for line in model.assembly if name in line]
     assert bool(said) == (name != "float32")
+
+
+@pytest.mark.parametrize("inside", [None, "quantization_config", "text_config"])
+def test_weights_are_counted_and_what_is_packed_counts_as_float32(tmp_path, inside):
+    """Neither how many bytes a number takes nor what was left unpacked decides."""
+    weights = {"a": torch.zeros(4 if inside else 40, dtype=torch.float32), "b": torch.zeros(60, dtype=torch.bfloat16)}
+    save_file(weights | ({"c": torch.zeros(30, dtype=torch.uint8)} if inside else {}), tmp_path / "model.safetensors")
+    config = {inside: {"quantization_config": {"bits": 4}}} if inside == "text_config" else {inside: {"bits": 4}}
+    (tmp_path / "config.json").write_text(json.dumps(config if inside else {}))
+    assert stored_type(str(tmp_path)) == ("float32" if inside else "bfloat16")
 
 
 def test_what_is_built_in_or_not_there_counts_as_float32(tmp_path):

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+import transformers
 
 import sipit
 from numerics.formats import FORMATS
 from proofs.errors import InvalidInput, MissingResource, Unsupported
 from proofs.verdict import Verdict
 from sipit.cli import run
+from sipit.models import load_model
 from sipit.models.copies import copied
 from sipit.privacy.comparison import compare_runs
 from sipit.privacy.record import comparison_record
@@ -112,6 +114,24 @@ def test_weights_in_a_coarser_format_differ_by_that_and_what_else_differs_is_fou
     with torch.no_grad():
         coarse.module.model.embed_tokens.weight[3] *= 1.5
     assert rounded_to(model, coarse) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+def test_weights_that_the_library_packed_are_recognised(tmp_path, kind, double, dtype):
+    """By the way that people take, with the scales as it leaves them by default and rounded in their turn."""
+    plain = tiny("llama")
+    module = copy.deepcopy(plain.module).to(dtype)
+    module.save_pretrained(tmp_path / "plain")
+    options = transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type=kind, bnb_4bit_use_double_quant=double
+    )
+    transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "plain", quantization_config=options, dtype=dtype
+    ).save_pretrained(tmp_path / "packed")
+    found = rounded_to(*(load_model(tmp_path / name) for name in ("plain", "packed")))
+    assert found is not None and found.formats == {f"{kind}-double-quant" if double else kind: 14}
 
 
 def test_a_weight_halfway_between_two_numbers_may_have_been_rounded_to_either():

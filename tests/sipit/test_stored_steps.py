@@ -6,8 +6,13 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import sipit
+from numerics.dtypes import name_of
+from numerics.grids import half_type, moved_by
 from sipit.inversion.outcome import Outcome
+from sipit.noise.distances import damping, relative_distance
+from sipit.noise.number_grid import grid_error
 from sipit.noise.stored_steps import ANYHOW, NEAREST, box_around, coarse_box, outside
+from sipit.observations.sites import without_mean
 from tests.sipit.cases import assert_never_wrong, inverted, rest_slow, tiny
 from tests.sipit.storing import GROUPS, ROUNDED, drawn, integers
 
@@ -150,6 +155,29 @@ def test_a_half_type_away_from_zero_is_on_no_coarser_grid_than_its_own(seed, siz
     stored = (drawn(seed, 16, 16) * size + shift).to(dtype).float()
     found, own = coarse_box(stored), 2.0 ** stored.abs().log2().floor() * torch.finfo(dtype).eps
     assert found is None or float((found.steps / own).max()) <= 1.1
+
+
+@given(
+    st.integers(0, 9999), st.floats(-8, 4), st.sampled_from([torch.bfloat16, torch.float16]), st.booleans()
+)  # fmt: skip
+def test_a_half_type_moves_rows_by_no_more_than_is_said_next_to_its_least_numbers_too(seed, power, dtype, damped):
+    rows = drawn(seed, 4, 64).double() * 10.0**power
+    stored = rows.to(dtype).double()
+    weights = damping(stored) if damped else None
+    moved = moved_by(dtype, stored, weights)
+    assert bool(((relative_distance(rows, stored, damped=damped) <= moved) | (stored == 0).all(1)).all())
+    if power > -3:  # where a type has all of its digits, by no more than its unit
+        assert float(moved.max()) <= torch.finfo(dtype).eps / 2
+    if damped:
+        assert grid_error(name_of(dtype), stored) == float(moved.max())
+    if bool((stored != 0).any()):  # of few numbers next to zero both types have all
+        assert half_type(stored) == dtype
+
+
+def test_small_float16_rows_may_have_had_their_means_taken_away():
+    rows = 3e-7 * torch.randn(8, 256, generator=torch.Generator().manual_seed(0))
+    centred = (rows - rows.mean(1, keepdim=True)).half()
+    assert without_mean(centred) and not without_mean((rows + 3e-7).half())
 
 
 @pytest.mark.parametrize("dtype", rest_slow(torch.bfloat16, of=[torch.bfloat16, torch.float16]))

@@ -1,0 +1,77 @@
+"""Layers whose matrices a library packs: what each multiplies with, how it computes, and how one layer takes another's
+place."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from proofs.errors import Unsupported
+
+_KERNEL = "support_avx512bf16_for_cpu"  # by which bitsandbytes computes in bfloat16 whatever type it was given
+
+
+def effective_weight(linear: Any) -> torch.Tensor:
+    """The matrix that a layer multiplies with, shape (out, in), in float32: dequantised by its own library.
+
+    Raises:
+        Unsupported: a kernel has repacked and rounded it, so that what was stored is not there any more.
+    """
+    weight: Any = linear.weight
+    if type(weight).__name__ == "Params4bit":
+        import bitsandbytes.functional as functional
+
+        if getattr(weight.quant_state, "packing_format_for_cpu", False):
+            raise Unsupported(
+                "Expected 4-bit weights as they were stored, but bitsandbytes has rewritten them for its bfloat16 "
+                "kernel; load the model with sipit.load_model, which leaves them."
+            )
+        state = copy.copy(weight.quant_state)
+        state.dtype = linear.compute_dtype or torch.float32  # that of the product, and not of what was quantised
+        return functional.dequantize_4bit(weight.data, state).float()
+    if type(weight).__name__ == "Int8Params":
+        scales = weight.SCB if weight.SCB is not None else linear.state.SCB
+        return weight.data.float() * scales.float()[:, None] / 127
+    return (weight.dequantize() if hasattr(weight, "tensor_data_names") else weight.detach()).float()
+
+
+def is_packed_layer(layer: nn.Module) -> bool:
+    """Whether a linear layer holds its matrix in a class of a library."""
+    return isinstance(layer, nn.Linear) and type(layer.weight) is not nn.Parameter
+
+
+def layers_of(parts: Sequence[nn.Module], wanted: Callable[[nn.Module], bool]) -> list[tuple[nn.Module, str, Any]]:
+    """Layers with the module that holds them and their names in it, listed before any is replaced."""
+    return [
+        (holder, name, child)
+        for part in parts
+        for holder in part.modules()
+        for name, child in holder.named_children()
+        if wanted(child)
+    ]
+
+
+def put_in_place(holder: nn.Module, name: str, layer: nn.Module) -> None:
+    """Replaces a layer by one in the same mode: in training some compute otherwise."""
+    setattr(holder, name, layer.train(getattr(holder, name).training))
+
+
+def as_plain(layer: Any) -> nn.Linear:
+    """An ordinary layer in float32 with what a packed one multiplies with."""
+    plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+    plain.weight = nn.Parameter(effective_weight(layer), requires_grad=False)
+    plain.bias = layer.bias
+    return plain
+
+
+def in_stated_type(module: nn.Module) -> None:
+    """Lets packed layers multiply in the type that they were given; before their first run.
+
+    On processors that multiply bfloat16 the 4-bit layers of bitsandbytes would do that for float32 too, and rewrite
+    their weights for it.
+    """
+    for part in module.modules():
+        if hasattr(part, _KERNEL):
+            setattr(part, _KERNEL, False)
