@@ -14,6 +14,7 @@ from sipit.inversion.policies.sketched import SketchedNetwork, is_wide
 from sipit.inversion.probes import Probes, trained_probes
 from sipit.inversion.verifier import BESIDE, NEAR
 from sipit.models.network import Network
+from sipit.noise.distances import quotient
 from sipit.noise.stored_steps import Box, outside, point
 from sipit.noise.tolerance import Tolerance
 from sipit.observations.near_tokens import NearTokens
@@ -161,7 +162,7 @@ class SegmentSearch:
 
     def _stands_clear(self, trials: _Trials) -> bool:
         """Whether the runner-up lies so far that more rivals would say the same."""
-        blur = BESIDE * float(self._box.steps.norm() / self._row.norm())
+        blur = BESIDE * float(quotient(self._box.steps, self._row.norm()))
         return trials.margin > max(limit(trials.nearest, self.tolerance.value), NEAR * trials.nearest, blur)
 
     def _one(self, trials: _Trials, template: torch.Tensor, index: int) -> tuple[bool, bool]:
@@ -248,8 +249,7 @@ class SegmentSearch:
     def _residuals(self, prompts: torch.Tensor) -> torch.Tensor:
         states = self._prefix.extend(self._settled, prompts)[:, -1].double()
         self._prefix.keep(0)
-        apart = outside(states - self._row, self._box).norm(dim=1) / self._row.norm()
-        return apart.nan_to_num(nan=torch.inf, posinf=torch.inf)
+        return quotient(outside(states - self._row, self._box), self._row.norm())
 
     def _ranking(self) -> torch.Tensor:
         """One token of each class, the likeliest by the probe of the last row first."""
