@@ -14,6 +14,7 @@ from sipit.inversion.first_states import FirstStates
 from sipit.inversion.formats import derive_each, with_other_formats
 from sipit.inversion.neighbours import other_layers
 from sipit.inversion.outcome import Inversion, Outcome, TokenResult, matches_truth, overall
+from sipit.inversion.placeless import PLACELESS, tells_places
 from sipit.inversion.policies import Policy, check_policy, make_policy
 from sipit.inversion.prefixes import expect_prefixes_as_alone
 from sipit.inversion.resume import Kept
@@ -24,7 +25,6 @@ from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
 from sipit.models.length import whole_length
 from sipit.models.network import Network, Work
-from sipit.noise.distances import relative_distance
 from sipit.noise.tolerance import Format, Tolerance, format_of
 from sipit.observations.near_tokens import NearTokens
 from sipit.observations.network import ObservedNetwork, observed_network, says_little
@@ -89,13 +89,6 @@ def open_inverter(
         states.check(model)
         return RouteInverter.open(model, states, tolerance=tolerance, budget=budget)
     return Inverter.open(model, states, policy=policy, tolerance=tolerance, budget=budget, **options)
-
-
-PLACELESS = (
-    "These rows do not show where their tokens stand, or behind which: in another order, or without some, they would "
-    "be read alike."
-)
-_TRIED = 4  # tokens of the prompt on which that is seen
 
 
 @dataclass(frozen=True)
@@ -288,14 +281,7 @@ class Inverter:
 
     @cached_property
     def _tells_places(self) -> bool:
-        """Whether a token has another row where it stands elsewhere, behind other tokens; so it has behind a block."""
-        network = self.network
-        layers = network.observation.layers if isinstance(network, ObservedNetwork) else (network.layer,)
-        if any(layer != 0 for layer in layers) or not layers:
-            return True
-        ids = self.network.model.first_ids(_TRIED)
-        rows, turned = (self.network.anew().run(order)[0].double() for order in (ids, ids.flip(1)))
-        return bool((relative_distance(rows, turned.flip(0), damped=False) > self.tolerance.value).any())
+        return tells_places(self.network, self.tolerance.value)
 
     @cached_property
     def _near(self) -> NearTokens:

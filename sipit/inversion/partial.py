@@ -33,6 +33,7 @@ from sipit.inversion.formats import (
 )
 from sipit.inversion.outcome import Outcome, or_several, overall
 from sipit.inversion.partial_search import CLASS, Segment, SegmentSearch
+from sipit.inversion.placeless import not_shown
 from sipit.inversion.prefixes import expect_prefixes_as_alone
 from sipit.models import LanguageModel
 from sipit.models.length import whole_length
@@ -50,7 +51,8 @@ class PartialInversion:
 
     `given` are the positions of the tokens that were known; `budget` (null in a record where it has no end) and
     `seconds` are of the wall clock. `matches_truth` is of the tokens that were settled, `nearest_matches_truth` of the
-    nearest prompt, verified or not. `note` says in which other number formats the rows were tried.
+    nearest prompt, verified or not. `note` says in which other number formats the rows were tried, or what they cannot
+    show.
     """
 
     outcome: Outcome
@@ -194,8 +196,11 @@ def _searched(
             prompt += segments[-1].token_ids
             if progress is not None:
                 progress(len(prompt), at[-1] + 1)
+        outcome = overall(segment.outcome for segment in segments)
+        unseen = any(place not in at for place in given)
+        note = not_shown(network, allowed.value, unseen=unseen) if outcome is Outcome.RECOVERED else None
     return PartialInversion(
-        outcome=overall(segment.outcome for segment in segments),
+        outcome=outcome,
         nearest_token_ids=prompt,
         nearest_text=model.decode(prompt),
         segments=segments,
@@ -204,6 +209,7 @@ def _searched(
         seconds=time.monotonic() - started,
         tolerance=allowed,
         arithmetic=search.arithmetic,
+        note=note,
     )
 
 
@@ -236,7 +242,7 @@ def _in_other_formats(
     if found.given:
         other = replace(other, outcome=Outcome.AMBIGUOUS)
         note += " Or a token that was given is not the true one."
-    return replace(other, note=note)
+    return replace(other, note=" ".join(filter(None, (other.note, note))))
 
 
 def _as_rounded(
