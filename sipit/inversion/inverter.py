@@ -13,7 +13,7 @@ from sipit.inversion.budget import Clock, check_budget
 from sipit.inversion.first_states import FirstStates
 from sipit.inversion.formats import derive_each, with_other_formats
 from sipit.inversion.neighbours import other_layers
-from sipit.inversion.outcome import Inversion, Outcome, TokenResult, matches_truth, overall
+from sipit.inversion.outcome import Inversion, Outcome, matches_truth, overall
 from sipit.inversion.placeless import PLACELESS, tells_places
 from sipit.inversion.policies import Policy, check_policy, make_policy
 from sipit.inversion.prefixes import expect_prefixes_as_alone
@@ -168,7 +168,8 @@ class Inverter:
         """
         decided: dict[int, int] = {}
         allowed = self._allowed(states)
-        kept = self.kept(states) if resume else None
+        kept = self.kept(states, truth) if resume else None
+        known = [None] * len(states) if truth is None else truth
 
         def opening(number: int) -> Opening:
             def advance(settled: int, _length: int) -> None:
@@ -177,7 +178,7 @@ class Inverter:
                     progress(sum(decided.values()), sum(map(len, states)))
 
             def begin() -> Search:
-                search = self._search(states[number], advance, allowed[number])
+                search = self._search(states[number], advance, allowed[number], known[number])
                 standing = kept.standing(number) if kept is not None else None
                 if standing is not None:
                     search.go_on_from(standing)
@@ -188,17 +189,17 @@ class Inverter:
         found: dict[int, Inversion] = {}
         openings = [opening(number) for number in range(len(states))]
         for number, search in self._run(openings, kept.keep if kept is not None else None):
-            found[number] = self._judged(search, None if truth is None else truth[number])
+            found[number] = self._judged(search, known[number])
         inversions = [found[number] for number in range(len(states))]
 
         def again(number: int, tolerance: Tolerance, used: float) -> Inversion:
             def begin() -> Search:
-                search = self._search(states[number], None, tolerance)
+                search = self._search(states[number], None, tolerance, known[number])
                 search.clock.charge(used)
                 return search
 
             ((_, search),) = self._run([(len(states[number]), begin)], None)
-            return self._judged(search, None if truth is None else truth[number])
+            return self._judged(search, known[number])
 
         if self.tolerances:
             inversions = with_other_formats(self.network.model, states, inversions, allowed, again)
@@ -206,12 +207,13 @@ class Inverter:
             kept.remove()
         return inversions
 
-    def kept(self, states: States) -> Kept:
-        """What is kept of an interrupted run over these states."""
+    def kept(self, states: States, truth: Sequence[Sequence[int]] | None = None) -> Kept:
+        """What is kept of an interrupted run over these states, with the truth where it was given."""
         allowed = self._allowed(states)
         order = type(self.policy).__name__  # whose answers are the same, but not the work that a record counts
         also = (self.budget, order, self.rivals, self.adaptive, *(allowed if len({*allowed}) > 1 else ()))
-        return Kept.of(self.network.model, states.arrays, states.observation, allowed[0], *also)
+        known = None if truth is None else [*map(list, truth)]  # which the conditions of answers are of
+        return Kept.of(self.network.model, states.arrays, states.observation, allowed[0], *also, known)
 
     def _allowed(self, states: States) -> list[Tolerance]:
         """The tolerance for every tensor of states."""
@@ -224,8 +226,7 @@ class Inverter:
         inversion = self._answer(search)
         if truth is None:
             return inversion
-        agrees = matches_truth(self.network.model, inversion, truth)
-        return replace(inversion, matches_truth=agrees, tokens=_with_conditions(search, truth))
+        return replace(inversion, matches_truth=matches_truth(self.network.model, inversion, truth))
 
     def invert(self, observed: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
         """The prompt of one tensor of states (T, d)."""
@@ -262,7 +263,13 @@ class Inverter:
                 for number, search in run_together([openings[number] for number in group], keep=kept):
                     yield group[number], search
 
-    def _search(self, observed: torch.Tensor, progress: Progress | None, tolerance: Tolerance | None = None) -> Search:
+    def _search(
+        self,
+        observed: torch.Tensor,
+        progress: Progress | None,
+        tolerance: Tolerance | None = None,
+        truth: Sequence[int] | None = None,
+    ) -> Search:
         """The search for one prompt, ready to begin."""
         clock = Clock(self.budget)
         with clock.running():
@@ -277,6 +284,7 @@ class Inverter:
                 clock=clock,
                 progress=progress,
                 first=self._first,
+                truth=truth,
             )
 
     @cached_property
@@ -315,13 +323,3 @@ def _found(search: Search) -> Inversion:
         pieces=[None if token.token_id is None else model.decode([token.token_id]) for token in tokens],
         working_text=model.decode(list(found.working)) if text is None and found.working else None,
     )
-
-
-def _with_conditions(search: Search, truth: Sequence[int]) -> list[TokenResult]:
-    """The answers, each with the condition under which the rule cannot err, as far as the prefix is the true one."""
-    classes, tokens = search.verifier.model.token_classes, list(search.results)
-    for position, token in enumerate(truth[: len(tokens)]):
-        tokens[position] = replace(tokens[position], condition=search.verifier.condition(position, token))
-        if position >= len(search.working) or classes[search.working[position]] != classes[token]:
-            break  # what stands behind it was tested behind another prefix
-    return tokens

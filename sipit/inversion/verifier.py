@@ -8,7 +8,7 @@ are stored alike (`sipit.noise.stored_steps`). A rival that fits may be struck o
 (`sipit.inversion.lookahead`); it is then counted, and no rival any more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -91,10 +91,10 @@ class Verifier:
         # The residual that is allowed at every position, shape (T,); raised where rounding is amplified.
         self.limits = torch.full_like(self._norms, self.tolerance.value)
 
-    def tested_from(self, position: int) -> dict[int, Tested]:
-        """What was tested at a position and at later ones."""
-        later = {at: trial for at, trial in self.trials.items() if at >= position}
-        return {at: Tested(trial.token_ids, trial.residuals) for at, trial in later.items()}
+    def tested_at(self, positions: Container[int]) -> dict[int, Tested]:
+        """What was tested at some positions."""
+        there = {at: trial for at, trial in self.trials.items() if at in positions}
+        return {at: Tested(trial.token_ids, trial.residuals) for at, trial in there.items()}
 
     def go_on_from(self, tested: Mapping[int, Tested], allowed: torch.Tensor) -> None:
         """Takes over what an earlier verifier of the same states tested, and what it allowed at every position."""
@@ -276,16 +276,20 @@ class Verifier:
         )
         return result, alternative
 
-    def condition(self, position: int, truth: int) -> Condition | None:
-        """Why the rule cannot err at a position whose true token is `truth`, behind the true prefix.
+    def condition(self, position: int, working: Sequence[int], truth: Sequence[int]) -> Condition | None:
+        """Why the rule cannot err at a position of a prompt whose true tokens are `truth`.
 
-        Where every token has been tested, the margin is known from the residuals; a token that was struck out counts
-        there, and is not among the candidates that the rule is applied to.
+        What stands behind `working` tokens of other classes than the true ones was tested behind another prefix: of
+        that nothing is known. Where every token has been tested, the margin is known from the residuals; a token that
+        was struck out counts there, and is not among the candidates that the rule is applied to.
         """
         trial, classes = self.trials.get(position), self.model.token_classes
-        if trial is None:
+        if trial is None or position >= len(truth) or position > len(working):
             return None
-        own = classes[trial.token_ids] == classes[truth]
+        front, true = (classes[torch.tensor(ids[:position], dtype=torch.long)] for ids in (list(working), list(truth)))
+        if not torch.equal(front, true):
+            return None
+        own = classes[trial.token_ids] == classes[truth[position]]
         if not bool((own & trial.standing).any()):
             return None
         error = float(trial.residuals[own].max())
