@@ -98,14 +98,14 @@ def entries(inversions):
 def test_an_entry_of_a_record_is_that_of_an_uninterrupted_run(kept_at_once, monkeypatch, decided):
     """Also of a prompt that had ended: of another layer, with why its tokens cannot but be right."""
     monkeypatch.setattr("sipit.inversion.search.PIECE", 100)
-    model, truth = tiny("llama"), [[5, 7, 9], [1, 2, 3, 4, 5]]
+    model, truth = tiny("llama"), [[5, 7, 9], [6, 8], [1, 2, 3, 4, 5]]
     one, two = (sipit.capture(model, truth, layer=layer) for layer in (1, 2))
-    states = relabelled(two, [one[0], two[1]])
+    states = relabelled(two, [one[0], *two[1:]])
     inverter = Inverter.open(model, states, policy="exhaustive", tolerance=1e-5)
     expected = entries(inverter.invert_all(states, truth=truth))
     assert "name layer 1" in expected[0]["alternatives"][0]["reason"]
     assert all(token["condition"] for token in expected[1]["tokens"])
-    undo = stopped_when(lambda number, search: number == 1 and len(search.results) >= decided, monkeypatch)
+    undo = stopped_when(lambda number, search: number == 2 and len(search.results) >= decided, monkeypatch)
     with pytest.raises(Stopped):
         inverter.invert_all(states, truth=truth, resume=True)
     undo()
