@@ -27,7 +27,7 @@ from sipit.models.length import whole_length
 from sipit.models.network import Network, Work
 from sipit.noise.tolerance import Format, Tolerance, format_of
 from sipit.observations.near_tokens import NearTokens
-from sipit.observations.network import ObservedNetwork, observed_network, says_little
+from sipit.observations.network import ObservedNetwork, observed_network, of_all, says_little, top_of
 from sipit.prefix.choice import PrefixOpener, arithmetic_of, prefix_opener
 from sipit.record import Progress
 from sipit.states.files import States, check_states
@@ -219,7 +219,7 @@ class Inverter:
         """The tolerance for every tensor of states."""
         if not self.tolerances:
             return [self.tolerance] * len(states)
-        return [self.tolerances.get(format_of(rows, states.manifest), self.tolerance) for rows in states]
+        return [self.tolerances.get(format_of(rows, states), self.tolerance) for rows in states]
 
     def _judged(self, search: Search, truth: Sequence[int] | None) -> Inversion:
         """What a search found, compared with the truth where that is given."""
@@ -276,7 +276,12 @@ class Inverter:
             network = replace(self.network, work=Work())
             return Search(
                 verifier=Verifier(
-                    network.model, self.open_prefix(network), observed, tolerance or self.tolerance, self._near
+                    network.model,
+                    self.open_prefix(of_all(network)),
+                    observed,
+                    tolerance or self.tolerance,
+                    self._near,
+                    top_of(network),
                 ),
                 proposal=self.policy.propose(observed, network),
                 rivals=self.rivals,
@@ -299,7 +304,7 @@ class Inverter:
     @cached_property
     def _first(self) -> FirstStates | None:
         """States of tokens at the first position, for all searches."""
-        return FirstStates.of(self.network)
+        return FirstStates.of(of_all(self.network))
 
 
 def _found(search: Search) -> Inversion:

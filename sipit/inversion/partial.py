@@ -41,6 +41,7 @@ from sipit.noise.stored_steps import ANYHOW, box_around
 from sipit.noise.tolerance import Format, Tolerance, derive_tolerance, format_of
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
+from sipit.observations.top import stored_values
 from sipit.record import Progress
 from sipit.states.files import States
 
@@ -162,7 +163,7 @@ def invert_rows(
     (rows,) = states
     _check(model, rows, at, given)
     check_budget(budget)
-    allowed, of = Tolerance.asked(tolerance), format_of(rows, states.manifest)
+    allowed, of = Tolerance.asked(tolerance), format_of(rows, states)
     asked = allowed is not None
     if allowed is None:
         allowed = derive_tolerance(model, states, damped=False, formats=of)
@@ -181,7 +182,8 @@ def _searched(
 ) -> PartialInversion:  # fmt: skip
     """The nearest prompt, held against one tolerance; the budget counts from when the first try `started`."""
     (rows,) = states
-    box = box_around(rows, ANYHOW if allowed.boxed else 0)  # a few rows do not say how they were rounded
+    within = ANYHOW if allowed.boxed else 0  # a few rows do not say how they were rounded
+    box = box_around(rows, within, states.observation.top)
     prompt: list[int] = []
     segments: list[Segment] = []
     with whole_length(at[-1] + 1):
@@ -249,7 +251,7 @@ def _as_rounded(
     model: LanguageModel, states: States, of: Format, again: Callable[[Tolerance], PartialInversion]
 ) -> tuple[PartialInversion | None, str]:
     """The answer for half-type rows as computed in the model's own type (None: nothing fits so), and that in words."""
-    if not perhaps_rounded(model, states[0], of):
+    if not perhaps_rounded(model, stored_values(states[0], states.observation.top), of):
         return None, ""
     retried = retried_as(model, states, Format(model.dtype, model.dtype, boxed=ANYHOW), again, damped=False)
     if retried is None or retried[1].outcome not in FITS:

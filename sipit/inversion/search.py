@@ -155,7 +155,9 @@ class Search:
                     return False
             if settled <= stop < start + len(tokens) and stop == len(self.working):
                 rest, tried = slice(stop - start, None), self.verifier.trials[stop].token_ids
-                self.proposal = self.proposal.behind(stop, tokens[rest], states[rest], tried, self.prefix)
+                self.proposal = self.proposal.behind(
+                    stop, tokens[rest], self.verifier.shown(states[rest]), tried, self.prefix
+                )
                 self._current = stop
                 if len(tried) > 1 or len(tokens[rest]) > AGAIN or self.clock.expired:
                     return False
