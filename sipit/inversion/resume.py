@@ -103,5 +103,5 @@ class Kept:
 
 def _result(entry: dict[str, Any]) -> TokenResult:
     known = entry["condition"]
-    named = {"outcome": Outcome(entry["outcome"]), "condition": None if known is None else Condition(known)}
+    named = dict[str, Any](outcome=Outcome(entry["outcome"]), condition=None if known is None else Condition(known))
     return TokenResult(**entry | named)
