@@ -385,11 +385,14 @@ def _mostly_clear(steps: list[Step]) -> bool:
     return sum(step.clear for step in steps) > len(steps) / 2
 
 
-def _constant(factors: list[float], tolerance: float) -> float | None:
-    """The factor of all rows, 1 where it is that within the tolerance, or None where they differ."""
-    values = torch.tensor(factors, dtype=torch.float64)
+def _constant(factors: list[float | None], tolerance: float) -> float | None:
+    """The factor of all rows, 1 where it is that within the tolerance, or None where they differ.
+
+    States that are zero have none, and are so under any.
+    """
+    values = torch.tensor([factor for factor in factors if factor is not None], dtype=torch.float64)
     if not len(values):
-        return None
+        return 1.0 if factors else None
     middle = float(values.median())
     if float((values / middle - 1).abs().max()) > tolerance:
         return None

@@ -37,13 +37,13 @@ class Start:
 class Step:
     """One row: the nearest token, the distance of its direction, that of the nearest rival of another class.
 
-    `factor` is the length of the observed row over that of the computed one.
+    `factor` is the length of the observed row over that of the computed one, None where that is 0.
     """
 
     token: int
     residual: float
     margin: float
-    factor: float
+    factor: float | None
 
     @property
     def clear(self) -> bool:
@@ -126,7 +126,7 @@ class Walk:
             token=int(classes[tokens[best]]),
             residual=float(distances[best]),
             margin=float(rivals.min()) if len(rivals) else float("inf"),
-            factor=float(row.double().norm() / lengths[best]),
+            factor=float(row.double().norm() / lengths[best]) if lengths[best] else None,
         )
 
     @property

@@ -28,6 +28,7 @@ from sipit.noise.distances import damping
 from sipit.noise.number_grid import HALVES
 from sipit.noise.stored_steps import ANYHOW, NEAREST
 from sipit.noise.tolerance import COARSE, Format, Tolerance, derive_tolerance, format_of
+from sipit.observations.top import stored_values
 from sipit.states.files import States
 
 _LARGEST_CLEAR_RESIDUAL = (
@@ -65,7 +66,7 @@ def derive_each(model: LanguageModel, states: States) -> dict[Format, Tolerance]
     """The tolerance of every format among some states, that of the first tensor first."""
     groups: dict[Format, list[torch.Tensor]] = {}
     for array in states:
-        groups.setdefault(format_of(array, states.manifest), []).append(array)
+        groups.setdefault(format_of(array, states), []).append(array)
     return {
         of: derive_tolerance(model, replace(states, arrays=tuple(arrays)), formats=of) for of, arrays in groups.items()
     }
@@ -92,7 +93,7 @@ def with_other_formats(
 
     def tried(number: int, found: Inversion) -> Inversion:
         alone, tolerance = replace(states, arrays=(states[number],)), allowed[number]
-        shown = shown_to_the_nearest(found, alone[0], tolerance)
+        shown = shown_to_the_nearest(found, alone[0], tolerance, alone.observation.top)
         if found.outcome is Outcome.RECOVERED and (shown or not tolerance.boxed):
             return found
         tries = [found]
@@ -122,7 +123,7 @@ def _otherwise(model: LanguageModel, alone: States, found: Inversion, shown: boo
 
     `shown`: whether the answer shows that its rows were rounded to the nearest.
     """
-    of = format_of(alone[0], alone.manifest)
+    of = format_of(alone[0], alone)
     if of.boxed:
         found = found if shown else _however_rounded(model, alone, of, found, again)
         if found.outcome is Outcome.RECOVERED:
@@ -131,7 +132,7 @@ def _otherwise(model: LanguageModel, alone: States, found: Inversion, shown: boo
         return _as_computed(model, alone, found, again)
     if alone.observation.plain and alone.layer == 0:
         return found  # nothing is computed
-    if _only_rounded(model, alone[0], of, found):
+    if _only_rounded(model, stored_values(alone[0], alone.observation.top), of, found):
         return _as_rounded(model, alone, of, found, again)
     if not _nearly_found(found, boxed=bool(of.boxed)):
         return found
@@ -255,7 +256,7 @@ def _as_rounded(model: LanguageModel, alone: States, of: Format, found: Inversio
     if retried is None:
         return found
     tolerance, other = retried
-    if not shown_to_the_nearest(other, alone[0], tolerance):
+    if not shown_to_the_nearest(other, alone[0], tolerance, alone.observation.top):
         other = _however_rounded(model, alone, rounded, other, again)
     return _noted(other, fits_as_rounded(model, of, tolerance)) if other.outcome in FITS else found
 

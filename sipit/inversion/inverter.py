@@ -13,7 +13,8 @@ from sipit.inversion.budget import Clock, check_budget
 from sipit.inversion.first_states import FirstStates
 from sipit.inversion.formats import derive_each, with_other_formats
 from sipit.inversion.neighbours import other_layers
-from sipit.inversion.outcome import Inversion, Outcome, TokenResult, matches_truth, overall
+from sipit.inversion.outcome import Inversion, Outcome, matches_truth, overall
+from sipit.inversion.placeless import PLACELESS, tells_places
 from sipit.inversion.policies import Policy, check_policy, make_policy
 from sipit.inversion.prefixes import expect_prefixes_as_alone
 from sipit.inversion.resume import Kept
@@ -24,10 +25,9 @@ from sipit.models import LanguageModel
 from sipit.models.language_model import check_loaded
 from sipit.models.length import whole_length
 from sipit.models.network import Network, Work
-from sipit.noise.distances import relative_distance
 from sipit.noise.tolerance import Format, Tolerance, format_of
 from sipit.observations.near_tokens import NearTokens
-from sipit.observations.network import ObservedNetwork, observed_network, says_little
+from sipit.observations.network import ObservedNetwork, observed_network, of_all, says_little, top_of
 from sipit.prefix.choice import PrefixOpener, arithmetic_of, prefix_opener
 from sipit.record import Progress
 from sipit.states.files import States, check_states
@@ -89,13 +89,6 @@ def open_inverter(
         states.check(model)
         return RouteInverter.open(model, states, tolerance=tolerance, budget=budget)
     return Inverter.open(model, states, policy=policy, tolerance=tolerance, budget=budget, **options)
-
-
-PLACELESS = (
-    "These rows do not show where their tokens stand, or behind which: in another order, or without some, they would "
-    "be read alike."
-)
-_TRIED = 4  # tokens of the prompt on which that is seen
 
 
 @dataclass(frozen=True)
@@ -175,7 +168,8 @@ class Inverter:
         """
         decided: dict[int, int] = {}
         allowed = self._allowed(states)
-        kept = self.kept(states) if resume else None
+        kept = self.kept(states, truth) if resume else None
+        known = [None] * len(states) if truth is None else truth
 
         def opening(number: int) -> Opening:
             def advance(settled: int, _length: int) -> None:
@@ -184,7 +178,7 @@ class Inverter:
                     progress(sum(decided.values()), sum(map(len, states)))
 
             def begin() -> Search:
-                search = self._search(states[number], advance, allowed[number])
+                search = self._search(states[number], advance, allowed[number], known[number])
                 standing = kept.standing(number) if kept is not None else None
                 if standing is not None:
                     search.go_on_from(standing)
@@ -195,17 +189,17 @@ class Inverter:
         found: dict[int, Inversion] = {}
         openings = [opening(number) for number in range(len(states))]
         for number, search in self._run(openings, kept.keep if kept is not None else None):
-            found[number] = self._judged(search, None if truth is None else truth[number])
+            found[number] = self._judged(search, known[number])
         inversions = [found[number] for number in range(len(states))]
 
         def again(number: int, tolerance: Tolerance, used: float) -> Inversion:
             def begin() -> Search:
-                search = self._search(states[number], None, tolerance)
+                search = self._search(states[number], None, tolerance, known[number])
                 search.clock.charge(used)
                 return search
 
             ((_, search),) = self._run([(len(states[number]), begin)], None)
-            return self._judged(search, None if truth is None else truth[number])
+            return self._judged(search, known[number])
 
         if self.tolerances:
             inversions = with_other_formats(self.network.model, states, inversions, allowed, again)
@@ -213,26 +207,26 @@ class Inverter:
             kept.remove()
         return inversions
 
-    def kept(self, states: States) -> Kept:
-        """What is kept of an interrupted run over these states."""
+    def kept(self, states: States, truth: Sequence[Sequence[int]] | None = None) -> Kept:
+        """What is kept of an interrupted run over these states, with the truth where it was given."""
         allowed = self._allowed(states)
         order = type(self.policy).__name__  # whose answers are the same, but not the work that a record counts
         also = (self.budget, order, self.rivals, self.adaptive, *(allowed if len({*allowed}) > 1 else ()))
-        return Kept.of(self.network.model, states.arrays, states.observation, allowed[0], *also)
+        known = None if truth is None else [*map(list, truth)]  # which the conditions of answers are of
+        return Kept.of(self.network.model, states.arrays, states.observation, allowed[0], *also, known)
 
     def _allowed(self, states: States) -> list[Tolerance]:
         """The tolerance for every tensor of states."""
         if not self.tolerances:
             return [self.tolerance] * len(states)
-        return [self.tolerances.get(format_of(rows, states.manifest), self.tolerance) for rows in states]
+        return [self.tolerances.get(format_of(rows, states), self.tolerance) for rows in states]
 
     def _judged(self, search: Search, truth: Sequence[int] | None) -> Inversion:
         """What a search found, compared with the truth where that is given."""
         inversion = self._answer(search)
         if truth is None:
             return inversion
-        agrees = matches_truth(self.network.model, inversion, truth)
-        return replace(inversion, matches_truth=agrees, tokens=_with_conditions(search, truth))
+        return replace(inversion, matches_truth=matches_truth(self.network.model, inversion, truth))
 
     def invert(self, observed: torch.Tensor, *, progress: Progress | None = None) -> Inversion:
         """The prompt of one tensor of states (T, d)."""
@@ -269,14 +263,25 @@ class Inverter:
                 for number, search in run_together([openings[number] for number in group], keep=kept):
                     yield group[number], search
 
-    def _search(self, observed: torch.Tensor, progress: Progress | None, tolerance: Tolerance | None = None) -> Search:
+    def _search(
+        self,
+        observed: torch.Tensor,
+        progress: Progress | None,
+        tolerance: Tolerance | None = None,
+        truth: Sequence[int] | None = None,
+    ) -> Search:
         """The search for one prompt, ready to begin."""
         clock = Clock(self.budget)
         with clock.running():
             network = replace(self.network, work=Work())
             return Search(
                 verifier=Verifier(
-                    network.model, self.open_prefix(network), observed, tolerance or self.tolerance, self._near
+                    network.model,
+                    self.open_prefix(of_all(network)),
+                    observed,
+                    tolerance or self.tolerance,
+                    self._near,
+                    top_of(network),
                 ),
                 proposal=self.policy.propose(observed, network),
                 rivals=self.rivals,
@@ -284,18 +289,12 @@ class Inverter:
                 clock=clock,
                 progress=progress,
                 first=self._first,
+                truth=truth,
             )
 
     @cached_property
     def _tells_places(self) -> bool:
-        """Whether a token has another row where it stands elsewhere, behind other tokens; so it has behind a block."""
-        network = self.network
-        layers = network.observation.layers if isinstance(network, ObservedNetwork) else (network.layer,)
-        if any(layer != 0 for layer in layers) or not layers:
-            return True
-        ids = self.network.model.ordinary_ids(_TRIED)
-        rows, turned = (self.network.anew().run(order)[0].double() for order in (ids, ids.flip(1)))
-        return bool((relative_distance(rows, turned.flip(0), damped=False) > self.tolerance.value).any())
+        return tells_places(self.network, self.tolerance.value)
 
     @cached_property
     def _near(self) -> NearTokens:
@@ -305,7 +304,7 @@ class Inverter:
     @cached_property
     def _first(self) -> FirstStates | None:
         """States of tokens at the first position, for all searches."""
-        return FirstStates.of(self.network)
+        return FirstStates.of(of_all(self.network))
 
 
 def _found(search: Search) -> Inversion:
@@ -329,13 +328,3 @@ def _found(search: Search) -> Inversion:
         pieces=[None if token.token_id is None else model.decode([token.token_id]) for token in tokens],
         working_text=model.decode(list(found.working)) if text is None and found.working else None,
     )
-
-
-def _with_conditions(search: Search, truth: Sequence[int]) -> list[TokenResult]:
-    """The answers, each with the condition under which the rule cannot err, as far as the prefix is the true one."""
-    classes, tokens = search.verifier.model.token_classes, list(search.results)
-    for position, token in enumerate(truth[: len(tokens)]):
-        tokens[position] = replace(tokens[position], condition=search.verifier.condition(position, token))
-        if position >= len(search.working) or classes[search.working[position]] != classes[token]:
-            break  # what stands behind it was tested behind another prefix
-    return tokens

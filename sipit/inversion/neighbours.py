@@ -12,6 +12,7 @@ from sipit.inversion.outcome import Alternative, Outcome
 from sipit.inversion.search import Search
 from sipit.models import LanguageModel
 from sipit.models.network import Layer, Network
+from sipit.noise.distances import relative_distance
 
 SMALL = 4096  # rows of a vocabulary that is tried whole
 NEAREST = 64  # candidates of a larger one
@@ -34,7 +35,7 @@ def other_layers(search: Search) -> list[Alternative]:
         if model.width_at(other) != len(observed):
             continue
         states = Network(model, other).run(tokens[:, None])[:, 0].double()
-        residuals = (states - observed).norm(dim=1) / observed.norm()
+        residuals = relative_distance(states, observed, damped=False)
         if fits(float(residuals.min()), search.verifier.tolerance.value):
             reason = (
                 f"the states fit layer {other}, not {layer}; name layer {other}, where this token has the first of them"

@@ -33,6 +33,7 @@ from sipit.inversion.formats import (
 )
 from sipit.inversion.outcome import Outcome, or_several, overall
 from sipit.inversion.partial_search import CLASS, Segment, SegmentSearch
+from sipit.inversion.placeless import not_shown
 from sipit.inversion.prefixes import expect_prefixes_as_alone
 from sipit.models import LanguageModel
 from sipit.models.length import whole_length
@@ -40,6 +41,7 @@ from sipit.noise.stored_steps import ANYHOW, box_around
 from sipit.noise.tolerance import Format, Tolerance, derive_tolerance, format_of
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
+from sipit.observations.top import stored_values
 from sipit.record import Progress
 from sipit.states.files import States
 
@@ -50,7 +52,8 @@ class PartialInversion:
 
     `given` are the positions of the tokens that were known; `budget` (null in a record where it has no end) and
     `seconds` are of the wall clock. `matches_truth` is of the tokens that were settled, `nearest_matches_truth` of the
-    nearest prompt, verified or not. `note` says in which other number formats the rows were tried.
+    nearest prompt, verified or not. `note` says in which other number formats the rows were tried, or what they cannot
+    show.
     """
 
     outcome: Outcome
@@ -160,7 +163,7 @@ def invert_rows(
     (rows,) = states
     _check(model, rows, at, given)
     check_budget(budget)
-    allowed, of = Tolerance.asked(tolerance), format_of(rows, states.manifest)
+    allowed, of = Tolerance.asked(tolerance), format_of(rows, states)
     asked = allowed is not None
     if allowed is None:
         allowed = derive_tolerance(model, states, damped=False, formats=of)
@@ -179,7 +182,8 @@ def _searched(
 ) -> PartialInversion:  # fmt: skip
     """The nearest prompt, held against one tolerance; the budget counts from when the first try `started`."""
     (rows,) = states
-    box = box_around(rows, ANYHOW if allowed.boxed else 0)  # a few rows do not say how they were rounded
+    within = ANYHOW if allowed.boxed else 0  # a few rows do not say how they were rounded
+    box = box_around(rows, within, states.observation.top)
     prompt: list[int] = []
     segments: list[Segment] = []
     with whole_length(at[-1] + 1):
@@ -194,8 +198,11 @@ def _searched(
             prompt += segments[-1].token_ids
             if progress is not None:
                 progress(len(prompt), at[-1] + 1)
+        outcome = overall(segment.outcome for segment in segments)
+        unseen = any(place not in at for place in given)
+        note = not_shown(network, allowed.value, unseen=unseen) if outcome is Outcome.RECOVERED else None
     return PartialInversion(
-        outcome=overall(segment.outcome for segment in segments),
+        outcome=outcome,
         nearest_token_ids=prompt,
         nearest_text=model.decode(prompt),
         segments=segments,
@@ -204,6 +211,7 @@ def _searched(
         seconds=time.monotonic() - started,
         tolerance=allowed,
         arithmetic=search.arithmetic,
+        note=note,
     )
 
 
@@ -236,14 +244,14 @@ def _in_other_formats(
     if found.given:
         other = replace(other, outcome=Outcome.AMBIGUOUS)
         note += " Or a token that was given is not the true one."
-    return replace(other, note=note)
+    return replace(other, note=" ".join(filter(None, (other.note, note))))
 
 
 def _as_rounded(
     model: LanguageModel, states: States, of: Format, again: Callable[[Tolerance], PartialInversion]
 ) -> tuple[PartialInversion | None, str]:
     """The answer for half-type rows as computed in the model's own type (None: nothing fits so), and that in words."""
-    if not perhaps_rounded(model, states[0], of):
+    if not perhaps_rounded(model, stored_values(states[0], states.observation.top), of):
         return None, ""
     retried = retried_as(model, states, Format(model.dtype, model.dtype, boxed=ANYHOW), again, damped=False)
     if retried is None or retried[1].outcome not in FITS:

@@ -14,10 +14,12 @@ from sipit.inversion.policies.sketched import SketchedNetwork, is_wide
 from sipit.inversion.probes import Probes, trained_probes
 from sipit.inversion.verifier import BESIDE, NEAR
 from sipit.models.network import Network
+from sipit.noise.distances import quotient
 from sipit.noise.stored_steps import Box, outside, point
 from sipit.noise.tolerance import Tolerance
 from sipit.observations.near_tokens import NearTokens
-from sipit.observations.network import ObservedNetwork, says_little
+from sipit.observations.network import ObservedNetwork, of_all, says_little, top_of
+from sipit.observations.top import apart
 from sipit.prefix.choice import arithmetic_of, single_opener
 from sipit.record import finite
 
@@ -90,7 +92,7 @@ class SegmentSearch:
         self._network, self._near = network, NearTokens(network)
         opener = single_opener(network)
         self.arithmetic = arithmetic_of(network, opener)
-        self._prefix = opener(network)
+        self._prefix = opener(of_all(network))
         self._settled = 0
         self._segments = segments
         self._probes: Probes | None = None
@@ -161,7 +163,7 @@ class SegmentSearch:
 
     def _stands_clear(self, trials: _Trials) -> bool:
         """Whether the runner-up lies so far that more rivals would say the same."""
-        blur = BESIDE * float(self._box.steps.norm() / self._row.norm())
+        blur = BESIDE * float(quotient(self._box.steps, self._row.norm()))
         return trials.margin > max(limit(trials.nearest, self.tolerance.value), NEAR * trials.nearest, blur)
 
     def _one(self, trials: _Trials, template: torch.Tensor, index: int) -> tuple[bool, bool]:
@@ -248,8 +250,7 @@ class SegmentSearch:
     def _residuals(self, prompts: torch.Tensor) -> torch.Tensor:
         states = self._prefix.extend(self._settled, prompts)[:, -1].double()
         self._prefix.keep(0)
-        apart = outside(states - self._row, self._box).norm(dim=1) / self._row.norm()
-        return apart.nan_to_num(nan=torch.inf, posinf=torch.inf)
+        return quotient(outside(apart(states, self._row, top_of(self._network)), self._box), self._row.norm())
 
     def _ranking(self) -> torch.Tensor:
         """One token of each class, the likeliest by the probe of the last row first."""

@@ -1,9 +1,9 @@
 """What an interrupted inversion leaves behind, so that the next one continues there.
 
 A folder of the cache holds one file for each prompt that was begun: answers decided, working tokens, and which
-candidates were tested, with their residuals, at positions still open. It is written every few seconds and when a
-prompt has ended, and removed once the whole inversion is done. The search that continues runs the working prompt again
-first, and begins anew where it does not fit.
+candidates were tested, with their residuals, at positions still open, and at the first where nothing fits there. It is
+written every few seconds and when a prompt has ended, and removed once the whole inversion is done. The search that
+continues runs the working prompt again first, and begins anew where it does not fit.
 """
 
 import hashlib
@@ -20,13 +20,14 @@ import torch
 from proofs.errors import InvalidInput
 from proofs.evidence import write_atomically
 from sipit.cache import cache_folder, full_disk, measured_with, opened_tensors, sealed_tensors
+from sipit.inversion.decision import Condition
 from sipit.inversion.outcome import Alternative, Outcome, TokenResult
 from sipit.inversion.search import Search
 from sipit.inversion.standing import Standing, Tested
 from sipit.models import LanguageModel
 from sipit.noise.tolerance import Tolerance
 
-SCHEMA = "sipit/inversion/1"
+SCHEMA = "sipit/inversion/2"
 INTERVAL = 10.0  # seconds between two writings of one prompt
 
 
@@ -58,7 +59,7 @@ class Kept:
             data: Any = json.loads(note)
             return Standing(
                 working=tuple(data["working"]),
-                results=tuple(TokenResult(**(one | {"outcome": Outcome(one["outcome"])})) for one in data["results"]),
+                results=tuple(map(_result, data["results"])),
                 alternatives=tuple(Alternative(**one) for one in data["alternatives"]),
                 tested={at: Tested(tensors[f"tokens.{at}"], tensors[f"residuals.{at}"]) for at in data["open"]},
                 allowed=tensors["allowed"],
@@ -98,3 +99,9 @@ class Kept:
     def remove(self) -> None:
         """Removes the folder, once everything is answered."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _result(entry: dict[str, Any]) -> TokenResult:
+    known = entry["condition"]
+    named = dict[str, Any](outcome=Outcome(entry["outcome"]), condition=None if known is None else Condition(known))
+    return TokenResult(**entry | named)

@@ -12,6 +12,7 @@ from sipit.inversion.outcome import Inversion, Outcome
 from sipit.noise.distances import damping, quotient
 from sipit.noise.stored_steps import Box, box_around
 from sipit.noise.tolerance import Tolerance
+from sipit.observations.top import stored_values
 
 _TELLING = 128  # coordinates that would all have to lie within half a step by chance
 
@@ -22,8 +23,12 @@ def size_of(box: Box, observed: torch.Tensor, *, damped: bool) -> torch.Tensor:
     return quotient(box.steps * weights, (observed * weights).norm(dim=1))
 
 
-def shown_to_the_nearest(found: Inversion, observed: torch.Tensor, tolerance: Tolerance) -> bool:
+def shown_to_the_nearest(
+    found: Inversion, observed: torch.Tensor, tolerance: Tolerance, top: int | None = None
+) -> bool:
     """Whether the answer to boxed states (T, d) itself shows that they were rounded to the nearest.
+
+    `top` is how many log-probabilities of every row were stored, None where they are no such rows.
 
     Counted are the coordinates of rows whose rivals all lie outside the box of any rounding, which reaches beyond the
     smaller one by as much as that is large.
@@ -32,9 +37,9 @@ def shown_to_the_nearest(found: Inversion, observed: torch.Tensor, tolerance: To
     if not tolerance.boxed or not recovered:
         return False
     rows = observed.double()
-    box = box_around(rows, tolerance.boxed)
+    box = box_around(rows, tolerance.boxed, top)
     beyond = size_of(box, rows, damped=tolerance.damped).tolist()
-    told = (box.steps > 0).sum(1).tolist()
+    told = (box_around(stored_values(rows, top), tolerance.boxed).steps > 0).sum(1).tolist()
     shown = sum(
         told[token.position]
         for token in recovered

@@ -53,7 +53,7 @@ class Search:
     `working` holds the token taken at every settled position, `results` the answers decided so far: a position is
     first settled (a token fits), then decided (its rivals are tested too): `rivals` of them, or where that is
     `adaptive` as few as the policy finds enough, if these lie far. `first` has states of the first position that
-    need no run.
+    need no run. Of the `truth`, where it is known, come conditions of answers alone, and no candidate.
     """
 
     verifier: Verifier
@@ -63,6 +63,7 @@ class Search:
     clock: Clock
     progress: Callable[[int, int], None] | None = None
     first: FirstStates | None = None
+    truth: Sequence[int] | None = None
     working: list[int] = field(default_factory=list[int])
     results: list[TokenResult] = field(default_factory=list[TokenResult])
     alternatives: list[Alternative] = field(default_factory=list[Alternative])
@@ -85,13 +86,15 @@ class Search:
         return len(self.results) == self.length
 
     def standing(self) -> Standing:
-        """Where it stands: what is decided, and what was tested where nothing is."""
-        work = self.prefix.network.work
+        """Where it stands: what is decided, and what was tested where nothing is, or first of all nothing found."""
+        work, told = self.prefix.network.work, {*range(len(self.results), self.length)}
+        if self.results and self.results[0].outcome is Outcome.NOT_FOUND:
+            told.add(0)  # other layers are asked of it (`sipit.inversion.neighbours`)
         return Standing(
             working=tuple(self.working),
             results=tuple(self.results),
             alternatives=tuple(self.alternatives),
-            tested=self.verifier.tested_from(len(self.results)),
+            tested=self.verifier.tested_at(told),
             allowed=self.verifier.limits.clone(),
             seconds=self.clock.seconds,
             forward_passes=work.forward_passes,
@@ -152,7 +155,9 @@ class Search:
                     return False
             if settled <= stop < start + len(tokens) and stop == len(self.working):
                 rest, tried = slice(stop - start, None), self.verifier.trials[stop].token_ids
-                self.proposal = self.proposal.behind(stop, tokens[rest], states[rest], tried, self.prefix)
+                self.proposal = self.proposal.behind(
+                    stop, tokens[rest], self.verifier.shown(states[rest]), tried, self.prefix
+                )
                 self._current = stop
                 if len(tried) > 1 or len(tokens[rest]) > AGAIN or self.clock.expired:
                     return False
@@ -306,7 +311,7 @@ class Search:
             members = alternative.token_ids if alternative is not None else [result.token_id]
             alternative = Alternative(position, members, f"conditional on the working token at position {unresolved}")
             result = _without_token(result, Outcome.AMBIGUOUS)
-        self.results.append(result)
+        self._enter(result)
         if alternative is not None:
             self.alternatives.append(alternative)
 
@@ -327,10 +332,14 @@ class Search:
         for position in range(len(self.results), self.length):
             residual, margin = self.verifier.distances(position)
             tested, allowed = self._tested(position), self.verifier.allowed(position)
-            self.results.append(
-                TokenResult(position, None, outcome, residual, margin, allowed, max(0, tested - 1), tested)
-            )
+            self._enter(TokenResult(position, None, outcome, residual, margin, allowed, max(0, tested - 1), tested))
             self.alternatives.append(Alternative(position, [], reason))
+
+    def _enter(self, result: TokenResult) -> None:
+        """Enters an answer, with the condition under which the rule cannot err there."""
+        truth = self.truth
+        known = None if truth is None else self.verifier.condition(result.position, self.working, truth)
+        self.results.append(replace(result, condition=known))
 
     def _unresolved(self) -> int | None:
         """The first position that several tokens fit."""

@@ -24,7 +24,7 @@ class Standing:
         working: the token taken at every settled position.
         results: the answers decided so far, in order.
         alternatives: what else stays possible.
-        tested: by position, at those that are still open.
+        tested: by position, at those that are still open, and at the first where nothing fits there.
         allowed: the relative residual that is allowed at every position, shape (T,).
         seconds: used so far.
         forward_passes: of the model.

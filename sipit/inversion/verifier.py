@@ -8,7 +8,7 @@ are stored alike (`sipit.noise.stored_steps`). A rival that fits may be struck o
 (`sipit.inversion.lookahead`); it is then counted, and no rival any more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -25,6 +25,8 @@ from sipit.noise.spread import rounding_unit
 from sipit.noise.stored_steps import box_around, outside
 from sipit.noise.tolerance import Tolerance
 from sipit.observations.near_tokens import NearTokens
+from sipit.observations.network import of_largest
+from sipit.observations.top import apart, leading
 from sipit.prefix.kinds import Prefix
 from sipit.record import finite
 
@@ -75,6 +77,7 @@ class Verifier:
     observed: torch.Tensor
     tolerance: Tolerance
     near: NearTokens
+    top: int | None = None  # of the log-probabilities of a position, how many are observed; runs show all
     trials: dict[int, Trial] = field(default_factory=dict[int, Trial])
     _local: LocalProbe | None = None  # of the position that is learned of
 
@@ -83,7 +86,7 @@ class Verifier:
         even = self.tolerance.damped
         self._weights = damping(self.observed) if even else torch.ones_like(self.observed[:, :1])
         self._norms = (self._weights * self.observed).norm(dim=1)
-        self._box = box_around(self.observed, self.tolerance.boxed) if self.tolerance.boxed else None
+        self._box = box_around(self.observed, self.tolerance.boxed, self.top) if self.tolerance.boxed else None
         # How large the box of what is stored alike is, as a residual, at every position.
         self._blur = torch.zeros_like(self._norms)
         if self._box is not None:
@@ -91,10 +94,10 @@ class Verifier:
         # The residual that is allowed at every position, shape (T,); raised where rounding is amplified.
         self.limits = torch.full_like(self._norms, self.tolerance.value)
 
-    def tested_from(self, position: int) -> dict[int, Tested]:
-        """What was tested at a position and at later ones."""
-        later = {at: trial for at, trial in self.trials.items() if at >= position}
-        return {at: Tested(trial.token_ids, trial.residuals) for at, trial in later.items()}
+    def tested_at(self, positions: Container[int]) -> dict[int, Tested]:
+        """What was tested at some positions."""
+        there = {at: trial for at, trial in self.trials.items() if at in positions}
+        return {at: Tested(trial.token_ids, trial.residuals) for at, trial in there.items()}
 
     def go_on_from(self, tested: Mapping[int, Tested], allowed: torch.Tensor) -> None:
         """Takes over what an earlier verifier of the same states tested, and what it allowed at every position."""
@@ -128,10 +131,14 @@ class Verifier:
         before = trial.residuals.min() if len(trial.residuals) else torch.inf
         trial.residuals = torch.cat([trial.residuals, residuals[new]])
         if bool(new.any()) and residuals[new].min() < before:
-            trial.nearest_state = states[new][residuals[new].argmin()]
+            trial.nearest_state = self.shown(states[new][residuals[new].argmin()])
         if self._local is not None and self._local.position == position:
-            self._local.add(token_ids[new], states[new])
+            self._local.add(token_ids[new], self.shown(states[new]))
             trial.local = self._local
+
+    def shown(self, states: torch.Tensor) -> torch.Tensor:
+        """What would be observed of states (…, n) that were run, on whose rows probes are trained."""
+        return states if self.top is None else leading(states, self.top)
 
     def learn(self, position: int) -> None:
         """From now on what is tested at a position is learned from; at the one before no more."""
@@ -199,7 +206,8 @@ class Verifier:
         """
         trial = self.trials[position]
         ids = torch.tensor([*prompt, trial.nearest], device=self.model.device)
-        self.limits[position] = self.tolerance.examined(self.prefix.network, ids, trial.least)
+        network = of_largest(self.prefix.network, self.top)
+        self.limits[position] = self.tolerance.examined(network, ids, trial.least)
 
     def crowded(self, position: int) -> torch.Tensor:
         """The rivals that call for a wider search: inside the tolerance, or within ten times the least residual.
@@ -276,16 +284,20 @@ class Verifier:
         )
         return result, alternative
 
-    def condition(self, position: int, truth: int) -> Condition | None:
-        """Why the rule cannot err at a position whose true token is `truth`, behind the true prefix.
+    def condition(self, position: int, working: Sequence[int], truth: Sequence[int]) -> Condition | None:
+        """Why the rule cannot err at a position of a prompt whose true tokens are `truth`.
 
-        Where every token has been tested, the margin is known from the residuals; a token that was struck out counts
-        there, and is not among the candidates that the rule is applied to.
+        What stands behind `working` tokens of other classes than the true ones was tested behind another prefix: of
+        that nothing is known. Where every token has been tested, the margin is known from the residuals; a token that
+        was struck out counts there, and is not among the candidates that the rule is applied to.
         """
         trial, classes = self.trials.get(position), self.model.token_classes
-        if trial is None:
+        if trial is None or position >= len(truth) or position > len(working):
             return None
-        own = classes[trial.token_ids] == classes[truth]
+        front, true = (classes[torch.tensor(ids[:position], dtype=torch.long)] for ids in (list(working), list(truth)))
+        if not torch.equal(front, true):
+            return None
+        own = classes[trial.token_ids] == classes[truth[position]]
         if not bool((own & trial.standing).any()):
             return None
         error = float(trial.residuals[own].max())
@@ -325,7 +337,7 @@ class Verifier:
             rows = max(1, _ENTRIES // states.shape[1])
             parts = zip(positions.split(rows), states.split(rows), strict=True)
             return torch.cat([self.residuals(*part) for part in parts])
-        difference, weights = states.double() - self.observed[positions], self._weights[positions]
+        difference, weights = apart(states.double(), self.observed[positions], self.top), self._weights[positions]
         plain = quotient(difference * weights, self._norms[positions])
         if self._box is None:
             return plain

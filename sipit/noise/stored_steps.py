@@ -130,13 +130,18 @@ def _wider(one: Box | None, other: Box) -> Box:
     return Box(torch.maximum(one.steps, other.steps), torch.where(one.clipped == 0, other.clipped, one.clipped))
 
 
-def box_around(rows: torch.Tensor, within: float) -> Box:
+def box_around(rows: torch.Tensor, within: float, top: int | None = None) -> Box:
     """The box of values (T, n) on the coarsest grid that all lie on; of no size where that is float64's.
 
-    `within` is `NEAREST` or `ANYHOW`, 0 for the values themselves.
+    `within` is `NEAREST` or `ANYHOW`, 0 for the values themselves. Of rows of so many log-probabilities (`top`) these
+    are the values; what fills the rows up is in the box of the least.
     """
     if not within:
         return point(rows)
+    if top is not None:
+        values, places = rows.topk(top, dim=1)
+        parts = box_around(values, within)
+        return Box(*(part[:, -1:].expand(rows.shape).scatter(1, places, part) for part in parts))
     coarse = coarse_box(rows)
     if coarse is not None:
         return coarse._replace(steps=coarse.steps * (within / NEAREST))

@@ -20,9 +20,8 @@ from sipit.noise.measured import Noise, measure_noise
 from sipit.noise.spread import rounding_unit, spread_of_rounding
 from sipit.noise.stored_steps import ANYHOW, NEAREST, coarse_box
 from sipit.observations.observation import Observation
-from sipit.observations.top import without_ids
+from sipit.observations.top import stored_values, without_ids
 from sipit.states.files import States, floats_in, look_into, manifest_of
-from sipit.states.manifest import Manifest
 
 COARSE = 1e-4  # rounding unit from which a type counts as a half type
 _MOST = 0.5  # tolerance of an ill-conditioned position: unrelated states lie about 1 apart
@@ -109,17 +108,20 @@ class Format(NamedTuple):
 
 def stored_type(states: States) -> torch.dtype:
     """The least exact type on whose grid all values lie, whatever holds them now."""
-    return grid_type(torch.cat(states.arrays))
+    return grid_type(stored_values(torch.cat(states.arrays), states.observation.top))
 
 
-def format_of(rows: torch.Tensor, manifest: Manifest | None) -> Format:
-    """The format of the states (T, d) of a prompt: values on the grid of a type were computed in it, if nobody says.
+def format_of(rows: torch.Tensor, states: States) -> Format:
+    """The format of the rows (T, d) of one of the states: values on the grid of a type were computed in it, if nobody
+    says.
 
     Nobody computes on a grid of integers or of 8-bit floating point, so that such values were rounded when stored.
+    Copies that fill rows up to all tokens are no values.
     """
-    stored = grid_type(rows)
+    values, manifest = stored_values(rows, states.observation.top), states.manifest
+    stored = grid_type(values)
     computed = getattr(torch, manifest.dtype) if manifest is not None else None
-    if coarse_box(rows) is not None:
+    if coarse_box(values) is not None:
         computed = computed or torch.float32
         return Format(computed, computed, boxed=NEAREST)
     if computed is not None and torch.finfo(computed).eps < torch.finfo(stored).eps:

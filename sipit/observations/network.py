@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -94,8 +94,12 @@ def of_head(reader: Reader) -> bool:
 
 def says_little(network: Network) -> bool:
     """Whether a token has so few numbers that another may meet them by chance: then every token has to be tested."""
-    top = network.observation.top if isinstance(network, ObservedNetwork) else None
-    return (top or network.width) < THIN
+    return (top_of(network) or network.width) < THIN
+
+
+def top_of(network: Network) -> int | None:
+    """How many log-probabilities of every position are observed, the largest; None for all that there is."""
+    return network.observation.top if isinstance(network, ObservedNetwork) else None
 
 
 def observed_network(model: LanguageModel, observation: Observation) -> Network:
@@ -110,10 +114,26 @@ def observed_network(model: LanguageModel, observation: Observation) -> Network:
         return Network(model, chosen.layer)
     layers = [int(layer) for layer in chosen.layers] or [model.layers]
     readers = tuple(find_reader(model, site, layer) for site in chosen.sites for layer in layers)
-    if chosen.top is not None:
-        readers = (MadeOf(readers[0], partial(leading, count=chosen.top)),)
     depth = max(reader.depth for reader in readers)
-    return ObservedNetwork(model, min(depth, model.layers), observation=chosen, readers=readers)
+    network = ObservedNetwork(model, min(depth, model.layers), observation=replace(chosen, top=None), readers=readers)
+    return of_largest(network, chosen.top)
+
+
+def of_largest(network: Network, top: int | None) -> Network:
+    """A network of all log-probabilities, of which so many of every position are observed; None for all."""
+    if top is None:
+        return network
+    assert isinstance(network, ObservedNetwork)  # what has a top is no residual stream
+    (reader,), observation = network.readers, replace(network.observation, top=top)
+    return replace(network, observation=observation, readers=(MadeOf(reader, partial(leading, count=top)),))
+
+
+def of_all(network: Network) -> Network:
+    """The network of all log-probabilities, where some of them are observed; any other as it is."""
+    if not isinstance(network, ObservedNetwork) or network.observation.top is None:
+        return network
+    every = observed_network(network.model, replace(network.observation, top=None))
+    return replace(every, work=network.work)
 
 
 def expectation(model: LanguageModel) -> Network | None:

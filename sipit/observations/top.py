@@ -1,8 +1,11 @@
 """The largest few log-probabilities of every position, as interfaces to models give them.
 
 A row that is kept is (T, 2 K): the ids of K tokens, then their log-probabilities, largest first. Of all others it says
-that they are at most the least of these. So rows are compared as (T, V) with the others *at* the least: that moves no
-farther than the log-probabilities themselves do, also where two of them change places at the border.
+that they are at most the least of these. So rows are (T, V) with the others *at* the least, just below it, so that it
+stays known which are named. A candidate is compared by its own log-probability wherever a token is named, also if it
+has larger ones elsewhere, and at all others by the larger of its own and its least of K (`apart`). Both move no
+farther than the log-probabilities themselves do, also where two of them change places at the border: an engine may name
+either of two that tie.
 """
 
 import torch
@@ -12,9 +15,26 @@ from proofs.errors import InvalidInput
 
 
 def leading(rows: torch.Tensor, count: int) -> torch.Tensor:
-    """Log-probabilities (…, V), those behind the `count` largest raised to the least of these."""
-    least = rows.topk(min(count, rows.shape[-1]), dim=-1).values[..., -1:]
-    return rows.maximum(least)
+    """Log-probabilities (…, V), those behind the `count` largest raised to just below the least of these."""
+    largest = rows.topk(min(count, rows.shape[-1]), dim=-1)
+    return _just_below(largest.values[..., -1:]).expand_as(rows).scatter(-1, largest.indices, largest.values)
+
+
+def apart(rows: torch.Tensor, observed: torch.Tensor, count: int | None) -> torch.Tensor:
+    """How log-probabilities (…, n, V) of candidates differ from rows (n, V) of the `count` largest; None for all."""
+    if count is None:
+        return rows - observed
+    least, own = (one.topk(count, dim=-1).values[..., -1:] for one in (observed, rows))
+    return torch.where(observed >= least, rows - observed, rows.maximum(own) - least)
+
+
+def stored_values(rows: torch.Tensor, count: int | None) -> torch.Tensor:
+    """The log-probabilities (…, K) that rows (…, V) of the K largest were made of; other rows as they are."""
+    return rows if count is None else rows.topk(count, dim=-1).values
+
+
+def _just_below(values: torch.Tensor) -> torch.Tensor:
+    return torch.nextafter(values, values.new_tensor(-torch.inf))
 
 
 def check_top(count: int, vocabulary: int) -> None:
@@ -63,5 +83,5 @@ def unpacked(rows: torch.Tensor, vocabulary: int, count: int, number: int) -> to
             f"Expected {count} ids below {vocabulary}, each once, and log-probabilities of at most 0 behind them, but "
             f"tensor {number} has others; save ids first and log-probabilities behind them."
         )
-    filled = values.amin(1, keepdim=True).expand(-1, vocabulary).clone()
-    return filled.scatter_(1, ids.long(), values)
+    values = values.to(torch.promote_types(values.dtype, torch.float32))  # half types have no number just below
+    return _just_below(values.amin(1, keepdim=True)).expand(-1, vocabulary).scatter(1, ids.long(), values)

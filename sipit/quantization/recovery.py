@@ -12,6 +12,7 @@ from sipit.inversion.outcome import Inversion, Outcome, matches_truth
 from sipit.inversion.policies import Policy
 from sipit.inversion.search import RIVALS
 from sipit.models.network import Network
+from sipit.noise.distances import relative_distance
 from sipit.noise.spread import rounding_unit
 from sipit.noise.tolerance import SAFETY, Tolerance
 from sipit.prefix.choice import PrefixOpener
@@ -113,7 +114,7 @@ def tolerance_between(source: States, target: States, names: tuple[str, str]) ->
         Unsupported: some state is not finite, so that nothing would fit, or everything.
     """
     noise = torch.cat(
-        [(a.double() - b.double()).norm(dim=1) / b.double().norm(dim=1) for a, b in zip(source, target, strict=True)]
+        [relative_distance(a.double(), b.double(), damped=False) for a, b in zip(source, target, strict=True)]
     )
     largest = float(noise.max())
     if not math.isfinite(largest):

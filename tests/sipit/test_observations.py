@@ -12,6 +12,7 @@ import sipit
 from proofs.errors import InvalidInput, Unsupported
 from sipit.cli import run
 from sipit.inversion.outcome import Outcome
+from sipit.inversion.partial import invert_partial
 from sipit.inversion.policies.sketched import is_wide
 from sipit.models.hooks import hooked
 from sipit.models.tiny import drawn_module
@@ -374,3 +375,23 @@ def test_rows_that_do_not_show_where_their_tokens_stand_are_said_to(family, site
         else:
             assert (found.outcome, found.token_ids) == (Outcome.RECOVERED, ids)
             assert ("do not show where" in found.explanation) is not told
+
+
+@pytest.mark.parametrize(
+    ("family", "site", "said"),
+    [
+        ("llama", "residual", "Neither their positions nor given"), ("llama", "values", "Neither their positions nor"),
+        ("gpt2", "residual", "which tokens stand in front"), ("llama", "keys", "which tokens stand in front"),
+    ],
+)  # fmt: skip
+def test_what_a_part_does_not_bear_out_is_said(family, site, said):
+    """A prefix that is not the true one, which no row shows."""
+    model = tiny(family)
+    (rows,) = sipit.capture(model, [[7, 300, 21, 5]], layer=0, observe=site)
+    part = {"layer": 0, "observe": site, "positions": [2, 3], "tolerance": 1e-5}
+    found = invert_partial(model, rows[2:], known={0: 8, 1: 9}, **part)
+    assert (found.outcome, found.token_ids) == (Outcome.RECOVERED, [8, 9, 21, 5])
+    assert said in found.to_json()["explanation"]
+    (deep,) = sipit.capture(model, [[7, 300, 21, 5]], layer=1)
+    behind = invert_partial(model, deep[2:], known={0: 7, 1: 300}, **part | {"layer": 1, "observe": None})
+    assert (behind.outcome, behind.note) == (Outcome.RECOVERED, None)

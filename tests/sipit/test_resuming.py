@@ -1,5 +1,6 @@
 """An inversion that was stopped goes on where it was, and what was kept is checked before it is believed."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -26,17 +27,22 @@ class Stopped(Exception):
     """Stands for a kill."""
 
 
-def stopped_after(rounds, monkeypatch):
-    genuine, seen = Kept.keep, []
+def stopped_when(ends, monkeypatch):
+    """Stops behind the writing of a prompt of which, by its number and its search, that is so."""
+    genuine = Kept.keep
 
     def keep(self, number, search):
         genuine(self, number, search)
-        seen.append(number)
-        if len(seen) >= rounds:
+        if ends(number, search):
             raise Stopped
 
     monkeypatch.setattr(Kept, "keep", keep)
     return lambda: monkeypatch.setattr(Kept, "keep", genuine)
+
+
+def stopped_after(rounds, monkeypatch):
+    seen = itertools.count(1)
+    return stopped_when(lambda _number, _search: next(seen) >= rounds, monkeypatch)
 
 
 def hard():
@@ -71,6 +77,39 @@ def test_the_answer_is_that_of_an_uninterrupted_run(kept_at_once, monkeypatch, p
     assert len(list(kept_at_once.glob("*/*.safetensors"))) >= 1
     assert answers(inverter.invert_all(states, resume=True)) == expected
     assert not list(kept_at_once.iterdir())
+
+
+COUNTED = {"seconds", "forward_passes", "token_positions", "candidates_tested", "rivals_tested"}
+ROUNDED = {"residual", "margin", "largest_residual", "smallest_margin"}
+
+
+def entries(inversions):
+    """The entries of a record but for what was spent on them; of numbers that batches round, whether they are there."""
+
+    def spared(entry):
+        told = {name: value for name, value in entry.items() if name not in COUNTED}
+        return {name: value is None if name in ROUNDED else value for name, value in told.items()}
+
+    wholes = [inversion.to_json() for inversion in inversions]
+    return [spared(whole) | {"tokens": [*map(spared, whole["tokens"])]} for whole in wholes]
+
+
+@pytest.mark.parametrize("decided", [1, 3])
+def test_an_entry_of_a_record_is_that_of_an_uninterrupted_run(kept_at_once, monkeypatch, decided):
+    """Also of a prompt that had ended: of another layer, with why its tokens cannot but be right."""
+    monkeypatch.setattr("sipit.inversion.search.PIECE", 100)
+    model, truth = tiny("llama"), [[5, 7, 9], [6, 8], [1, 2, 3, 4, 5]]
+    one, two = (sipit.capture(model, truth, layer=layer) for layer in (1, 2))
+    states = relabelled(two, [one[0], *two[1:]])
+    inverter = Inverter.open(model, states, policy="exhaustive", tolerance=1e-5)
+    expected = entries(inverter.invert_all(states, truth=truth))
+    assert "name layer 1" in expected[0]["alternatives"][0]["reason"]
+    assert all(token["condition"] for token in expected[1]["tokens"])
+    undo = stopped_when(lambda number, search: number == 2 and len(search.results) >= decided, monkeypatch)
+    with pytest.raises(Stopped):
+        inverter.invert_all(states, truth=truth, resume=True)
+    undo()
+    assert entries(inverter.invert_all(states, truth=truth, resume=True)) == expected
 
 
 def test_candidates_tested_before_are_not_tested_again(kept_at_once, monkeypatch):

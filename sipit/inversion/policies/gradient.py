@@ -15,6 +15,8 @@ import torch
 from sipit.inversion.rivals import Few
 from sipit.inversion.verifier import Trial
 from sipit.models.network import Network
+from sipit.observations.network import top_of
+from sipit.observations.top import apart
 from sipit.prefix.kinds import Prefix
 
 _LEADING = 64  # rows nearest to where a descent ended
@@ -43,7 +45,7 @@ class GradientPolicy:
         """The proposal for states (T, d); nothing is computed before it is asked."""
         rows = network.model.decoder.tables[0].weight.detach()
         observed = states.to(device=rows.device, dtype=network.dtype)
-        return GradientProposal(self, observed, rows, rows.float().norm(dim=1) ** 2 / 2)
+        return GradientProposal(self, observed, rows, rows.float().norm(dim=1) ** 2 / 2, top_of(network))
 
 
 @dataclass
@@ -57,12 +59,16 @@ class _Descent:
 
 @dataclass
 class GradientProposal:
-    """Observed states (T, d), embedding rows (V, e) with half their squared norms, and the descents so far."""
+    """Observed states (T, d), embedding rows (V, e) with half their squared norms, and the descents so far.
+
+    `top` is how many log-probabilities of every position are observed, where they are such.
+    """
 
     policy: GradientPolicy
     observed: torch.Tensor
     rows: torch.Tensor
     halves: torch.Tensor
+    top: int | None = None
     descents: dict[int, _Descent] = field(default_factory=dict[int, _Descent])
 
     @property
@@ -113,7 +119,7 @@ class GradientProposal:
             descent.optimizer.zero_grad()
             state = prefix.embedded(position, nearest, descent.embedding)
             with torch.enable_grad():
-                loss = (state - self.observed[position]).square().sum() / 2
+                loss = apart(state, self.observed[position], self.top).square().sum() / 2
             loss.backward(inputs=[descent.embedding])
             descent.optimizer.step()
             descent.steps += 1
