@@ -1,5 +1,7 @@
 """Arb balls: every number is a midpoint and a radius that holds the true value."""
 
+import os
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Self
@@ -18,11 +20,18 @@ LARGE = 4096  # entries of a matrix that is made once for all places of a produc
 BEYOND = 64  # bits of an integer that no tensor of whole numbers holds
 UNDECIDED = "Expected enclosures narrow enough to compare, but got overlapping ones; raise the number of bits."
 
+_precision = threading.RLock()  # held while Arb's is changed; no forked process finds it held by a thread it has not
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_precision.acquire, after_in_parent=_precision.release, after_in_child=_precision.release
+    )
+
 
 class Balls(ObjectArithmetic):
     """Ball arithmetic of a fixed number of bits.
 
-    Use it as a context manager: Arb's precision is global, and is set on entering and restored on leaving.
+    Use it as a context manager: Arb's precision is one for the process, and is set on entering and restored on leaving.
+    A thread that enters, or forks, waits until no other thread is within.
     """
 
     def __init__(self, bits: int = 128) -> None:
@@ -32,12 +41,14 @@ class Balls(ObjectArithmetic):
         self._outside = 0
 
     def __enter__(self) -> Self:
+        _precision.acquire()
         self._outside = flint.ctx.prec
         flint.ctx.prec = self.bits
         return self
 
     def __exit__(self, *exception: object) -> None:
         flint.ctx.prec = self._outside
+        _precision.release()
 
     def number(self, value: Number) -> flint.arb:
         """A rational as the narrowest ball; an infinity as itself."""
