@@ -10,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from proofs.threads import turn
+
 _FEW = 4  # processes that are made if they are asked for, however few processors there are
 _work: list[Any] = []  # in a forked process, which has one task alone: the subject and the task; elsewhere empty
 _Subject = TypeVar("_Subject")
@@ -44,7 +46,7 @@ def in_order(
 def _shared_out(subject: Any, task: Callable[[Any, Any], Any], items: Iterable[Any], count: int) -> Iterator[Any]:
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(count, context, _forked, (subject, task)) as pool:
-        with warnings.catch_warnings():  # they only run integers, BLAS and Arb, none of which holds a lock here
+        with turn, warnings.catch_warnings():  # they only run integers, BLAS and Arb, which hold no lock but this one
             warnings.simplefilter("ignore", DeprecationWarning)
             waiting = deque(pool.submit(_done, item) for item in items)
         own = [*pool._processes.values()]  # pyright: ignore[reportPrivateUsage] - active_children() has others' too

@@ -17,6 +17,7 @@ from numerics.dtypes import name_of
 from numerics.formats.conversion import Conversion, Convert, converted
 from numerics.networks.casting import cast as to_type
 from proofs.errors import Unsupported
+from proofs.threads import turn
 
 
 def unchanged(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
@@ -59,12 +60,13 @@ def tf32(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
 
     @contextmanager
     def reduced() -> Generator[None]:
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("high")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
+        with turn:
+            before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("high")
+            try:
+                yield
+            finally:
+                torch.set_float32_matmul_precision(before)
 
     _run_within(module, reduced)
     return Conversion.none("float32")

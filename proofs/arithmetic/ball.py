@@ -1,7 +1,5 @@
 """Arb balls: every number is a midpoint and a radius that holds the true value."""
 
-import os
-import threading
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Self
@@ -15,23 +13,18 @@ from proofs.arithmetic.views import View, view_of
 from proofs.arithmetic.whole import whole
 from proofs.errors import InvalidInput
 from proofs.network.graph import Number
+from proofs.threads import turn
 
 LARGE = 4096  # entries of a matrix that is made once for all places of a product
 BEYOND = 64  # bits of an integer that no tensor of whole numbers holds
 UNDECIDED = "Expected enclosures narrow enough to compare, but got overlapping ones; raise the number of bits."
-
-_precision = threading.RLock()  # held while Arb's is changed; no forked process finds it held by a thread it has not
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_precision.acquire, after_in_parent=_precision.release, after_in_child=_precision.release
-    )
 
 
 class Balls(ObjectArithmetic):
     """Ball arithmetic of a fixed number of bits.
 
     Use it as a context manager: Arb's precision is one for the process, and is set on entering and restored on leaving.
-    A thread that enters, or forks, waits until no other thread is within.
+    Threads take turns.
     """
 
     def __init__(self, bits: int = 128) -> None:
@@ -41,14 +34,14 @@ class Balls(ObjectArithmetic):
         self._outside = 0
 
     def __enter__(self) -> Self:
-        _precision.acquire()
+        turn.acquire()
         self._outside = flint.ctx.prec
         flint.ctx.prec = self.bits
         return self
 
     def __exit__(self, *exception: object) -> None:
         flint.ctx.prec = self._outside
-        _precision.release()
+        turn.release()
 
     def number(self, value: Number) -> flint.arb:
         """A rational as the narrowest ball; an infinity as itself."""

@@ -95,7 +95,7 @@ class _Body:
             if len(states) - 1 == last:
                 raise Reached
 
-        with hooked(block.register_forward_hook(keep) for block in self.blocks), suppress(Reached):
+        with hooked(lambda: [block.register_forward_hook(keep) for block in self.blocks]), suppress(Reached):
             output = self.module(input_ids=ids, **arguments)
         return torch.stack(states), output
 

@@ -139,8 +139,10 @@ def watched_topk(
     def end(*_: Any) -> None:
         leave(inside.pop())
 
-    handles = [block.register_forward_pre_hook(enter, with_kwargs=True), block.register_forward_hook(end)]
-    with hooked(handles), Watched():
+    def put_on() -> list[Any]:
+        return [block.register_forward_pre_hook(enter, with_kwargs=True), block.register_forward_hook(end)]
+
+    with hooked(put_on), Watched():
         yield
 
 
@@ -194,7 +196,7 @@ def _left(model: LanguageModel, layer: int, answer: Callable[[_Seen, _Call], Any
 
     with (
         watched_topk(model, layer, answer, lambda _seen: None),
-        hooked([model.decoder.blocks[layer].register_forward_hook(leave)]),
+        hooked(lambda: [model.decoder.blocks[layer].register_forward_hook(leave)]),
         torch.inference_mode(),
         suppress(Reached),
     ):

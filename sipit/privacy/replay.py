@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from numerics.dtypes import name_of
 from numerics.networks.casting import cast
 from proofs.errors import SipitError
+from proofs.threads import turn
 from sipit.memory import available_memory
 from sipit.models import LanguageModel
 from sipit.models.copies import copied
@@ -99,5 +100,5 @@ def replayed(
 
 def _run_once(model: LanguageModel) -> None:
     """Runs a short prompt, for some classes bring a table to the type of the states only then, and keep it so."""
-    with torch.no_grad(), Refusals():
+    with turn, torch.no_grad(), Refusals():
         model.decoder.body(input_ids=model.first_ids(1), **model.abilities.arguments())

@@ -3,11 +3,9 @@
 import os
 import random
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import flint
 import pytest
@@ -18,39 +16,11 @@ from proofs import Verdict, check
 from proofs.arithmetic.ball import Balls
 from proofs.processes import can_fork
 from proofs.provers.vocabulary import certify_vocabulary
+from tests.at_once import at_once
 from tests.proofs.building import attention_net
 from tests.proofs.decoders import weights_of
 
 TOKENS = 300  # more than are enclosed at a time
-
-
-@pytest.fixture(autouse=True)
-def quick_turns() -> Iterator[None]:
-    """Threads take turns so often that none does a step of these tests undisturbed."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
-
-
-def at_once(*works: Callable[[], Any]) -> list[Any]:
-    """What each gives in a thread of its own, all of them begun together; an error is given as it is."""
-    found: list[Any] = [None] * len(works)
-    ready = threading.Barrier(len(works))
-
-    def work(number: int) -> None:
-        ready.wait()
-        try:
-            found[number] = works[number]()
-        except Exception as error:  # noqa: BLE001 - told by the comparison
-            found[number] = error
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
 
 
 def test_margins_over_vocabularies_are_those_of_one_alone() -> None:
