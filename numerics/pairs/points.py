@@ -25,7 +25,7 @@ LARGEST_SHIFT = 1000  # of the exponent; keeps 2**shift itself a normal number
 Floats = NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PointSet:
     """Rows that can be searched.
 

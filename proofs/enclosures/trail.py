@@ -36,7 +36,7 @@ class Trail:
         return self.steps[-1]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Run:
     """The trails so far, and what is shared among them."""
 

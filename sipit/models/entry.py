@@ -21,7 +21,7 @@ _BATCH = 512  # tokens that run at once
 _ALIKE = 0.01  # of a difference: what the change of a row and the change of what enters may differ by
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Entrance:
     """The way from ids to the first block: what is run, with which arguments, the block, and the embedding (V, e)."""
 

@@ -100,7 +100,7 @@ class _Body:
         return torch.stack(states), output
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Trial:
     """A body, a prompt `ids` (1, T), its plain states `plain` (L, 1, T, d), and a token to pad with."""
 

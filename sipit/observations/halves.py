@@ -28,7 +28,7 @@ Half = Literal["mid", "attention-out", "mlp-out"]
 HALVES: tuple[Half, ...] = ("mid", "attention-out", "mlp-out")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Seen:
     """A tensor (T, d) that a module of the block took or returned."""
 
@@ -37,7 +37,7 @@ class _Seen:
     rows: torch.Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Run:
     """What was seen of a block while it ran: what entered it, what it handed on, and what its modules did between."""
 

@@ -23,7 +23,7 @@ _LENGTH = 4  # tokens of the prompt with which routers are found
 _TOPK = (torch.topk, torch.Tensor.topk)
 
 
-@dataclass
+@dataclass(eq=False)
 class Aim:
     """What is to be chosen: ids (T, n) as they were observed, for the run whose last token stands before `end`.
 
@@ -39,7 +39,7 @@ class Aim:
         return self.observed[self.end - tokens : self.end, columns].long()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Seen:
     """What one run of a block showed: its batch and tokens, the scores first seen, and the ids chosen last."""
 

@@ -26,7 +26,7 @@ from sipit.observations.readers import InCache, Keep
 _LENGTH = 4  # tokens of the prompt on which it is tried
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unrotated(InCache):
     """The keys of a layer for tokens told to stand at the first position; `first` is what the block is told then."""
 

@@ -3,12 +3,14 @@
 Functions that are given are not drawn: what they raise is whoever's they are.
 """
 
+import copy
 import dataclasses
 import decimal
 import fractions
 import inspect
 import re
 import types
+from collections.abc import Container
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,7 +65,8 @@ def calls(tmp_path_factory):
     weights = AutoModelForCausalLM.from_config(config).state_dict()
     graph = numerics.capture_graph(config, 1, length=2)
     pair = {"graph": graph, "weights": weights, "prompts": [[1, 2], [2, 1]]}
-    (folder / "record.json").write_text("{}")
+    record = Path(__file__).parents[1] / "sipit" / "records" / "check.json"
+    (folder / "record.json").write_bytes(record.read_bytes())
     return {
         sipit.capture: {"model": model, "prompts": [IDS], "layer": 1},
         sipit.invert: {"model": model, "states": states},
@@ -125,6 +128,36 @@ def assert_answered_or_told(calls, function, argument, value):
 def aside(tmp_path, monkeypatch):
     """A folder that relative names are looked up in, and written to."""
     monkeypatch.chdir(tmp_path)
+
+
+def parts(result):
+    """A result, and the results that it is made of."""
+    yield result
+    if dataclasses.is_dataclass(result):
+        for field in dataclasses.fields(result):
+            part = getattr(result, field.name)
+            first = part[0] if isinstance(part, list | tuple) and part else part
+            if dataclasses.is_dataclass(first):
+                yield from parts(first)
+
+
+def test_results_are_compared_and_sought_without_an_error(calls):
+    """Whatever a public function returns, and every part of it: `==`, `in`, and `hash` where Python has one of it."""
+    for function, arguments in calls.items():
+        for one in parts(function(**arguments)):
+            if isinstance(one, torch.Tensor):
+                continue  # torch's own
+            other = copy.deepcopy(one)
+            assert (one == one) is True
+            assert (one == other) in (True, False)
+            assert one in [other, one]
+            if isinstance(one, Container):
+                assert object() not in one
+                assert all(part in one for part in one)
+            try:
+                hash(one)
+            except TypeError as error:
+                assert str(error).startswith("unhashable type"), type(one)
 
 
 def hidden(given):
