@@ -51,12 +51,13 @@ def in_exact_arithmetic(
     if _COPIES * 8 * weights > available_memory():
         return "there is no memory for a copy of it in float64"
     try:
-        exact = replace(copied(model), dtype=torch.float64)
+        exact = copied(model)
         unpack(exact.module)
         if torch.finfo(rounded).eps > torch.finfo(model.dtype).eps:
             cast(exact.module, rounded)
         _run_once(exact)
         cast(exact.module, torch.float64)
+        exact = replace(exact, dtype=torch.float64)
         attention = "eager" if hasattr(exact.module, "set_attn_implementation") else None
         with attention_of(exact, attention), _WithoutCasts():
             found = capture_layers(exact, prompts, layers).stacks

@@ -16,6 +16,7 @@ from proofs.threads import turn
 from sipit.models import LanguageModel, load_model
 from sipit.models.abilities import Side
 from sipit.models.files import sha256_of
+from sipit.models.language_model import check_loaded
 from sipit.models.library import one_line
 from sipit.models.refusals import REFUSALS
 from sipit.privacy.spread import damped_distance
@@ -92,6 +93,7 @@ def open_run(given: Any, *, seed: int = 0, device: str = "cpu", dtype: str = "fl
     if isinstance(given, ModelRun | FileRun):
         return given
     if isinstance(given, LanguageModel):
+        check_loaded(given)
         return ModelRun(given, name=given.name)
     if isinstance(given, LayeredStates):
         return FileRun(given, "states")
