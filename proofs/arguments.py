@@ -116,6 +116,25 @@ def share(what: str, given: Any, *, example: float = 0.01) -> float:
     return found
 
 
+def nothing_hidden(what: str, given: Any) -> None:
+    """Looks for masks in an array, or in lists of arrays: whatever makes a tensor of it takes them away without a word.
+
+    Raises:
+        InvalidInput: a mask hides some of the entries.
+    """
+    import numpy as np  # which whoever has such an array has loaded
+
+    def hides(part: Any) -> bool:
+        if isinstance(part, list | tuple):
+            return any(hides(one) for one in part if not isinstance(one, int | float))
+        return bool(np.ma.is_masked(part))
+
+    if hides(given):
+        raise InvalidInput(
+            f"Expected numbers in every place, but a mask hides some of {what}; give the rows that count."
+        )
+
+
 def switch(what: str, given: Any) -> bool:
     """A truth value, of whatever library.
 

@@ -18,6 +18,7 @@ from numerics.dtypes import name_of
 from numerics.formats.conversion import Conversion, Convert, converted
 from numerics.networks.casting import cast as to_type
 from proofs.errors import Unsupported
+from proofs.threads import turn
 
 # Whether a part of a model is running that `_run_within` has wrapped.
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
@@ -63,12 +64,13 @@ def tf32(module: nn.Module, blocks: Sequence[nn.Module]) -> Conversion:
 
     @contextmanager
     def reduced() -> Generator[None]:
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("high")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
+        with turn:
+            before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("high")
+            try:
+                yield
+            finally:
+                torch.set_float32_matmul_precision(before)
 
     _run_within(module, blocks, reduced)
     return Conversion.none("float32")

@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 
-from numerics.graphs.capture import UpTo, build, find_blocks
+from numerics.graphs.capture import build, find_blocks
 from numerics.graphs.float64 import segment_states
+from numerics.graphs.runs import UpTo
 from numerics.networks.library import unlogged
 from proofs.errors import SipitError
 from proofs.network.graph import Graph

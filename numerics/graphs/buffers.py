@@ -18,7 +18,7 @@ from proofs.errors import SipitError
 LARGEST_BUFFER = 2**27  # entries that are computed on the CPU; a larger buffer is not known
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Buffers:
     """The buffers of a module by full name.
 

@@ -41,7 +41,7 @@ class Place:
     source: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Builder:
     """A graph under construction; equal nodes are made once, and whatever is not known of is equal to nothing else."""
 

@@ -9,7 +9,7 @@ meaning. Nothing is cut but what lies behind the layer asked for: every block is
 # torch has no public way to replace a parameter or a buffer by a fake one.
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any, Literal
 
 import torch
@@ -17,81 +17,16 @@ import torch
 from numerics.graphs.buffers import Buffers, buffer_values, held_buffers
 from numerics.graphs.decomposition import decompose
 from numerics.graphs.lowering import lower
+from numerics.graphs.runs import UpTo, Whole
 from numerics.graphs.vocabulary import guessed_vocabulary, with_read_vocabulary
 from numerics.networks.configuration import read_config
 from numerics.networks.library import asked_of_a_class, unlogged
-from numerics.networks.stream import entered, hidden_of
 from numerics.networks.text_class import new_text_model, text_blocks
 from proofs.arguments import one_of, switch, whole
 from proofs.errors import InvalidInput, Unsupported
 from proofs.network.graph import Graph
 
 LONGEST = 2**20  # tokens of a prompt
-
-
-class UpTo(torch.nn.Module):
-    """input_ids -> the residual stream after `layer` blocks, before any final norm; those behind them are passed by."""
-
-    def __init__(self, model: torch.nn.Module, blocks: list[torch.nn.Module], layer: int) -> None:
-        super().__init__()
-        self.model = model
-        self._blocks = [blocks]  # a list in a list: the blocks are not registered twice
-        self._layer = layer
-
-    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """The states, shape (1, length, width)."""
-        blocks = self._blocks[0]
-        reached: list[Any] = []
-        outputs: list[Any] = []  # of the block that is read; the blocks behind it hand it on
-
-        def before(module: torch.nn.Module, arguments: Any, keywords: dict[str, Any]) -> None:
-            reached.append(entered(arguments, keywords))
-
-        def after(module: torch.nn.Module, arguments: Any, output: Any) -> None:
-            reached.append(hidden_of(output))
-            outputs.append(output)
-
-        def passing(forward: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda *arguments, **keywords: outputs[0] if outputs else forward(*arguments, **keywords)
-
-        if self._layer == 0:
-            handle = blocks[0].register_forward_pre_hook(before, with_kwargs=True)
-        else:
-            handle = blocks[self._layer - 1].register_forward_hook(after)
-        behind = blocks[self._layer :] if self._layer else []
-        for block in behind:
-            block.forward = passing(block.forward)
-        try:
-            self.model(input_ids=input_ids, use_cache=False)
-        finally:
-            handle.remove()
-            for block in behind:
-                del block.forward
-        if not reached:
-            raise Unsupported(
-                "Expected the model to run its blocks in order, but the layer was never reached; name another layer, "
-                "or give a module without a config, which is captured whole."
-            )
-        if len(reached) > 1:
-            raise Unsupported(
-                f"Expected the model to run each block once, but it runs block {max(self._layer, 1)} "
-                f"{len(reached)} times; name a layer outside the loop, or give a module without a config, which is "
-                "captured whole."
-            )
-        return reached[0]
-
-
-class _Direct(torch.nn.Module):
-    """A plain module from ids to states, or to a tuple that begins with them."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """What the module gives."""
-        result = self.model(input_ids)
-        return result[0] if isinstance(result, tuple) else result
 
 
 def capture_graph(
@@ -108,14 +43,14 @@ def capture_graph(
     Args:
         source: a path to a config.json or to a folder with one, a transformers config, or a torch module that maps
             ids of shape (1, length) to states; a transformers model is cut like its config, in the mode it is in.
-        layer: blocks passed; None for all of them, 0 for the embeddings alone. A module without a config is captured
-            whole, and this is only noted.
+        layer: blocks passed; None for all of them, 0 for the embeddings alone. A module without a transformers config
+            is captured whole, and this is only noted.
         attention: the attention implementation to capture.
         length: number of tokens of the prompt; the graph, and what is proved of it, is for this length.
         distinct: of a config keep only the shortest run of first blocks in which every kind of block occurs; `about`
             says so.
         stored: of a config, whether the graph is about one checkpoint: all buffers that it holds are parameters then,
-            of which those that the class computes are constants else. A module without a config has those it has.
+            of which those that the class computes are constants else. A module without one has those it has.
 
     Raises:
         InvalidInput: no such config, not JSON, not a decoder, absurd sizes, or a layer it does not have.
@@ -125,9 +60,9 @@ def capture_graph(
     stored = switch("stored", stored)
     one_of("an attention", attention, ("eager", "sdpa"))
     layer = None if layer is None else whole("the layer", layer, least=0)
-    if isinstance(source, torch.nn.Module) and not hasattr(source, "config"):
+    if isinstance(source, torch.nn.Module) and not _of_the_library(source):
         about = {"module": type(source).__name__, "length": length}
-        run, buffers, guess = _Direct(source), Buffers(buffer_values(source)), guessed_vocabulary(source)
+        run, buffers, guess = Whole(source), Buffers(buffer_values(source)), guessed_vocabulary(source)
         graph = _export(run, source, buffers, length, layer=layer or 0, vocabulary=guess, about=about)
         return with_read_vocabulary(graph)
     model = source if isinstance(source, torch.nn.Module) else build(read_config(source), attention)
@@ -157,6 +92,13 @@ def capture_graph(
     if len(shape) < 3 or (len(shape) == 3 and shape[0] != 1):  # of several streams a class may put the number first
         raise Unsupported(f"Expected states of shape (1, {length}, width), but got {shape}; give another class.")
     return graph
+
+
+def _of_the_library(module: torch.nn.Module) -> bool:
+    """Whether a module has a config of the library; one of its own, whatever it is called, says nothing of blocks."""
+    import transformers
+
+    return isinstance(getattr(module, "config", None), transformers.PretrainedConfig)
 
 
 def build(config: Any, attention: str = "eager", *, device: str = "meta") -> torch.nn.Module:
@@ -219,7 +161,7 @@ def find_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
     if not fitting:
         raise Unsupported(
             f"Expected a stack of blocks, but {type(model).__name__} has no list of modules; give a model that has "
-            "one, or a module without a config, which is captured whole."
+            "one, or a module without a transformers config, which is captured whole."
         )
     return list(text_blocks(text, max(fitting, key=lambda m: sum(p.numel() for p in m.parameters()))))
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from proofs.arguments import of_kind, shown, token_ids
+from proofs.arguments import nothing_hidden, of_kind, shown, token_ids
 from proofs.arithmetic.base import Arithmetic, Discrete, taken
 from proofs.arithmetic.whole import discrete
 from proofs.enclosures.segments import STATE, cuts, inputs_of, segments
@@ -206,6 +206,7 @@ def segment_states(
 
 
 def _placed(name: str, parameter: Any, device: Any) -> torch.Tensor:
+    nothing_hidden(repr(name), parameter)
     try:
         return torch.as_tensor(parameter).detach().to(torch.device(device), torch.float64)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:

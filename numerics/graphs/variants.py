@@ -18,6 +18,7 @@ from numerics.graphs.capture import capture_graph
 from proofs.errors import InvalidInput
 from proofs.network.graph import Graph
 from proofs.theorems.classification import T5_OFFSETS
+from proofs.threads import turn
 
 Positions = Literal["learned", "rope", "alibi", "t5", "none"]
 Norm = Literal["layernorm", "rmsnorm", "none"]
@@ -158,7 +159,7 @@ def capture_variant(variant: Variant, *, length: int, vocabulary: int) -> Graph:
             "Expected at least one block and a width from 3 to 64 (an even one for rope), but got "
             f"depth={variant.depth}, width={variant.width}; choose such sizes."
         )
-    with torch.random.fork_rng(devices=[]):
+    with turn, torch.random.fork_rng(devices=[]):
         module = Decoder(variant, length, vocabulary).double().eval().requires_grad_(False)
     return capture_graph(module, layer=variant.depth, length=length)
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from proofs.errors import Unsupported
+from proofs.threads import turn
 
 HALVES = (torch.float16, torch.bfloat16)
 _COMPUTED_IN = (torch.float64, torch.float32, *HALVES)
@@ -98,18 +99,19 @@ def _kept_wide(module: Any, dtype: torch.dtype) -> re.Pattern[str] | None:
 
 def _made_in(module: Any, dtype: torch.dtype) -> dict[str, torch.dtype]:
     """The types of parameters and buffers as a class makes them where everything is made in a half type, by name."""
-    before = torch.get_default_dtype()
-    try:
-        torch.set_default_dtype(dtype)
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            config = copy.deepcopy(module.config)
-            for part in _configs(config):
-                part.dtype = dtype  # which some classes make their own parts in
-            made = type(module)(config)
-    except Exception:  # noqa: BLE001 - a class that is no library's may raise whatever it likes, or have no config
-        return {}
-    finally:
-        torch.set_default_dtype(before)
+    with turn:
+        before = torch.get_default_dtype()
+        try:
+            torch.set_default_dtype(dtype)
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                config = copy.deepcopy(module.config)
+                for part in _configs(config):
+                    part.dtype = dtype  # which some classes make their own parts in
+                made = type(module)(config)
+        except Exception:  # noqa: BLE001 - a class that is no library's may raise whatever it likes, or have no config
+            return {}
+        finally:
+            torch.set_default_dtype(before)
     return {name: tensor.dtype for name, tensor in (*made.named_parameters(), *made.named_buffers())}
 
 

@@ -17,6 +17,7 @@ from numerics.networks.library import asked_of_a_class, unlogged
 from numerics.networks.shrinking import small_copy
 from numerics.networks.text_class import new_text_model, text_part
 from proofs.errors import Unsupported
+from proofs.threads import turn
 
 SEEDS = (0, 1, 2)
 ROUNDED = 1e-5  # how far products of float32 rows of length 1 may be from 0 and 1; drawn ones are far beyond
@@ -111,6 +112,7 @@ def _built(config: Any, seed: int) -> Any:
     expected = f"Expected small sizes that {text.model_type!r} accepts, but it refuses"
     with (
         asked_of_a_class(Unsupported, expected, "give a config of another class"),
+        turn,
         torch.random.fork_rng(devices=[]),
         unlogged(),
     ):

@@ -6,29 +6,34 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from proofs.errors import SipitError
+from proofs.threads import turn
 
 _LONGEST = 200  # characters of somebody else's error that a sentence of ours holds
 
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Keeps the libraries' progress bars and warnings off the terminal, and leaves their settings as found."""
+    """Keeps the libraries' progress bars and warnings off the terminal, and leaves their settings as found.
+
+    These are those of the process, so that threads take turns.
+    """
     from transformers.utils import logging as library
 
     hub = logging.getLogger("huggingface_hub")
-    level, bars, hub_level = library.get_verbosity(), library.is_progress_bar_enabled(), hub.level
-    library.set_verbosity(logging.ERROR)
-    library.disable_progress_bar()
-    hub.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        library.set_verbosity(level)
-        hub.setLevel(hub_level)
-        if bars:
-            library.enable_progress_bar()
+    with turn:
+        level, bars, hub_level = library.get_verbosity(), library.is_progress_bar_enabled(), hub.level
+        library.set_verbosity(logging.ERROR)
+        library.disable_progress_bar()
+        hub.setLevel(logging.ERROR)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            library.set_verbosity(level)
+            hub.setLevel(hub_level)
+            if bars:
+                library.enable_progress_bar()
 
 
 @contextmanager
@@ -36,13 +41,14 @@ def unlogged() -> Generator[None]:
     """As `quiet`, and nothing up to errors is logged by anybody: where a model is only described, these come as
     exceptions, and what is logged beside them (torch.export does) is about running it.
     """
-    disabled = logging.root.manager.disable
-    logging.disable(max(disabled, logging.ERROR))
-    try:
-        with quiet():
-            yield
-    finally:
-        logging.disable(disabled)
+    with turn:
+        disabled = logging.root.manager.disable
+        logging.disable(max(disabled, logging.ERROR))
+        try:
+            with quiet():
+                yield
+        finally:
+            logging.disable(disabled)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from numerics.pairs.points import PointSet, point_set
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EqualRows:
     """How rows fall into classes of equal rows.
 

@@ -8,7 +8,7 @@ import torch
 
 from numerics.pairs.row_classes import row_classes
 from numerics.pairs.search import Progress, closest_pairs
-from proofs.arguments import shown
+from proofs.arguments import nothing_hidden, shown
 from proofs.errors import InvalidInput
 
 
@@ -75,6 +75,7 @@ def _table(weight: Any) -> torch.Tensor:
     Raises:
         InvalidInput: something else.
     """
+    nothing_hidden("the table", weight)
     try:
         table = weight.detach() if isinstance(weight, torch.Tensor) else torch.from_numpy(np.asarray(weight))
     except (TypeError, ValueError, RuntimeError):

@@ -71,7 +71,7 @@ def scaled_distances(values: Array, unit: float, firsts: Array, seconds: Array, 
         out[pair] = scaled_distance(values, unit, firsts[pair], seconds[pair], bound)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DoubledSquares:
     """Squared distances of many pairs as (high + low) * 4**exponent in scaled units; arrays of shape (pairs,).
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numerics.pairs.compiled import Array, compiled
+from proofs.arguments import nothing_hidden
 from proofs.errors import InvalidInput
 from proofs.processes import processors
 
@@ -24,7 +25,7 @@ LARGEST_SHIFT = 1000  # of the exponent; keeps 2**shift itself a normal number
 Floats = NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PointSet:
     """Rows that can be searched.
 
@@ -60,10 +61,11 @@ def point_set(points: Any) -> PointSet:
             (at least 2, at least 1). bfloat16 has no numpy type: widen it to float32 first, which is exact.
 
     Raises:
-        InvalidInput: another type or shape, fewer than two rows, or an entry that is NaN or infinite.
+        InvalidInput: another type or shape, fewer than two rows, or an entry that is NaN, infinite or hidden by a mask.
 
     Cost: O(rows * dimensions) time, one read of the data; O(rows) memory unless a copy is needed (see `PointSet`).
     """
+    nothing_hidden("the points", points)
     try:
         array = np.asarray(points)
     except (TypeError, ValueError, RuntimeError) as error:

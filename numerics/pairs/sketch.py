@@ -24,7 +24,7 @@ POWER_STEPS = 3
 UNDERFLOW = 2.0**-500  # more than all squares in a sketch can lose by underflow
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sketch:
     """Sketches of some rows of a point set, in scaled units (absolute distance times `points.unit`).
 

@@ -23,7 +23,7 @@ LEAVES_PER_PROBE = 64  # one leaf in so many is searched to estimate the cost of
 MOST_PROBES = 48
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PairTree:
     """A complete binary tree over the entries of a sketch, in heap order: node 1 is the root, 2n and 2n+1 follow n.
 

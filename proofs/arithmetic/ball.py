@@ -13,6 +13,7 @@ from proofs.arithmetic.views import View, view_of
 from proofs.arithmetic.whole import whole
 from proofs.errors import InvalidInput
 from proofs.network.graph import Number
+from proofs.threads import turn
 
 LARGE = 4096  # entries of a matrix that is made once for all places of a product
 BEYOND = 64  # bits of an integer that no tensor of whole numbers holds
@@ -22,7 +23,8 @@ UNDECIDED = "Expected enclosures narrow enough to compare, but got overlapping o
 class Balls(ObjectArithmetic):
     """Ball arithmetic of a fixed number of bits.
 
-    Use it as a context manager: Arb's precision is global, and is set on entering and restored on leaving.
+    Use it as a context manager: Arb's precision is one for the process, and is set on entering and restored on leaving.
+    Threads take turns.
     """
 
     def __init__(self, bits: int = 128) -> None:
@@ -32,12 +34,14 @@ class Balls(ObjectArithmetic):
         self._outside = 0
 
     def __enter__(self) -> Self:
+        turn.acquire()
         self._outside = flint.ctx.prec
         flint.ctx.prec = self.bits
         return self
 
     def __exit__(self, *exception: object) -> None:
         flint.ctx.prec = self._outside
+        turn.release()
 
     def number(self, value: Number) -> flint.arb:
         """A rational as the narrowest ball; an infinity as itself."""

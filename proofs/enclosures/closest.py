@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from proofs.arithmetic.midpoint_functions import ROOT_UNDERFLOW, UNIT, UP, Floats
 from proofs.errors import Unsupported
-from proofs.processes import in_order, shared
+from proofs.processes import in_order
 
 ROWS, COLUMNS = 512, 2048  # of a block of pairs
 SAMPLE = 512  # states whose pairs give a first threshold
@@ -60,7 +60,7 @@ class Crowd:
         search = _Search(self, squares, count, _threshold(self, squares, count))
         starts = range(0, len(self.mid), ROWS)
         best: list[Bound] = []
-        for done, found in enumerate(in_order(search, _rows_from, starts, workers)):
+        for done, found in enumerate(in_order(search, _Search.rows_from, starts, workers)):
             best = sorted([*best, *found])[:count]
             progress(done + 1, len(starts))
         return best
@@ -114,10 +114,6 @@ class _Search:
                 at = tuple(near.T)
                 near = near[block[at] <= _reach(radii[at], threshold) - low[start + at[0]]]
         return best
-
-
-def _rows_from(start: int) -> list[Bound]:
-    return shared().rows_from(start)
 
 
 def _reach(radii: Floats, threshold: float) -> Floats:

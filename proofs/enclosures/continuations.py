@@ -16,7 +16,7 @@ from proofs.enclosures.segments import inputs_of, rows_of_tokens
 from proofs.errors import Unsupported
 from proofs.network.graph import Graph, Node
 from proofs.operations.interpreter import evaluate
-from proofs.processes import in_order, shared
+from proofs.processes import in_order
 
 ROWS = "(rows of {})"  # the name of the parameter that stands for the rows that the tokens take from a table
 BATCH = 128  # tokens at a time: their activations stay in the processor's cache
@@ -121,8 +121,8 @@ class Continuations:
         return mid, radius
 
 
-def _batch(tokens: Sequence[int]) -> tuple[Floats, Floats]:
-    mid, radius = shared().states(tokens)
+def _batch(opened: Continuations, tokens: Sequence[int]) -> tuple[Floats, Floats]:
+    mid, radius = opened.states(tokens)
     return mid, norms(radius)
 
 

@@ -14,7 +14,7 @@ from proofs.enclosures.enclosure import Enclosure
 from proofs.enclosures.segments import STATE, cuts, inputs_of, segments
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import evaluate
-from proofs.processes import can_fork, in_order, shared
+from proofs.processes import can_fork, in_order
 
 AIM = 42  # bits after the point that the last enclosure should be right to; pairs that are closer get more
 PER_OCTAVE = 2.4  # bits that a block loses for every doubling of the width; only a guess to begin with
@@ -36,7 +36,7 @@ class Trail:
         return self.steps[-1]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Run:
     """The trails so far, and what is shared among them."""
 
@@ -100,8 +100,8 @@ class Run:
         self.lost = lost if self.lost is None else max(self.lost, lost)
 
 
-def _one(task: tuple[Row, int]) -> Trail:
-    return shared().one(*task)
+def _one(run: Run, task: tuple[Row, int]) -> Trail:
+    return run.one(*task)
 
 
 def follow(

@@ -31,7 +31,7 @@ from proofs.kernel.separation import KIND as SEPARATION
 from proofs.kernel.separation import as_read, derive_separation, graphs_in, weights_named
 from proofs.network.graph import Graph
 from proofs.operations.interpreter import evaluate
-from proofs.processes import in_order, shared
+from proofs.processes import in_order
 from proofs.verdict import Verdict
 
 KIND = "vocabulary-margin"
@@ -197,9 +197,8 @@ class _Sampling:
     crowd: Crowd
 
 
-def _confirmed(places: Sequence[int]) -> str:
+def _confirmed(sampling: _Sampling, places: Sequence[int]) -> str:
     """Empty if Arb's enclosures of some states lie within the float64 ones, else what is wrong."""
-    sampling: _Sampling = shared()
     question = sampling.question
     parameters = Parameters(question.weights)
     for place in places:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from proofs.arguments import nothing_hidden
 from proofs.errors import InvalidInput
 from proofs.network.graph import Graph
 from proofs.network.tensor_file import StoredTensor, read_header
@@ -84,6 +85,7 @@ def _read(path: Path, tensor: StoredTensor) -> NDArray[Any]:
 
 
 def _array(name: str, given: Any) -> NDArray[Any]:
+    nothing_hidden(repr(name), given)
     try:
         return np.asarray(given)
     except (TypeError, ValueError, RuntimeError) as error:

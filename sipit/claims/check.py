@@ -13,7 +13,7 @@ from proofs.kernel.patterns import constants_are_known, rows_are_free
 from proofs.kernel.regularity import shown_here, verdict_of
 from proofs.kernel.result import digest
 from proofs.network.graph import Graph
-from proofs.processes import in_order, processors, shared
+from proofs.processes import in_order, processors
 from proofs.provers.analyticity import AnalyticityProof, Obstructions, prove_analytic
 from proofs.provers.branches import LARGEST_SUBJECT
 from proofs.structure.dependence import causal
@@ -179,11 +179,11 @@ def _deep(config: Any) -> bool:
     return getattr(config.get_text_config(), "num_hidden_layers", 1) > SHALLOW
 
 
-def _captured(length: int) -> Graph:
+def _captured(asked: tuple[Any, int | None, Literal["eager", "sdpa"]], length: int) -> Graph:
     """The network for prompts of one length; a deep one takes half a minute, in a process of its own if it can."""
     from numerics.graphs.capture import capture_graph
 
-    config, layer, attention = shared()
+    config, layer, attention = asked
     return capture_graph(config, layer, attention, length=length)
 
 

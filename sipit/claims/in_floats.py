@@ -78,7 +78,11 @@ def _last_states(module: Any, prompts: list[list[int]]) -> torch.Tensor:
     from numerics.networks.stream import hidden_of
 
     reached: list[torch.Tensor] = []
-    hook = find_blocks(module)[-1].register_forward_hook(lambda _m, _a, output: reached.append(hidden_of(output)))
-    with hooked([hook]), torch.inference_mode():
+    last = find_blocks(module)[-1]
+
+    def keep(_module: Any, _arguments: Any, output: Any) -> None:
+        reached.append(hidden_of(output))
+
+    with hooked(lambda: [last.register_forward_hook(keep)]), torch.inference_mode():
         module(input_ids=torch.tensor(prompts), use_cache=False)
     return reached[0][:, -1].double()

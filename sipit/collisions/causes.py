@@ -51,7 +51,7 @@ class Explanation:
     noise: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class StandAlone:
     """Last states of single prompts, each in a run of its own, in the model's arithmetic and in float64; kept.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from proofs.threads import turn
 from sipit.models import LanguageModel
 from sipit.models.hooks import Reached
 from sipit.models.network import Layer, Network
@@ -132,7 +133,7 @@ class Sites:
             if len(found) == len(chosen):
                 raise Reached
 
-        with ExitStack() as stack, torch.inference_mode(), suppress(Reached):
+        with turn, ExitStack() as stack, torch.inference_mode(), suppress(Reached):
             for site in chosen:
                 stack.enter_context(self.readers[site].reading(partial(keep, site)))
             output = self.model.decoder.body(

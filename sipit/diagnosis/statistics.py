@@ -41,7 +41,7 @@ def calibration(model: LanguageModel, count: int = _PROMPTS) -> list[list[int]]:
     return [*text, *drawn[len(text) :]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SiteStatistics:
     """Means and standard deviations (d,) of the directions at every site, at position 0 and behind it."""
 

@@ -18,7 +18,7 @@ SMALLEST = 8192  # tokens below which a vocabulary is run again in no time
 LARGEST = 2**28  # bytes of the states of one layer that are held, and kept
 
 
-@dataclass
+@dataclass(eq=False)
 class FirstStates:
     """States (V, d) by token, as far as `known` (V,) says that they are there."""
 

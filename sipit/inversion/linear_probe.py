@@ -20,7 +20,7 @@ _TEMPERATURES = 2.0 ** torch.arange(-2, 7.5, 0.5)
 _ROWS = 8192  # of the table that are multiplied at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearProbe:
     """One fitted probe: `mean`, `scale` (d,), `decode` (e, d) = A, `whiten` (d, d) = L, and a calibrated temperature.
 

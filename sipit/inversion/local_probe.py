@@ -23,7 +23,7 @@ _SEED = 20251127
 _Spread = tuple[int, torch.Tensor, torch.Tensor]  # a position, tokens (n,), and states (n, d) about their mean
 
 
-@dataclass
+@dataclass(eq=False)
 class LocalProbe:
     """Tokens (n,) that were tested at a position, their states (n, d), the observed one (d,), and earlier positions.
 

@@ -8,7 +8,7 @@ import torch
 from sipit.inversion.outcome import Alternative, TokenResult
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tested:
     """Candidates tested at a position: ids (N,) and their relative residuals (N,)."""
 
@@ -16,7 +16,7 @@ class Tested:
     residuals: torch.Tensor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Standing:
     """Where a search stands.
 

@@ -39,7 +39,7 @@ _ENTRIES = 2**24  # of states that are compared at once, in float64
 PIECE = 1024  # candidates that run together; between pieces the clock is looked at
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Trial:
     """All candidates tested at one position: ids and relative residuals, and the state of the nearest.
 
@@ -68,7 +68,7 @@ class Trial:
         return ~torch.isin(self.token_ids, self.token_ids.new_tensor(sorted(self.struck)))
 
 
-@dataclass
+@dataclass(eq=False)
 class Verifier:
     """Tests candidates for the observed states (T, d) of one prompt and decides position by position."""
 

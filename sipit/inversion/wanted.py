@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Drafts:
     """Wanted: the states (B, n, d) of tokens (B, n) from position `start` on; where `apart`, of no shared run."""
 
@@ -14,7 +14,7 @@ class Drafts:
     apart: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
     """Wanted: the states (N, d) of tokens (N,) each in place of that at its position (N,).
 

@@ -1,6 +1,6 @@
 """Which modules of a body are its blocks: seen while two short prompts run that differ in their last token."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,13 +123,15 @@ def _watched(body: nn.Module, lists: Sequence[nn.ModuleList], ids: torch.Tensor,
         if bool(((output * rows).sum(-1) >= (1 - _PARALLEL) * output.norm(dim=-1) * rows.norm(dim=-1)).all()):
             tables.append(table)
 
-    handles = [
-        module.register_forward_hook(hook(owner, index))
-        for owner, part in enumerate(lists)
-        for index, module in enumerate(part)
-    ]
-    handles += [part.register_forward_hook(look) for part in body.modules() if isinstance(part, nn.Embedding)]
-    with hooked(handles):
+    def put_on() -> Iterator[Any]:
+        for owner, part in enumerate(lists):
+            for index, module in enumerate(part):
+                yield module.register_forward_hook(hook(owner, index))
+        for part in body.modules():
+            if isinstance(part, nn.Embedding):
+                yield part.register_forward_hook(look)
+
+    with hooked(put_on):
         return _Run(calls, tables, body(input_ids=ids, **arguments)[0])
 
 
@@ -145,6 +147,6 @@ def _last_behind(
         elif isinstance(output, torch.Tensor) and output.shape == (*ids.shape, width):
             found.append(module)
 
-    with hooked(part.register_forward_hook(look) for part in body.modules()), torch.inference_mode():
+    with hooked(lambda: [part.register_forward_hook(look) for part in body.modules()]), torch.inference_mode():
         body(input_ids=ids, **arguments)
     return found[-1] if found else None

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from numerics.networks.stream import Stream
+from proofs.threads import turn
 from sipit.models.abilities import Abilities, agree
 from sipit.models.hooks import Reached, hooked
 from sipit.models.lookups import LookupsSeen
@@ -20,7 +21,7 @@ _BATCH = 512  # tokens that run at once
 _ALIKE = 0.01  # of a difference: what the change of a row and the change of what enters may differ by
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Entrance:
     """The way from ids to the first block: what is run, with which arguments, the block, and the embedding (V, e)."""
 
@@ -48,8 +49,12 @@ class Entrance:
             found.append(self.stream.entered(arguments, named))
             raise Reached
 
-        hook = self.block.register_forward_pre_hook(keep, with_kwargs=True)
-        with torch.inference_mode(), hooked([hook]), suppress(Reached):
+        block = self.block
+        with (
+            torch.inference_mode(),
+            hooked(lambda: [block.register_forward_pre_hook(keep, with_kwargs=True)]),
+            suppress(Reached),
+        ):
             self.body(input_ids=tokens[:, None], **self.arguments)
         return found[0][:, 0].flatten(1)
 
@@ -62,7 +67,7 @@ def other_tables(body: nn.Module, embeddings: Sequence[nn.Embedding], arguments:
     known = {table.weight.data_ptr() for table in embeddings}
     rows, device = embeddings[0].num_embeddings, embeddings[0].weight.device
     ids = torch.tensor([[rows - 1, rows // 2, rows // 3]], device=device)
-    with torch.inference_mode(), LookupsSeen(ids, rows) as seen, Refusals():
+    with turn, torch.inference_mode(), LookupsSeen(ids, rows) as seen, Refusals():
         body(input_ids=ids, **arguments)
     others = {table.data_ptr(): table for table in seen.tables if table.data_ptr() not in known}
     return tuple(table.detach().reshape(rows, -1) for table in others.values())
@@ -79,7 +84,7 @@ def told_apart(body: nn.Module, abilities: Abilities, classes: torch.Tensor) -> 
         return classes
     some = shared[torch.linspace(0, len(shared) - 1, min(_SHARED, len(shared)), device=shared.device).long()].unique()
     apart: dict[int, list[int]] = {}
-    with torch.inference_mode():
+    with turn, torch.inference_mode():
         for tokens in some.split(_BATCH):
             one, other = (_prompts(of, len(classes)) for of in (tokens, classes[tokens]))
             states = [body(input_ids=ids, **abilities.arguments())[0] for ids in (one, other)]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,13 +15,14 @@ from numerics.pairs.row_classes import row_classes
 from proofs.errors import InvalidInput
 from sipit.models.abilities import Abilities
 from sipit.models.entry import told_apart
+from sipit.models.held import Held
 from sipit.models.length import LengthDependence
 from sipit.models.near_rows import NearRows
 from sipit.models.structure import Decoder
 from sipit.models.tokenizers import digest_of_tokenizer, text_of, token_ids_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LanguageModel:
     """A decoder-only language model, ready to run.
 
@@ -30,7 +31,8 @@ class LanguageModel:
     its states need not be (`Network.dtype`). `assembly`
     says in words what was done to make it of what is stored, where that is more than loading, and `has_head` whether a
     language-model head was stored: rows that are tied to the embedding are none where the checkpoint's class does not
-    write text. `without_tokenizer` says of a model why it has none.
+    write text. `without_tokenizer` says of a model why it has none. `held` is what its weights were when it was made:
+    what is kept of it goes by its digest, so that a model whose weights have changed since is refused.
     """
 
     name: str
@@ -42,6 +44,15 @@ class LanguageModel:
     assembly: tuple[str, ...] = ()
     has_head: bool = True
     without_tokenizer: str = ""
+    held: Held = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "held", Held.by(self.module))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy lies elsewhere, and holds the same."""
+        vars(self).update(state)
+        object.__setattr__(self, "held", replace(self.held, written=Held.by(self.module).written))
 
     @cached_property
     def key(self) -> str:
@@ -200,8 +211,19 @@ class LanguageModel:
 
 
 def check_loaded(model: Any) -> None:
-    """Raises InvalidInput where something else than a loaded model was given, such as its name."""
+    """Raises InvalidInput where something else than a loaded model was given, such as its name, or one that changed."""
     if not isinstance(model, LanguageModel):
         raise InvalidInput(
             f"Expected a model that was loaded, but got a {type(model).__name__}; load it with sipit.load_model first."
+        )
+    if model.module.training != model.held.training:
+        mode, way = ("training", "eval()") if model.module.training else ("evaluation", "train()")
+        raise InvalidInput(
+            f"Expected {model.name} in the mode it was loaded in, but it is in {mode} now; call model.module.{way}."
+        )
+    changed = model.held.changed(model.module)
+    if changed is not None:
+        raise InvalidInput(
+            f"Expected {model.name} with the weights it was loaded with, but {changed!r} has changed since; save it "
+            "with model.module.save_pretrained, its tokenizer beside it, and load that folder."
         )

@@ -1,6 +1,6 @@
 """The states of one run at several layers at once."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,11 +38,16 @@ def reading(model: LanguageModel, layers: Sequence[int]) -> Generator[dict[int, 
         states[0].append(stream.entered(arguments, named).clone())
 
     blocks = model.decoder.blocks
-    # Entered in front: the hook that ends a run at the last layer would keep later ones from being called.
-    handles = [blocks[layer - 1].register_forward_hook(reader(layer), prepend=True) for layer in layers if layer > 0]
-    if 0 in states:
-        handles.append(blocks[0].register_forward_pre_hook(before, with_kwargs=True, prepend=True))
-    with hooked(handles):
+
+    def put_on() -> Iterator[Any]:
+        # Entered in front: the hook that ends a run at the last layer would keep later ones from being called.
+        for layer in layers:
+            if layer > 0:
+                yield blocks[layer - 1].register_forward_hook(reader(layer), prepend=True)
+        if 0 in states:
+            yield blocks[0].register_forward_pre_hook(before, with_kwargs=True, prepend=True)
+
+    with hooked(put_on):
         yield states
 
 

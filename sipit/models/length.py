@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from numerics.networks.stream import Stream
+from proofs.threads import turn
 from sipit.models.hooks import Reached, hooked
 
 _SHOWN = 8  # positions at either end of a prompt whose rows of a table, or states, are compared
@@ -98,7 +99,7 @@ class Table:
         device = _positions(self.arguments, self.named).device
         shown = torch.arange(_SHOWN, device=device)
         shown = torch.cat([shown, shown + max(0, end - _SHOWN)])
-        with torch.inference_mode(), whole_length(length):
+        with turn, torch.inference_mode(), whole_length(length):  # a table may change as it is asked
             _forget(self.module, self.arguments, self.named)
             asked = _asked(self.arguments, self.named, lambda p: _anchored(_as(shown, p), length))
             output = self.module.forward(*asked[0], **asked[1])
@@ -120,7 +121,10 @@ def find_tables(body: nn.Module, ids: torch.Tensor, arguments: dict[str, Any]) -
             found.append(Table(module, given, named))
 
     modules = [part for part in body.modules() if not any(True for _ in part.parameters()) and _has_no_rows(part)]
-    with hooked(part.register_forward_hook(look, with_kwargs=True) for part in modules), torch.inference_mode():
+    with (
+        hooked(lambda: [part.register_forward_hook(look, with_kwargs=True) for part in modules]),
+        torch.inference_mode(),
+    ):
         body(input_ids=ids, **arguments)
     return found
 
@@ -169,7 +173,7 @@ def _changes(block: nn.Module, stream: Stream, run: Callable[[torch.Tensor], Any
         states.append(torch.cat([handed[:, :_SHOWN], handed[:, -_SHOWN:]], dim=1).double())
         raise Reached
 
-    with hooked([block.register_forward_hook(keep)]), torch.inference_mode():
+    with hooked(lambda: [block.register_forward_hook(keep)]), torch.inference_mode():
         for part in (ids[:, :length], ids):
             with suppress(Reached, IndexError):
                 run(part)

@@ -5,14 +5,16 @@ after l, no final norm and no unembedding is computed. Two runs go on: `run_whol
 fills a memory of all blocks, and `next_token_logits`, from observed states. Every run is counted.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 import torch
 
+from numerics.networks.stand_ins import standing_in
 from proofs.errors import InvalidInput, Unsupported
+from proofs.threads import turn
 from sipit.models import LanguageModel
 from sipit.models.abilities import agree
 from sipit.models.hooks import Reached, hooked
@@ -115,7 +117,7 @@ class Network:
         memory = self.memory_for(memory)
         arguments = self.model.abilities.arguments(memory=memory, positions=positions, remember=True)
         state: list[torch.Tensor] = []
-        with torch.inference_mode(), self.reading(state.append, memory):
+        with turn, torch.inference_mode(), self.reading(state.append, memory):
             output = self.body(input_ids=token_ids, **arguments)
         states = (state[0] if state else output[0]).to(self.model.device)
         return states, self.model.abilities.memory_in(output)
@@ -135,12 +137,13 @@ class Network:
         """
         count = len(embeddings)
 
-        def with_rows(table: Any, _arguments: Any, output: torch.Tensor) -> torch.Tensor:
+        def with_rows(_table: Any, _arguments: Any, output: torch.Tensor) -> torch.Tensor:
             rows = table.weight[token_ids[0, -count:]].norm(dim=1, keepdim=True)
             scale = torch.where(rows > 0, output[0, -count:].norm(dim=1, keepdim=True) / rows, 1.0)
             return torch.cat([output[:, :-count], (scale * embeddings).to(output.dtype)[None]], dim=1)
 
-        with hooked([self.model.decoder.tables[0].register_forward_hook(with_rows)]), torch.enable_grad():
+        table = self.model.decoder.tables[0]
+        with hooked(lambda: [table.register_forward_hook(with_rows)]), torch.enable_grad():
             return self._states(token_ids, memory=memory, positions=positions)[0, -count:]
 
     def _count(self, token_ids: torch.Tensor) -> None:
@@ -167,7 +170,7 @@ class Network:
             raise Reached
 
         try:
-            with self.reading(end, memory):
+            with turn, self.reading(end, memory):
                 output = self.body(input_ids=token_ids, **arguments)
             if self.layer == "final":
                 return _of_tokens(output[0], token_ids).to(self.model.device)
@@ -197,11 +200,14 @@ class Network:
             with reading_final(final, keep):
                 yield
             return
-        if self.layer == 0:
-            handle = blocks[0].register_forward_pre_hook(before, with_kwargs=True)
-        else:
-            handle = blocks[int(self.layer) - 1].register_forward_hook(after)
-        with hooked([handle]):
+
+        def put_on() -> Iterator[Any]:
+            if self.layer == 0:
+                yield blocks[0].register_forward_pre_hook(before, with_kwargs=True)
+            else:
+                yield blocks[int(self.layer) - 1].register_forward_hook(after)
+
+        with hooked(put_on):
             yield
 
     @property
@@ -253,10 +259,10 @@ class Network:
         self.work.token_positions += len(states)
         model, final = self.model, self.layer == "final"
         states = states.to(device=model.device, dtype=model.dtype if final else self.dtype)[None]
-        with torch.inference_mode():
-            wanted = [] if rows is None else [model.head.register_forward_pre_hook(_only(rows))]
+        wanted = [] if rows is None else [_only(rows)]
+        with turn, torch.inference_mode():
             replaced = replaced_end(model, states) if final else replaced_blocks(model, int(self.layer), states)
-            with hooked(wanted), replaced:
+            with hooked(lambda: map(model.head.register_forward_pre_hook, wanted)), replaced:
                 output = model.module(input_ids=ids, **model.abilities.arguments())
                 return model.head(output[0])[0] if model.module is model.decoder.body else output.logits[0]
 
@@ -291,18 +297,8 @@ def replaced_blocks(model: LanguageModel, layer: int, states: torch.Tensor) -> G
         output = hidden if count is None else (hidden, *[None] * (count - 1))
         return lambda *_arguments, **_named: output
 
-    replaced = chain.blocks[:layer]
-    previous = [vars(block).get("forward") for block in replaced]
-    for block, count in zip(replaced, chain.returns, strict=False):
-        block.forward = constant(count)  # an attribute of the instance hides the method of the class
-    try:
+    with standing_in(chain.blocks[:layer], [constant(count) for count in chain.returns[:layer]]):
         yield
-    finally:
-        for block, forward in zip(replaced, previous, strict=True):
-            if forward is None:
-                del block.forward
-            else:
-                block.forward = forward  # accelerate had put its own there
 
 
 @contextmanager
@@ -321,8 +317,8 @@ def replaced_end(model: LanguageModel, states: torch.Tensor) -> Generator[None]:
         output[next(iter(output))] = states.to(output[0])
         return output
 
-    handle = (body if final is None else final).register_forward_hook(given)
-    with hooked([handle]), replaced_blocks(model, model.layers, states.new_zeros(*states.shape[:2], model.width)):
+    last, unread = body if final is None else final, states.new_zeros(*states.shape[:2], model.width)
+    with hooked(lambda: [last.register_forward_hook(given)]), replaced_blocks(model, model.layers, unread):
         yield
 
 
@@ -332,7 +328,7 @@ def reading_final(final: Any | None, keep: Callable[[torch.Tensor], None]) -> Ge
     if final is None:
         yield
         return
-    with hooked([final.register_forward_hook(lambda _module, _arguments, output: keep(output))]):
+    with hooked(lambda: [final.register_forward_hook(lambda _module, _arguments, output: keep(output))]):
         yield
 
 

@@ -24,7 +24,7 @@ from sipit.models.trial import find_abilities, trial_length, without_memory
 _LENGTH = 12  # tokens of the prompt with which tables of positions are found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Decoder:
     """The parts of a decoder-only model.
 

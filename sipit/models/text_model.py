@@ -95,9 +95,12 @@ def _check_alike(module: Any) -> None:
     seen: list[torch.Tensor] = []
     reason = ""
     ids = torch.tensor([_ordinary_tokens(module)], device=next(body.parameters()).device)
-    handle = body.register_forward_hook(lambda _module, _arguments, output: seen.append(output[0]))
+
+    def look(_module: Any, _arguments: Any, output: Any) -> None:
+        seen.append(output[0])
+
     try:
-        with hooked([handle]), torch.inference_mode(), quiet():
+        with hooked(lambda: [body.register_forward_hook(look)]), torch.inference_mode(), quiet():
             body(input_ids=ids)
             module(input_ids=ids)
     except Exception as error:  # noqa: BLE001 - a model that wants a picture raises anything

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from numerics.networks.text_class import new_text_model
+from proofs.threads import turn
 
 HIDDEN, LAYERS, VOCABULARY, BOS = 64, 2, 512, 256
 _SPREAD = 0.1  # standard deviation of the noise; attention scores then differ by about one
@@ -82,7 +83,7 @@ def drawn_module(config: Any, *, seed: int) -> Any:
 
     torch's global generator is left as it was found.
     """
-    with torch.random.fork_rng(devices=[]):
+    with turn, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = new_text_model(config, dtype=torch.float32)
         with torch.no_grad():

@@ -95,12 +95,12 @@ class _Body:
             if len(states) - 1 == last:
                 raise Reached
 
-        with hooked(block.register_forward_hook(keep) for block in self.blocks), suppress(Reached):
+        with hooked(lambda: [block.register_forward_hook(keep) for block in self.blocks]), suppress(Reached):
             output = self.module(input_ids=ids, **arguments)
         return torch.stack(states), output
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Trial:
     """A body, a prompt `ids` (1, T), its plain states `plain` (L, 1, T, d), and a token to pad with."""
 

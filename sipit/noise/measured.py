@@ -87,7 +87,7 @@ def measure_noise(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Recomputed:
     """A calibration prompt as candidates are computed: `ways` of it (W, T, d), and the spread of rounding (2, T).
 

@@ -65,6 +65,5 @@ def _perturbed_blocks(network: Network, size: torch.Tensor, generator: torch.Gen
     blocks = network.model.decoder.blocks
     last = max(1, network.depth)
     # Entered in front, so that at layer 0 the state is read after it has been perturbed.
-    handles = [block.register_forward_pre_hook(before, with_kwargs=True, prepend=True) for block in blocks[:last]]
-    with hooked(handles):
+    with hooked(lambda: [b.register_forward_pre_hook(before, with_kwargs=True, prepend=True) for b in blocks[:last]]):
         yield

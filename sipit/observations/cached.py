@@ -50,10 +50,6 @@ def cached_heads(model: LanguageModel, layer: int) -> tuple[torch.Tensor, torch.
     ids = model.ordinary_ids(_LENGTH)
     inside, own = list[bool](), list[bool]()
     block = model.decoder.blocks[layer]
-    hooks = [
-        block.register_forward_pre_hook(lambda *_: inside.append(True)),
-        block.register_forward_hook(lambda *_: inside.clear()),
-    ]
     seen: dict[str, list[torch.Tensor]] = {"keys": [], "values": []}
 
     def keep(which: str, tensor: torch.Tensor) -> None:
@@ -63,7 +59,12 @@ def cached_heads(model: LanguageModel, layer: int) -> tuple[torch.Tensor, torch.
     with Refusals():
         memory = empty_memory(model)
         with (
-            hooked(hooks),
+            hooked(
+                lambda: [
+                    block.register_forward_pre_hook(lambda *_: inside.append(True)),
+                    block.register_forward_hook(lambda *_: inside.clear()),
+                ]
+            ),
             torch.inference_mode(),
             InCache(layer, "keys").reading(lambda tensor: keep("keys", tensor), memory),
             InCache(layer, "values").reading(lambda tensor: keep("values", tensor), memory),

@@ -28,7 +28,7 @@ Half = Literal["mid", "attention-out", "mlp-out"]
 HALVES: tuple[Half, ...] = ("mid", "attention-out", "mlp-out")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Seen:
     """A tensor (T, d) that a module of the block took or returned."""
 
@@ -37,7 +37,7 @@ class _Seen:
     rows: torch.Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Run:
     """What was seen of a block while it ran: what entered it, what it handed on, and what its modules did between."""
 
@@ -133,14 +133,15 @@ def _watched(model: LanguageModel, layer: int, *, move_first: bool = False) -> _
             calls.append((module, entering, rows.detach().reshape(_LENGTH, width).clone()))
 
     inner = [part for part in block.modules() if part is not block]
-    handles = [block.register_forward_pre_hook(enter, with_kwargs=True)]
-    for part in inner:
-        handles += [
-            part.register_forward_pre_hook(lambda m, a, n: note(m, True, (*a, *n.values())), with_kwargs=True),
-            part.register_forward_hook(lambda m, _a, output: note(m, False, output)),
-        ]
-    handles.append(block.register_forward_hook(leave))
-    with hooked(handles), torch.inference_mode(), suppress(Reached):
+
+    def put_on() -> Iterator[Any]:
+        yield block.register_forward_pre_hook(enter, with_kwargs=True)
+        for part in inner:
+            yield part.register_forward_pre_hook(lambda m, a, n: note(m, True, (*a, *n.values())), with_kwargs=True)
+            yield part.register_forward_hook(lambda m, _a, output: note(m, False, output))
+        yield block.register_forward_hook(leave)
+
+    with hooked(put_on), torch.inference_mode(), suppress(Reached):
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
     seen = [_Seen(module, entering, rows) for module, entering, rows in calls]
     once = [one for one in seen if sum(one.module is o.module and one.entering == o.entering for o in seen) == 1]

@@ -87,10 +87,12 @@ def watched_modules(
         raise Reached
 
     block = model.decoder.blocks[layer]
-    handles = [part.register_forward_hook(note) for part in block.modules() if part is not block]
-    handles.append(block.register_forward_hook(leave))
+    inner = [part for part in block.modules() if part is not block]
     ids = model.ordinary_ids(_LENGTH)
-    with hooked(handles), torch.inference_mode():
+    with (
+        hooked(lambda: [*(p.register_forward_hook(note) for p in inner), block.register_forward_hook(leave)]),
+        torch.inference_mode(),
+    ):
         try:
             model.decoder.body(input_ids=ids, **model.abilities.arguments(memory=empty_memory(model)))
         except Reached:

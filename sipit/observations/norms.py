@@ -4,6 +4,7 @@ It is known by what it does, not by its name: it takes the block's own input, re
 factor in front of it.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -45,7 +46,6 @@ def norms_of_input(model: LanguageModel) -> list[list[Any]]:
     stream = model.decoder.chain.stream
     entered: dict[int, torch.Tensor] = {}
     found: list[list[tuple[Any, torch.Tensor]]] = [[] for _ in model.decoder.blocks]
-    handles: list[Any] = []
 
     def enter(index: int) -> Any:
         def before(_module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -64,12 +64,15 @@ def norms_of_input(model: LanguageModel) -> list[list[Any]]:
 
         return after
 
-    for index, block in enumerate(model.decoder.blocks):
-        handles.append(block.register_forward_pre_hook(enter(index), with_kwargs=True))
-        handles += [part.register_forward_hook(look(index), with_kwargs=True) for part in block.modules()
-                    if part is not block]  # fmt: skip
+    def put_on() -> Iterator[Any]:
+        for index, block in enumerate(model.decoder.blocks):
+            yield block.register_forward_pre_hook(enter(index), with_kwargs=True)
+            for part in block.modules():
+                if part is not block:
+                    yield part.register_forward_hook(look(index), with_kwargs=True)
+
     ids = model.ordinary_ids(_LENGTH)
-    with hooked(handles), torch.inference_mode():
+    with hooked(put_on), torch.inference_mode():
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
     return [[module for module, _ in norms] for norms in found]
 

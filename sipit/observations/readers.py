@@ -3,7 +3,7 @@
 A reader puts hooks on for the length of a run and hands on one tensor (B, T, n), as soon as it is there.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -57,11 +57,16 @@ class AtModule:
         def after(_module: Any, _arguments: Any, output: Any) -> None:
             keep(first_tensor(output).reshape(*batch, -1))
 
-        put_on = self.module.register_forward_pre_hook(before, with_kwargs=True) if self.entering else (
-            self.module.register_forward_hook(after)
-        )  # fmt: skip
         block = self.model.decoder.blocks[self.depth - 1]
-        with hooked([block.register_forward_pre_hook(enter, with_kwargs=True), put_on]):
+
+        def put_on() -> Iterator[Any]:
+            yield block.register_forward_pre_hook(enter, with_kwargs=True)
+            if self.entering:
+                yield self.module.register_forward_pre_hook(before, with_kwargs=True)
+            else:
+                yield self.module.register_forward_hook(after)
+
+        with hooked(put_on):
             yield
 
 
@@ -105,7 +110,11 @@ class AtHead:
     @contextmanager
     def reading(self, keep: Keep, memory: Any = None) -> Generator[None]:
         """See `Reader.reading`."""
-        with hooked([self.module.register_forward_hook(lambda _module, _arguments, output: keep(output.logits))]):
+
+        def after(_module: Any, _arguments: Any, output: Any) -> None:
+            keep(output.logits)
+
+        with hooked(lambda: [self.module.register_forward_hook(after)]):
             yield
 
 

@@ -23,7 +23,7 @@ _LENGTH = 4  # tokens of the prompt with which routers are found
 _TOPK = (torch.topk, torch.Tensor.topk)
 
 
-@dataclass
+@dataclass(eq=False)
 class Aim:
     """What is to be chosen: ids (T, n) as they were observed, for the run whose last token stands before `end`.
 
@@ -39,7 +39,7 @@ class Aim:
         return self.observed[self.end - tokens : self.end, columns].long()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Seen:
     """What one run of a block showed: its batch and tokens, the scores first seen, and the ids chosen last."""
 
@@ -139,8 +139,10 @@ def watched_topk(
     def end(*_: Any) -> None:
         leave(inside.pop())
 
-    handles = [block.register_forward_pre_hook(enter, with_kwargs=True), block.register_forward_hook(end)]
-    with hooked(handles), Watched():
+    def put_on() -> list[Any]:
+        return [block.register_forward_pre_hook(enter, with_kwargs=True), block.register_forward_hook(end)]
+
+    with hooked(put_on), Watched():
         yield
 
 
@@ -194,7 +196,7 @@ def _left(model: LanguageModel, layer: int, answer: Callable[[_Seen, _Call], Any
 
     with (
         watched_topk(model, layer, answer, lambda _seen: None),
-        hooked([model.decoder.blocks[layer].register_forward_hook(leave)]),
+        hooked(lambda: [model.decoder.blocks[layer].register_forward_hook(leave)]),
         torch.inference_mode(),
         suppress(Reached),
     ):

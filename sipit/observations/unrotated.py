@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from proofs.errors import Unsupported
+from proofs.threads import turn
 from sipit.models import LanguageModel
 from sipit.models.abilities import agree
 from sipit.models.hooks import Reached, hooked
@@ -25,7 +26,7 @@ from sipit.observations.readers import InCache, Keep
 _LENGTH = 4  # tokens of the prompt on which it is tried
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unrotated(InCache):
     """The keys of a layer for tokens told to stand at the first position; `first` is what the block is told then."""
 
@@ -40,7 +41,10 @@ class Unrotated(InCache):
             told = {name: _spread(named[name], parts) for name, parts in self.first.items() if name in named}
             return arguments, {**named, **told}
 
-        with hooked([self.block.register_forward_pre_hook(before, with_kwargs=True)]), super().reading(keep, memory):
+        with (
+            hooked(lambda: [self.block.register_forward_pre_hook(before, with_kwargs=True)]),
+            super().reading(keep, memory),
+        ):
             yield
 
 
@@ -99,7 +103,7 @@ def _told_first(model: LanguageModel, block: nn.Module) -> dict[str, tuple[torch
                 told[name] = tuple(part.narrow(axis, 0, 1) for part in parts)
 
     ids = model.ordinary_ids(_LENGTH)
-    with hooked([block.register_forward_pre_hook(look, with_kwargs=True)]), torch.inference_mode():
+    with hooked(lambda: [block.register_forward_pre_hook(look, with_kwargs=True)]), torch.inference_mode():
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
     return told
 
@@ -122,7 +126,7 @@ def _keys(model: LanguageModel, reader: InCache, ids: torch.Tensor) -> torch.Ten
         raise Reached
 
     memory = empty_memory(model)
-    with torch.inference_mode(), reader.reading(end, memory), suppress(Reached):
+    with turn, torch.inference_mode(), reader.reading(end, memory), suppress(Reached):
         model.decoder.body(input_ids=ids, **model.abilities.arguments(memory=memory))
     return found[0]
 

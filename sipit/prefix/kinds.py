@@ -104,6 +104,7 @@ class CachedPrefix:
     def __init__(self, network: Network) -> None:
         self.network = network
         self._padded = Shifted()
+        self._first_behind = 0  # how far the very first token was seen to stand harmlessly
         self._cache = DynamicCache()
         self._tokens = torch.zeros(1, 0, dtype=torch.long, device=network.model.device)
 
@@ -166,16 +167,23 @@ class CachedPrefix:
     def _as_alone(self, positions: torch.Tensor, token_ids: torch.Tensor, states: torch.Tensor) -> bool:
         """Whether rows behind padding have the states that they have without, where none so far behind was compared.
 
-        The lowest positions have the most of it; the very first sees itself alone, and shows nothing.
+        The lowest positions have the most of it. The very first token sees itself alone, and shows no window: it is
+        compared as well, for what is observed may show where it stands, though no state behind it does.
         """
         longest = int(positions[-1])
         lowest = ((positions > 0) & (positions < longest)).nonzero()[:LOWEST, 0]
-        if not len(lowest) or self._padded.covers(int(positions[lowest[0]]), longest):
+        if len(lowest) and self._padded.covers(int(positions[lowest[0]]), longest):
+            lowest = lowest[:0]
+        first = (positions == 0).nonzero()[: int(longest > self._first_behind), 0]
+        asked = torch.cat([first, lowest])
+        if not len(asked):
             return True
-        alone = [self._run_aligned(positions[one], token_ids[one]) for one in lowest.split(1)]
-        same = self._padded.same(torch.cat(alone), states[lowest], self.network.model.dtype)
-        if same:
+        alone = [self._run_aligned(positions[one], token_ids[one]) for one in asked.split(1)]
+        same = self._padded.same(torch.cat(alone), states[asked], self.network.model.dtype)
+        if same and len(lowest):
             self._padded.note(int(positions[lowest[0]]), longest)
+        if same and len(first):
+            self._first_behind = longest
         return same
 
     def _run_aligned(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:

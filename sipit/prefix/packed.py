@@ -107,7 +107,7 @@ def room_behind(model: LanguageModel, seen: int) -> int:
 _Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Row:
     """Tokens (n,) at positions (n,), of which each sees the first `prefix_seen` (n,) tokens of a prefix."""
 

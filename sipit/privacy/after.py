@@ -28,7 +28,7 @@ from sipit.states.files import States, check_states
 NAME = "as released"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Change:
     """How the rows of other prompts changed: mean and variance in each coordinate, shape (d,)."""
 

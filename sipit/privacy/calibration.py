@@ -36,7 +36,7 @@ _LEAST = 1.0  # the spread itself, below which no maximum is taken for one
 _MAY_HAVE_TURNED = 2.0  # spreads beyond which it is asked whether a choice was turned
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
     """The maxima of runs that differ by rounding, in multiples of the spread; `ways` names how they were run.
 

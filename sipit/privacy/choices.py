@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from proofs.threads import turn
 from sipit.models import LanguageModel
 from sipit.models.layers import reading
 from sipit.models.length import whole_length
@@ -61,7 +62,7 @@ def _values(func: Callable[..., Any], args: Sequence[Any], named: dict[str, Any]
 def chooses(model: LanguageModel) -> bool:
     """Whether a model chooses by the largest of numbers anywhere, as the routers of mixtures do."""
     watched = _Watched()
-    with Refusals(), torch.inference_mode(), watched:
+    with turn, Refusals(), torch.inference_mode(), watched:
         model.decoder.body(input_ids=model.ordinary_ids(_LENGTH), **model.abilities.arguments())
     return bool(watched.seen)
 

@@ -159,7 +159,7 @@ class _Pair:
         return self.one, self.two
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Both:
     """What both runs made of the same prompts at the layers that both have.
 

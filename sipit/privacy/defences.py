@@ -90,7 +90,7 @@ class Known:
         return max(1, min(self.width, round(share * self.width)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Seen:
     """What an attacker has at one position: the released row (d,), the rows before it, and the true states of those."""
 

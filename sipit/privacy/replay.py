@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from numerics.dtypes import name_of
 from numerics.networks.casting import cast
 from proofs.errors import SipitError
+from proofs.threads import turn
 from sipit.memory import available_memory
 from sipit.models import LanguageModel
 from sipit.models.copies import copied
@@ -50,12 +51,13 @@ def in_exact_arithmetic(
     if _COPIES * 8 * weights > available_memory():
         return "there is no memory for a copy of it in float64"
     try:
-        exact = replace(copied(model), dtype=torch.float64)
+        exact = copied(model)
         unpack(exact.module)
         if torch.finfo(rounded).eps > torch.finfo(model.dtype).eps:
             cast(exact.module, rounded)
         _run_once(exact)
         cast(exact.module, torch.float64)
+        exact = replace(exact, dtype=torch.float64)
         attention = "eager" if hasattr(exact.module, "set_attn_implementation") else None
         with attention_of(exact, attention), _WithoutCasts():
             found = capture_layers(exact, prompts, layers).stacks
@@ -99,5 +101,5 @@ def replayed(
 
 def _run_once(model: LanguageModel) -> None:
     """Runs a short prompt, for some classes bring a table to the type of the states only then, and keep it so."""
-    with torch.no_grad(), Refusals():
+    with turn, torch.no_grad(), Refusals():
         model.decoder.body(input_ids=model.ordinary_ids(1), **model.abilities.arguments())

@@ -12,9 +12,11 @@ import torch
 from numerics.grids import grid_type
 from proofs.arguments import whole_in
 from proofs.errors import InvalidInput, Unsupported
+from proofs.threads import turn
 from sipit.models import LanguageModel, load_model
 from sipit.models.abilities import Side
 from sipit.models.files import sha256_of
+from sipit.models.language_model import check_loaded
 from sipit.models.library import one_line
 from sipit.models.refusals import REFUSALS
 from sipit.privacy.spread import damped_distance
@@ -91,6 +93,7 @@ def open_run(given: Any, *, seed: int = 0, device: str = "cpu", dtype: str = "fl
     if isinstance(given, ModelRun | FileRun):
         return given
     if isinstance(given, LanguageModel):
+        check_loaded(given)
         return ModelRun(given, name=given.name)
     if isinstance(given, LayeredStates):
         return FileRun(given, "states")
@@ -178,13 +181,14 @@ def _settings(text: str, settings: str) -> dict[str, Any]:
 
 @contextmanager
 def _threads(count: int | None) -> Generator[None]:
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    with turn:
+        before = torch.get_num_threads()
+        if count is not None:
+            torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 @contextmanager
@@ -194,18 +198,19 @@ def attention_of(model: LanguageModel, name: str | None) -> Generator[None]:
     Raises:
         InvalidInput: the library has none of that name for this model.
     """
-    before = getattr(model.module.config.get_text_config(), "_attn_implementation", None)
-    if name is None or name == before:
-        yield
-        return
-    try:
-        model.module.set_attn_implementation(name)
-    except (*REFUSALS, ImportError) as error:
-        raise InvalidInput(
-            f"Expected an attention that {model.name} has, such as eager or sdpa, but {name!r} is refused "
-            f"({one_line(error)}); choose one."
-        ) from None
-    try:
-        yield
-    finally:
-        model.module.set_attn_implementation(before)
+    with turn:
+        before = getattr(model.module.config.get_text_config(), "_attn_implementation", None)
+        if name is None or name == before:
+            yield
+            return
+        try:
+            model.module.set_attn_implementation(name)
+        except (*REFUSALS, ImportError) as error:
+            raise InvalidInput(
+                f"Expected an attention that {model.name} has, such as eager or sdpa, but {name!r} is refused "
+                f"({one_line(error)}); choose one."
+            ) from None
+        try:
+            yield
+        finally:
+            model.module.set_attn_implementation(before)

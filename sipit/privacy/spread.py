@@ -16,7 +16,7 @@ from sipit.noise.distances import relative_distance
 from sipit.noise.spread import perturbed_runs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Spread:
     """Of one prompt: how far runs whose blocks are perturbed by one rounding `unit` lie from the plain one.
 

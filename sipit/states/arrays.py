@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from proofs.arguments import nothing_hidden
 from proofs.errors import InvalidInput
 
 AGAIN = "capture it again, in a wider dtype if it overflowed"
@@ -46,10 +47,7 @@ def check_finite(what: str, rows: torch.Tensor, way: str = AGAIN) -> None:
 
 def _as_rows(number: int, given: Any, ids: bool) -> torch.Tensor:
     """The rows of one prompt."""
-    if np.ma.is_masked(given):
-        raise InvalidInput(
-            f"Expected numbers in every place, but a mask hides some of tensor {number}; give the rows that count."
-        )
+    nothing_hidden(f"tensor {number}", given)
     try:
         rows = given.detach() if isinstance(given, torch.Tensor) else from_numpy(np.array(given))
         rows = rows.to_dense() if rows.layout != torch.strided else rows

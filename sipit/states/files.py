@@ -32,7 +32,7 @@ from sipit.states.readers.contents import Contents, Source, joined_source
 from sipit.states.readers.reading import ENDINGS, cache_in, is_json, read_contents, read_place, states_in
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class States(Sequence[torch.Tensor]):
     """The states of several prompts as observed: a sequence of tensors of shape (T, n), in the captured dtype.
 
@@ -62,6 +62,9 @@ class States(Sequence[torch.Tensor]):
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         return iter(self.arrays)
+
+    def __contains__(self, given: object) -> bool:
+        return any(array is given for array in self.arrays)  # tensors are compared number by number, which is no answer
 
     @property
     def dtype(self) -> torch.dtype:
@@ -223,7 +226,7 @@ def read_states(
     return States(found.arrays, manifest=found.manifest, source=found.source, observation=seen)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FileStates:
     """What a file or a folder holds: like `States`, but the layer may be unknown."""
 

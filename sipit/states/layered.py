@@ -27,7 +27,7 @@ _KEY = re.compile(rf"(.+)\.({NUMBER})")
 _NO_PROMPT = re.compile(rf"(?:.*[^a-z])?(?:{LAYER_WORDS}|{PART_WORDS})", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LayeredStates:
     """For every prompt its states at `layers` (increasing), shape (layers, T, d)."""
 

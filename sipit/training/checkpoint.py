@@ -20,7 +20,7 @@ SCHEMA = "sipit-checkpoint/2"
 CHECKPOINT = "checkpoint.safetensors"  # its name in the folder of a run
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
     """Where a run stands: tensors by name, the step reached, and what was measured so far (JSON)."""
 

@@ -3,11 +3,16 @@
 Functions that are given are not drawn: what they raise is whoever's they are.
 """
 
+import copy
+import dataclasses
 import decimal
 import fractions
 import inspect
 import re
+import types
+from collections.abc import Container
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,7 +65,8 @@ def calls(tmp_path_factory):
     weights = AutoModelForCausalLM.from_config(config).state_dict()
     graph = numerics.capture_graph(config, 1, length=2)
     pair = {"graph": graph, "weights": weights, "prompts": [[1, 2], [2, 1]]}
-    (folder / "record.json").write_text("{}")
+    record = Path(__file__).parents[1] / "sipit" / "records" / "check.json"
+    (folder / "record.json").write_bytes(record.read_bytes())
     return {
         sipit.capture: {"model": model, "prompts": [IDS], "layer": 1},
         sipit.invert: {"model": model, "states": states},
@@ -122,6 +128,132 @@ def assert_answered_or_told(calls, function, argument, value):
 def aside(tmp_path, monkeypatch):
     """A folder that relative names are looked up in, and written to."""
     monkeypatch.chdir(tmp_path)
+
+
+def parts(result):
+    """A result, and the results that it is made of."""
+    yield result
+    if dataclasses.is_dataclass(result):
+        for field in dataclasses.fields(result):
+            part = getattr(result, field.name)
+            first = part[0] if isinstance(part, list | tuple) and part else part
+            if dataclasses.is_dataclass(first):
+                yield from parts(first)
+
+
+def test_results_are_compared_and_sought_without_an_error(calls):
+    """Whatever a public function returns, and every part of it: `==`, `in`, and `hash` where Python has one of it."""
+    for function, arguments in calls.items():
+        for one in parts(function(**arguments)):
+            if isinstance(one, torch.Tensor):
+                continue  # torch's own
+            other = copy.deepcopy(one)
+            assert (one == one) is True
+            assert (one == other) in (True, False)
+            assert one in [other, one]
+            if isinstance(one, Container):
+                assert object() not in one
+                assert all(part in one for part in one)
+            try:
+                hash(one)
+            except TypeError as error:
+                assert str(error).startswith("unhashable type"), type(one)
+
+
+def hidden(given):
+    """The same numbers, of which a mask hides some; an array is one, or a list of its rows."""
+    array = np.asarray(given, dtype=np.float32)
+    masked = np.ma.array(array, mask=np.arange(array.size).reshape(array.shape) == 0)
+    return [masked, list(masked)] if array.ndim > 1 else [masked]
+
+
+def test_numbers_that_a_mask_hides_are_never_used(calls):
+    """At every door that takes an array: beside it, what hides nothing is taken."""
+    doors = {
+        numerics.evaluate_float64: "parameters", proofs.certify_separation: "weights",
+        proofs.certify_vocabulary: "weights", proofs.check: "weights", sipit.States: "arrays",
+        numerics.closest_pair: "points", numerics.closest_pairs: "points", numerics.pairs_within: "points",
+        numerics.bit_identical: "points", numerics.duplicate_rows: "weight", numerics.nearest_rows: "weight",
+    }  # fmt: skip
+    for function, argument in doors.items():
+        given = calls[function][argument]
+        name = next((name for name in given if "wpe" in name), None) if isinstance(given, dict) else None
+        plain = given[name] if name else given[0] if isinstance(given, tuple) else given
+        for some in hidden(plain):
+            some = {**given, name: some} if name else [some] if isinstance(given, tuple) else some
+            with pytest.raises(InvalidInput, match=r"a mask hides some of .*; give the rows that count\.$"):
+                function(**{**calls[function], argument: some})
+        if not name:
+            function(**{**calls[function], argument: [np.ma.array(np.asarray(plain))] if isinstance(given, tuple) else
+                        np.ma.array(np.asarray(plain))})  # fmt: skip
+
+
+class Rows(torch.nn.Module):
+    """A network of one's own; what it calls its config is its own affair, and so is how it goes forward."""
+
+    def __init__(self, config=None, forward=None):
+        super().__init__()
+        self.rows = torch.nn.Embedding(4, 2)
+        if config is not None:
+            self.config = config
+        if forward is not None:
+            self.forward = forward
+
+    def forward(self, ids):
+        return self.rows(ids).tanh()
+
+
+class Wrapped(torch.nn.Module):
+    """A model of the library in somebody's module, which hands on its config."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.config = inner, inner.config
+
+    def forward(self, ids):
+        return self.inner(ids).logits
+
+
+@dataclasses.dataclass
+class Sizes:
+    n_layer: int = 1
+
+
+CONFIGS = {
+    "data class": Sizes(), "object": {"n_layer": 1}, "namespace": SimpleNamespace(hidden_size=2), "text": "gpt",
+    "class": Sizes, "path": Path("config.json"),
+}  # fmt: skip
+MODULES = {
+    **{name: lambda config=config: Rows(config) for name, config in CONFIGS.items()},
+    "without parameters": torch.nn.Identity, "of other input": lambda: torch.nn.Linear(2, 2),
+    "a table": lambda: torch.nn.Embedding(4, 2), "unwritten": torch.nn.Module, "empty": torch.nn.Sequential,
+    "a library's": lambda: AutoModelForCausalLM.from_config(small_copy(tiny_config("gpt2"))),
+    "wrapped": lambda: Wrapped(AutoModelForCausalLM.from_config(small_copy(tiny_config("gpt2")))),
+    "scripted": lambda: torch.jit.script(Rows()), "in parallel": lambda: torch.nn.DataParallel(Rows(Sizes())),
+    "of no tensor": lambda: Rows(forward=lambda ids: "states"), "of several": lambda: Rows(forward=lambda ids: []),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_captured_or_told(calls, name):
+    assert_answered_or_told(calls, numerics.capture_graph, "source", MODULES[name]())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_of_ones_own_changes_nothing(name):
+    plain, other = (numerics.capture_graph(Rows(config), length=2) for config in (None, CONFIGS[name]))
+    assert other.to_json() == plain.to_json()
+
+
+def test_a_capture_leaves_a_module_as_it_was():
+    """Blocks behind the layer are passed by; one that had a way forward of its own, as accelerate gives, keeps it."""
+    model = AutoModelForCausalLM.from_config(tiny_config("gpt2"))
+    last = model.transformer.h[-1]
+    last.forward = types.MethodType(type(last).forward, last)
+    before = [dict(vars(part)) for part in model.modules()]
+    numerics.capture_graph(model, 1, length=2)
+    assert [{**vars(part)} for part in model.modules()] == before
 
 
 @settings(max_examples=250)

@@ -40,7 +40,7 @@ def seen(model, module, side):
         tensors = given if isinstance(given, tuple) else (given,)
         kept.extend(one[0].clone() for one in tensors if isinstance(one, torch.Tensor))
 
-    with hooked([module.register_forward_hook(look, with_kwargs=True)]), torch.inference_mode():
+    with hooked(lambda: [module.register_forward_hook(look, with_kwargs=True)]), torch.inference_mode():
         model.decoder.body(input_ids=torch.tensor([IDS]))
     return kept[0]
 

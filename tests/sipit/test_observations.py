@@ -197,8 +197,8 @@ def test_what_is_found_by_running_is_what_hooks_on_named_modules_show(family, si
         tensors = given if entering else output
         shown.append((tensors[0] if isinstance(tensors, tuple) else tensors)[0].clone())
 
-    hook = module.register_forward_pre_hook(look) if entering else module.register_forward_hook(look)
-    with hooked([hook]):
+    put_on = module.register_forward_pre_hook if entering else module.register_forward_hook
+    with hooked(lambda: [put_on(look)]):
         plain_run(model, prompt)
     layer = 1 if site in FROM_RESIDUAL else 2
     (captured,) = sipit.capture(model, [prompt], layer=layer, observe=site)
@@ -223,7 +223,7 @@ def test_a_latent_is_what_the_module_behind_it_takes_and_brings_the_prompt_back(
     (prompt,) = random_prompts(1, longest=9, shortest=9, seed=7)
     shown = []
     norm = model.module.model.layers[1].self_attn.kv_a_layernorm
-    with hooked([norm.register_forward_hook(lambda _m, _a, output: shown.append(output[0].clone()))]):
+    with hooked(lambda: [norm.register_forward_hook(lambda _m, _a, output: shown.append(output[0].clone()))]):
         plain_run(model, prompt)
     states = sipit.capture(model, [prompt], layer=1, observe="latent")
     torch.testing.assert_close(states[0], shown[0], rtol=0, atol=0)

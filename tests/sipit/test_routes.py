@@ -45,11 +45,12 @@ def test_ids_are_what_the_experts_of_the_library_are_called_with(kind):
     model = routed(kind)
     (prompt,) = random_prompts(1, longest=7, shortest=7, seed=1, vocabulary=96)
     called = []
-    hooks = [
-        block.mlp.experts.register_forward_pre_hook(lambda _m, given: called.append(given[1].sort(dim=1).values))
-        for block in model.decoder.blocks
-    ]
-    with hooked(hooks), torch.inference_mode():
+
+    def look(_module, given):
+        called.append(given[1].sort(dim=1).values)
+
+    experts = [block.mlp.experts for block in model.decoder.blocks]
+    with hooked(lambda: [part.register_forward_pre_hook(look) for part in experts]), torch.inference_mode():
         model.module(input_ids=torch.tensor([prompt]))
     (ids,) = sipit.capture(model, [prompt], layer=[0, 1], observe="experts")
     assert torch.equal(ids, torch.cat(called, dim=1).float())

@@ -30,7 +30,7 @@ _SAMPLE = 4096  # tokens whose values say what chance is
 Ranking = Callable[[torch.Tensor, int], torch.Tensor]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Path:
     """The prompt so far: which row each position is, its token, its state, and which tokens were tested there."""
 

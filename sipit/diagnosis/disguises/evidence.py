@@ -45,7 +45,7 @@ class Undone:
     coordinates: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Following:
     """Tokens (n,) that may come next, and their states (n, d) in float64."""
 

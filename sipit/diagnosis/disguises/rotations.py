@@ -18,7 +18,7 @@ _APART = 0.1  # relative distance of a row from the span of others below which i
 _FOLLOWED = 64  # prompts followed at once; where more fit, none is named
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Settled:
     """Rows (n, d) behind a rotation and the states (n, d) that they are."""
 
@@ -57,7 +57,7 @@ class _Path:
         )
 
 
-@dataclass
+@dataclass(eq=False)
 class _Front:
     """A path, what may follow it, the tokens tested that may fit, and how near the nearest other one came."""
 

@@ -86,7 +86,7 @@ class _Best(NamedTuple):
     resembling: torch.Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DraftProposal:
     """Features (T, d) of the observed states, which of these are sinks (T,), the prior, and what came of them.
 

@@ -48,7 +48,7 @@ class GradientPolicy:
         return GradientProposal(self, observed, rows, rows.float().norm(dim=1) ** 2 / 2, top_of(network))
 
 
-@dataclass
+@dataclass(eq=False)
 class _Descent:
     """An embedding (e,) under way."""
 
@@ -57,7 +57,7 @@ class _Descent:
     steps: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class GradientProposal:
     """Observed states (T, d), embedding rows (V, e) with half their squared norms, and the descents so far.
 

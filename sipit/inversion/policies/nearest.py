@@ -31,7 +31,7 @@ class NearestPolicy:
         return NearestProposal(distances)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class NearestProposal:
     """Distances, shape (T, V), up to a constant per position."""
 

@@ -8,7 +8,7 @@ from sipit.models.network import Network
 from sipit.observations.network import ObservedNetwork, expectation
 
 
-@dataclass
+@dataclass(eq=False)
 class Outlook:
     """Asks a network of log-probabilities; the last answer is remembered."""
 

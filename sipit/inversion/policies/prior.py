@@ -28,7 +28,7 @@ def doubtful(probabilities: torch.Tensor, sinks: torch.Tensor) -> torch.Tensor:
     return open_to.nonzero().flatten()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Prior:
     """Logits (n, V) of the token at some positions.
 

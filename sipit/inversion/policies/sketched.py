@@ -22,7 +22,7 @@ WIDE = 4096  # coordinates, or four widths of the stream, above which a probe of
 _SEED = 20251203
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sketch:
     """Which sum every coordinate goes to, and with which sign."""
 

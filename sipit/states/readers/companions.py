@@ -19,7 +19,7 @@ _IDS = {"ids", "tokens", "input_ids", "token_ids", "prompt_ids", "prompt_token_i
 _MASKS = {"mask", "attention_mask", "attn_mask"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Companions:
     """What stands beside the states of a file, read: one row of ids per prompt, and the mask if there is one."""
 

@@ -26,7 +26,7 @@ UNPLACED = Place("rows that the file does not place", None)
 TokenIds = tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Contents:
     """The tensors (T, n) of every prompt, place by place, and its token ids where the file has them.
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from proofs.errors import InvalidInput
+from proofs.threads import turn
 from sipit.models import LanguageModel
 from sipit.models.hooks import hooked
 from sipit.models.network import Layer, Network
@@ -222,7 +223,7 @@ def _outside(model: LanguageModel, module: Any, *, entering: bool) -> Place | No
             taken.append(first_tensor(arguments if entering else output).clone())  # some go on in place
 
     ids = model.ordinary_ids(_LENGTH)
-    with torch.inference_mode(), hooked([module.register_forward_hook(keep)]), Refusals():
+    with torch.inference_mode(), hooked(lambda: [module.register_forward_hook(keep)]), Refusals():
         model.decoder.body(input_ids=ids, **model.abilities.arguments())
     if len(taken) != 1:
         return None
@@ -255,6 +256,7 @@ def _returns(model: LanguageModel, module: Any, reader: Reader) -> bool:
     returned, taken = list[torch.Tensor](), list[torch.Tensor]()
     ids = model.ordinary_ids(_LENGTH)
     with (
+        turn,
         torch.inference_mode(),
         AtModule(model, module, reader.depth).reading(returned.append),
         reader.reading(taken.append),
