@@ -46,6 +46,21 @@ def stepping(step):
     return Network(language_model(drawn_module(config, seed=0)), 1)
 
 
+@cache
+def clamped():
+    """An OLMo whose keys are so small that attention tells no positions apart, though its keys do."""
+    from transformers import OlmoConfig
+
+    config = OlmoConfig(
+        vocab_size=512, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=64, clip_qkv=1e-4, bos_token_id=None, eos_token_id=None, pad_token_id=None,
+    )  # fmt: skip
+    module = drawn_module(config, seed=0)
+    with torch.no_grad():
+        module.get_input_embeddings().weight.mul_(100)  # beside what attention adds
+    return observed_network(language_model(module), Observation.of("keys", 0))
+
+
 def opened(opener, network, prompt):
     prefix = opener(network)
     prefix.extend(0, prompt[None])
@@ -78,6 +93,17 @@ def test_candidates_are_those_of_plain_runs(body, opener, data):
         positions = positions.repeat_interleave(data.draw(st.integers(1, 20)))
         candidates = 3 + torch.arange(len(positions)) * 7 % 500
         assert_close(shared.candidates(positions, candidates), plain.candidates(positions, candidates))
+
+
+@pytest.mark.parametrize("positions", [[0, 1], [0, 0, 4], [1, 0, 4], [4, 2, 0]])
+def test_the_very_first_token_is_compared_too(positions):
+    """Behind padding its keys are those of another position, where a body is told none: no later state shows that."""
+    network, prompt = clamped(), torch.tensor([5, 6, 7, 8])
+    assert network.model.abilities.positions is None
+    shared, plain = opened(single_opener(network), network, prompt), opened(RecomputedPrefix, network, prompt)
+    at = torch.tensor(positions)
+    candidates = 3 + torch.arange(len(at)) * 7
+    assert_close(shared.candidates(at, candidates), plain.candidates(at, candidates))
 
 
 @settings(max_examples=6)
