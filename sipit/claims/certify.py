@@ -27,6 +27,7 @@ from sipit.claims.same_network import graphs_as_it_runs
 from sipit.claims.weights import remember
 from sipit.memory import available_memory
 from sipit.models import LanguageModel
+from sipit.models.language_model import check_loaded
 from sipit.prompts.reading import Prompt, tokenize
 from sipit.record import Stopwatch, exact_provenance
 
@@ -60,10 +61,12 @@ def certify(
         progress: called with (prompts done, all).
 
     Raises:
-        InvalidInput: prompts that are none, fewer than two or too long for memory; a layer that the model has not.
+        InvalidInput: prompts that are none, fewer than two or too long for memory; a layer that the model has not; a
+            model that is not as it was loaded.
         Unsupported: a network that cannot be captured, or has an operation without an enclosure, or hidden weights.
     """
     watch = Stopwatch()
+    check_loaded(model)
     rows = tokenize(model, prompts, special_tokens=special_tokens)
     chosen = model.layers // 2 if layer is None else layer
     if not 0 <= chosen <= model.layers:

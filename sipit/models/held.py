@@ -14,12 +14,12 @@ class Held:
     """What the parameters of a module held at one time.
 
     Attributes:
-        written: by name, where it lies and how often torch has written to it.
+        written: by name, how often torch has written to it. Where it lies says nothing: it may be moved as it is.
         entries: by name, the bytes of some entries: writes through `.data` are not counted, and seen by these alone.
         training: whether the module was in training, where layers may drop what they compute.
     """
 
-    written: dict[str, tuple[int, int]]
+    written: dict[str, int]
     entries: dict[str, tuple[int, ...]]
     training: bool
 
@@ -28,7 +28,7 @@ class Held:
         """What a module holds now."""
         tensors = dict(_held(module))
         return cls(
-            {name: (tensor.data_ptr(), tensor._version) for name, tensor in tensors.items()},  # pyright: ignore[reportPrivateUsage]
+            {name: tensor._version for name, tensor in tensors.items()},  # pyright: ignore[reportPrivateUsage]
             {name: _some(tensor) for name, tensor in tensors.items()},
             bool(module.training),
         )

@@ -49,8 +49,13 @@ class LanguageModel:
     def __post_init__(self) -> None:
         object.__setattr__(self, "held", Held.by(self.module))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made of: of a model that holds what it was loaded with."""
+        check_loaded(self)
+        return vars(self)
+
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A copy lies elsewhere, and holds the same."""
+        """A copy holds the same; that it was written is not counted."""
         vars(self).update(state)
         object.__setattr__(self, "held", replace(self.held, written=Held.by(self.module).written))
 

@@ -14,6 +14,7 @@ from numerics.formats.conversion import Conversion
 from numerics.formats.quantizers import unchanged
 from proofs.errors import InvalidInput, Unsupported
 from sipit.models import LanguageModel
+from sipit.models.language_model import check_loaded
 from sipit.models.library import one_line
 from sipit.models.network import Layer
 from sipit.models.structure import Decoder, find_decoder
@@ -70,9 +71,11 @@ def in_format(model: LanguageModel, number_format: Format) -> Formatted:
     """A copy of a float32 model in a number format, tried on a short prompt.
 
     Raises:
+        InvalidInput: the model is not as it was loaded.
         MissingResource: its library is not installed.
         Unsupported: the library cannot do it for this model or on this device, with its reason.
     """
+    check_loaded(model)
     module, decoder = model.module, model.decoder
     if number_format.convert is unchanged:  # a copy of a large model is neither made nor tried for nothing
         conversion = unchanged(module, decoder.blocks)

@@ -21,6 +21,7 @@ from proofs.errors import InvalidInput, Unsupported
 from proofs.evidence import write_atomically
 from sipit.cache import measured_with, opened_json, sealed_json
 from sipit.models import LanguageModel
+from sipit.models.language_model import check_loaded
 from sipit.models.layers import check_numbers, reading
 from sipit.models.network import Network
 from sipit.prompts.windows import Prefixes
@@ -55,6 +56,7 @@ def store_states(
         InvalidInput: no such layer, a folder with another store in it, or one that cannot be written.
         Unsupported: the states of a prefix are not those that it has in its window.
     """
+    check_loaded(model)
     chosen = sorted(set(layers))
     check_numbers(model, chosen)
     if not chosen or batch < 1:

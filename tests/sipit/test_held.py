@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import sipit
 from numerics.formats import FORMATS
 from proofs.errors import InvalidInput
+from sipit.claims.certify import certify
 from sipit.models.architecture import language_model_of
 from sipit.models.copies import copied, in_dtype
 from sipit.models.language_model import check_loaded
@@ -55,6 +56,12 @@ FUNCTIONS = {
     "leak": lambda model, states: sipit.measure_leak(
         model, [IDS], layers=[1], defences=["clip"], strengths=[0.1], candidates=4
     ),
+    "certify": lambda model, states: certify(model, [IDS, IDS[::-1]], layer=1),
+    "a format": lambda model, states: in_format(model, FORMATS["bf16"]),
+    "a half type": lambda model, states: in_dtype(model, torch.float16),
+    "a copy": lambda model, states: copied(model),
+    "a deep copy": lambda model, states: copy.deepcopy(model),
+    "a shallow copy": lambda model, states: copy.copy(model),
 }
 
 
@@ -92,6 +99,11 @@ def refused(model):
         sipit.capture(model, [[10**6]], layer=1)
 
 
+def moved(module):
+    """As `to` does for another device: the same numbers elsewhere."""
+    module._apply(torch.clone)
+
+
 USES = {
     "runs": lambda model: [
         function(model, STATES) for name, function in FUNCTIONS.items() if name in ("capture", "invert")
@@ -101,6 +113,8 @@ USES = {
     "a half type": lambda model: in_dtype(model, torch.bfloat16),
     "float64": lambda model: in_dtype(model, torch.float64),
     "a format": lambda model: in_format(model, FORMATS["bf16"]).model,
+    "shared memory": lambda model: model.module.share_memory() and None,
+    "moved": lambda model: moved(model.module),
     "gradients asked for": lambda model: model.module.requires_grad_(True) and None,
     "an error": refused,
 }
