@@ -15,7 +15,7 @@ _interrupted = False
 
 
 def _before_a_fork() -> None:
-    """Waits for the turn. An interruption would be passed over here, and the fork would go on without: it comes after."""
+    """Waits for the turn. An interruption would be passed over here, and the fork go on without: it comes after."""
     global _interrupted
     held = False
     while not held:

@@ -47,5 +47,5 @@ def direction_distance(states: torch.Tensor, observed: torch.Tensor) -> torch.Te
 def quotient(difference: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
     """|difference| / norm row by row; a zero state is met by a zero difference alone, an overflow meets nothing."""
     distance = difference.norm(dim=-1)
-    relative = torch.where(norms > 0, distance / norms, torch.where(distance > 0, torch.inf, 0.0))
+    relative = torch.where(norms == 0, torch.where(distance == 0, 0.0, torch.inf), distance / norms)
     return relative.nan_to_num(nan=torch.inf, posinf=torch.inf)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import torch
 
@@ -13,6 +14,7 @@ from sipit.prefix.compared import LOWEST, Tried
 from sipit.prefix.kinds import CachedPrefix, Prefix, RecomputedPrefix
 from sipit.prefix.packed import ROW, PackedPrefix, extend_together, room_behind
 
+_Kind = TypeVar("_Kind", bound=Prefix)
 PrefixOpener = Callable[[Network], Prefix]
 
 _LENGTH = 19  # tokens of the prompt it is tried on
@@ -22,7 +24,7 @@ def prefix_opener(network: Network) -> PrefixOpener:
     """What opens a prefix: the first of packed, cached and recomputed ones whose states are those of plain runs."""
     single = single_opener(network)
     packing = network.model.abilities.packing
-    if packing and single is CachedPrefix and _agrees(network, partial(PackedPrefix, tried=_all_of_the_trial())):
+    if packing and single is CachedPrefix and _tried(network, partial(PackedPrefix, tried=_all_of_the_trial())):
         tried = _beyond_the_trial(network)
         if tried.agrees:
             return partial(PackedPrefix, tried=tried)
@@ -30,7 +32,7 @@ def prefix_opener(network: Network) -> PrefixOpener:
 
 
 def _all_of_the_trial() -> Tried:
-    """A note that has packed prefixes compare nothing on the trial prompt, where `_agrees` does."""
+    """A note that has packed prefixes compare nothing on the trial prompt, where `_tried` does."""
     return Tried(first=1, last=2 * _LENGTH, position=2 * _LENGTH)
 
 
@@ -48,10 +50,17 @@ def _beyond_the_trial(network: Network) -> Tried:
 
 
 def single_opener(network: Network) -> PrefixOpener:
-    """The same among those that run one prompt at a time, one row for every candidate."""
+    """The same among those that run one prompt at a time, one row for every candidate.
+
+    Where padding did harm on the trial prompt nothing is put behind it: the very first token, which sees itself alone,
+    would not show at each run that its keys are those of another position.
+    """
     understood = network.model.abilities
     cached = understood.memory is not None and understood.mask is not None
-    return CachedPrefix if cached and _agrees(network, CachedPrefix) else RecomputedPrefix
+    tried = _tried(network, CachedPrefix) if cached else None
+    if tried is None:
+        return RecomputedPrefix
+    return CachedPrefix if tried.padded.agrees else partial(CachedPrefix, padding=False)
 
 
 def kind_of(opener: PrefixOpener) -> str:
@@ -64,8 +73,8 @@ def arithmetic_of(network: Network, opener: PrefixOpener) -> str:
     return f"{network.model.arithmetic}; {kind_of(opener)}; residuals and decisions in float64"
 
 
-def _agrees(network: Network, opener: PrefixOpener) -> bool:
-    """Whether states are those of plain runs: extends, cuts back, extends again, tries candidates.
+def _tried(network: Network, opener: Callable[[Network], _Kind]) -> _Kind | None:
+    """A prefix whose states were those of plain runs: it extends, cuts back, extends again, tries candidates.
 
     Packed prefixes are also run together with another prompt, and their candidates held closely to rows of their own.
     """
@@ -74,10 +83,9 @@ def _agrees(network: Network, opener: PrefixOpener) -> bool:
     prompt = model.ordinary_ids(_LENGTH)[0]
     plain, shared = RecomputedPrefix(trial), opener(trial)
     with Refusals(), whole_length(2 * _LENGTH):  # of one network, whatever its parts
-        return all(agree(a, b, model.dtype) for a, b in _pairs(plain, shared, prompt)) and (
-            not isinstance(shared, PackedPrefix) or _packs_closely(shared, prompt)
-        )
-    return False  # the model keeps another kind of cache, such as a recurrent state
+        same = all(agree(a, b, model.dtype) for a, b in _pairs(plain, shared, prompt))
+        return shared if same and (not isinstance(shared, PackedPrefix) or _packs_closely(shared, prompt)) else None
+    return None  # the model keeps another kind of cache, such as a recurrent state
 
 
 def _packs_closely(shared: PackedPrefix, prompt: torch.Tensor) -> bool:

@@ -83,7 +83,7 @@ class Compared(Generic[Asked]):
 
 def compared_candidates(tried: Tried, positions: torch.Tensor, slots: torch.Tensor) -> Compared[list[int]]:
     """Of candidates at positions (N,) in slots (N,): lists of their numbers, each compared by itself."""
-    moved = (positions > 0) & (positions < slots)  # the very first see themselves alone
+    moved = (positions > 0) & (positions < slots)  # told their position, and compared on the trial prompt
 
     def last(first: torch.Tensor, second: torch.Tensor) -> int:
         return int((first * (second.max() + 1) + second).argmax())

@@ -99,12 +99,12 @@ class CachedPrefix:
 
     Candidates of several positions stand in rows that end together. Where that puts them farther behind their positions
     than any were seen to stand harmlessly, some are run alone as well; where these differ, each position runs alone.
+    Without `padding` each does so from the beginning.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, padding: bool = True) -> None:
         self.network = network
-        self._padded = Shifted()
-        self._first_behind = 0  # how far the very first token was seen to stand harmlessly
+        self.padded = Shifted(agrees=padding)
         self._cache = DynamicCache()
         self._tokens = torch.zeros(1, 0, dtype=torch.long, device=network.model.device)
 
@@ -156,7 +156,7 @@ class CachedPrefix:
         """States of candidates, their positions ascending: in one batch, or in one for every position."""
         if int(positions[0]) == int(positions[-1]):
             return self._run_aligned(positions, token_ids)
-        if self._padded.agrees:
+        if self.padded.agrees:
             states = self._run_aligned(positions, token_ids)
             if self._as_alone(positions, token_ids, states):
                 return states
@@ -167,23 +167,16 @@ class CachedPrefix:
     def _as_alone(self, positions: torch.Tensor, token_ids: torch.Tensor, states: torch.Tensor) -> bool:
         """Whether rows behind padding have the states that they have without, where none so far behind was compared.
 
-        The lowest positions have the most of it. The very first token sees itself alone, and shows no window: it is
-        compared as well, for what is observed may show where it stands, though no state behind it does.
+        The lowest positions have the most of it; the very first sees itself alone, and shows no window.
         """
         longest = int(positions[-1])
         lowest = ((positions > 0) & (positions < longest)).nonzero()[:LOWEST, 0]
-        if len(lowest) and self._padded.covers(int(positions[lowest[0]]), longest):
-            lowest = lowest[:0]
-        first = (positions == 0).nonzero()[: int(longest > self._first_behind), 0]
-        asked = torch.cat([first, lowest])
-        if not len(asked):
+        if not len(lowest) or self.padded.covers(int(positions[lowest[0]]), longest):
             return True
-        alone = [self._run_aligned(positions[one], token_ids[one]) for one in asked.split(1)]
-        same = self._padded.same(torch.cat(alone), states[asked], self.network.model.dtype)
-        if same and len(lowest):
-            self._padded.note(int(positions[lowest[0]]), longest)
-        if same and len(first):
-            self._first_behind = longest
+        alone = [self._run_aligned(positions[one], token_ids[one]) for one in lowest.split(1)]
+        same = self.padded.same(torch.cat(alone), states[lowest], self.network.model.dtype)
+        if same:
+            self.padded.note(int(positions[lowest[0]]), longest)
         return same
 
     def _run_aligned(self, positions: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from proofs.verdict import Verdict
 from sipit.models.copies import copied, in_dtype
 from sipit.privacy.comparison import compare_runs
 from sipit.privacy.rounded_weights import rounded_to
-from sipit.privacy.weights import a_step_apart, common_format, of_one_weight
+from sipit.privacy.weights import a_step_apart, common_format, of_one_weight, unpack
 from sipit.quantization.formatted import in_format
 from tests.sipit.cases import tiny
 
@@ -104,7 +104,9 @@ def test_two_networks_in_float32_are_one_in_a_half_type_only_where_it_is_shown(n
 
 
 def test_what_no_format_makes_of_a_norm_is_not_taken_over_with_the_matrices():
-    coarse = in_dtype(in_format(WHOLE, FORMATS["int8"]).model, B16)
+    whole = in_format(WHOLE, FORMATS["int8"]).model
+    unpack(whole.module)
+    coarse = in_dtype(replace(whole), B16)
     with torch.no_grad():
         assert rounded_to(WHOLE, coarse) is not None
         coarse.module.model.norm.weight.mul_(1.01)

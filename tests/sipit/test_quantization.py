@@ -122,7 +122,7 @@ def test_a_degenerate_format_is_said_to_be_one():
     with torch.no_grad():
         once.model.decoder.tables[0].weight.mul_(1.01)
         once.model.decoder.tables[0].weight[:, 0].add_(1e-3)
-    again = in_format(once.model, FORMATS["Q8_0"])
+    again = in_format(replace(once.model), FORMATS["Q8_0"])
     assert again.degenerate and again.conversion.table_change > 1e-4  # the tables are another matter
     assert "embedding rows changed" in again.arithmetic
 
@@ -150,7 +150,7 @@ def test_one_row_off_the_grid_is_tested(name):
     assert in_format(model, FORMATS[name]).degenerate
     with torch.no_grad():
         model.decoder.blocks[1].mlp.up_proj.weight[3] = torch.linspace(1e-4, 3e-4, model.width)
-    found = in_format(model, FORMATS[name])
+    found = in_format(replace(model), FORMATS[name])
     assert not found.degenerate and found.conversion.change < 1e-4
 
 
@@ -166,9 +166,10 @@ def test_a_format_of_ones_own_is_degenerate_where_its_rounding_changes_nothing_a
 
     own = replace(FORMATS["int4"], name="int3", library="torch", convert=rounded)
     module = copy.deepcopy(tiny("llama").module)
-    model = replace(tiny("llama"), module=module, decoder=find_decoder(module))
+    decoder = find_decoder(module)
     with torch.no_grad():
-        model.decoder.blocks[0].mlp.up_proj.weight[3] = 0
+        decoder.blocks[0].mlp.up_proj.weight[3] = 0
+    model = replace(tiny("llama"), module=module, decoder=decoder)
     once = in_format(model, own)
     assert not once.degenerate
     assert in_format(once.model, own).degenerate

@@ -4,12 +4,16 @@ import json
 from functools import cache
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import sipit
 from sipit.diagnosis.conventions import diagnose
 from sipit.diagnosis.findings import Cause
 from sipit.inversion.outcome import Outcome
 from sipit.inversion.partial import invert_partial
+from sipit.noise.distances import relative_distance
 from sipit.quantization.recovery import tolerance_between
 from tests.sipit.cases import altered, inverted, relabelled
 
@@ -66,3 +70,13 @@ def test_it_says_nothing_of_the_factor_of_all_rows(factor):
     assert (found.cause, found.factor) == (Cause.PLAIN if factor == 1 else Cause.CONVENTION, pytest.approx(factor))
     assert list(found.token_ids) == PROMPT
     json.dumps(found.to_json(), allow_nan=False)
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, float("inf"), float("nan")]), min_size=4, max_size=4))
+def test_what_is_not_finite_meets_nothing(values):
+    one, other = torch.tensor(values, dtype=torch.float64).split(2)
+    apart = float(relative_distance(one, other, damped=False))
+    if bool(one.isfinite().all() and other.isfinite().all()):
+        assert (apart == 0) == bool((one == other).all())
+    else:
+        assert apart == torch.inf
