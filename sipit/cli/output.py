@@ -16,6 +16,7 @@ from proofs.arguments import path_of
 from proofs.errors import InvalidInput
 from proofs.evidence import Record, is_record, try_to_write, write_atomically
 from proofs.network.tensor_file import read_header
+from sipit.privacy.run_name import named_run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,7 +65,7 @@ def _named(path: Path) -> int:
     given = _arguments.get()
     count = 0
     for argument in sys.argv[1:] if given is None else given:
-        parts = {argument, argument.partition("=")[2], argument.removeprefix("-o")}
+        parts = {argument, argument.partition("=")[2], argument.removeprefix("-o"), named_run(argument)[0]}
         with suppress(OSError, ValueError):  # no name of a file
             count += any(_reads(part, path) for part in parts)
     return count

@@ -63,8 +63,8 @@ class AtLength:
 class LayerFindings:
     """Close pairs among the states of one layer; distances are absolute L2 of the stored states.
 
-    In `below`, `closest` and `outside` only the first of bit-identical states takes part, or, where it is known to
-    collide with its partner, the first that is not.
+    Of bit-identical states only the first takes part in `below`, `closest` and `outside`; of `below` and `outside`,
+    where it is known to collide with its partner, the first that is not.
 
     Attributes:
         layer: after this block.

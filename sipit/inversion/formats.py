@@ -132,7 +132,7 @@ def _otherwise(model: LanguageModel, alone: States, found: Inversion, shown: boo
         return _as_computed(model, alone, found, again)
     if alone.observation.plain and alone.layer == 0:
         return found  # nothing is computed
-    if _only_rounded(model, stored_values(alone[0], alone.observation.top), of, found):
+    if _only_rounded(model, alone, of, found):
         return _as_rounded(model, alone, of, found, again)
     if not _nearly_found(found, boxed=bool(of.boxed)):
         return found
@@ -226,25 +226,31 @@ def in_half_types(
     return None, f"Tried as computed in {', '.join([name_of(of.computed), *said])}." if said else ""
 
 
-def perhaps_rounded(model: LanguageModel, rows: torch.Tensor, of: Format) -> bool:
-    """Whether half-type rows of so many coordinates may have been computed in the model's own type."""
+def perhaps_rounded(model: LanguageModel, states: States, of: Format) -> bool:
+    """Whether half-type rows of so many coordinates may have been computed in the model's own type.
+
+    Of the largest log-probabilities a row holds few, and all rows are counted together.
+    """
+    top = states.observation.top
+    stored = (stored_values(states[0], top) != 0).sum(1)
     return (
         of.computed == of.stored
         and not of.boxed
         and torch.finfo(model.dtype).eps < torch.finfo(of.stored).eps / 2
-        and int((rows != 0).sum(1).min()) >= _MANY
+        and int(stored.min() if top is None else stored.sum()) >= _MANY
     )
 
 
-def _only_rounded(model: LanguageModel, rows: torch.Tensor, of: Format, found: Inversion) -> bool:
+def _only_rounded(model: LanguageModel, alone: States, of: Format, found: Inversion) -> bool:
     """Whether half-type rows lie off the nearest tokens by no more than storing moves what was computed more exactly.
 
     What was computed in the half type lies farther off in some of many coordinates.
     """
-    if found.outcome is Outcome.RECOVERED or not perhaps_rounded(model, rows, of):
+    if found.outcome is Outcome.RECOVERED or not perhaps_rounded(model, alone, of):
         return False
     settled = [token for token in found.tokens if token.outcome in FITS]
     off = [(token.position, token.residual) for token in settled if token.residual is not None]
+    rows = alone[0]  # with what fills them up, as residuals are
     moved = torch.maximum(moved_by(of.stored, rows), moved_by(of.stored, rows, damping(rows.double())))
     return bool(off) and all(residual <= float(moved[position]) for position, residual in off)
 

@@ -41,7 +41,6 @@ from sipit.noise.stored_steps import ANYHOW, box_around
 from sipit.noise.tolerance import Format, Tolerance, derive_tolerance, format_of
 from sipit.observations.network import observed_network
 from sipit.observations.observation import Observation
-from sipit.observations.top import stored_values
 from sipit.record import Progress
 from sipit.states.files import States
 
@@ -251,7 +250,7 @@ def _as_rounded(
     model: LanguageModel, states: States, of: Format, again: Callable[[Tolerance], PartialInversion]
 ) -> tuple[PartialInversion | None, str]:
     """The answer for half-type rows as computed in the model's own type (None: nothing fits so), and that in words."""
-    if not perhaps_rounded(model, stored_values(states[0], states.observation.top), of):
+    if not perhaps_rounded(model, states, of):
         return None, ""
     retried = retried_as(model, states, Format(model.dtype, model.dtype, boxed=ANYHOW), again, damped=False)
     if retried is None or retried[1].outcome not in FITS:

@@ -81,8 +81,8 @@ def without_mean(rows: torch.Tensor, unit: float = 0.0) -> bool:
     The errors of the d numbers of a row average out; a stream that is a sum over many blocks was rounded many times.
     """
     exact = rows.double()
-    off = float((exact.mean(1).abs() / exact.square().mean(1).sqrt().clamp_min(1e-300)).max())
-    return off <= _allowed(rows, unit)
+    off = exact.mean(1).abs() / exact.square().mean(1).sqrt().clamp_min(1e-300)
+    return bool((off <= _allowed(rows, unit)).all())
 
 
 def without_mean_by_chance(rows: torch.Tensor) -> bool:
@@ -91,14 +91,14 @@ def without_mean_by_chance(rows: torch.Tensor) -> bool:
     A row of d numbers has a mean of about 1 / sqrt(d) of their size.
     """
     each = _allowed(rows, 0.0) * (2 * rows.shape[1] / math.pi) ** 0.5
-    return each ** len(rows) > _BY_CHANCE
+    return float(each.prod()) > _BY_CHANCE
 
 
-def _allowed(rows: torch.Tensor, unit: float) -> float:
-    """The largest mean of a row, over its root mean square, that rounding leaves of none."""
+def _allowed(rows: torch.Tensor, unit: float) -> torch.Tensor:
+    """The largest mean of each row, over its root mean square, that rounding leaves of none: (T,)."""
     stored = grid_type(rows)
-    unit = max(unit, torch.finfo(stored).eps / 2, float(moved_by(stored, rows).max()))
-    return max(_COMPUTED, _ROUNDINGS * unit / rows.shape[1] ** 0.5)
+    units = moved_by(stored, rows).clamp_min(max(unit, torch.finfo(stored).eps / 2))
+    return (_ROUNDINGS * units / rows.shape[1] ** 0.5).clamp_min(_COMPUTED)
 
 
 def _centred(model: LanguageModel, layer: int) -> Reader:

@@ -19,6 +19,7 @@ from sipit.models.files import sha256_of
 from sipit.models.language_model import check_loaded
 from sipit.models.library import one_line
 from sipit.models.refusals import REFUSALS
+from sipit.privacy.run_name import named_run
 from sipit.privacy.spread import damped_distance
 from sipit.states.capturing import capture
 from sipit.states.layered import LayeredStates, capture_layers, read_layers
@@ -110,9 +111,7 @@ def open_run(given: Any, *, seed: int = 0, device: str = "cpu", dtype: str = "fl
             f"Expected a model, or states of several layers in a safetensors file, but got {text}; save its tensors as "
             "<prompt>.<layer> with safetensors."
         )
-    name, at, settings = text.rpartition("@")
-    if not at or "=" not in settings:  # a folder may have an @ in its name
-        name, settings = text, ""
+    name, settings = named_run(text)
     chosen = _settings(text, settings)
     model = load_model(name, dtype=chosen.pop("dtype", dtype), device=chosen.pop("device", device), seed=seed)
     return ModelRun(model, replace(Settings(), **chosen), text)

@@ -99,6 +99,15 @@ def test_what_a_folder_holds_is_not_written_over(answers, tmp_path, command, lin
     assert (answers / "p0.json").read_bytes() == before
 
 
+def test_a_folder_with_settings_behind_it_is_read_as_well(whole, tmp_path):
+    folder = shutil.copytree(whole[0], tmp_path / "model")
+    (folder / "emoji.json").write_text("{}")
+    said = called("compare", f"{folder}@dtype=bfloat16", folder, "-o", folder / "emoji.json")
+    assert_refused(said, "emoji.json is read", "choose another name")
+    said = called("compare", f"{folder}@dtype=bfloat16", "tiny-llama", "-o", folder / "emoji.json")
+    assert_refused(said, "emoji.json is read", "choose another name")
+
+
 def test_a_record_beside_the_states_is_written_again(answers):
     for name in ("record.json", "record.json", "page.md", "page.md"):
         said = called("invert", "tiny-llama", "--states", answers, "--layer", "final", "-o", answers / name)

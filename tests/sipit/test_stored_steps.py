@@ -169,7 +169,9 @@ def test_a_half_type_moves_rows_by_no_more_than_is_said_next_to_its_least_number
     if power > -3:  # where a type has all of its digits, by no more than its unit
         assert float(moved.max()) <= torch.finfo(dtype).eps / 2
     if damped:
-        assert grid_error(name_of(dtype), stored) == float(moved.max())
+        error = grid_error(name_of(dtype), stored)
+        unit = max(torch.finfo(dtype).eps / 2, 2 * float(moved.median()))
+        assert error == min(float(moved.max()), unit)  # a row of almost nothing says nothing of the others
     if bool((stored != 0).any()):  # of few numbers next to zero both types have all
         assert half_type(stored) == dtype
 

@@ -74,16 +74,12 @@ def _found(record: Record) -> str:
 
 
 def _colliding(layer: Mapping[str, Any]) -> tuple[int, bool, str]:
-    """How many pairs collide at a layer, whether there may be more, and its name; a record lists no more than some.
-
-    Of bit-identical states the first stands for all beside pairs that are not known to collide.
-    """
+    """How many pairs collide at a layer, whether there may be more, and its name; a record lists no more than some."""
     known = integer(mapping(layer.get("known_to_collide")).get("pairs")) or 0
     within = integer(mapping(layer.get("outside")).get("below_threshold")) or 0
-    left, alike = (integer(layer.get(name)) or 0 for name in ("unexamined", "bit_identical"))
+    left = integer(layer.get("unexamined")) or 0
     confirmed = max(0, within - left - len(sequence(layer.get("not_confirmed"))))
-    more = left > 0 or (confirmed > 0 and alike > 0)
-    return known + confirmed, more, plain(layer.get("layer"))
+    return known + confirmed, left > 0, plain(layer.get("layer"))
 
 
 def _findings(record: Record) -> Findings:
