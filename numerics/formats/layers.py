@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from numerics.dtypes import name_of
+from numerics.networks.casting import holds_packed
 from proofs.errors import Unsupported
 
 _KERNEL = "support_avx512bf16_for_cpu"  # by which bitsandbytes computes in bfloat16 whatever type it was given
@@ -17,7 +19,8 @@ def effective_weight(linear: Any) -> torch.Tensor:
     """The matrix that a layer multiplies with, shape (out, in), in float32: dequantised by its own library.
 
     Raises:
-        Unsupported: a kernel has repacked and rounded it, so that what was stored is not there any more.
+        Unsupported: a kernel has repacked and rounded it, so that what was stored is not there any more; or it is held
+            in no class that unpacks it.
     """
     weight: Any = linear.weight
     if type(weight).__name__ == "Params4bit":
@@ -34,12 +37,18 @@ def effective_weight(linear: Any) -> torch.Tensor:
     if type(weight).__name__ == "Int8Params":
         scales = weight.SCB if weight.SCB is not None else linear.state.SCB
         return weight.data.float() * scales.float()[:, None] / 127
+    if type(weight) is nn.Parameter and holds_packed(weight):
+        raise Unsupported(
+            f"Expected a matrix that its library unpacks, but got bare numbers in {name_of(weight.dtype)}, whose "
+            "scales lie elsewhere; dequantise the model, and save it again."
+        )
     return (weight.dequantize() if hasattr(weight, "tensor_data_names") else weight.detach()).float()
 
 
 def is_packed_layer(layer: nn.Module) -> bool:
-    """Whether a linear layer holds its matrix in a class of a library."""
-    return isinstance(layer, nn.Linear) and type(layer.weight) is not nn.Parameter
+    """Whether a linear layer holds a matrix, and that packed; where the numbers have other names, it has no matrix."""
+    held = dict(layer.named_parameters(recurse=False)).get("weight")
+    return isinstance(layer, nn.Linear) and held is not None and holds_packed(held)
 
 
 def layers_of(parts: Sequence[nn.Module], wanted: Callable[[nn.Module], bool]) -> list[tuple[nn.Module, str, Any]]:

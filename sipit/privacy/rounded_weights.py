@@ -18,7 +18,7 @@ from proofs.errors import SipitError
 from sipit.models import LanguageModel
 from sipit.models.copies import copied
 from sipit.models.refusals import REFUSALS
-from sipit.privacy.weights import a_step_apart, dense_weights, near, of_one_weight
+from sipit.privacy.weights import a_step_apart, are_weights, dense_weights, near, of_one_weight
 
 _TIES = 1e-3  # the share of weights that may lie between two numbers of a format, and be rounded to the other one
 _COARSE = [one for one in FORMATS.values() if one.subject == "weights"] + [
@@ -50,7 +50,11 @@ def rounded_to(model: LanguageModel, coarse: LanguageModel) -> Rounded | None:
     for name, weight in ours.items():
         wanted = theirs[name].cpu().float()
         both = weight.cpu().double(), wanted.double()
-        if torch.equal(*both) or of_one_weight(*both, held) or a_step_apart(*both, held):
+        if torch.equal(*both):
+            continue
+        if not are_weights(weight, theirs[name]):
+            return None
+        if of_one_weight(*both, held) or a_step_apart(*both, held):
             continue
         if not bool(weight.isfinite().all()):  # which no format rounds
             return None

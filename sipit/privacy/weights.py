@@ -13,12 +13,25 @@ _FORMATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def dense_weights(model: LanguageModel) -> dict[str, torch.Tensor]:
-    """The parameters of a model by name; packed matrices as what is multiplied with."""
+    """The parameters of a model by name: packed matrices as what is multiplied with, where their class tells that.
+
+    Else they are numbers as they lie, of which nothing is known but whether they are equal.
+    """
     return {
-        f"{path}.{name}": effective_weight(part) if is_packed_layer(part) and name == "weight" else value.detach()
+        f"{path}.{name}": effective_weight(part) if name == "weight" and _is_told(part) else value.detach()
         for path, part in model.module.named_modules()
         for name, value in part.named_parameters(recurse=False)
     }
+
+
+def _is_told(part: nn.Module) -> bool:
+    """Whether the matrix of a layer is packed, in a class that unpacks it."""
+    return is_packed_layer(part) and type(part.weight) is not nn.Parameter
+
+
+def are_weights(*tensors: torch.Tensor) -> bool:
+    """Whether tensors hold numbers that layers compute with; packed ones, where not equal, have nothing in common."""
+    return all(tensor.dtype in _FORMATS for tensor in tensors)
 
 
 def unpack(module: nn.Module) -> None:
@@ -51,6 +64,8 @@ def common_format(first: LanguageModel, second: LanguageModel) -> Common | None:
         a, b = one.cpu().double(), theirs[name].cpu().double()
         if torch.equal(a, b):
             continue
+        if not are_weights(one, theirs[name]):
+            return None
         kept: list[Common] = []
         for found in possible:
             if of_one_weight(a, b, found.dtype):
