@@ -29,7 +29,7 @@ def is_packed(module: Any) -> bool:
 
 
 def holds_packed(weight: torch.nn.Parameter) -> bool:
-    """Whether a parameter holds no plain weights: it is of a library's class, or of a type that no layer computes in."""
+    """Whether a parameter holds no plain weights: it is of a library's class, or of a type of no layer's products."""
     return type(weight) is not torch.nn.Parameter or weight.dtype not in _COMPUTED_IN
 
 

@@ -146,6 +146,7 @@ def test_a_packed_model_is_said_to_compute_in_what_it_runs_in(tmp_path, bits, st
         tmp_path / "plain", dtype=stored, quantization_config=options
     )
     packed.save_pretrained(tmp_path / "packed")
+    said = set[str]()
     for asked in ("float64", "float32", "bfloat16"):
         model = sipit.load_model(str(tmp_path / "packed"), dtype=asked)
         assert Network(model, 1).run(torch.tensor([PROMPT])).dtype == stored == model.dtype
@@ -153,6 +154,8 @@ def test_a_packed_model_is_said_to_compute_in_what_it_runs_in(tmp_path, bits, st
         assert states.manifest.dtype == name_of(stored)
         told = f"computes in {name_of(stored)}, as what is not packed of it is stored"
         assert (told in model.arithmetic) == (asked != name_of(stored))
+        said.add(model.arithmetic.replace(f"; {told}", ""))
+    assert len(said) == 1, "what layers compute does not depend on what is asked for"
 
 
 def test_a_decoder_that_is_put_into_another_class_says_what_was_said_of_it():
