@@ -18,7 +18,7 @@ from proofs.errors import SipitError
 from sipit.models import LanguageModel
 from sipit.models.copies import copied
 from sipit.models.refusals import REFUSALS
-from sipit.privacy.weights import a_step_apart, are_weights, dense_weights, near, of_one_weight
+from sipit.privacy.weights import a_step_apart, are_weights, dense_weights, near, of_one_weight, unpack
 
 _TIES = 1e-3  # the share of weights that may lie between two numbers of a format, and be rounded to the other one
 _COARSE = [one for one in FORMATS.values() if one.subject == "weights"] + [
@@ -66,6 +66,7 @@ def rounded_to(model: LanguageModel, coarse: LanguageModel) -> Rounded | None:
     if not found:
         return None
     rounded = copied(model)
+    unpack(rounded.module, model.dtype)
     with torch.no_grad():
         for path, part in rounded.module.named_modules():
             for name, parameter in part.named_parameters(recurse=False):
