@@ -12,8 +12,10 @@ from numerics.formats import FORMATS
 from numerics.networks.casting import is_packed
 from proofs.verdict import Verdict
 from sipit.models.copies import copied
+from sipit.noise.tolerance import derive_tolerance
 from sipit.privacy.comparison import compare_runs
 from sipit.privacy.rounded_weights import rounded_to
+from sipit.privacy.scores import Claim
 from sipit.privacy.weights import dense_weights, unpack
 from sipit.quantization.formatted import in_format
 from tests.sipit.cases import tiny
@@ -71,6 +73,18 @@ def test_a_packed_model_gets_coarser_weights_as_they_are(tmp_path):
     found, wanted = rounded_to(packed, coarse), dense_weights(coarse)
     assert found.formats == {"nf4": 14}
     assert all(torch.equal(weight, wanted[name]) for name, weight in dense_weights(found.model).items())
+
+
+@pytest.mark.edge
+@pytest.mark.parametrize("multiplied", [F32, B16])
+def test_what_a_state_may_be_off_is_of_the_type_of_products(tmp_path, multiplied):
+    _, packed = plain_and_packed(tmp_path, load_in_4bit=True, bnb_4bit_compute_dtype=multiplied)
+    states = sipit.capture(packed, PROMPTS, layer=1)
+    unit = torch.finfo(multiplied).eps
+    assert derive_tolerance(packed, states).value >= unit
+    assert Claim(packed, 1, F32).unit == unit
+    (inversion,) = sipit.invert(packed, states)
+    assert inversion.token_ids == PROMPTS[0]
 
 
 class _Quantiser:
