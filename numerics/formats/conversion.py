@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from numerics.formats.layers import effective_weight
-from numerics.networks.casting import is_packed
+from numerics.networks.casting import holds_packed, is_packed
 from proofs.errors import Unsupported
 
 RESCALED = 1e-4  # relative change of a row that is on a grid of blocks, whose scales are made and rounded anew
@@ -115,7 +115,7 @@ def _matrices(blocks: Sequence[nn.Module]) -> Iterator[tuple[str, Any, torch.Ten
         for path, part in block.named_modules():
             for name, parameter in part.named_parameters(recurse=False):
                 label = ".".join(piece for piece in (str(number), path, name) if piece)
-                if name == "weight" and type(parameter) is not nn.Parameter:
+                if name == "weight" and holds_packed(parameter):
                     yield label, parameter, effective_weight(part)
                 elif parameter.ndim >= 2:
                     yield label, parameter, parameter.detach()

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from numerics.formats.conversion import Conversion, Convert, Quantize, converted
-from numerics.formats.layers import as_plain, in_stated_type, is_packed_layer, layers_of, put_in_place
+from numerics.formats.layers import as_plain, effective_weight, in_stated_type, is_packed_layer, layers_of, put_in_place
 from numerics.networks.library import one_line
 from proofs.errors import MissingResource, SipitError, Unsupported
 
@@ -171,7 +171,7 @@ def unpack(blocks: Sequence[nn.Module]) -> int:
     """
     count = 0
     for holder, name, layer in layers_of(blocks, is_packed_layer):
-        plain = as_plain(layer)
+        plain = as_plain(layer, effective_weight(layer))
         drawn = torch.randn(1 + 7 + 64, layer.in_features, generator=torch.Generator().manual_seed(count))
         trials = [rows[None].to(plain.weight.device) for rows in drawn.split((1, 7, 64))]
         with torch.no_grad():

@@ -25,9 +25,12 @@ def is_packed(module: Any) -> bool:
     What it says may be lost where a part of a model is put into another one; what is held may be in buffers.
     """
     said = any(getattr(part, "hf_quantizer", None) is not None for part in module.modules())
-    return said or any(
-        type(weight) is not torch.nn.Parameter or weight.dtype not in _COMPUTED_IN for weight in module.parameters()
-    )
+    return said or any(holds_packed(weight) for weight in module.parameters())
+
+
+def holds_packed(weight: torch.nn.Parameter) -> bool:
+    """Whether a parameter holds no plain weights: it is of a library's class, or of a type of no layer's products."""
+    return type(weight) is not torch.nn.Parameter or weight.dtype not in _COMPUTED_IN
 
 
 def cast(module: Any, dtype: torch.dtype) -> Any:

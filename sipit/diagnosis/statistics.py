@@ -122,7 +122,7 @@ def ordinary_level(sites: Sites, site: Site, distance: Distance = direction_dist
     own = name_of(model.dtype)
     level = _level(f"{own}, as here", _run(model, site, ids), torch.stack(again), distance)
     # Where both ways agree to the bit, as in recurrent models, captures of a third kind still differ by some roundings.
-    return replace(level, largest=max(level.largest, _ROUNDINGS * torch.finfo(model.dtype).eps))
+    return replace(level, largest=max(level.largest, _ROUNDINGS * torch.finfo(model.coarsest).eps))
 
 
 def coarse_levels(sites: Sites, site: Site) -> list[Level]:

@@ -74,7 +74,7 @@ def _prompts(model: LanguageModel, seed: int) -> list[list[int]]:
 
 def _spread(network: Network, prompts: list[list[int]]) -> torch.Tensor:
     """How much rounding is amplified at each position of the prompts, plain and damped, shape (2, positions)."""
-    unit = rounding_unit(network.model.dtype, device=network.model.device)
+    unit = rounding_unit(network.model.coarsest, device=network.model.device)
     runs = [perturbed_runs(network, torch.tensor(ids, device=network.model.device), unit) for ids in prompts]
     spread = [torch.stack([spread_of(run, damped=damped) for damped in KINDS]) for run in runs]
     return torch.cat(spread, dim=1).clamp_min(unit)

@@ -179,7 +179,7 @@ class Verifier:
         size and not of the observed row's: some may be ill-conditioned.
         """
         trial, allowed = self.trials[position], self.limits[position]
-        unit = rounding_unit(self.model.dtype, device=self.model.device)
+        unit = rounding_unit(self.model.coarsest, device=self.model.device)
         before = trial.residuals[(trial.token_ids == token_ids[:, None]).long().argmax(1)]
         again = self.residuals(torch.full_like(token_ids, position), states)
         moved = (again - before).abs() > allowed + UNITS * unit * (1 + again)

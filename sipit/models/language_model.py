@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from numerics.dtypes import name_of
+from numerics.formats.layers import multiplied_in
 from numerics.graphs.windows import ORDINARY
 from numerics.networks.products import rounded_unit
 from numerics.pairs.row_classes import row_classes
@@ -63,6 +64,11 @@ class LanguageModel:
     def key(self) -> str:
         """By which the cache knows what was measured with a model on texts: of its weights and its tokenizer."""
         return hashlib.sha256(f"{self.digest} {digest_of_tokenizer(self.tokenizer)}".encode()).hexdigest()[:32]
+
+    @cached_property
+    def coarsest(self) -> torch.dtype:
+        """The least exact type that anything is computed in: `dtype`, or one that packed layers multiply in."""
+        return max({self.dtype, *multiplied_in(self.module)}, key=lambda dtype: torch.finfo(dtype).eps)
 
     @property
     def head(self) -> Any:

@@ -20,6 +20,7 @@ from sipit.models.language_model import LanguageModel
 from sipit.models.library import one_line
 from sipit.models.merging import merged
 from sipit.models.names import EMBEDDED, built_in, drawn_family, is_folder, unknown_model
+from sipit.models.packed import type_beside_packed
 from sipit.models.smollm2 import converted_digest, gguf_file, read_smollm2, smollm2_folder
 from sipit.models.stored import gguf_file as gguf_file_of
 from sipit.models.stored_class import read_whole
@@ -97,7 +98,7 @@ def load_model(
     else:
         loaded = _pretrained(name, chosen, device_map)
     module = loaded.module if device_map is not None else _placed(loaded.module, chosen, device)
-    if is_packed(module) and (runs_in := _type_beside_packed(module)) not in (None, chosen):
+    if is_packed(module) and (runs_in := type_beside_packed(module)) not in (None, chosen):
         said = [f"computes in {name_of(runs_in)}, as what is not packed of it is stored"]
         chosen = runs_in
     model = LanguageModel(
@@ -151,11 +152,6 @@ def _placed(module: Any, dtype: torch.dtype, device: str | torch.device) -> Any:
             raise
         reason = one_line(error)
         raise InvalidInput(f"Expected a device that is present, but got {str(device)!r} ({reason}); use cpu.") from None
-
-
-def _type_beside_packed(module: Any) -> torch.dtype | None:
-    """The type of the first plain weight (the embedding's) of a packed model: the library does not cast it."""
-    return next((weight.dtype for weight in module.parameters() if weight.dtype in DTYPES.values()), None)
 
 
 def _smollm2(dtype: torch.dtype) -> _Loaded:

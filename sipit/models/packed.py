@@ -6,6 +6,7 @@ import torch
 
 from numerics.dtypes import name_of
 from numerics.formats.layers import effective_weight, in_stated_type, is_packed_layer
+from numerics.networks.casting import holds_packed
 from sipit.models.refusals import Refusals
 
 _ROWS = 7  # of the input of a trial
@@ -19,14 +20,20 @@ def packed_arithmetic(module: torch.nn.Module, dtype: torch.dtype) -> list[str]:
 
     Args:
         module: the model as the library has loaded it.
-        dtype: of the states that the layers are given.
+        dtype: of the states that the layers are given, where no plain weight beside them says it.
     """
     in_stated_type(module)
+    given = type_beside_packed(module) or dtype
     kinds: dict[str, Any] = {}
     for part in module.modules():
         if is_packed_layer(part):
             kinds.setdefault(f"{type(part).__name__}{_said(part)}", part)
-    return [f"{kind}{_seen(layer, dtype)}" for kind, layer in kinds.items()]
+    return [f"{kind}{_seen(layer, given)}" for kind, layer in kinds.items()]
+
+
+def type_beside_packed(module: torch.nn.Module) -> torch.dtype | None:
+    """The type of the first plain weight (the embedding's): what packed models run in, since the library casts none."""
+    return next((weight.dtype for weight in module.parameters() if not holds_packed(weight)), None)
 
 
 def _said(layer: Any) -> str:

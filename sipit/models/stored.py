@@ -156,13 +156,18 @@ def check_weights(folder: Path) -> Stored:
         raise InvalidInput(_without_weights(folder))
     for file in stored.files:
         for tensor in read_header(file).tensors:
-            if tensor.dtype in _NO_WEIGHTS and "quantization_config" not in read_object(folder / "config.json"):
+            if tensor.dtype in _NO_WEIGHTS and not names_quantisation(read_object(folder / "config.json")):
                 raise Unsupported(
                     f"Expected weights that a layer computes with, but {tensor.name!r} in {file} is of type "
                     f"{tensor.dtype}; dequantise the model and save it in BF16."
                 )
     _check_passed_over(folder, stored)
     return stored
+
+
+def names_quantisation(said: dict[str, Any]) -> bool:
+    """Whether a `config.json`, or a part of it, names a quantisation; one that is null is none."""
+    return said.get("quantization_config") is not None
 
 
 def _check_passed_over(folder: Path, stored: Stored) -> None:

@@ -9,7 +9,7 @@ from proofs.errors import InvalidInput
 from proofs.network.tensor_file import read_header
 from sipit.models.files import file_of, read_object
 from sipit.models.names import built_in, is_folder
-from sipit.models.stored import stored_weights
+from sipit.models.stored import names_quantisation, stored_weights
 
 _TYPES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
@@ -26,7 +26,7 @@ def stored_type(name: str) -> str:
         said: Any = {} if config is None else read_object(config)
     except InvalidInput:
         return "float32"  # what is wrong with it is told where it is loaded
-    if any("quantization_config" in part for part in (said, *said.values()) if isinstance(part, dict)):
+    if any(names_quantisation(part) for part in (said, *said.values()) if isinstance(part, dict)):
         return "float32"  # a text model inside another has one of its own
     if is_folder(name):
         counts: Counter[str] = Counter()

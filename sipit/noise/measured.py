@@ -64,7 +64,7 @@ def measure_noise(
         Unsupported: candidates that are recomputed are not the states of a plain run, beyond rounding.
     """
     prompts = calibration_prompts(model)
-    unit = rounding_unit(computed, stored, model.dtype, device=model.device)
+    unit = rounding_unit(computed, stored, model.coarsest, device=model.device)
     recomputed = _recomputed(observed_network(model, observation), prompts, unit)
     spread = [one.spread for one in recomputed]
     captures, left_out = sound_captures(in_dtype(model, computed), prompts, observation, spread)

@@ -189,13 +189,13 @@ def derive_tolerance(
     computed, stored, boxed = formats or Format(
         getattr(torch, states.manifest.dtype) if states.manifest else stored, stored
     )
-    types = "-".join(name_of(dtype) for dtype in (model.dtype, computed, stored))
+    types = "-".join(name_of(dtype) for dtype in (model.coarsest, computed, stored))
     key = f"{measured_with(model.device)}/noise/{model.key}-{states.observation.key}-{types}.json"
     noise = _kept_noise(key)
     if noise is None:
         noise = measure_noise(model, states.observation, computed=computed, stored=stored)
         keep_json(key, asdict(noise))
-    unit = rounding_unit(stored, computed, model.dtype, device=model.device)
+    unit = rounding_unit(stored, computed, model.coarsest, device=model.device)
     even = unit > COARSE if damped is None else damped
     names = " and ".join(dict.fromkeys(name_of(dtype) for dtype in (computed, stored)))
     edge = ", from the box of all values that would have been stored alike" if boxed else ""

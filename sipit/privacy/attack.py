@@ -31,7 +31,7 @@ _TRIED = 2  # tokens that the time is estimated from
 def _known(model: LanguageModel, layer: int) -> Known:
     rows = torch.cat([one.cpu().double() for one in capture(model, calibration_prompts(model), layer=layer)])
     # Recomputed states differ by amplified rounding, some ten units.
-    return Known(rows, 10 * torch.finfo(model.dtype).eps)
+    return Known(rows, 10 * torch.finfo(model.coarsest).eps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +90,7 @@ class Attack:
         named = [(defence.name, level) for defence, level in self.levels]
         identity = (
             model.key,
-            str(model.dtype),
+            str(model.coarsest),
             str(self.network.dtype),
             self.network.layer,
             prompt,

@@ -84,7 +84,7 @@ def calibrate(
     model: LanguageModel, layers: Sequence[int], coarse: torch.dtype, progress: Progress | None = None
 ) -> Calibration:
     """The calibration of a model at some layers, where states may be computed in a type as coarse as `coarse`."""
-    types = "-".join(map(name_of, (model.dtype, coarse)))
+    types = "-".join(map(name_of, (model.coarsest, coarse)))
     places = "all" if list(layers) == list(range(model.layers + 1)) else "-".join(map(str, layers))
     key = f"{measured_with(model.device)}/compare/maxima/{model.key}-{places}-{types}.json"
     kept = kept_json(key) or {}
@@ -109,12 +109,12 @@ def _measured(
     model: LanguageModel, layers: Sequence[int], coarse: torch.dtype, progress: Progress | None
 ) -> dict[str, Any]:
     prompts = calibration_prompts(model)
-    unit = rounding_unit(coarse, model.dtype, device=model.device)
+    unit = rounding_unit(coarse, model.coarsest, device=model.device)
     spreads: list[Spread] = []
     for ids in prompts:
         spreads.append(spread_at(model, ids, layers, unit))
     ways = ["a perturbed run"]
-    other = in_dtype(model, coarse) if torch.finfo(coarse).eps > torch.finfo(model.dtype).eps else model
+    other = in_dtype(model, coarse) if torch.finfo(coarse).eps > torch.finfo(model.coarsest).eps else model
     hows = [(name, how) for name, how, refused in other_ways(model, len(prompts), longest=max(map(len, prompts)))
             if refused is None]  # fmt: skip
     if other is not model:

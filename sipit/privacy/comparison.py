@@ -86,7 +86,7 @@ def compare_runs(
         each = rate / len(distances)  # of a prompt
         thresholds = [calibration.threshold(each, distance.shape[1]) for distance in distances]
     with stages("spreading rounding") as progress:
-        widest = rounding_unit(both.coarsest, model.dtype, device=model.device)
+        widest = rounding_unit(both.coarsest, model.coarsest, device=model.device)
         expected = _expected(model, both, widest, calibration, progress)
     allowed = tuple(threshold * spread for threshold, spread in zip(thresholds, expected, strict=True))
     found = first_beyond(layers, distances, allowed)
@@ -150,7 +150,7 @@ class _Pair:
         if self.shared is None or self.shared.sure:
             return False
         # A step of the type that is computed in is rounding, whoever did it.
-        computed = [torch.finfo(run.model.dtype).eps for run in self.runs if isinstance(run, ModelRun)]
+        computed = [torch.finfo(run.model.coarsest).eps for run in self.runs if isinstance(run, ModelRun)]
         return torch.finfo(self.shared.dtype).eps > max(computed)
 
     @property
@@ -238,7 +238,7 @@ def _reference(pair: _Pair, opened: Callable[[str], Run]) -> tuple[LanguageModel
     """
     given = [run.model for run in pair.runs if isinstance(run, ModelRun)]
     if given:
-        return min(given, key=lambda model: torch.finfo(model.dtype).eps), ""
+        return min(given, key=lambda model: torch.finfo(model.coarsest).eps), ""
     reasons: list[str] = []
     for run in pair.runs:
         manifest = run.states.manifest if isinstance(run, FileRun) else None

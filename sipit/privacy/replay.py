@@ -52,7 +52,7 @@ def in_exact_arithmetic(
         return "there is no memory for a copy of it in float64"
     try:
         exact = copied(model)
-        unpack(exact.module)
+        unpack(exact.module, rounded)  # in one go: by way of another type it may be another number
         if torch.finfo(rounded).eps > torch.finfo(model.dtype).eps:
             cast(exact.module, rounded)
         _run_once(exact)
@@ -76,7 +76,8 @@ def replayed(
     shared: torch.dtype | None,
 ) -> tuple[dict[str, Any], Place | None]:
     """What two models do in float64: told in words and by layer, and where they first differ."""
-    rounded = max((one.model.dtype, two.model.dtype, shared or torch.float64), key=lambda t: torch.finfo(t).eps)
+    types = (one.model.coarsest, two.model.coarsest, shared or torch.float64)
+    rounded = max(types, key=lambda dtype: torch.finfo(dtype).eps)
     if shared is not None and not rounds_alike(one.model, two.model, rounded):
         return {"done": False, "reason": f"their weights are steps of {name_of(shared)} apart"}, None
     stacks = [in_exact_arithmetic(run.model, ids, layers, rounded) for run in (one, two)]

@@ -18,7 +18,7 @@ from proofs.errors import SipitError
 from sipit.models import LanguageModel
 from sipit.models.copies import copied
 from sipit.models.refusals import REFUSALS
-from sipit.privacy.weights import a_step_apart, dense_weights, near, of_one_weight
+from sipit.privacy.weights import a_step_apart, are_weights, dense_weights, near, of_one_weight, unpack
 
 _TIES = 1e-3  # the share of weights that may lie between two numbers of a format, and be rounded to the other one
 _COARSE = [one for one in FORMATS.values() if one.subject == "weights"] + [
@@ -44,30 +44,44 @@ def rounded_to(model: LanguageModel, coarse: LanguageModel) -> Rounded | None:
     if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
         return None
     # Of the types that hold what was rounded: it may have been rounded a second time, when it was stored or loaded.
-    held = max((model.dtype, coarse.dtype), key=lambda dtype: torch.finfo(dtype).eps)
-    step = torch.finfo(held).eps
-    found: Counter[str] = Counter()
+    held = _least_exact(model.dtype, coarse.dtype)
+    found: Counter[tuple[str, torch.dtype]] = Counter()
     for name, weight in ours.items():
         wanted = theirs[name].cpu().float()
         both = weight.cpu().double(), wanted.double()
-        if torch.equal(*both) or of_one_weight(*both, held) or a_step_apart(*both, held):
+        if torch.equal(*both):
+            continue
+        if not are_weights(weight, theirs[name]):
+            return None
+        if of_one_weight(*both, held) or a_step_apart(*both, held):
             continue
         if not bool(weight.isfinite().all()):  # which no format rounds
             return None
-        usual = sorted(_COARSE, key=lambda one: -found[one.name])
-        format_ = next((one for one in usual if _makes(one, weight, wanted, step)), None)
-        if format_ is None:
+        # What a model that computes in a half type keeps packed is held more exactly, and tells like formats apart.
+        own = _least_exact(weight.dtype, theirs[name].dtype)
+        ways = [(one, dtype) for dtype in dict.fromkeys((own, held)) for one in _COARSE]
+        ways.sort(key=lambda way: -found[way[0].name, way[1]])
+        made = next((way for way in ways if _makes(way[0], weight, wanted, torch.finfo(way[1]).eps)), None)
+        if made is None:
             return None
-        found[format_.name] += 1
+        found[made[0].name, made[1]] += 1
     if not found:
         return None
     rounded = copied(model)
+    unpack(rounded.module, model.dtype)
     with torch.no_grad():
         for path, part in rounded.module.named_modules():
             for name, parameter in part.named_parameters(recurse=False):
                 parameter.copy_(theirs[f"{path}.{name}"])
     digest = hashlib.sha256(f"{model.digest}:weights of:{coarse.digest}".encode()).hexdigest()
-    return Rounded(replace(rounded, digest=digest), dict(found))
+    formats: Counter[str] = Counter()
+    for (name, _), count in found.items():
+        formats[name] += count
+    return Rounded(replace(rounded, digest=digest), dict(formats))
+
+
+def _least_exact(*dtypes: torch.dtype) -> torch.dtype:
+    return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def _rounds_to(made: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor, step: float) -> bool:

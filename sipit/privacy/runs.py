@@ -122,7 +122,7 @@ def coarsest(captured: Sequence[Captured], shared: torch.dtype | None) -> torch.
     types = [grid_type(stack.flatten(0, 1)) for _, stacks in captured for stack in stacks]
     for run, _ in captured:
         if isinstance(run, ModelRun):
-            types.append(run.model.dtype)
+            types.append(run.model.coarsest)
         elif run.states.manifest is not None:
             types.append(getattr(torch, run.states.manifest.dtype))
     types += [] if shared is None else [shared]

@@ -52,7 +52,7 @@ class Claim:
     @property
     def unit(self) -> float:
         """The rounding unit of the least exact type."""
-        return max(torch.finfo(dtype).eps for dtype in (self.model.dtype, self.stored))
+        return max(torch.finfo(dtype).eps for dtype in (self.model.coarsest, self.stored))
 
     def seen(self, states: torch.Tensor) -> torch.Tensor:
         """What is compared of states (…, d): themselves, or their projections."""
@@ -151,7 +151,7 @@ def threshold_of(claim: Claim, progress: Progress, *, runs: int = RUNS) -> Thres
         Unsupported: a capture that the model cannot do.
     """
     model = claim.model
-    types, part = "-".join(map(name_of, (model.dtype, claim.stored))), claim.fingerprint or "whole"
+    types, part = "-".join(map(name_of, (model.coarsest, claim.stored))), claim.fingerprint or "whole"
     key = f"{measured_with(model.device)}/audit/by-way/{model.key}-{claim.layer}-{types}-{part}-{runs}.json"
     kept = kept_json(key)
     if kept is None:

@@ -1,30 +1,57 @@
-"""The weights of two models beside each other: as what is multiplied with, and the types in which they are the same."""
+"""The weights of two models beside each other: as they are stored, and the types in which they are the same."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
 
-from numerics.formats.layers import as_plain, effective_weight, is_packed_layer, layers_of, put_in_place
+from numerics.formats.layers import as_plain, is_packed_layer, layers_of, put_in_place, stored_weight
 from numerics.grids import float_steps
+from numerics.networks.casting import holds_packed
 from sipit.models import LanguageModel
 
 _FORMATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def dense_weights(model: LanguageModel) -> dict[str, torch.Tensor]:
-    """The parameters of a model by name; packed matrices as what is multiplied with."""
+    """The parameters of a model by name: packed matrices as they are stored, where their class tells that.
+
+    Else they are numbers as they lie, of which nothing is known but whether they are equal.
+    """
     return {
-        f"{path}.{name}": effective_weight(part) if is_packed_layer(part) and name == "weight" else value.detach()
+        f"{path}.{name}": stored_weight(part) if name == "weight" and _is_told(part) else value.detach()
         for path, part in model.module.named_modules()
         for name, value in part.named_parameters(recurse=False)
     }
 
 
-def unpack(module: nn.Module) -> None:
-    """Makes the packed matrices of a module ordinary ones, in place."""
+def _is_told(part: nn.Module) -> bool:
+    """Whether the matrix of a layer is packed, in a class that unpacks it."""
+    return is_packed_layer(part) and type(part.weight) is not nn.Parameter
+
+
+def are_weights(*tensors: torch.Tensor) -> bool:
+    """Whether tensors hold numbers that layers compute with; packed ones, where not equal, have nothing in common."""
+    return all(tensor.dtype in _FORMATS for tensor in tensors)
+
+
+def unpack(module: nn.Module, dtype: torch.dtype) -> None:
+    """Makes the packed matrices of a module ordinary ones of a type, in place.
+
+    Where nothing packed is left, the module says so of itself no longer. A quantiser may keep numbers in buffers: where
+    one that is stored is of a type that no layer computes in, what the module says stays.
+
+    Raises:
+        Unsupported: as for `stored_weight`.
+    """
     for holder, name, layer in layers_of([module], is_packed_layer):
-        put_in_place(holder, name, as_plain(layer))
+        put_in_place(holder, name, as_plain(layer, stored_weight(layer).to(dtype)))
+    if are_weights(*module.state_dict().values()) and not any(map(holds_packed, module.parameters())):
+        for part in module.modules():
+            quantiser: Any = getattr(part, "hf_quantizer", None)
+            if quantiser is not None:
+                quantiser.remove_quantization_config(part)  # by which the library refuses casts
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +78,8 @@ def common_format(first: LanguageModel, second: LanguageModel) -> Common | None:
         a, b = one.cpu().double(), theirs[name].cpu().double()
         if torch.equal(a, b):
             continue
+        if not are_weights(one, theirs[name]):
+            return None
         kept: list[Common] = []
         for found in possible:
             if of_one_weight(a, b, found.dtype):

@@ -328,8 +328,10 @@ def test_plain_weights_that_are_said_to_be_packed_are_refused(folder, tmp_path, 
 
 
 @pytest.mark.parametrize("kind", ["F4", "F6_E2M3", "F8_E8M0", "C64", "F9_NEW"])
-def test_an_element_type_is_named(folder, tmp_path, kind):
+@pytest.mark.parametrize("said", [{}, {"quantization_config": None}], ids=["nothing", "null"])
+def test_an_element_type_is_named(folder, tmp_path, kind, said):
     model_folder(folder)
+    configured(folder, **said)
     path = folder / "model.safetensors"
     content = path.read_bytes()
     begin = 8 + int.from_bytes(content[:8], "little")

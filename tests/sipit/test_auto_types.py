@@ -37,6 +37,16 @@ def test_weights_are_counted_and_what_is_packed_counts_as_float32(tmp_path, insi
     assert stored_type(str(tmp_path)) == ("float32" if inside else "bfloat16")
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_quantisation_that_is_null_is_none(tmp_path, inside):
+    """As the library reads it: the weights are plain ones."""
+    tiny_module("gpt2", seed=0).to(torch.bfloat16).save_pretrained(tmp_path)
+    config, null = json.loads((tmp_path / "config.json").read_text()), {"quantization_config": None}
+    (tmp_path / "config.json").write_text(json.dumps(config | ({"text_config": null} if inside else null)))
+    assert stored_type(str(tmp_path)) == "bfloat16"
+    assert inside or sipit.load_model(tmp_path, dtype="auto").dtype == torch.bfloat16
+
+
 def test_what_is_built_in_or_not_there_counts_as_float32(tmp_path):
     assert stored_type("tiny-gpt2") == stored_type(str(tmp_path)) == "float32"
 
