@@ -78,7 +78,7 @@ def norms_of_input(model: LanguageModel) -> list[list[Any]]:
 
 
 def _minds_no_factor(module: Any, rows: torch.Tensor) -> bool:
-    unit = rows / rows.abs().amax()
+    unit = rows / rows.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)  # beside epsilon, each
     try:
         small, large = (first_tensor(module.forward(unit * factor)).double() for factor in _FACTORS)
     except REFUSALS:
