@@ -1,6 +1,7 @@
 """The command and its record."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -176,6 +177,6 @@ def test_what_rounding_of_float64_sets_apart_is_no_separation_in_float64(tmp_pat
     with torch.no_grad():
         rows = model.decoder.tables[0].weight
         rows[11] = rows[10] * (1 + torch.finfo(torch.float64).eps)
-    found = examined(model, whole_prompts("given", [[1, 10], [1, 11], [7, 3]]), tmp_path, layer=2)
+    found = examined(replace(model), whole_prompts("given", [[1, 10], [1, 11], [7, 3]]), tmp_path, layer=2)
     assert found.verdict is Verdict.COLLISION and [hit.explanation.cause for hit in found.hits] == [Cause.UNEXPLAINED]
     assert found.noise > torch.finfo(torch.float32).eps  # in which norms are computed

@@ -24,7 +24,7 @@ def models():
             rows = model.decoder.tables[0].weight
             rows[7] = rows[5]
             rows[11] = rows[10] * (1 + 1e-3)
-    return plain, exact
+    return replace(plain), replace(exact)
 
 
 def cause(models, first, second, **options):
@@ -87,7 +87,7 @@ def test_float64_is_held_against_its_own_rounding():
     with torch.no_grad():
         for block in model.decoder.blocks:
             block.attn.c_proj.weight.mul_(1e-5)
-    alone = StandAlone.of(model)
+    alone = StandAlone.of(replace(model))
     found = explain(alone, [1, 2, 3], [4, 2, 3], layer=1, threshold=0.5)
     assert found.distance == 0 < found.distance_float64 < found.noise and found.cause is Cause.BELOW_NOISE
     again = explain(alone, [1, 2, 3], [1, 2, 3], layer=1, threshold=0.5)
@@ -103,7 +103,7 @@ def test_a_model_in_float64_is_not_held_against_itself(family):
         rows = model.decoder.tables[0].weight
         rows[11] = rows[10] * (1 + torch.finfo(torch.float64).eps)
         rows[13] = rows[10] * (1 + 1e-2)
-    alone = StandAlone.of(model)
+    alone = StandAlone.of(replace(model))
     near, far = (explain(alone, [1, 10], [1, b], layer=2, threshold=1e-3, measured=True) for b in (11, 13))
     assert near.cause is Cause.UNEXPLAINED and 0 < near.distance == near.distance_float64 <= near.noise
     assert far.cause is Cause.NOT_CONFIRMED and far.distance > far.noise > 0

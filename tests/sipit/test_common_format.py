@@ -105,7 +105,7 @@ def test_two_networks_in_float32_are_one_in_a_half_type_only_where_it_is_shown(n
 
 def test_what_no_format_makes_of_a_norm_is_not_taken_over_with_the_matrices():
     whole = in_format(WHOLE, FORMATS["int8"]).model
-    unpack(whole.module)
+    unpack(whole.module, F32)
     coarse = in_dtype(replace(whole), B16)
     with torch.no_grad():
         assert rounded_to(WHOLE, coarse) is not None
