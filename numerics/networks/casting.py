@@ -16,7 +16,7 @@ from proofs.errors import Unsupported
 from proofs.threads import turn
 
 HALVES = (torch.float16, torch.bfloat16)
-_COMPUTED_IN = (torch.float64, torch.float32, *HALVES)
+COMPUTED_IN = (torch.float64, torch.float32, *HALVES)  # what layers compute in, the most exact first
 
 
 def is_packed(module: Any) -> bool:
@@ -30,7 +30,7 @@ def is_packed(module: Any) -> bool:
 
 def holds_packed(weight: torch.nn.Parameter) -> bool:
     """Whether a parameter holds no plain weights: it is of a library's class, or of a type of no layer's products."""
-    return type(weight) is not torch.nn.Parameter or weight.dtype not in _COMPUTED_IN
+    return type(weight) is not torch.nn.Parameter or weight.dtype not in COMPUTED_IN
 
 
 def cast(module: Any, dtype: torch.dtype) -> Any:

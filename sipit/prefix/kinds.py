@@ -99,7 +99,7 @@ class CachedPrefix:
 
     Candidates of several positions stand in rows that end together. Where that puts them farther behind their positions
     than any were seen to stand harmlessly, some are run alone as well; where these differ, each position runs alone.
-    Without `padding` each does so from the beginning.
+    Without `padding` each does so from the beginning. `padded` is what is known of it.
     """
 
     def __init__(self, network: Network, *, padding: bool = True) -> None:

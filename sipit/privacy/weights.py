@@ -8,10 +8,8 @@ from torch import nn
 
 from numerics.formats.layers import as_plain, is_packed_layer, layers_of, put_in_place, stored_weight
 from numerics.grids import float_steps
-from numerics.networks.casting import holds_packed
+from numerics.networks.casting import COMPUTED_IN, holds_packed
 from sipit.models import LanguageModel
-
-_FORMATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def dense_weights(model: LanguageModel) -> dict[str, torch.Tensor]:
@@ -33,7 +31,7 @@ def _is_told(part: nn.Module) -> bool:
 
 def are_weights(*tensors: torch.Tensor) -> bool:
     """Whether tensors hold numbers that layers compute with; packed ones, where not equal, have nothing in common."""
-    return all(tensor.dtype in _FORMATS for tensor in tensors)
+    return all(tensor.dtype in COMPUTED_IN for tensor in tensors)
 
 
 def unpack(module: nn.Module, dtype: torch.dtype) -> None:
@@ -71,7 +69,7 @@ def common_format(first: LanguageModel, second: LanguageModel) -> Common | None:
     ours, theirs = dense_weights(first), dense_weights(second)
     if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
         return None
-    possible = [Common(dtype, sure=True) for dtype in _FORMATS]
+    possible = [Common(dtype, sure=True) for dtype in COMPUTED_IN]
     for name, one in ours.items():
         if one.dtype == theirs[name].dtype and torch.equal(one.cpu(), theirs[name].cpu()):
             continue
@@ -100,7 +98,7 @@ def of_one_weight(one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) ->
 
 
 def _rounded(weight: torch.Tensor, rounded: torch.Tensor, dtype: torch.dtype) -> bool:
-    finer = [each for each in _FORMATS if torch.finfo(each).eps < torch.finfo(dtype).eps]
+    finer = [each for each in COMPUTED_IN if torch.finfo(each).eps < torch.finfo(dtype).eps]
     kept = [each for each in finer if torch.equal(_through(weight, (each,)), weight)]
     if not kept:
         return False
